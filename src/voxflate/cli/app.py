@@ -1,0 +1,86 @@
+"""The application: its commands, and the one place where errors become exit statuses."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from voxflate import __version__
+from voxflate.cli.demo import demo
+from voxflate.cli.prepare import prepare
+from voxflate.cli.results import evaluate, generate
+from voxflate.cli.tables import params, presets
+from voxflate.cli.train import inflate, pretrain, train
+from voxflate.errors import VoxflateError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+RESUMABLE = ("pretrain", "train")
+
+
+class _Commands(TyperGroup):
+    """Turns what the user can mend into one line on stderr and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VoxflateError as error:
+            typer.echo(f"voxflate: {error}", err=True)
+            raise typer.Exit(USER_ERROR) from error
+        except KeyboardInterrupt as error:
+            typer.echo(f"voxflate: {_resume_hint(ctx.invoked_subcommand, sys.argv[1:])}", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Keep the order in which the commands are used."""
+        return list(self.commands)
+
+
+def _resume_hint(command: str | None, arguments: list[str]) -> str:
+    if command not in RESUMABLE:
+        return "interrupted"
+    again = arguments if "--resume" in arguments else [*arguments, "--resume"]
+    return f"interrupted; continue from the last snapshot with: {shlex.join(['voxflate', *again])}"
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"voxflate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def voxflate(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Make new 3D scans from a folder of scans.
+
+    A 2D GAN learns the slices, its weights are inflated to 3D, and the 3D GAN learns the volumes.
+
+    Your own data: prepare, pretrain, train, generate, evaluate. No data at hand: demo.
+    """
+
+
+for _command in (demo, prepare, pretrain, inflate, train, generate, evaluate, params, presets):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

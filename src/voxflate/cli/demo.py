@@ -1,0 +1,34 @@
+"""`voxflate demo`: the whole method on a built-in cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxflate.cli.options import DryRun, Seed
+from voxflate.cli.settings import print_settings
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for everything it makes.")] = Path(
+        "runs/demo"
+    ),
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="Time to spend on two cores; it scales the trainings.")
+    ] = 15.0,
+    seed: Seed = 0,
+    dry_run: DryRun = False,
+) -> None:
+    """Run everything on built-in brains: cohort, 2D, inflation, 3D from three starts, report.
+
+    Open runs/demo/report.html at the end.
+    """
+    if dry_run:
+        print_settings({"out": str(out), "minutes": minutes, "seed": seed})
+        return
+    from voxflate.demo import run_demo
+
+    report = run_demo(out, minutes=minutes, seed=seed)
+    typer.echo(f"report: {report}")

@@ -1,0 +1,73 @@
+"""Options that several commands share, each said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SETTINGS = "Settings"
+
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Settings of a row of the paper; NAME@bench is its small form. See: voxflate presets",
+        rich_help_panel=_SETTINGS,
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings from a TOML file, or from a run folder to repeat that run.",
+        rich_help_panel=_SETTINGS,
+    ),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one setting, such as training.kimg=10; repeatable. All keys: voxflate presets --keys",
+        rich_help_panel=_SETTINGS,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Print the resolved settings as TOML and stop.", rich_help_panel=_SETTINGS
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Argument(metavar="DATA", help="Folder made by voxflate prepare.", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="RUN", help="Folder of the new run.", show_default=False),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue the run in --out from its last snapshot."),
+]
+Strategy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="How 2D kernels become 3D: inflate-1, inflate-2, inflate-3, inflate-asc, inflate-nwi, "
+        "preserving, planar, or none.",
+        show_default=False,
+    ),
+]
+Modules = Annotated[
+    str | None,
+    typer.Option(
+        metavar="g|d|gd",
+        help="Inflate the generator, the discriminator, or both. (default: gd)",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result.")]

@@ -1,0 +1,185 @@
+"""From a command's options to one checked configuration.
+
+Later sources win: our recommended settings, a preset or a configuration file; what the data or the 2D
+run dictate; the command's own options; `--set`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import typer
+
+from voxflate.config import RunConfig
+from voxflate.configfile import CONFIG_NAME, load_config, parse_assignments, to_toml, with_values
+from voxflate.errors import VoxflateError
+from voxflate.presets import DEFAULT_STRATEGY, Phase, preset, recommended
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the settings of a training come from, as given on the command line.
+
+    Attributes:
+        data: Prepared folder, or None to take the configuration's.
+        preset: Name of a preset, or None.
+        config: TOML file or run folder, or None.
+        assignments: The `--set` texts.
+    """
+
+    data: Path | None
+    preset: str | None
+    config: Path | None
+    assignments: Sequence[str]
+
+    def __post_init__(self) -> None:
+        """Refuse two contradicting sources."""
+        if self.preset and self.config:
+            raise VoxflateError(f"--preset {self.preset} and --config {self.config}: give one of them")
+
+    @property
+    def named(self) -> bool:
+        """Whether a preset or a file decides on the networks."""
+        return bool(self.preset or self.config)
+
+    def base(self, phase: Phase, strategy: str = "none") -> RunConfig:
+        """The settings to start from; `strategy` picks ours where neither preset nor file is named."""
+        if self.preset:
+            return preset(self.preset, phase)
+        if self.config:
+            return load_config(self.config)
+        return recommended(phase, strategy)
+
+    def finish(self, config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+        """Put the command's own values, then `--set`, on top of `config`, and compare it with the data."""
+        given = {"data": str(self.data.absolute())} if self.data else {}
+        config = with_values(config, {**given, **values}, "options")
+        if not self.named and "network.base" not in values:
+            config = with_values(config, _network_for(config.data), config.data)
+        config = with_values(config, parse_assignments(self.assignments), "--set")
+        _check_data(config)
+        return config
+
+
+def settings_of_pretrain(sources: Sources, twin: str | None) -> RunConfig:
+    """Settings of a 2D run; `twin` is plain, planar or None to leave it as it is."""
+    values: dict[str, Any] = {
+        "training.phase": "2d",
+        "start.strategy": "none",
+        "start.modules": "gd",
+        "start.twin": "",
+    }
+    if twin:
+        values |= {"training.twin": twin, "network.position": twin == "planar"}
+    return sources.finish(sources.base("2d"), values)
+
+
+def settings_of_train(
+    sources: Sources, start: Path | None, strategy: str | None, modules: str | None
+) -> RunConfig:
+    """Settings of a 3D run.
+
+    Args:
+        sources: The common options.
+        start: Folder of the 2D run to inflate, or None.
+        strategy: How to inflate; None leaves it to the preset, or to the kind of twin.
+        modules: g, d, gd or None to leave it as it is.
+
+    Raises:
+        VoxflateError: If a strategy has no 2D run to work on, or as `from_dict`.
+    """
+    values: dict[str, Any] = {"training.phase": "3d"}
+    twin = load_config(start) if start else None
+    if not strategy and twin and not sources.named:
+        strategy = "planar" if twin.training.twin == "planar" else DEFAULT_STRATEGY
+    base = sources.base("3d", strategy or "none")
+    if start:
+        values["start.twin"] = str(start.absolute())
+    if twin and not sources.named:
+        values |= {f"network.{key}": value for key, value in twin.network.model_dump(mode="json").items()}
+    if strategy:
+        values["start.strategy"] = strategy
+    if strategy == "planar":
+        values["network.position"] = True
+    if modules:
+        values["start.modules"] = modules
+    config = sources.finish(base, values)
+    if start and config.start.strategy == "none":
+        raise VoxflateError(
+            f"--start {start}: nothing is inflated with strategy none; choose --strategy inflate-1"
+        )
+    return config
+
+
+def settings_to_resume(sources: Sources, out: Path, others: Mapping[str, object]) -> RunConfig:
+    """The settings of the run in `out`, with `--set` on top (a larger training.kimg, say).
+
+    Raises:
+        VoxflateError: If there is no run, or if another option would change what was begun.
+    """
+    options = {"preset": sources.preset, "config": sources.config, **others}
+    if given := [name for name, value in options.items() if value]:
+        raise VoxflateError(
+            f"--resume with --{given[0]}: a run continues with its own settings ({out / CONFIG_NAME}); "
+            "change one with --set"
+        )
+    config = load_config(out)
+    values = {"data": str(sources.data.absolute())} if sources.data else {}
+    config = with_values(config, values, "options")
+    return with_values(config, parse_assignments(sources.assignments), "--set")
+
+
+def new_run_folder(out: Path | None, config: RunConfig) -> Path:
+    """Check that a training can begin in `out`, before anything is written.
+
+    Raises:
+        VoxflateError: If there is no data, no `out`, no twin to inflate, or a run in `out` already.
+    """
+    if not config.data:
+        raise VoxflateError("no data: name the folder made by `voxflate prepare` as the first argument")
+    if config.start.strategy != "none" and not config.start.twin:
+        raise VoxflateError(
+            f"start.strategy = {config.start.strategy}: needs a 2D run to inflate; give --start RUN2D"
+        )
+    if out is None:
+        raise VoxflateError("no place for the run: give --out RUN")
+    if (out / CONFIG_NAME).exists():
+        raise VoxflateError(f"{out}: holds a run already; continue it with --resume or choose another --out")
+    return out
+
+
+def print_settings(settings: RunConfig | Mapping[str, Any]) -> None:
+    """Print TOML, as `--dry-run` does; a plain mapping is for commands that have no configuration."""
+    if isinstance(settings, RunConfig):
+        text = to_toml(settings)
+    else:
+        text = tomli_w.dumps({key: value for key, value in settings.items() if value is not None})
+    typer.echo(text, nl=False)
+
+
+def _network_for(data: str) -> dict[str, Any]:
+    """Base and stages that fit the prepared volumes; nothing if the data is not there (yet)."""
+    if not data or not Path(data).exists():
+        return {}
+    from voxflate.data.prepared import open_prepared
+    from voxflate.data.shapes import split_shape
+
+    base, stages = split_shape(open_prepared(data).shape)
+    return {"network.base": base, "network.stages": stages}
+
+
+def _check_data(config: RunConfig) -> None:
+    """Refuse networks that make volumes of another shape than the data's, if the data is there."""
+    if not config.data or not Path(config.data).exists():
+        return
+    from voxflate.data.prepared import open_prepared
+    from voxflate.data.shapes import check_shape
+
+    try:
+        check_shape(open_prepared(config.data).shape, config.network.base, config.network.stages)
+    except VoxflateError as error:
+        raise VoxflateError(f"{config.data}: {error}") from error

@@ -1,0 +1,236 @@
+"""One run's settings: typed, checked, read from TOML and written back.
+
+A `RunConfig` is saved as `config.toml` in its run folder, and a run can be repeated from it. Nothing
+else in the package holds defaults: `build` turns a configuration into objects, and the networks
+themselves take plain arguments.
+
+To add a setting: add a field with its docstring (unit, origin, range) to one of the sections below.
+The names of architectures and strategies are repeated here so that a configuration can be checked
+without loading PyTorch; a test keeps them equal to the tables in `nn` and `inflation`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+ARCHITECTURES = ("baseline", "group-d", "depthwise-d", "split-shuffle-d", "split", "split-shuffle")
+STRATEGIES = (
+    "none",
+    "inflate-1",
+    "inflate-2",
+    "inflate-3",
+    "inflate-asc",
+    "inflate-nwi",
+    "preserving",
+    "planar",
+)
+AUGMENTATIONS = ("translation", "cutout", "intensity")
+SPLIT_ARCHITECTURES = ("split-shuffle-d", "split", "split-shuffle")
+GROUPS_OF_GROUP_D = 4
+
+
+def _one_of(value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(f"is not one of {', '.join(allowed)}")
+    return value
+
+
+def _numbers(value: Any) -> Any:
+    """Read "2,4,4" or "2x4x4" as numbers, so that a command line needs no brackets."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.replace("x", ",").split(",")]
+    return value
+
+
+Positive = Annotated[int, Field(ge=1)]
+Base = Annotated[tuple[Positive, Positive, Positive], BeforeValidator(_numbers)]
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, no unknown keys, field docstrings kept as descriptions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class NetworkConfig(Section):
+    """Generator and discriminator; the 2D twin has the same settings without the first axis."""
+
+    architecture: str = "split-shuffle"
+    """Which convolutions the networks use (Sec. 3.3): baseline, group-d, depthwise-d,
+    split-shuffle-d, split or split-shuffle."""
+    base: Base = (2, 4, 4)
+    """Size of the learned start tensor in voxels, [D, H, W]. Every stage after it doubles all axes."""
+    stages: int = Field(default=4, ge=1, le=10)
+    """Resolutions, the base included: the volume is base * 2**(stages - 1). The paper has 5."""
+    channels: int = Field(default=32, ge=1)
+    """Channels at every resolution. The paper has 32 (64 at 32x128x128); even for split kernels."""
+    z_dim: int = Field(default=64, ge=1)
+    """Length of the latent code z. 64 in the paper."""
+    w_dim: int = Field(default=64, ge=1)
+    """Length of the style code w. 64 in the paper."""
+    mapping_layers: int = Field(default=8, ge=1)
+    """Layers from z to w. 8 is the number that gives the paper's parameter counts."""
+    symmetric_d: bool = False
+    """Use full kernels in both branches of a split discriminator instead of full and 1x1x1
+    (decision 0015: the 1.414M row of Table 5 needs it)."""
+    position: bool = False
+    """Tell the discriminator each slice's axial position; planar starts need it (decision 0017)."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Size of the generated volume in voxels, [D, H, W]."""
+        depth, height, width = (size * 2 ** (self.stages - 1) for size in self.base)
+        return depth, height, width
+
+    @field_validator("architecture")
+    @classmethod
+    def _known_architecture(cls, value: str) -> str:
+        return _one_of(value, ARCHITECTURES)
+
+    @model_validator(mode="after")
+    def _channels_can_be_split(self) -> Self:
+        if self.architecture in SPLIT_ARCHITECTURES and self.channels % 2:
+            raise ValueError(
+                f"channels = {self.channels}: must be even, because {self.architecture} halves them"
+            )
+        if self.architecture == "group-d" and self.channels % GROUPS_OF_GROUP_D:
+            raise ValueError(
+                f"channels = {self.channels}: must be a multiple of {GROUPS_OF_GROUP_D} for group-d"
+            )
+        return self
+
+
+class StartConfig(Section):
+    """Where a 3D training starts: fresh, or inflated from a 2D run (Sec. 3.2)."""
+
+    strategy: str = "none"
+    """How 2D kernels become 3D: none, inflate-1, inflate-2, inflate-3, inflate-asc, inflate-nwi
+    (the paper's), preserving or planar (ours)."""
+    modules: Literal["g", "d", "gd"] = "gd"
+    """Which networks are inflated: g, d, or gd for both (the paper's default)."""
+    twin: str = ""
+    """Folder of the 2D run to inflate; empty when the strategy is none."""
+
+    @field_validator("strategy")
+    @classmethod
+    def _known_strategy(cls, value: str) -> str:
+        return _one_of(value, STRATEGIES)
+
+
+class TrainingConfig(Section):
+    """The training loop, for both phases."""
+
+    phase: Literal["2d", "3d"] = "3d"
+    """2d trains the twin on axial slices, 3d the full network on volumes."""
+    twin: Literal["plain", "planar"] = "plain"
+    """Kind of 2D twin: plain (the paper's), or planar, which renders the slice at a given position.
+    Only read in the 2D phase."""
+    kimg: float = Field(default=60.0, gt=0)
+    """Length of the run in thousands of real images shown. The paper: 25,000 in 2D, 5,000 in 3D."""
+    batch: int = Field(default=8, ge=1)
+    """Images per step. 128 in the paper."""
+    lr_g: float = Field(default=0.0025, gt=0)
+    """Adam's learning rate of the generator. 0.0025 from scratch, 0.002 after inflation (Sec. 4.2.3)."""
+    lr_d: float = Field(default=0.0025, gt=0)
+    """Adam's learning rate of the discriminator."""
+    lr_decay: float = Field(default=1.0, gt=0, le=1)
+    """Last learning rate divided by the first, along a cosine; 1 keeps it constant as the paper does."""
+    r1_gamma: float = Field(default=0.0512, ge=0)
+    """Weight of the R1 penalty, loss term gamma/2 * |grad D|^2. 0.0512 in the paper; 0 turns it off."""
+    r1_every: int = Field(default=16, ge=1)
+    """Steps between two R1 penalties (lazy regularisation); 16 in StyleGAN2."""
+    mbstd_group: int = Field(default=4, ge=1)
+    """Images over which the minibatch standard deviation is taken; 4 in StyleGAN2. Divides batch."""
+    ema_halflife_fraction: float = Field(default=0.05, ge=0, le=1)
+    """Half-life of the generator's moving average as a fraction of the images seen so far."""
+    ema_kimg: float = Field(default=0.0, ge=0)
+    """Longest half-life of the moving average, in kimg; 0 sets no limit."""
+    freeze_g_kimg: float = Field(default=0.0, ge=0)
+    """The generator stands still for the first this many kimg, so that the discriminator settles."""
+    flip: bool = False
+    """Flip real images left to right at random. Leave it off where left and right must not be swapped."""
+    augment: str = ""
+    """Differentiable augmentations, separated by commas: translation, cutout, intensity."""
+    augment_p: float = Field(default=1.0, ge=0, le=1)
+    """Probability that an image is augmented."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Arithmetic of the convolutions: bf16, fp32, or auto (bf16 where the processor has it). Weights, R1
+    and the averages stay in fp32."""
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda or cuda:N."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads; 0 uses every core."""
+    snapshot_kimg: float = Field(default=5.0, gt=0)
+    """Distance between snapshots (checkpoint, sample sheet, distances), in kimg."""
+    keep: int = Field(default=2, ge=1)
+    """How many of the newest checkpoints stay on the disk."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the weights, the latent codes and the order of the images."""
+    reuse_fakes: bool = False
+    """Show the discriminator the generator step's images instead of fresh ones: faster, slightly stale."""
+
+    @field_validator("augment")
+    @classmethod
+    def _known_augmentations(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        for name in names:
+            if name not in AUGMENTATIONS:
+                raise ValueError(f"{name!r} is not one of {', '.join(AUGMENTATIONS)}")
+        return ",".join(names)
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        kind, _, index = value.partition(":")
+        if kind not in ("auto", "cpu", "cuda", "mps") or (":" in value and not index.isdigit()):
+            raise ValueError("is not auto, cpu, cuda, cuda:N or mps")
+        return value
+
+    @model_validator(mode="after")
+    def _groups_fill_the_batch(self) -> Self:
+        group = min(self.mbstd_group, self.batch)
+        if self.batch % group:
+            raise ValueError(f"batch = {self.batch}: must be a multiple of mbstd_group = {self.mbstd_group}")
+        return self
+
+
+class EvaluationConfig(Section):
+    """What is measured at snapshots."""
+
+    samples: int = Field(default=192, ge=2)
+    """Generated volumes per measurement. Distances from different numbers do not compare."""
+    extractor: str = "mobilenetv2"
+    """Feature network of the Frechet distances; it is part of every figure's name."""
+    every: int = Field(default=1, ge=0)
+    """Measure at every n-th snapshot; 0 measures only on request."""
+
+
+class RunConfig(Section):
+    """Everything that decides a run's outcome."""
+
+    preset: str = ""
+    """Preset that the run started from; a label, the values below decide."""
+    data: str = ""
+    """Folder of the prepared volumes."""
+    network: NetworkConfig = NetworkConfig()
+    """Generator and discriminator."""
+    start: StartConfig = StartConfig()
+    """Weights that a 3D training starts from."""
+    training: TrainingConfig = TrainingConfig()
+    """The training loop."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Measurements at snapshots."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        two_d = self.training.phase == "2d"
+        if two_d and self.start.strategy != "none":
+            raise ValueError(
+                f"start.strategy = {self.start.strategy}: only a 3d training can start from a 2D run"
+            )
+        planar = self.training.twin == "planar" if two_d else self.start.strategy == "planar"
+        if planar and not self.network.position:
+            raise ValueError("network.position = false: a planar twin and its start need it to be true")
+        return self

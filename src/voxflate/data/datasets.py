@@ -1,0 +1,168 @@
+"""Endless shuffled streams of training images, without state: the image counter says where the stream is.
+
+Image n of a stream depends on the seed and on n alone. A training that resumes at n images therefore sees
+what it would have seen, and nothing about the data has to be saved.
+
+Every sampler takes the stored volumes, int16 [N, D, H, W] (`PreparedSet.stored`), and gives float32 in
+[-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from voxflate.data.prepared import Int16, from_stored
+from voxflate.data.volume import Float32
+from voxflate.errors import VoxflateError
+
+Indices = npt.NDArray[np.int64]
+
+
+class Shuffle:
+    """An endless sequence of items, epoch after epoch, each epoch in an order of its own.
+
+    Args:
+        order: Makes the order of one epoch, [items] or [items, k], from a random generator. Every epoch must
+            have the same length.
+        seed: Of the sequence.
+    """
+
+    def __init__(self, order: Callable[[np.random.Generator], Indices], seed: int) -> None:
+        self._order = order
+        self._seed = seed
+        self._epoch = 0
+        self._items = self._make(0)
+
+    def __len__(self) -> int:
+        """Items in an epoch."""
+        return len(self._items)
+
+    def take(self, first: int, count: int) -> Indices:
+        """Items `first` to `first + count - 1` of the sequence, [count] or [count, k]."""
+        epochs, within = np.divmod(np.arange(first, first + count), len(self))
+        return np.stack([self._at(int(epoch))[item] for epoch, item in zip(epochs, within, strict=True)])
+
+    def _at(self, epoch: int) -> Indices:
+        if epoch != self._epoch:
+            self._items = self._make(epoch)
+            self._epoch = epoch
+        return self._items
+
+    def _make(self, epoch: int) -> Indices:
+        return self._order(np.random.default_rng([self._seed, epoch]))
+
+
+class VolumeSampler:
+    """Whole volumes; each once per epoch.
+
+    Args:
+        stored: int16 [N, D, H, W].
+        seed: Of the order.
+
+    Raises:
+        VoxflateError: If there are no volumes.
+    """
+
+    def __init__(self, stored: Int16, seed: int) -> None:
+        self._stored = _check(stored)
+        self._shuffle = Shuffle(lambda rng: rng.permutation(len(stored)), seed)
+
+    def batch(self, n_images: int, size: int) -> Float32:
+        """Volumes n_images to n_images + size - 1 of the stream, float32 [size, 1, D, H, W]."""
+        chosen = self._shuffle.take(n_images, size)
+        return from_stored(self._stored[chosen])[:, None]
+
+
+class SliceSampler:
+    """Axial slices of all volumes; each once per epoch.
+
+    Args:
+        stored: int16 [N, D, H, W].
+        seed: Of the order.
+
+    Raises:
+        VoxflateError: If there are no volumes.
+    """
+
+    def __init__(self, stored: Int16, seed: int) -> None:
+        self._stored = _check(stored)
+        total = stored.shape[0] * stored.shape[1]
+        self._shuffle = Shuffle(lambda rng: rng.permutation(total), seed)
+
+    def batch(self, n_images: int, size: int) -> Float32:
+        """Slices n_images to n_images + size - 1 of the stream, float32 [size, 1, H, W]."""
+        volumes, positions = np.divmod(self._shuffle.take(n_images, size), self._stored.shape[1])
+        return from_stored(self._stored[volumes, positions])[:, None]
+
+
+class PositionedSliceSampler:
+    """Axial slices in groups that share one position along the axis and differ in the volume.
+
+    The minibatch standard deviation of the discriminator compares the samples of a group; if they lay at
+    different positions it would measure the position and not the diversity.
+
+    An epoch visits every position equally often and every slice at least once. Where the group does not
+    divide the number of volumes, the last group of a position is filled up with volumes seen before; where
+    the group is larger than the number of volumes, they repeat within the group.
+
+    Args:
+        stored: int16 [N, D, H, W].
+        seed: Of the order.
+        group: Samples that share a position.
+
+    Raises:
+        VoxflateError: If there are no volumes, or if group is below 1.
+    """
+
+    def __init__(self, stored: Int16, seed: int, group: int) -> None:
+        self._stored = _check(stored)
+        if group < 1:
+            raise VoxflateError(f"a group must have at least 1 sample, got {group}")
+        self._group = group
+        self._shuffle = Shuffle(self._groups, seed)
+
+    def _groups(self, rng: np.random.Generator) -> Indices:
+        """The groups of an epoch in their order: position, then volumes, [groups, 1 + group]."""
+        volumes, depth = self._stored.shape[:2]
+        per_position = -(-volumes // self._group)
+        # Read in a circle: the last group of a position goes on with the first of the same order.
+        circle = np.arange(per_position * self._group) % volumes
+        orders = rng.permuted(np.tile(np.arange(volumes), (depth, 1)), axis=1)[
+            :, circle
+        ]  # [D, per_position * group]
+        members = orders.reshape(depth * per_position, self._group)
+        positions = np.repeat(np.arange(depth), per_position)
+        return rng.permutation(np.column_stack([positions, members]))
+
+    def batch(self, n_images: int, size: int) -> tuple[Float32, Indices]:
+        """Slices n_images to n_images + size - 1 of the stream.
+
+        Args:
+            n_images: Images taken before; a multiple of the group.
+            size: Images to take; a multiple of the group.
+
+        Returns:
+            Slices, float32 [size, 1, H, W], and their positions along the axis, int64 [size].
+
+        Raises:
+            VoxflateError: If n_images or size is no multiple of the group.
+        """
+        if n_images % self._group or size % self._group:
+            raise VoxflateError(
+                f"batches must be made of whole groups of {self._group}, got {size} images after {n_images}; "
+                "choose a batch that is a multiple of the group"
+            )
+        groups = self._shuffle.take(n_images // self._group, size // self._group)
+        positions = np.repeat(groups[:, 0], self._group)
+        return from_stored(self._stored[groups[:, 1:].ravel(), positions])[:, None], positions
+
+
+def _check(stored: Int16) -> Int16:
+    if stored.ndim != 4 or not len(stored):
+        raise VoxflateError(
+            f"nothing to train on: need volumes [N, D, H, W] with N of 1 or more, got {stored.shape}"
+        )
+    return stored

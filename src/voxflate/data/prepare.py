@@ -1,0 +1,198 @@
+"""From a folder of scans to a prepared set: whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from voxflate.data.parallel import Progress, counted, in_order, workers
+from voxflate.data.prepared import SPLITS, Int16, Manifest, PreparedSet, Scan, open_prepared, to_stored
+from voxflate.data.read import find_scans, read_geometry, read_volume
+from voxflate.data.recipes import find_recipe
+from voxflate.data.shapes import Shape, split_shape
+from voxflate.data.split import split_subjects
+from voxflate.data.steps import Step
+from voxflate.data.volume import Float64, Geometry, to_ras
+from voxflate.errors import VoxflateError
+from voxflate.files import sha256
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One scan to prepare."""
+
+    path: Path
+    subject: str
+    split: str
+
+
+@dataclass(frozen=True)
+class _Result:
+    """One prepared scan: its voxels and its line of the manifest."""
+
+    array: Int16
+    scan: Scan
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    recipe: str,
+    shape: Shape,
+    held_out: float = 0.1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> PreparedSet:
+    """Turn a folder of scans into a prepared set.
+
+    Args:
+        source: Folder with the scans, subfolders included.
+        out: Folder to write; must be missing or empty.
+        recipe: A name in `recipes.RECIPES`.
+        shape: (D, H, W) of the prepared volumes, a small base times a power of two.
+        held_out: Share of the subjects to keep from training, 0 or more and less than 1.
+        seed: Of the random split by subject.
+        progress: Called with (volumes done, volumes in all) after each.
+
+    Returns:
+        The new set, opened.
+
+    Raises:
+        VoxflateError: If a setting or a scan is refused; `out` is then as it was before.
+    """
+    source, out = Path(source), Path(out)
+    split_shape(shape)
+    make_steps = find_recipe(recipe)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise VoxflateError(
+            f"{out}: already exists and is not an empty folder; choose another, or delete it first"
+        )
+    paths = find_scans(source)
+    splits = split_subjects([path.relative_to(source) for path in paths], held_out, seed)
+    jobs = [_Job(source / path, subject, split) for split in SPLITS for subject, path in splits[split]]
+
+    with workers() as pool:
+        grids = [grid.to_ras() for grid in pool.map(read_geometry, paths)]
+    steps = make_steps(grids, shape)
+    with workers() as pool, _whole_folder(out) as folder:
+        results = counted(
+            in_order(pool, lambda job: _prepare_scan(job, steps, shape), jobs), len(jobs), progress
+        )
+        scans, content_sha256 = _write_arrays(folder, shape, [len(splits[name]) for name in SPLITS], results)
+        _manifest(recipe, steps, shape, scans, held_out, seed, content_sha256).write(folder)
+    return open_prepared(out)
+
+
+def _prepare_scan(job: _Job, steps: Sequence[Step], shape: Shape) -> _Result:
+    """Read one scan and take it through the steps."""
+    volume = to_ras(read_volume(job.path))
+    try:
+        for step in steps:
+            volume = step(volume)
+    except VoxflateError as error:
+        raise VoxflateError(f"{job.path}: {error}") from error
+    if volume.array.shape != shape or volume.intensity is None:
+        raise ValueError(f"a recipe must rescale, and resize to {shape}; this one made {volume.array.shape}")
+    scan = Scan(job.subject, job.split, sha256(job.path), volume.affine.tolist(), volume.intensity)
+    return _Result(to_stored(volume.array), scan)
+
+
+def _write_arrays(
+    folder: Path, shape: Shape, counts: Sequence[int], results: Iterator[_Result]
+) -> tuple[list[Scan], str]:
+    """Write one array file per split as the results come in.
+
+    Plain writes and not a memory map: on a full disk a write is an error, a memory map is a killed process.
+
+    Returns:
+        The records of the scans, and the SHA-256 of all values.
+    """
+    scans: list[Scan] = []
+    digest = hashlib.sha256()
+    for split, count in zip(SPLITS, counts, strict=True):
+        with open(folder / f"{split}.npy", "wb") as file:
+            header = {"descr": "<i2", "fortran_order": False, "shape": (count, *shape)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for result in islice(results, count):
+                content = result.array.tobytes()
+                file.write(content)
+                digest.update(content)
+                scans.append(result.scan)
+            file.flush()
+            os.fsync(file.fileno())
+    return scans, digest.hexdigest()
+
+
+def _manifest(
+    recipe: str,
+    steps: Sequence[Step],
+    shape: Shape,
+    scans: list[Scan],
+    held_out: float,
+    seed: int,
+    content_sha256: str,
+) -> Manifest:
+    """Sum the set up: medians over the scans where it needs one figure for all."""
+    grids = [Geometry(shape, np.array(scan.affine)) for scan in scans]
+    depth, height, width = np.median([grid.spacing for grid in grids], axis=0).tolist()
+    low, high = np.median([scan.intensity for scan in scans], axis=0).tolist()
+    return Manifest(
+        recipe=recipe,
+        steps=[step.record() for step in steps],
+        shape=shape,
+        spacing=(depth, height, width),
+        affine=_common_affine(grids, (depth, height, width)).tolist(),
+        intensity=(low, high),
+        scans=scans,
+        held_out=held_out,
+        seed=seed,
+        content_sha256=content_sha256,
+        libraries={name: _version(name) for name in ("voxflate", "numpy", "nibabel")},
+    )
+
+
+def _common_affine(grids: Sequence[Geometry], spacing: tuple[float, float, float]) -> Float64:
+    """An affine for volumes of nobody: the scans' own where they agree on directions, else straight axes.
+
+    The middle of the volume lies at the median of the scans' middles.
+    """
+    directions = np.array([grid.affine[:3, :3] / np.array(grid.spacing[::-1]) for grid in grids])
+    straight = np.ptp(directions, axis=0).max() > 1e-3
+    affine = np.eye(4)
+    affine[:3, :3] = (np.eye(3) if straight else directions[0]) * np.array(spacing[::-1])
+    middle = np.median([grid.centre for grid in grids], axis=0)
+    affine[:3, 3] += middle - Geometry(grids[0].shape, affine).centre
+    return affine
+
+
+@contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder beside `out` that takes its name if the block ends well, and goes if it does not."""
+    temporary = out.with_name(f".tmp-{os.getpid()}-{out.name}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(out)
+    except OSError as error:
+        raise VoxflateError(
+            f"{out}: cannot be written ({error.strerror or error}); free some space or choose another "
+            "folder, then run the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,246 @@
+"""A prepared set on disk: one array per split, memory-mapped, and a manifest that says how it was made.
+
+manifest.json   everything but the voxels; no file names, only pseudonyms and hashes of the sources
+train.npy       int16 [N, D, H, W], the value x in [-1, 1] stored as round(32767 x)
+heldout.npy     the same for the subjects that training never sees
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voxflate.data.volume import Float32, Float64
+from voxflate.errors import VoxflateError
+from voxflate.files import read_json, write_json
+
+SPLITS = ("train", "heldout")
+MANIFEST = "manifest.json"
+VERSION = 1
+FULL_SCALE = 32767
+
+Int16 = npt.NDArray[np.int16]
+
+
+def to_stored(values: Float32) -> Int16:
+    """Values in [-1, 1] as 16-bit integers; the rounding error is at most 1 / 65534."""
+    return np.rint(values * FULL_SCALE).astype(np.int16)
+
+
+def from_stored(stored: Int16) -> Float32:
+    """Stored integers back to float32 in [-1, 1]."""
+    return stored.astype(np.float32) / np.float32(FULL_SCALE)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the manifest says about one volume.
+
+    Attributes:
+        subject: Pseudonym; several scans of one person share it.
+        split: One of `SPLITS`.
+        source_sha256: SHA-256 of the file it came from.
+        affine: 4x4, index (w, h, d, 1) of the prepared volume -> world mm of the source.
+        intensity: Source values that became -1 and 1.
+    """
+
+    subject: str
+    split: str
+    source_sha256: str
+    affine: list[list[float]]
+    intensity: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """How a prepared set was made and what is in it.
+
+    Attributes:
+        recipe: Name of the recipe.
+        steps: Its steps in order, with their settings.
+        shape: (D, H, W) of every volume, voxels.
+        spacing: Voxel sides, mm, in the order D, H, W; the median over the scans.
+        affine: 4x4 for volumes of no particular scan (generated ones), index (w, h, d, 1) -> world mm.
+        intensity: Source values of -1 and 1, the median over the scans.
+        scans: In the order of the arrays, those of `train` first.
+        held_out: Share of the subjects that was asked for in `heldout`.
+        seed: Of the split.
+        content_sha256: Over the arrays' values, `train` then `heldout`.
+        libraries: Versions of what computed it.
+        version: Of this format.
+    """
+
+    recipe: str
+    steps: list[dict[str, Any]]
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    affine: list[list[float]]
+    intensity: tuple[float, float]
+    scans: list[Scan]
+    held_out: float
+    seed: int
+    content_sha256: str
+    libraries: dict[str, str]
+    version: int = VERSION
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest with a checksum of itself."""
+        content = asdict(self)
+        write_json(folder / MANIFEST, {**content, "manifest_sha256": _checksum(content)})
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read and check the manifest of a prepared set.
+
+        Raises:
+            VoxflateError: If there is none, or if it was damaged, edited or written by another version.
+        """
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise VoxflateError(
+                f"{folder}: is no prepared set (no {MANIFEST} in it); make one with voxflate prepare"
+            )
+        content = read_json(path)
+        if not isinstance(content, dict) or content.get("version") != VERSION:
+            raise VoxflateError(
+                f"{path}: was not written by this version of the format; prepare the scans again"
+            )
+        claimed = content.pop("manifest_sha256", None)
+        if claimed != _checksum(content):
+            raise VoxflateError(
+                f"{path}: was changed after it was written (its checksum is wrong); prepare again"
+            )
+        for key in ("shape", "spacing", "intensity"):
+            content[key] = tuple(content[key])
+        scans = [Scan(**{**scan, "intensity": tuple(scan["intensity"])}) for scan in content.pop("scans")]
+        return cls(scans=scans, **content)
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """An opened prepared set. Arrays stay on the disk until they are indexed.
+
+    Attributes:
+        root: Its folder.
+        manifest: What is in it.
+    """
+
+    root: Path
+    manifest: Manifest
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, H, W) of every volume, voxels."""
+        return self.manifest.shape
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel sides, mm, in the order D, H, W."""
+        return self.manifest.spacing
+
+    @property
+    def affine(self) -> Float64:
+        """4x4 for an array in (R, A, S) order: index (w, h, d, 1) -> world mm."""
+        return np.array(self.manifest.affine, np.float64)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 over the arrays' values: equal for equal data, whatever the folder is called."""
+        return self.manifest.content_sha256
+
+    @cached_property
+    def _arrays(self) -> dict[str, Int16]:
+        return {split: np.load(self.root / f"{split}.npy", mmap_mode="r") for split in SPLITS}
+
+    def stored(self, split: str) -> Int16:
+        """The volumes of a split as they lie on the disk, int16 [N, D, H, W]; x = stored / 32767.
+
+        Raises:
+            VoxflateError: If there is no such split.
+        """
+        if split not in SPLITS:
+            raise VoxflateError(f"no split is called {split!r}; choose one of {', '.join(SPLITS)}")
+        return self._arrays[split]
+
+    def volumes(self, split: str, indices: Sequence[int] | npt.NDArray[np.integer] | None = None) -> Float32:
+        """Volumes in memory.
+
+        Args:
+            split: One of `SPLITS`, or "all" for train followed by heldout.
+            indices: Which ones; all if None.
+
+        Returns:
+            float32 [n, 1, D, H, W] in [-1, 1].
+
+        Raises:
+            VoxflateError: If there is no such split.
+        """
+        parts = [self.stored(name) for name in (SPLITS if split == "all" else (split,))]
+        stored = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        chosen = stored if indices is None else stored[np.asarray(indices, np.int64)]
+        return from_stored(chosen)[:, None]
+
+    def to_intensity(self, values: Float32) -> Float32:
+        """Map [-1, 1] back to the source's units (HU for CT, the cohort's median range for MR)."""
+        low, high = self.manifest.intensity
+        return np.asarray(low + (values + 1) * ((high - low) / 2), np.float32)
+
+    def verify(self) -> None:
+        """Read every voxel and compare with the hash in the manifest.
+
+        Raises:
+            VoxflateError: If they differ.
+        """
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            for volume in self.stored(split):
+                digest.update(np.ascontiguousarray(volume).tobytes())
+        if digest.hexdigest() != self.content_hash:
+            raise VoxflateError(
+                f"{self.root}: voxels were changed after preparation; prepare the scans again"
+            )
+
+
+def open_prepared(path: str | Path) -> PreparedSet:
+    """Open a prepared set.
+
+    Args:
+        path: The folder that `prepare` wrote.
+
+    Returns:
+        The set; the manifest's checksum and the arrays' sizes are checked, the voxels are not read.
+
+    Raises:
+        VoxflateError: If the folder is missing, half-written or damaged.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise VoxflateError(f"{root}: no such folder; name a prepared set, or make one with voxflate prepare")
+    manifest = Manifest.read(root)
+    prepared = PreparedSet(root, manifest)
+    for split in SPLITS:
+        expected = (sum(scan.split == split for scan in manifest.scans), *manifest.shape)
+        try:
+            array = prepared.stored(split)
+        except (OSError, ValueError, EOFError) as error:
+            raise VoxflateError(
+                f"{root / split}.npy: cannot be read ({error}); prepare the scans again"
+            ) from error
+        if array.shape != expected or array.dtype != np.int16:
+            raise VoxflateError(
+                f"{root / split}.npy: holds {array.dtype} {array.shape}, the manifest says int16 {expected}; "
+                "prepare the scans again"
+            )
+    return prepared
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

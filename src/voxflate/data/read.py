@@ -1,0 +1,169 @@
+"""Reading scans: one reader per kind of file, chosen by suffix.
+
+To add a format: write a `Reader` (grid alone, grid and voxels) and add its suffixes to `READERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from voxflate.data.volume import Geometry, Volume
+from voxflate.errors import VoxflateError
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one kind of file is read.
+
+    Attributes:
+        geometry: Reads the header only: the grid in the file's own orientation.
+        volume: Reads the voxels too, float32 in the source's units.
+    """
+
+    geometry: Callable[[Path], Geometry]
+    volume: Callable[[Path], Volume]
+
+
+def nifti_geometry(path: Path) -> Geometry:
+    """The grid of a NIfTI file, from its header.
+
+    Raises:
+        VoxflateError: If the file is no 3D NIfTI image with one number per voxel, or does not say how
+            it lies.
+    """
+    return _geometry(path, _open_nifti(path))
+
+
+def read_nifti(path: Path) -> Volume:
+    """A NIfTI file's voxels (slope and intercept applied) and grid.
+
+    Raises:
+        VoxflateError: As `nifti_geometry`; also if the file is cut short, holds NaN or infinity, or if all
+            its voxels are equal.
+    """
+    image = _open_nifti(path)
+    geometry = _geometry(path, image)
+    try:
+        array = np.asarray(image.dataobj)
+    except Exception as error:  # a damaged file makes the parser raise anything
+        raise _unreadable(path, error) from error
+    array = array.reshape(geometry.shape[::-1]).T.astype(np.float32)
+    _check_voxels(path, array)
+    return Volume(array, geometry.affine)
+
+
+NIFTI = Reader(nifti_geometry, read_nifti)
+
+READERS: dict[str, Reader] = {".nii": NIFTI, ".nii.gz": NIFTI}
+
+
+def reader_of(path: Path) -> Reader | None:
+    """The reader for a file name, or None if no reader knows its suffix."""
+    name = path.name.lower()
+    return next((reader for suffix, reader in READERS.items() if name.endswith(suffix)), None)
+
+
+def find_scans(folder: Path) -> list[Path]:
+    """All files below a folder that a reader knows, sorted; hidden files are left out.
+
+    Args:
+        folder: Where to look, subfolders included.
+
+    Returns:
+        At least one path.
+
+    Raises:
+        VoxflateError: If the folder is missing, is a file, or holds no scan.
+    """
+    if not folder.is_dir():
+        state = "is a file, not a folder" if folder.exists() else "no such folder"
+        raise VoxflateError(f"{folder}: {state}; name the folder that holds the scans")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    scans = [path for path in files if reader_of(path)]
+    if not scans:
+        found = f"{len(files)} other files" if files else "it is empty"
+        raise VoxflateError(
+            f"{folder}: holds no scan ({found}); expected files ending in {', '.join(READERS)}"
+        )
+    return scans
+
+
+def read_volume(path: Path) -> Volume:
+    """Read one scan with the reader of its suffix.
+
+    Raises:
+        VoxflateError: If no reader knows the suffix, or the reader refuses the file.
+    """
+    return _reader(path).volume(path)
+
+
+def read_geometry(path: Path) -> Geometry:
+    """Read one scan's grid with the reader of its suffix; the voxels are not touched.
+
+    Raises:
+        VoxflateError: If no reader knows the suffix, or the reader refuses the file.
+    """
+    return _reader(path).geometry(path)
+
+
+def _reader(path: Path) -> Reader:
+    reader = reader_of(path)
+    if reader is None:
+        raise VoxflateError(f"{path}: unknown kind of file; expected one ending in {', '.join(READERS)}")
+    return reader
+
+
+def _open_nifti(path: Path) -> Any:
+    try:
+        image: Any = nib.nifti1.Nifti1Image.from_filename(path)
+    except Exception as error:  # a damaged file makes the parser raise anything
+        raise _unreadable(path, error) from error
+    return image
+
+
+def _geometry(path: Path, image: Any) -> Geometry:
+    shape = tuple(image.shape)
+    # A fourth axis of length 1 is how some tools write a 3D image.
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 2:
+        kind = f"{len(shape)}D image" if len(shape) != 3 else "single slice"
+        raise VoxflateError(
+            f"{path}: is a {kind} ({'x'.join(map(str, shape))}), expected a 3D volume; remove or split it"
+        )
+    if image.get_data_dtype().kind not in "iuf":
+        raise VoxflateError(
+            f"{path}: has no single real number per voxel ({image.get_data_dtype()}); convert it"
+        )
+    if not image.header["sform_code"] and not image.header["qform_code"]:
+        raise VoxflateError(
+            f"{path}: does not say which way its axes point (sform and qform codes are 0), and left and "
+            "right are never guessed; convert it again from its source with the orientation kept"
+        )
+    affine = np.asarray(image.affine, np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise VoxflateError(
+            f"{path}: its affine cannot be inverted, so voxels have no size; repair the header"
+        )
+    return Geometry((shape[2], shape[1], shape[0]), affine)
+
+
+def _check_voxels(path: Path, array: Any) -> None:
+    bad = int(array.size - np.isfinite(array).sum())
+    if bad:
+        raise VoxflateError(
+            f"{path}: {bad} of {array.size} voxels are NaN or infinite; repair or remove the file"
+        )
+    if array.min() == array.max():
+        raise VoxflateError(f"{path}: all voxels are {array.flat[0]:g}, a constant volume; remove the file")
+
+
+def _unreadable(path: Path, error: BaseException) -> VoxflateError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return VoxflateError(f"{path}: cannot be read as NIfTI ({reason}); replace or remove the file")

@@ -1,0 +1,226 @@
+"""Steps from a scan to a training volume: pure functions Volume -> Volume, put in order by `recipes`.
+
+Arrays are [D, H, W] = (S, A, R); lengths along the axes are given in this order. Every step keeps the
+affine true: a structure stays at its world position.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voxflate.data.volume import Float32, Triple, Volume
+from voxflate.errors import VoxflateError
+
+AIR = -1.0
+"""The value of empty space once intensities are in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step with its settings, which is what the manifest records.
+
+    Attributes:
+        function: Takes a volume and the settings, gives a new volume.
+        settings: Keyword arguments; numbers and tuples of numbers only.
+    """
+
+    function: Callable[..., Volume]
+    settings: Mapping[str, Any]
+
+    def __call__(self, volume: Volume) -> Volume:
+        """Apply the step."""
+        return self.function(volume, **self.settings)
+
+    def record(self) -> dict[str, Any]:
+        """Name and settings, ready for JSON."""
+        settings = {k: list(v) if isinstance(v, tuple) else v for k, v in self.settings.items()}
+        return {"step": self.function.__name__, **settings}
+
+
+def window_hu(volume: Volume, low: float, high: float) -> Volume:
+    """Clip CT intensities to a window and map it to [-1, 1].
+
+    Args:
+        volume: CT volume in Hounsfield units (air is -1000, water 0).
+        low: Lower end of the window, HU; -250 in the paper.
+        high: Upper end of the window, HU; 650 in the paper.
+
+    Returns:
+        A new volume, unitless.
+
+    Raises:
+        VoxflateError: If low >= high, or if no voxel lies in the window (most often a volume that was already
+            rescaled, or one whose slope and intercept were not applied).
+
+    Source: Sec. 4.2.1.
+    """
+    if low >= high:
+        raise VoxflateError(f"the window must have low < high, got {low:g} to {high:g} HU")
+    if not ((volume.array > low) & (volume.array < high)).any():
+        raise VoxflateError(
+            f"no voxel lies between {low:g} and {high:g} HU (values go from {volume.array.min():g} to "
+            f"{volume.array.max():g}): not a CT in Hounsfield units; use the recipe mr for other scans"
+        )
+    return _map(volume, low, high)
+
+
+def rescale_percentiles(volume: Volume, low: float, high: float) -> Volume:
+    """Map the range between two percentiles of the volume's own intensities to [-1, 1]; clip what is outside.
+
+    Args:
+        volume: MR volume in arbitrary units.
+        low: Percentile that becomes -1, 0 to 100, over all voxels. Stripped air is the commonest value by
+            far, so it becomes exactly -1.
+        high: Percentile that becomes 1.
+
+    Returns:
+        A new volume, unitless; its `intensity` says which source values became -1 and 1.
+
+    Raises:
+        VoxflateError: If the two percentiles are the same value.
+    """
+    bottom, top = _percentiles(volume.array, low, high)
+    if bottom >= top:
+        raise VoxflateError(
+            f"percentiles {low:g} and {high:g} are both {bottom:g}: almost all voxels are equal; remove it"
+        )
+    return _map(volume, bottom, top)
+
+
+def resample_box(volume: Volume, box: Triple, shape: tuple[int, int, int], fill: float = AIR) -> Volume:
+    """Cut a centred box out of a volume, padded with air where it is larger, and resample it to a shape.
+
+    Each axis is interpolated linearly; where it shrinks, the triangle is widened to the new voxel (the
+    anti-aliasing of image libraries), so fine structure is averaged and not skipped. Up to the volume's faces
+    border voxels are continued; beyond them there is air.
+
+    Args:
+        volume: Intensities in [-1, 1].
+        box: Sides in mm, D, H, W, about the middle of the volume's grid.
+        shape: (D, H, W) of the result, voxels.
+        fill: Value of empty space.
+
+    Returns:
+        A new volume with the spacing box / shape.
+    """
+    grid = volume.geometry
+    # New voxel sides in old voxels, and the index of the first new centre.
+    depth, height, width = (b / n / mm for b, n, mm in zip(box, shape, grid.spacing, strict=True))
+    step = (depth, height, width)
+    first = [(old - 1) / 2 - s * (new - 1) / 2 for old, new, s in zip(grid.shape, shape, step, strict=True)]
+    array = volume.array
+    for axis, (old, new) in enumerate(zip(grid.shape, shape, strict=True)):
+        array = _interpolate(array, axis, *_taps(old, new, first[axis], step[axis]), fill)
+    start = (first[0], first[1], first[2])
+    return replace(volume, array=array, affine=grid.regrid(shape, start, step).affine)
+
+
+def resize_in_plane(volume: Volume, height: int, width: int) -> Volume:
+    """Resize every axial slice bilinearly, whatever its spacing; slices are kept as they are.
+
+    Args:
+        volume: Intensities in [-1, 1].
+        height: New size of axis H, voxels.
+        width: New size of axis W, voxels.
+
+    Returns:
+        A new volume [D, height, width] of the same extent in mm.
+
+    Source: Sec. 4.2.1.
+    """
+    grid = volume.geometry
+    return resample_box(volume, grid.extent, (grid.shape[0], height, width))
+
+
+def fit_depth(volume: Volume, depth: int) -> Volume:
+    """Bring a volume to a number of slices: the middle run of consecutive slices, or air slices at both ends.
+
+    Args:
+        volume: Intensities in [-1, 1].
+        depth: Slices wanted.
+
+    Returns:
+        A new volume [depth, H, W]; an odd slice is cut from, or added to, the upper end.
+
+    Source: Sec. 4.2.1, "consecutive slice sampling or zero padding". Paper: does not say which run; here: the
+    middle one, because the same scan must give the same volume each time.
+    """
+    grid = volume.geometry
+    start = (grid.shape[0] - depth) // 2 if grid.shape[0] > depth else -((depth - grid.shape[0]) // 2)
+    kept = volume.array[max(start, 0) : max(start, 0) + depth]
+    below = max(-start, 0)
+    above = depth - below - kept.shape[0]
+    array = np.pad(kept, ((below, above), (0, 0), (0, 0)), constant_values=AIR)
+    moved = grid.regrid((depth, *grid.shape[1:]), (start, 0, 0), (1, 1, 1))
+    return replace(volume, array=array, affine=moved.affine)
+
+
+def _map(volume: Volume, low: float, high: float) -> Volume:
+    """Map [low, high] linearly to [-1, 1] and clip."""
+    array = volume.array - np.float32(low)
+    array *= np.float32(2 / (high - low))
+    array -= 1
+    return replace(volume, array=np.clip(array, -1, 1, out=array), intensity=(low, high))
+
+
+def _percentiles(array: Float32, low: float, high: float) -> tuple[float, float]:
+    """Two percentiles, interpolated linearly: np.percentile, but by a sort, which is three times faster."""
+    ordered = np.sort(array, axis=None)
+    ranks = np.array([low, high]) / 100 * (ordered.size - 1)
+    below = np.floor(ranks).astype(int)
+    above = np.minimum(below + 1, ordered.size - 1)
+    bottom, top = (ordered[below] + (ranks - below) * (ordered[above] - ordered[below])).tolist()
+    return bottom, top
+
+
+def _taps(old: int, new: int, first: float, step: float) -> tuple[npt.NDArray[np.int64], Float32]:
+    """Which old voxels make up each new voxel of an axis, and with which weights.
+
+    Args:
+        old: Old size.
+        new: New size.
+        first: Old index of the new voxel 0.
+        step: New voxel side in old voxels.
+
+    Returns:
+        Indices and weights, [taps, new]. The weights of a new voxel sum to 1 inside the old axis, to less
+        beyond it (what is missing is air).
+    """
+    reach = max(step, 1.0)
+    centres = first + step * np.arange(new)  # [new]
+    # The triangle's open support of 2 reach voxels holds at most this many of them.
+    taps = math.ceil(2 * reach)
+    indices = np.floor(centres - reach).astype(np.int64) + np.arange(1, taps + 1)[:, None]
+    weights = np.clip(1 - np.abs(indices - centres) / reach, 0, None)
+    weights /= weights.sum(axis=0)
+    weights[(indices < 0) | (indices >= old)] = 0
+    inside = (centres > -0.5) & (centres < old - 0.5)
+    weights[:, inside] /= weights[:, inside].sum(axis=0)
+    return indices, weights.astype(np.float32)
+
+
+def _interpolate(
+    array: Float32, axis: int, indices: npt.NDArray[np.int64], weights: Float32, fill: float
+) -> Float32:
+    """Weighted sums of planes along an axis, with `fill` for the weight that is missing.
+
+    Not a matrix product: the few taps cost as little, and BLAS would start threads inside the worker threads.
+    Planes go through one buffer, because fresh memory costs more than the arithmetic.
+    """
+    along = [1, 1, 1]
+    along[axis] = -1
+    shape = list(array.shape)
+    shape[axis] = indices.shape[1]
+    total, buffer = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    total[:] = (fill * (1 - weights.sum(axis=0))).reshape(along)
+    for index, weight in zip(indices, weights, strict=True):
+        np.take(array, index, axis, out=buffer, mode="clip")  # indices beyond the ends have weight 0
+        buffer *= weight.reshape(along)
+        total += buffer
+    return total

@@ -1,0 +1,127 @@
+"""A volume and where it lies in the world. The one place that knows about axis orders.
+
+A NIfTI file stores its first axis fastest, so its array [I, J, K] read backwards, [K, J, I], is the same
+bytes in C order. Every array here is in this reversed order, and every affine in the file's order:
+`affine @ (w, h, d, 1)` is the world position (mm, RAS+: x to the right, y to the front, z up) of
+`array[d, h, w]`. After `to_ras` the axes [D, H, W] are (S, A, R): up, to the front, to the right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Triple = tuple[float, float, float]
+
+# nibabel says that it is typed, but these functions are not.
+_turning: Any = nib.orientations
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A grid of voxels in the world.
+
+    Attributes:
+        shape: (D, H, W), voxels.
+        affine: 4x4, index (w, h, d, 1) -> world (x, y, z, 1) in mm, RAS+.
+    """
+
+    shape: tuple[int, int, int]
+    affine: Float64
+
+    @property
+    def spacing(self) -> Triple:
+        """Voxel sides in mm, in the order D, H, W."""
+        width, height, depth = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
+        return depth, height, width
+
+    @property
+    def extent(self) -> Triple:
+        """Sides of the box that the voxels fill, mm, in the order D, H, W."""
+        depth, height, width = (n * mm for n, mm in zip(self.shape, self.spacing, strict=True))
+        return depth, height, width
+
+    @property
+    def centre(self) -> Float64:
+        """World position of the middle of the box, mm, (x, y, z)."""
+        middle = (np.array(self.shape[::-1], np.float64) - 1) / 2
+        return self.affine[:3, :3] @ middle + self.affine[:3, 3]
+
+    def world(self, index: Triple) -> Float64:
+        """World position (x, y, z) in mm of the array index (d, h, w)."""
+        depth, height, width = index
+        return (self.affine @ (width, height, depth, 1.0))[:3]
+
+    def to_ras(self) -> Geometry:
+        """The same grid with its axes taken in the order and direction of `to_ras`."""
+        order = _orientation(self.affine)
+        file_shape = self.shape[::-1]
+        affine = self.affine @ _turning.inv_ornt_aff(order, file_shape)
+        turned = [0, 0, 0]
+        for axis, target in enumerate(order[:, 0].astype(int)):
+            turned[target] = file_shape[axis]
+        return Geometry((turned[2], turned[1], turned[0]), affine)
+
+    def regrid(self, shape: tuple[int, int, int], start: Triple, step: Triple) -> Geometry:
+        """A grid along the same axes whose voxel j lies at index start + j * step of this one.
+
+        Args:
+            shape: (D, H, W) of the new grid.
+            start: Index of the new first voxel's centre in this grid, D, H, W; fractions are allowed.
+            step: New voxel sides in voxels of this grid, D, H, W.
+
+        Returns:
+            The new grid; world positions are kept.
+        """
+        change = np.diag([*step[::-1], 1.0])
+        change[:3, 3] = start[::-1]
+        return Geometry(shape, self.affine @ change)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxel values and their grid.
+
+    Attributes:
+        array: float32 [D, H, W]; in the source's units until a step rescales it to [-1, 1].
+        affine: 4x4, index (w, h, d, 1) -> world mm; see the module's text.
+        intensity: The source values that became -1 and 1, or None before that.
+    """
+
+    array: Float32
+    affine: Float64
+    intensity: tuple[float, float] | None = None
+
+    @property
+    def geometry(self) -> Geometry:
+        """The grid of the voxels."""
+        depth, height, width = self.array.shape
+        return Geometry((depth, height, width), self.affine)
+
+
+def to_ras(volume: Volume) -> Volume:
+    """Turn a volume so that [D, H, W] goes up, to the front and to the right.
+
+    Voxels are moved, not resampled. An oblique volume keeps its obliqueness in the affine: each axis goes to
+    the world axis nearest to it.
+
+    Args:
+        volume: In any of the 48 orientations.
+
+    Returns:
+        The same voxels at the same world positions. Turning twice changes nothing more.
+    """
+    order = _orientation(volume.affine)
+    turned = _turning.apply_orientation(volume.array.T, order).T
+    return Volume(np.ascontiguousarray(turned), volume.geometry.to_ras().affine, volume.intensity)
+
+
+def _orientation(affine: Float64) -> Float64:
+    """For each file axis, the world axis it follows and its direction (1 or -1), [3, 2]."""
+    return np.asarray(_turning.io_orientation(affine))

@@ -1,0 +1,246 @@
+"""Generated volumes against real ones: distances per plane, diversity, and the floor of the real set.
+
+Every result is a flat dictionary whose figures stand beside what they depend on: extractor, hash of its
+weights, numbers of real and generated samples, seed. A figure named "...-cut" was taken after
+`cut_background` on both sides; "-avg" is the mean of the three planes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from voxflate.data.prepared import SPLITS, PreparedSet
+from voxflate.errors import VoxflateError
+from voxflate.metrics import EXTRACTORS, PLANES, centre_slices, cut_background, frechet_distance, pairwise_l2
+from voxflate.metrics.cache import ArrayCache, cache_folder
+
+Images = NDArray[np.float32]
+Features = dict[str, NDArray[np.float32]]  # view name ("ax", "ax-cut", ...) -> [n, f]
+Figures = dict[str, float | int | str]
+
+_VIEWS = (*PLANES, *(f"{plane}-cut" for plane in PLANES))
+_VIEW_2D = "2d"
+_DIVERSITY = "pairwise-l2"
+# Part of the cache's key: raise it whenever the same volumes would give other features.
+_FEATURES_VERSION = 1
+_REAL_BATCH = 32
+_REAL_SLICES = 1000
+_FLOOR_SPLITS = 10
+# Diversity is taken over at most this many volumes, which have to be in memory together.
+_DIVERSITY_VOLUMES = 256
+
+
+class Evaluator:
+    """Compares generated samples with one prepared data set.
+
+    The features of the real volumes are computed when first needed and kept in a cache that goes by
+    content (the set's hash, the weights' hash), so that new data never meets old features.
+
+    Args:
+        prepared: The real volumes, train and held-out together (the 2D comparison: train only).
+        extractor: Name in `EXTRACTORS`.
+        seed: Seed of the floor's splits, of the pairs and of the real slices of the 2D comparison.
+        device: Where features are computed.
+        cache: Folder for the real features; `cache_folder()` by default.
+
+    Raises:
+        VoxflateError: If the extractor is unknown or its weights are missing.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedSet,
+        extractor: str = "mobilenetv2",
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        cache: Path | None = None,
+    ) -> None:
+        if extractor not in EXTRACTORS:
+            raise VoxflateError(
+                f"evaluation.extractor: there is no {extractor!r}; choose one of {', '.join(EXTRACTORS)}"
+            )
+        self._prepared = prepared
+        self._extractor = EXTRACTORS[extractor](device)
+        self._seed = seed
+        self._cache = ArrayCache(cache or cache_folder())
+
+    def measure(self, volumes: Iterable[Images]) -> Figures:
+        """Distances of generated volumes to all real ones, per plane, and their diversity.
+
+        Args:
+            volumes: Batches [b, 1, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
+
+        Returns:
+            "frechet-<extractor>-<ax|sag|cor|avg>" and the same with "-cut", "pairwise-l2" (over the first
+            256 volumes), "n-real", "n-generated", "extractor", "weights-sha256", "seed".
+
+        Raises:
+            VoxflateError: If a value is not finite, there are fewer than 2 volumes, or their shape is
+                not the real volumes' shape.
+        """
+        kept: list[Images] = []
+
+        def checked() -> Iterator[Images]:
+            for batch in volumes:
+                _check_samples(batch, (1, *self._prepared.shape))
+                kept.append(batch[: max(0, _DIVERSITY_VOLUMES - sum(map(len, kept)))])
+                yield batch
+
+        generated = self._features(checked(), _plane_views)
+        real = self._real_volumes()
+        diversity = pairwise_l2(np.concatenate(kept), seed=self._seed)
+        figures: Figures = {**self._distances(generated, real), _DIVERSITY: diversity}
+        return figures | self._provenance(len(real["ax"]), len(generated["ax"]))
+
+    def measure_2d(self, images: Iterable[Images]) -> Figures:
+        """Distance of generated images to axial slices of the training volumes.
+
+        Args:
+            images: Batches [b, 1, H, W] in [-1, 1], at least 2 images in all.
+
+        Returns:
+            "frechet-<extractor>-2d", "n-real" (at most 1000 slices, drawn with the seed), "n-generated",
+            "extractor", "weights-sha256", "seed".
+
+        Raises:
+            VoxflateError: As for `measure`.
+        """
+
+        def checked() -> Iterator[Images]:
+            for batch in images:
+                _check_samples(batch, (1, *self._prepared.shape[1:]))
+                yield batch
+
+        generated = self._features(checked(), _whole_images)
+        real = self._real_slices()
+        n_real, n_generated = len(real[_VIEW_2D]), len(generated[_VIEW_2D])
+        return {**self._distances(generated, real), **self._provenance(n_real, n_generated)}
+
+    def real_floor(self) -> Figures:
+        """What real volumes reach: one half of the real set against the other, mean of 10 random halvings.
+
+        Returns:
+            The keys of `measure`, with the sizes of the halves as "n-real" and "n-generated", the diversity
+            of the real set as "pairwise-l2", and "splits", the number of halvings. A half has fewer samples
+            than the set, which raises the figure: generated volumes can come out slightly below it.
+        """
+        real = self._real_volumes()
+        floor = self._floor({view: real[view] for view in _VIEWS})
+        return floor | {_DIVERSITY: float(real[_DIVERSITY][0])}
+
+    def real_floor_2d(self) -> Figures:
+        """The floor of `measure_2d`: one half of its real slices against the other, mean of 10 halvings."""
+        return self._floor(self._real_slices())
+
+    def _floor(self, real: Features) -> Figures:
+        n = len(next(iter(real.values())))
+        rng = np.random.default_rng(self._seed)
+        rounds = []
+        for _ in range(_FLOOR_SPLITS):
+            first, second = np.array_split(rng.permutation(n), 2)
+            halves = [{view: x[chosen] for view, x in real.items()} for chosen in (first, second)]
+            rounds.append(self._distances(*halves))
+        figures: Figures = {key: float(np.mean([figures[key] for figures in rounds])) for key in rounds[0]}
+        return figures | self._provenance(n - n // 2, n // 2) | {"splits": _FLOOR_SPLITS}
+
+    def _distances(self, generated: Features, real: Features) -> dict[str, float]:
+        """One distance per view, and the mean over planes if there are planes."""
+        prefix = f"frechet-{self._extractor.name}"
+        by_view = {view: frechet_distance(x, real[view]) for view, x in generated.items()}
+        if "ax" in by_view:
+            for suffix in ("", "-cut"):
+                by_view[f"avg{suffix}"] = float(np.mean([by_view[plane + suffix] for plane in PLANES]))
+        return {f"{prefix}-{view}": value for view, value in by_view.items()}
+
+    def _provenance(self, n_real: int, n_generated: int) -> Figures:
+        return {
+            "n-real": n_real,
+            "n-generated": n_generated,
+            "extractor": self._extractor.name,
+            "weights-sha256": self._extractor.weights_sha256,
+            "seed": self._seed,
+        }
+
+    def _features(self, batches: Iterable[Images], views: Callable[[Images], dict[str, Images]]) -> Features:
+        """Features of every view of every batch; needs at least two samples."""
+        collected: dict[str, list[NDArray[np.float32]]] = {}
+        for batch in batches:
+            for view, images in views(batch).items():
+                slices = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
+                collected.setdefault(view, []).append(self._extractor(slices).numpy())
+        features = {view: np.concatenate(parts) for view, parts in collected.items()}
+        n = len(next(iter(features.values()), ()))
+        if n < 2:
+            raise VoxflateError(f"evaluation needs at least 2 samples, got {n}; raise evaluation.samples")
+        return features
+
+    def _real_volumes(self) -> Features:
+        """Features of all real volumes by view, and their diversity ([1])."""
+
+        def compute() -> Features:
+            sizes = [len(self._prepared.stored(split)) for split in SPLITS]
+            everything = np.arange(sum(sizes))
+            batches = np.split(everything, everything[_REAL_BATCH::_REAL_BATCH])
+            features = self._features(map(self._volumes, batches), _plane_views)
+            chosen = np.random.default_rng(self._seed).permutation(everything)[:_DIVERSITY_VOLUMES]
+            diversity = pairwise_l2(self._volumes(chosen), seed=self._seed)
+            return features | {_DIVERSITY: np.array([diversity], np.float32)}
+
+        return self._cache.get(self._key("volumes"), (*_VIEWS, _DIVERSITY), compute)
+
+    def _volumes(self, indices: NDArray[np.integer]) -> Images:
+        """Some of train followed by held-out, [n, 1, D, H, W]; only these are read from the disk."""
+        n_train = len(self._prepared.stored("train"))
+        train, heldout = indices[indices < n_train], indices[indices >= n_train] - n_train
+        return np.concatenate(
+            [self._prepared.volumes("train", train), self._prepared.volumes("heldout", heldout)]
+        )
+
+    def _real_slices(self) -> Features:
+        """Features of random axial slices of the training volumes."""
+
+        def compute() -> Features:
+            n, depth = self._prepared.stored("train").shape[:2]
+            chosen = np.random.default_rng(self._seed).permutation(n * depth)[:_REAL_SLICES]
+            volumes = (
+                self._prepared.volumes("train", [index // depth])[:, :, index % depth] for index in chosen
+            )
+            return self._features([np.concatenate(list(volumes))], _whole_images)
+
+        return self._cache.get(self._key("slices"), (_VIEW_2D,), compute)
+
+    def _key(self, what: str) -> tuple[object, ...]:
+        """Everything that features of real samples depend on."""
+        extractor = self._extractor
+        network = (extractor.name, extractor.weights_sha256, extractor.side)
+        return (_FEATURES_VERSION, what, self._prepared.content_hash, *network, self._seed)
+
+
+def _plane_views(volumes: Images) -> dict[str, Images]:
+    """[b, 1, D, H, W] -> the centre slices of the three planes, as they are and with the background cut."""
+    slices = centre_slices(volumes)
+    return slices | {f"{plane}-cut": cut_background(images) for plane, images in slices.items()}
+
+
+def _whole_images(images: Images) -> dict[str, Images]:
+    """[b, 1, H, W] -> the one view of the 2D comparison."""
+    return {_VIEW_2D: images}
+
+
+def _check_samples(batch: Images, shape: tuple[int, ...]) -> None:
+    """Refuse samples of another shape [b, *shape], or with NaN or infinite values."""
+    if batch.shape[1:] != shape:
+        raise VoxflateError(
+            f"samples are of shape {list(batch.shape[1:])}, the real ones of {list(shape)}; "
+            "evaluate against the data set that the run was trained on"
+        )
+    if not np.isfinite(batch).all():
+        raise VoxflateError(
+            "samples hold NaN or infinite values; the training has diverged: go back to an earlier "
+            "snapshot or lower the learning rates"
+        )

@@ -1,0 +1,17 @@
+"""Metrics: arrays in, floats out; nothing here knows of our networks, configuration or prepared data."""
+
+from voxflate.metrics.diversity import pairwise_l2
+from voxflate.metrics.features import EXTRACTORS, FeatureExtractor
+from voxflate.metrics.frechet import frechet_distance, frechet_distance_from_moments
+from voxflate.metrics.planes import PLANES, centre_slices, cut_background
+
+__all__ = [
+    "EXTRACTORS",
+    "PLANES",
+    "FeatureExtractor",
+    "centre_slices",
+    "cut_background",
+    "frechet_distance",
+    "frechet_distance_from_moments",
+    "pairwise_l2",
+]

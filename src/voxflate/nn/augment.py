@@ -1,0 +1,77 @@
+"""Differentiable augmentation of what the discriminator sees, in 2D and 3D (Zhao et al. 2020, DiffAugment).
+
+Real and generated images pass through the same random changes, so the generator cannot learn the changes
+themselves. What leaves the field of view is lost and what enters is background (-1).
+
+To add one: a function (images) -> images and a line in `AUGMENTATIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+BACKGROUND = -1.0
+
+SHIFT = 1 / 8
+"""Largest translation, as a fraction of each axis."""
+
+CUTOUT = 1 / 2
+"""Side of the cut-out box, as a fraction of each axis."""
+
+
+def translation(images: Tensor) -> Tensor:
+    """Move every image by its own whole number of voxels, up to an eighth of each axis."""
+    moved = images - BACKGROUND
+    for axis in range(2, images.ndim):
+        size = images.shape[axis]
+        limit = round(size * SHIFT)
+        shift = torch.randint(-limit, limit + 1, (len(images), 1), device=images.device)
+        source = torch.arange(size, device=images.device) - shift  # [N, size]
+        view = (len(images), *(1,) * (axis - 1), size, *(1,) * (images.ndim - axis - 1))
+        inside = ((source >= 0) & (source < size)).view(view)
+        moved = moved.gather(axis, source.clamp(0, size - 1).view(view).expand_as(moved)) * inside
+    return moved + BACKGROUND
+
+
+def cutout(images: Tensor) -> Tensor:
+    """Erase a box of half the size of every axis, at a place of its own in every image."""
+    outside = torch.zeros(1, dtype=torch.bool, device=images.device)
+    for axis in range(2, images.ndim):
+        size = images.shape[axis]
+        half = size * CUTOUT / 2
+        centre = torch.rand(len(images), 1, device=images.device) * size
+        far = (torch.arange(size, device=images.device) + 0.5 - centre).abs() > half  # [N, size]
+        view = (len(images), *(1,) * (axis - 1), size, *(1,) * (images.ndim - axis - 1))
+        outside = outside | far.view(view)
+    return torch.where(outside, images, torch.full_like(images, BACKGROUND))
+
+
+def intensity(images: Tensor) -> Tensor:
+    """Scale what lies above the background by 0.8 to 1.2. It changes what a Hounsfield unit means."""
+    factor = torch.rand(len(images), *(1,) * (images.ndim - 1), device=images.device) * 0.4 + 0.8
+    return (images - BACKGROUND) * factor + BACKGROUND
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "translation": translation,
+    "cutout": cutout,
+    "intensity": intensity,
+}
+
+
+def augment(images: Tensor, names: Sequence[str], probability: float = 1.0) -> Tensor:
+    """Apply augmentations in turn, each to a random share of the images.
+
+    Args:
+        images: [N, C, *spatial] in [-1, 1].
+        names: Keys of `AUGMENTATIONS`.
+        probability: Share of the images that each one changes.
+    """
+    for name in names:
+        changed = AUGMENTATIONS[name](images)
+        chosen = torch.rand(len(images), *(1,) * (images.ndim - 1), device=images.device) < probability
+        images = torch.where(chosen, changed, images)
+    return images

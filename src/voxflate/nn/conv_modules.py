@@ -1,0 +1,181 @@
+"""The convolutions that the six architectures differ in (Sec. 3.3, Fig. 3).
+
+`STYLED_CONVS` holds the generator's (modulated) ones, `CONVS` the discriminator's. To add one: a class here
+and a line in the table; an architecture is a pair of names in `ARCHITECTURES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from voxflate.nn.functional import channel_shuffle, channels_last, modulated_conv
+from voxflate.nn.layers import EqualConv
+
+
+def _half(channels: int) -> int:
+    if channels % 2:
+        raise ValueError(f"channels must be even to be split, got {channels}; choose an even number")
+    return channels // 2
+
+
+def _join(branches: Sequence[Tensor], shuffle: bool) -> Tensor:
+    return channel_shuffle(branches) if shuffle else channels_last(torch.cat(list(branches), dim=1))
+
+
+class ModulatedConv(nn.Module):
+    """One modulated convolution over all channels (Eqs. 1-2)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, *kernel_size))
+
+    def forward(
+        self, x: Tensor, style: Tensor, up_stride: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """[N, I, *spatial] and styles [N, I] -> [N, O, *spatial] and the demodulation [N, O]."""
+        # Demodulation makes the result independent of this gain; it keeps activations of order one.
+        gain = self.weight[0].numel() ** -0.5
+        return modulated_conv(x, self.weight * gain, style, up_stride=up_stride)
+
+
+class SplitModulatedConv(nn.Module):
+    """Two modulated convolutions, each on half of the channels, modulated and demodulated on its own.
+
+    Args:
+        in_channels: I, even.
+        out_channels: O, even.
+        kernel_size: One number per spatial axis.
+        shuffle: Interleave the branches' channels (Split&Shuffle); else concatenate them (Split).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Sequence[int], *, shuffle: bool
+    ) -> None:
+        super().__init__()
+        half_in, half_out = _half(in_channels), _half(out_channels)
+        self.branches = nn.ModuleList(ModulatedConv(half_in, half_out, kernel_size) for _ in range(2))
+        self.shuffle = shuffle
+
+    def forward(
+        self, x: Tensor, style: Tensor, up_stride: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """[N, I, *spatial] and styles [N, I] -> [N, O, *spatial] and the demodulation [N, O]."""
+        inputs = zip(x.chunk(2, dim=1), style.chunk(2, dim=1), self.branches, strict=True)
+        features, factors = zip(*(branch(half, s, up_stride) for half, s, branch in inputs), strict=True)
+        joined = torch.stack(factors, dim=-1).flatten(-2) if self.shuffle else torch.cat(factors, dim=-1)
+        return _join(features, self.shuffle), joined
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise convolution followed by a pointwise one."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> None:
+        super().__init__()
+        self.depthwise = EqualConv(in_channels, in_channels, kernel_size, groups=in_channels)
+        self.pointwise = EqualConv(in_channels, out_channels, (1,) * len(kernel_size))
+
+    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
+        """[N, I, *spatial] -> [N, O, *spatial / stride]."""
+        y: Tensor = self.pointwise(self.depthwise(x, stride))
+        return y
+
+
+class SplitConv(nn.Module):
+    """Two branches on half of the channels: 3x3x3, and 1x1x1 or (symmetric) 3x3x3 (Fig. 3).
+
+    Channels that cannot be halved (the 33 behind the minibatch standard deviation) first go through a
+    1x1x1 convolution with bias to the output's number (the counts of the paper's tables ask for it).
+
+    Args:
+        in_channels: I.
+        out_channels: O, even.
+        kernel_size: Kernel of the first branch.
+        shuffle: Interleave the branches' channels; else concatenate them.
+        symmetric: Give the second branch the same kernel size (Table 5's parameter count).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sequence[int],
+        *,
+        shuffle: bool,
+        symmetric: bool = False,
+    ) -> None:
+        super().__init__()
+        point = (1,) * len(kernel_size)
+        self.even: nn.Module | None = None
+        if in_channels % 2:
+            self.even = EqualConv(in_channels, out_channels, point)
+            self.even_bias = nn.Parameter(torch.zeros(out_channels))
+            in_channels = out_channels
+        sizes = (kernel_size, kernel_size if symmetric else point)
+        self.branches = nn.ModuleList(EqualConv(_half(in_channels), _half(out_channels), size) for size in sizes)
+        self.shuffle = shuffle
+
+    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
+        """[N, I, *spatial] -> [N, O, *spatial / stride].
+
+        A strided input comes padded for the 3-tap kernel; the 1-tap branch reads the samples under that
+        kernel's centre.
+        """
+        if self.even is not None:
+            x = self.even(x) + self.even_bias.view(-1, *(1,) * (x.ndim - 2)).to(x.dtype)
+        halves = x.chunk(2, dim=1)
+        outputs = []
+        for half, branch in zip(halves, self.branches, strict=True):
+            pointwise = branch.weight.shape[-1] == 1
+            if stride > 1 and pointwise:
+                centre = (slice(None), slice(None), *(slice(1, -1, stride),) * (x.ndim - 2))
+                outputs.append(branch(half[centre]))
+            else:
+                outputs.append(branch(half, stride))
+        return _join(outputs, self.shuffle)
+
+
+def _group4(in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> nn.Module:
+    # The epilogue's 33 channels make no 4 groups and stay dense, as the paper's count says.
+    groups = 4 if in_channels % 4 == 0 else 1
+    return EqualConv(in_channels, out_channels, kernel_size, groups=groups)
+
+
+ConvFactory = Callable[[int, int, Sequence[int]], nn.Module]
+
+STYLED_CONVS: dict[str, ConvFactory] = {
+    "plain": ModulatedConv,
+    "split": lambda i, o, k: SplitModulatedConv(i, o, k, shuffle=False),
+    "split-shuffle": lambda i, o, k: SplitModulatedConv(i, o, k, shuffle=True),
+}
+
+CONVS: dict[str, ConvFactory] = {
+    "plain": EqualConv,
+    "group": _group4,
+    "depthwise": DepthwiseConv,
+    "split": lambda i, o, k: SplitConv(i, o, k, shuffle=False),
+    "split-shuffle": lambda i, o, k: SplitConv(i, o, k, shuffle=True),
+    "split-symmetric": lambda i, o, k: SplitConv(i, o, k, shuffle=False, symmetric=True),
+    "split-shuffle-symmetric": lambda i, o, k: SplitConv(i, o, k, shuffle=True, symmetric=True),
+}
+
+
+class Architecture(NamedTuple):
+    """Which convolution each network uses: a key of `STYLED_CONVS`, a key of `CONVS`."""
+
+    generator: str
+    discriminator: str
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "baseline": Architecture("plain", "plain"),
+    "group-d": Architecture("plain", "group"),
+    "depthwise-d": Architecture("plain", "depthwise"),
+    "split-shuffle-d": Architecture("plain", "split-shuffle"),
+    "split": Architecture("split", "split"),
+    "split-shuffle": Architecture("split-shuffle", "split-shuffle"),
+}
+"""The rows of Tables 3 and 4."""

@@ -1,0 +1,239 @@
+"""The operations of Eqs. 1-2 and the small ones around them; no parameters live here.
+
+Every operation takes its number of spatial axes from the rank of its arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+LEAKY_SLOPE = 0.2
+"""Slope of the leaky ReLU for negative inputs (StyleGAN2)."""
+
+LEAKY_GAIN = 2.0**0.5
+"""Keeps the variance of a leaky ReLU's output near that of its input (StyleGAN2)."""
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Give [N, C, H, W] or [N, C, D, H, W] the channels-last layout, the fast one for convolutions."""
+    layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+    return x.contiguous(memory_format=layout)
+
+
+def to_rows(x: Tensor) -> Tensor:
+    """View a channels-last tensor [N, C, *spatial] as rows of channels, [N, *spatial, C], contiguous."""
+    return x.movedim(1, -1).contiguous()
+
+
+def from_rows(rows: Tensor) -> Tensor:
+    """Undo `to_rows`: [N, *spatial, C] -> [N, C, *spatial], channels-last without a copy."""
+    return rows.movedim(-1, 1)
+
+
+def conv(
+    x: Tensor,
+    kernel: Tensor,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    transposed: bool = False,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve with as many spatial axes as the kernel has.
+
+    Args:
+        x: Input, [N, I, *spatial].
+        kernel: [O, I / groups, *k]; for `transposed` also [O, I, *k] (it is turned here).
+        stride: Step per axis, of the input or, when transposed, of the output.
+        padding: Zeros added on both sides, per axis.
+        transposed: Insert zeros between the input's samples, then convolve (the up-convolution).
+        groups: Groups of channels that do not see each other.
+
+    Returns:
+        [N, O, *spatial'].
+    """
+    spatial_dims = kernel.ndim - 2
+    if kernel.numel() == kernel.shape[0] * kernel.shape[1] and groups == 1 and stride == 1 and not transposed:
+        # A 1x1 kernel is a matrix product over the channels, which needs no convolution set-up.
+        return from_rows(to_rows(x) @ kernel.flatten(1).t().to(x.dtype))
+    if _breaks_in_bfloat16(x):
+        with torch.autocast(x.device.type, enabled=False):
+            return conv(
+                x.float(), kernel.float(), stride=stride, padding=padding, transposed=transposed, groups=groups
+            )
+    if transposed:
+        if groups != 1:
+            raise ValueError(f"a transposed convolution here has one group, got {groups}")
+        return _CONV_TRANSPOSE[spatial_dims](x, kernel.transpose(0, 1), stride=stride, padding=padding)
+    return _CONV[spatial_dims](x, kernel, stride=stride, padding=padding, groups=groups)
+
+
+def _breaks_in_bfloat16(x: Tensor) -> bool:
+    """Say whether PyTorch's CPU convolution would give a wrong weight gradient here.
+
+    Decision 0006: with PyTorch 2.13 the bfloat16 weight gradient of a 3D convolution is NaN, silently,
+    when the input is two voxels deep. Base 2x4x4 always is.
+    """
+    if x.device.type != "cpu" or x.ndim != 5 or x.shape[2] != 2:
+        return False
+    return x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+
+
+def modulated_conv(
+    x: Tensor,
+    kernel: Tensor,
+    style: Tensor,
+    *,
+    up_stride: Sequence[int] | None = None,
+    eps: float = 1e-8,
+) -> tuple[Tensor, Tensor]:
+    """Convolve every sample with its own modulated kernel; demodulation comes as a factor (Eqs. 1-2).
+
+    With w'[n,o,i,k] = s[n,i] w[o,i,k] and w'' = w' / sqrt(sum_{i,k} w'^2 + eps), the convolution is
+    linear in its input, so w'' * x = d[n,o] (w * (s x)) with d = 1 / sqrt(sum_i s^2 sum_k w^2 + eps):
+    activations are scaled, the kernel is shared, and no kernel is built per sample.
+
+    Args:
+        x: Input, [N, I, *spatial].
+        kernel: Shared kernel w, [O, I, *k].
+        style: Scale of each input channel, [N, I].
+        up_stride: Zero-insertion factor per axis for the up-convolution; None keeps the size.
+        eps: Keeps Eq. 2 finite for a zero kernel.
+
+    Returns:
+        (w' * x, d): [N, O, *spatial] and [N, O]; their product is the demodulated convolution. The caller
+        multiplies, together with noise and bias in one pass (`styled_epilogue`). In an up-convolution the
+        size of axis a is (n - 1) up_stride[a] + k[a].
+
+    Source: Eqs. 1-2.
+    """
+    x = x * style.view(*style.shape, *(1,) * (x.ndim - 2)).to(x.dtype)
+    if up_stride is None:
+        x = conv(x, kernel, padding=tuple(k // 2 for k in kernel.shape[2:]))
+    else:
+        x = conv(x, kernel, stride=up_stride, transposed=True)
+    return x, demodulation(kernel, style, eps)
+
+
+def demodulation(kernel: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
+    """The factor that Eq. 2 divides by, inverted: [N, O] from a kernel [O, I, *k] and styles [N, I].
+
+    In the parameters' precision whatever autocast says: it is a sum of hundreds of squares.
+    """
+    with torch.autocast(kernel.device.type, enabled=False):
+        energy = kernel.flatten(2).square().sum(2)  # [O, I]
+        return (style.to(kernel.dtype).square() @ energy.t() + eps).rsqrt()
+
+
+def modulated_to_image(x: Tensor, kernel: Tensor, style: Tensor) -> Tensor:
+    """1x1 modulated convolution without demodulation, to the few channels of an image (Eq. 1).
+
+    A weighted sum over the channels: for one output channel that is three times quicker, backward
+    included, than a matrix product.
+
+    Args:
+        x: [N, I, *spatial].
+        kernel: [O, I, 1, ..].
+        style: [N, I].
+
+    Returns:
+        [N, O, *spatial].
+    """
+    per_sample = kernel.flatten(1) * style[:, None, :]  # [N, O, I]
+    weights = per_sample.view(*per_sample.shape, *(1,) * (x.ndim - 2)).to(x.dtype)
+    return torch.stack([(x * weight).sum(dim=1) for weight in weights.unbind(1)], dim=1)
+
+
+def styled_epilogue(
+    x: Tensor, demodulation: Tensor, noise: Tensor, noise_strength: Tensor, bias: Tensor
+) -> Tensor:
+    """Demodulate, add noise and bias, apply the leaky ReLU scaled by sqrt(2): three passes over memory.
+
+    The leaky ReLU is positively homogeneous, so its gain goes into the small factors before it.
+
+    Args:
+        x: Output of a modulated convolution, [N, C, *spatial].
+        demodulation: [N, C].
+        noise: [N, 1, *spatial], standard normal.
+        noise_strength: Scalar B of Fig. 2.
+        bias: [C].
+
+    Returns:
+        [N, C, *spatial].
+    """
+    axes = (1,) * (x.ndim - 2)
+    scale = (demodulation * LEAKY_GAIN).view(*demodulation.shape, *axes).to(x.dtype)
+    shift = (bias * LEAKY_GAIN).view(1, -1, *axes).to(x.dtype)
+    y = torch.addcmul(shift, x, scale)
+    y = y.add_((noise * (noise_strength * LEAKY_GAIN)).to(x.dtype))
+    return F.leaky_relu_(y, LEAKY_SLOPE)
+
+
+def activate(x: Tensor, bias: Tensor | None = None, gain: float = 1.0) -> Tensor:
+    """Add a bias per channel, apply the leaky ReLU, and scale by sqrt(2) * gain.
+
+    Args:
+        x: [N, C, ...].
+        bias: [C] or None.
+        gain: Extra factor on the output, e.g. sqrt(1/2) on a residual branch.
+    """
+    gain *= LEAKY_GAIN
+    if bias is None:
+        x = x * gain
+    else:
+        x = torch.add((bias * gain).view(-1, *(1,) * (x.ndim - 2)).to(x.dtype), x, alpha=gain)
+    return F.leaky_relu_(x, LEAKY_SLOPE)
+
+
+def channel_shuffle(branches: Sequence[Tensor]) -> Tensor:
+    """Interleave the channels of equal branches: (a0 a1 ..), (b0 b1 ..) -> a0 b0 a1 b1 ... (Fig. 3).
+
+    Concatenation and shuffle are one copy: the branches are stacked on the innermost axis of the
+    channels-last layout.
+
+    Args:
+        branches: G tensors [N, C / G, *spatial].
+
+    Returns:
+        [N, C, *spatial], channels-last.
+    """
+    return from_rows(torch.stack([to_rows(branch) for branch in branches], dim=-1).flatten(-2))
+
+
+def minibatch_std(x: Tensor, group: int) -> Tensor:
+    """Append one channel: how much the samples of a group differ, averaged over channels and voxels.
+
+    Groups are consecutive samples, so a batch of fakes followed by reals never mixes the two.
+
+    Args:
+        x: [N, C, *spatial].
+        group: Samples per group; N must be a multiple of it, or smaller than it.
+
+    Returns:
+        [N, C + 1, *spatial].
+
+    Raises:
+        ValueError: If N is larger than the group and no multiple of it.
+
+    Source: Sec. 3.1.1, "Discriminator".
+    """
+    n, c = x.shape[:2]
+    group = min(group, n)
+    if n % group:
+        raise ValueError(f"minibatch_std: {n} samples do not make groups of {group}")
+    grouped = x.float().reshape(n // group, group, -1)
+    deviation = (grouped.var(dim=1, correction=0) + 1e-8).sqrt().mean(dim=1)  # [N / group]
+    channel = deviation.repeat_interleave(group).view(n, 1, *(1,) * (x.ndim - 2)).to(x.dtype)
+    return channels_last(torch.cat([x, channel.expand(n, 1, *x.shape[2:])], dim=1))
+
+
+def pixel_norm(z: Tensor) -> Tensor:
+    """Scale each latent code to unit root mean square, [N, z_dim] -> [N, z_dim]."""
+    return z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()

@@ -1,0 +1,261 @@
+"""Generator: mapping network and synthesis network (Fig. 2), for images and volumes alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from voxflate.nn.conv_modules import STYLED_CONVS
+from voxflate.nn.functional import channels_last, modulated_to_image, styled_epilogue
+from voxflate.nn.layers import EqualLinear
+from voxflate.nn.mapping import Mapping
+from voxflate.nn.planar import SliceWindow, slice_window
+from voxflate.nn.resample import DOUBLE, SMOOTH_UP, LowPass, resample
+
+
+class StyledConv(nn.Module):
+    """Modulated convolution, optional doubling, noise, bias, leaky ReLU.
+
+    Args:
+        channels: C, in and out.
+        w_dim: Length of the style code.
+        kernel_size: One number per spatial axis; an axis with kernel 1 is doubled by the low-pass alone.
+        conv: Key of `STYLED_CONVS`.
+        up: Double every axis.
+    """
+
+    def __init__(self, channels: int, w_dim: int, kernel_size: Sequence[int], conv: str, *, up: bool) -> None:
+        super().__init__()
+        self.affine = EqualLinear(w_dim, channels, bias_init=1.0)
+        self.conv = STYLED_CONVS[conv](channels, channels, kernel_size)
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.kernel_size = tuple(kernel_size)
+        self.up = up
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, mixing: Tensor | None = None) -> Tensor:
+        """Apply the layer.
+
+        Args:
+            x: [N, C, *spatial].
+            w: [N, w_dim].
+            noise: [N, 1, *spatial'], or None to draw it afresh.
+            mixing: Depth matrices of a slice window, [N, S', S], instead of the plain doubling.
+
+        Returns:
+            [N, C, *spatial'].
+        """
+        strides = tuple(2 if k > 1 else 1 for k in self.kernel_size) if self.up else None
+        x, demodulation = self.conv(x, self.affine(w), strides)
+        if self.up:
+            filters: list[LowPass | Tensor] = [SMOOTH_UP if k > 1 else DOUBLE for k in self.kernel_size]
+            x = resample(x, filters if mixing is None else [mixing, *filters[1:]])
+        if noise is None:
+            noise = torch.randn(x.shape[0], 1, *x.shape[2:], device=x.device)
+        return styled_epilogue(x, demodulation, noise, self.noise_strength, self.bias)
+
+
+class ToImage(nn.Module):
+    """1x1 modulated convolution to image channels, without demodulation ("toRGB" of the literature)."""
+
+    def __init__(self, channels: int, image_channels: int, w_dim: int, spatial_dims: int) -> None:
+        super().__init__()
+        self.affine = EqualLinear(w_dim, channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(image_channels, channels, *(1,) * spatial_dims))
+        self.bias = nn.Parameter(torch.zeros(image_channels))
+        self.gain = channels**-0.5
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """[N, C, *spatial] -> [N, image_channels, *spatial], float32 or wider."""
+        image = modulated_to_image(x, self.weight * self.gain, self.affine(w)).to(self.bias.dtype)
+        return image + self.bias.view(-1, *(1,) * (x.ndim - 2))
+
+
+class SynthesisStage(nn.Module):
+    """One resolution: two styled convolutions (the base has one) and the image added at this size."""
+
+    def __init__(
+        self, channels: int, image_channels: int, w_dim: int, kernel_size: Sequence[int], conv: str, *, first: bool
+    ) -> None:
+        super().__init__()
+        self.conv0 = None if first else StyledConv(channels, w_dim, kernel_size, conv, up=True)
+        self.conv1 = StyledConv(channels, w_dim, kernel_size, conv, up=False)
+        self.to_image = ToImage(channels, image_channels, w_dim, len(kernel_size))
+
+    def forward(
+        self,
+        x: Tensor,
+        image: Tensor | None,
+        ws: Sequence[Tensor],
+        noise: Sequence[Tensor | None],
+        mixing: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Take features and image of the stage before to this one.
+
+        Args:
+            x: [N, C, *spatial].
+            image: [N, image_channels, *spatial] or None at the base.
+            ws: One [N, w_dim] per layer: the convolutions', then the image's.
+            noise: One per convolution.
+            mixing: As in `StyledConv`.
+        """
+        if self.conv0 is not None:
+            x = self.conv0(x, ws[0], noise[0], mixing)
+        x = self.conv1(x, ws[-2], noise[-1])
+        new = self.to_image(x, ws[-1])
+        if image is not None:
+            filters: list[LowPass | Tensor] = [DOUBLE] * (image.ndim - 2)
+            with torch.autocast(image.device.type, enabled=False):
+                new = new + resample(image, filters if mixing is None else [mixing, *filters[1:]])
+        return x, new
+
+
+class Synthesis(nn.Module):
+    """Style codes to an image or a volume.
+
+    Args:
+        base: Size of the learned constant, e.g. (4, 4) or (2, 4, 4).
+        stages: Resolutions, the base included: the output is base * 2^(stages - 1).
+        channels: C at every resolution.
+        w_dim: Length of the style code.
+        conv: Key of `STYLED_CONVS`.
+        image_channels: Channels of the output.
+        planar: Give the kernels depth 1 (3D base only): slices talk only through the doubling.
+    """
+
+    def __init__(
+        self,
+        base: Sequence[int],
+        stages: int,
+        channels: int = 32,
+        w_dim: int = 64,
+        conv: str = "split-shuffle",
+        image_channels: int = 1,
+        *,
+        planar: bool = False,
+    ) -> None:
+        super().__init__()
+        if planar and len(base) != 3:
+            raise ValueError(f"a planar generator has a 3D base, got {tuple(base)}")
+        kernel_size = (1 if planar else 3, *(3,) * (len(base) - 1))
+        self.base = tuple(base)
+        self.planar = planar
+        self.const = nn.Parameter(torch.randn(channels, *base))
+        self.stages = nn.ModuleList(
+            SynthesisStage(channels, image_channels, w_dim, kernel_size, conv, first=index == 0)
+            for index in range(stages)
+        )
+        self.num_ws = 2 * stages
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of the output: base * 2^(stages - 1)."""
+        return tuple(size * 2 ** (len(self.stages) - 1) for size in self.base)
+
+    def noise_shapes(self) -> list[tuple[int, ...]]:
+        """Size of the noise of every styled convolution, without batch: [(1, *spatial), ...]."""
+        shapes = []
+        for index in range(len(self.stages)):
+            size = tuple(n * 2**index for n in self.base)
+            shapes += [(1, *size)] * (1 if index == 0 else 2)
+        return shapes
+
+    def forward(
+        self,
+        ws: Tensor,
+        noise: Sequence[Tensor | None] | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """Render images.
+
+        Args:
+            ws: Style codes, [N, num_ws, w_dim].
+            noise: One tensor [N, 1, *spatial] per entry of `noise_shapes`, or None to draw all afresh. With
+                `positions`, still full depth: the window cuts it.
+            positions: Planar generators only: the axial slice to render of each sample, [N].
+
+        Returns:
+            [N, image_channels, *shape]; with positions one slice each, [N, image_channels, H, W].
+        """
+        window = None
+        if positions is not None:
+            if not self.planar:
+                raise ValueError("only a planar generator renders single slices; leave out positions")
+            window = slice_window(self.base[0], len(self.stages), positions)
+        x = channels_last(self.const.expand(ws.shape[0], *self.const.shape))
+        if window is not None:
+            x = channels_last(window.gather(x, 0))
+        image: Tensor | None = None
+        layer = 0
+        for index, stage in enumerate(self.stages):
+            count = 1 if index == 0 else 2
+            stage_noise = _stage_noise(noise, layer, count, window, index)
+            mixing = window.mixing[index - 1] if window is not None and index > 0 else None
+            x, image = stage(x, image, ws[:, layer : layer + count + 1].unbind(1), stage_noise, mixing)
+            layer += count
+        assert image is not None  # there is at least one stage
+        return image.squeeze(2) if window is not None else image
+
+
+def _stage_noise(
+    noise: Sequence[Tensor | None] | None, layer: int, count: int, window: SliceWindow | None, stage: int
+) -> list[Tensor | None]:
+    """The noise of a stage's convolutions, cut to the window's slices where there is one."""
+    if noise is None:
+        return [None] * count
+    chosen = list(noise[layer : layer + count])
+    if window is None:
+        return chosen
+    return [None if n is None else window.gather(n, stage) for n in chosen]
+
+
+class Generator(nn.Module):
+    """Latent codes to images or volumes: `Mapping`, then `Synthesis`.
+
+    Args:
+        base: Size of the learned constant; its length is the number of spatial axes.
+        stages: Resolutions, the base included.
+        channels: C at every resolution.
+        z_dim: Length of the latent code.
+        w_dim: Length of the style code.
+        mapping_layers: Layers of the mapping network.
+        conv: Key of `STYLED_CONVS`.
+        image_channels: Channels of the output.
+        planar: See `Synthesis`.
+
+    Source: Fig. 2; the layers that reproduce the paper's parameter counts.
+    """
+
+    def __init__(
+        self,
+        base: Sequence[int],
+        stages: int,
+        channels: int = 32,
+        z_dim: int = 64,
+        w_dim: int = 64,
+        mapping_layers: int = 8,
+        conv: str = "split-shuffle",
+        image_channels: int = 1,
+        *,
+        planar: bool = False,
+    ) -> None:
+        super().__init__()
+        self.z_dim = z_dim
+        self.mapping = Mapping(z_dim, w_dim, mapping_layers)
+        self.synthesis = Synthesis(base, stages, channels, w_dim, conv, image_channels, planar=planar)
+
+    def forward(
+        self,
+        z: Tensor,
+        *,
+        truncation_psi: float = 1.0,
+        noise: Sequence[Tensor | None] | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """Generate from latent codes z [N, z_dim]; the other arguments as in `Mapping` and `Synthesis`."""
+        w = self.mapping(z, truncation_psi)
+        ws = w[:, None].expand(-1, self.synthesis.num_ws, -1)
+        image: Tensor = self.synthesis(ws, noise, positions)
+        return image

@@ -1,0 +1,72 @@
+"""Layers with an equalised learning rate: parameters have unit variance, the gain is applied at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from voxflate.nn.functional import activate, conv
+
+
+class EqualLinear(nn.Module):
+    """Fully connected layer; the stored weight is used as weight / sqrt(in) * lr_multiplier.
+
+    Args:
+        in_features: Inputs.
+        out_features: Outputs.
+        bias_init: What the bias is worth at the start.
+        lr_multiplier: Slows the layer down; StyleGAN2 uses 0.01 in the mapping network.
+        activation: Follow with the leaky ReLU.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias_init: float = 0.0,
+        lr_multiplier: float = 1.0,
+        activation: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier))
+        self.gain = lr_multiplier / in_features**0.5
+        self.lr_multiplier = lr_multiplier
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, in] -> [N, out], in float32: these layers are small and their sums are long."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = F.linear(x.to(self.weight.dtype), self.weight * self.gain, self.bias * self.lr_multiplier)
+            return activate(x) if self.activation else x
+
+
+class EqualConv(nn.Module):
+    """Convolution without bias; the stored kernel is used as kernel / sqrt(fan-in).
+
+    Args:
+        in_channels: I.
+        out_channels: O.
+        kernel_size: One number per spatial axis.
+        groups: Groups of channels.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Sequence[int], *, groups: int = 1) -> None:
+        super().__init__()
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"channels must be a multiple of groups={groups}, got {in_channels} -> {out_channels}"
+            )
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels // groups, *kernel_size))
+        self.gain = self.weight[0].numel() ** -0.5
+        self.groups = groups
+
+    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
+        """Convolve; a strided convolution takes an input that was padded by the low-pass before it."""
+        kernel = self.weight * self.gain
+        padding = tuple(k // 2 for k in kernel.shape[2:]) if stride == 1 else 0
+        return conv(x, kernel, stride=stride, padding=padding, groups=self.groups)

@@ -1,0 +1,1 @@
+"""Training: a short loop, its state, what it writes."""

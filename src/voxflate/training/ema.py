@@ -1,0 +1,50 @@
+"""Moving average of the generator's weights; samples come from it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from voxflate.nn import Generator
+
+
+class Ema:
+    """Exponential moving average whose half-life grows with the training.
+
+    Args:
+        generator: The network to follow; its weights are the first average.
+        fraction: Half-life as a fraction of the images seen so far. A fixed half-life keeps a long memory
+            of the first, worst networks (decision 0011).
+        limit: Longest half-life, in images; 0 for none.
+    """
+
+    def __init__(self, generator: Generator, fraction: float, limit: float = 0.0) -> None:
+        self.generator = copy.deepcopy(generator).requires_grad_(False)
+        self.fraction = fraction
+        self.limit = limit
+
+    def decay(self, n_images: int, batch: int) -> float:
+        """Weight of the old average after a step of `batch` images, in [0, 1)."""
+        halflife = self.fraction * n_images
+        if self.limit:
+            halflife = min(halflife, self.limit)
+        return float(0.5 ** (batch / halflife)) if halflife > 0 else 0.0
+
+    @torch.no_grad()
+    def update(self, generator: Generator, n_images: int, batch: int) -> None:
+        """Move towards the network after `n_images` images in all."""
+        weight = 1.0 - self.decay(n_images, batch)
+        averages = list(self.generator.parameters())
+        torch._foreach_lerp_(averages, list(generator.parameters()), weight)
+        for average, buffer in zip(self.generator.buffers(), generator.buffers(), strict=True):
+            average.copy_(buffer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average's weights."""
+        return self.generator.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        self.generator.load_state_dict(state)

@@ -1,0 +1,80 @@
+"""The loop: show images, take steps, tell whoever wants to know."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from voxflate.gans.stylegan2 import Losses
+from voxflate.training.state import TrainingState
+
+Batches = Callable[[int, int], tuple[Tensor, Tensor | None]]
+"""(images shown so far, batch) -> real images [N, 1, *shape] and, for planar twins, positions [N]."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, and what changes on the way. All lengths in images; `stop_at` may cut `total` short."""
+
+    total: int
+    batch: int
+    snapshot_every: int
+    stop_at: int
+    freeze_g: int = 0
+    lr_decay: float = 1.0
+
+    def learning_rate(self, n_images: int) -> float:
+        """Factor on the learning rates: from 1 to `lr_decay` along half a cosine."""
+        done = min(n_images / self.total, 1.0)
+        return self.lr_decay + (1 - self.lr_decay) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def is_snapshot(self, n_images: int) -> bool:
+        """Say whether the step that ended at `n_images` crossed a multiple of `snapshot_every`, or the stop."""
+        crossed = n_images // self.snapshot_every > (n_images - self.batch) // self.snapshot_every
+        return crossed or n_images >= self.stop_at
+
+
+def train(
+    state: TrainingState,
+    batches: Batches,
+    schedule: Schedule,
+    on_step: Callable[[TrainingState, Losses], None],
+    on_snapshot: Callable[[TrainingState], None],
+) -> None:
+    """Train until `schedule.stop_at` images were shown.
+
+    A fresh state is snapshot before its first step: kimg 0 shows what the start is worth.
+
+    Args:
+        state: Changed in place.
+        batches: Gives the images.
+        schedule: Lengths and rates.
+        on_step: Called after every step, with its losses.
+        on_snapshot: Called at snapshots; must leave the random state as it was.
+    """
+    if state.n_images == 0:
+        on_snapshot(state)
+    while state.n_images < schedule.stop_at:
+        started = time.perf_counter()
+        state.gan.scale_learning_rates(schedule.learning_rate(state.n_images))
+        reals, positions = batches(state.n_images, schedule.batch)
+        losses = state.gan.step(
+            reals, positions, number=state.steps, train_g=state.n_images >= schedule.freeze_g
+        )
+        state.steps += 1
+        state.n_images += schedule.batch
+        state.ema.update(state.gan.generator, state.n_images, schedule.batch)
+        state.seconds += time.perf_counter() - started
+        on_step(state, losses)
+        if schedule.is_snapshot(state.n_images):
+            on_snapshot(state)
+
+
+def finite(losses: Losses) -> bool:
+    """Say whether every loss is a number."""
+    return bool(torch.isfinite(torch.stack(list(losses.values()))).all())

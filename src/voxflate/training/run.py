@@ -1,0 +1,329 @@
+"""A run: a folder, a configuration, a training that can be taken up again.
+
+RUN/
+    config.toml           all settings; repeats the run
+    run.json              versions, seed, data hash, device
+    inflation.json        for inflated starts: what became of every parameter
+    snapshots/            snapshot-000060000.pt: everything that changes during training
+    sheets/               kimg-000060.0.png: samples from the average, always the same latent codes
+    log.jsonl  metrics.jsonl  tensorboard/
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from voxflate.allocator import keep_freed_memory
+from voxflate.build import Stream, build_gan, build_run_networks, is_planar_twin
+from voxflate.config import RunConfig
+from voxflate.configfile import load_config, save_config, with_values
+from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.errors import VoxflateError
+from voxflate.evaluation import Evaluator
+from voxflate.figures import sample_sheet, slice_sheet
+from voxflate.files import write_json
+from voxflate.gans.sampling import sample
+from voxflate.gans.stylegan2 import Losses, StyleGAN2
+from voxflate.inflation import TransferReport, inflate
+from voxflate.training.ema import Ema
+from voxflate.training.log import TrainingLog
+from voxflate.training.loop import Schedule, finite, train
+from voxflate.training.snapshots import list_snapshots, load_newest, save_snapshot
+from voxflate.training.state import TrainingState
+
+SHEET_SAMPLES = 8
+SHEET_SEED = 0
+LOG_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress bar shows.
+
+    Attributes:
+        n_images: Images shown.
+        total: Images to show.
+        images_per_second: Of this process, snapshots left out.
+        losses: The last step's.
+    """
+
+    n_images: int
+    total: int
+    images_per_second: float
+    losses: dict[str, float]
+
+
+def train_run(
+    config: RunConfig,
+    run: Path,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    stop_at: int | None = None,
+) -> TransferReport | None:
+    """Train, or take a training up again, until `training.kimg`.
+
+    Args:
+        config: All settings.
+        run: Folder of the run; made if missing.
+        resume: Go on from the newest whole snapshot.
+        on_progress: Called after every step.
+        stop_at: Stop after this many images, as if the process had ended there; 0 only writes the start.
+
+    Returns:
+        The inflation's report, where this call inflated.
+
+    Raises:
+        VoxflateError: If settings, data and 2D run do not fit, or there is nothing to resume.
+    """
+    keep_freed_memory()
+    _use_threads(config.training.threads)
+    prepared = open_prepared(config.data)
+    _check_data(config, prepared)
+    if not resume and list_snapshots(run):
+        raise VoxflateError(f"{run}: holds snapshots already; add --resume to go on, or choose another folder")
+    torch.manual_seed(config.training.seed)
+    generator, discriminator = build_run_networks(config)
+    report = None if resume else _apply_start(config, generator, discriminator)
+    gan = build_gan(config, generator, discriminator)
+    t = config.training
+    state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
+    if resume:
+        _restore(state, run)
+    save_config(config, run)
+    write_json(run / "run.json", _facts(config, prepared, gan))
+    if report is not None:
+        write_json(run / "inflation.json", report.as_dict())
+    _loop(config, run, prepared, state, on_progress, stop_at)
+    return report
+
+
+def inflate_run(twin: Path, strategy: str, modules: str, out: Path, seed: int = 0) -> TransferReport:
+    """Inflate a 2D run into a 3D run that has not trained yet; `train --resume` takes it from there.
+
+    Args:
+        twin: Folder of the 2D run.
+        strategy: Key of `inflation.STRATEGIES`.
+        modules: "g", "d" or "gd".
+        out: Folder of the 3D run.
+        seed: Of the fresh weights.
+
+    Raises:
+        VoxflateError: If `twin` is no 2D run, or does not fit the strategy.
+    """
+    values = {
+        "training.phase": "3d",
+        "training.seed": seed,
+        "start.strategy": strategy,
+        "start.modules": modules,
+        "start.twin": str(twin),
+    }
+    report = train_run(with_values(load_config(twin), values), out, stop_at=0)
+    assert report is not None  # a fresh start with a strategy always reports
+    return report
+
+
+def load_generator(run: Path) -> tuple[Any, RunConfig, int]:
+    """Load the averaged generator of a run's newest snapshot.
+
+    Returns:
+        The generator, in evaluation mode on the CPU; the run's settings; the images it has seen.
+
+    Raises:
+        VoxflateError: If there is no snapshot, or it does not fit the run's configuration.
+    """
+    config = load_config(run)
+    state, path = load_newest(run)
+    generator, _ = build_run_networks(config)
+    try:
+        generator.load_state_dict(state["ema"])
+    except RuntimeError as error:
+        raise VoxflateError(f"{path}: its networks are not those of {run}'s config.toml") from error
+    return generator.eval().requires_grad_(False), config, int(state["n_images"])
+
+
+def _use_threads(threads: int) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _check_data(config: RunConfig, prepared: PreparedSet) -> None:
+    if prepared.shape != config.network.shape:
+        raise VoxflateError(
+            f"{config.data}: its volumes are {_x(prepared.shape)}, the network makes {_x(config.network.shape)} "
+            f"(base {_x(config.network.base)}, {config.network.stages} stages); prepare the data at that shape "
+            "or set network.base and network.stages"
+        )
+    count, batch = len(prepared.stored("train")), config.training.batch
+    if config.training.phase == "3d" and count < batch:
+        raise VoxflateError(
+            f"{config.data}: {count} training volumes are fewer than one batch of {batch}; "
+            f"add volumes or set training.batch to {count} or less"
+        )
+
+
+def _x(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _apply_start(config: RunConfig, generator: torch.nn.Module, discriminator: torch.nn.Module) -> Any:
+    """Inflate the 2D run's networks into the fresh 3D ones; None where nothing is inflated."""
+    start = config.start
+    if start.strategy == "none":
+        return None
+    twin = load_config(start.twin)
+    planar = is_planar_twin(twin)
+    if twin.training.phase != "2d":
+        raise VoxflateError(f"{start.twin}: is a 3D run; a start needs a 2D one, made by voxflate pretrain")
+    if planar != (start.strategy == "planar"):
+        kind, other = ("planar", "planar") if start.strategy == "planar" else ("plain", "a strategy but planar")
+        raise VoxflateError(
+            f"{start.twin}: its twin is {'planar' if planar else 'plain'}, but strategy {start.strategy} needs "
+            f"a {kind} one; pre-train with --twin {kind}, or choose {other}"
+        )
+    snapshot, _ = load_newest(Path(start.twin))
+    # The average, not the last weights: it makes the better images, and the start is judged by them.
+    twins = {"generator": snapshot["ema"], "discriminator": snapshot["gan"]["discriminator"]}
+    fresh = {"generator": generator.state_dict(), "discriminator": discriminator.state_dict()}
+    rng = torch.Generator().manual_seed(config.training.seed)
+    states, report = inflate(twins, fresh, start.strategy, start.modules, rng)
+    generator.load_state_dict(states["generator"])
+    discriminator.load_state_dict(states["discriminator"])
+    return report
+
+
+def _restore(state: TrainingState, run: Path) -> None:
+    snapshot, path = load_newest(run)
+    try:
+        state.load_state_dict(snapshot)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise VoxflateError(
+            f"{path}: was made by another architecture than the settings describe; resume with the run's own "
+            "config.toml, or start a new run"
+        ) from error
+
+
+def _facts(config: RunConfig, prepared: PreparedSet, gan: StyleGAN2) -> dict[str, Any]:
+    """What else decides a run's figures, for whoever wants to repeat it."""
+    return {
+        "data": prepared.content_hash,
+        "seed": config.training.seed,
+        "device": str(gan.device),
+        "precision": "bf16" if gan.settings.autocast else "fp32",
+        "threads": torch.get_num_threads(),
+        "parameters": {
+            "generator": sum(p.numel() for p in gan.generator.parameters()),
+            "discriminator": sum(p.numel() for p in gan.discriminator.parameters()),
+        },
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+    }
+
+
+def _loop(
+    config: RunConfig,
+    run: Path,
+    prepared: PreparedSet,
+    state: TrainingState,
+    on_progress: Callable[[Progress], None] | None,
+    stop_at: int | None,
+) -> None:
+    t = config.training
+    total = round(t.kimg * 1000)
+    schedule = Schedule(
+        total=total,
+        batch=t.batch,
+        snapshot_every=max(round(t.snapshot_kimg * 1000), t.batch),
+        freeze_g=round(t.freeze_g_kimg * 1000),
+        lr_decay=t.lr_decay,
+        stop_at=total if stop_at is None else min(stop_at, total),
+    )
+    recorder = Recorder(config, run, prepared, state, on_progress)
+    try:
+        train(
+            state, Stream(prepared, t, state.gan.device), schedule, recorder.after_step, recorder.at_snapshot
+        )
+    finally:
+        recorder.log.close()
+
+
+class Recorder:
+    """Writes what a training leaves behind: log rows, snapshots, sample sheets, distances."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run: Path,
+        prepared: PreparedSet,
+        state: TrainingState,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.config = config
+        self.run = run
+        self.prepared = prepared
+        self.on_progress = on_progress
+        self.log = TrainingLog(run, state.n_images)
+        self.evaluator: Evaluator | None = None
+        self._logged = time.perf_counter()
+        self._since = (state.n_images, state.seconds)
+        self._measured = 0
+
+    def after_step(self, state: TrainingState, losses: Losses) -> None:
+        """Stop on a loss that is no number; move the bar; log every few seconds."""
+        if not finite(losses):
+            bad = ", ".join(name for name, value in losses.items() if not torch.isfinite(value))
+            raise VoxflateError(
+                f"{self.run}: {bad} is not finite after {state.n_images} images; the snapshots before are "
+                "untouched: resume with a lower training.lr_g and training.lr_d, or training.precision=fp32"
+            )
+        now = time.perf_counter()
+        if self.on_progress is None and now - self._logged < LOG_SECONDS:
+            return
+        images, seconds = state.n_images - self._since[0], state.seconds - self._since[1]
+        values = {name: float(value) for name, value in losses.items()}
+        speed = images / seconds if seconds else 0.0
+        if self.on_progress is not None:
+            self.on_progress(Progress(state.n_images, round(self.config.training.kimg * 1000), speed, values))
+        if now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            row = {"n_images": state.n_images, "seconds": round(state.seconds, 2), "images_per_s": speed}
+            self.log.losses(row | values)
+
+    def at_snapshot(self, state: TrainingState) -> None:
+        """Save the state first; then what can be made again from it."""
+        save_snapshot(self.run, state.state_dict(), self.config.training.keep)
+        self._sheet(state)
+        every = self.config.evaluation.every
+        if every and self._measured % every == 0:
+            self.log.metrics({"n_images": state.n_images, **self._measure(state)})
+        self._measured += 1
+
+    def _sheet(self, state: TrainingState) -> None:
+        path = self.run / "sheets" / f"kimg-{state.kimg:08.1f}.png"
+        samples = self._samples(state, SHEET_SAMPLES, SHEET_SEED)
+        images = np.concatenate([batch.numpy() for batch in samples])
+        title = f"{self.run.name}: {state.kimg:g} kimg, average of the weights, seed {SHEET_SEED}"
+        if self.config.training.phase == "2d":
+            slice_sheet(images, path, title=title, spacing=self.prepared.spacing[1:])
+        else:
+            sample_sheet(images, path, title=title, spacing=self.prepared.spacing)
+
+    def _samples(self, state: TrainingState, count: int, seed: int) -> Any:
+        return sample(state.ema.generator, count, seed=seed, slices=is_planar_twin(self.config))
+
+    def _measure(self, state: TrainingState) -> dict[str, Any]:
+        evaluation = self.config.evaluation
+        if self.evaluator is None:
+            self.evaluator = Evaluator(self.prepared, evaluation.extractor)
+        # Another seed than the sheets', so that nobody chooses a model by the samples it is judged by.
+        batches = (batch.numpy() for batch in self._samples(state, evaluation.samples, SHEET_SEED + 1))
+        if self.config.training.phase == "2d":
+            return self.evaluator.measure_2d(batches)
+        return self.evaluator.measure(batches)
+

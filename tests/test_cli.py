@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from voxflate.cli import app
+from voxflate.config import RunConfig
+from voxflate.configfile import from_toml, load_config, save_config, with_values
+from voxflate.presets import DEFAULT_STRATEGY, preset, recommended
+
+COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+WITH_SETTINGS = ("pretrain", "train")
+
+
+def voxflate(*arguments: object) -> Any:
+    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, [str(a) for a in arguments])
+
+
+def refused(*arguments: object) -> str:
+    """The one line with which a command is refused."""
+    result = voxflate(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("voxflate: ")
+    return line
+
+
+def resolved(*arguments: object) -> RunConfig:
+    """The settings that `--dry-run` prints."""
+    result = voxflate(*arguments, "--dry-run")
+    assert result.exit_code == 0, result.output
+    return from_toml(result.stdout, "--dry-run")
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    rng = np.random.default_rng(0)
+    for subject in range(5):
+        voxels = rng.random((16, 16, 8), dtype=np.float32)
+        nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 4.0, 1.0])), folder / f"subject{subject}.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "set"
+    result = voxflate("prepare", scans, out, "--shape", "8,16,16", "--held-out", "0.2")
+    assert result.exit_code == 0, result.output
+    assert "4 volumes to train on, 1 held out" in result.stdout
+    return out
+
+
+def twin_run(folder: Path, kind: str) -> Path:
+    """A 2D run as far as the command line looks at it: its settings."""
+    values = {"training.twin": kind, "network.position": kind == "planar", "network.channels": 16}
+    save_config(with_values(recommended("2d"), values), folder)
+    return folder
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunConfig, Path, bool]]:
+    """Replace the training; gives the calls that were made."""
+    calls: list[tuple[RunConfig, Path, bool]] = []
+    fake = SimpleNamespace(train_run=lambda config, out, resume, **_: calls.append((config, out, resume)))
+    monkeypatch.setitem(sys.modules, "voxflate.training.run", fake)  # type: ignore[arg-type]
+    return calls
+
+
+def test_the_commands_of_the_tool() -> None:
+    assert COMMANDS == [
+        "demo", "prepare", "pretrain", "inflate", "train", "generate", "evaluate", "params", "presets",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_and_every_option(command: str) -> None:
+    from typer.main import get_command
+
+    result = voxflate(command, "--help")
+    assert result.exit_code == 0
+    assert result.stdout.count("\n") > 5
+    function: Any = get_command(app).commands[command]  # type: ignore[attr-defined]
+    assert len(function.help.splitlines()[0]) > 20
+    for parameter in function.params:
+        assert parameter.help, f"{command} {parameter.name}"
+
+
+def test_start_up_does_not_load_pytorch() -> None:
+    code = (
+        "import sys, voxflate.cli; print(*({'torch', 'scipy', 'matplotlib', 'nibabel'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_the_installed_command_prints_one_line_and_exits_2() -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from voxflate.cli import main; main()",
+        "train",
+        "--set",
+        "training.lr=1",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "voxflate: --set: unknown key training.lr; did you mean training.lr_g?\n"
+
+
+@pytest.mark.parametrize("command", WITH_SETTINGS)
+def test_dry_run_prints_settings_that_load_back(command: str, tmp_path: Path) -> None:
+    config = resolved(command, "--set", "training.kimg=3.5", "--set", "network.channels=16")
+    assert (config.training.kimg, config.network.channels) == (3.5, 16)
+    file = tmp_path / "settings.toml"
+    file.write_text(voxflate(command, "--config", save_config(config, tmp_path), "--dry-run").stdout)
+    assert load_config(file) == config
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("demo", "--minutes", "1"),
+        ("prepare", "scans", "out"),
+        ("generate", "run", "--out", "new"),
+    ],
+)
+def test_dry_run_of_the_other_commands_writes_nothing(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = voxflate(*arguments, "--dry-run")
+    assert result.exit_code == 0
+    assert "seed = 0" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_options_the_recommended_settings_hold() -> None:
+    assert resolved("train") == recommended("3d")
+    assert resolved("pretrain") == with_values(
+        recommended("2d"), {"start.modules": "gd", "network.position": False}
+    )
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    name = "coca64-baseline-inflate-1@bench"
+    config = resolved(
+        "train", "--preset", name, "--modules", "g", "--start", twin_run(tmp_path / "2d", "plain")
+    )
+    assert config.network == preset(name).network
+    assert (config.start.strategy, config.start.modules) == ("inflate-1", "g")
+    config = resolved("train", "--preset", name, "--modules", "g", "--set", "start.modules=d")
+    assert config.start.modules == "d"
+
+
+def test_the_data_decides_on_the_shape(prepared: Path) -> None:
+    for command in WITH_SETTINGS:
+        config = resolved(command, prepared)
+        assert (config.network.base, config.network.stages) == ((2, 4, 4), 3)
+        assert config.data == str(prepared)
+
+
+def test_data_of_another_shape_is_refused_with_a_proposal(prepared: Path) -> None:
+    line = refused("train", prepared, "--preset", "coca64-split-shuffle@bench")
+    assert "8x16x16" in line
+    assert "16x32x32" in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "strategy", "expected"),
+    [("plain", None, DEFAULT_STRATEGY), ("planar", None, "planar"), ("plain", "inflate-3", "inflate-3")],
+)
+def test_the_2d_run_decides_on_networks_and_start(
+    kind: str, strategy: str | None, expected: str, tmp_path: Path
+) -> None:
+    run = twin_run(tmp_path, kind)
+    config = resolved("train", "--start", run, *(("--strategy", strategy) if strategy else ()))
+    assert config.network == load_config(run).network
+    assert (config.start.strategy, config.start.twin) == (expected, str(run))
+    assert config.training == recommended("3d", expected).training
+
+
+def test_a_training_gets_what_the_dry_run_shows(
+    prepared: Path, tmp_path: Path, trainings: list[tuple[RunConfig, Path, bool]]
+) -> None:
+    arguments = ("pretrain", prepared, "--out", tmp_path / "run", "--twin", "planar")
+    result = voxflate(*arguments)
+    assert result.exit_code == 0, result.output
+    assert trainings == [(resolved(*arguments), tmp_path / "run", False)]
+
+
+def test_resume_takes_the_settings_of_the_run(
+    tmp_path: Path, trainings: list[tuple[RunConfig, Path, bool]]
+) -> None:
+    config = with_values(preset("coca64-split@bench"), {"data": "somewhere"})
+    save_config(config, tmp_path)
+    assert voxflate("train", "--out", tmp_path, "--resume", "--set", "training.kimg=99").exit_code == 0
+    assert trainings == [(with_values(config, {"training.kimg": 99}), tmp_path, True)]
+
+
+def test_what_a_training_refuses(prepared: Path, tmp_path: Path) -> None:
+    run, twin = tmp_path / "run", twin_run(tmp_path / "twin", "plain")
+    assert "no data" in refused("train", "--out", run)
+    assert "--out RUN" in refused("train", prepared)
+    assert "give --start RUN2D" in refused("train", prepared, "--strategy", "inflate-1", "--out", run)
+    assert "is no prepared set" in refused("pretrain", tmp_path, "--out", run)
+    assert "no such file or run folder" in refused("train", prepared, "--start", run, "--out", run)
+    assert "nothing is inflated" in refused("train", "--start", twin, "--strategy", "none")
+    assert "give one of them" in refused("train", "--preset", "x", "--config", "y")
+    assert "holds a run already" in refused("pretrain", prepared, "--out", twin)
+    assert "--resume: which run?" in refused("train", "--resume")
+    assert "continues with its own settings" in refused("train", "--resume", "--out", twin, "--preset", "x")
+    assert "no such file or run folder" in refused("train", "--resume", "--out", run)
+    assert not run.exists()
+
+
+def test_what_prepare_refuses_leaves_nothing_behind(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "out"
+    assert "empty" in refused("prepare", tmp_path / "empty", out)
+    assert "three whole numbers" in refused("prepare", scans, out, "--shape", "16,32")
+    assert "32x64x64" in refused("prepare", scans, out, "--shape", "30,60,70")
+    assert "mr" in refused("prepare", scans, out, "--recipe", "mri")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
+
+
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+def test_ctrl_c_exits_130_and_says_how_to_go_on(
+    command: str, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "voxflate.training.run", SimpleNamespace(train_run=interrupted))  # type: ignore[arg-type]
+    arguments = [command, str(prepared), "--out", str(tmp_path / "my run")]
+    monkeypatch.setattr(sys, "argv", ["voxflate", *arguments])
+    result = voxflate(*arguments)
+    assert result.exit_code == 130
+    hint = f"voxflate {command} {prepared} --out '{tmp_path / 'my run'}' --resume"
+    assert result.stderr.splitlines() == [
+        f"voxflate: interrupted; continue from the last snapshot with: {hint}"
+    ]
+
+
+def test_presets_are_listed_and_printed() -> None:
+    listed = voxflate("presets").stdout
+    name = "coca128-split-shuffle-text-inflate-1"
+    assert name in listed
+    assert from_toml(voxflate("presets", name).stdout, name) == preset(name)
+    assert from_toml(voxflate("presets", name, "--2d").stdout, name) == preset(name, "2d")
+    assert "did you mean" in refused("presets", "coca64-splt")
+    assert "training.r1_gamma = 0.0512" in voxflate("presets", "--keys").stdout
+
+
+def test_params_exits_1_while_models_are_missing() -> None:
+    pytest.importorskip("voxflate.build")
+    result = voxflate("params")
+    assert result.exit_code == 1
+    assert "10 of 18 rows equal the paper; 8 are not built yet" in result.stderr
+    for text in ("0.291", "1.414", "1.121", "599,695", "not built yet"):
+        assert text in result.stdout.replace("312,718", "312,718 599,695")
+
+
+def test_the_version() -> None:
+    from voxflate import __version__
+
+    assert voxflate("--version").stdout.strip() == f"voxflate {__version__}"

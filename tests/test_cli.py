@@ -62,7 +62,12 @@ def prepared(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def twin_run(folder: Path, kind: str) -> Path:
     """A 2D run as far as the command line looks at it: its settings."""
-    values = {"training.twin": kind, "network.position": kind == "planar", "network.channels": 16}
+    values = {
+        "data": "the twin's data",
+        "training.twin": kind,
+        "network.position": kind == "planar",
+        "network.channels": 16,
+    }
     save_config(with_values(recommended("2d"), values), folder)
     return folder
 
@@ -71,7 +76,11 @@ def twin_run(folder: Path, kind: str) -> Path:
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunConfig, Path, bool]]:
     """Replace the training; gives the calls that were made."""
     calls: list[tuple[RunConfig, Path, bool]] = []
-    fake = SimpleNamespace(train_run=lambda config, out, resume, **_: calls.append((config, out, resume)))
+
+    def train_run(config: RunConfig, out: Path, resume: bool = False, *_: object, **__: object) -> None:
+        calls.append((config, out, resume))
+
+    fake = SimpleNamespace(train_run=train_run)
     monkeypatch.setitem(sys.modules, "voxflate.training.run", fake)  # type: ignore[arg-type]
     return calls
 
@@ -169,10 +178,12 @@ def test_the_data_decides_on_the_shape(prepared: Path) -> None:
         assert config.data == str(prepared)
 
 
-def test_data_of_another_shape_is_refused_with_a_proposal(prepared: Path) -> None:
-    line = refused("train", prepared, "--preset", "coca64-split-shuffle@bench")
+def test_data_of_another_shape_is_refused(prepared: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    line = refused("train", prepared, "--preset", "coca64-split-shuffle@bench", "--out", out)
     assert "8x16x16" in line
     assert "16x32x32" in line
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
@@ -187,6 +198,7 @@ def test_the_2d_run_decides_on_networks_and_start(
     assert config.network == load_config(run).network
     assert (config.start.strategy, config.start.twin) == (expected, str(run))
     assert config.training == recommended("3d", expected).training
+    assert config.data == "the twin's data"
 
 
 def test_a_training_gets_what_the_dry_run_shows(
@@ -216,7 +228,6 @@ def test_what_a_training_refuses(prepared: Path, tmp_path: Path) -> None:
     assert "no such file or run folder" in refused("train", prepared, "--start", run, "--out", run)
     assert "nothing is inflated" in refused("train", "--start", twin, "--strategy", "none")
     assert "give one of them" in refused("train", "--preset", "x", "--config", "y")
-    assert "holds a run already" in refused("pretrain", prepared, "--out", twin)
     assert "--resume: which run?" in refused("train", "--resume")
     assert "continues with its own settings" in refused("train", "--resume", "--out", twin, "--preset", "x")
     assert "no such file or run folder" in refused("train", "--resume", "--out", run)
@@ -266,8 +277,8 @@ def test_params_exits_1_while_models_are_missing() -> None:
     result = voxflate("params")
     assert result.exit_code == 1
     assert "10 of 18 rows equal the paper; 8 are not built yet" in result.stderr
-    for text in ("0.291", "1.414", "1.121", "599,695", "not built yet"):
-        assert text in result.stdout.replace("312,718", "312,718 599,695")
+    for text in ("0.291", "1.414", "1.121", "312,718", "not built yet"):
+        assert text in result.stdout
 
 
 def test_the_version() -> None:

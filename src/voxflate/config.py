@@ -76,7 +76,7 @@ class NetworkConfig(Section):
     """Use full kernels in both branches of a split discriminator instead of full and 1x1x1
     (decision 0015: the 1.414M row of Table 5 needs it)."""
     position: bool = False
-    """Tell the discriminator each slice's axial position; planar starts need it (decision 0017)."""
+    """Tell the discriminator each slice's axial position; planar starts need it (decision 0009)."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -41,7 +41,8 @@ def generate(
         The files, in order.
 
     Raises:
-        VoxflateError: If the run is a 2D one or has no snapshot, `out` holds files, or a number is out of range.
+        VoxflateError: If the run is a 2D one or has no snapshot, `out` holds files, or a number is too
+            small.
     """
     if n < 1 or batch < 1:
         raise VoxflateError(f"n and batch must be at least 1, got {n} and {batch}")

@@ -182,7 +182,7 @@ PRESETS: dict[str, Preset] = {
     "coca64-split-shuffle-inflate-1": Preset(
         coca64("split-shuffle", "inflate-1"), "4, 6", "Split&Shuffle", (46, 66, 63, 58.3)
     ),
-    # Table 5: 128x128. The paper does not say how its Split&Shuffle starts (decision 0016).
+    # Table 5: 128x128. The paper does not say how its Split&Shuffle starts (decision 0010).
     "coca128-baseline": Preset(coca128("baseline"), "5", "Baseline", (92, 103, 81, 92.0)),
     "coca128-split-shuffle-inflate-1": Preset(
         coca128("split-shuffle", "inflate-1", symmetric_d=True), "5", "Split&Shuffle", (55, 67, 34, 52.0)
@@ -227,7 +227,7 @@ def preset(name: str, phase: Phase = "3d") -> RunConfig:
 
 
 def recommended(phase: Phase, strategy: str = "none") -> RunConfig:
-    """Our own settings, used where no preset is named (decision 0010 has the evidence).
+    """Our own settings, used where no preset is named (decision 0017 has the evidence).
 
     Args:
         phase: "2d" or "3d".

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from voxflate.cli.options import DryRun, Seed
+from voxflate.cli.progress import stage_bars
 from voxflate.cli.settings import print_settings
 
 
@@ -23,12 +24,13 @@ def demo(
 ) -> None:
     """Run everything on built-in brains: cohort, 2D, inflation, 3D from three starts, report.
 
-    Open runs/demo/report.html at the end.
+    Open runs/demo/report.html at the end. If it is interrupted, the same command goes on.
     """
     if dry_run:
         print_settings({"out": str(out), "minutes": minutes, "seed": seed})
         return
     from voxflate.demo import run_demo
 
-    report = run_demo(out, minutes=minutes, seed=seed)
+    with stage_bars() as move:
+        report = run_demo(out, minutes, seed, move)
     typer.echo(f"report: {report}")

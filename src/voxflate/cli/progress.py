@@ -1,31 +1,90 @@
-"""A progress bar for library calls that report (done, total)."""
+"""Progress bars for library calls that report how far they are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from voxflate.training.recorder import Progress as TrainingProgress
+
+_LOSSES = {"loss_g": "G", "loss_d": "D"}
+"""What of the losses fits on a line; the log has all."""
 
 
 @contextmanager
 def progress_bar(task: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr while the block runs, and yield the function that moves it.
+    """Show a bar on stderr while the block runs, and yield the function (done, total) that moves it.
 
     Args:
         task: What is being done, in a word or two.
     """
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    bar = Progress(*columns, console=Console(stderr=True))
-    row = bar.add_task(task, total=None)
+    with _bar(MofNCompleteColumn()) as bar:
+        row = bar.add_task(task, total=None)
 
-    def move(done: int, total: int) -> None:
-        bar.start()  # only now: an error before the first step stays one line
-        bar.update(row, completed=done, total=total)
+        def move(done: int, total: int) -> None:
+            bar.start()  # only now: an error before the first step stays one line
+            bar.update(row, completed=done, total=total)
 
-    try:
         yield move
+
+
+@contextmanager
+def training_bar(task: str) -> Iterator[Callable[[TrainingProgress], None]]:
+    """Show kimg, images a second, the time left and the losses of a training."""
+    with _bar(TextColumn("{task.fields[state]}")) as bar:
+        row = bar.add_task(task, total=None, state="")
+
+        def move(progress: TrainingProgress) -> None:
+            losses = " ".join(
+                f"{label} {progress.losses[name]:.2f}"
+                for name, label in _LOSSES.items()
+                if name in progress.losses
+            )
+            state = (
+                f"{progress.n_images / 1000:.1f}/{progress.total / 1000:g} kimg  "
+                f"{progress.images_per_second:.1f} images/s  {losses}"
+            )
+            bar.start()
+            bar.update(row, completed=progress.n_images, total=progress.total, state=state)
+
+        yield move
+
+
+@contextmanager
+def stage_bars() -> Iterator[Callable[[str, float], None]]:
+    """Show one bar a stage; the function yielded takes the stage's name and the share that is done."""
+    with _bar(TaskProgressColumn()) as bar:
+        rows: dict[str, TaskID] = {}
+
+        def move(stage: str, share: float) -> None:
+            bar.start()
+            if stage not in rows:
+                rows[stage] = bar.add_task(stage, total=1.0)
+            bar.update(rows[stage], completed=share)
+
+        yield move
+
+
+@contextmanager
+def _bar(state: ProgressColumn) -> Iterator[Progress]:
+    columns = TextColumn("{task.description}"), BarColumn(bar_width=20), state, TimeRemainingColumn()
+    bar = Progress(*columns, console=Console(stderr=True))
+    try:
+        yield bar
     finally:
         if bar.live.is_started:
             bar.stop()

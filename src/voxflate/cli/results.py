@@ -60,7 +60,9 @@ def generate(
     from voxflate.generation import generate as generate_volumes
 
     with progress_bar("generating") as progress:
-        files = generate_volumes(run, n, seed, truncation, out, batch, progress)
+        files = generate_volumes(
+            run, n, seed=seed, truncation=truncation, out=out, batch=batch, progress=progress
+        )
     typer.echo(f"{out}: {len(files)} volumes, {files[0].name} to {files[-1].name}")
 
 
@@ -89,20 +91,31 @@ def evaluate(
     if dry_run:
         print_settings(settings)
         return
+    from voxflate.build import is_planar_twin
     from voxflate.data.prepared import open_prepared
     from voxflate.evaluation import Evaluator
-    from voxflate.generation import samples
+    from voxflate.gans.sampling import sample
+    from voxflate.training.run import load_generator
 
+    generator, _, n_images = load_generator(run)
     wanted = settings.evaluation.samples
     evaluator = Evaluator(open_prepared(settings.data), settings.evaluation.extractor, seed)
+    batches = sample(
+        generator,
+        wanted,
+        seed=seed,
+        truncation_psi=truncation,
+        batch=batch,
+        slices=is_planar_twin(settings),
+    )
     with progress_bar("generating") as progress:
-        batches = _counted(samples(run, wanted, seed, truncation, batch), wanted, progress)
+        shown = _counted((volumes.numpy() for volumes in batches), wanted, progress)
         if settings.training.phase == "2d":
-            figures, floor = evaluator.measure_2d(batches), evaluator.real_floor_2d()
+            figures, floor = evaluator.measure_2d(shown), evaluator.real_floor_2d()
         else:
-            figures, floor = evaluator.measure(batches), evaluator.real_floor()
+            figures, floor = evaluator.measure(shown), evaluator.real_floor()
     path = out or run / "evaluation.json"
-    write_json(path, {"truncation": truncation, "generated": figures, "real": floor})
+    write_json(path, {"n_images": n_images, "truncation": truncation, "generated": figures, "real": floor})
     _print_figures(figures, floor)
     typer.echo(f"written to {path}")
 

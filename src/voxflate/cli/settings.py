@@ -55,14 +55,12 @@ class Sources:
         return recommended(phase, strategy)
 
     def finish(self, config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-        """Put the command's own values, then `--set`, on top of `config`, and compare it with the data."""
+        """Put the command's own values, then `--set`, on top of `config`."""
         given = {"data": str(self.data.absolute())} if self.data else {}
-        config = with_values(config, {**given, **values}, "options")
+        config = with_values(config, {**values, **given}, "options")
         if not self.named and "network.base" not in values:
             config = with_values(config, _network_for(config.data), config.data)
-        config = with_values(config, parse_assignments(self.assignments), "--set")
-        _check_data(config)
-        return config
+        return with_values(config, parse_assignments(self.assignments), "--set")
 
 
 def settings_of_pretrain(sources: Sources, twin: str | None) -> RunConfig:
@@ -100,6 +98,7 @@ def settings_of_train(
     if start:
         values["start.twin"] = str(start.absolute())
     if twin and not sources.named:
+        values["data"] = twin.data
         values |= {f"network.{key}": value for key, value in twin.network.model_dump(mode="json").items()}
     if strategy:
         values["start.strategy"] = strategy
@@ -134,10 +133,10 @@ def settings_to_resume(sources: Sources, out: Path, others: Mapping[str, object]
 
 
 def new_run_folder(out: Path | None, config: RunConfig) -> Path:
-    """Check that a training can begin in `out`, before anything is written.
+    """Check that the command says all that a training needs.
 
     Raises:
-        VoxflateError: If there is no data, no `out`, no twin to inflate, or a run in `out` already.
+        VoxflateError: If there is no data, no `out`, or no twin to inflate.
     """
     if not config.data:
         raise VoxflateError("no data: name the folder made by `voxflate prepare` as the first argument")
@@ -147,8 +146,6 @@ def new_run_folder(out: Path | None, config: RunConfig) -> Path:
         )
     if out is None:
         raise VoxflateError("no place for the run: give --out RUN")
-    if (out / CONFIG_NAME).exists():
-        raise VoxflateError(f"{out}: holds a run already; continue it with --resume or choose another --out")
     return out
 
 
@@ -170,16 +167,3 @@ def _network_for(data: str) -> dict[str, Any]:
 
     base, stages = split_shape(open_prepared(data).shape)
     return {"network.base": base, "network.stages": stages}
-
-
-def _check_data(config: RunConfig) -> None:
-    """Refuse networks that make volumes of another shape than the data's, if the data is there."""
-    if not config.data or not Path(config.data).exists():
-        return
-    from voxflate.data.prepared import open_prepared
-    from voxflate.data.shapes import check_shape
-
-    try:
-        check_shape(open_prepared(config.data).shape, config.network.base, config.network.stages)
-    except VoxflateError as error:
-        raise VoxflateError(f"{config.data}: {error}") from error

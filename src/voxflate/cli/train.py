@@ -16,9 +16,9 @@ from voxflate.cli.options import (
     Out,
     Preset,
     Resume,
-    Seed,
     Strategy,
 )
+from voxflate.cli.progress import training_bar
 from voxflate.cli.settings import (
     Sources,
     new_run_folder,
@@ -95,30 +95,30 @@ def train(
 
 def inflate(
     run: Annotated[Path, typer.Argument(metavar="RUN2D", help="Run folder of voxflate pretrain.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the 3D networks and the report.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the new 3D run.")],
     strategy: Strategy = None,
     modules: Modules = None,
-    seed: Seed = 0,
+    assignments: Assignments = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Turn a 2D run into 3D networks without training them.
+    """Turn a 2D run into a 3D run that has not trained yet.
 
-    `voxflate train --start` does this by itself; use it to look at the weights and at the report, which
-    names every parameter as inflated, copied or fresh.
+    `voxflate train --start` does this by itself. Use it to look at the first samples, and at inflation.json,
+    which names every parameter as inflated, copied or fresh.
 
     Example: voxflate inflate runs/2d --strategy inflate-1 --out runs/inflated
     """
-    settings = settings_of_train(Sources(None, None, None, []), run, strategy, modules)
+    settings = settings_of_train(Sources(None, None, None, assignments or []), run, strategy, modules)
     if dry_run:
         print_settings(settings)
         return
-    from voxflate.build import inflate_run
+    folder = new_run_folder(out, settings)
+    from voxflate.training.run import train_run
 
-    report = inflate_run(run, settings.start.strategy, settings.start.modules, out, seed)
-    typer.echo(
-        f"{out}: {len(report.inflated)} parameters inflated, {len(report.copied)} copied, "
-        f"{len(report.fresh)} fresh"
-    )
+    report = train_run(settings, folder, stop_at=0)
+    if report is not None:
+        typer.echo(f"{out}: {report.summary()}")
+    typer.echo(f"next: voxflate train --out {out} --resume")
 
 
 def _needed(out: Path | None) -> Path:
@@ -135,5 +135,6 @@ def _run(settings: RunConfig, out: Path | None, resume: bool, dry_run: bool) -> 
     folder = _needed(out) if resume else new_run_folder(out, settings)
     from voxflate.training.run import train_run
 
-    train_run(settings, folder, resume)
+    with training_bar(settings.training.phase) as move:
+        train_run(settings, folder, resume, move)
     return True

@@ -38,7 +38,7 @@ def asc(kernel2d: Tensor, start: Tensor) -> Tensor:
 
 
 def nwi(kernel2d: Tensor, start: Tensor) -> Tensor:
-    """Eq. 7: (2T - 1) / T times the kernel in the middle, -1 / T times it elsewhere; the sum is 1 times it."""
+    """Eq. 7: (2T - 1) / T times the kernel in the middle, -1 / T times elsewhere; the factors sum to 1."""
     depth = start.shape[2]
     weights = kernel2d.new_full((depth,), -1.0 / depth)
     weights[depth // 2] = (2 * depth - 1) / depth

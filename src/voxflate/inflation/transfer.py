@@ -41,7 +41,9 @@ class TransferReport:
     def summary(self) -> str:
         """One line with the three counts."""
         counts = (len(self.inflated), len(self.copied), len(self.fresh))
-        return f"{self.strategy} ({self.modules}): {counts[0]} inflated, {counts[1]} copied, {counts[2]} fresh"
+        return (
+            f"{self.strategy} ({self.modules}): {counts[0]} inflated, {counts[1]} copied, {counts[2]} fresh"
+        )
 
 
 def inflate(

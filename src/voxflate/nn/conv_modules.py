@@ -115,7 +115,9 @@ class SplitConv(nn.Module):
             self.even_bias = nn.Parameter(torch.zeros(out_channels))
             in_channels = out_channels
         sizes = (kernel_size, kernel_size if symmetric else point)
-        self.branches = nn.ModuleList(EqualConv(_half(in_channels), _half(out_channels), size) for size in sizes)
+        half_in, half_out = _half(in_channels), _half(out_channels)
+        self.branches = nn.ModuleList(EqualConv(half_in, half_out, size) for size in sizes)
+        self.pointwise = tuple(tuple(size) == point for size in sizes)
         self.shuffle = shuffle
 
     def forward(self, x: Tensor, stride: int = 1) -> Tensor:
@@ -128,8 +130,7 @@ class SplitConv(nn.Module):
             x = self.even(x) + self.even_bias.view(-1, *(1,) * (x.ndim - 2)).to(x.dtype)
         halves = x.chunk(2, dim=1)
         outputs = []
-        for half, branch in zip(halves, self.branches, strict=True):
-            pointwise = branch.weight.shape[-1] == 1
+        for half, branch, pointwise in zip(halves, self.branches, self.pointwise, strict=True):
             if stride > 1 and pointwise:
                 centre = (slice(None), slice(None), *(slice(1, -1, stride),) * (x.ndim - 2))
                 outputs.append(branch(half[centre]))

@@ -29,7 +29,9 @@ class FromImage(nn.Module):
             has the ramp along its depth. A planar twin's discriminator needs it.
     """
 
-    def __init__(self, image_channels: int, channels: int, spatial_dims: int, *, position: bool = False) -> None:
+    def __init__(
+        self, image_channels: int, channels: int, spatial_dims: int, *, position: bool = False
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(channels, image_channels, *(1,) * spatial_dims))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -37,14 +39,16 @@ class FromImage(nn.Module):
         self.gain = image_channels**-0.5
 
     def forward(self, image: Tensor, positions: Tensor | None) -> Tensor:
-        """[N, image_channels, *spatial] and (2D with position) positions in [-1, 1], [N] -> [N, C, *spatial]."""
+        """[N, image_channels, *spatial] and, for slices, positions in [-1, 1], [N] -> [N, C, *spatial]."""
         features = image.movedim(1, -1) @ (self.weight.flatten(1) * self.gain).t().to(image.dtype)
         x = from_rows(features)
         if self.position is not None:
             if image.ndim == 5:
                 where = depth_ramp(image.shape[2], image.device).view(1, 1, -1, 1, 1)
             elif positions is None:
-                raise ValueError("this discriminator judges a slice by its position: pass positions [N] in [-1, 1]")
+                raise ValueError(
+                    "this discriminator judges a slice by its position: pass positions [N] in [-1, 1]"
+                )
             else:
                 where = positions.view(-1, 1, 1, 1)
             x = x + (where * self.position.view(-1, *(1,) * (image.ndim - 2))).to(x.dtype)

@@ -77,7 +77,14 @@ class SynthesisStage(nn.Module):
     """One resolution: two styled convolutions (the base has one) and the image added at this size."""
 
     def __init__(
-        self, channels: int, image_channels: int, w_dim: int, kernel_size: Sequence[int], conv: str, *, first: bool
+        self,
+        channels: int,
+        image_channels: int,
+        w_dim: int,
+        kernel_size: Sequence[int],
+        conv: str,
+        *,
+        first: bool,
     ) -> None:
         super().__init__()
         self.conv0 = None if first else StyledConv(channels, w_dim, kernel_size, conv, up=True)

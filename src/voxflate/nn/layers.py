@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from voxflate.nn.functional import activate, conv
 
@@ -55,7 +55,9 @@ class EqualConv(nn.Module):
         groups: Groups of channels.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Sequence[int], *, groups: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Sequence[int], *, groups: int = 1
+    ) -> None:
         super().__init__()
         if in_channels % groups or out_channels % groups:
             raise ValueError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +29,7 @@ class Mapping(nn.Module):
         super().__init__()
         sizes = [z_dim] + [w_dim] * layers
         self.layers = nn.ModuleList(
-            EqualLinear(a, b, lr_multiplier=0.01, activation=True) for a, b in zip(sizes, sizes[1:], strict=False)
+            EqualLinear(a, b, lr_multiplier=0.01, activation=True) for a, b in pairwise(sizes)
         )
         self.register_buffer("w_avg", torch.zeros(w_dim))
 

@@ -29,7 +29,7 @@ class SliceWindow:
     mixing: tuple[Tensor, ...]
 
     def gather(self, x: Tensor, stage: int) -> Tensor:
-        """Cut the window's slices of a stage out of a full-depth tensor, [N, C, D, H, W] -> [N, C, S, H, W]."""
+        """Cut a stage's slices out of a full-depth tensor, [N, C, D, H, W] -> [N, C, S, H, W]."""
         index = self.slices[stage].to(x.device)[:, None, :, None, None]
         return x.gather(2, index.expand(-1, x.shape[1], -1, *x.shape[3:]))
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from voxflate.nn.functional import from_rows, to_rows
 
@@ -76,7 +76,7 @@ def resample(x: Tensor, filters: Sequence[LowPass | Tensor]) -> Tensor:
         if isinstance(filter_, Tensor):
             rows = _multiply(rows, filter_, axis)
         elif filter_.up == filter_.down == 1 and rows.device.type == "cpu" and rows.dtype == torch.float32:
-            rows = _Smooth.apply(rows, axis, filter_.pad[0], filter_.gain)
+            rows = _Smooth.apply(rows, axis, filter_.pad[0], filter_.gain)  # type: ignore[no-untyped-call]
         else:
             rows = _multiply(rows, lowpass_matrix(filter_, rows.shape[axis]), axis)
     return from_rows(rows)
@@ -112,4 +112,4 @@ class _Smooth(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         complement = len(TAPS) - 1 - ctx.pad
-        return _Smooth.apply(grads[0].contiguous(), ctx.axis, complement, ctx.gain), None, None, None
+        return _Smooth.apply(grads[0].contiguous(), ctx.axis, complement, ctx.gain), None, None, None  # type: ignore[no-untyped-call]

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from voxflate.nn import Generator
 
@@ -36,7 +37,7 @@ class Ema:
     def update(self, generator: Generator, n_images: int, batch: int) -> None:
         """Move towards the network after `n_images` images in all."""
         weight = 1.0 - self.decay(n_images, batch)
-        averages = list(self.generator.parameters())
+        averages: list[Tensor] = list(self.generator.parameters())
         torch._foreach_lerp_(averages, list(generator.parameters()), weight)
         for average, buffer in zip(self.generator.buffers(), generator.buffers(), strict=True):
             average.copy_(buffer)

@@ -34,7 +34,7 @@ class Schedule:
         return self.lr_decay + (1 - self.lr_decay) * 0.5 * (1 + math.cos(math.pi * done))
 
     def is_snapshot(self, n_images: int) -> bool:
-        """Say whether the step that ended at `n_images` crossed a multiple of `snapshot_every`, or the stop."""
+        """Say whether the step ending at `n_images` crossed a multiple of `snapshot_every`, or the stop."""
         crossed = n_images // self.snapshot_every > (n_images - self.batch) // self.snapshot_every
         return crossed or n_images >= self.stop_at
 

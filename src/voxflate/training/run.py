@@ -12,9 +12,7 @@ RUN/
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,43 +20,20 @@ import numpy as np
 import torch
 
 from voxflate.allocator import keep_freed_memory
-from voxflate.build import Stream, build_gan, build_run_networks, is_planar_twin
+from voxflate.build import Stream, build_gan, build_run_networks
 from voxflate.config import RunConfig
 from voxflate.configfile import load_config, save_config, with_values
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.errors import VoxflateError
-from voxflate.evaluation import Evaluator
-from voxflate.figures import sample_sheet, slice_sheet
 from voxflate.files import write_json
-from voxflate.gans.sampling import sample
-from voxflate.gans.stylegan2 import Losses, StyleGAN2
-from voxflate.inflation import TransferReport, inflate
+from voxflate.gans.stylegan2 import StyleGAN2
+from voxflate.inflation import TransferReport
 from voxflate.training.ema import Ema
-from voxflate.training.log import TrainingLog
-from voxflate.training.loop import Schedule, finite, train
-from voxflate.training.snapshots import list_snapshots, load_newest, save_snapshot
+from voxflate.training.loop import Schedule, train
+from voxflate.training.recorder import Progress, Recorder
+from voxflate.training.snapshots import list_snapshots, load_newest
+from voxflate.training.start import apply_start
 from voxflate.training.state import TrainingState
-
-SHEET_SAMPLES = 8
-SHEET_SEED = 0
-LOG_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a progress bar shows.
-
-    Attributes:
-        n_images: Images shown.
-        total: Images to show.
-        images_per_second: Of this process, snapshots left out.
-        losses: The last step's.
-    """
-
-    n_images: int
-    total: int
-    images_per_second: float
-    losses: dict[str, float]
 
 
 def train_run(
@@ -88,10 +63,12 @@ def train_run(
     prepared = open_prepared(config.data)
     _check_data(config, prepared)
     if not resume and list_snapshots(run):
-        raise VoxflateError(f"{run}: holds snapshots already; add --resume to go on, or choose another folder")
+        raise VoxflateError(
+            f"{run}: holds snapshots already; add --resume to go on, or choose another folder"
+        )
     torch.manual_seed(config.training.seed)
     generator, discriminator = build_run_networks(config)
-    report = None if resume else _apply_start(config, generator, discriminator)
+    report = None if resume else apply_start(config, generator, discriminator)
     gan = build_gan(config, generator, discriminator)
     t = config.training
     state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
@@ -157,9 +134,9 @@ def _use_threads(threads: int) -> None:
 def _check_data(config: RunConfig, prepared: PreparedSet) -> None:
     if prepared.shape != config.network.shape:
         raise VoxflateError(
-            f"{config.data}: its volumes are {_x(prepared.shape)}, the network makes {_x(config.network.shape)} "
-            f"(base {_x(config.network.base)}, {config.network.stages} stages); prepare the data at that shape "
-            "or set network.base and network.stages"
+            f"{config.data}: its volumes are {_x(prepared.shape)}, the network makes "
+            f"{_x(config.network.shape)} (base {_x(config.network.base)}, {config.network.stages} stages); "
+            "prepare the data at that shape, or set network.base and network.stages"
         )
     count, batch = len(prepared.stored("train")), config.training.batch
     if config.training.phase == "3d" and count < batch:
@@ -171,32 +148,6 @@ def _check_data(config: RunConfig, prepared: PreparedSet) -> None:
 
 def _x(sizes: tuple[int, ...]) -> str:
     return "x".join(map(str, sizes))
-
-
-def _apply_start(config: RunConfig, generator: torch.nn.Module, discriminator: torch.nn.Module) -> Any:
-    """Inflate the 2D run's networks into the fresh 3D ones; None where nothing is inflated."""
-    start = config.start
-    if start.strategy == "none":
-        return None
-    twin = load_config(start.twin)
-    planar = is_planar_twin(twin)
-    if twin.training.phase != "2d":
-        raise VoxflateError(f"{start.twin}: is a 3D run; a start needs a 2D one, made by voxflate pretrain")
-    if planar != (start.strategy == "planar"):
-        kind, other = ("planar", "planar") if start.strategy == "planar" else ("plain", "a strategy but planar")
-        raise VoxflateError(
-            f"{start.twin}: its twin is {'planar' if planar else 'plain'}, but strategy {start.strategy} needs "
-            f"a {kind} one; pre-train with --twin {kind}, or choose {other}"
-        )
-    snapshot, _ = load_newest(Path(start.twin))
-    # The average, not the last weights: it makes the better images, and the start is judged by them.
-    twins = {"generator": snapshot["ema"], "discriminator": snapshot["gan"]["discriminator"]}
-    fresh = {"generator": generator.state_dict(), "discriminator": discriminator.state_dict()}
-    rng = torch.Generator().manual_seed(config.training.seed)
-    states, report = inflate(twins, fresh, start.strategy, start.modules, rng)
-    generator.load_state_dict(states["generator"])
-    discriminator.load_state_dict(states["discriminator"])
-    return report
 
 
 def _restore(state: TrainingState, run: Path) -> None:
@@ -222,7 +173,11 @@ def _facts(config: RunConfig, prepared: PreparedSet, gan: StyleGAN2) -> dict[str
             "generator": sum(p.numel() for p in gan.generator.parameters()),
             "discriminator": sum(p.numel() for p in gan.discriminator.parameters()),
         },
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
     }
 
 
@@ -251,79 +206,3 @@ def _loop(
         )
     finally:
         recorder.log.close()
-
-
-class Recorder:
-    """Writes what a training leaves behind: log rows, snapshots, sample sheets, distances."""
-
-    def __init__(
-        self,
-        config: RunConfig,
-        run: Path,
-        prepared: PreparedSet,
-        state: TrainingState,
-        on_progress: Callable[[Progress], None] | None,
-    ) -> None:
-        self.config = config
-        self.run = run
-        self.prepared = prepared
-        self.on_progress = on_progress
-        self.log = TrainingLog(run, state.n_images)
-        self.evaluator: Evaluator | None = None
-        self._logged = time.perf_counter()
-        self._since = (state.n_images, state.seconds)
-        self._measured = 0
-
-    def after_step(self, state: TrainingState, losses: Losses) -> None:
-        """Stop on a loss that is no number; move the bar; log every few seconds."""
-        if not finite(losses):
-            bad = ", ".join(name for name, value in losses.items() if not torch.isfinite(value))
-            raise VoxflateError(
-                f"{self.run}: {bad} is not finite after {state.n_images} images; the snapshots before are "
-                "untouched: resume with a lower training.lr_g and training.lr_d, or training.precision=fp32"
-            )
-        now = time.perf_counter()
-        if self.on_progress is None and now - self._logged < LOG_SECONDS:
-            return
-        images, seconds = state.n_images - self._since[0], state.seconds - self._since[1]
-        values = {name: float(value) for name, value in losses.items()}
-        speed = images / seconds if seconds else 0.0
-        if self.on_progress is not None:
-            self.on_progress(Progress(state.n_images, round(self.config.training.kimg * 1000), speed, values))
-        if now - self._logged >= LOG_SECONDS:
-            self._logged = now
-            row = {"n_images": state.n_images, "seconds": round(state.seconds, 2), "images_per_s": speed}
-            self.log.losses(row | values)
-
-    def at_snapshot(self, state: TrainingState) -> None:
-        """Save the state first; then what can be made again from it."""
-        save_snapshot(self.run, state.state_dict(), self.config.training.keep)
-        self._sheet(state)
-        every = self.config.evaluation.every
-        if every and self._measured % every == 0:
-            self.log.metrics({"n_images": state.n_images, **self._measure(state)})
-        self._measured += 1
-
-    def _sheet(self, state: TrainingState) -> None:
-        path = self.run / "sheets" / f"kimg-{state.kimg:08.1f}.png"
-        samples = self._samples(state, SHEET_SAMPLES, SHEET_SEED)
-        images = np.concatenate([batch.numpy() for batch in samples])
-        title = f"{self.run.name}: {state.kimg:g} kimg, average of the weights, seed {SHEET_SEED}"
-        if self.config.training.phase == "2d":
-            slice_sheet(images, path, title=title, spacing=self.prepared.spacing[1:])
-        else:
-            sample_sheet(images, path, title=title, spacing=self.prepared.spacing)
-
-    def _samples(self, state: TrainingState, count: int, seed: int) -> Any:
-        return sample(state.ema.generator, count, seed=seed, slices=is_planar_twin(self.config))
-
-    def _measure(self, state: TrainingState) -> dict[str, Any]:
-        evaluation = self.config.evaluation
-        if self.evaluator is None:
-            self.evaluator = Evaluator(self.prepared, evaluation.extractor)
-        # Another seed than the sheets', so that nobody chooses a model by the samples it is judged by.
-        batches = (batch.numpy() for batch in self._samples(state, evaluation.samples, SHEET_SEED + 1))
-        if self.config.training.phase == "2d":
-            return self.evaluator.measure_2d(batches)
-        return self.evaluator.measure(batches)
-

@@ -1,0 +1,5 @@
+"""`python -m voxflate` is the `voxflate` command."""
+
+from voxflate.cli import main
+
+main()

@@ -1,0 +1,122 @@
+"""What a training leaves behind: snapshots, log rows, sample sheets, distances."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voxflate.build import is_planar_twin
+from voxflate.config import RunConfig
+from voxflate.data.prepared import PreparedSet
+from voxflate.errors import VoxflateError
+from voxflate.evaluation import Evaluator
+from voxflate.figures import sample_sheet, slice_sheet
+from voxflate.gans.sampling import sample
+from voxflate.gans.stylegan2 import Losses
+from voxflate.training.log import TrainingLog
+from voxflate.training.loop import finite
+from voxflate.training.snapshots import save_snapshot
+from voxflate.training.state import TrainingState
+
+SHEET_SAMPLES = 8
+SHEET_SEED = 0
+LOG_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress bar shows.
+
+    Attributes:
+        n_images: Images shown.
+        total: Images to show.
+        images_per_second: Of this process, snapshots left out.
+        losses: The last step's.
+    """
+
+    n_images: int
+    total: int
+    images_per_second: float
+    losses: dict[str, float]
+
+
+class Recorder:
+    """Writes what a training leaves behind: log rows, snapshots, sample sheets, distances."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run: Path,
+        prepared: PreparedSet,
+        state: TrainingState,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.config = config
+        self.run = run
+        self.prepared = prepared
+        self.on_progress = on_progress
+        self.log = TrainingLog(run, state.n_images)
+        self.evaluator: Evaluator | None = None
+        self._logged = time.perf_counter()
+        self._since = (state.n_images, state.seconds)
+        self._measured = 0
+
+    def after_step(self, state: TrainingState, losses: Losses) -> None:
+        """Stop on a loss that is no number; move the bar; log every few seconds."""
+        if not finite(losses):
+            bad = ", ".join(name for name, value in losses.items() if not torch.isfinite(value))
+            raise VoxflateError(
+                f"{self.run}: {bad} is not finite after {state.n_images} images; the snapshots before are "
+                "untouched: resume with a lower training.lr_g and training.lr_d, or training.precision=fp32"
+            )
+        now = time.perf_counter()
+        if self.on_progress is None and now - self._logged < LOG_SECONDS:
+            return
+        images, seconds = state.n_images - self._since[0], state.seconds - self._since[1]
+        values = {name: float(value) for name, value in losses.items()}
+        speed = images / seconds if seconds else 0.0
+        if self.on_progress is not None:
+            self.on_progress(Progress(state.n_images, round(self.config.training.kimg * 1000), speed, values))
+        if now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            row = {"n_images": state.n_images, "seconds": round(state.seconds, 2), "images_per_s": speed}
+            self.log.losses(row | values)
+
+    def at_snapshot(self, state: TrainingState) -> None:
+        """Save the state first; then what can be made again from it."""
+        save_snapshot(self.run, state.state_dict(), self.config.training.keep)
+        self._sheet(state)
+        every = self.config.evaluation.every
+        if every and self._measured % every == 0:
+            self.log.metrics({"n_images": state.n_images, **self._measure(state)})
+        self._measured += 1
+
+    def _sheet(self, state: TrainingState) -> None:
+        path = self.run / "sheets" / f"kimg-{state.kimg:08.1f}.png"
+        samples = self._samples(state, SHEET_SAMPLES, SHEET_SEED)
+        images = np.concatenate([batch.numpy() for batch in samples])
+        title = f"{self.run.name}: {state.kimg:g} kimg, average of the weights, seed {SHEET_SEED}"
+        if self.config.training.phase == "2d":
+            slice_sheet(images, path, title=title, spacing=self.prepared.spacing[1:])
+        else:
+            sample_sheet(images, path, title=title, spacing=self.prepared.spacing)
+
+    def _samples(self, state: TrainingState, count: int, seed: int) -> Iterator[Tensor]:
+        return sample(state.ema.generator, count, seed=seed, slices=is_planar_twin(self.config))
+
+    def _measure(self, state: TrainingState) -> dict[str, Any]:
+        evaluation = self.config.evaluation
+        if self.evaluator is None:
+            self.evaluator = Evaluator(self.prepared, evaluation.extractor)
+        # Another seed than the sheets', so that nobody chooses a model by the samples it is judged by.
+        batches = (batch.numpy() for batch in self._samples(state, evaluation.samples, SHEET_SEED + 1))
+        if self.config.training.phase == "2d":
+            return self.evaluator.measure_2d(batches)
+        return self.evaluator.measure(batches)

@@ -1,0 +1,48 @@
+"""The start of a 3D run: a 2D run's networks, inflated into the fresh ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from voxflate.build import is_planar_twin
+from voxflate.config import RunConfig
+from voxflate.configfile import load_config
+from voxflate.errors import VoxflateError
+from voxflate.inflation import TransferReport, inflate
+from voxflate.training.snapshots import load_newest
+
+
+def apply_start(config: RunConfig, generator: nn.Module, discriminator: nn.Module) -> TransferReport | None:
+    """Inflate the 2D run's networks into the fresh 3D ones.
+
+    Returns:
+        The report; None where the strategy is "none".
+
+    Raises:
+        VoxflateError: If `start.twin` is no 2D run, or its networks are no twins of these.
+    """
+    start = config.start
+    if start.strategy == "none":
+        return None
+    twin = load_config(start.twin)
+    if twin.training.phase != "2d":
+        raise VoxflateError(f"{start.twin}: is a 3D run; a start needs a 2D one, made by voxflate pretrain")
+    found = "planar" if is_planar_twin(twin) else "plain"
+    needed = "planar" if start.strategy == "planar" else "plain"
+    if found != needed:
+        raise VoxflateError(
+            f"{start.twin}: its twin is {found}, but strategy {start.strategy} needs a {needed} one; "
+            f"pre-train with --twin {needed}, or choose another strategy"
+        )
+    snapshot, _ = load_newest(Path(start.twin))
+    # The average, not the last weights: it makes the better images, and the start is judged by them.
+    twins = {"generator": snapshot["ema"], "discriminator": snapshot["gan"]["discriminator"]}
+    fresh = {"generator": generator.state_dict(), "discriminator": discriminator.state_dict()}
+    rng = torch.Generator().manual_seed(config.training.seed)
+    states, report = inflate(twins, fresh, start.strategy, start.modules, rng)
+    generator.load_state_dict(states["generator"])
+    discriminator.load_state_dict(states["discriminator"])
+    return report

@@ -1,0 +1,190 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.strategies import VARIANTS, networks, noise_for, random_tensor, seeds
+from voxflate.nn import Discriminator, Generator
+from voxflate.nn.discriminator import FromImage, depth_ramp
+from voxflate.nn.mapping import W_AVG_DECAY, Mapping
+
+KINDS = [*((name, False) for name in VARIANTS), ("split", True), ("split-shuffle", True)]
+BASES = st.tuples(*(st.integers(1, 4),) * 3)
+
+
+@pytest.mark.parametrize(("architecture", "symmetric"), KINDS)
+@pytest.mark.parametrize("position", [False, True])
+def test_twins_have_equal_names_and_differ_by_the_added_axis_alone(architecture, symmetric, position):
+    options = {"symmetric_d": symmetric, "position": position, "base": (3, 4, 4), "stages": 3}
+    depth = 3
+    for flat, full in zip(networks(2, architecture, **options), networks(3, architecture, **options), strict=True):
+        state, state_3d = flat.state_dict(), full.state_dict()
+        assert list(state) == list(state_3d)
+        for name, tensor in state.items():
+            shape, shape_3d = tensor.shape, state_3d[name].shape
+            if name == "synthesis.const":
+                assert shape_3d == (shape[0], depth, *shape[1:])
+            elif name == "epilogue.fc.weight":
+                assert shape_3d == (shape[0], depth * shape[1])
+            elif len(shape) == 4:
+                assert shape_3d == (*shape[:2], shape[2], *shape[2:])  # cubes: 1 or 3 along the new axis too
+            else:
+                assert shape_3d == shape
+
+
+@pytest.mark.parametrize("architecture", VARIANTS)
+def test_a_planar_twin_is_the_3d_generator_with_kernels_one_deep(architecture):
+    planar, _ = networks(2, architecture, planar=True, position=True)
+    full, _ = networks(3, architecture)
+    state, state_3d = planar.state_dict(), full.state_dict()
+    assert list(state) == list(state_3d)
+    for name, tensor in state.items():
+        expected = list(state_3d[name].shape)
+        if len(expected) == 5:
+            expected[2] = 1
+        assert list(tensor.shape) == expected
+
+
+@pytest.mark.parametrize(("architecture", "symmetric"), KINDS)
+@pytest.mark.parametrize("kind", ["2d", "planar", "3d"])
+def test_every_parameter_has_a_gradient(architecture, symmetric, kind):
+    dims = 3 if kind == "3d" else 2
+    planar = kind == "planar"
+    generator, discriminator = networks(
+        dims, architecture, symmetric_d=symmetric, position=True, planar=planar, stages=3
+    )
+    z = random_tensor(4, 6, dtype=torch.float32)
+    where = torch.tensor([0, 0, 5, 5])
+    positions = None if dims == 3 else where / 7 * 2 - 1
+    images = generator(z, positions=where if planar else None)
+    discriminator(images, positions).square().sum().backward()
+    for network in (generator, discriminator):
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+            per_output = parameter.grad.reshape(len(parameter), -1) if parameter.ndim else parameter.grad[None]
+            # A kernel is alive in every output channel; a flattened head in every input as well.
+            if parameter.ndim > 1:
+                assert per_output.any(dim=1).all(), name
+            assert per_output.any(), name
+
+
+@given(BASES, st.integers(1, 3), st.sampled_from(VARIANTS))
+def test_the_discriminator_ends_at_exactly_the_base_size(base, stages, architecture):
+    _, discriminator = networks(3, architecture, base=base, stages=stages)
+    seen = []
+    discriminator.epilogue.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    shape = tuple(n * 2 ** (stages - 1) for n in base)
+    assert discriminator(torch.zeros(2, 1, *shape)).shape == (2,)
+    assert seen == [(2, 4, *base)]
+
+
+@given(BASES, st.integers(1, 3), st.sampled_from([2, 3]), seeds)
+def test_the_generator_makes_base_times_a_power_of_two(base, stages, dims, seed):
+    generator, discriminator = networks(dims, base=base, stages=stages)
+    z = random_tensor(2, 6, seed=seed, dtype=torch.float32)
+    image = generator(z, noise=noise_for(generator, 2, seed))
+    assert image.shape == (2, 1, *generator.synthesis.shape)
+    assert generator.synthesis.shape == discriminator.shape == tuple(n * 2 ** (stages - 1) for n in base[-dims:])
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 4), (8, 8, 8), (4, 8)])
+def test_a_discriminator_refuses_images_of_another_size(shape):
+    _, discriminator = networks()
+    with pytest.raises(ValueError, match=r"judges \(4, 8, 8\), got"):
+        discriminator(torch.zeros(1, 1, *shape))
+
+
+def test_noise_of_every_layer_reaches_the_image():
+    generator, _ = networks(stages=3)
+    z, noise = random_tensor(1, 6, dtype=torch.float32), noise_for(generator, 1)
+    images = [generator(z, noise=noise)]
+    for layer in range(len(noise)):
+        other = [-n if i == layer else n for i, n in enumerate(noise)]
+        images.append(generator(z, noise=other))
+    assert len(noise) == 2 * 3 - 1
+    for i, one in enumerate(images):
+        assert not any(torch.equal(one, another) for another in images[:i])
+
+
+def test_samples_of_a_batch_do_not_see_each_other():
+    generator, _ = networks()
+    z, noise = random_tensor(3, 6, dtype=torch.float32), noise_for(generator, 3)
+    together = generator(z, noise=noise)
+    alone = torch.cat([generator(z[i : i + 1], noise=[n[i : i + 1] for n in noise]) for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dims", "planar"), [(2, False), (3, False), (2, True)])
+def test_only_planar_generators_render_slices(dims, planar):
+    generator, _ = networks(dims, planar=planar, position=planar)
+    z, positions = torch.zeros(2, 6), torch.tensor([0, 3])
+    if planar:
+        assert generator(z, positions=positions).shape == (2, 1, 8, 8)
+    else:
+        with pytest.raises(ValueError, match="leave out positions"):
+            generator(z, positions=positions)
+
+
+def test_a_planar_generator_needs_a_depth():
+    with pytest.raises(ValueError, match="has a 3D base"):
+        Generator((4, 4), 2, channels=4, planar=True)
+
+
+@given(st.integers(1, 5), seeds)
+def test_a_volume_is_told_the_positions_of_its_slices(depth, seed):
+    full, flat = (FromImage(1, 4, dims, position=True).double() for dims in (3, 2))
+    with torch.no_grad():
+        full.weight.copy_(random_tensor(4, 1, 1, 1, 1, seed=seed))
+        full.bias.copy_(random_tensor(4, seed=seed + 1))
+        full.position.copy_(random_tensor(4, seed=seed + 2))
+    flat.load_state_dict({name: value.squeeze(2) if value.ndim == 5 else value for name, value in full.state_dict().items()})
+    volume = random_tensor(2, 1, depth, 3, 4, seed=seed + 3)
+    slices = [flat(volume[:, :, d], depth_ramp(depth)[d].expand(2)) for d in range(depth)]
+    torch.testing.assert_close(full(volume, None), torch.stack(slices, dim=2), rtol=0, atol=1e-6)
+
+
+def test_a_slice_without_its_position_is_refused():
+    _, discriminator = networks(2, position=True)
+    with pytest.raises(ValueError, match="pass positions"):
+        discriminator(torch.zeros(1, 1, 8, 8))
+
+
+def test_truncation_pulls_towards_the_mean_style():
+    mapping = Mapping(6, 5, 2).eval()
+    mapping.w_avg.copy_(random_tensor(5, dtype=torch.float32))
+    z = random_tensor(3, 6, dtype=torch.float32)
+    full, none, half = (mapping(z, psi) for psi in (1.0, 0.0, 0.5))
+    assert torch.equal(none, mapping.w_avg.expand(3, 5))
+    torch.testing.assert_close(half, (full + none) / 2)
+    assert not torch.equal(full[0], full[1])
+
+
+def test_the_mean_style_follows_the_batches_of_training_only():
+    mapping = Mapping(6, 5, 2)
+    before = random_tensor(5, dtype=torch.float32)
+    mapping.w_avg.copy_(before)
+    w = mapping(random_tensor(64, 6, dtype=torch.float32))
+    expected = W_AVG_DECAY * before + (1 - W_AVG_DECAY) * w.mean(dim=0)
+    torch.testing.assert_close(mapping.w_avg, expected)
+    mapping.eval()(random_tensor(4, 6, seed=1, dtype=torch.float32))
+    torch.testing.assert_close(mapping.w_avg, expected)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_activations_start_at_order_one(dims):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generator = Generator((4,) * dims, 3, channels=16)
+        discriminator = Discriminator((4,) * dims, 3, channels=16)
+        sizes = []
+        for module in [*generator.synthesis.stages, *discriminator.stages]:
+            module.register_forward_hook(
+                lambda module, inputs, output: sizes.append(
+                    float((output[0] if isinstance(output, tuple) else output).detach().std())
+                )
+            )
+        images = generator(torch.randn(8, 64))
+        discriminator(torch.randn_like(images))
+    assert len(sizes) == 5
+    assert all(0.2 < size < 2 for size in sizes), sizes

@@ -37,7 +37,8 @@ test: $(READY)  ## format, lint, types, import directions, tests
 
 check: test  ## another name of test
 
-bench: $(READY)  ## time the training step on this machine
+bench: $(READY)  ## time the training step and its parts on this machine
+	$(BIN)/python -m benchmarks.operations
 	$(BIN)/python -m benchmarks.step
 
 clean:  ## remove the environment and the caches; runs/ stays

@@ -43,7 +43,9 @@ def randomised(module: nn.Module, seed: int = 0) -> Any:
             noise = torch.randn(parameter.shape, generator=rng)
             spread = float(parameter.std(correction=0))
             if spread:
-                parameter.copy_(noise * (100 if spread > 10 else 1))  # the mapping's are a hundred times larger
+                parameter.copy_(
+                    noise * (100 if spread > 10 else 1)
+                )  # the mapping's are a hundred times larger
             else:
                 parameter += 0.2 * noise
     return module
@@ -85,7 +87,9 @@ def networks(
     return randomised(generator, seed), randomised(discriminator, seed + 1)
 
 
-def noise_for(generator: Generator, n: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+def noise_for(
+    generator: Generator, n: int, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> list[Tensor]:
     """Noise for every styled convolution, [n, 1, *spatial]."""
     shapes = generator.synthesis.noise_shapes()
     return [random_tensor(n, *shape, seed=seed + i, dtype=dtype) for i, shape in enumerate(shapes)]

@@ -60,7 +60,8 @@ def build_run_networks(config: RunConfig) -> tuple[Generator, Discriminator]:
         config.network,
         2 if config.training.phase == "2d" else 3,
         planar=is_planar_twin(config),
-        mbstd_group=config.training.mbstd_group,
+        # A batch smaller than the group would fill it up: the fakes of a step with its reals.
+        mbstd_group=min(config.training.mbstd_group, config.training.batch),
     )
 
 

@@ -40,12 +40,12 @@ Tell = Callable[[str, float], None]
 SHAPE = (16, 32, 32)
 SUBJECTS = 160
 SAMPLES = 16
-BATCH_2D = 32
+BATCH_2D = 8
 SNAPSHOTS_3D = 4
 EVALUATED = 96
 
 # Shares of the demo's time. What is left over is for the cohort, the measurements and the report.
-SHARE_2D, SHARE_3D = 0.27, 0.45
+SHARE_2D, SHARE_3D = 0.28, 0.42
 
 STARTS = {
     "none": ("from scratch", "Random weights, the usual way."),

@@ -46,6 +46,8 @@ def generate(
     """
     if n < 1 or batch < 1:
         raise VoxflateError(f"n and batch must be at least 1, got {n} and {batch}")
+    if seed < 0:
+        raise VoxflateError(f"seed must be at least 0, got {seed}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise VoxflateError(f"{out}: is not an empty folder; nothing is written over: choose another --out")
     generator, config, n_images = load_generator(run)

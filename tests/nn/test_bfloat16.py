@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from tests.strategies import networks, noise_for, random_tensor
 from voxflate.nn.functional import conv

@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from tests.strategies import random_tensor, seeds, sizes
 from voxflate.nn.functional import (
@@ -26,7 +26,9 @@ def written_out(x, kernel, style, eps=1e-8):
         modulated = torch.stack([kernel[:, i] * s[i] for i in range(len(s))], dim=1)
         norm = torch.stack([(filter_**2).sum().add(eps).sqrt() for filter_ in modulated])
         demodulated = torch.stack([filter_ / n for filter_, n in zip(modulated, norm, strict=True)])
-        results.append(CONV[x.ndim - 2](image[None], demodulated, padding=tuple(k // 2 for k in kernel.shape[2:])))
+        results.append(
+            CONV[x.ndim - 2](image[None], demodulated, padding=tuple(k // 2 for k in kernel.shape[2:]))
+        )
     return torch.cat(results)
 
 
@@ -45,7 +47,9 @@ def test_demodulated_kernels_have_unit_norm(channels_in, channels_out, seed):
     kernel = random_tensor(channels_out, channels_in, 3, 3, 3, seed=seed)
     style = random_tensor(2, channels_in, seed=seed + 1)
     per_sample = kernel * style.view(2, 1, channels_in, 1, 1, 1)
-    norms = (per_sample * demodulation(kernel, style).view(2, channels_out, 1, 1, 1, 1)).flatten(2).norm(dim=2)
+    norms = (
+        (per_sample * demodulation(kernel, style).view(2, channels_out, 1, 1, 1, 1)).flatten(2).norm(dim=2)
+    )
     torch.testing.assert_close(norms, torch.ones_like(norms), rtol=1e-5, atol=0)
 
 

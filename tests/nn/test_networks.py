@@ -17,7 +17,9 @@ BASES = st.tuples(*(st.integers(1, 4),) * 3)
 def test_twins_have_equal_names_and_differ_by_the_added_axis_alone(architecture, symmetric, position):
     options = {"symmetric_d": symmetric, "position": position, "base": (3, 4, 4), "stages": 3}
     depth = 3
-    for flat, full in zip(networks(2, architecture, **options), networks(3, architecture, **options), strict=True):
+    for flat, full in zip(
+        networks(2, architecture, **options), networks(3, architecture, **options), strict=True
+    ):
         state, state_3d = flat.state_dict(), full.state_dict()
         assert list(state) == list(state_3d)
         for name, tensor in state.items():
@@ -62,7 +64,9 @@ def test_every_parameter_has_a_gradient(architecture, symmetric, kind):
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
-            per_output = parameter.grad.reshape(len(parameter), -1) if parameter.ndim else parameter.grad[None]
+            per_output = (
+                parameter.grad.reshape(len(parameter), -1) if parameter.ndim else parameter.grad[None]
+            )
             # A kernel is alive in every output channel; a flattened head in every input as well.
             if parameter.ndim > 1:
                 assert per_output.any(dim=1).all(), name
@@ -85,7 +89,9 @@ def test_the_generator_makes_base_times_a_power_of_two(base, stages, dims, seed)
     z = random_tensor(2, 6, seed=seed, dtype=torch.float32)
     image = generator(z, noise=noise_for(generator, 2, seed))
     assert image.shape == (2, 1, *generator.synthesis.shape)
-    assert generator.synthesis.shape == discriminator.shape == tuple(n * 2 ** (stages - 1) for n in base[-dims:])
+    assert (
+        generator.synthesis.shape == discriminator.shape == tuple(n * 2 ** (stages - 1) for n in base[-dims:])
+    )
 
 
 @pytest.mark.parametrize("shape", [(4, 8, 4), (8, 8, 8), (4, 8)])
@@ -138,7 +144,9 @@ def test_a_volume_is_told_the_positions_of_its_slices(depth, seed):
         full.weight.copy_(random_tensor(4, 1, 1, 1, 1, seed=seed))
         full.bias.copy_(random_tensor(4, seed=seed + 1))
         full.position.copy_(random_tensor(4, seed=seed + 2))
-    flat.load_state_dict({name: value.squeeze(2) if value.ndim == 5 else value for name, value in full.state_dict().items()})
+    flat.load_state_dict(
+        {name: value.squeeze(2) if value.ndim == 5 else value for name, value in full.state_dict().items()}
+    )
     volume = random_tensor(2, 1, depth, 3, 4, seed=seed + 3)
     slices = [flat(volume[:, :, d], depth_ramp(depth)[d].expand(2)) for d in range(depth)]
     torch.testing.assert_close(full(volume, None), torch.stack(slices, dim=2), rtol=0, atol=1e-6)

@@ -15,7 +15,7 @@ def test_a_window_holds_all_that_its_slice_depends_on(depth, stages, data):
     assert window.slices[-1].flatten().tolist() == positions.tolist()
     for sample in range(len(positions)):
         full = [random_tensor(depth * 2**stage, seed=stage) for stage in range(stages)]
-        # What the doubling makes of the whole axis, from any stage down, is what the window makes of its part.
+        # From any stage on, the doubling makes of the whole axis what the window makes of its part.
         for start in range(stages):
             whole, part = full[start], full[start][window.slices[start][sample]]
             for stage in range(start + 1, stages):
@@ -41,6 +41,8 @@ def test_a_slice_is_the_slice_of_the_rendered_volume(base, stages, seed):
     z, noise = random_tensor(1, 6, seed=seed), noise_for(generator, 1, seed, torch.float64)
     volume = generator(z, noise=noise)[0]
     slices = generator(
-        z.expand(depth, -1), noise=[n.expand(depth, *n.shape[1:]) for n in noise], positions=torch.arange(depth)
+        z.expand(depth, -1),
+        noise=[n.expand(depth, *n.shape[1:]) for n in noise],
+        positions=torch.arange(depth),
     )
     torch.testing.assert_close(slices, volume.movedim(1, 0), rtol=0, atol=1e-10)

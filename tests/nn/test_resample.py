@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from tests.strategies import random_tensor, seeds, sizes
 from voxflate.nn.resample import DOUBLE, HALVE, SMOOTH_DOWN, SMOOTH_UP, lowpass_matrix, resample
@@ -70,7 +70,9 @@ def test_axes_may_have_filters_of_their_own():
 def test_doubling_is_padding_linear_interpolation_and_cropping(size, seed):
     x = random_tensor(2, 2, *size, seed=seed)
     dims = len(size)
-    larger = F.interpolate(F.pad(x, (1, 1) * dims), scale_factor=2.0, mode=INTERPOLATION[dims], align_corners=False)
+    larger = F.interpolate(
+        F.pad(x, (1, 1) * dims), scale_factor=2.0, mode=INTERPOLATION[dims], align_corners=False
+    )
     cropped = larger[(..., *(slice(2, -2),) * dims)]
     torch.testing.assert_close(resample(x, [DOUBLE] * dims), cropped, rtol=0, atol=1e-12)
 
@@ -87,7 +89,9 @@ def test_doubling_is_padding_linear_interpolation_and_cropping(size, seed):
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_constant_stays_one_inside(name, inside, value, dims):
     y = resample(torch.ones(1, 1, *(8,) * dims), [FILTERS[name]] * dims)
-    torch.testing.assert_close(y[(..., *(inside,) * dims)], torch.full_like(y[(..., *(inside,) * dims)], value**dims))
+    torch.testing.assert_close(
+        y[(..., *(inside,) * dims)], torch.full_like(y[(..., *(inside,) * dims)], value**dims)
+    )
     assert y[(..., *(0,) * dims)] < value**dims
 
 

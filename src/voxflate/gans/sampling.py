@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,19 +16,22 @@ def sample_inputs(generator: Generator, seed: int, index: int) -> tuple[Tensor, 
 
     Args:
         generator: Tells the sizes.
-        seed: Of the series of samples.
+        seed: Of the series of samples, 0 or more.
         index: Number of the sample in the series.
 
     Returns:
         z [z_dim]; noise, one [1, *spatial] per styled convolution; an axial position, a scalar, for planar
         generators to render.
     """
-    # Neighbouring seeds of PyTorch's Mersenne Twister are independent enough after its seeding; 2^32
-    # samples a seed are more than anybody draws.
-    rng = torch.Generator().manual_seed((seed << 32) + index)
-    z = torch.randn(generator.z_dim, generator=rng)
-    position = torch.randint(generator.synthesis.shape[0], (), generator=rng)
-    noise = [torch.randn(shape, generator=rng) for shape in generator.synthesis.noise_shapes()]
+    # NumPy's generators take a sequence as seed; PyTorch's on the CPU heeds 32 bits of one number only.
+    rng = np.random.default_rng([seed, index])
+
+    def normal(*shape: int) -> Tensor:
+        return torch.from_numpy(rng.standard_normal(shape, np.float32))
+
+    z = normal(generator.z_dim)
+    position = torch.tensor(rng.integers(generator.synthesis.shape[0]))
+    noise = [normal(*shape) for shape in generator.synthesis.noise_shapes()]
     return z, noise, position
 
 

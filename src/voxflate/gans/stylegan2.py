@@ -159,9 +159,18 @@ class StyleGAN2:
         return {name: getattr(self, name).state_dict() for name in _STATEFUL}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo `state_dict`."""
+        """Undo `state_dict`; learning rates and betas stay those of the settings."""
+        optimizers = (self.optimizer_g, self.optimizer_d)
+        options = [[_without(group, "params") for group in o.param_groups] for o in optimizers]
         for name in _STATEFUL:
             getattr(self, name).load_state_dict(state[name])
+        for optimizer, own in zip(optimizers, options, strict=True):
+            for group, values in zip(optimizer.param_groups, own, strict=True):
+                group.update(values)
+
+
+def _without(group: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != key}
 
 
 _STATEFUL = ("generator", "discriminator", "optimizer_g", "optimizer_d")

@@ -73,6 +73,7 @@ def inflate(
             states[network] = {name: tensor.clone() for name, tensor in target.items()}
             report.fresh.update({f"{network}.{name}": _shape(tensor) for name, tensor in target.items()})
             continue
+        _check_flat(network, twins[network])
         _check_names(network, twins[network], target)
         states[network] = {}
         for name, tensor in target.items():
@@ -81,6 +82,16 @@ def inflate(
             states[network][name] = new
             getattr(report, how)[f"{network}.{name}"] = f"{_shape(source)} -> {_shape(tensor)}"
     return states, report
+
+
+def _check_flat(network: str, source: State) -> None:
+    """Refuse a 3D network, whose equal shapes would be copied; a planar twin's kernels are one voxel deep."""
+    for name, tensor in source.items():
+        if tensor.ndim == 5 and tensor.shape[2] > 1:
+            raise VoxflateError(
+                f"the {network} to inflate is no 2D one: its {name} is {_shape(tensor)}; "
+                "start from a 2D run, made by voxflate pretrain"
+            )
 
 
 def _check_names(network: str, source: State, target: State) -> None:

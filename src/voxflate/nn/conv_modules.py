@@ -37,9 +37,10 @@ class ModulatedConv(nn.Module):
         self, x: Tensor, style: Tensor, up_stride: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:
         """[N, I, *spatial] and styles [N, I] -> [N, O, *spatial] and the demodulation [N, O]."""
-        # Demodulation makes the result independent of this gain; it keeps activations of order one.
+        # Demodulation makes the result independent of this gain; it keeps activations of order one. Scaled
+        # with it, epsilon does not tell a kernel from the same one with zeros around it (planar inflation).
         gain = self.weight[0].numel() ** -0.5
-        return modulated_conv(x, self.weight * gain, style, up_stride=up_stride)
+        return modulated_conv(x, self.weight * gain, style, up_stride=up_stride, eps=1e-8 * gain**2)
 
 
 class SplitModulatedConv(nn.Module):
@@ -78,9 +79,9 @@ class DepthwiseConv(nn.Module):
         self.depthwise = EqualConv(in_channels, in_channels, kernel_size, groups=in_channels)
         self.pointwise = EqualConv(in_channels, out_channels, (1,) * len(kernel_size))
 
-    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
-        """[N, I, *spatial] -> [N, O, *spatial / stride]."""
-        y: Tensor = self.pointwise(self.depthwise(x, stride))
+    def forward(self, x: Tensor, down: bool = False) -> Tensor:
+        """[N, I, *spatial] -> [N, O, *spatial], or half of every axis."""
+        y: Tensor = self.pointwise(self.depthwise(x, down))
         return y
 
 
@@ -117,25 +118,14 @@ class SplitConv(nn.Module):
         sizes = (kernel_size, kernel_size if symmetric else point)
         half_in, half_out = _half(in_channels), _half(out_channels)
         self.branches = nn.ModuleList(EqualConv(half_in, half_out, size) for size in sizes)
-        self.pointwise = tuple(tuple(size) == point for size in sizes)
         self.shuffle = shuffle
 
-    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
-        """[N, I, *spatial] -> [N, O, *spatial / stride].
-
-        A strided input comes padded for the 3-tap kernel; the 1-tap branch reads the samples under that
-        kernel's centre.
-        """
+    def forward(self, x: Tensor, down: bool = False) -> Tensor:
+        """[N, I, *spatial] -> [N, O, *spatial], or half of every axis."""
         if self.even is not None:
             x = self.even(x) + self.even_bias.view(-1, *(1,) * (x.ndim - 2)).to(x.dtype)
-        halves = x.chunk(2, dim=1)
-        outputs = []
-        for half, branch, pointwise in zip(halves, self.branches, self.pointwise, strict=True):
-            if stride > 1 and pointwise:
-                centre = (slice(None), slice(None), *(slice(1, -1, stride),) * (x.ndim - 2))
-                outputs.append(branch(half[centre]))
-            else:
-                outputs.append(branch(half, stride))
+        halves = zip(x.chunk(2, dim=1), self.branches, strict=True)
+        outputs = [branch(half, down) for half, branch in halves]
         return _join(outputs, self.shuffle)
 
 

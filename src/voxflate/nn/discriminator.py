@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from voxflate.nn.conv_modules import CONVS
 from voxflate.nn.functional import activate, channels_last, from_rows, minibatch_std
 from voxflate.nn.layers import EqualConv, EqualLinear
-from voxflate.nn.resample import HALVE, SMOOTH_DOWN, resample
 
 
 def depth_ramp(depth: int, device: torch.device | None = None) -> Tensor:
@@ -69,11 +68,10 @@ class DiscriminatorStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, *spatial] -> [N, C, *spatial / 2]."""
-        skip = self.skip(resample(x, [HALVE] * (x.ndim - 2)))
+        skip = self.skip(x, down=True)
         x = activate(self.conv0(x), self.bias0)
-        x = resample(x, [SMOOTH_DOWN] * (x.ndim - 2))
         # sqrt(1/2) on both branches keeps the variance of their sum.
-        x = activate(self.conv1(x, stride=2), self.bias1, gain=0.5**0.5)
+        x = activate(self.conv1(x, down=True), self.bias1, gain=0.5**0.5)
         return torch.add(x, skip, alpha=0.5**0.5)
 
 

@@ -211,7 +211,8 @@ def channel_shuffle(branches: Sequence[Tensor]) -> Tensor:
         [N, C, *spatial], channels-last.
     """
     rows = [to_rows(branch) for branch in branches]
-    if len(rows) == 2 and rows[0].dtype == torch.float32 and rows[0].device.type == "cpu":
+    # Under autocast one branch may be float32, the other bfloat16: stacking promotes, complex numbers do not.
+    if len(rows) == 2 and all(row.dtype == torch.float32 and row.device.type == "cpu" for row in rows):
         return from_rows(_Interleave.apply(*rows))  # type: ignore[no-untyped-call]
     return from_rows(torch.stack(rows, dim=-1).flatten(-2))
 

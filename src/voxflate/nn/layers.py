@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxflate.nn.functional import activate, conv
+from voxflate.nn.resample import HALVE, SMOOTH_DOWN, resample
 
 
 class EqualLinear(nn.Module):
@@ -67,8 +68,14 @@ class EqualConv(nn.Module):
         self.gain = self.weight[0].numel() ** -0.5
         self.groups = groups
 
-    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
-        """Convolve; a strided convolution takes an input that was padded by the low-pass before it."""
+    def forward(self, x: Tensor, down: bool = False) -> Tensor:
+        """[N, I, *spatial] -> [N, O, *spatial], or half of every axis: low-pass, then every other sample."""
         kernel = self.weight * self.gain
-        padding = tuple(k // 2 for k in kernel.shape[2:]) if stride == 1 else 0
-        return conv(x, kernel, stride=stride, padding=padding, groups=self.groups)
+        if not down:
+            padding = tuple(k // 2 for k in kernel.shape[2:])
+            return conv(x, kernel, padding=padding, groups=self.groups)
+        if kernel[0, 0].numel() == 1:
+            # One tap reads only the samples that stay, so the low-pass makes only those.
+            return conv(resample(x, [HALVE] * (x.ndim - 2)), kernel, groups=self.groups)
+        x = resample(x, [SMOOTH_DOWN] * (x.ndim - 2))
+        return conv(x, kernel, stride=2, groups=self.groups)

@@ -41,10 +41,10 @@ SMOOTH_UP = LowPass(pad=(1, 1), gain=2.0)
 """2n + 1 -> 2n: behind an up-convolution with 3 taps; the gain makes up for the inserted zeros."""
 
 SMOOTH_DOWN = LowPass(pad=(2, 2))
-"""n -> n + 1: before a strided convolution with 3 taps, which then gives n / 2."""
+"""n -> n + 1: before a convolution with 3 taps and stride 2, which then gives n / 2."""
 
 HALVE = LowPass(down=2, pad=(1, 1))
-"""n -> n / 2: the discriminator's skip connection."""
+"""n -> n / 2: before a convolution with one tap; `SMOOTH_DOWN` under the centres of 3-tap kernels."""
 
 
 @lru_cache(maxsize=512)

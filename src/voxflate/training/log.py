@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from voxflate.errors import VoxflateError
 from voxflate.files import whole_file
 
 LOG_NAME = "log.jsonl"
@@ -25,7 +26,8 @@ class TrainingLog:
     def __init__(self, run: Path, n_images: int) -> None:
         self.run = run
         for name in (LOG_NAME, METRICS_NAME):
-            _forget_after(run / name, n_images)
+            # The snapshot of the start is taken again by a resumed run that has not trained yet.
+            _forget_after(run / name, n_images or -1)
         self.writer = SummaryWriter(run / "tensorboard", purge_step=n_images + 1 if n_images else None)
 
     def losses(self, row: dict[str, Any]) -> None:
@@ -37,8 +39,14 @@ class TrainingLog:
         self._write(METRICS_NAME, row)
 
     def _write(self, name: str, row: dict[str, Any]) -> None:
-        with open(self.run / name, "a", encoding="utf-8") as handle:
-            handle.write(json.dumps(row) + "\n")
+        path = self.run / name
+        try:
+            with open(path, "a", encoding="utf-8") as handle:
+                handle.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise VoxflateError(
+                f"{path}: cannot be written ({error.strerror}); free some space, then go on with --resume"
+            ) from error
         group = name.removesuffix(".jsonl")
         for key, value in row.items():
             if isinstance(value, int | float) and key != "n_images":

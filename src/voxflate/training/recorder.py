@@ -92,10 +92,12 @@ class Recorder:
     def at_snapshot(self, state: TrainingState) -> None:
         """Save the state first; then what can be made again from it."""
         save_snapshot(self.run, state.state_dict(), self.config.training.keep)
-        self._sheet(state)
-        every = self.config.evaluation.every
-        if every and self._measured % every == 0:
-            self.log.metrics({"n_images": state.n_images, **self._measure(state)})
+        # A new feature network draws weights before it loads its own; the training must not notice.
+        with torch.random.fork_rng([state.gan.device] if state.gan.device.type == "cuda" else []):
+            self._sheet(state)
+            every = self.config.evaluation.every
+            if every and self._measured % every == 0:
+                self.log.metrics({"n_images": state.n_images, **self._measure(state)})
         self._measured += 1
 
     def _sheet(self, state: TrainingState) -> None:

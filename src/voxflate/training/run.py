@@ -22,7 +22,7 @@ import torch
 from voxflate.allocator import keep_freed_memory
 from voxflate.build import Stream, build_gan, build_run_networks
 from voxflate.config import RunConfig
-from voxflate.configfile import load_config, save_config, with_values
+from voxflate.configfile import load_config, save_config
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.errors import VoxflateError
 from voxflate.files import write_json
@@ -73,37 +73,12 @@ def train_run(
     t = config.training
     state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
     if resume:
-        _restore(state, run)
+        _restore(state, run, config)
     save_config(config, run)
     write_json(run / "run.json", _facts(config, prepared, gan))
     if report is not None:
         write_json(run / "inflation.json", report.as_dict())
     _loop(config, run, prepared, state, on_progress, stop_at)
-    return report
-
-
-def inflate_run(twin: Path, strategy: str, modules: str, out: Path, seed: int = 0) -> TransferReport:
-    """Inflate a 2D run into a 3D run that has not trained yet; `train --resume` takes it from there.
-
-    Args:
-        twin: Folder of the 2D run.
-        strategy: Key of `inflation.STRATEGIES`.
-        modules: "g", "d" or "gd".
-        out: Folder of the 3D run.
-        seed: Of the fresh weights.
-
-    Raises:
-        VoxflateError: If `twin` is no 2D run, or does not fit the strategy.
-    """
-    values = {
-        "training.phase": "3d",
-        "training.seed": seed,
-        "start.strategy": strategy,
-        "start.modules": modules,
-        "start.twin": str(twin),
-    }
-    report = train_run(with_values(load_config(twin), values), out, stop_at=0)
-    assert report is not None  # a fresh start with a strategy always reports
     return report
 
 
@@ -118,7 +93,8 @@ def load_generator(run: Path) -> tuple[Any, RunConfig, int]:
     """
     config = load_config(run)
     state, path = load_newest(run)
-    generator, _ = build_run_networks(config)
+    with torch.random.fork_rng(devices=[]):  # weights that are thrown away
+        generator, _ = build_run_networks(config)
     try:
         generator.load_state_dict(state["ema"])
     except RuntimeError as error:
@@ -150,9 +126,12 @@ def _x(sizes: tuple[int, ...]) -> str:
     return "x".join(map(str, sizes))
 
 
-def _restore(state: TrainingState, run: Path) -> None:
+def _restore(state: TrainingState, run: Path, config: RunConfig) -> None:
     snapshot, path = load_newest(run)
     try:
+        # Split and shuffled networks have equal shapes: only the settings tell them apart.
+        if load_config(run).network != config.network:
+            raise ValueError("other network settings")
         state.load_state_dict(snapshot)
     except (RuntimeError, ValueError, KeyError) as error:
         raise VoxflateError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from pathlib import Path
@@ -33,11 +34,11 @@ def save_snapshot(run: Path, state: dict[str, Any], keep: int) -> Path:
         VoxflateError: If it cannot be written; the snapshots before it stay.
     """
     path = snapshot_path(run, state["n_images"])
+    # Through memory (some megabytes): PyTorch's own writer hides why the disk refused.
+    content = io.BytesIO()
+    torch.save(state, content)
     with whole_file(path) as temporary:
-        try:
-            torch.save(state, temporary)
-        except RuntimeError as error:  # PyTorch's writer hides the operating system's reason
-            raise OSError(str(error).splitlines()[0]) from error
+        temporary.write_bytes(content.getbuffer())
     for old in list_snapshots(run)[:-keep]:
         old.unlink()
     return path

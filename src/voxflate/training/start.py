@@ -12,6 +12,7 @@ from voxflate.config import RunConfig
 from voxflate.configfile import load_config
 from voxflate.errors import VoxflateError
 from voxflate.inflation import TransferReport, inflate
+from voxflate.nn.conv_modules import ARCHITECTURES
 from voxflate.training.snapshots import load_newest
 
 
@@ -37,6 +38,7 @@ def apply_start(config: RunConfig, generator: nn.Module, discriminator: nn.Modul
             f"{start.twin}: its twin is {found}, but strategy {start.strategy} needs a {needed} one; "
             f"pre-train with --twin {needed}, or choose another strategy"
         )
+    _check_settings(config, twin)
     snapshot, _ = load_newest(Path(start.twin))
     # The average, not the last weights: it makes the better images, and the start is judged by them.
     twins = {"generator": snapshot["ema"], "discriminator": snapshot["gan"]["discriminator"]}
@@ -46,3 +48,19 @@ def apply_start(config: RunConfig, generator: nn.Module, discriminator: nn.Modul
     generator.load_state_dict(states["generator"])
     discriminator.load_state_dict(states["discriminator"])
     return report
+
+
+def _check_settings(config: RunConfig, twin: RunConfig) -> None:
+    """Compare what shapes cannot tell: split kernels are as large as shuffled ones, heads know no axes."""
+    ours, theirs = ARCHITECTURES[config.network.architecture], ARCHITECTURES[twin.network.architecture]
+    for letter, name, other in zip("gd", ours, theirs, strict=True):
+        if letter in config.start.modules and name != other:
+            raise VoxflateError(
+                f"{config.start.twin}: has network.architecture = {twin.network.architecture}, the 3D "
+                f"network {config.network.architecture}; pre-train with the architecture of the 3D network"
+            )
+    if config.network.base[1:] != twin.network.base[1:]:
+        raise VoxflateError(
+            f"{config.start.twin}: has network.base = {twin.network.base}, the 3D network "
+            f"{config.network.base}; all axes but the first must agree"
+        )

@@ -1,0 +1,107 @@
+"""Time the choices behind decisions 0007 (low-pass), 0008 (allocator) and 0013 (channel shuffle).
+
+Run: python -m benchmarks.operations [--threads 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from voxflate.allocator import keep_freed_memory
+from voxflate.gans.stylegan2 import StyleGAN2, StyleGAN2Settings
+from voxflate.nn import Discriminator, Generator
+from voxflate.nn.functional import channel_shuffle, channels_last
+from voxflate.nn.resample import SMOOTH_DOWN, TAPS, resample
+
+SIZES = ((8, 32, 16, 32, 32), (2, 32, 32, 64, 64))
+
+
+def milliseconds(function: Callable[[], object], repeats: int = 7) -> float:
+    """Median time of a call, after one that is not counted."""
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:]) * 1000
+
+
+def forward_backward(function: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], object]:
+    """A call that runs `function` forward and backward."""
+    gradient = torch.randn_like(function(x))
+
+    def call() -> object:
+        return torch.autograd.grad(function(x), x, gradient)
+
+    return call
+
+
+def separable(x: Tensor) -> Tensor:
+    """The [1, 3, 3, 1] low-pass as three depthwise convolutions of PyTorch."""
+    channels = x.shape[1]
+    for axis in range(3):
+        size, padding = [1, 1, 1], [0, 0, 0]
+        size[axis], padding[axis] = 4, 2
+        taps = torch.tensor(TAPS).view(1, 1, *size).expand(channels, 1, *size)
+        x = F.conv3d(x, taps, padding=padding, groups=channels)
+    return x
+
+
+def operations() -> None:
+    """Low-pass and shuffle, forward and backward, float32."""
+    for size in SIZES:
+        x = channels_last(torch.randn(size)).requires_grad_()
+        quick = milliseconds(forward_backward(lambda v: resample(v, [SMOOTH_DOWN] * 3), x))
+        slow = milliseconds(forward_backward(separable, x), 3)
+        print(f"low-pass {size}: ours {quick:.1f} ms, separable depthwise convolutions {slow:.1f} ms")
+        halves = [channels_last(half).detach() for half in x.chunk(2, dim=1)]
+        ours = milliseconds(lambda halves=halves: channel_shuffle(halves))
+        stack = milliseconds(lambda halves=halves: torch.stack(halves, dim=2).flatten(1, 2))
+        print(f"shuffle  {size}: ours {ours:.1f} ms, stack and flatten {stack:.1f} ms")
+
+
+def step(keep: bool) -> None:
+    """Steps of Split&Shuffle at 16x32x32, with the page faults that they cost."""
+    if keep:
+        keep_freed_memory()
+    gan = StyleGAN2(Generator((2, 4, 4), 4), Discriminator((2, 4, 4), 4), StyleGAN2Settings())
+    reals = torch.randn(8, 1, 16, 32, 32)
+    for number in range(1, 4):
+        gan.step(reals, None, number=number)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    milli = milliseconds(lambda: gan.step(reals, None, number=1), 5)
+    faults = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults) // 6
+    print(
+        f"step, memory {'kept' if keep else 'given back'}: {milli:.0f} ms, {faults} page faults", flush=True
+    )
+
+
+def main() -> None:
+    """Print all figures; the allocator's two settings need a process each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--step", choices=("keep", "give"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.step:
+        step(arguments.step == "keep")
+        return
+    for choice in ("give", "keep"):
+        command = [sys.executable, "-m", "benchmarks.operations", "--step", choice]
+        subprocess.run([*command, "--threads", str(arguments.threads)], check=True)
+    keep_freed_memory()
+    operations()
+
+
+if __name__ == "__main__":
+    main()

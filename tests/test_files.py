@@ -1,0 +1,110 @@
+import errno
+import hashlib
+import os
+
+import pytest
+
+from voxflate.errors import VoxflateError
+from voxflate.files import read_json, sha256, whole_file, write_json
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_when_the_block_ends_well(tmp_path):
+    path = tmp_path / "new" / "folder" / "data.nii.gz"
+    for content in ("old", "new"):
+        with whole_file(path) as temporary:
+            assert temporary.parent == path.parent
+            assert temporary.name.endswith("data.nii.gz")
+            temporary.write_text(content)
+            assert not path.exists() or path.read_text() == "old"
+        assert path.read_text() == content
+    assert names(path.parent) == ["data.nii.gz"]
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), VoxflateError("one line")])
+def test_on_an_error_the_old_file_stays_and_the_error_goes_on(tmp_path, error):
+    path = tmp_path / "data"
+    path.write_text("old")
+
+    def write():
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["data"]
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+def test_a_full_disk_is_a_line_for_the_user(tmp_path, monkeypatch, step):
+    path = tmp_path / "data"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if step != "write":
+        monkeypatch.setattr(os, step, full)
+
+    def write():
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            if step == "write":
+                full()
+
+    with pytest.raises(VoxflateError) as caught:
+        write()
+    assert str(path) in str(caught.value)
+    assert "No space left on device" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["data"]
+
+
+def test_the_data_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (order.append("fsync"), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (order.append("replace"), replace(*paths)))
+    with whole_file(tmp_path / "data") as temporary:
+        temporary.write_text("content")
+    assert order == ["fsync", "replace", "fsync"]
+
+
+def test_a_parent_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "file").write_text("I am no folder")
+    path = tmp_path / "file" / "data"
+    with pytest.raises(VoxflateError, match="cannot be written"), whole_file(path):
+        pytest.fail("there is no folder to write to")
+    assert names(tmp_path) == ["file"]
+
+
+def test_json_comes_back_and_is_whole_or_absent(tmp_path):
+    path = tmp_path / "facts.json"
+    write_json(path, {"a": [1, 2.5, None], "é": "ü"})
+    assert read_json(path) == {"a": [1, 2.5, None], "é": "ü"}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"bad": float("nan")})
+    assert read_json(path)["a"] == [1, 2.5, None]
+    assert names(tmp_path) == ["facts.json"]
+
+
+def test_json_that_is_missing_or_broken_is_named(tmp_path):
+    path = tmp_path / "facts.json"
+    with pytest.raises(VoxflateError, match=r"facts\.json: no such file"):
+        read_json(path)
+    for content in (b'{"a": ', b"\xff\xfe\x00"):
+        path.write_bytes(content)
+        with pytest.raises(VoxflateError, match=r"facts\.json: is not valid JSON"):
+            read_json(path)
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(bytes(range(256)) * 1000)
+    assert sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()

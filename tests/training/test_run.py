@@ -1,0 +1,299 @@
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.strategies import run_config, write_prepared
+from voxflate.build import build_run_networks
+from voxflate.configfile import load_config, with_values
+from voxflate.errors import VoxflateError
+from voxflate.training.run import load_generator, train_run
+from voxflate.training.snapshots import list_snapshots, load_newest, snapshot_path
+from voxflate.training.start import apply_start
+
+KINDS = {
+    "2d": {"training__phase": "2d", "training__flip": True},
+    "planar": {
+        "training__phase": "2d",
+        "training__twin": "planar",
+        "network__position": True,
+        "training__reuse_fakes": True,
+    },
+    "3d": {
+        "training__freeze_g_kimg": 0.004,
+        "training__lr_decay": 0.1,
+        "training__augment": "translation,cutout",
+        "network__architecture": "baseline",
+        "evaluation__every": 1,  # a process that goes on builds its feature network anew
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return write_prepared(tmp_path_factory.mktemp("data") / "set")
+
+
+@pytest.fixture(scope="module")
+def twin(prepared, tmp_path_factory):
+    """A finished 2D run."""
+    run = tmp_path_factory.mktemp("runs") / "twin"
+    train_run(run_config(prepared, training__phase="2d", training__kimg=0.008), run)
+    return run
+
+
+def same(a, b, path=""):
+    """Bit for bit, in whatever they are nested."""
+    assert type(a) is type(b), path
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            if key != "seconds":
+                same(a[key], b[key], f"{path}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), path
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            same(x, y, f"{path}[{i}]")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    else:
+        assert a == b, path
+
+
+def started(prepared, twin, strategy="inflate-1", **values):
+    """Settings of a 3D run that starts from the twin."""
+    return run_config(prepared, start__strategy=strategy, start__twin=str(twin), **values)
+
+
+def numbers(run):
+    return [int(path.stem.split("-")[1]) for path in list_snapshots(run)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_in_two_parts_is_training_in_one_go(kind, prepared, tmp_path):
+    config = run_config(prepared, **KINDS[kind])
+    train_run(config, tmp_path / "whole")
+    train_run(config, tmp_path / "parts", stop_at=8)
+    torch.manual_seed(12345)  # what a new process would have is not what the run goes on with
+    train_run(config, tmp_path / "parts", resume=True, stop_at=16)
+    train_run(config, tmp_path / "parts", resume=True)
+    whole, parts = load_newest(tmp_path / "whole")[0], load_newest(tmp_path / "parts")[0]
+    assert whole["n_images"] == 24
+    assert whole["steps"] == 6
+    same(whole, parts)
+    assert {"gan", "ema", "rng"} <= whole.keys()
+    assert {"generator", "discriminator", "optimizer_g", "optimizer_d"} == whole["gan"].keys()
+
+
+def test_all_that_a_training_changes_is_in_its_snapshot(prepared, tmp_path):
+    """The last snapshot differs from the first in every parameter, average and moment."""
+    config = run_config(prepared, training__keep=5)
+    train_run(config, tmp_path / "run")
+    first, last = (torch.load(snapshot_path(tmp_path / "run", n)) for n in (0, 24))
+    for network in ("generator", "discriminator"):
+        for name, tensor in first["gan"][network].items():
+            assert not torch.equal(tensor, last["gan"][network][name]), name
+    assert all(not torch.equal(tensor, last["ema"][name]) for name, tensor in first["ema"].items())
+    assert not torch.equal(first["rng"], last["rng"])
+    for optimizer in ("optimizer_g", "optimizer_d"):
+        assert not first["gan"][optimizer]["state"]
+        assert last["gan"][optimizer]["state"]
+
+
+def test_seeds_decide_the_run(prepared, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train_run(run_config(prepared, training__seed=seed, training__kimg=0.008), tmp_path / name)
+    a, b, c = (load_newest(tmp_path / name)[0] for name in "abc")
+    same(a, b)
+    assert not torch.equal(a["ema"]["synthesis.const"], c["ema"]["synthesis.const"])
+
+
+def test_snapshots_leave_the_random_state_alone(prepared, tmp_path):
+    finals = []
+    for name, distance, every in (("rare", 0.024, 0), ("often", 0.004, 1)):
+        config = run_config(prepared, training__snapshot_kimg=distance, evaluation__every=every)
+        train_run(config, tmp_path / name)
+        finals.append(load_newest(tmp_path / name)[0])
+    same(*finals)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from voxflate.build import build_run_networks
+from voxflate.configfile import load_config
+from voxflate.training.run import train_run
+print("ready", flush=True)
+train_run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), resume=len(sys.argv) > 3)
+"""
+
+
+def test_a_killed_training_resumes_to_the_same_weights(prepared, tmp_path):
+    config = run_config(prepared, training__kimg=0.24, training__snapshot_kimg=0.024)
+    train_run(config, tmp_path / "whole")
+    run, settings = tmp_path / "killed", tmp_path / "whole" / "config.toml"
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, settings, run], stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout.read(5) == b"ready"
+        deadline = time.monotonic() + 60
+        while len(list_snapshots(run)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(time.time() % 0.5)  # any moment: in a step, in a snapshot, in a sheet
+        process.kill()
+    killed_at = max(numbers(run))
+    assert process.returncode == -9
+    assert 0 < killed_at < 240, "the training was over before it was killed"
+    train_run(load_config(run), run, resume=True)
+    same(load_newest(tmp_path / "whole")[0], load_newest(run)[0])
+    assert numbers(run) == [216, 240]
+
+
+def test_a_damaged_newest_snapshot_costs_only_the_steps_since_the_one_before(prepared, tmp_path):
+    config = run_config(prepared)
+    train_run(config, tmp_path / "run")
+    expected, newest = load_newest(tmp_path / "run")
+    newest.write_bytes(newest.read_bytes()[:5000])
+    train_run(config, tmp_path / "run", resume=True)
+    same(load_newest(tmp_path / "run")[0], expected)
+
+
+def refused(match, config, run, **options):
+    before = {path: path.read_bytes() for path in Path(run).rglob("*") if path.is_file()}
+    with pytest.raises(VoxflateError, match=match) as caught:
+        train_run(config, run, **options)
+    assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in Path(run).rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"architecture": "baseline"}, {"architecture": "split"}, {"channels": 8}, {"mapping_layers": 3}],
+    ids=str,
+)
+def test_a_snapshot_of_another_architecture_is_refused(values, prepared, tmp_path):
+    run = tmp_path / "run"
+    config = run_config(prepared, training__kimg=0.004)
+    train_run(config, run)
+    other = with_values(config, {f"network.{name}": value for name, value in values.items()})
+    refused("made by another architecture", other, run, resume=True)
+
+
+def test_a_run_is_neither_written_over_nor_resumed_from_nothing(prepared, tmp_path):
+    config = run_config(prepared, training__kimg=0.004)
+    refused("no snapshot to load", config, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
+    train_run(config, tmp_path / "run")
+    refused("holds snapshots already; add --resume", config, tmp_path / "run")
+
+
+def test_data_that_do_not_fit_are_refused(prepared, tmp_path):
+    run = tmp_path / "run"
+    refused("its volumes are 4x8x8, the network makes 8x16x16", run_config(prepared, network__stages=3), run)
+    refused(
+        "10 training volumes are fewer than one batch of 12", run_config(prepared, training__batch=12), run
+    )
+    refused("no such folder", run_config(tmp_path / "nothing"), run)
+    assert not run.exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_snapshots(prepared, tmp_path):
+    config = run_config(prepared, training__lr_g=1e30, training__lr_d=1e30)
+    with pytest.raises(VoxflateError, match=r"is not finite after \d+ images"):
+        train_run(config, tmp_path / "run")
+    assert all(torch.isfinite(tensor).all() for tensor in load_newest(tmp_path / "run")[0]["ema"].values())
+    milder = with_values(config, {"training.lr_g": 1e-4, "training.lr_d": 1e-4})
+    train_run(milder, tmp_path / "run", resume=True)
+    assert numbers(tmp_path / "run")[-1] == 24
+
+
+def test_a_run_folder_holds_what_its_description_says(prepared, tmp_path):
+    run = tmp_path / "run"
+    told = []
+    config = run_config(prepared, evaluation__every=1)
+    train_run(config, run, on_progress=told.append)
+    assert load_config(run) == config
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["data"] == prepared.content_hash
+    assert facts["seed"] == 0
+    assert [progress.n_images for progress in told] == [4, 8, 12, 16, 20, 24]
+    assert {"loss_g", "loss_d", "r1"} <= told[0].losses.keys()
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["n_images"] for row in rows] == [0, 12, 24]
+    assert rows[0]["frechet-random-avg"] > 0
+    assert list((run / "sheets").glob("kimg-*.png"))
+    assert list((run / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("modules", ["g", "d", "gd"])
+def test_an_inflated_run_starts_from_the_twins_average(modules, twin, prepared, tmp_path):
+    report = train_run(started(prepared, twin, start__modules=modules), tmp_path / "run", stop_at=0)
+    saved = json.loads((tmp_path / "run" / "inflation.json").read_text())
+    assert saved == report.as_dict()
+    source, start = load_newest(twin)[0], load_newest(tmp_path / "run")[0]
+    assert start["n_images"] == 0
+    kernels = {
+        "g": (source["ema"], start["gan"]["generator"], "synthesis.stages.0.conv1.conv.branches.0.weight"),
+        "d": (
+            source["gan"]["discriminator"],
+            start["gan"]["discriminator"],
+            "epilogue.conv.branches.0.weight",
+        ),
+    }
+    for letter, (flat, full, name) in kernels.items():
+        assert torch.equal(full[name][:, :, 1], flat[name]) == (letter in modules)
+    assert torch.equal(start["ema"]["synthesis.const"], start["gan"]["generator"]["synthesis.const"])
+
+
+def test_an_inflated_run_is_taken_up_by_resume_and_logs_its_start_once(twin, prepared, tmp_path):
+    run = tmp_path / "run"
+    config = started(prepared, twin, "preserving", evaluation__every=1, training__kimg=0.008)
+    train_run(config, run, stop_at=0)
+    before = load_newest(run)[0]
+    for _ in range(2):
+        train_run(config, run, resume=True, stop_at=0)
+    same(load_newest(run)[0], before)
+    train_run(config, run, resume=True)
+    rows = [json.loads(line)["n_images"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [0, 8]
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"network__architecture": "split"}, "network.architecture = split-shuffle, the 3D network split"),
+        ({"network__architecture": "baseline"}, "network.architecture"),
+        ({"network__channels": 8}, "no rule takes"),
+        ({"network__base": (2, 2, 4), "network__stages": 2}, "network.base"),
+        ({"strategy": "planar", "network__position": True}, "pre-train with --twin planar"),
+        ({"network__position": True}, "it lacks from_image.position"),
+    ],
+    ids=str,
+)
+def test_a_twin_that_does_not_fit_is_refused(values, match, twin, prepared):
+    config = started(prepared, twin, **values)
+    with pytest.raises(VoxflateError, match=match) as caught:
+        apply_start(config, *build_run_networks(config))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_3d_run_is_no_twin(twin, prepared, tmp_path):
+    train_run(run_config(prepared, training__kimg=0.004), tmp_path / "three")
+    config = started(prepared, tmp_path / "three")
+    refused("is a 3D run; a start needs a 2D one", config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_generator_that_comes_back_is_the_average(prepared, tmp_path):
+    config = run_config(prepared)
+    train_run(config, tmp_path / "run")
+    generator, loaded, n_images = load_generator(tmp_path / "run")
+    state = load_newest(tmp_path / "run")[0]
+    assert loaded == config
+    assert n_images == 24
+    assert not generator.training
+    same(dict(generator.state_dict()), dict(state["ema"]))
+    assert not torch.equal(generator.synthesis.const, state["gan"]["generator"]["synthesis.const"])

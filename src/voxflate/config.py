@@ -171,6 +171,11 @@ class TrainingConfig(Section):
     reuse_fakes: bool = False
     """Show the discriminator the generator step's images instead of fresh ones: faster, slightly stale."""
 
+    @property
+    def snapshot_images(self) -> int:
+        """Distance between snapshots in images, at least one batch."""
+        return max(round(self.snapshot_kimg * 1000), self.batch)
+
     @field_validator("augment")
     @classmethod
     def _known_augmentations(cls, value: str) -> str:

@@ -24,12 +24,15 @@ def test_rows_of_images_that_are_shown_again_go(tmp_path):
     assert list((tmp_path / "tensorboard").iterdir())
 
 
-def test_the_start_is_not_logged_twice(tmp_path):
-    for _ in range(2):
-        log = TrainingLog(tmp_path, 0)
-        log.metrics({"n_images": 0, "frechet": 1.0})
-        log.close()
-    assert rows_of(log, METRICS_NAME) == [0]
+def test_a_log_knows_which_snapshots_were_measured(tmp_path):
+    log = TrainingLog(tmp_path, 0)
+    assert not log.has_metrics(0)
+    log.metrics({"n_images": 0, "frechet": 1.0})
+    log.close()
+    again = TrainingLog(tmp_path, 0)
+    assert again.has_metrics(0)
+    assert not again.has_metrics(8)
+    again.close()
 
 
 def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path):

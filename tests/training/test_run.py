@@ -11,6 +11,7 @@ from tests.strategies import run_config, write_prepared
 from voxflate.build import build_run_networks
 from voxflate.configfile import load_config, with_values
 from voxflate.errors import VoxflateError
+from voxflate.training.log import read_rows
 from voxflate.training.run import load_generator, train_run
 from voxflate.training.snapshots import list_snapshots, load_newest, snapshot_path
 from voxflate.training.start import apply_start
@@ -297,3 +298,17 @@ def test_the_generator_that_comes_back_is_the_average(prepared, tmp_path):
     assert not generator.training
     same(dict(generator.state_dict()), dict(state["ema"]))
     assert not torch.equal(generator.synthesis.const, state["gan"]["generator"]["synthesis.const"])
+
+
+def test_a_run_that_ended_before_its_measurement_makes_it_up(prepared, tmp_path):
+    run = tmp_path / "run"
+    config = run_config(prepared, evaluation__every=1)
+    train_run(config, run)
+    measured = read_rows(run / "metrics.jsonl")
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in measured[:-1]))
+    newest = sorted((run / "sheets").glob("*.png"))[-1]
+    picture = newest.read_bytes()
+    newest.unlink()
+    train_run(config, run, resume=True)
+    assert read_rows(run / "metrics.jsonl") == measured
+    assert newest.read_bytes() == picture

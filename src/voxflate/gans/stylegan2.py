@@ -17,6 +17,7 @@ from torch.optim import Adam
 from voxflate.losses import non_saturating_d, non_saturating_g, r1_penalty
 from voxflate.nn import Discriminator, Generator
 from voxflate.nn.augment import augment
+from voxflate.nn.discriminator import depth_ramp
 
 Losses = dict[str, Tensor]
 
@@ -116,7 +117,7 @@ class StyleGAN2:
         """Augment, then let D answer; slices are told their position in [-1, 1]."""
         if self.settings.augmentations:
             images = augment(images, self.settings.augmentations, self.settings.augment_p)
-        where = None if positions is None else positions.float() * (2 / max(self.depth - 1, 1)) - 1
+        where = None if positions is None else depth_ramp(self.depth, images.device)[positions]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
             logits: Tensor = self.discriminator(images, where)
         return logits.float()

@@ -29,7 +29,7 @@ def into_slices(slices: Sequence[int]) -> KernelRule:
 
 
 def asc(kernel2d: Tensor, start: Tensor) -> Tensor:
-    """Eq. 6: into the middle axial, then sagittal, then coronal plane; where they cross, the last wins."""
+    """Eq. 6: into the middle slice along each axis in turn, [D, H, W]; where they cross, the last wins."""
     kernel3d = start.clone()
     kernel3d[:, :, 1, :, :] = kernel2d
     kernel3d[:, :, :, 1, :] = kernel2d

@@ -20,6 +20,7 @@ State = Mapping[str, Tensor]
 
 CONST = "synthesis.const"
 HEAD = "epilogue.fc.weight"
+MODULES = ("g", "d", "gd")
 DEMODULATED = "synthesis."
 """Kernels below this name are demodulated or 1x1x1; no gain is needed to preserve their response."""
 
@@ -66,6 +67,8 @@ def inflate(
     """
     if strategy not in STRATEGIES:
         raise VoxflateError(f"no inflation strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}")
+    if modules not in MODULES:
+        raise VoxflateError(f"no modules {modules!r} to inflate; choose one of {', '.join(MODULES)}")
     report = TransferReport(strategy, modules)
     states: dict[str, dict[str, Tensor]] = {}
     for network, target in fresh.items():

@@ -26,8 +26,7 @@ class TrainingLog:
     def __init__(self, run: Path, n_images: int) -> None:
         self.run = run
         for name in (LOG_NAME, METRICS_NAME):
-            # The snapshot of the start is taken again by a resumed run that has not trained yet.
-            _forget_after(run / name, n_images or -1)
+            _forget_after(run / name, n_images)
         self.writer = SummaryWriter(run / "tensorboard", purge_step=n_images + 1 if n_images else None)
 
     def losses(self, row: dict[str, Any]) -> None:
@@ -51,6 +50,10 @@ class TrainingLog:
         for key, value in row.items():
             if isinstance(value, int | float) and key != "n_images":
                 self.writer.add_scalar(f"{group}/{key}", value, row["n_images"])
+
+    def has_metrics(self, n_images: int) -> bool:
+        """Say whether the snapshot after `n_images` images was measured."""
+        return any(row["n_images"] == n_images for row in read_rows(self.run / METRICS_NAME))
 
     def close(self) -> None:
         """Flush TensorBoard's events."""

@@ -66,7 +66,6 @@ class Recorder:
         self.evaluator: Evaluator | None = None
         self._logged = time.perf_counter()
         self._since = (state.n_images, state.seconds)
-        self._measured = 0
 
     def after_step(self, state: TrainingState, losses: Losses) -> None:
         """Stop on a loss that is no number; move the bar; log every few seconds."""
@@ -92,16 +91,24 @@ class Recorder:
     def at_snapshot(self, state: TrainingState) -> None:
         """Save the state first; then what can be made again from it."""
         save_snapshot(self.run, state.state_dict(), self.config.training.keep)
+        self.complete(state)
+
+    def complete(self, state: TrainingState) -> None:
+        """Make the sheet and the measurement of a state just saved or resumed, unless they exist."""
         # A new feature network draws weights before it loads its own; the training must not notice.
         with torch.random.fork_rng([state.gan.device] if state.gan.device.type == "cuda" else []):
-            self._sheet(state)
-            every = self.config.evaluation.every
-            if every and self._measured % every == 0:
+            sheet = self.run / "sheets" / f"kimg-{state.kimg:08.1f}.png"
+            if not sheet.exists():
+                self._sheet(state, sheet)
+            if self._is_due(state) and not self.log.has_metrics(state.n_images):
                 self.log.metrics({"n_images": state.n_images, **self._measure(state)})
-        self._measured += 1
 
-    def _sheet(self, state: TrainingState) -> None:
-        path = self.run / "sheets" / f"kimg-{state.kimg:08.1f}.png"
+    def _is_due(self, state: TrainingState) -> bool:
+        every = self.config.evaluation.every
+        number = state.n_images // self.config.training.snapshot_images
+        return every > 0 and (number % every == 0 or state.kimg >= self.config.training.kimg)
+
+    def _sheet(self, state: TrainingState, path: Path) -> None:
         samples = self._samples(state, SHEET_SAMPLES, SHEET_SEED)
         images = np.concatenate([batch.numpy() for batch in samples])
         title = f"{self.run.name}: {state.kimg:g} kimg, average of the weights, seed {SHEET_SEED}"

@@ -31,7 +31,7 @@ from voxflate.inflation import TransferReport
 from voxflate.training.ema import Ema
 from voxflate.training.loop import Schedule, train
 from voxflate.training.recorder import Progress, Recorder
-from voxflate.training.snapshots import list_snapshots, load_newest
+from voxflate.training.snapshots import list_snapshots, load_newest, remove_unfinished
 from voxflate.training.start import apply_start
 from voxflate.training.state import TrainingState
 
@@ -73,6 +73,7 @@ def train_run(
     t = config.training
     state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
     if resume:
+        remove_unfinished(run)
         _restore(state, run, config)
     save_config(config, run)
     write_json(run / "run.json", _facts(config, prepared, gan))
@@ -173,13 +174,15 @@ def _loop(
     schedule = Schedule(
         total=total,
         batch=t.batch,
-        snapshot_every=max(round(t.snapshot_kimg * 1000), t.batch),
+        snapshot_every=t.snapshot_images,
         freeze_g=round(t.freeze_g_kimg * 1000),
         lr_decay=t.lr_decay,
         stop_at=total if stop_at is None else min(stop_at, total),
     )
     recorder = Recorder(config, run, prepared, state, on_progress)
     try:
+        if state.n_images:
+            recorder.complete(state)  # the process may have ended between a snapshot and its measurement
         train(
             state, Stream(prepared, t, state.gan.device), schedule, recorder.after_step, recorder.at_snapshot
         )

@@ -22,6 +22,12 @@ def snapshot_path(run: Path, n_images: int) -> Path:
     return run / FOLDER / f"snapshot-{n_images:09d}.pt"
 
 
+def remove_unfinished(run: Path) -> None:
+    """Delete what a process that was killed while writing a snapshot left behind."""
+    for path in (run / FOLDER).glob(".tmp-*"):
+        path.unlink(missing_ok=True)
+
+
 def list_snapshots(run: Path) -> list[Path]:
     """The run's snapshots, oldest first."""
     return sorted((run / FOLDER).glob("snapshot-*.pt"))

@@ -97,7 +97,7 @@ class Recorder:
         """Make the sheet and the measurement of a state just saved or resumed, unless they exist."""
         # A new feature network draws weights before it loads its own; the training must not notice.
         with torch.random.fork_rng([state.gan.device] if state.gan.device.type == "cuda" else []):
-            sheet = self.run / "sheets" / f"kimg-{state.kimg:08.1f}.png"
+            sheet = self.run / "sheets" / f"kimg-{state.kimg:010.3f}.png"
             if not sheet.exists():
                 self._sheet(state, sheet)
             if self._is_due(state) and not self.log.has_metrics(state.n_images):

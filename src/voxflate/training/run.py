@@ -5,7 +5,7 @@ RUN/
     run.json              versions, seed, data hash, device
     inflation.json        for inflated starts: what became of every parameter
     snapshots/            snapshot-000060000.pt: everything that changes during training
-    sheets/               kimg-000060.0.png: samples from the average, always the same latent codes
+    sheets/               kimg-000060.000.png: samples from the average, always the same latent codes
     log.jsonl  metrics.jsonl  tensorboard/
 """
 

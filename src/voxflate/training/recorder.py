@@ -28,6 +28,7 @@ from voxflate.training.state import TrainingState
 SHEET_SAMPLES = 8
 SHEET_SEED = 0
 LOG_SECONDS = 2.0
+FLOOR_FIGURES = ("-avg", "-2d", "pairwise-l2")
 
 
 @dataclass(frozen=True)
@@ -127,5 +128,8 @@ class Recorder:
         # Another seed than the sheets', so that nobody chooses a model by the samples it is judged by.
         batches = (batch.numpy() for batch in self._samples(state, evaluation.samples, SHEET_SEED + 1))
         if self.config.training.phase == "2d":
-            return self.evaluator.measure_2d(batches)
-        return self.evaluator.measure(batches)
+            figures, floor = self.evaluator.measure_2d(batches), self.evaluator.real_floor_2d()
+        else:
+            figures, floor = self.evaluator.measure(batches), self.evaluator.real_floor()
+        beside = {f"real-{key}": value for key, value in floor.items() if key.endswith(FLOOR_FIGURES)}
+        return figures | beside

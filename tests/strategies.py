@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,14 @@ def noise_for(
 
 
 def write_prepared(
-    folder: Path, shape: tuple[int, int, int] = (4, 8, 8), n_train: int = 10, n_heldout: int = 4
+    folder: Path,
+    shape: tuple[int, int, int] = (4, 8, 8),
+    n_train: int = 10,
+    n_heldout: int = 4,
+    seed: int = 0,
 ) -> PreparedSet:
     """A prepared set of bright boxes of varied size in air that is exactly -1."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     volumes = np.full((n_train + n_heldout, *shape), -1.0, np.float32)
     for volume in volumes:
         box = tuple(slice(rng.integers(0, n // 2), rng.integers(n // 2 + 1, n + 1)) for n in shape)
@@ -120,8 +125,8 @@ def write_prepared(
             Scan(f"s{i}", split, "0" * 64, affine.tolist(), (100.0, 300.0)) for i, split in enumerate(splits)
         ],
         held_out=0.25,
-        seed=0,
-        content_sha256="1" * 64,
+        seed=seed,
+        content_sha256=hashlib.sha256(volumes.tobytes()).hexdigest(),
         libraries={},
     ).write(folder)
     return open_prepared(folder)

@@ -90,9 +90,12 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise VoxflateError(f"training.device = {name}: PyTorch sees no CUDA device; use cpu or auto")
-    return torch.device(name)
+    device = torch.device(name)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        seen = f"{count} CUDA device{'s' if count > 1 else ''}, counted from 0" if count else "no CUDA device"
+        raise VoxflateError(f"training.device = {name}: PyTorch sees {seen}; use cpu or auto")
+    return device
 
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:

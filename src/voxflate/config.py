@@ -11,6 +11,7 @@ without loading PyTorch; a test keeps them equal to the tables in `nn` and `infl
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -188,9 +189,8 @@ class TrainingConfig(Section):
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
-        kind, _, index = value.partition(":")
-        if kind not in ("auto", "cpu", "cuda", "mps") or (":" in value and not index.isdigit()):
-            raise ValueError("is not auto, cpu, cuda, cuda:N or mps")
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", value):
+            raise ValueError("is not auto, cpu, cuda or cuda:N")
         return value
 
     @model_validator(mode="after")

@@ -29,6 +29,8 @@ _DIVERSITY = "pairwise-l2"
 # Part of the cache's key: raise it whenever the same volumes would give other features.
 _FEATURES_VERSION = 1
 _REAL_BATCH = 32
+# Each half of the floor needs a covariance, and so two volumes.
+_FEWEST_REAL = 4
 _REAL_SLICES = 1000
 _FLOOR_SPLITS = 10
 # Diversity is taken over at most this many volumes, which have to be in memory together.
@@ -49,7 +51,8 @@ class Evaluator:
         cache: Folder for the real features; `cache_folder()` by default.
 
     Raises:
-        VoxflateError: If the extractor is unknown or its weights are missing.
+        VoxflateError: If the extractor is unknown, its weights are missing, or there are fewer than 4 real
+            volumes.
     """
 
     def __init__(
@@ -65,8 +68,15 @@ class Evaluator:
                 f"evaluation.extractor: there is no {extractor!r}; choose one of {', '.join(EXTRACTORS)}"
             )
         self._prepared = prepared
+        count = sum(len(prepared.stored(split)) for split in SPLITS)
+        if count < _FEWEST_REAL:
+            raise VoxflateError(
+                f"{prepared.root}: {count} real volumes are too few to measure against, it takes at least "
+                f"{_FEWEST_REAL}; add volumes, or train with --set evaluation.every=0"
+            )
         self._extractor = EXTRACTORS[extractor](device)
         self._seed = seed
+        self._floors: dict[str, Figures] = {}
         self._cache = ArrayCache(cache or cache_folder())
 
     def measure(self, volumes: Iterable[Images]) -> Figures:
@@ -129,13 +139,17 @@ class Evaluator:
             of the real set as "pairwise-l2", and "splits", the number of halvings. A half has fewer samples
             than the set, which raises the figure: generated volumes can come out slightly below it.
         """
-        real = self._real_volumes()
-        floor = self._floor({view: real[view] for view in _VIEWS})
-        return floor | {_DIVERSITY: float(real[_DIVERSITY][0])}
+        if "3d" not in self._floors:
+            real = self._real_volumes()
+            floor = self._floor({view: real[view] for view in _VIEWS})
+            self._floors["3d"] = floor | {_DIVERSITY: float(real[_DIVERSITY][0])}
+        return self._floors["3d"]
 
     def real_floor_2d(self) -> Figures:
         """The floor of `measure_2d`: one half of its real slices against the other, mean of 10 halvings."""
-        return self._floor(self._real_slices())
+        if _VIEW_2D not in self._floors:
+            self._floors[_VIEW_2D] = self._floor(self._real_slices())
+        return self._floors[_VIEW_2D]
 
     def _floor(self, real: Features) -> Figures:
         n = len(next(iter(real.values())))

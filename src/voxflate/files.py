@@ -1,4 +1,4 @@
-"""Files are written whole or not at all: temporary file, fsync, rename."""
+"""Files and folders are written whole or not at all: temporary name, fsync, rename."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,65 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise VoxflateError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space or choose "
-            "another folder, then run the same command again"
-        ) from error
+        raise VoxflateError(_cannot_be_written(path, error)) from error
     finally:
         with contextlib.suppress(OSError):  # a parent that is a file has no such entry either
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` that takes its name when the block ends well.
+
+    On an error it goes, and with it every parent folder that was made for it.
+
+    Args:
+        path: The folder to make; see `check_new_folder`.
+
+    Yields:
+        The folder to write to. What must survive a power cut has to be synced by its writer.
+
+    Raises:
+        VoxflateError: If the disk is full or the folder cannot be made.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    new_parents = [parent for parent in path.parents if not parent.exists()]
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise VoxflateError(_cannot_be_written(path, error)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for parent in new_parents:  # the innermost first; one that holds the result stays
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def check_new_folder(path: str | Path) -> None:
+    """Check that a folder can be made here without writing over anything.
+
+    Raises:
+        VoxflateError: If there is a file or a folder with something in it, or if it is the folder that the
+            command runs in, which cannot be replaced.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise VoxflateError(
+            f"{path}: already exists and is not an empty folder; choose another, or delete it first"
+        )
+    if path.name in ("", ".."):
+        raise VoxflateError(f"{path}: is the folder that you are in, or one above it; name a new one")
+
+
+def _cannot_be_written(path: Path, error: OSError) -> str:
+    return (
+        f"{path}: cannot be written ({error.strerror or error}); free some space or choose another folder, "
+        "then run the same command again"
+    )
 
 
 def _sync_folder(folder: Path) -> None:

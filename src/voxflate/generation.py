@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from voxflate.allocator import keep_freed_memory
+from voxflate.build import choose_device
+from voxflate.config import RunConfig
+from voxflate.configfile import load_config, with_values
 from voxflate.data.export import write_nifti
 from voxflate.data.prepared import open_prepared
 from voxflate.errors import VoxflateError
-from voxflate.files import write_json
+from voxflate.files import check_new_folder, whole_folder, write_json
 from voxflate.gans.sampling import sample
+from voxflate.nn import Generator
 from voxflate.training.run import load_generator
+from voxflate.training.snapshots import list_snapshots
 
 
 def generate(
@@ -22,6 +28,8 @@ def generate(
     truncation: float = 1.0,
     out: Path,
     batch: int = 8,
+    data: Path | None = None,
+    device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Generate volumes and write them as NIfTI, in the prepared set's geometry and intensities.
@@ -33,8 +41,10 @@ def generate(
         n: How many.
         seed: Of the series.
         truncation: 1 for the full variety; less pulls the samples towards the mean style.
-        out: Folder to write to; it must be new or empty.
+        out: Folder to write to; it must be new or empty. It is there when all volumes are.
         batch: Volumes at a time.
+        data: Where the run's prepared set lies now; None where the run says.
+        device: Where to compute, as `training.device`; None for the run's own setting.
         progress: Called with (done, n).
 
     Returns:
@@ -42,28 +52,92 @@ def generate(
 
     Raises:
         VoxflateError: If the run is a 2D one or has no snapshot, `out` holds files, or a number is too
-            small.
+            small. `out` is then as it was before.
     """
     if n < 1 or batch < 1:
         raise VoxflateError(f"n and batch must be at least 1, got {n} and {batch}")
     if seed < 0:
         raise VoxflateError(f"seed must be at least 0, got {seed}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise VoxflateError(f"{out}: is not an empty folder; nothing is written over: choose another --out")
-    generator, config, n_images = load_generator(run)
-    if config.training.phase != "3d":
-        raise VoxflateError(f"{run}: is a 2D run; volumes come from a 3D one, made by voxflate train")
-    keep_freed_memory()
-    prepared = open_prepared(config.data)
+    settings = check_generation(run, out, data, device)
+    generator, n_images = generator_on_device(run, settings)
+    prepared = open_prepared(settings.data)
     digits = max(4, len(str(n - 1)))
-    paths: list[Path] = []
-    for volumes in sample(generator, n, seed=seed, truncation_psi=truncation, batch=batch):
-        for volume in volumes[:, 0].numpy():
-            path = out / f"sample-{len(paths):0{digits}d}.nii.gz"
-            write_nifti(path, volume, prepared)
-            paths.append(path)
-            if progress is not None:
-                progress(len(paths), n)
-    facts = {"run": str(run), "n_images": n_images, "seed": seed, "truncation": truncation, "n": n}
-    write_json(out / "generation.json", facts)
-    return paths
+    names: list[str] = []
+    with whole_folder(out) as folder:
+        for volumes in sample(generator, n, seed=seed, truncation_psi=truncation, batch=batch):
+            for volume in volumes[:, 0].numpy():
+                names.append(f"sample-{len(names):0{digits}d}.nii.gz")
+                write_nifti(folder / names[-1], volume, prepared)
+                if progress is not None:
+                    progress(len(names), n)
+        facts = {"run": str(run), "n_images": n_images, "seed": seed, "truncation": truncation, "n": n}
+        write_json(folder / "generation.json", facts)
+    return [out / name for name in names]
+
+
+def check_generation(run: Path, out: Path, data: Path | None = None, device: str | None = None) -> RunConfig:
+    """Refuse what can be refused before a network is loaded; the arguments are those of `generate`.
+
+    Returns:
+        The run's settings, with `data` and `device` in their places.
+
+    Raises:
+        VoxflateError: If `run` is no trained 3D run, its data is not there, or `out` holds something.
+    """
+    settings = sampling_settings(run, data, device)
+    if settings.training.phase != "3d":
+        raise VoxflateError(f"{run}: is a 2D run; volumes come from a 3D one, made by voxflate train")
+    check_new_folder(out)
+    return settings
+
+
+def sampling_settings(
+    run: Path,
+    data: Path | None = None,
+    device: str | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """The settings of a run that has a snapshot and whose data is there.
+
+    Args:
+        run: Run folder.
+        data: Where its prepared set lies now; None where the run says.
+        device: As `training.device`; None for the run's own.
+        values: Other changes, by dotted key.
+
+    Raises:
+        VoxflateError: If there is no such run, it has no snapshot, its data cannot be opened, or a value is
+            wrong.
+    """
+    config = with_values(load_config(run), values or {}, "--set")
+    if data is not None:
+        config = with_values(config, {"data": str(data.absolute())}, "--data")
+    if device is not None:
+        config = with_values(config, {"training.device": device}, "--device")
+    if not list_snapshots(run):
+        raise VoxflateError(f"{run}: no snapshot to load; is it a run folder, and has it trained?")
+    try:
+        open_prepared(config.data)
+    except VoxflateError as error:
+        hint = "" if data else "; if the data has moved, say where with --data FOLDER"
+        raise VoxflateError(f"{error}{hint}") from error
+    return config
+
+
+def generator_on_device(run: Path, settings: RunConfig) -> tuple[Generator, int]:
+    """Load the averaged generator of a run's newest snapshot where it shall compute.
+
+    Args:
+        run: Run folder.
+        settings: Its settings; of them `training.device` is read, where auto takes a GPU if there is one.
+
+    Returns:
+        The generator, and the images it has seen.
+
+    Raises:
+        VoxflateError: If the device is not there, or as `load_generator`.
+    """
+    device = choose_device(settings.training.device)
+    keep_freed_memory()
+    generator, _, n_images = load_generator(run)
+    return generator.to(device), n_images

@@ -11,6 +11,7 @@ from tests.strategies import run_config, write_prepared
 from voxflate.build import build_run_networks
 from voxflate.configfile import load_config, with_values
 from voxflate.errors import VoxflateError
+from voxflate.gans.stylegan2 import StyleGAN2
 from voxflate.training.log import read_rows
 from voxflate.training.run import load_generator, train_run
 from voxflate.training.snapshots import list_snapshots, load_newest, snapshot_path
@@ -171,16 +172,15 @@ def refused(match, config, run, **options):
 
 
 @pytest.mark.parametrize(
-    "values",
-    [{"architecture": "baseline"}, {"architecture": "split"}, {"channels": 8}, {"mapping_layers": 3}],
-    ids=str,
+    ("name", "value"),
+    [("architecture", "baseline"), ("architecture", "split"), ("channels", 8), ("mapping_layers", 3)],
 )
-def test_a_snapshot_of_another_architecture_is_refused(values, prepared, tmp_path):
+def test_a_snapshot_of_another_architecture_is_refused(name, value, prepared, tmp_path):
     run = tmp_path / "run"
     config = run_config(prepared, training__kimg=0.004)
     train_run(config, run)
-    other = with_values(config, {f"network.{name}": value for name, value in values.items()})
-    refused("made by another architecture", other, run, resume=True)
+    other = with_values(config, {f"network.{name}": value})
+    refused(rf"was made with network.{name} = \S+, the settings say {value}", other, run, resume=True)
 
 
 def test_a_run_is_neither_written_over_nor_resumed_from_nothing(prepared, tmp_path):
@@ -188,12 +188,16 @@ def test_a_run_is_neither_written_over_nor_resumed_from_nothing(prepared, tmp_pa
     refused("no snapshot to load", config, tmp_path / "run", resume=True)
     assert not (tmp_path / "run").exists()
     train_run(config, tmp_path / "run")
-    refused("holds snapshots already; add --resume", config, tmp_path / "run")
+    refused("holds snapshots; add --resume", config, tmp_path / "run")
 
 
 def test_data_that_do_not_fit_are_refused(prepared, tmp_path):
     run = tmp_path / "run"
-    refused("its volumes are 4x8x8, the network makes 8x16x16", run_config(prepared, network__stages=3), run)
+    refused(
+        "its volumes are 4x8x8, the network makes 8x16x16 .* network.stages=2",
+        run_config(prepared, network__stages=3),
+        run,
+    )
     refused(
         "10 training volumes are fewer than one batch of 12", run_config(prepared, training__batch=12), run
     )
@@ -312,3 +316,73 @@ def test_a_run_that_ended_before_its_measurement_makes_it_up(prepared, tmp_path)
     train_run(config, run, resume=True)
     assert read_rows(run / "metrics.jsonl") == measured
     assert newest.read_bytes() == picture
+
+
+def test_a_fresh_run_keeps_nothing_of_an_older_one(prepared, tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    values = {"training__kimg": 0.004, "evaluation__every": 1}
+    train_run(run_config(prepared, **values), run)
+    for path in list_snapshots(run):
+        path.unlink()
+    again = run_config(prepared, training__seed=5, **values)
+    train_run(again, run)
+    train_run(again, other)
+    assert (run / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+    ours, theirs = (sorted((folder / "sheets").glob("*.png")) for folder in (run, other))
+    assert [path.name for path in ours] == [path.name for path in theirs]
+
+
+def test_a_refused_resume_leaves_the_settings_alone(prepared, tmp_path):
+    run = tmp_path / "run"
+    config = run_config(prepared, **KINDS["planar"], training__batch=6, training__mbstd_group=2)
+    train_run(config, run, stop_at=6)
+    groups = with_values(config, {"training.batch": 8, "training.mbstd_group": 4})
+    refused("whole groups of 4", groups, run, resume=True)
+    train_run(load_config(run), run, resume=True)
+
+
+def test_other_data_under_the_same_name_are_refused(tmp_path):
+    data = tmp_path / "data"
+    config = run_config(write_prepared(data), training__kimg=0.004)
+    train_run(config, tmp_path / "run")
+    data.rename(tmp_path / "old")
+    write_prepared(data, seed=1)
+    refused("is not the data that", config, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [({"evaluation__extractor": "nothing"}, "there is no 'nothing'")],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is_written(values, match, prepared, tmp_path):
+    refused(match, run_config(prepared, evaluation__every=1, **values), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_saved(prepared, tmp_path, monkeypatch):
+    step = StyleGAN2.step
+
+    def poisoned(self, reals, positions, *, number, train_g):
+        losses = step(self, reals, positions, number=number, train_g=train_g)
+        if number == 4:
+            next(self.discriminator.parameters()).data[0] = float("nan")
+            losses = {name: torch.zeros(()) for name in losses}
+        return losses
+
+    monkeypatch.setattr(StyleGAN2, "step", poisoned)
+    config = run_config(prepared, training__kimg=0.020)
+    with pytest.raises(VoxflateError, match="a weight is not finite after 20 images"):
+        train_run(config, tmp_path / "run")
+    assert numbers(tmp_path / "run") == [0, 12]
+
+
+def test_short_trainings_leave_a_log(prepared, tmp_path):
+    train_run(run_config(prepared), tmp_path / "run")
+    assert read_rows(tmp_path / "run" / "log.jsonl")[-1]["n_images"] == 24
+
+
+def test_too_few_real_volumes_to_measure_are_refused_before_anything_is_written(tmp_path):
+    few = write_prepared(tmp_path / "few", n_train=2, n_heldout=1)
+    values = {"training__batch": 2, "evaluation__every": 1}
+    refused("3 real volumes are too few", run_config(few, **values), tmp_path / "run")
+    train_run(run_config(few, training__batch=2, training__kimg=0.002), tmp_path / "run")

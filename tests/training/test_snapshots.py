@@ -41,6 +41,14 @@ def test_the_newest_stay_and_the_newest_is_loaded(tmp_path):
     assert not leftovers(tmp_path)
 
 
+def test_damaged_snapshots_after_the_one_written_go(tmp_path):
+    save_snapshot(tmp_path, state(8), keep=1)
+    save_snapshot(tmp_path, state(32), keep=2).write_bytes(b"damaged")
+    path = save_snapshot(tmp_path, state(16), keep=1)
+    assert path.exists()
+    assert numbers(tmp_path) == [16]
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
 def test_a_cut_off_snapshot_is_passed_over(tmp_path, share):
     for n_images in (8, 16):

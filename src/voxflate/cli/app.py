@@ -41,6 +41,8 @@ class _Commands(TyperGroup):
 
 
 def _resume_hint(command: str | None, arguments: list[str]) -> str:
+    if command == "demo":
+        return f"interrupted; the same command goes on: {shlex.join(['voxflate', *arguments])}"
     if command not in RESUMABLE:
         return "interrupted"
     again = arguments if "--resume" in arguments else [*arguments, "--resume"]

@@ -45,7 +45,11 @@ def prepare(
     Example: voxflate prepare scans/ data/brains --recipe mr --shape 16,32,32
     """
     sides = _sides(shape)
+    from voxflate.data.prepare import check
+    from voxflate.data.prepare import prepare as prepare_set
+
     if dry_run:
+        check(source, out, recipe, sides, held_out, seed)
         print_settings(
             {
                 "source": str(source),
@@ -57,8 +61,6 @@ def prepare(
             }
         )
         return
-    from voxflate.data.prepare import prepare as prepare_set
-
     with progress_bar("preparing") as progress:
         prepared = prepare_set(source, out, recipe, sides, held_out, seed, progress)
     train, heldout = (len(prepared.stored(split)) for split in ("train", "heldout"))

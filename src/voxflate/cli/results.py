@@ -13,7 +13,7 @@ from rich.table import Table
 from voxflate.cli.options import Assignments, DryRun, Seed
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
-from voxflate.configfile import load_config, parse_assignments, with_values
+from voxflate.configfile import parse_assignments
 from voxflate.files import write_json
 
 if TYPE_CHECKING:
@@ -27,6 +27,23 @@ Truncation = Annotated[
     float,
     typer.Option(min=0.0, max=1.0, help="1 gives the full variety, less is more typical, 0 the average."),
 ]
+MovedData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FOLDER",
+        help="Where the prepared folder of the run lies, if it has moved.",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="auto (a GPU if there is one), cpu, cuda or cuda:N. (default: the run's training.device)",
+        show_default=False,
+    ),
+]
 Batch = Annotated[int, typer.Option(min=1, help="Volumes made at a time; it does not change them.")]
 
 
@@ -37,6 +54,8 @@ def generate(
     seed: Seed = 0,
     truncation: Truncation = 1.0,
     batch: Batch = 8,
+    data: MovedData = None,
+    device: Device = None,
     dry_run: DryRun = False,
 ) -> None:
     """Write new volumes as NIfTI, with the geometry and the intensities of the data.
@@ -45,7 +64,11 @@ def generate(
 
     Example: voxflate generate runs/3d -n 100 --seed 0 --truncation 0.7 --out new-scans
     """
+    from voxflate.generation import check_generation
+    from voxflate.generation import generate as generate_volumes
+
     if dry_run:
+        settings = check_generation(run, out, data, device)
         print_settings(
             {
                 "run": str(run),
@@ -54,14 +77,22 @@ def generate(
                 "seed": seed,
                 "truncation": truncation,
                 "batch": batch,
+                "data": settings.data,
+                "device": settings.training.device,
             }
         )
         return
-    from voxflate.generation import generate as generate_volumes
-
     with progress_bar("generating") as progress:
         files = generate_volumes(
-            run, n, seed=seed, truncation=truncation, out=out, batch=batch, progress=progress
+            run,
+            n,
+            seed=seed,
+            truncation=truncation,
+            out=out,
+            batch=batch,
+            data=data,
+            device=device,
+            progress=progress,
         )
     typer.echo(f"{out}: {len(files)} volumes, {files[0].name} to {files[-1].name}")
 
@@ -71,6 +102,8 @@ def evaluate(
     seed: Seed = 0,
     truncation: Truncation = 1.0,
     batch: Batch = 8,
+    data: MovedData = None,
+    device: Device = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -87,7 +120,9 @@ def evaluate(
 
     Example: voxflate evaluate runs/3d --set evaluation.samples=500
     """
-    settings = with_values(load_config(run), parse_assignments(assignments or []), "--set")
+    from voxflate.generation import generator_on_device, sampling_settings
+
+    settings = sampling_settings(run, data, device, parse_assignments(assignments or []))
     if dry_run:
         print_settings(settings)
         return
@@ -95,9 +130,8 @@ def evaluate(
     from voxflate.data.prepared import open_prepared
     from voxflate.evaluation import Evaluator
     from voxflate.gans.sampling import sample
-    from voxflate.training.run import load_generator
 
-    generator, _, n_images = load_generator(run)
+    generator, n_images = generator_on_device(run, settings)
     wanted = settings.evaluation.samples
     evaluator = Evaluator(open_prepared(settings.data), settings.evaluation.extractor, seed)
     batches = sample(

@@ -20,6 +20,23 @@ from voxflate.errors import VoxflateError
 from voxflate.presets import DEFAULT_STRATEGY, Phase, preset, recommended
 
 
+MAY_CHANGE = (
+    "data",
+    "training.kimg",
+    "training.lr_g",
+    "training.lr_d",
+    "training.lr_decay",
+    "training.snapshot_kimg",
+    "training.keep",
+    "training.threads",
+    "training.device",
+    "training.precision",
+    "evaluation.",
+)
+"""What a resumed run may do otherwise from now on. Any other setting would say of the run's past what is not
+true; a moved prepared folder is the same data."""
+
+
 @dataclass(frozen=True)
 class Sources:
     """Where the settings of a training come from, as given on the command line.
@@ -54,13 +71,20 @@ class Sources:
             return load_config(self.config)
         return recommended(phase, strategy)
 
-    def finish(self, config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-        """Put the command's own values, then `--set`, on top of `config`."""
+    def finish(self, config: RunConfig, values: Mapping[str, Any], phase: Phase) -> RunConfig:
+        """Put the command's own values, then `--set`, on top of `config`; refuse another phase or shape."""
         given = {"data": str(self.data.absolute())} if self.data else {}
         config = with_values(config, {**values, **given}, "options")
         if not self.named and "network.base" not in values:
             config = with_values(config, _network_for(config.data), config.data)
-        return with_values(config, parse_assignments(self.assignments), "--set")
+        config = with_values(config, parse_assignments(self.assignments), "--set")
+        if config.training.phase != phase:
+            raise VoxflateError(
+                f"--set training.phase={config.training.phase}: the command decides on the phase, 2d is voxflate "
+                "pretrain and 3d is voxflate train"
+            )
+        _check_volumes(config)
+        return config
 
 
 def settings_of_pretrain(sources: Sources, twin: str | None) -> RunConfig:
@@ -73,7 +97,7 @@ def settings_of_pretrain(sources: Sources, twin: str | None) -> RunConfig:
     }
     if twin:
         values |= {"training.twin": twin, "network.position": twin == "planar"}
-    return sources.finish(sources.base("2d"), values)
+    return sources.finish(sources.base("2d"), values, "2d")
 
 
 def settings_of_train(
@@ -106,7 +130,7 @@ def settings_of_train(
         values["network.position"] = True
     if modules:
         values["start.modules"] = modules
-    config = sources.finish(base, values)
+    config = sources.finish(base, values, "3d")
     if start and config.start.strategy == "none":
         raise VoxflateError(
             f"--start {start}: nothing is inflated with strategy none; choose --strategy inflate-1"
@@ -114,11 +138,17 @@ def settings_of_train(
     return config
 
 
-def settings_to_resume(sources: Sources, out: Path, others: Mapping[str, object]) -> RunConfig:
+def settings_to_resume(sources: Sources, out: Path, phase: Phase, others: Mapping[str, object]) -> RunConfig:
     """The settings of the run in `out`, with `--set` on top (a larger training.kimg, say).
 
+    Args:
+        sources: The common options.
+        out: Run folder.
+        phase: What the command trains.
+        others: The command's own options by name; they belong to new runs.
+
     Raises:
-        VoxflateError: If there is no run, or if another option would change what was begun.
+        VoxflateError: If there is no run of this phase, or if an option would change what was begun.
     """
     options = {"preset": sources.preset, "config": sources.config, **others}
     if given := [name for name, value in options.items() if value]:
@@ -126,10 +156,23 @@ def settings_to_resume(sources: Sources, out: Path, others: Mapping[str, object]
             f"--resume with --{given[0]}: a run continues with its own settings ({out / CONFIG_NAME}); "
             "change one with --set"
         )
-    config = load_config(out)
+    begun = load_config(out)
+    if begun.training.phase != phase:
+        command = "pretrain" if begun.training.phase == "2d" else "train"
+        raise VoxflateError(
+            f"{out}: is a {begun.training.phase} run; go on with voxflate {command} --out {out} --resume"
+        )
     values = {"data": str(sources.data.absolute())} if sources.data else {}
-    config = with_values(config, values, "options")
-    return with_values(config, parse_assignments(sources.assignments), "--set")
+    config = with_values(begun, values, "options")
+    config = with_values(config, parse_assignments(sources.assignments), "--set")
+    before, after = _by_key(begun), _by_key(config)
+    for key, value in after.items():
+        if value != before[key] and not key.startswith(MAY_CHANGE):
+            raise VoxflateError(
+                f"--set {key}={value}: {out} was begun with {before[key]}, and a run that goes on keeps it; "
+                f"start another with --config {out} and a new --out"
+            )
+    return config
 
 
 def new_run_folder(out: Path | None, config: RunConfig) -> Path:
@@ -158,12 +201,45 @@ def print_settings(settings: RunConfig | Mapping[str, Any]) -> None:
     typer.echo(text, nl=False)
 
 
+def _by_key(config: RunConfig) -> dict[str, Any]:
+    """Every setting by its dotted key."""
+    values: dict[str, Any] = {}
+    for name, value in config.model_dump(mode="json").items():
+        values |= (
+            {f"{name}.{key}": leaf for key, leaf in value.items()}
+            if isinstance(value, dict)
+            else {name: value}
+        )
+    return values
+
+
 def _network_for(data: str) -> dict[str, Any]:
     """Base and stages that fit the prepared volumes; nothing if the data is not there (yet)."""
-    if not data or not Path(data).exists():
+    shape = _shape_at(data)
+    if shape is None:
         return {}
-    from voxflate.data.prepared import open_prepared
     from voxflate.data.shapes import split_shape
 
-    base, stages = split_shape(open_prepared(data).shape)
+    base, stages = split_shape(shape)
     return {"network.base": base, "network.stages": stages}
+
+
+def _check_volumes(config: RunConfig) -> None:
+    """Refuse networks that make another shape than the data has, if it is there (yet)."""
+    shape = _shape_at(config.data)
+    if shape is None:
+        return
+    from voxflate.data.shapes import check_shape
+
+    try:
+        check_shape(shape, config.network.base, config.network.stages)
+    except VoxflateError as error:
+        raise VoxflateError(f"{config.data}: {error}") from error
+
+
+def _shape_at(data: str) -> tuple[int, int, int] | None:
+    if not data or not Path(data).exists():
+        return None
+    from voxflate.data.prepared import open_prepared
+
+    return open_prepared(data).shape

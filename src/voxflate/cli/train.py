@@ -55,7 +55,7 @@ def pretrain(
     """
     sources = Sources(data, preset, config, assignments or [])
     if resume:
-        settings = settings_to_resume(sources, _needed(out), {"twin": twin})
+        settings = settings_to_resume(sources, _needed(out), "2d", {"twin": twin})
     else:
         settings = settings_of_pretrain(sources, twin)
     if _run(settings, out, resume, dry_run):
@@ -86,7 +86,7 @@ def train(
     sources = Sources(data, preset, config, assignments or [])
     if resume:
         others = {"start": start, "strategy": strategy, "modules": modules}
-        settings = settings_to_resume(sources, _needed(out), others)
+        settings = settings_to_resume(sources, _needed(out), "3d", others)
     else:
         settings = settings_of_train(sources, start, strategy, modules)
     if _run(settings, out, resume, dry_run):

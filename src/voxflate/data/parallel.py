@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
+
+from voxflate.cores import available_cores
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
@@ -21,7 +22,7 @@ def workers() -> Iterator[ThreadPoolExecutor]:
     Threads and not processes: the work is decompressing, sorting and interpolating, all of which let go of
     the interpreter's lock, and nothing has to be copied between processes or imported again in them.
     """
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(available_cores())
     try:
         yield pool
     finally:
@@ -30,7 +31,7 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 
 def in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Like `pool.map`, but never more than a few results ahead of the consumer, so memory stays flat."""
-    ahead = 4 * (os.cpu_count() or 1)
+    ahead = 4 * available_cores()
     waiting: deque[Future[R]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -23,11 +21,11 @@ from voxflate.data.split import split_subjects
 from voxflate.data.steps import Step
 from voxflate.data.volume import Float64, Geometry, to_ras
 from voxflate.errors import VoxflateError
-from voxflate.files import sha256
+from voxflate.files import check_new_folder, sha256, whole_folder
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """One scan to prepare."""
 
     path: Path
@@ -69,30 +67,41 @@ def prepare(
     Raises:
         VoxflateError: If a setting or a scan is refused; `out` is then as it was before.
     """
-    source, out = Path(source), Path(out)
-    split_shape(shape)
-    make_steps = find_recipe(recipe)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise VoxflateError(
-            f"{out}: already exists and is not an empty folder; choose another, or delete it first"
-        )
-    paths = find_scans(source)
-    splits = split_subjects([path.relative_to(source) for path in paths], held_out, seed)
-    jobs = [_Job(source / path, subject, split) for split in SPLITS for subject, path in splits[split]]
-
+    jobs = check(source, out, recipe, shape, held_out, seed)
     with workers() as pool:
-        grids = [grid.to_ras() for grid in pool.map(read_geometry, paths)]
-    steps = make_steps(grids, shape)
-    with workers() as pool, _whole_folder(out) as folder:
+        grids = [grid.to_ras() for grid in pool.map(read_geometry, sorted(job.path for job in jobs))]
+    steps = find_recipe(recipe)(grids, shape)
+    counts = [sum(job.split == split for job in jobs) for split in SPLITS]
+    with workers() as pool, whole_folder(out) as folder:
         results = counted(
             in_order(pool, lambda job: _prepare_scan(job, steps, shape), jobs), len(jobs), progress
         )
-        scans, content_sha256 = _write_arrays(folder, shape, [len(splits[name]) for name in SPLITS], results)
+        scans, content_sha256 = _write_arrays(folder, shape, counts, results)
         _manifest(recipe, steps, shape, scans, held_out, seed, content_sha256).write(folder)
     return open_prepared(out)
 
 
-def _prepare_scan(job: _Job, steps: Sequence[Step], shape: Shape) -> _Result:
+def check(
+    source: str | Path, out: str | Path, recipe: str, shape: Shape, held_out: float = 0.1, seed: int = 0
+) -> list[Job]:
+    """Refuse all that can be refused before a scan is read; the arguments are those of `prepare`.
+
+    Returns:
+        The scans to prepare, those of `train` first.
+
+    Raises:
+        VoxflateError: If a setting is wrong, there is no scan, or `out` holds something.
+    """
+    source = Path(source)
+    split_shape(shape)
+    find_recipe(recipe)
+    check_new_folder(out)
+    paths = [path.relative_to(source) for path in find_scans(source)]
+    splits = split_subjects(paths, held_out, seed)
+    return [Job(source / path, subject, split) for split in SPLITS for subject, path in splits[split]]
+
+
+def _prepare_scan(job: Job, steps: Sequence[Step], shape: Shape) -> _Result:
     """Read one scan and take it through the steps."""
     volume = to_ras(read_volume(job.path))
     try:
@@ -172,23 +181,6 @@ def _common_affine(grids: Sequence[Geometry], spacing: tuple[float, float, float
     middle = np.median([grid.centre for grid in grids], axis=0)
     affine[:3, 3] += middle - Geometry(grids[0].shape, affine).centre
     return affine
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """Yield a folder beside `out` that takes its name if the block ends well, and goes if it does not."""
-    temporary = out.with_name(f".tmp-{os.getpid()}-{out.name}")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        temporary.rename(out)
-    except OSError as error:
-        raise VoxflateError(
-            f"{out}: cannot be written ({error.strerror or error}); free some space or choose another "
-            "folder, then run the same command again"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _version(name: str) -> str:

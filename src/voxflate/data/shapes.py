@@ -78,20 +78,24 @@ def check_shape(shape: Shape, base: Shape, stages: int) -> None:
         stages: Number of stages, the base included.
 
     Raises:
-        VoxflateError: If shape is not base * 2 ** (stages - 1); proposes the nearest shape that the base can
-            make and, if the data's shape is sound by itself, the base and stages that fit it.
+        VoxflateError: If shape is not base * 2 ** (stages - 1). Proposes the base and the stages that fit it
+            or, if none do, the nearest shape that this base can make. The caller puts the data's name before
+            the message.
     """
     if shape == shape_of(base, stages):
         return
-    doublings = max(0, round(math.log2(math.prod(shape) / math.prod(base)) / 3))
-    proposal = (
-        f"the nearest from this base is {_text(shape_of(base, doublings + 1))} with stages = {doublings + 1}"
-    )
     if shape == nearest_shape(shape):
         fitting_base, fitting_stages = split_shape(shape)
-        proposal = f"use base = {list(fitting_base)} and stages = {fitting_stages}"
-    made = f"base {_text(base)} x 2^{stages - 1} = {_text(shape_of(base, stages))}"
-    raise VoxflateError(f"shape {_text(shape)} is not {made}; {proposal}")
+        sides = ",".join(map(str, fitting_base))
+        proposal = f"set network.base={sides} and network.stages={fitting_stages}"
+    else:
+        doublings = max(0, round(math.log2(math.prod(shape) / math.prod(base)) / 3))
+        nearest = _text(shape_of(base, doublings + 1))
+        proposal = f"prepare the scans again at {nearest} and set network.stages={doublings + 1}"
+    raise VoxflateError(
+        f"its volumes are {_text(shape)}, the network makes {_text(shape_of(base, stages))} "
+        f"(base {_text(base)}, {stages} stages); {proposal}"
+    )
 
 
 def _halve(shape: Shape) -> tuple[Shape, int]:

@@ -61,6 +61,12 @@ def lowpass_matrix(filter_: LowPass, size: int) -> Tensor:
     return matrix
 
 
+@lru_cache(maxsize=512)
+def _matrix_on(filter_: LowPass, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The same where the data is, so that a step on a GPU copies nothing."""
+    return lowpass_matrix(filter_, size).to(device=device, dtype=dtype)
+
+
 def resample(x: Tensor, filters: Sequence[LowPass | Tensor]) -> Tensor:
     """Apply one low-pass step to each spatial axis.
 
@@ -78,7 +84,7 @@ def resample(x: Tensor, filters: Sequence[LowPass | Tensor]) -> Tensor:
         elif filter_.up == filter_.down == 1 and rows.device.type == "cpu" and rows.dtype == torch.float32:
             rows = _Smooth.apply(rows, axis, filter_.pad[0], filter_.gain)  # type: ignore[no-untyped-call]
         else:
-            rows = _multiply(rows, lowpass_matrix(filter_, rows.shape[axis]), axis)
+            rows = _multiply(rows, _matrix_on(filter_, rows.shape[axis], rows.device, rows.dtype), axis)
     return from_rows(rows)
 
 

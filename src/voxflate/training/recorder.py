@@ -27,6 +27,8 @@ from voxflate.training.state import TrainingState
 
 SHEET_SAMPLES = 8
 SHEET_SEED = 0
+MEASURED_SEED = 1
+"""Another seed than the sheets', so that nobody chooses a model by the samples it is judged by."""
 LOG_SECONDS = 2.0
 FLOOR_FIGURES = ("-avg", "-2d", "pairwise-l2")
 
@@ -56,15 +58,22 @@ class Recorder:
         config: RunConfig,
         run: Path,
         prepared: PreparedSet,
+        evaluator: Evaluator | None,
         state: TrainingState,
         on_progress: Callable[[Progress], None] | None,
+        *,
+        fresh: bool,
     ) -> None:
         self.config = config
         self.run = run
         self.prepared = prepared
         self.on_progress = on_progress
-        self.log = TrainingLog(run, state.n_images)
-        self.evaluator: Evaluator | None = None
+        self.evaluator = evaluator
+        if fresh:
+            for sheet in (run / "sheets").glob("*.png"):
+                sheet.unlink()
+        self.log = TrainingLog(run, -1 if fresh else state.n_images)
+        self._row: dict[str, Any] = {}
         self._logged = time.perf_counter()
         self._since = (state.n_images, state.seconds)
 
@@ -76,22 +85,32 @@ class Recorder:
                 f"{self.run}: {bad} is not finite after {state.n_images} images; the snapshots before are "
                 "untouched: resume with a lower training.lr_g and training.lr_d, or training.precision=fp32"
             )
-        now = time.perf_counter()
-        if self.on_progress is None and now - self._logged < LOG_SECONDS:
-            return
         images, seconds = state.n_images - self._since[0], state.seconds - self._since[1]
         values = {name: float(value) for name, value in losses.items()}
         speed = images / seconds if seconds else 0.0
         if self.on_progress is not None:
             self.on_progress(Progress(state.n_images, round(self.config.training.kimg * 1000), speed, values))
-        if now - self._logged >= LOG_SECONDS:
-            self._logged = now
-            row = {"n_images": state.n_images, "seconds": round(state.seconds, 2), "images_per_s": speed}
-            self.log.losses(row | values)
+        row = {"n_images": state.n_images, "seconds": round(state.seconds, 2), "images_per_s": speed}
+        self._row = row | values
+        if time.perf_counter() - self._logged >= LOG_SECONDS:
+            self._log_step()
+
+    def _log_step(self) -> None:
+        if self._row:
+            self.log.losses(self._row)
+        self._row = {}
+        self._logged = time.perf_counter()
 
     def at_snapshot(self, state: TrainingState) -> None:
         """Save the state first; then what can be made again from it."""
-        save_snapshot(self.run, state.state_dict(), self.config.training.keep)
+        if not state.is_finite():
+            raise VoxflateError(
+                f"{self.run}: a weight is not finite after {state.n_images} images; no snapshot was written, "
+                "resume from the one before with a lower training.lr_g and training.lr_d"
+            )
+        self._log_step()
+        network = {"network": self.config.network.model_dump(mode="json")}
+        save_snapshot(self.run, state.state_dict() | network, self.config.training.keep)
         self.complete(state)
 
     def complete(self, state: TrainingState) -> None:
@@ -122,14 +141,12 @@ class Recorder:
         return sample(state.ema.generator, count, seed=seed, slices=is_planar_twin(self.config))
 
     def _measure(self, state: TrainingState) -> dict[str, Any]:
-        evaluation = self.config.evaluation
-        if self.evaluator is None:
-            self.evaluator = Evaluator(self.prepared, evaluation.extractor)
-        # Another seed than the sheets', so that nobody chooses a model by the samples it is judged by.
-        batches = (batch.numpy() for batch in self._samples(state, evaluation.samples, SHEET_SEED + 1))
+        assert self.evaluator is not None  # there is one whenever a measurement can be due
+        samples = self._samples(state, self.config.evaluation.samples, MEASURED_SEED)
+        batches = (batch.numpy() for batch in samples)
         if self.config.training.phase == "2d":
             figures, floor = self.evaluator.measure_2d(batches), self.evaluator.real_floor_2d()
         else:
             figures, floor = self.evaluator.measure(batches), self.evaluator.real_floor()
         beside = {f"real-{key}": value for key, value in floor.items() if key.endswith(FLOOR_FIGURES)}
-        return figures | beside
+        return figures | beside | {"sample-seed": MEASURED_SEED}

@@ -24,8 +24,10 @@ from voxflate.build import Stream, build_gan, build_run_networks
 from voxflate.config import RunConfig
 from voxflate.configfile import load_config, save_config
 from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.data.shapes import check_shape
 from voxflate.errors import VoxflateError
-from voxflate.files import write_json
+from voxflate.evaluation import Evaluator
+from voxflate.files import read_json, write_json
 from voxflate.gans.stylegan2 import StyleGAN2
 from voxflate.inflation import TransferReport
 from voxflate.training.ema import Ema
@@ -34,6 +36,8 @@ from voxflate.training.recorder import Progress, Recorder
 from voxflate.training.snapshots import list_snapshots, load_newest, remove_unfinished
 from voxflate.training.start import apply_start
 from voxflate.training.state import TrainingState
+
+FACTS_NAME = "run.json"
 
 
 def train_run(
@@ -61,11 +65,9 @@ def train_run(
     keep_freed_memory()
     _use_threads(config.training.threads)
     prepared = open_prepared(config.data)
-    _check_data(config, prepared)
+    _check_data(config, prepared, trains=stop_at != 0)
     if not resume and list_snapshots(run):
-        raise VoxflateError(
-            f"{run}: holds snapshots already; add --resume to go on, or choose another folder"
-        )
+        raise VoxflateError(f"{run}: holds snapshots; add --resume to go on, or choose another folder")
     torch.manual_seed(config.training.seed)
     generator, discriminator = build_run_networks(config)
     report = None if resume else apply_start(config, generator, discriminator)
@@ -73,13 +75,18 @@ def train_run(
     t = config.training
     state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
     if resume:
-        remove_unfinished(run)
-        _restore(state, run, config)
-    save_config(config, run)
-    write_json(run / "run.json", _facts(config, prepared, gan))
-    if report is not None:
-        write_json(run / "inflation.json", report.as_dict())
-    _loop(config, run, prepared, state, on_progress, stop_at)
+        _restore(state, run, config, prepared)
+    stream = Stream(prepared, t, gan.device)
+    stream(state.n_images, t.batch)  # refuses a batch that does not fit, before anything is written
+    evaluator = _evaluator(config, prepared)
+    _write_facts(config, run, prepared, gan, report)
+    recorder = Recorder(config, run, prepared, evaluator, state, on_progress, fresh=not resume)
+    try:
+        if state.n_images:
+            recorder.complete(state)  # the process may have ended between a snapshot and its measurement
+        train(state, stream, _schedule(config, stop_at), recorder.after_step, recorder.at_snapshot)
+    finally:
+        recorder.log.close()
     return report
 
 
@@ -94,6 +101,7 @@ def load_generator(run: Path) -> tuple[Any, RunConfig, int]:
     """
     config = load_config(run)
     state, path = load_newest(run)
+    check_networks(state, config, path)
     with torch.random.fork_rng(devices=[]):  # weights that are thrown away
         generator, _ = build_run_networks(config)
     try:
@@ -108,42 +116,64 @@ def _use_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _check_data(config: RunConfig, prepared: PreparedSet) -> None:
-    if prepared.shape != config.network.shape:
-        raise VoxflateError(
-            f"{config.data}: its volumes are {_x(prepared.shape)}, the network makes "
-            f"{_x(config.network.shape)} (base {_x(config.network.base)}, {config.network.stages} stages); "
-            "prepare the data at that shape, or set network.base and network.stages"
-        )
+def _check_data(config: RunConfig, prepared: PreparedSet, *, trains: bool) -> None:
+    try:
+        check_shape(prepared.shape, config.network.base, config.network.stages)
+    except VoxflateError as error:
+        raise VoxflateError(f"{config.data}: {error}") from error
     count, batch = len(prepared.stored("train")), config.training.batch
-    if config.training.phase == "3d" and count < batch:
+    if trains and config.training.phase == "3d" and count < batch:
         raise VoxflateError(
             f"{config.data}: {count} training volumes are fewer than one batch of {batch}; "
             f"add volumes or set training.batch to {count} or less"
         )
 
 
-def _x(sizes: tuple[int, ...]) -> str:
-    return "x".join(map(str, sizes))
-
-
-def _restore(state: TrainingState, run: Path, config: RunConfig) -> None:
+def _restore(state: TrainingState, run: Path, config: RunConfig, prepared: PreparedSet) -> None:
+    remove_unfinished(run)
     snapshot, path = load_newest(run)
+    known = read_json(run / FACTS_NAME)["data"]
+    if known != prepared.content_hash:
+        raise VoxflateError(
+            f"{config.data}: is not the data that {run} was trained on (sha256 "
+            f"{prepared.content_hash[:12]}, was {known[:12]}); name that folder with --set data=FOLDER, or "
+            "start a new run"
+        )
+    check_networks(snapshot, config, path)
     try:
-        # Split and shuffled networks have equal shapes: only the settings tell them apart.
-        if load_config(run).network != config.network:
-            raise ValueError("other network settings")
         state.load_state_dict(snapshot)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise VoxflateError(
-            f"{path}: was made by another architecture than the settings describe; resume with the run's own "
-            "config.toml, or start a new run"
-        ) from error
+        raise VoxflateError(f"{path}: does not fit the settings of {run}; start a new run") from error
 
 
-def _facts(config: RunConfig, prepared: PreparedSet, gan: StyleGAN2) -> dict[str, Any]:
-    """What else decides a run's figures, for whoever wants to repeat it."""
-    return {
+def check_networks(snapshot: dict[str, Any], config: RunConfig, path: Path) -> None:
+    """Refuse a snapshot of other networks; split and shuffled ones have equal shapes, so shapes do not tell.
+
+    Raises:
+        VoxflateError: Names the first setting that differs.
+    """
+    made, wanted = snapshot["network"], config.network.model_dump(mode="json")
+    for name in sorted(made.keys() | wanted.keys()):
+        if made.get(name) != wanted.get(name):
+            raise VoxflateError(
+                f"{path}: was made with network.{name} = {made.get(name)}, the settings say "
+                f"{wanted.get(name)}; use the run's own config.toml, or start a new run"
+            )
+
+
+def _evaluator(config: RunConfig, prepared: PreparedSet) -> Evaluator | None:
+    if not config.evaluation.every:
+        return None
+    with torch.random.fork_rng(devices=[]):  # its network draws weights before it loads its own
+        return Evaluator(prepared, config.evaluation.extractor)
+
+
+def _write_facts(
+    config: RunConfig, run: Path, prepared: PreparedSet, gan: StyleGAN2, report: TransferReport | None
+) -> None:
+    """Write what else decides a run's figures, for whoever wants to repeat it."""
+    save_config(config, run)
+    facts = {
         "data": prepared.content_hash,
         "seed": config.training.seed,
         "device": str(gan.device),
@@ -159,19 +189,15 @@ def _facts(config: RunConfig, prepared: PreparedSet, gan: StyleGAN2) -> dict[str
             "numpy": np.__version__,
         },
     }
+    write_json(run / FACTS_NAME, facts)
+    if report is not None:
+        write_json(run / "inflation.json", report.as_dict())
 
 
-def _loop(
-    config: RunConfig,
-    run: Path,
-    prepared: PreparedSet,
-    state: TrainingState,
-    on_progress: Callable[[Progress], None] | None,
-    stop_at: int | None,
-) -> None:
+def _schedule(config: RunConfig, stop_at: int | None) -> Schedule:
     t = config.training
     total = round(t.kimg * 1000)
-    schedule = Schedule(
+    return Schedule(
         total=total,
         batch=t.batch,
         snapshot_every=t.snapshot_images,
@@ -179,12 +205,3 @@ def _loop(
         lr_decay=t.lr_decay,
         stop_at=total if stop_at is None else min(stop_at, total),
     )
-    recorder = Recorder(config, run, prepared, state, on_progress)
-    try:
-        if state.n_images:
-            recorder.complete(state)  # the process may have ended between a snapshot and its measurement
-        train(
-            state, Stream(prepared, t, state.gan.device), schedule, recorder.after_step, recorder.at_snapshot
-        )
-    finally:
-        recorder.log.close()

@@ -34,7 +34,7 @@ def list_snapshots(run: Path) -> list[Path]:
 
 
 def save_snapshot(run: Path, state: dict[str, Any], keep: int) -> Path:
-    """Write a snapshot, then delete all but the newest `keep`.
+    """Write a snapshot, then delete those after it and all but the newest `keep` up to it.
 
     Raises:
         VoxflateError: If it cannot be written; the snapshots before it stay.
@@ -45,7 +45,9 @@ def save_snapshot(run: Path, state: dict[str, Any], keep: int) -> Path:
     torch.save(state, content)
     with whole_file(path) as temporary:
         temporary.write_bytes(content.getbuffer())
-    for old in list_snapshots(run)[:-keep]:
+    # Newer ones can only be damaged leftovers that a resumed training passed over.
+    stale = [other for other in list_snapshots(run) if other.name > path.name]
+    for old in stale + [other for other in list_snapshots(run) if other not in stale][:-keep]:
         old.unlink()
     return path
 

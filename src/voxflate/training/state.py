@@ -9,7 +9,7 @@ import torch
 from voxflate.gans.stylegan2 import StyleGAN2
 from voxflate.training.ema import Ema
 
-FORMAT = 1
+FORMAT = 2
 """Version of the snapshot's layout."""
 
 
@@ -34,6 +34,11 @@ class TrainingState:
     def kimg(self) -> float:
         """Thousands of real images shown."""
         return self.n_images / 1000
+
+    def is_finite(self) -> bool:
+        """Say whether every weight of both networks is a number."""
+        networks = (self.gan.generator, self.gan.discriminator)
+        return all(bool(torch.isfinite(p).all()) for network in networks for p in network.parameters())
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers and strings only, so that it loads without running code."""

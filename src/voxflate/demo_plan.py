@@ -1,0 +1,171 @@
+"""What the demo trains: settings and lengths that fit the minutes it is given on this machine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from voxflate.build import build_gan, build_run_networks
+from voxflate.config import RunConfig
+from voxflate.configfile import with_values
+from voxflate.cores import available_cores
+from voxflate.errors import VoxflateError
+from voxflate.files import read_json, write_json
+from voxflate.presets import recommended
+
+PLAN_NAME = "plan.json"
+BATCH_2D = 8
+SNAPSHOTS_3D = 4
+EVALUATED = 96
+
+# Shares of the demo's time. What is left over is for the cohort, the measurements and the report.
+SHARE_2D, SHARE_3D = 0.28, 0.42
+
+TWINS = {"inflate-1": "plain", "planar": "planar"}
+"""3D starts that need a 2D run, and the kind of twin they need."""
+
+STARTS = ("none", *TWINS)
+"""The 3D runs, by strategy."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for, and what the minutes are enough for.
+
+    Attributes:
+        kimg_2d: Length of each 2D run.
+        kimg_3d: Length of each 3D run, the same for all.
+        images_per_s_2d: Measured speed of each 2D run when all run side by side.
+        images_per_s_3d: The same in 3D.
+        threads: CPU threads of every run.
+        minutes: What was asked for.
+        seed: What was asked for; of the cohort and of all trainings.
+    """
+
+    kimg_2d: float
+    kimg_3d: float
+    images_per_s_2d: float
+    images_per_s_3d: float
+    threads: int
+    minutes: float
+    seed: int
+
+
+def read_plan(out: Path, minutes: float, seed: int) -> Plan | None:
+    """The plan that a demo in this folder was begun with, or None if there is none.
+
+    Args:
+        out: Folder of the demo.
+        minutes: What is asked for now.
+        seed: What is asked for now.
+
+    Raises:
+        VoxflateError: If the demo there was begun with other values.
+    """
+    path = out / PLAN_NAME
+    if not path.exists():
+        return None
+    try:
+        plan = Plan(**read_json(path))
+    except TypeError as error:
+        raise VoxflateError(f"{path}: was written by another version; choose another --out") from error
+    if (plan.minutes, plan.seed) != (minutes, seed):
+        raise VoxflateError(
+            f"{out}: holds a demo of seed {plan.seed}, {plan.minutes:g} minutes; choose another --out, or give "
+            "the same values"
+        )
+    return plan
+
+
+def make_plan(out: Path, minutes: float, seed: int) -> Plan:
+    """Measure this machine's speeds, turn the minutes into images and write the plan down.
+
+    Args:
+        out: Folder of the demo.
+        minutes: Time to spend on two cores, roughly.
+        seed: Of everything.
+    """
+    cores = available_cores()
+    threads = max(1, cores // 2)
+    seconds = minutes * 60
+    base_2d, base_3d = common_settings(Plan(1.0, 1.0, 0.0, 0.0, threads, minutes, seed), data="")
+    # All runs of a stage share the cores, so one run's speed alone is scaled by its share of them.
+    speed_2d = _images_per_second(base_2d) * min(1.0, cores / (threads * len(TWINS)))
+    speed_3d = _images_per_second(base_3d) * min(1.0, cores / (threads * len(STARTS)))
+    plan = Plan(
+        kimg_2d=max(round(speed_2d * seconds * SHARE_2D / 1000, 1), 0.5),
+        kimg_3d=max(round(speed_3d * seconds * SHARE_3D / 1000, 2), 0.1),
+        images_per_s_2d=round(speed_2d, 1),
+        images_per_s_3d=round(speed_3d, 2),
+        threads=threads,
+        minutes=minutes,
+        seed=seed,
+    )
+    write_json(out / PLAN_NAME, asdict(plan))
+    return plan
+
+
+def common_settings(plan: Plan, data: str) -> tuple[RunConfig, RunConfig]:
+    """What all 2D runs share, and what all 3D runs share.
+
+    Args:
+        plan: Lengths, threads and seed.
+        data: The prepared folder.
+    """
+    common = {
+        "data": data,
+        "training.seed": plan.seed,
+        "training.threads": plan.threads,
+        "training.reuse_fakes": True,
+        "evaluation.samples": EVALUATED,
+    }
+    two_d = {
+        "training.kimg": plan.kimg_2d,
+        "training.batch": BATCH_2D,
+        "training.snapshot_kimg": plan.kimg_2d / 2,
+    }
+    three_d = {"training.kimg": plan.kimg_3d, "training.snapshot_kimg": plan.kimg_3d / SNAPSHOTS_3D}
+    return (
+        with_values(recommended("2d"), common | two_d),
+        with_values(recommended("3d"), common | three_d),
+    )
+
+
+def settings_2d(base: RunConfig, kind: str) -> RunConfig:
+    """Settings of the 2D run of a kind of twin."""
+    return with_values(base, {"training.twin": kind, "network.position": kind == "planar"})
+
+
+def settings_3d(base: RunConfig, strategy: str, twin: Path | None) -> RunConfig:
+    """Settings of the 3D run that starts from a twin by this strategy."""
+    own = recommended("3d", strategy)
+    values: dict[str, Any] = {
+        "start.strategy": strategy,
+        "start.twin": str(twin.absolute()) if twin else "",
+        "network.position": own.network.position,
+        "training.lr_g": own.training.lr_g,
+        "training.lr_d": own.training.lr_d,
+        "training.freeze_g_kimg": min(own.training.freeze_g_kimg, base.training.kimg / 10),
+    }
+    return with_values(base, values)
+
+
+def _images_per_second(config: RunConfig, seconds: float = 6.0) -> float:
+    """Time training steps of a configuration on random images."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.training.threads)
+    generator, discriminator = build_run_networks(config)
+    gan = build_gan(config, generator, discriminator)
+    images = torch.zeros(config.training.batch, 1, *generator.synthesis.shape, device=gan.device)
+    gan.step(images, None, number=0)  # the first step also picks kernels and makes the buffers
+    steps, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        gan.step(images, None, number=steps)
+        steps += 1
+    elapsed = time.perf_counter() - started
+    torch.set_num_threads(threads)
+    return steps * config.training.batch / elapsed

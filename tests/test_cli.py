@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -135,22 +137,65 @@ def test_dry_run_prints_settings_that_load_back(command: str, tmp_path: Path) ->
     assert load_config(file) == config
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("demo", "--minutes", "1"),
-        ("prepare", "scans", "out"),
-        ("generate", "run", "--out", "new"),
-    ],
-)
+def trained_run(folder: Path, data: Path) -> Path:
+    """A 3D run as far as a command looks at it before it loads a network."""
+    save_config(with_values(recommended("3d"), {"data": str(data), "network.stages": 3}), folder)
+    (folder / "snapshots").mkdir()
+    (folder / "snapshots" / "snapshot-000000008.pt").touch()
+    return folder
+
+
 def test_dry_run_of_the_other_commands_writes_nothing(
-    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scans: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    result = voxflate(*arguments, "--dry-run")
-    assert result.exit_code == 0
-    assert "seed = 0" in result.stdout
-    assert list(tmp_path.iterdir()) == []
+    run = trained_run(tmp_path / "run", prepared)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for arguments in (
+        ("demo", "--minutes", "1"),
+        ("prepare", scans, "out"),
+        ("generate", run, "--out", "new"),
+    ):
+        result = voxflate(*arguments, "--dry-run")
+        assert result.exit_code == 0, result.output
+        assert "seed = 0" in result.stdout
+    assert list(Path().iterdir()) == []
+
+
+def test_dry_run_refuses_what_the_command_would_refuse(scans: Path, prepared: Path, tmp_path: Path) -> None:
+    run, out = trained_run(tmp_path / "run", prepared), tmp_path / "out"
+    for refusal, *arguments in (
+        ("base of at most 8", "prepare", scans, out, "--shape", "7,13,11"),
+        ("no recipe is called", "prepare", scans, out, "--recipe", "mri"),
+        ("no such folder", "prepare", tmp_path / "nope", out),
+        ("not an empty folder", "prepare", scans, prepared),
+        ("no such file or run folder", "generate", tmp_path / "nope", "--out", out),
+        ("no snapshot", "generate", twin_run(tmp_path / "2d", "plain"), "--out", out),
+        ("not an empty folder", "generate", run, "--out", prepared),
+        ("no such folder", "generate", run, "--out", out, "--data", tmp_path / "nope"),
+        ("is not auto, cpu", "generate", run, "--out", out, "--device", "gpu"),
+        ("no such folder", "evaluate", run, "--data", tmp_path / "nope"),
+        ("network.base=2,4,4 and network.stages=3", "train", prepared, "--set", "network.stages=4"),
+    ):
+        assert refusal in refused(*arguments, "--dry-run")
+    assert not out.exists()
+
+
+def test_generate_and_evaluate_find_data_that_moved(prepared: Path, tmp_path: Path) -> None:
+    run = trained_run(tmp_path / "run", tmp_path / "gone")
+    assert "--data FOLDER" in refused("generate", run, "--out", tmp_path / "out", "--dry-run")
+    shown = voxflate("generate", run, "--out", tmp_path / "out", "--data", prepared, "--dry-run")
+    assert f'data = "{prepared}"' in shown.stdout
+    assert resolved("evaluate", run, "--data", prepared).data == str(prepared)
+    assert resolved("evaluate", run, "--set", f"data={prepared}", "--device", "cpu").training.device == "cpu"
+
+
+def test_a_folder_with_another_demo_is_refused(tmp_path: Path) -> None:
+    from voxflate.demo_plan import PLAN_NAME, Plan
+
+    (tmp_path / PLAN_NAME).write_text(json.dumps(asdict(Plan(1.0, 1.0, 1.0, 1.0, 1, 15.0, 0))))
+    for arguments in (("--seed", "1"), ("--minutes", "5", "--dry-run")):
+        assert "holds a demo of seed 0, 15 minutes" in refused("demo", "--out", tmp_path, *arguments)
 
 
 def test_without_options_the_recommended_settings_hold() -> None:
@@ -219,6 +264,60 @@ def test_resume_takes_the_settings_of_the_run(
     assert trainings == [(with_values(config, {"training.kimg": 99}), tmp_path, True)]
 
 
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "training.lr_g=0.001",
+        "training.snapshot_kimg=1",
+        "training.keep=5",
+        "training.device=cpu",
+        "training.precision=fp32",
+        "evaluation.samples=10",
+        "data=elsewhere",
+        "training.seed=0",  # as it was
+    ],
+)
+def test_what_a_resumed_run_may_change(
+    assignment: str, tmp_path: Path, trainings: list[tuple[RunConfig, Path, bool]]
+) -> None:
+    save_config(with_values(recommended("3d"), {"data": "somewhere"}), tmp_path)
+    result = voxflate("train", "--out", tmp_path, "--resume", "--set", assignment)
+    assert result.exit_code == 0, result.output
+    assert len(trainings) == 1
+
+
+@pytest.mark.parametrize(
+    ("assignment", "was"),
+    [
+        ("training.seed=5", "0"),
+        ("training.batch=16", "8"),
+        ("training.flip=true", "False"),
+        ("training.phase=2d", "3d"),
+        ("network.channels=16", "32"),
+        ("start.modules=g", "gd"),
+        ("preset=mine", ""),
+    ],
+)
+def test_what_a_resumed_run_has_done_is_not_rewritten(
+    assignment: str, was: str, tmp_path: Path, trainings: list[tuple[RunConfig, Path, bool]]
+) -> None:
+    save_config(recommended("3d"), tmp_path)
+    line = refused("train", "--out", tmp_path, "--resume", "--set", assignment)
+    assert assignment.partition("=")[0] in line
+    assert f"was begun with {was}" in line
+    assert not trainings
+
+
+def test_a_command_trains_its_own_phase(prepared: Path, tmp_path: Path) -> None:
+    flat, deep = twin_run(tmp_path / "2d", "plain"), tmp_path / "3d"
+    save_config(recommended("3d"), deep)
+    line = refused("pretrain", "--resume", "--out", deep)
+    assert f"is a 3d run; go on with voxflate train --out {deep} --resume" in line
+    assert "is a 2d run; go on with voxflate pretrain" in refused("train", "--resume", "--out", flat)
+    assert "2d is voxflate pretrain" in refused("train", prepared, "--set", "training.phase=2d")
+    assert "3d is voxflate train" in refused("pretrain", prepared, "--set", "training.phase=3d")
+
+
 def test_what_a_training_refuses(prepared: Path, tmp_path: Path) -> None:
     run, twin = tmp_path / "run", twin_run(tmp_path / "twin", "plain")
     assert "no data" in refused("train", "--out", run)
@@ -260,6 +359,17 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(
     assert result.stderr.splitlines() == [
         f"voxflate: interrupted; continue from the last snapshot with: {hint}"
     ]
+
+
+def test_ctrl_c_in_the_demo_says_that_the_same_command_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "voxflate.demo", SimpleNamespace(run_demo=interrupted))  # type: ignore[arg-type]
+    monkeypatch.setattr(sys, "argv", ["voxflate", "demo", "--minutes", "5"])
+    result = voxflate("demo", "--minutes", "5")
+    assert result.exit_code == 130
+    assert result.stderr == "voxflate: interrupted; the same command goes on: voxflate demo --minutes 5\n"
 
 
 def test_presets_are_listed_and_printed() -> None:

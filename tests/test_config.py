@@ -90,6 +90,8 @@ def test_a_key_like_no_other_points_to_the_list() -> None:
         ({"training.kimg": float("nan")}, "training.kimg = nan: "),
         ({"training.augment": "cutout,rotate"}, "'rotate' is not one of translation, cutout, intensity"),
         ({"training.device": "gpu"}, "training.device = 'gpu': "),
+        ({"training.device": "mps"}, "is not auto, cpu, cuda or cuda:N"),
+        ({"training.device": "cuda:"}, "training.device = 'cuda:': "),
         ({"network.architecture": "resnet"}, "is not one of baseline, group-d"),
         ({"network.channels": 31}, "channels = 31: must be even"),
         ({"network.architecture": "group-d", "network.channels": 6}, "must be a multiple of 4"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -66,6 +67,16 @@ def test_scans_become_new_scans(data: Path, tmp_path: Path, twin: str) -> None:
     assert figures["generated"]["n-generated"] == 6
     assert figures["n_images"] == 16
     assert json.loads((deep / "inflation.json").read_text())["inflated"]
+
+
+def test_the_data_may_move(data: Path, tmp_path: Path) -> None:
+    first, moved, run = tmp_path / "set", tmp_path / "moved", tmp_path / "3d"
+    shutil.copytree(data, first)
+    voxflate("train", first, "--out", run, *TINY, "--set", "training.kimg=0.004")
+    first.rename(moved)
+    voxflate("generate", run, "-n", 1, "--out", tmp_path / "new", "--data", moved)
+    assert "frechet-random-avg" in voxflate("evaluate", run, "--data", moved, "--device", "auto")
+    voxflate("train", moved, "--out", run, "--resume", "--set", "training.kimg=0.008")
 
 
 def test_inflate_leaves_a_run_that_can_be_sampled_and_trained(data: Path, tmp_path: Path) -> None:

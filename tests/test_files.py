@@ -5,7 +5,7 @@ import os
 import pytest
 
 from voxflate.errors import VoxflateError
-from voxflate.files import read_json, sha256, whole_file, write_json
+from voxflate.files import check_new_folder, read_json, sha256, whole_file, whole_folder, write_json
 
 
 def names(folder):
@@ -82,6 +82,42 @@ def test_a_parent_that_is_a_file_is_named(tmp_path):
     with pytest.raises(VoxflateError, match="cannot be written"), whole_file(path):
         pytest.fail("there is no folder to write to")
     assert names(tmp_path) == ["file"]
+
+
+def test_a_folder_is_there_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "folder"
+    with whole_folder(path) as temporary:
+        (temporary / "data").write_text("content")
+        assert not path.exists()
+    assert names(tmp_path / "new") == ["folder"]
+    assert names(path) == ["data"]
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), OSError(errno.ENOSPC, "full")])
+def test_a_folder_that_fails_takes_its_new_parents_with_it(tmp_path, error):
+    (tmp_path / "old").mkdir()
+
+    def write():
+        with whole_folder(tmp_path / "old" / "new" / "newer" / "folder") as temporary:
+            (temporary / "data").write_text("half")
+            raise error
+
+    with pytest.raises(VoxflateError if isinstance(error, OSError) else type(error)):
+        write()
+    assert names(tmp_path) == ["old"]
+    assert names(tmp_path / "old") == []
+
+
+def test_a_new_folder_is_missing_or_empty(tmp_path, monkeypatch):
+    check_new_folder(tmp_path / "missing")
+    (tmp_path / "empty").mkdir()
+    check_new_folder(tmp_path / "empty")
+    for full in (tmp_path, tmp_path / "empty" / "..", __file__):
+        with pytest.raises(VoxflateError, match="is not an empty folder"):
+            check_new_folder(full)
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(VoxflateError, match="name a new one"):
+        check_new_folder(".")
 
 
 def test_json_comes_back_and_is_whole_or_absent(tmp_path):

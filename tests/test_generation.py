@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -6,8 +7,9 @@ import pytest
 import torch
 
 from tests.strategies import run_config, write_prepared
+from voxflate.configfile import save_config
 from voxflate.errors import VoxflateError
-from voxflate.generation import generate
+from voxflate.generation import check_generation, generate, generator_on_device, sampling_settings
 from voxflate.training.run import train_run
 
 
@@ -81,6 +83,53 @@ def test_nothing_is_written_over(run, tmp_path):
             generate(run, 1, out=tmp_path / out)
     (tmp_path / "empty").mkdir()
     assert generate(run, 1, out=tmp_path / "empty")
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_an_interruption_leaves_nothing_and_the_same_call_works(run, tmp_path, stop):
+    def progress(done, total):
+        if done == 2:
+            raise stop
+
+    out = tmp_path / "new" / "samples"
+    with pytest.raises((KeyboardInterrupt, VoxflateError)):
+        generate(run, 3, out=out, batch=1, progress=progress)
+    assert not (tmp_path / "new").exists()
+    assert len(generate(run, 3, out=out)) == 3
+
+
+def test_data_that_moved_is_named(prepared, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(prepared.root, folder)
+    train_run(run_config(folder, training__kimg=0.004), tmp_path / "run")
+    folder.rename(tmp_path / "moved")
+    with pytest.raises(VoxflateError, match=r"no such folder.* with --data FOLDER"):
+        generate(tmp_path / "run", 1, out=tmp_path / "new")
+    (path,) = generate(tmp_path / "run", 1, out=tmp_path / "new", data=tmp_path / "moved")
+    np.testing.assert_allclose(nib.load(path).affine, prepared.affine)
+
+
+def test_the_generator_goes_to_the_device_that_is_asked_for(run, tmp_path, monkeypatch):
+    asked = []
+
+    def choose(name):
+        asked.append(name)
+        return torch.device("meta")
+
+    monkeypatch.setattr("voxflate.generation.choose_device", choose)
+    for device in (None, "auto"):
+        settings = sampling_settings(run, device=device)
+        generator, _ = generator_on_device(run, settings)
+        assert generator.synthesis.const.device.type == "meta"
+    assert asked == ["cpu", "auto"]
+    with pytest.raises(VoxflateError, match=r"--device: training\.device = 'gpu'"):
+        generate(run, 1, out=tmp_path / "new", device="gpu")
+
+
+def test_a_run_without_a_snapshot_is_refused_before_a_network_is_built(prepared, tmp_path):
+    save_config(run_config(prepared), tmp_path / "run")
+    with pytest.raises(VoxflateError, match="no snapshot to load"):
+        check_generation(tmp_path / "run", tmp_path / "new")
 
 
 def test_a_2d_run_and_a_folder_that_is_no_run_are_refused(prepared, tmp_path):

@@ -77,6 +77,7 @@ def build_gan(config: RunConfig, generator: Generator, discriminator: Discrimina
         augmentations=tuple(name for name in t.augment.split(",") if name),
         augment_p=t.augment_p,
         reuse_fakes=t.reuse_fakes,
+        train_noise=t.train_noise,
         autocast=use_bfloat16(t.precision, device),
     )
     return StyleGAN2(generator.to(device), discriminator.to(device), settings)

@@ -150,6 +150,9 @@ class TrainingConfig(Section):
     """Longest half-life of the moving average, in kimg; 0 sets no limit."""
     freeze_g_kimg: float = Field(default=0.0, ge=0)
     """The generator stands still for the first this many kimg, so that the discriminator settles."""
+    train_noise: bool = True
+    """Learn how strongly noise is injected. Off keeps the strengths of the start: those of the 2D run, or
+    zero from scratch (decision 0019)."""
     flip: bool = False
     """Flip real images left to right at random. Leave it off where left and right must not be swapped."""
     augment: str = ""

@@ -53,7 +53,11 @@ POLL_SECONDS = 1.0
 LABELS = {
     "none": ("from scratch", "Random weights, the usual way."),
     "inflate-1": ("inflate-1", "The paper's best: 2D kernels in the middle slice of the 3D ones."),
-    "planar": ("planar", "Ours: the 2D twin knows the slice's position, so the start is ordered anatomy."),
+    "planar": (
+        "planar",
+        "Ours: the 2D twin knows the slice's position, so the start is ordered anatomy. It trains with "
+        "half the learning rate and the noise strengths of its twin.",
+    ),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from voxflate.allocator import keep_freed_memory
 from voxflate.build import build_gan, build_run_networks
 from voxflate.config import RunConfig
 from voxflate.configfile import with_values
@@ -75,8 +76,8 @@ def read_plan(out: Path, minutes: float, seed: int) -> Plan | None:
         raise VoxflateError(f"{path}: was written by another version; choose another --out") from error
     if (plan.minutes, plan.seed) != (minutes, seed):
         raise VoxflateError(
-            f"{out}: holds a demo of seed {plan.seed}, {plan.minutes:g} minutes; choose another --out, or give "
-            "the same values"
+            f"{out}: holds a demo of seed {plan.seed}, {plan.minutes:g} minutes; "
+            "choose another --out, or give the same values"
         )
     return plan
 
@@ -149,6 +150,7 @@ def settings_3d(base: RunConfig, strategy: str, twin: Path | None) -> RunConfig:
         "network.position": own.network.position,
         "training.lr_g": own.training.lr_g,
         "training.lr_d": own.training.lr_d,
+        "training.train_noise": own.training.train_noise,
         "training.freeze_g_kimg": min(own.training.freeze_g_kimg, base.training.kimg / 10),
     }
     return with_values(base, values)
@@ -156,6 +158,7 @@ def settings_3d(base: RunConfig, strategy: str, twin: Path | None) -> RunConfig:
 
 def _images_per_second(config: RunConfig, seconds: float = 6.0) -> float:
     """Time training steps of a configuration on random images."""
+    keep_freed_memory()  # as the trainings do
     threads = torch.get_num_threads()
     torch.set_num_threads(config.training.threads)
     generator, discriminator = build_run_networks(config)

@@ -53,6 +53,7 @@ _PAPER_TRAINING: Mapping[str, Any] = {
     "training.ema_halflife_fraction": 0.05,
     "training.ema_kimg": 10.0,
     "training.freeze_g_kimg": 0.0,
+    "training.train_noise": True,
     "training.flip": False,
     "training.augment": "",
     "training.reuse_fakes": False,
@@ -83,6 +84,7 @@ _RECIPES: Mapping[str, Mapping[str, Any]] = {
         "training.lr_g": 0.001,
         "training.lr_d": 0.001,
         "training.freeze_g_kimg": 0.5,
+        "training.train_noise": False,
     },
 }
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from voxflate.data import open_prepared, prepare, write_nifti
+from voxflate.data.prepare import check
 from voxflate.data.prepared import from_stored, to_stored
 from voxflate.errors import VoxflateError
 from voxflate.files import sha256
@@ -157,6 +158,22 @@ def test_a_folder_with_something_in_it_is_not_written_over(scans: Path, tmp_path
     before = (tmp_path / "set" / "manifest.json").read_bytes()
     assert "already exists" in refusal(lambda: prepare(scans, tmp_path / "set", "mr", SHAPE))
     assert (tmp_path / "set" / "manifest.json").read_bytes() == before
+
+
+def test_a_refusal_takes_back_the_folders_made_on_the_way(tmp_path: Path, write_scan: WriteScan) -> None:
+    write_scan(tmp_path / "in" / "a.nii", np.arange(1000, 2000, dtype=np.int16).reshape(10, 10, 10))
+    refusal(lambda: prepare(tmp_path / "in", tmp_path / "new" / "newer" / "set", "coca", SHAPE))
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_the_check_refuses_what_needs_no_voxel_and_writes_nothing(scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    assert len(check(scans, out, "mr", SHAPE)) == 10
+    assert "base of at most 8" in refusal(lambda: check(scans, out, "mr", (7, 13, 11)))
+    assert "no recipe" in refusal(lambda: check(scans, out, "brain", SHAPE))
+    assert "no such folder" in refusal(lambda: check(tmp_path / "nothing", out, "mr", SHAPE))
+    assert "not an empty folder" in refusal(lambda: check(scans, scans, "mr", SHAPE))
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device")])

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,11 +53,25 @@ def test_the_nearest_shape_is_near(shape: tuple[int, int, int]) -> None:
 
 def test_a_network_that_makes_another_shape_is_told_what_to_change() -> None:
     with pytest.raises(
-        VoxflateError, match=r"30x60x60 is not base 2x4x4 x 2\^4 = 32x64x64; the nearest .*32x64x64"
+        VoxflateError,
+        match=r"its volumes are 30x60x60, the network makes 16x32x32 \(base 2x4x4, 4 stages\); "
+        r"prepare the scans again at 32x64x64 and set network.stages=5",
     ):
-        check_shape((30, 60, 60), (2, 4, 4), 5)
-    with pytest.raises(VoxflateError, match=r"use base = \[4, 4, 4\] and stages = 5"):
+        check_shape((30, 60, 60), (2, 4, 4), 4)
+    with pytest.raises(VoxflateError, match=r"set network.base=4,4,4 and network.stages=5"):
         check_shape((64, 64, 64), (2, 4, 4), 5)
+
+
+@given(shapes)
+def test_what_is_proposed_to_a_network_fits(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(VoxflateError) as caught:
+        check_shape(shape, (1, 1, 1), 1)
+    text = str(caught.value)
+    if found := re.search(r"network.base=(\d+),(\d+),(\d+) and network.stages=(\d+)", text):
+        *base, stages = map(int, found.groups())
+        assert shape_of((base[0], base[1], base[2]), stages) == shape
+    else:
+        assert "prepare the scans again" in text
 
 
 @pytest.mark.parametrize("shape", [(0, 32, 32), (2, 2, 2), (-16, 32, 32)])

@@ -228,3 +228,16 @@ def test_a_planar_stream_gives_each_group_one_position(tmp_path):
     images, positions = Stream(prepared, config.training, torch.device("cpu"))(8, 8)
     assert images.shape == (8, 1, 8, 8)
     assert torch.equal(positions[::2], positions[1::2])
+
+
+@pytest.mark.parametrize("train_noise", [False, True])
+def test_noise_strengths_stay_where_they_are_unless_they_are_trained(train_noise):
+    gan = gan_of("3d", train_noise=train_noise)
+    reals, positions = batch_of("3d", gan)
+    before = {name: p.detach().clone() for name, p in gan.generator.named_parameters()}
+    for number in range(3):
+        gan.step(reals, positions, number=number)
+    moved = {name for name, p in gan.generator.named_parameters() if not torch.equal(p, before[name])}
+    strengths = {name for name in before if name.endswith("noise_strength")}
+    assert strengths <= moved if train_noise else not strengths & moved
+    assert before.keys() - strengths <= moved

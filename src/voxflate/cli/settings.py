@@ -19,7 +19,6 @@ from voxflate.configfile import CONFIG_NAME, load_config, parse_assignments, to_
 from voxflate.errors import VoxflateError
 from voxflate.presets import DEFAULT_STRATEGY, Phase, preset, recommended
 
-
 MAY_CHANGE = (
     "data",
     "training.kimg",
@@ -80,8 +79,8 @@ class Sources:
         config = with_values(config, parse_assignments(self.assignments), "--set")
         if config.training.phase != phase:
             raise VoxflateError(
-                f"--set training.phase={config.training.phase}: the command decides on the phase, 2d is voxflate "
-                "pretrain and 3d is voxflate train"
+                f"--set training.phase={config.training.phase}: the command decides on the phase; "
+                "2d is voxflate pretrain, 3d is voxflate train"
             )
         _check_volumes(config)
         return config

@@ -18,6 +18,7 @@ from voxflate.losses import non_saturating_d, non_saturating_g, r1_penalty
 from voxflate.nn import Discriminator, Generator
 from voxflate.nn.augment import augment
 from voxflate.nn.discriminator import depth_ramp
+from voxflate.nn.generator import StyledConv
 
 Losses = dict[str, Tensor]
 
@@ -34,6 +35,7 @@ class StyleGAN2Settings:
     augmentations: Sequence[str] = ()
     augment_p: float = 1.0
     reuse_fakes: bool = False
+    train_noise: bool = True
     autocast: bool = False
 
 
@@ -70,6 +72,9 @@ class StyleGAN2:
         self.device = generator.synthesis.const.device
         self.depth = generator.synthesis.shape[0] if generator.synthesis.planar else 0
         s = settings
+        for module in generator.modules():
+            if isinstance(module, StyledConv):
+                module.noise_strength.requires_grad_(s.train_noise)
         self.optimizer_g = lazy_adam(generator.parameters(), s.lr_g, s.betas, 0)
         self.optimizer_d = lazy_adam(
             discriminator.parameters(), s.lr_d, s.betas, s.r1_every if s.r1_gamma else 0

@@ -1,0 +1,50 @@
+"""Put the sample sheets of several runs beside each other: a row a run, a column a kimg.
+
+    python -m benchmarks.sheets RUN RUN ... --kimg 0 4 --out docs/images/samples.png
+
+Nothing is chosen: a cell is the left part of the sheet that the run wrote at that snapshot.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from PIL import Image
+
+SHARE = 0.54  # labels and the first four of eight samples
+GAP = 12
+
+
+def cell(run: Path, kimg: float) -> Image.Image:
+    """The left part of a run's sheet."""
+    sheets = {float(path.stem.split("-")[1]): path for path in (run / "sheets").glob("kimg-*.png")}
+    if kimg not in sheets:
+        raise SystemExit(
+            f"{run}: has no sheet at {kimg:g} kimg, only at {', '.join(map(str, sorted(sheets)))}"
+        )
+    with Image.open(sheets[kimg]) as sheet:
+        return sheet.convert("RGB").crop((0, 0, round(sheet.width * SHARE), sheet.height))
+
+
+def main() -> None:
+    """Write the picture."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--kimg", nargs="+", type=float, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    cells = [[cell(run, kimg) for kimg in arguments.kimg] for run in arguments.runs]
+    width, height = cells[0][0].size
+    columns, rows = len(arguments.kimg), len(cells)
+    page = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP), "white")
+    for row, pictures in enumerate(cells):
+        for column, picture in enumerate(pictures):
+            page.paste(picture, (column * (width + GAP), row * (height + GAP)))
+    page.save(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

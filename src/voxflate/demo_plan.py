@@ -24,7 +24,7 @@ SNAPSHOTS_3D = 4
 EVALUATED = 96
 
 # Shares of the demo's time. What is left over is for the cohort, the measurements and the report.
-SHARE_2D, SHARE_3D = 0.32, 0.46
+SHARE_2D, SHARE_3D = 0.28, 0.42
 
 TWINS = {"inflate-1": "plain", "planar": "planar"}
 """3D starts that need a 2D run, and the kind of twin they need."""

@@ -115,13 +115,11 @@ class Recorder:
 
     def complete(self, state: TrainingState) -> None:
         """Make the sheet and the measurement of a state just saved or resumed, unless they exist."""
-        # A new feature network draws weights before it loads its own; the training must not notice.
-        with torch.random.fork_rng([state.gan.device] if state.gan.device.type == "cuda" else []):
-            sheet = self.run / "sheets" / f"kimg-{state.kimg:010.3f}.png"
-            if not sheet.exists():
-                self._sheet(state, sheet)
-            if self._is_due(state) and not self.log.has_metrics(state.n_images):
-                self.log.metrics({"n_images": state.n_images, **self._measure(state)})
+        sheet = self.run / "sheets" / f"kimg-{state.kimg:010.3f}.png"
+        if not sheet.exists():
+            self._sheet(state, sheet)
+        if self._is_due(state) and not self.log.has_metrics(state.n_images):
+            self.log.metrics({"n_images": state.n_images, **self._measure(state)})
 
     def _is_due(self, state: TrainingState) -> bool:
         every = self.config.evaluation.every

@@ -14,7 +14,10 @@ from voxflate.errors import VoxflateError
 
 
 def prepare(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of NIfTI files (.nii, .nii.gz).")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="Folder of DICOM series or NIfTI files, subfolders included."),
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not hold anything yet.")],
     recipe: Annotated[
         str,
@@ -34,6 +37,12 @@ def prepare(
     held_out: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the subjects kept away from training.")
     ] = 0.1,
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad", help="Leave out scans that cannot be used, and say why, instead of stopping there."
+        ),
+    ] = False,
     seed: Seed = 0,
     dry_run: DryRun = False,
 ) -> None:
@@ -48,8 +57,10 @@ def prepare(
     from voxflate.data.prepare import check
     from voxflate.data.prepare import prepare as prepare_set
 
+    refused: list[VoxflateError] = []
+    refuse = refused.append if skip_bad else None
     if dry_run:
-        check(source, out, recipe, sides, held_out, seed)
+        check(source, out, recipe, sides, held_out, seed, refuse)
         print_settings(
             {
                 "source": str(source),
@@ -57,12 +68,15 @@ def prepare(
                 "recipe": recipe,
                 "shape": sides,
                 "held_out": held_out,
+                "skip_bad": skip_bad,
                 "seed": seed,
             }
         )
         return
     with progress_bar("preparing") as progress:
-        prepared = prepare_set(source, out, recipe, sides, held_out, seed, progress)
+        prepared = prepare_set(source, out, recipe, sides, held_out, seed, progress, refuse)
+    for error in refused:
+        typer.echo(f"left out: {error}", err=True)
     train, heldout = (len(prepared.stored(split)) for split in ("train", "heldout"))
     typer.echo(f"{out}: {train} volumes to train on, {heldout} held out")
     typer.echo(f"next: voxflate pretrain {out} --out runs/2d")

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from voxflate.data.parallel import Progress, counted, in_order, workers
 from voxflate.data.prepared import SPLITS, Int16, Manifest, PreparedSet, Scan, open_prepared, to_stored
-from voxflate.data.read import find_scans, read_geometry, read_volume
-from voxflate.data.recipes import find_recipe
+from voxflate.data.recipes import CT_RECIPES, find_recipe
 from voxflate.data.shapes import Shape, split_shape
+from voxflate.data.sources import Refuse, Source, find_sources
 from voxflate.data.split import split_subjects
 from voxflate.data.steps import Step
 from voxflate.data.volume import Float64, Geometry, to_ras
 from voxflate.errors import VoxflateError
-from voxflate.files import check_new_folder, sha256, whole_folder
+from voxflate.files import check_new_folder, whole_folder
 
 
 @dataclass(frozen=True)
 class Job:
     """One scan to prepare."""
 
-    path: Path
+    source: Source
     subject: str
     split: str
 
@@ -49,42 +50,59 @@ def prepare(
     held_out: float = 0.1,
     seed: int = 0,
     progress: Progress | None = None,
+    refuse: Refuse | None = None,
 ) -> PreparedSet:
     """Turn a folder of scans into a prepared set.
 
     Args:
-        source: Folder with the scans, subfolders included.
+        source: Folder with the scans, subfolders included: DICOM series and files that `READERS` knows.
         out: Folder to write; must be missing or empty.
         recipe: A name in `recipes.RECIPES`.
         shape: (D, H, W) of the prepared volumes, a small base times a power of two.
         held_out: Share of the subjects to keep from training, 0 or more and less than 1.
         seed: Of the random split by subject.
         progress: Called with (volumes done, volumes in all) after each.
+        refuse: Called with the error of every scan that cannot be used, which is then left out; None ends
+            with the first such error.
 
     Returns:
         The new set, opened.
 
     Raises:
-        VoxflateError: If a setting or a scan is refused; `out` is then as it was before.
+        VoxflateError: If a setting or a scan is refused, or no scan is left; `out` is then as it was before.
     """
-    jobs = check(source, out, recipe, shape, held_out, seed)
+    refuse = refuse or _stop
+    jobs = check(source, out, recipe, shape, held_out, seed, refuse)
     with workers() as pool:
-        grids = [grid.to_ras() for grid in pool.map(read_geometry, sorted(job.path for job in jobs))]
-    steps = find_recipe(recipe)(grids, shape)
+        found = list(pool.map(_grid, sorted(jobs, key=lambda job: job.source.path)))
+    grids = {job.source.path: grid for job, grid in found if isinstance(grid, Geometry)}
+    for _, error in found:
+        if isinstance(error, VoxflateError):
+            refuse(error)
+    jobs = [job for job in jobs if job.source.path in grids]
+    _check_some(jobs, source)
+    steps = find_recipe(recipe)(list(grids.values()), shape)
     counts = [sum(job.split == split for job in jobs) for split in SPLITS]
     with workers() as pool, whole_folder(out) as folder:
         results = counted(
             in_order(pool, lambda job: _prepare_scan(job, steps, shape), jobs), len(jobs), progress
         )
-        scans, content_sha256 = _write_arrays(folder, shape, counts, results)
+        scans, content_sha256 = _write_arrays(folder, shape, counts, results, refuse)
+        _check_some([scan for scan in scans if scan.split == "train"], source)
         _manifest(recipe, steps, shape, scans, held_out, seed, content_sha256).write(folder)
     return open_prepared(out)
 
 
 def check(
-    source: str | Path, out: str | Path, recipe: str, shape: Shape, held_out: float = 0.1, seed: int = 0
+    source: str | Path,
+    out: str | Path,
+    recipe: str,
+    shape: Shape,
+    held_out: float = 0.1,
+    seed: int = 0,
+    refuse: Refuse | None = None,
 ) -> list[Job]:
-    """Refuse all that can be refused before a scan is read; the arguments are those of `prepare`.
+    """Refuse all that can be refused before a voxel is read; the arguments are those of `prepare`.
 
     Returns:
         The scans to prepare, those of `train` first.
@@ -92,31 +110,65 @@ def check(
     Raises:
         VoxflateError: If a setting is wrong, there is no scan, or `out` holds something.
     """
-    source = Path(source)
+    refuse = refuse or _stop
     split_shape(shape)
     find_recipe(recipe)
     check_new_folder(out)
-    paths = [path.relative_to(source) for path in find_scans(source)]
-    splits = split_subjects(paths, held_out, seed)
-    return [Job(source / path, subject, split) for split in SPLITS for subject, path in splits[split]]
+    sources = {}
+    for found in find_sources(Path(source), refuse):
+        if recipe in CT_RECIPES and found.modality not in ("", "CT"):
+            refuse(
+                VoxflateError(
+                    f"{found.path}: is {found.modality}, not CT, and --recipe {recipe} reads Hounsfield "
+                    "units; prepare it apart with --recipe mr, or remove it"
+                )
+            )
+        else:
+            sources[found.path] = found
+    _check_some(sources, source)
+    splits = split_subjects({path: one.subject for path, one in sources.items()}, held_out, seed)
+    return [Job(sources[path], subject, split) for split in SPLITS for subject, path in splits[split]]
 
 
-def _prepare_scan(job: Job, steps: Sequence[Step], shape: Shape) -> _Result:
-    """Read one scan and take it through the steps."""
-    volume = to_ras(read_volume(job.path))
+def _stop(error: VoxflateError) -> None:
+    raise error
+
+
+def _check_some(scans: Sized, source: str | Path) -> None:
+    if not len(scans):
+        raise VoxflateError(f"{source}: none of its scans can be used; the refusals say why")
+
+
+def _grid(job: Job) -> tuple[Job, Geometry | VoxflateError]:
+    try:
+        return job, job.source.geometry().to_ras()
+    except VoxflateError as error:
+        return job, error
+
+
+def _prepare_scan(job: Job, steps: Sequence[Step], shape: Shape) -> _Result | VoxflateError:
+    """Read one scan and take it through the steps; an error is a result, so that it ends only its scan."""
+    try:
+        volume = to_ras(job.source.volume())
+    except VoxflateError as error:
+        return error
     try:
         for step in steps:
             volume = step(volume)
     except VoxflateError as error:
-        raise VoxflateError(f"{job.path}: {error}") from error
+        return VoxflateError(f"{job.source.path}: {error}")
     if volume.array.shape != shape or volume.intensity is None:
         raise ValueError(f"a recipe must rescale, and resize to {shape}; this one made {volume.array.shape}")
-    scan = Scan(job.subject, job.split, sha256(job.path), volume.affine.tolist(), volume.intensity)
+    scan = Scan(job.subject, job.split, job.source.sha256(), volume.affine.tolist(), volume.intensity)
     return _Result(to_stored(volume.array), scan)
 
 
 def _write_arrays(
-    folder: Path, shape: Shape, counts: Sequence[int], results: Iterator[_Result]
+    folder: Path,
+    shape: Shape,
+    counts: Sequence[int],
+    results: Iterator[_Result | VoxflateError],
+    refuse: Refuse,
 ) -> tuple[list[Scan], str]:
     """Write one array file per split as the results come in.
 
@@ -128,17 +180,28 @@ def _write_arrays(
     scans: list[Scan] = []
     digest = hashlib.sha256()
     for split, count in zip(SPLITS, counts, strict=True):
+        written = 0
         with open(folder / f"{split}.npy", "wb") as file:
-            header = {"descr": "<i2", "fortran_order": False, "shape": (count, *shape)}
-            np.lib.format.write_array_header_1_0(file, header)
+            _write_header(file, (count, *shape))
             for result in islice(results, count):
+                if isinstance(result, VoxflateError):
+                    refuse(result)
+                    continue
                 content = result.array.tobytes()
                 file.write(content)
                 digest.update(content)
                 scans.append(result.scan)
+                written += 1
+            if written < count:  # the header is padded, so that a smaller count takes the same room
+                file.seek(0)
+                _write_header(file, (written, *shape))
             file.flush()
             os.fsync(file.fileno())
     return scans, digest.hexdigest()
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": shape})
 
 
 def _manifest(
@@ -165,7 +228,7 @@ def _manifest(
         held_out=held_out,
         seed=seed,
         content_sha256=content_sha256,
-        libraries={name: _version(name) for name in ("voxflate", "numpy", "nibabel")},
+        libraries={name: _version(name) for name in ("voxflate", "numpy", "nibabel", "pydicom", "SimpleITK")},
     )
 
 

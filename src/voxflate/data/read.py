@@ -13,6 +13,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from voxflate.data.checks import check_claim, check_grid, check_voxels, unreadable
+from voxflate.data.itk import itk_geometry, read_itk
 from voxflate.data.volume import Geometry, Volume
 from voxflate.errors import VoxflateError
 
@@ -52,46 +54,23 @@ def read_nifti(path: Path) -> Volume:
     try:
         array = np.asarray(image.dataobj)
     except Exception as error:  # a damaged file makes the parser raise anything
-        raise _unreadable(path, error) from error
+        raise unreadable(path, "NIfTI", error) from error
     array = array.reshape(geometry.shape[::-1]).T.astype(np.float32)
-    _check_voxels(path, array)
+    check_voxels(path, array)
     return Volume(array, geometry.affine)
 
 
 NIFTI = Reader(nifti_geometry, read_nifti)
 
-READERS: dict[str, Reader] = {".nii": NIFTI, ".nii.gz": NIFTI}
+ITK = Reader(itk_geometry, read_itk)
+
+READERS: dict[str, Reader] = {".nii": NIFTI, ".nii.gz": NIFTI, ".nrrd": ITK, ".mha": ITK}
 
 
 def reader_of(path: Path) -> Reader | None:
     """The reader for a file name, or None if no reader knows its suffix."""
     name = path.name.lower()
     return next((reader for suffix, reader in READERS.items() if name.endswith(suffix)), None)
-
-
-def find_scans(folder: Path) -> list[Path]:
-    """All files below a folder that a reader knows, sorted; hidden files are left out.
-
-    Args:
-        folder: Where to look, subfolders included.
-
-    Returns:
-        At least one path.
-
-    Raises:
-        VoxflateError: If the folder is missing, is a file, or holds no scan.
-    """
-    if not folder.is_dir():
-        state = "is a file, not a folder" if folder.exists() else "no such folder"
-        raise VoxflateError(f"{folder}: {state}; name the folder that holds the scans")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    scans = [path for path in files if reader_of(path)]
-    if not scans:
-        found = f"{len(files)} other files" if files else "it is empty"
-        raise VoxflateError(
-            f"{folder}: holds no scan ({found}); expected files ending in {', '.join(READERS)}"
-        )
-    return scans
 
 
 def read_volume(path: Path) -> Volume:
@@ -123,7 +102,7 @@ def _open_nifti(path: Path) -> Any:
     try:
         image: Any = nib.nifti1.Nifti1Image.from_filename(path)
     except Exception as error:  # a damaged file makes the parser raise anything
-        raise _unreadable(path, error) from error
+        raise unreadable(path, "NIfTI", error) from error
     return image
 
 
@@ -146,24 +125,8 @@ def _geometry(path: Path, image: Any) -> Geometry:
             f"{path}: does not say which way its axes point (sform and qform codes are 0), and left and "
             "right are never guessed; convert it again from its source with the orientation kept"
         )
+    claimed = int(np.prod(shape, dtype=object)) * image.get_data_dtype().itemsize
+    check_claim(path, claimed, packed=path.name.lower().endswith(".gz"))
     affine = np.asarray(image.affine, np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise VoxflateError(
-            f"{path}: its affine cannot be inverted, so voxels have no size; repair the header"
-        )
+    check_grid(path, affine)
     return Geometry((shape[2], shape[1], shape[0]), affine)
-
-
-def _check_voxels(path: Path, array: Any) -> None:
-    bad = int(array.size - np.isfinite(array).sum())
-    if bad:
-        raise VoxflateError(
-            f"{path}: {bad} of {array.size} voxels are NaN or infinite; repair or remove the file"
-        )
-    if array.min() == array.max():
-        raise VoxflateError(f"{path}: all voxels are {array.flat[0]:g}, a constant volume; remove the file")
-
-
-def _unreadable(path: Path, error: BaseException) -> VoxflateError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return VoxflateError(f"{path}: cannot be read as NIfTI ({reason}); replace or remove the file")

@@ -68,6 +68,9 @@ def coca(grids: Sequence[Geometry], shape: Shape) -> list[Step]:
 
 RECIPES: dict[str, Recipe] = {"mr": mr, "adni": adni, "ct": ct, "coca": coca}
 
+CT_RECIPES = ("ct", "coca")
+"""Recipes whose window is in Hounsfield units: they refuse a scan that says it is something else."""
+
 
 def common_box(grids: Sequence[Geometry]) -> Triple:
     """The smallest box that holds every scan of the cohort about its own middle, mm, D, H, W.

@@ -25,7 +25,7 @@ from voxflate.demo_plan import (
 )
 from voxflate.errors import VoxflateError
 
-PLAN = Plan(1.0, 0.5, 100.0, 10.0, threads=1, minutes=15.0, seed=0)
+PLAN = Plan(1.0, 0.5, 100.0, 10.0, threads_2d=2, threads_3d=1, minutes=15.0, seed=0)
 
 
 @pytest.fixture
@@ -72,8 +72,9 @@ def test_a_new_plan_knows_its_seed_and_shares_the_cores(
     monkeypatch.setattr(demo_plan, "available_cores", lambda: 2)
     monkeypatch.setattr(demo_plan, "_images_per_second", lambda config: 300.0)
     plan = make_plan(tmp_path, 10.0, 7)
-    assert (plan.seed, plan.minutes, plan.threads) == (7, 10.0, 1)
-    assert plan.images_per_s_2d == 300.0  # two runs, two cores
+    assert (plan.seed, plan.minutes) == (7, 10.0)
+    assert (plan.threads_2d, plan.threads_3d) == (2, 1)
+    assert plan.images_per_s_2d == 300.0  # one run, on both cores
     assert plan.images_per_s_3d == 200.0  # three runs
     assert plan.kimg_3d == pytest.approx(200 * 600 * demo_plan.SHARE_3D / 1000)
     assert read_plan(tmp_path, 10.0, 7) == plan

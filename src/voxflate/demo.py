@@ -1,7 +1,7 @@
 """The whole method on the built-in cohort, in the minutes that the user gives it.
 
-Cohort -> two 2D twins, side by side -> three 3D trainings of the same length, side by side (from scratch,
-the paper's inflate-1, our planar start) -> report. Budgets follow from speeds measured at the start, so the
+Cohort -> a 2D twin -> three 3D trainings of the same length, side by side (from scratch, the paper's
+inflate-1, our preserving start) -> report. Budgets follow from speeds measured at the start, so the
 demo takes about as long on any machine; a faster one trains further. Called again, it goes on where it was.
 """
 
@@ -23,6 +23,7 @@ from voxflate.data.prepare import prepare
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.demo_plan import (
     BATCH_2D,
+    CHANNELS,
     EVALUATED,
     STARTS,
     TWINS,
@@ -53,10 +54,10 @@ POLL_SECONDS = 1.0
 LABELS = {
     "none": ("from scratch", "Random weights, the usual way."),
     "inflate-1": ("inflate-1", "The paper's best: 2D kernels in the middle slice of the 3D ones."),
-    "planar": (
-        "planar",
-        "Ours: the 2D twin knows the slice's position, so the start is ordered anatomy. It trains with "
-        "half the learning rate and the noise strengths of its twin.",
+    "preserving": (
+        "preserving",
+        "Ours: as inflate-1, but the discriminator answers as strongly as its 2D twin, and nothing random is "
+        "added around the middle slice.",
     ),
 }
 
@@ -84,7 +85,7 @@ def run_demo(out: Path, minutes: float = 15.0, seed: int = 0, tell: Tell | None 
     base_2d, base_3d = common_settings(plan, str(prepared.root.absolute()))
     twins = {kind: out / f"2d-{kind}" for kind in TWINS.values()}
     _train_side_by_side(
-        "2D pre-training of the twins", {run: settings_2d(base_2d, kind) for kind, run in twins.items()}, say
+        "2D pre-training", {run: settings_2d(base_2d, kind) for kind, run in twins.items()}, say
     )
     runs = {strategy: out / f"3d-{strategy}" for strategy in STARTS}
     twin_of = {strategy: twins[kind] for strategy, kind in TWINS.items()}
@@ -246,8 +247,9 @@ def _introduction(prepared: PreparedSet, plan: Plan) -> str:
     return (
         f"{train} synthetic brains of {shape} voxels ({heldout} more held out), deformed from an average "
         "brain. "
-        f"Two 2D networks saw {plan.kimg_2d:g} thousand of their slices each; then three 3D "
-        f"Split&Shuffle networks saw {plan.kimg_3d:g} thousand volumes each, and differ only in their start."
+        f"A 2D network saw {plan.kimg_2d:g} thousand of their slices; then three 3D Split&Shuffle networks "
+        f"of {CHANNELS} channels, half as wide as the paper's, saw {plan.kimg_3d:g} thousand volumes each. "
+        "They differ in their start and its recommended learning rate."
     )
 
 

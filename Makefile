@@ -37,7 +37,8 @@ test: $(READY)  ## format, lint, types, import directions, tests
 
 check: test  ## another name of test
 
-bench: $(READY)  ## time the training step and its parts on this machine
+bench: $(READY)  ## fuzz the readers, time the training step and its parts on this machine
+	$(BIN)/python -m benchmarks.fuzz_readers --cases 3000
 	$(BIN)/python -m benchmarks.operations
 	$(BIN)/python -m benchmarks.step
 

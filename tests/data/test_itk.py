@@ -9,6 +9,7 @@ import pytest
 import SimpleITK
 
 from voxflate.data.read import read_geometry, read_volume
+from voxflate.data.volume import assumed_affine
 from voxflate.errors import VoxflateError
 
 AFFINE = np.array([[0.0, -2.0, 0.0, 9.0], [1.5, 0.0, 0.0, -4.0], [0.0, 0.0, 3.0, 2.0], [0.0, 0.0, 0.0, 1.0]])
@@ -80,3 +81,26 @@ def test_a_picture_in_colour_is_refused(nifti: Path) -> None:
     ITK.WriteImage(image, str(path))
     with pytest.raises(VoxflateError, match="3 numbers per voxel"):
         read_volume(path)
+
+
+def test_an_assumed_orientation_is_taken_as_said(nifti: Path) -> None:
+    image: Any = nib.Nifti1Image(np.arange(120, dtype=np.int16).reshape(6, 5, 4), None)
+    image.header.set_zooms((1.0, 2.0, 3.0))
+    image.to_filename(nifti)
+    with pytest.raises(VoxflateError, match=r"never guessed.*--assume RAS"):
+        read_volume(nifti)
+    right = read_volume(nifti, "RAS")
+    np.testing.assert_array_equal(right.affine, np.diag([1.0, 2.0, 3.0, 1.0]))
+    turned = read_volume(nifti, "PIL")  # file axes: to the back, down, to the left
+    np.testing.assert_array_equal(turned.affine[:3, :3], [[0, 0, -3], [-1, 0, 0], [0, -2, 0]])
+    np.testing.assert_array_equal(right.array, turned.array)
+
+
+def test_what_a_file_says_is_not_overruled(nifti: Path) -> None:
+    np.testing.assert_array_equal(read_volume(nifti, "LPI").affine, read_volume(nifti).affine)
+
+
+@pytest.mark.parametrize("orientation", ["RA", "RAR", "RLS", "XYZ", "RASI"])
+def test_what_is_no_orientation_is_refused(orientation: str) -> None:
+    with pytest.raises(VoxflateError, match=f"--assume {orientation}: expected three letters"):
+        assumed_affine(orientation, (1, 1, 1))

@@ -43,6 +43,13 @@ def prepare(
             "--skip-bad", help="Leave out scans that cannot be used, and say why, instead of stopping there."
         ),
     ] = False,
+    assume: Annotated[
+        str,
+        typer.Option(
+            metavar="RAS",
+            help="Where the axes of files without an orientation point to; else such files are refused.",
+        ),
+    ] = "",
     seed: Seed = 0,
     dry_run: DryRun = False,
 ) -> None:
@@ -60,7 +67,7 @@ def prepare(
     refused: list[VoxflateError] = []
     refuse = refused.append if skip_bad else None
     if dry_run:
-        check(source, out, recipe, sides, held_out, seed, refuse)
+        check(source, out, recipe, sides, held_out, seed, refuse, assume)
         print_settings(
             {
                 "source": str(source),
@@ -69,12 +76,13 @@ def prepare(
                 "shape": sides,
                 "held_out": held_out,
                 "skip_bad": skip_bad,
+                "assume": assume,
                 "seed": seed,
             }
         )
         return
     with progress_bar("preparing") as progress:
-        prepared = prepare_set(source, out, recipe, sides, held_out, seed, progress, refuse)
+        prepared = prepare_set(source, out, recipe, sides, held_out, seed, progress, refuse, assume)
     for error in refused:
         typer.echo(f"left out: {error}", err=True)
     train, heldout = (len(prepared.stored(split)) for split in ("train", "heldout"))

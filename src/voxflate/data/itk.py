@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK
 
 from voxflate.data.checks import check_claim, check_grid, check_voxels, unreadable
-from voxflate.data.volume import Float64, Geometry, Volume
+from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
 from voxflate.errors import VoxflateError
 
 _ITK: Any = SimpleITK  # says that it is typed, but most of its functions are not
@@ -22,24 +22,24 @@ _ORIENTED = {
 }
 
 
-def itk_geometry(path: Path) -> Geometry:
+def itk_geometry(path: Path, assume: str = "") -> Geometry:
     """The grid of a NRRD or MetaImage file with its data inside, from its header.
 
     Raises:
         VoxflateError: If it is no 3D image with one number per voxel, claims more voxels than it can hold, or
             does not say how it lies.
     """
-    return _geometry(path, _open(path))
+    return _geometry(path, _open(path), assume)
 
 
-def read_itk(path: Path) -> Volume:
+def read_itk(path: Path, assume: str = "") -> Volume:
     """Voxels and grid of a NRRD or MetaImage file.
 
     Raises:
         VoxflateError: As `itk_geometry`; also if the data is damaged, holds NaN or infinity, or is constant.
     """
     reader = _open(path)
-    geometry = _geometry(path, reader)
+    geometry = _geometry(path, reader, assume)
     reader.SetOutputPixelType(_ITK.sitkFloat32)
     try:
         array = _ITK.GetArrayFromImage(reader.Execute())
@@ -77,13 +77,14 @@ def _open(path: Path) -> Any:
     return reader
 
 
-def _geometry(path: Path, reader: Any) -> Geometry:
+def _geometry(path: Path, reader: Any, assume: str) -> Geometry:
     with open(path, "rb") as file:
         header = file.read(_HEADER)
-    if not _ORIENTED[path.suffix.lower()].search(header):
+    lies = bool(_ORIENTED[path.suffix.lower()].search(header))
+    if not lies and not assume:
         raise VoxflateError(
             f"{path}: does not say which way its axes point, and left and right are never guessed; "
-            "convert it again from its source with the orientation kept"
+            "convert it again with the orientation kept, or say it with --assume RAS"
         )
     size = tuple(reader.GetSize())
     if len(size) != 3 or min(size) < 2:
@@ -94,6 +95,8 @@ def _geometry(path: Path, reader: Any) -> Geometry:
         raise VoxflateError(f"{path}: has {reader.GetNumberOfComponents()} numbers per voxel; convert it")
     check_claim(path, int(np.prod(size, dtype=object)), packed=True)
     directions = np.array(reader.GetDirection(), np.float64).reshape(3, 3)
-    affine = world_affine(directions, np.array(reader.GetSpacing()), np.array(reader.GetOrigin()))
+    sides = np.array(reader.GetSpacing())
+    origin = np.array(reader.GetOrigin())
+    affine = world_affine(directions, sides, origin) if lies else assumed_affine(assume, sides.tolist())
     check_grid(path, affine)
     return Geometry((size[2], size[1], size[0]), affine)

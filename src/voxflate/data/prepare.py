@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from voxflate.data.shapes import Shape, split_shape
 from voxflate.data.sources import Refuse, Source, find_sources
 from voxflate.data.split import split_subjects
 from voxflate.data.steps import Step
-from voxflate.data.volume import Float64, Geometry, to_ras
+from voxflate.data.volume import Float64, Geometry, assumed_affine, to_ras
 from voxflate.errors import VoxflateError
 from voxflate.files import check_new_folder, whole_folder
 
@@ -51,6 +51,7 @@ def prepare(
     seed: int = 0,
     progress: Progress | None = None,
     refuse: Refuse | None = None,
+    assume: str = "",
 ) -> PreparedSet:
     """Turn a folder of scans into a prepared set.
 
@@ -64,6 +65,7 @@ def prepare(
         progress: Called with (volumes done, volumes in all) after each.
         refuse: Called with the error of every scan that cannot be used, which is then left out; None ends
             with the first such error.
+        assume: Where the axes of files that do not say it point to, such as "RAS"; empty refuses such files.
 
     Returns:
         The new set, opened.
@@ -72,7 +74,7 @@ def prepare(
         VoxflateError: If a setting or a scan is refused, or no scan is left; `out` is then as it was before.
     """
     refuse = refuse or _stop
-    jobs = check(source, out, recipe, shape, held_out, seed, refuse)
+    jobs = check(source, out, recipe, shape, held_out, seed, refuse, assume)
     with workers() as pool:
         found = list(pool.map(_grid, sorted(jobs, key=lambda job: job.source.path)))
     grids = {job.source.path: grid for job, grid in found if isinstance(grid, Geometry)}
@@ -89,7 +91,7 @@ def prepare(
         )
         scans, content_sha256 = _write_arrays(folder, shape, counts, results, refuse)
         _check_some([scan for scan in scans if scan.split == "train"], source)
-        _manifest(recipe, steps, shape, scans, held_out, seed, content_sha256).write(folder)
+        _manifest(recipe, _records(steps, assume), shape, scans, held_out, seed, content_sha256).write(folder)
     return open_prepared(out)
 
 
@@ -101,6 +103,7 @@ def check(
     held_out: float = 0.1,
     seed: int = 0,
     refuse: Refuse | None = None,
+    assume: str = "",
 ) -> list[Job]:
     """Refuse all that can be refused before a voxel is read; the arguments are those of `prepare`.
 
@@ -114,8 +117,10 @@ def check(
     split_shape(shape)
     find_recipe(recipe)
     check_new_folder(out)
+    if assume:
+        assumed_affine(assume, (1.0, 1.0, 1.0))  # refuses what is no orientation
     sources = {}
-    for found in find_sources(Path(source), refuse):
+    for found in find_sources(Path(source), refuse, assume):
         if recipe in CT_RECIPES and found.modality not in ("", "CT"):
             refuse(
                 VoxflateError(
@@ -204,9 +209,15 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": shape})
 
 
+def _records(steps: Sequence[Step], assume: str) -> list[dict[str, Any]]:
+    """What was done to every scan; an orientation that was assumed comes first."""
+    assumed = [{"step": "assume", "orientation": assume}] if assume else []
+    return assumed + [step.record() for step in steps]
+
+
 def _manifest(
     recipe: str,
-    steps: Sequence[Step],
+    steps: list[dict[str, Any]],
     shape: Shape,
     scans: list[Scan],
     held_out: float,
@@ -219,7 +230,7 @@ def _manifest(
     low, high = np.median([scan.intensity for scan in scans], axis=0).tolist()
     return Manifest(
         recipe=recipe,
-        steps=[step.record() for step in steps],
+        steps=steps,
         shape=shape,
         spacing=(depth, height, width),
         affine=_common_affine(grids, (depth, height, width)).tolist(),

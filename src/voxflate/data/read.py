@@ -15,7 +15,7 @@ import numpy as np
 
 from voxflate.data.checks import check_claim, check_grid, check_voxels, unreadable
 from voxflate.data.itk import itk_geometry, read_itk
-from voxflate.data.volume import Geometry, Volume
+from voxflate.data.volume import Geometry, Volume, assumed_affine
 from voxflate.errors import VoxflateError
 
 
@@ -26,23 +26,25 @@ class Reader:
     Attributes:
         geometry: Reads the header only: the grid in the file's own orientation.
         volume: Reads the voxels too, float32 in the source's units.
+
+    Both take the path and the orientation to assume where a file has none; with "" such a file is refused.
     """
 
-    geometry: Callable[[Path], Geometry]
-    volume: Callable[[Path], Volume]
+    geometry: Callable[[Path, str], Geometry]
+    volume: Callable[[Path, str], Volume]
 
 
-def nifti_geometry(path: Path) -> Geometry:
+def nifti_geometry(path: Path, assume: str = "") -> Geometry:
     """The grid of a NIfTI file, from its header.
 
     Raises:
         VoxflateError: If the file is no 3D NIfTI image with one number per voxel, or does not say how
             it lies.
     """
-    return _geometry(path, _open_nifti(path))
+    return _geometry(path, _open_nifti(path), assume)
 
 
-def read_nifti(path: Path) -> Volume:
+def read_nifti(path: Path, assume: str = "") -> Volume:
     """A NIfTI file's voxels (slope and intercept applied) and grid.
 
     Raises:
@@ -50,7 +52,7 @@ def read_nifti(path: Path) -> Volume:
             its voxels are equal.
     """
     image = _open_nifti(path)
-    geometry = _geometry(path, image)
+    geometry = _geometry(path, image, assume)
     try:
         array = np.asarray(image.dataobj)
     except Exception as error:  # a damaged file makes the parser raise anything
@@ -73,22 +75,22 @@ def reader_of(path: Path) -> Reader | None:
     return next((reader for suffix, reader in READERS.items() if name.endswith(suffix)), None)
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, assume: str = "") -> Volume:
     """Read one scan with the reader of its suffix.
 
     Raises:
         VoxflateError: If no reader knows the suffix, or the reader refuses the file.
     """
-    return _reader(path).volume(path)
+    return _reader(path).volume(path, assume)
 
 
-def read_geometry(path: Path) -> Geometry:
+def read_geometry(path: Path, assume: str = "") -> Geometry:
     """Read one scan's grid with the reader of its suffix; the voxels are not touched.
 
     Raises:
         VoxflateError: If no reader knows the suffix, or the reader refuses the file.
     """
-    return _reader(path).geometry(path)
+    return _reader(path).geometry(path, assume)
 
 
 def _reader(path: Path) -> Reader:
@@ -106,7 +108,7 @@ def _open_nifti(path: Path) -> Any:
     return image
 
 
-def _geometry(path: Path, image: Any) -> Geometry:
+def _geometry(path: Path, image: Any, assume: str) -> Geometry:
     shape = tuple(image.shape)
     # A fourth axis of length 1 is how some tools write a 3D image.
     while len(shape) > 3 and shape[-1] == 1:
@@ -120,13 +122,15 @@ def _geometry(path: Path, image: Any) -> Geometry:
         raise VoxflateError(
             f"{path}: has no single real number per voxel ({image.get_data_dtype()}); convert it"
         )
-    if not image.header["sform_code"] and not image.header["qform_code"]:
+    lies = bool(image.header["sform_code"] or image.header["qform_code"])
+    if not lies and not assume:
         raise VoxflateError(
             f"{path}: does not say which way its axes point (sform and qform codes are 0), and left and "
-            "right are never guessed; convert it again from its source with the orientation kept"
+            "right are never guessed; convert it again with the orientation kept, or say it with --assume RAS"
         )
     claimed = int(np.prod(shape, dtype=object)) * image.get_data_dtype().itemsize
     check_claim(path, claimed, packed=path.name.lower().endswith(".gz"))
-    affine = np.asarray(image.affine, np.float64)
+    zooms = image.header.get_zooms()[:3]
+    affine = np.asarray(image.affine, np.float64) if lies else assumed_affine(assume, zooms)
     check_grid(path, affine)
     return Geometry((shape[2], shape[1], shape[0]), affine)

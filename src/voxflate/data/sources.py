@@ -27,11 +27,13 @@ class Source:
         path: Its file, or the first file of its series.
         subject: Whose scan it is, as the source names the person; must not be written anywhere.
         series: The DICOM series, None for a file that is a volume by itself.
+        assume: Orientation of a file that has none, such as "RAS"; empty to refuse it.
     """
 
     path: Path
     subject: str
     series: dicom.Series | None = None
+    assume: str = ""
 
     @property
     def modality(self) -> str:
@@ -44,7 +46,7 @@ class Source:
         Raises:
             VoxflateError: If the reader refuses the file.
         """
-        return self.series.geometry if self.series else read_geometry(self.path)
+        return self.series.geometry if self.series else read_geometry(self.path, self.assume)
 
     def volume(self) -> Volume:
         """The voxels, in the source's units.
@@ -53,7 +55,7 @@ class Source:
             VoxflateError: If the reader refuses a file, or the voxels are of no use.
         """
         if self.series is None:
-            return read_volume(self.path)
+            return read_volume(self.path, self.assume)
         volume = dicom.read_series(self.series)
         check_voxels(self.path, volume.array)
         return volume
@@ -65,12 +67,13 @@ class Source:
         return hashlib.sha256("".join(map(sha256, self.series.files)).encode()).hexdigest()
 
 
-def find_sources(folder: Path, refuse: Refuse) -> list[Source]:
+def find_sources(folder: Path, refuse: Refuse, assume: str = "") -> list[Source]:
     """All scans below a folder, sorted by path; hidden files and files of other kinds are left out.
 
     Args:
         folder: Where to look, subfolders included.
         refuse: Called for every DICOM file or series that is no volume.
+        assume: Orientation of files that have none; empty to refuse them when they are read.
 
     Returns:
         At least one scan.
@@ -82,7 +85,9 @@ def find_sources(folder: Path, refuse: Refuse) -> list[Source]:
         state = "is a file, not a folder" if folder.exists() else "no such folder"
         raise VoxflateError(f"{folder}: {state}; name the folder that holds the scans")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    sources = [Source(path, subject_of(path.relative_to(folder))) for path in files if reader_of(path)]
+    sources = [
+        Source(path, subject_of(path.relative_to(folder)), assume=assume) for path in files if reader_of(path)
+    ]
     slices = []
     for path in files:
         if reader_of(path) is None and dicom.is_dicom(path):

@@ -8,12 +8,15 @@ bytes in C order. Every array here is in this reversed order, and every affine i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+
+from voxflate.errors import VoxflateError
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -125,3 +128,31 @@ def to_ras(volume: Volume) -> Volume:
 def _orientation(affine: Float64) -> Float64:
     """For each file axis, the world axis it follows and its direction (1 or -1), [3, 2]."""
     return np.asarray(_turning.io_orientation(affine))
+
+
+def assumed_affine(orientation: str, sides: Sequence[float]) -> Float64:
+    """An affine for a file that does not say how it lies, by what its owner says.
+
+    Args:
+        orientation: Three letters, where each file axis points to: "RAS" is right, anterior, superior.
+        sides: Voxel sides along the file axes, mm.
+
+    Returns:
+        4x4, file index -> world mm, RAS+; the first voxel lies at 0.
+
+    Raises:
+        VoxflateError: If these are not the letters of three different axes.
+    """
+    try:
+        order = np.asarray(_turning.axcodes2ornt(tuple(orientation.upper())))
+        if order.shape != (3, 2) or len(set(order[:, 0])) < 3 or np.isnan(order).any():
+            raise ValueError
+    except ValueError as error:
+        raise VoxflateError(
+            f"--assume {orientation}: expected three letters, one each of R or L, A or P, S or I, such as RAS"
+        ) from error
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    for axis, (target, direction) in enumerate(order):
+        affine[int(target), axis] = direction * sides[axis]
+    return affine

@@ -5,7 +5,14 @@ import torch
 from voxflate.data.prepared import Manifest, PreparedSet, Scan, open_prepared, to_stored
 from voxflate.errors import VoxflateError
 from voxflate.evaluation import Evaluator
-from voxflate.metrics import centre_slices, cut_background, features, frechet_distance, pairwise_l2
+from voxflate.metrics import (
+    centre_slices,
+    cut_background,
+    features,
+    frechet_distance,
+    kernel_distance,
+    pairwise_l2,
+)
 
 SHAPE = (4, 8, 8)
 N_TRAIN, N_HELDOUT = 30, 10
@@ -63,6 +70,32 @@ def test_real_volumes_are_at_zero_and_have_the_real_diversity(evaluator, prepare
         for suffix in ("", "-cut"):
             assert figures[f"frechet-random-{view}{suffix}"] == pytest.approx(0, abs=1e-6)
     assert figures["pairwise-l2"] == pytest.approx(evaluator.real_floor()["pairwise-l2"], rel=0.05)
+
+
+def test_kid_and_shares_stand_beside_the_distance_and_in_the_floor(evaluator, prepared):
+    good, floor = evaluator.measure([blobs(40, 5)]), evaluator.real_floor()
+    noise = np.random.default_rng(0).uniform(-1, 1, (40, 1, *SHAPE)).astype(np.float32)
+    bad = evaluator.measure([noise])
+    for name in ("kid-random-avg", "kid-random-heldout-avg", "kid-random-ax"):
+        assert abs(good[name]) < 0.1 * bad[name]
+    for name in ("precision", "recall", "density", "coverage"):
+        assert good[f"{name}-random-avg"] > 0.5 > bad[f"{name}-random-avg"]
+        assert floor[f"{name}-random-avg"] > 0.5
+
+
+def test_heldout_kid_is_taken_against_held_out_volumes_alone(evaluator, prepared):
+    heldout = prepared.volumes("heldout")
+    slices = centre_slices(blobs(20, 5))
+    network = features.random_network()
+
+    def extract(images):
+        return network(torch.from_numpy(np.ascontiguousarray(images))).numpy()
+
+    expected = [
+        kernel_distance(extract(slices[plane]), extract(centre_slices(heldout)[plane])) for plane in slices
+    ]
+    figures = evaluator.measure([blobs(20, 5)])
+    assert figures["kid-random-heldout-avg"] == pytest.approx(np.mean(expected), rel=1e-4)
 
 
 def test_each_figure_is_the_distance_of_its_plane(evaluator, prepared):

@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 
 from voxflate.data.prepared import SPLITS, PreparedSet
 from voxflate.errors import VoxflateError
-from voxflate.metrics import EXTRACTORS, PLANES, centre_slices, cut_background, frechet_distance, pairwise_l2
+from voxflate.metrics import (
+    EXTRACTORS,
+    NEIGHBOURS,
+    PLANES,
+    centre_slices,
+    cut_background,
+    frechet_distance,
+    kernel_distance,
+    pairwise_l2,
+    prdc,
+)
 from voxflate.metrics.cache import ArrayCache, cache_folder
 
 Images = NDArray[np.float32]
@@ -86,8 +96,11 @@ class Evaluator:
             volumes: Batches [b, 1, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
 
         Returns:
-            "frechet-<extractor>-<ax|sag|cor|avg>" and the same with "-cut", "pairwise-l2" (over the first
-            256 volumes), "n-real", "n-generated", "extractor", "weights-sha256", "seed".
+            "frechet-<extractor>-<ax|sag|cor|avg>" and the same with "-cut"; kid of the same planes and,
+            against the held-out volumes alone if there are two, "kid-<extractor>-heldout-avg";
+            "precision-<extractor>-avg" and the same of recall, density and coverage, means of the planes, if
+            both sets are large enough; "pairwise-l2" (over the first 256 volumes), "n-real", "n-generated",
+            "extractor", "weights-sha256", "seed".
 
         Raises:
             VoxflateError: If a value is not finite, there are fewer than 2 volumes, or their shape is
@@ -104,7 +117,8 @@ class Evaluator:
         generated = self._features(checked(), _plane_views)
         real = self._real_volumes()
         diversity = pairwise_l2(np.concatenate(kept), seed=self._seed)
-        figures: Figures = {**self._distances(generated, real), _DIVERSITY: diversity}
+        figures: Figures = {**self._distances(generated, real), **self._heldout_kid(generated, real)}
+        figures[_DIVERSITY] = diversity
         return figures | self._provenance(len(real["ax"]), len(generated["ax"]))
 
     def measure_2d(self, images: Iterable[Images]) -> Figures:
@@ -114,8 +128,8 @@ class Evaluator:
             images: Batches [b, 1, H, W] in [-1, 1], at least 2 images in all.
 
         Returns:
-            "frechet-<extractor>-2d", "n-real" (at most 1000 slices, drawn with the seed), "n-generated",
-            "extractor", "weights-sha256", "seed".
+            "frechet-<extractor>-2d", the same of kid, precision, recall, density and coverage, "n-real" (at
+            most 1000 slices, drawn with the seed), "n-generated", "extractor", "weights-sha256", "seed".
 
         Raises:
             VoxflateError: As for `measure`.
@@ -163,13 +177,30 @@ class Evaluator:
         return figures | self._provenance(n - n // 2, n // 2) | {"splits": _FLOOR_SPLITS}
 
     def _distances(self, generated: Features, real: Features) -> dict[str, float]:
-        """One distance per view, and the mean over planes if there are planes."""
-        prefix = f"frechet-{self._extractor.name}"
-        by_view = {view: frechet_distance(x, real[view]) for view, x in generated.items()}
-        if "ax" in by_view:
-            for suffix in ("", "-cut"):
-                by_view[f"avg{suffix}"] = float(np.mean([by_view[plane + suffix] for plane in PLANES]))
-        return {f"{prefix}-{view}": value for view, value in by_view.items()}
+        """Figures per view, and means over planes if there are planes."""
+        name = self._extractor.name
+        figures = {f"frechet-{name}-{view}": frechet_distance(x, real[view]) for view, x in generated.items()}
+        whole = [view for view in generated if not view.endswith("-cut")]
+        figures |= {f"kid-{name}-{view}": kernel_distance(generated[view], real[view]) for view in whole}
+        if "ax" in generated:
+            for kind, suffix in (("frechet", ""), ("frechet", "-cut"), ("kid", "")):
+                planes = [figures[f"{kind}-{name}-{plane}{suffix}"] for plane in PLANES]
+                figures[f"{kind}-{name}-avg{suffix}"] = float(np.mean(planes))
+        sizes = [len(features[whole[0]]) for features in (generated, real)]
+        if min(sizes) > NEIGHBOURS:
+            shares = [prdc(real[view], generated[view]) for view in whole]
+            ending = "avg" if "ax" in generated else whole[0]
+            for share in shares[0]:
+                figures[f"{share}-{name}-{ending}"] = float(np.mean([each[share] for each in shares]))
+        return figures
+
+    def _heldout_kid(self, generated: Features, real: Features) -> dict[str, float]:
+        """The kernel distance that a model is chosen by: against volumes that no training has seen."""
+        n_train = len(self._prepared.stored("train"))
+        if len(real["ax"]) - n_train < 2:
+            return {}
+        planes = [kernel_distance(generated[plane], real[plane][n_train:]) for plane in PLANES]
+        return {f"kid-{self._extractor.name}-heldout-avg": float(np.mean(planes))}
 
     def _provenance(self, n_real: int, n_generated: int) -> Figures:
         return {

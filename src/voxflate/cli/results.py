@@ -115,7 +115,7 @@ def evaluate(
 ) -> None:
     """Measure how far generated volumes are from real ones, beside what real ones reach.
 
-    Frechet distances on the centre slices of three planes, and the diversity.
+    Frechet and kernel distances, precision and recall on the centre slices of three planes, and diversity.
     The number of volumes is the setting evaluation.samples.
 
     Example: voxflate evaluate runs/3d --set evaluation.samples=500
@@ -171,7 +171,7 @@ def _print_figures(figures: Mapping[str, object], floor: Mapping[str, object]) -
     for name, value in figures.items():
         other = floor.get(name)
         if isinstance(value, float):
-            table.add_row(name, f"{value:.1f}", f"{other:.1f}" if isinstance(other, float) else "-")
+            table.add_row(name, f"{value:.4g}", f"{other:.4g}" if isinstance(other, float) else "-")
     Console().print(table)
     typer.echo(
         f"{figures['n-generated']} generated against {figures['n-real']} real; real halves: "

@@ -3,15 +3,20 @@
 from voxflate.metrics.diversity import pairwise_l2
 from voxflate.metrics.features import EXTRACTORS, FeatureExtractor
 from voxflate.metrics.frechet import frechet_distance, frechet_distance_from_moments
+from voxflate.metrics.kid import kernel_distance
 from voxflate.metrics.planes import PLANES, centre_slices, cut_background
+from voxflate.metrics.prdc import NEIGHBOURS, prdc
 
 __all__ = [
     "EXTRACTORS",
+    "NEIGHBOURS",
     "PLANES",
     "FeatureExtractor",
     "centre_slices",
     "cut_background",
     "frechet_distance",
     "frechet_distance_from_moments",
+    "kernel_distance",
     "pairwise_l2",
+    "prdc",
 ]

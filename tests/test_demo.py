@@ -76,7 +76,10 @@ def test_a_new_plan_knows_its_seed_and_shares_the_cores(
     assert (plan.threads_2d, plan.threads_3d) == (2, 1)
     assert plan.images_per_s_2d == 300.0  # one run, on both cores
     assert plan.images_per_s_3d == 200.0  # three runs
-    assert plan.kimg_3d == pytest.approx(200 * 600 * demo_plan.SHARE_3D / 1000)
+    assert plan.kimg_3d == pytest.approx(200 * 600 * demo_plan.SHARE_3D / 1000, rel=1e-3)
+    _, three_d = common_settings(plan, "")
+    assert three_d.training.snapshot_images * demo_plan.SNAPSHOTS_3D == round(plan.kimg_3d * 1000)
+    assert three_d.training.snapshot_images % three_d.training.batch == 0  # the last snapshot is the end
     assert read_plan(tmp_path, 10.0, 7) == plan
 
 

@@ -27,7 +27,7 @@ SNAPSHOTS_3D = 4
 EVALUATED = 96
 
 # Shares of the demo's time. What is left over is for the cohort, the measurements and the report.
-SHARE_2D, SHARE_3D = 0.2, 0.58
+SHARE_2D, SHARE_3D = 0.2, 0.55
 
 TWINS = {"inflate-1": "plain", "preserving": "plain"}
 """3D starts that need a 2D run, and the kind of twin they need."""
@@ -103,9 +103,11 @@ def make_plan(out: Path, minutes: float, seed: int) -> Plan:
     # All runs of a stage share the cores, so one run's speed alone is scaled by its share of them.
     speed_2d = _images_per_second(base_2d) * min(1.0, cores / (threads_2d * kinds))
     speed_3d = _images_per_second(base_3d) * min(1.0, cores / (threads_3d * len(STARTS)))
+    # Whole steps between snapshots, so that the last one is the end.
+    step = SNAPSHOTS_3D * base_3d.training.batch
     plan = Plan(
         kimg_2d=max(round(speed_2d * seconds * SHARE_2D / 1000, 1), 0.5),
-        kimg_3d=max(round(speed_3d * seconds * SHARE_3D / 1000, 2), 0.1),
+        kimg_3d=max(round(speed_3d * seconds * SHARE_3D) // step, 1) * step / 1000,
         images_per_s_2d=round(speed_2d, 1),
         images_per_s_3d=round(speed_3d, 2),
         threads_2d=threads_2d,

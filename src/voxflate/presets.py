@@ -79,6 +79,7 @@ _FROM_SCRATCH_2D: Mapping[str, Any] = {
 _INFLATED: Mapping[str, Any] = {"training.lr_g": 0.002, "training.lr_d": 0.002}
 _RECIPES: Mapping[str, Mapping[str, Any]] = {
     **{name: _INFLATED for name in STRATEGIES if name != "none"},
+    "preserving": {**_INFLATED, "training.train_noise": False},
     "planar": {
         "network.position": True,
         "training.lr_g": 0.001,

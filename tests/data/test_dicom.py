@@ -128,6 +128,7 @@ def without(name: str) -> Callable[[Any, int], None]:
         (without("PixelData"), {"Rows": 0}, "DICOM without an image"),
         (lambda dataset, index: None, {"NumberOfFrames": 3}, "3 frames in one file"),
         (lambda dataset, index: None, {"PhotometricInterpretation": "RGB"}, "RGB picture"),
+        (lambda dataset, index: None, {"Rows": [16, 16]}, r"its Rows is .* expected a whole number"),
         (lambda dataset, index: None, {"Rows": 60000, "Columns": 60000}, "cut short.*7,200,000,000 bytes"),
     ],
 )

@@ -104,3 +104,10 @@ def test_what_a_file_says_is_not_overruled(nifti: Path) -> None:
 def test_what_is_no_orientation_is_refused(orientation: str) -> None:
     with pytest.raises(VoxflateError, match=f"--assume {orientation}: expected three letters"):
         assumed_affine(orientation, (1, 1, 1))
+
+
+@pytest.mark.parametrize("side", [1e-6, 1e7])
+def test_a_voxel_of_a_size_that_no_scanner_makes_is_refused(nifti: Path, side: float) -> None:
+    nib.Nifti1Image(np.arange(120.0).reshape(6, 5, 4), np.diag([1.0, side, 1.0, 1.0])).to_filename(nifti)
+    with pytest.raises(VoxflateError, match=r"expected sides of 0\.0001 to 100 mm|cannot be inverted"):
+        read_geometry(nifti)

@@ -10,6 +10,9 @@ import numpy as np
 from voxflate.data.volume import Float64
 from voxflate.errors import VoxflateError
 
+SMALLEST_MM, LARGEST_MM = 1e-4, 100.0
+"""Voxel sides that are believed, from microscopes to thick slices."""
+
 _MOST_PACKED = 1100
 """No deflate stream unpacks to more than 1032 times its size."""
 
@@ -34,7 +37,9 @@ def check_claim(path: Path, claimed: int, *, packed: bool) -> None:
 
 
 def check_grid(path: Path, affine: Float64) -> None:
-    """Refuse an affine that gives voxels no size.
+    """Refuse an affine that gives voxels no size, or one that no scanner makes.
+
+    One such voxel size would also blow up the box of a whole cohort.
 
     Raises:
         VoxflateError: Names the file.
@@ -42,6 +47,13 @@ def check_grid(path: Path, affine: Float64) -> None:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise VoxflateError(
             f"{path}: its affine cannot be inverted, so voxels have no size; repair the header"
+        )
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    if sides.min() < SMALLEST_MM or sides.max() > LARGEST_MM:
+        found = " x ".join(f"{side:.3g}" for side in sides)
+        raise VoxflateError(
+            f"{path}: has voxels of {found} mm, expected sides of {SMALLEST_MM:g} to {LARGEST_MM:g} mm; "
+            "repair the header"
         )
 
 

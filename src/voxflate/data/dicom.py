@@ -66,6 +66,20 @@ class Slice:
         value = self.elements.get(name)
         return None if value is None or value == "" else value
 
+    def count(self, name: str, default: int = 0) -> int:
+        """An element that is one whole number, `default` where it is missing.
+
+        Raises:
+            VoxflateError: If it is something else.
+        """
+        value = self.value(name)
+        try:
+            return default if value is None else int(value)
+        except (TypeError, ValueError) as error:
+            raise VoxflateError(
+                f"{self.path}: its {name} is {str(value)[:40]!r}, expected a whole number; export it again"
+            ) from error
+
     def numbers(self, name: str, count: int) -> Float64:
         """An element of `count` numbers.
 
@@ -140,7 +154,8 @@ def group(slices: Iterable[Slice]) -> list[list[Slice]]:
             rounded = tuple(round(float(part), 2) + 0.0 for part in directions)
         except (TypeError, ValueError):
             rounded = ()
-        key = (str(one.value("SeriesInstanceUID")), rounded, one.value("Rows"), one.value("Columns"))
+        size = (str(one.value("Rows")), str(one.value("Columns")))  # damaged ones may be lists
+        key = (str(one.value("SeriesInstanceUID")), rounded, *size)
         groups.setdefault(key, []).append(one)
     return [part for members in groups.values() for part in _copies_apart(members)]
 
@@ -178,7 +193,7 @@ def order(slices: Sequence[Slice]) -> Series:
     sides = np.array([column_side, row_side, 1.0])
     affine = world_affine(np.column_stack([across, down, step]), sides, positions[0])
     check_grid(first.path, affine)
-    geometry = Geometry((len(slices), int(first.value("Rows")), int(first.value("Columns"))), affine)
+    geometry = Geometry((len(slices), first.count("Rows"), first.count("Columns")), affine)
     return Series(
         tuple(one.path for one in slices),
         geometry,
@@ -215,15 +230,15 @@ def read_series(series: Series) -> Volume:
 
 
 def _check_slice(one: Slice) -> None:
-    frames, samples = one.value("NumberOfFrames"), one.value("SamplesPerPixel")
-    if frames is not None and int(frames) > 1:
+    frames, samples = one.count("NumberOfFrames", 1), one.count("SamplesPerPixel", 1)
+    if frames > 1:
         raise VoxflateError(
             f"{one.path}: holds {frames} frames in one file (enhanced DICOM), which is not read yet; "
             "convert it to NIfTI, or export it as one file a slice"
         )
-    if not one.value("Rows") or not one.value("Columns"):
+    if not one.count("Rows") or not one.count("Columns"):
         raise VoxflateError(f"{one.path}: is DICOM without an image; remove it")
-    if samples not in (None, 1) or one.value("PhotometricInterpretation") not in (None, "MONOCHROME2"):
+    if samples != 1 or one.value("PhotometricInterpretation") not in (None, "MONOCHROME2"):
         kind = one.value("PhotometricInterpretation")
         raise VoxflateError(f"{one.path}: is a {kind} picture of {samples} channels, no scan; remove it")
     _check_size(one)
@@ -233,8 +248,8 @@ def _check_size(one: Slice) -> None:
     """Refuse a header that claims more pixels than its file can hold, before memory is taken for them."""
     if one.compressed:
         return
-    pixels = int(one.value("Rows")) * int(one.value("Columns"))
-    check_claim(one.path, pixels * int(one.value("BitsAllocated") or 8) // 8, packed=False)
+    pixels = one.count("Rows") * one.count("Columns")
+    check_claim(one.path, pixels * one.count("BitsAllocated", 8) // 8, packed=False)
 
 
 def _check_gaps(slices: Sequence[Slice], positions: Float64, normal: Float64) -> None:

@@ -19,7 +19,19 @@ from voxflate.training.state import FORMAT
 
 
 def state(n_images):
-    return {"format": FORMAT, "n_images": n_images, "weights": torch.full((100_000,), float(n_images))}
+    """A snapshot as far as it is looked at before it meets its networks."""
+    return {
+        "format": FORMAT,
+        "n_images": n_images,
+        "steps": n_images // 8,
+        "seconds": 1.0,
+        "lr_scale": 1.0,
+        "restores": 0,
+        "network": {},
+        "gan": {"weights": torch.full((100_000,), float(n_images))},
+        "ema": {},
+        "rng": torch.get_rng_state(),
+    }
 
 
 def numbers(run):
@@ -37,7 +49,7 @@ def test_the_newest_stay_and_the_newest_is_loaded(tmp_path):
     assert numbers(tmp_path) == [10_000_000, 20_000_000]
     loaded, path = load_newest(tmp_path)
     assert path == snapshot_path(tmp_path, 20_000_000)
-    assert torch.equal(loaded["weights"], state(20_000_000)["weights"])
+    assert torch.equal(loaded["gan"]["weights"], state(20_000_000)["gan"]["weights"])
     assert not leftovers(tmp_path)
 
 
@@ -82,7 +94,7 @@ def test_loading_runs_no_code(tmp_path):
             return os.mkdir, (str(tmp_path / "sprung"),)
 
     torch.save({"format": FORMAT, "trap": Trap()}, tmp_path / "trap.pt")
-    with pytest.raises(VoxflateError, match="is not a snapshot"):
+    with pytest.raises(VoxflateError, match="holds more than tensors and numbers"):
         load_snapshot(tmp_path / "trap.pt")
     assert not (tmp_path / "sprung").exists()
 

@@ -220,8 +220,8 @@ def run_all(folder: Path, kills: int, seed: int) -> None:
         compare(alone, killed, total)
         print(
             f"{phase}: {tally.kills} kills, {tally.in_a_write} of them inside a snapshot's write, in "
-            f"{time.monotonic() - begun:.0f} s (left alone {seconds:.0f} s); {total} images, counted twice 0, "
-            "missing 0; final state, samples, sheets and measurements equal bit for bit",
+            f"{time.monotonic() - begun:.0f} s (left alone {seconds:.0f} s); {total} images, "
+            "counted twice 0, missing 0; final state, samples, sheets and measurements equal bit for bit",
             flush=True,
         )
 

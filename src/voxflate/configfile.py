@@ -17,8 +17,8 @@ from voxflate.files import whole_file
 
 CONFIG_NAME = "config.toml"
 """Name of the saved configuration in a run folder."""
-LARGEST = 1_000_000
-"""Bytes; a file of settings has some thousands."""
+LARGEST = 65_536
+"""Bytes; a file of settings has some thousands, and the parser is slow on long keys made to harm."""
 
 
 def from_dict(content: Mapping[str, Any], origin: str) -> RunConfig:

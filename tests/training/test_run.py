@@ -12,8 +12,8 @@ from voxflate.build import build_run_networks
 from voxflate.configfile import load_config, with_values
 from voxflate.errors import VoxflateError
 from voxflate.gans.stylegan2 import StyleGAN2
-from voxflate.training.log import read_rows
 from voxflate.training.loading import load_generator
+from voxflate.training.log import read_rows
 from voxflate.training.run import train_run
 from voxflate.training.snapshots import list_snapshots, load_newest, snapshot_path
 from voxflate.training.start import apply_start
@@ -208,7 +208,9 @@ def test_data_that_do_not_fit_are_refused(prepared, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_snapshots(prepared, tmp_path):
     config = run_config(prepared, training__lr_g=1e30, training__lr_d=1e30)
-    with pytest.raises(VoxflateError, match=r"is not finite in the step after \d+ images.*training.restores=3"):
+    with pytest.raises(
+        VoxflateError, match=r"is not finite in the step after \d+ images.*training.restores=3"
+    ):
         train_run(config, tmp_path / "run")
     assert all(torch.isfinite(tensor).all() for tensor in load_newest(tmp_path / "run")[0]["ema"].values())
     milder = with_values(config, {"training.lr_g": 1e-4, "training.lr_d": 1e-4})
@@ -372,7 +374,9 @@ def test_weights_that_are_no_numbers_are_not_saved(prepared, tmp_path, monkeypat
 
     monkeypatch.setattr(StyleGAN2, "step", poisoned)
     config = run_config(prepared, training__kimg=0.020)
-    with pytest.raises(VoxflateError, match=r"weight of discriminator\.\S+ is not finite in the step after 20 images"):
+    with pytest.raises(
+        VoxflateError, match=r"weight of discriminator\.\S+ is not finite in the step after 20 images"
+    ):
         train_run(config, tmp_path / "run")
     assert numbers(tmp_path / "run") == [0, 12]
 

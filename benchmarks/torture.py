@@ -41,7 +41,6 @@ from voxflate.training.snapshots import FOLDER, load_newest
 
 SHAPE = (8, 16, 16)
 BATCH = 4
-STEPS = 5  # between two snapshots
 SETTINGS = {
     "network.base": "2,4,4",
     "network.stages": 3,
@@ -50,7 +49,6 @@ SETTINGS = {
     "network.w_dim": 16,
     "network.mapping_layers": 2,
     "training.batch": BATCH,
-    "training.snapshot_kimg": BATCH * STEPS / 1000,
     "training.augment": "translation",
     "training.flip": True,
     "training.threads": 1,
@@ -70,8 +68,8 @@ class Tally:
     in_a_write: int = 0
 
 
-def command(phase: str, root: Path, data: Path, snapshots: int) -> list[str]:
-    """The command that begins a training, and goes on with it."""
+def command(phase: str, root: Path, data: Path, every: int, total: int) -> list[str]:
+    """The command that begins a training, and goes on with it; lengths in images."""
     words = [
         "pretrain" if phase == "2d" else "train",
         str(data),
@@ -82,7 +80,8 @@ def command(phase: str, root: Path, data: Path, snapshots: int) -> list[str]:
     ]
     if phase == "3d":
         words += ["--start", str(root / "2d"), "--strategy", "inflate-1"]
-    for key, value in {**SETTINGS, "training.kimg": snapshots * STEPS * BATCH / 1000}.items():
+    lengths = {"training.snapshot_kimg": every / 1000, "training.kimg": total / 1000}
+    for key, value in {**SETTINGS, **lengths}.items():
         words += ["--set", f"{key}={value}"]
     return words
 
@@ -202,21 +201,22 @@ def check(holds: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-def run_all(folder: Path, kills: int, seed: int) -> None:
+def run_all(folder: Path, kills: int, steps: int, seed: int) -> None:
     """Prepare the cohort, train alone, train under fire, compare; print one line a phase."""
+    os.environ["VOXFLATE_CACHE"] = str(folder / "cache")
     rng = np.random.default_rng(seed)
     make_cohort(folder / "cohort", 12, (16, 32, 32), seed=seed)
     data = prepare(folder / "cohort", folder / "data", "adni", SHAPE, held_out=0.25, seed=seed).root
     for phase, count in (("2d", kills - kills // 2), ("3d", kills // 2)):
         snapshots = 2 * count + 4
         alone, killed = folder / "alone" / phase, folder / "killed" / phase
-        seconds = finish(command(phase, alone.parent, data, snapshots), alone)
+        every, total = steps * BATCH, snapshots * steps * BATCH
+        seconds = finish(command(phase, alone.parent, data, every, total), alone)
         # Long enough for a start and, on the average, one snapshot.
         longest = 1.0 + 2 * seconds / snapshots
         killed.parent.mkdir(exist_ok=True)
         begun = time.monotonic()
-        tally = torture(command(phase, killed.parent, data, snapshots), killed, count, longest, rng)
-        total = snapshots * STEPS * BATCH
+        tally = torture(command(phase, killed.parent, data, every, total), killed, count, longest, rng)
         compare(alone, killed, total)
         print(
             f"{phase}: {tally.kills} kills, {tally.in_a_write} of them inside a snapshot's write, in "
@@ -232,15 +232,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=5, help="steps between two snapshots")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder to work in, which is kept")
     arguments = parser.parse_args()
     try:
         if arguments.keep:
-            run_all(arguments.keep, arguments.kills, arguments.seed)
+            run_all(arguments.keep, arguments.kills, arguments.steps, arguments.seed)
         else:
             with tempfile.TemporaryDirectory(prefix="voxflate-torture-") as folder:
-                run_all(Path(folder), arguments.kills, arguments.seed)
+                run_all(Path(folder), arguments.kills, arguments.steps, arguments.seed)
     except (AssertionError, VoxflateError) as error:
         sys.exit(f"torture: {error}")
 

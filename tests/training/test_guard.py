@@ -157,7 +157,7 @@ def test_what_was_switched_off_for_a_part_of_a_step_is_on_again(prepared, tmp_pa
 def test_restores_are_counted_over_the_whole_run(prepared, tmp_path, monkeypatch):
     injected(monkeypatch, spoil_weight("generator", "synthesis.const"), times=9)
     config = run_config(prepared, training__restores=2)
-    with pytest.raises(VoxflateError, match="is not finite .* after 2 restores; the snapshots before are"):
+    with pytest.raises(VoxflateError, match=r"is not finite .* after 2 restores; the snapshots before are"):
         train_run(config, tmp_path / "run")
     assert load_newest(tmp_path / "run")[0]["restores"] == 2
     with pytest.raises(VoxflateError, match="after 2 restores"):

@@ -1,7 +1,4 @@
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -122,37 +119,6 @@ def test_snapshots_leave_the_random_state_alone(prepared, tmp_path):
         train_run(config, tmp_path / name)
         finals.append(load_newest(tmp_path / name)[0])
     same(*finals)
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from voxflate.build import build_run_networks
-from voxflate.configfile import load_config
-from voxflate.training.run import train_run
-print("ready", flush=True)
-train_run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), resume=len(sys.argv) > 3)
-"""
-
-
-def test_a_killed_training_resumes_to_the_same_weights(prepared, tmp_path):
-    config = run_config(prepared, training__kimg=0.24, training__snapshot_kimg=0.024)
-    train_run(config, tmp_path / "whole")
-    run, settings = tmp_path / "killed", tmp_path / "whole" / "config.toml"
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, settings, run], stdout=subprocess.PIPE)
-    with process:
-        assert process.stdout.read(5) == b"ready"
-        deadline = time.monotonic() + 60
-        while len(list_snapshots(run)) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(time.time() % 0.5)  # any moment: in a step, in a snapshot, in a sheet
-        process.kill()
-    killed_at = max(numbers(run))
-    assert process.returncode == -9
-    assert 0 < killed_at < 240, "the training was over before it was killed"
-    train_run(load_config(run), run, resume=True)
-    same(load_newest(tmp_path / "whole")[0], load_newest(run)[0])
-    assert numbers(run) == [216, 240]
 
 
 def test_a_damaged_newest_snapshot_costs_only_the_steps_since_the_one_before(prepared, tmp_path):

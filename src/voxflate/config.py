@@ -128,6 +128,9 @@ class TrainingConfig(Section):
     twin: Literal["plain", "planar"] = "plain"
     """Kind of 2D twin: plain (the paper's), or planar, which renders the slice at a given position.
     Only read in the 2D phase."""
+    min_content: float = Field(default=0.0, ge=0, lt=1)
+    """2D phase, plain twin: axial slices are left out where a smaller share of the pixels is above the
+    background (-0.8). 0 shows all slices, as the paper does (decision 0023)."""
     kimg: float = Field(default=60.0, gt=0)
     """Length of the run in thousands of real images shown. The paper: 25,000 in 2D, 5,000 in 3D."""
     batch: int = Field(default=8, ge=1)

@@ -57,6 +57,7 @@ _PAPER_TRAINING: Mapping[str, Any] = {
     "training.flip": False,
     "training.augment": "",
     "training.reuse_fakes": False,
+    "training.min_content": 0.0,
     "training.snapshot_kimg": 200,
 }
 _PAPER_2D_KIMG = 25000
@@ -237,5 +238,5 @@ def recommended(phase: Phase, strategy: str = "none") -> RunConfig:
         strategy: How the 3D run starts; the learning rates depend on it.
     """
     if phase == "2d":
-        return with_values(RunConfig(), {**_FROM_SCRATCH_2D, **_BENCH_2D})
+        return with_values(RunConfig(), {**_FROM_SCRATCH_2D, **_BENCH_2D, "training.min_content": 0.02})
     return with_values(RunConfig(), {"start.strategy": strategy, **_RECIPES.get(strategy, {})})

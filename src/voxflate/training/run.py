@@ -165,7 +165,7 @@ def _evaluator(config: RunConfig, prepared: PreparedSet) -> Evaluator | None:
     if not config.evaluation.every:
         return None
     with torch.random.fork_rng(devices=[]):  # its network draws weights before it loads its own
-        return Evaluator(prepared, config.evaluation.extractor)
+        return Evaluator(prepared, config.evaluation.extractor, min_content=config.training.min_content)
 
 
 def _write_facts(

@@ -1,10 +1,10 @@
-"""Images a second of a training step on this machine, for the architectures and shapes that matter here.
+"""Images a second of a training step on this machine, with compiled kernels and with plain PyTorch.
 
     python -m benchmarks.step [--seconds 5]
 
-Every case runs in turn for the given time or 16 steps, three rounds; the median is printed. It takes
-minutes on two cores. Fresh weights and random
-images, so no data is needed. R1 is included as often as in a training.
+Every case runs in turn for the given time or 16 steps, with either kind of kernels, three rounds; medians and
+their ratio are printed. It takes minutes on two cores. Fresh weights and random images, so no data is needed.
+R1 is included as often as in a training.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from voxflate.build import build_gan, build_run_networks
 from voxflate.config import RunConfig
 from voxflate.configfile import with_values
 from voxflate.gans.stylegan2 import StyleGAN2
+from voxflate.nn.compiled import MODES, kernels_in_use, use_kernels
 
 ROUNDS = 3
 
@@ -53,16 +54,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each case and round")
     seconds = parser.parse_args().seconds
     keep_freed_memory()
-    speeds: dict[Case, list[float]] = {case: [] for case in CASES}
-    for case in track(CASES * ROUNDS, "timing steps", console=Console(stderr=True)):
-        speeds[case].append(images_per_second(case, seconds))
-    print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
-    for case, values in speeds.items():
+    turns = [(case, mode) for _ in range(ROUNDS) for case in CASES for mode in MODES]
+    speeds: dict[tuple[Case, str], list[float]] = {turn: [] for turn in turns}
+    for case, mode in track(turns, "timing steps", console=Console(stderr=True)):
+        use_kernels(mode)
+        speeds[case, mode].append(images_per_second(case, seconds))
+    use_kernels("auto")
+    print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads, kernels: {kernels_in_use()}")
+    for case in CASES:
+        quick, plain = (statistics.median(speeds[case, mode]) for mode in MODES)
         config = settings(case)
         size = config.network.shape if case.phase == "3d" else config.network.shape[1:]
         shape = "x".join(map(str, size))
         print(
-            f"{case.architecture:14} {shape:>9} batch {case.batch}: {statistics.median(values):7.1f} images/s"
+            f"{case.architecture:14} {shape:>9} batch {case.batch}: {quick:7.2f} images/s, "
+            f"plain {plain:7.2f}, ratio {quick / plain:.2f}"
         )
 
 

@@ -30,6 +30,7 @@ from voxflate.evaluation import Evaluator
 from voxflate.files import read_json, write_json
 from voxflate.gans.stylegan2 import StyleGAN2
 from voxflate.inflation import TransferReport
+from voxflate.nn.compiled import kernels_in_use, use_kernels
 from voxflate.training.ema import Ema
 from voxflate.training.loop import Schedule, train
 from voxflate.training.recorder import Progress, Recorder
@@ -64,6 +65,7 @@ def train_run(
     """
     keep_freed_memory()
     _use_threads(config.training.threads)
+    use_kernels(config.training.kernels)
     prepared = open_prepared(config.data)
     _check_data(config, prepared, trains=stop_at != 0)
     if not resume and list_snapshots(run):
@@ -178,6 +180,7 @@ def _write_facts(
         "seed": config.training.seed,
         "device": str(gan.device),
         "precision": "bf16" if gan.settings.autocast else "fp32",
+        "kernels": kernels_in_use(),
         "threads": torch.get_num_threads(),
         "parameters": {
             "generator": sum(p.numel() for p in gan.generator.parameters()),

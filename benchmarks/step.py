@@ -22,7 +22,7 @@ from voxflate.allocator import keep_freed_memory
 from voxflate.build import build_gan, build_run_networks
 from voxflate.config import RunConfig
 from voxflate.configfile import with_values
-from voxflate.gans.stylegan2 import StyleGAN2
+from voxflate.gans.gan import Gan
 
 ROUNDS = 3
 
@@ -82,7 +82,7 @@ def settings(case: Case) -> RunConfig:
 def images_per_second(case: Case, seconds: float) -> float:
     """Train on noise for about this long, after one warm-up step of each kind."""
     config = settings(case)
-    gan = build_gan(config, *build_run_networks(config))
+    gan = build_gan(config, build_run_networks(config))
     shape = config.network.shape if case.phase == "3d" else config.network.shape[1:]
     reals = torch.rand(case.batch, 1, *shape, device=gan.device) * 2 - 1
     run_steps(gan, reals, 2)
@@ -93,7 +93,7 @@ def images_per_second(case: Case, seconds: float) -> float:
     return steps * case.batch / (time.perf_counter() - start)
 
 
-def run_steps(gan: StyleGAN2, reals: torch.Tensor, count: int) -> None:
+def run_steps(gan: Gan, reals: torch.Tensor, count: int) -> None:
     """Do `count` steps; the first has the R1 penalty."""
     for number in range(count):
         gan.step(reals, None, number=number)

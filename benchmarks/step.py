@@ -22,7 +22,7 @@ from voxflate.allocator import keep_freed_memory
 from voxflate.build import build_gan, build_run_networks
 from voxflate.config import RunConfig
 from voxflate.configfile import with_values
-from voxflate.gans.stylegan2 import StyleGAN2
+from voxflate.gans.gan import Gan
 from voxflate.nn.compiled import MODES, kernels_in_use, use_kernels
 
 ROUNDS = 3
@@ -88,7 +88,7 @@ def settings(case: Case) -> RunConfig:
 def images_per_second(case: Case, seconds: float) -> float:
     """Train on noise for about this long, after one warm-up step of each kind."""
     config = settings(case)
-    gan = build_gan(config, *build_run_networks(config))
+    gan = build_gan(config, build_run_networks(config))
     shape = config.network.shape if case.phase == "3d" else config.network.shape[1:]
     reals = torch.rand(case.batch, 1, *shape, device=gan.device) * 2 - 1
     run_steps(gan, reals, 2)
@@ -99,7 +99,7 @@ def images_per_second(case: Case, seconds: float) -> float:
     return steps * case.batch / (time.perf_counter() - start)
 
 
-def run_steps(gan: StyleGAN2, reals: torch.Tensor, count: int) -> None:
+def run_steps(gan: Gan, reals: torch.Tensor, count: int) -> None:
     """Do `count` steps; the first has the R1 penalty."""
     for number in range(count):
         gan.step(reals, None, number=number)

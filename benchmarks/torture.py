@@ -203,7 +203,6 @@ def check(holds: bool, message: str) -> None:
 
 def run_all(folder: Path, kills: int, steps: int, seed: int) -> None:
     """Prepare the cohort, train alone, train under fire, compare; print one line a phase."""
-    os.environ["VOXFLATE_CACHE"] = str(folder / "cache")
     rng = np.random.default_rng(seed)
     make_cohort(folder / "cohort", 12, (16, 32, 32), seed=seed)
     data = prepare(folder / "cohort", folder / "data", "adni", SHAPE, held_out=0.25, seed=seed).root

@@ -21,6 +21,13 @@ LARGEST_JSON = 64 * 2**20
 """Bytes; a manifest of a hundred thousand scans stays below it."""
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept: `$VOXFLATE_CACHE`, else `voxflate` in the user's cache folder."""
+    if chosen := os.environ.get("VOXFLATE_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxflate"
+
+
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends well.

@@ -8,7 +8,7 @@ import torch
 from tests.strategies import run_config, write_prepared
 from voxflate.build import Stream
 from voxflate.errors import VoxflateError
-from voxflate.gans.stylegan2 import StyleGAN2
+from voxflate.gans.gan import Gan
 from voxflate.training.log import read_rows
 from voxflate.training.run import train_run
 from voxflate.training.snapshots import list_snapshots, load_newest
@@ -27,7 +27,7 @@ def contents(run):
 
 def injected(monkeypatch, poison, times=1):
     """Call `poison(gan)` before the step after 16 images, the first `times` times."""
-    step, calls = StyleGAN2.step, []
+    step, calls = Gan.step, []
 
     def poisoned(self, reals, positions, *, number, train_g):
         if number == AT_STEP and len(calls) < times:
@@ -35,7 +35,7 @@ def injected(monkeypatch, poison, times=1):
             poison(self)
         return step(self, reals, positions, number=number, train_g=train_g)
 
-    monkeypatch.setattr(StyleGAN2, "step", poisoned)
+    monkeypatch.setattr(Gan, "step", poisoned)
 
 
 def spoil_weight(network, name):
@@ -140,14 +140,14 @@ def test_a_run_goes_back_with_lower_rates_when_asked_to(prepared, tmp_path, monk
 def test_what_was_switched_off_for_a_part_of_a_step_is_on_again(prepared, tmp_path, monkeypatch):
     """The generator's step fails while the discriminator stands still."""
     injected(monkeypatch, spoil_gradient("generator", "synthesis.const", torch.nan))
-    poisoned = StyleGAN2.step
+    poisoned = Gan.step
 
     def healed(self, *arguments, **options):
         if self.generator.synthesis.const._backward_hooks and options["number"] != AT_STEP:
             self.generator.synthesis.const._backward_hooks.clear()
         return poisoned(self, *arguments, **options)
 
-    monkeypatch.setattr(StyleGAN2, "step", healed)
+    monkeypatch.setattr(Gan, "step", healed)
     train_run(run_config(prepared, training__restores=1), tmp_path / "run")
     first, last = load_newest(tmp_path / "run")[0], json.loads((tmp_path / "run" / "run.json").read_text())
     assert first["n_images"] == 24

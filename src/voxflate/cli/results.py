@@ -128,7 +128,12 @@ def evaluate(
 
     generator, n_images = generator_on_device(run, settings)
     wanted = settings.evaluation.samples
-    evaluator = Evaluator(open_prepared(settings.data), settings.evaluation.extractor, seed)
+    evaluator = Evaluator(
+        open_prepared(settings.data),
+        settings.evaluation.extractor,
+        seed,
+        min_content=settings.training.min_content,
+    )
     batches = sample(
         generator,
         wanted,

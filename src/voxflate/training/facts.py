@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from voxflate import __version__
 from voxflate.config import RunConfig
 from voxflate.data.prepared import PreparedSet
 from voxflate.errors import VoxflateError
 from voxflate.files import read_json, write_json
-from voxflate.training.state import TrainingState, parts_of
+from voxflate.nn.compiled import kernels_in_use
+from voxflate.training.state import TrainingState
 
 FACTS_NAME = "run.json"
 
@@ -31,6 +31,7 @@ def environment() -> dict[str, Any]:
             "numpy": np.__version__,
         },
         "threads": torch.get_num_threads(),
+        "kernels": kernels_in_use(),
         "machine": f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
     }
 
@@ -44,12 +45,13 @@ def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: Trai
     sessions = list(read_facts(run).get("sessions", [])) if state.n_images else []
     if not sessions or _without_start(sessions[-1]) != here:
         sessions.append({"from_images": state.n_images, **here})
-    networks = parts_of(state.gan, nn.Module)
     facts = {
         "data": prepared.content_hash,
         "seed": config.training.seed,
         **here,
-        "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in networks.items()},
+        "parameters": {
+            name: sum(p.numel() for p in part.parameters()) for name, part in state.gan.networks.items()
+        },
         "sessions": sessions,
     }
     write_json(run / FACTS_NAME, facts)

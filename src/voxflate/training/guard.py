@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from voxflate.errors import VoxflateError
-from voxflate.training.state import TrainingState, parts_of
+from voxflate.training.state import TrainingState
 
 
 class NonFiniteError(VoxflateError):
@@ -26,14 +26,14 @@ class Guard:
 
     def __init__(self, state: TrainingState) -> None:
         self.state = state
-        self._networks = parts_of(state.gan, nn.Module)
+        self._networks = state.gan.networks
         self._names = {
             parameter: f"{network}.{name}"
             for network, module in self._networks.items()
             for name, parameter in module.named_parameters()
         }
         self._trained = {parameter: parameter.requires_grad for parameter in self._names}
-        for optimizer in parts_of(state.gan, Optimizer).values():
+        for optimizer in state.gan.optimizers.values():
             optimizer.register_step_pre_hook(self._check_gradients)
 
     def check_images(self, images: Tensor) -> None:

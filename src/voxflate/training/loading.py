@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from voxflate.build import build_run_networks
-from voxflate.config import RunConfig
+from voxflate.config import DEFAULT_MODEL, NetworkConfig, RunConfig
 from voxflate.configfile import load_config
 from voxflate.data.prepared import PreparedSet
 from voxflate.errors import VoxflateError
@@ -59,13 +59,20 @@ def check_networks(snapshot: dict[str, Any], config: RunConfig, path: Path) -> N
     Raises:
         VoxflateError: Names the first setting that differs.
     """
-    made, wanted = snapshot["network"], config.network.model_dump(mode="json")
+    # Settings that came later than the snapshot had their defaults.
+    network = NetworkConfig().model_dump(mode="json") | snapshot["network"]
+    made = {"model": snapshot.get("model", DEFAULT_MODEL), **_dotted(network)}
+    wanted = {"model": config.model, **_dotted(config.network.model_dump(mode="json"))}
     for name in sorted(made.keys() | wanted.keys()):
         if made.get(name) != wanted.get(name):
             raise VoxflateError(
-                f"{path}: was made with network.{name} = {made.get(name)}, the settings say "
+                f"{path}: was made with {name} = {made.get(name)}, the settings say "
                 f"{wanted.get(name)}; use the run's own config.toml, or start a new run"
             )
+
+
+def _dotted(network: dict[str, Any]) -> dict[str, Any]:
+    return {f"network.{name}": value for name, value in network.items()}
 
 
 def load_generator(run: Path, which: str = "newest") -> tuple[Any, RunConfig, int]:
@@ -96,13 +103,13 @@ def generator_of(config: RunConfig, weights: dict[str, Tensor], path: Path) -> A
     refusal = f"{path}: its networks are not those of its settings"
     try:
         with torch.device("meta"):  # sizes alone
-            expected = build_run_networks(config)[0].state_dict()
+            expected = build_run_networks(config)["generator"].state_dict()
         if {name: tensor.shape for name, tensor in expected.items()} != {
             name: tensor.shape for name, tensor in weights.items()
         }:
             raise VoxflateError(refusal)
         with torch.random.fork_rng(devices=[]):  # weights that are thrown away
-            generator, _ = build_run_networks(config)
+            generator = build_run_networks(config)["generator"]
         generator.load_state_dict(weights)
     except (RuntimeError, AttributeError, TypeError) as error:
         raise VoxflateError(refusal) from error

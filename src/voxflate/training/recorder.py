@@ -17,8 +17,8 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.errors import TrainingStopped
 from voxflate.evaluation import Evaluator
 from voxflate.figures import sample_sheet, slice_sheet
+from voxflate.gans.gan import Losses
 from voxflate.gans.sampling import sample
-from voxflate.gans.stylegan2 import Losses
 from voxflate.training.fingerprint import SEED, Images, diversity, fingerprint, fixed_samples, real_diversity
 from voxflate.training.guard import Guard
 from voxflate.training.log import METRICS_NAME, SNAPSHOTS_NAME, TrainingLog
@@ -146,8 +146,8 @@ class Recorder:
         self._log_step(state)
         self.log.sync()
         best = best_snapshot(self.run)
-        content = state.state_dict() | {"network": self.config.network.model_dump(mode="json")}
-        save_snapshot(self.run, content, self.config.training.keep, [best] if best else [])
+        made = {"model": self.config.model, "network": self.config.network.model_dump(mode="json")}
+        save_snapshot(self.run, state.state_dict() | made, self.config.training.keep, [best] if best else [])
 
     def complete(self, state: TrainingState) -> None:
         """Make the samples and the measurement of a state just saved or resumed, unless they exist.

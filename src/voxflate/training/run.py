@@ -33,6 +33,7 @@ from voxflate.errors import VoxflateError
 from voxflate.evaluation import Evaluator
 from voxflate.files import check_no_links, write_json
 from voxflate.inflation import TransferReport
+from voxflate.nn.compiled import use_kernels
 from voxflate.training.ema import Ema
 from voxflate.training.facts import write_facts
 from voxflate.training.guard import Guard, NonFiniteError
@@ -76,6 +77,7 @@ def train_run(
     """
     keep_freed_memory()
     _use_threads(config.training.threads)
+    use_kernels(config.training.kernels)
     caller = Caller(on_progress or _ignore, on_note or _ignore, stop or StopRequest())
     with run_lock(run, caller.note):
         with caller.stop.at_once(None):
@@ -155,9 +157,9 @@ def _begin(config: RunConfig, run: Path, resume: bool, caller: Caller, schedule:
     if not resume and list_snapshots(run):
         raise VoxflateError(f"{run}: holds snapshots; add --resume to go on, or choose another folder")
     torch.manual_seed(t.seed)
-    generator, discriminator = build_run_networks(config)
-    report = None if resume else apply_start(config, generator, discriminator)
-    gan = build_gan(config, generator, discriminator)
+    networks = build_run_networks(config)
+    report = None if resume else apply_start(config, networks)
+    gan = build_gan(config, networks)
     state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
     if resume:
         check_same_data(run, config, prepared)
@@ -201,7 +203,7 @@ def _evaluator(config: RunConfig, prepared: PreparedSet) -> Evaluator | None:
     if not config.evaluation.every:
         return None
     with torch.random.fork_rng(devices=[]):  # its network draws weights before it loads its own
-        return Evaluator(prepared, config.evaluation.extractor)
+        return Evaluator(prepared, config.evaluation.extractor, min_content=config.training.min_content)
 
 
 def _schedule(config: RunConfig, stop_at: int | None) -> Schedule:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch.optim import Optimizer
 
-from voxflate.gans.stylegan2 import StyleGAN2
+from voxflate.gans.gan import Gan
 from voxflate.training.ema import Ema
-
-T = TypeVar("T")
 
 FORMAT = 3
 """Version of the snapshot's layout; `upgrade` reads those before."""
@@ -26,7 +23,7 @@ class TrainingState:
         ema: Average of the generator.
     """
 
-    def __init__(self, gan: StyleGAN2, ema: Ema) -> None:
+    def __init__(self, gan: Gan, ema: Ema) -> None:
         self.gan = gan
         self.ema = ema
         self.n_images = 0
@@ -83,18 +80,9 @@ def upgrade(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def parts_of(gan: Any, kind: type[T]) -> dict[str, T]:
-    """A model's networks (`nn.Module`) or optimizers (`Optimizer`) by name: attributes, also in dicts."""
-    parts: dict[str, T] = {}
-    for name, part in vars(gan).items():
-        found = part if isinstance(part, dict) else {name: part}
-        parts |= {key: value for key, value in found.items() if isinstance(value, kind)}
-    return parts
-
-
-def _check_moments(gan: Any) -> None:
+def _check_moments(gan: Gan) -> None:
     """Optimizers take over whatever they find, and would fail at the next step only."""
-    for name, optimizer in parts_of(gan, Optimizer).items():
+    for name, optimizer in gan.optimizers.items():
         for parameter, moments in optimizer.state.items():
             for key, value in moments.items():
                 if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameter.shape:

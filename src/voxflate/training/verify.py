@@ -13,6 +13,7 @@ from voxflate.config import RunConfig
 from voxflate.configfile import load_config
 from voxflate.data.prepared import open_prepared
 from voxflate.errors import VoxflateError
+from voxflate.nn.compiled import use_kernels
 from voxflate.training.facts import environment, read_facts
 from voxflate.training.fingerprint import ROUNDING, difference, fingerprint, fixed_samples
 from voxflate.training.loading import check_networks, generator_of
@@ -61,6 +62,7 @@ def verify_run(
     checks: list[Check] = []
     try:
         torch.set_num_threads(max(1, facts["threads"]))
+        use_kernels(config.training.kernels)
         for done, found in enumerate(_checks(run, config, facts, snapshots, data), start=1):
             checks.extend(found)
             progress(done, total)
@@ -82,7 +84,7 @@ def _checks(
 def _environment(facts: dict[str, Any]) -> Check:
     here = environment()
     pairs = {name: (facts["versions"].get(name), version) for name, version in here["versions"].items()}
-    pairs["machine"] = (facts.get("machine"), here["machine"])
+    pairs |= {name: (facts.get(name), here[name]) for name in ("machine", "kernels")}
     changes = [f"{name} {then} -> {now}" for name, (then, now) in pairs.items() if then != now]
     if changes:
         return Check("environment", None, f"other bits are no fault here: {', '.join(changes)}")

@@ -11,7 +11,7 @@ from tests.strategies import run_config, write_prepared
 from voxflate.build import build_run_networks
 from voxflate.configfile import load_config, with_values
 from voxflate.errors import VoxflateError
-from voxflate.gans.stylegan2 import StyleGAN2
+from voxflate.gans.gan import Gan
 from voxflate.training.log import read_rows
 from voxflate.training.run import load_generator, train_run
 from voxflate.training.snapshots import list_snapshots, load_newest, snapshot_path
@@ -281,7 +281,7 @@ def test_an_inflated_run_is_taken_up_by_resume_and_logs_its_start_once(twin, pre
 def test_a_twin_that_does_not_fit_is_refused(values, match, twin, prepared):
     config = started(prepared, twin, **values)
     with pytest.raises(VoxflateError, match=match) as caught:
-        apply_start(config, *build_run_networks(config))
+        apply_start(config, build_run_networks(config))
     assert "\n" not in str(caught.value)
 
 
@@ -360,7 +360,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(values, m
 
 
 def test_weights_that_are_no_numbers_are_not_saved(prepared, tmp_path, monkeypatch):
-    step = StyleGAN2.step
+    step = Gan.step
 
     def poisoned(self, reals, positions, *, number, train_g):
         losses = step(self, reals, positions, number=number, train_g=train_g)
@@ -369,7 +369,7 @@ def test_weights_that_are_no_numbers_are_not_saved(prepared, tmp_path, monkeypat
             losses = {name: torch.zeros(()) for name in losses}
         return losses
 
-    monkeypatch.setattr(StyleGAN2, "step", poisoned)
+    monkeypatch.setattr(Gan, "step", poisoned)
     config = run_config(prepared, training__kimg=0.020)
     with pytest.raises(VoxflateError, match="a weight is not finite after 20 images"):
         train_run(config, tmp_path / "run")

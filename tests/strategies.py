@@ -84,8 +84,8 @@ def networks(
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        generator, discriminator = build_networks(config.network, dims, planar=planar, mbstd_group=group)
-    return randomised(generator, seed), randomised(discriminator, seed + 1)
+        made = build_networks(config.network, dims, planar=planar, mbstd_group=group)
+    return randomised(made["generator"], seed), randomised(made["discriminator"], seed + 1)
 
 
 def noise_for(

@@ -87,7 +87,7 @@ class NetworkConfig(Section):
     position: bool = False
     """Tell the discriminator each slice's axial position; planar starts need it (decision 0009)."""
     critic_norm: str = "batch"
-    """Normalisation in discriminator and encoder of the comparison models: batch or layer (decision 0053)."""
+    """Normalisation in the comparison models' discriminators: batch or layer (decision 0053)."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -6,7 +9,7 @@ import torch
 
 from tests.strategies import run_config, write_prepared
 from voxflate.build import build_run_networks
-from voxflate.configfile import load_config, with_values
+from voxflate.configfile import load_config, save_config, with_values
 from voxflate.errors import VoxflateError
 from voxflate.gans.gan import Gan
 from voxflate.training.loading import load_generator
@@ -33,9 +36,24 @@ KINDS = {
 }
 
 
+COMPARISON = ("wgan-gp", "vae-gan", "alpha-gan", "alpha-wgan-gp")
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     return write_prepared(tmp_path_factory.mktemp("data") / "set")
+
+
+@pytest.fixture(scope="module")
+def cubes(tmp_path_factory):
+    """A set that the comparison models can make."""
+    return write_prepared(tmp_path_factory.mktemp("data") / "cubes", (16, 16, 16))
+
+
+def comparison(cubes, model, **values):
+    """Settings of a tiny run of a comparison model."""
+    network = {"network__base": (4, 4, 4), "network__stages": 3, "network__channels": 8}
+    return run_config(cubes, model=model, comparison__critic_steps=2, **network, **values)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +107,42 @@ def test_training_in_two_parts_is_training_in_one_go(kind, prepared, tmp_path):
     assert {"generator", "discriminator", "optimizer_g", "optimizer_d"} == whole["gan"].keys()
 
 
+@pytest.mark.parametrize("model", COMPARISON)
+def test_a_comparison_model_in_two_parts_is_the_same_too(model, cubes, tmp_path):
+    config = comparison(cubes, model, training__lr_decay=0.5)
+    train_run(config, tmp_path / "whole")
+    train_run(config, tmp_path / "parts", stop_at=12)
+    torch.manual_seed(12345)
+    train_run(config, tmp_path / "parts", resume=True)
+    same(load_newest(tmp_path / "whole")[0], load_newest(tmp_path / "parts")[0])
+
+
+def test_a_snapshot_of_another_model_is_refused(cubes, tmp_path):
+    """The two have equal networks, so shapes do not tell."""
+    train_run(comparison(cubes, "alpha-gan"), tmp_path / "run", stop_at=0)
+    with pytest.raises(VoxflateError, match="was made with model = alpha-gan, the settings say alpha-wgan"):
+        train_run(comparison(cubes, "alpha-wgan-gp"), tmp_path / "run", resume=True)
+
+
+def test_a_run_from_before_there_were_models_still_loads(prepared, tmp_path):
+    run = tmp_path / "run"
+    train_run(run_config(prepared), run)
+    path = list_snapshots(run)[-1]
+    old = torch.load(path)
+    for name in ("model", "lr_scale", "restores"):
+        del old[name]
+    del old["network"]["critic_norm"]
+    torch.save(old | {"format": 2}, path)
+    text = (run / "config.toml").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith(("model =", "critic_norm ="))]
+    text = "\n".join(lines)
+    before, _, after = text.partition("[comparison]")
+    (run / "config.toml").write_text(before + after[after.index("[") :])
+    _, config, n_images = load_generator(run)
+    assert (config.model, n_images) == ("stylegan2", 24)
+    train_run(with_values(config, {"training.kimg": 0.028}), run, resume=True)
+
+
 def test_all_that_a_training_changes_is_in_its_snapshot(prepared, tmp_path):
     """The last snapshot differs from the first in every parameter, average and moment."""
     config = run_config(prepared, training__keep=5)
@@ -119,6 +173,39 @@ def test_snapshots_leave_the_random_state_alone(prepared, tmp_path):
         train_run(config, tmp_path / name)
         finals.append(load_newest(tmp_path / name)[0])
     same(*finals)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from voxflate.build import build_run_networks
+from voxflate.configfile import load_config
+from voxflate.training.run import train_run
+print("ready", flush=True)
+train_run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), resume=len(sys.argv) > 3)
+"""
+
+
+@pytest.mark.parametrize("model", ["stylegan2", *COMPARISON])
+def test_a_killed_training_resumes_to_the_same_weights(model, prepared, cubes, tmp_path):
+    config = run_config(prepared) if model == "stylegan2" else comparison(cubes, model)
+    config = with_values(config, {"training.kimg": 0.24, "training.snapshot_kimg": 0.024})
+    train_run(with_values(config, {"training.snapshot_kimg": 0.24}), tmp_path / "whole")
+    run, settings = tmp_path / "killed", save_config(config, tmp_path / "settings")
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, settings, run], stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout.read(5) == b"ready"
+        deadline = time.monotonic() + 60
+        while len(list_snapshots(run)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(time.time() % 0.5)  # any moment: in a step, in a snapshot, in a sheet
+        process.kill()
+    killed_at = max(numbers(run))
+    assert process.returncode == -9
+    assert 0 < killed_at < 240, "the training was over before it was killed"
+    train_run(load_config(run), run, resume=True)
+    same(load_newest(tmp_path / "whole")[0], load_newest(run)[0])
+    assert numbers(run) == [216, 240]
 
 
 def test_a_damaged_newest_snapshot_costs_only_the_steps_since_the_one_before(prepared, tmp_path):

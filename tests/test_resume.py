@@ -82,6 +82,15 @@ def test_a_skipped_snapshot_is_said(settings: Path, tmp_path: Path) -> None:
     assert f"voxflate: going on from {before}" in result.stderr
 
 
+def test_settings_removed_from_a_run_are_missed(settings: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ("train", "--config", settings, "--out", run, "--resume", "auto")
+    voxflate(*command)
+    (run / "config.toml").unlink()
+    assert f"{run}: is no run folder, it has no config.toml" in refused(*command)
+    assert len(list_snapshots(run)) == 2
+
+
 @pytest.mark.parametrize(
     ("n_images", "said"),
     [(1234, "stopped after 1234 images, all saved; go on with"), (None, "the same command goes on")],

@@ -137,7 +137,7 @@ def test_data_removed_under_the_run(whole, tmp_path):
     fails(config, tmp_path / "run", "no such folder", resume=True)
 
 
-def test_settings_or_facts_removed_between_two_starts(prepared, whole, tmp_path):
+def test_facts_removed_between_two_starts(prepared, whole, tmp_path):
     run, config = tmp_path / "run", run_config(prepared)
     train_run(config, run, stop_at=12)
     facts = (run / "run.json").read_bytes()

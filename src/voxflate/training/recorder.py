@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,9 @@ class Caller:
         stop: Asked after every step.
     """
 
-    on_progress: Callable[[Progress], None] = lambda progress: None
-    note: Callable[[str], None] = lambda text: None
-    stop: StopRequest = field(default_factory=StopRequest)
+    on_progress: Callable[[Progress], None]
+    note: Callable[[str], None]
+    stop: StopRequest
 
 
 class Recorder:

@@ -1,4 +1,4 @@
-"""Quick measurements at the snapshots of a training: distances per plane, diversity, the floor of the real set.
+"""Quick measurements at the snapshots of a training: distances, diversity, the floor of the real set.
 
 Every result is a flat dictionary whose figures stand beside what they depend on: extractor, hash of its
 weights, numbers of real and generated samples, seed. A figure named "...-cut" was taken after
@@ -77,8 +77,8 @@ class Evaluator:
             volumes: Batches [b, 1, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
 
         Returns:
-            "frechet-<extractor>-<ax|sag|cor|avg>" ("fid-..." for Inception) and the same with "-cut"; kid of the same planes and,
-            against the held-out volumes alone if there are two, "kid-<extractor>-heldout-avg";
+            "frechet-<extractor>-<ax|sag|cor|avg>" ("fid-<plane>" for Inception alone) and the same with "-cut";
+            kid of the same planes and, against the held-out volumes alone if there are two, "kid-<extractor>-heldout-avg";
             "precision-<extractor>-avg" and the same of recall, density and coverage, means of the planes, if
             both sets are large enough; "pairwise-l2" (over the first 256 volumes), "n-real", "n-generated",
             "extractor", "weights-sha256", "seed".

@@ -53,8 +53,8 @@ class RealSet:
         self.count = self.n_train + n_heldout
         if self.count < _FEWEST:
             raise VoxflateError(
-                f"{prepared.root}: {self.count} real volumes are too few to measure against, it takes at least "
-                f"{_FEWEST}; add volumes, or train with --set evaluation.every=0"
+                f"{prepared.root}: {self.count} real volumes are too few to measure against, it takes at "
+                f"least {_FEWEST}; add volumes, or train with --set evaluation.every=0"
             )
         self._seed = seed
         self._min_content = min_content

@@ -43,4 +43,5 @@ def pairwise_l2(volumes: NDArray[np.float32], pairs: int = 1000, seed: int = 0) 
 
 def l2(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean distance of pairs of volumes: [n, 1, D, H, W] twice -> [n]."""
-    return (a - b).flatten(1).norm(dim=1)
+    distances: Tensor = (a - b).flatten(1).norm(dim=1)
+    return distances

@@ -63,7 +63,8 @@ class _Block(nn.Module):
         y = functional.relu6(self._bn0(self._expand_conv(x))) if self._expands else x
         y = functional.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
-        return x + y if self._adds_input else y
+        result: Tensor = x + y if self._adds_input else y
+        return result
 
 
 class EfficientNetLite0(nn.Module):

@@ -1,9 +1,9 @@
 """Feature extractors: networks that turn slices into the features a Frechet distance compares.
 
 A distance carries its extractor's name ("frechet-mobilenetv2-ax") and the hash of its weights, because
-figures of two extractors cannot be compared; only Inception's are called FID. To add one: write a class that
-meets `FeatureExtractor` and a function of the device that builds it, and add that to `EXTRACTORS`. A file with
-a network of the user's own needs no line here: `extractor` takes its path.
+figures of two extractors cannot be compared; only Inception's are called FID. To add one: write a class
+that meets `FeatureExtractor` and a function of the device that builds it, and add that to `EXTRACTORS`. A
+file with a network of the user's own needs no line here: `extractor` takes its path.
 
 Shape letters: n slices, H and W pixels, f features.
 """
@@ -70,7 +70,7 @@ class FeatureExtractor(Protocol):
     def side(self) -> int:
         """Side that slices are resized to, pixels."""
 
-    def __call__(self, slices: Tensor) -> Tensor:
+    def __call__(self, slices: Tensor, /) -> Tensor:
         """Features of slices: [n, 1, H, W] in [-1, 1] -> float32 [n, f] on the CPU."""
 
 
@@ -201,8 +201,8 @@ def extractor(name: str, device: str | torch.device = "cpu") -> FeatureExtractor
 
         return user_network(Path(name), device)
     raise VoxflateError(
-        f"evaluation.extractor: there is no {name!r}; choose one of {', '.join(EXTRACTORS)}, or name a .pt or "
-        ".onnx file"
+        f"evaluation.extractor: there is no {name!r}; choose one of {', '.join(EXTRACTORS)}, or name a "
+        ".pt or .onnx file"
     )
 
 

@@ -1,7 +1,7 @@
 """Inception V3 with the weights of 2015-12-05: the one network whose figures are called FID.
 
-The TorchScript file is the translation that the StyleGAN papers and clean-fid use; it resizes and normalises by
-itself, and needs no network definition here.
+The TorchScript file is the translation that the StyleGAN papers and clean-fid use; it resizes and
+normalises by itself, and needs no network definition here.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def find_inception() -> Path:
             verify(path, INCEPTION_SHA256, advice)
             return path
     raise VoxflateError(
-        f"{INCEPTION_NAME}: the FID's Inception network was not found; name it in {INCEPTION_VARIABLE}, or run "
-        f"once with --download to fetch it (91 MB) from {INCEPTION_URL}"
+        f"{INCEPTION_NAME}: the FID's Inception network was not found; name it in {INCEPTION_VARIABLE}, or "
+        f"run once with --download to fetch it (91 MB) from {INCEPTION_URL}"
     )
 
 

@@ -1,8 +1,8 @@
 """The encoder of deepbet's brain extraction network, for features of whole volumes.
 
-A 3D LinkNet (Chaurasia and Culurciello 2017) trained to find brains in T1 images: its encoder
-is a small 3D residual network. Features are the means and the deviations of its four stages (480). Module names
-follow the published checkpoint, so that its weights load by name.
+A 3D LinkNet (Chaurasia and Culurciello 2017) trained to find brains in T1 images: its encoder is a small 3D
+residual network. Features are the means and the deviations of its four stages (480). Module names follow
+the published checkpoint, so that its weights load by name.
 
 Shape letters: N volumes, C channels, D, H, W voxels.
 """

@@ -2,7 +2,8 @@
 
 Generated volumes have no original, so the ratio needs a partner: a random real volume, the nearest one, or
 the mean of the real volumes. None of the three measures realism: a blurred volume comes out better than
-a sharp one. They are here because the field prints them (the paper's Table 8), beside the value among real ones.
+a sharp one. They are here because the field prints them (the paper's Table 8), beside the value among real
+ones.
 
 Shape letters: n, m volumes.
 """

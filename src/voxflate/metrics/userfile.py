@@ -1,8 +1,8 @@
 """A feature network of the user's own, from a TorchScript or an ONNX file.
 
 It takes grey slices as three equal channels, [n, 3, side, side] float32 with ImageNet's normalisation, and
-returns [n, f]; anything else that it wants done belongs into the file. An ONNX file with a fixed input size is
-given slices of that size, others 224 pixels.
+returns [n, f]; anything else that it wants done belongs into the file. An ONNX file with a fixed input
+size is given slices of that size, others 224 pixels.
 
 Shape letters: n slices, f features.
 """
@@ -83,7 +83,7 @@ def _try(network: SliceNetwork, path: Path) -> None:
         ) from error
     if features.ndim != 2 or len(features) != 2:
         raise VoxflateError(
-            f"{path}: gives {list(features.shape)} for two slices, features must be [2, f]; pool in the network"
+            f"{path}: gives {list(features.shape)} for two slices, it takes [2, f]; pool in the network"
         )
 
 

@@ -1,8 +1,8 @@
 """Features of whole volumes, for a Frechet distance that sees all three axes at once.
 
 The 2D distances look at single slices: anatomy that is wrong across slices escapes them. `deepbet` sees
-brains; other organs need another network. To add one: write a class that meets `VolumeExtractor` and a function of
-the device that builds it, and add that to `VOLUME_EXTRACTORS`.
+brains; other organs need another network. To add one: write a class that meets `VolumeExtractor` and a
+function of the device that builds it, and add that to `VOLUME_EXTRACTORS`.
 
 Shape letters: n volumes; D, H, W voxels (S, A, R); f features.
 """
@@ -49,7 +49,7 @@ class VolumeExtractor(Protocol):
     def side(self) -> int:
         """Side of the cube that volumes are resized to, voxels."""
 
-    def __call__(self, volumes: Tensor) -> Tensor:
+    def __call__(self, volumes: Tensor, /) -> Tensor:
         """Features of volumes: [n, 1, D, H, W] in [-1, 1] -> float32 [n, f] on the CPU."""
 
 
@@ -92,7 +92,8 @@ class VolumeNetwork:
         flat = ((flat - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
         deviation, mean = torch.std_mean(flat, dim=1, keepdim=True)
         flat = (flat - mean) / deviation.clamp(min=1e-6) * _STD + _MEAN
-        return self._network(flat.view_as(x)).float().cpu()
+        features: Tensor = self._network(flat.view_as(x))
+        return features.float().cpu()
 
 
 def deepbet(device: str | torch.device = "cpu") -> VolumeNetwork:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
-from torch.jit import RecursiveScriptModule
+from torch import nn
 
 from voxflate.errors import VoxflateError
 from voxflate.files import sha256
@@ -69,7 +69,7 @@ def verify(path: Path, expected: str, advice: str) -> None:
         raise VoxflateError(f"{path}: its SHA-256 starts with {found[:8]}, expected {expected[:8]}; {advice}")
 
 
-def load_script(path: Path, device: str | torch.device = "cpu") -> RecursiveScriptModule:
+def load_script(path: Path, device: str | torch.device = "cpu") -> nn.Module:
     """Load a TorchScript file, in evaluation mode.
 
     Raises:
@@ -79,7 +79,7 @@ def load_script(path: Path, device: str | torch.device = "cpu") -> RecursiveScri
         with warnings.catch_warnings():
             # TorchScript is frozen but still read; the files that everyone measures with are in it.
             warnings.simplefilter("ignore", DeprecationWarning)
-            module: RecursiveScriptModule = torch.jit.load(str(path), map_location=device)
+            module: nn.Module = torch.jit.load(str(path), map_location=device)
     except FileNotFoundError as error:
         raise VoxflateError(f"{path}: no such file") from error
     except (RuntimeError, ValueError, OSError) as error:

@@ -1,23 +1,28 @@
 """The HTML report of runs that are compared: one file, nothing to fetch.
 
-Pictures are embedded, styles are inline, there is no script. The page states what was measured and
-against what, and names a winner only by the rule printed beside it: the lowest mean of the last three
-snapshots.
+Pictures and volumes are embedded, style and script are inline, and the page's own policy forbids any
+request. It states what was measured and against what, and names a winner only by the rule printed beside it:
+the lowest mean of the last three snapshots.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
 
 from voxflate.errors import VoxflateError
 from voxflate.figures import curves
 from voxflate.files import whole_file
+from voxflate.metrics.features import frechet_name
 
 Figures = Mapping[str, float | int | str]
 Curve = Sequence[tuple[float, float]]
@@ -43,8 +48,9 @@ class RunSummary:
         metrics: `Evaluator.measure` at the end.
         sheet_start: Sample sheet at kimg 0, PNG.
         sheet_end: Sample sheet at the end, PNG.
-        samples: Folder with the generated volumes.
+        samples: Folder with the generated volumes; None if they were not written.
         description: A sentence on what sets this run apart.
+        end_caption: What the second sheet shows; by default the state at the end.
     """
 
     label: str
@@ -56,8 +62,80 @@ class RunSummary:
     metrics: Figures
     sheet_start: Path
     sheet_end: Path
-    samples: Path
+    samples: Path | None = None
     description: str = ""
+    end_caption: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report: cells as text, notes below it (those that begin with "Warning" stand out)."""
+
+    caption: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class VolumeSet:
+    """Volumes to look through.
+
+    Attributes:
+        label: What they are.
+        volumes: [n, D, H, W] in [-1, 1].
+        names: Of each volume, [n].
+        spacing: Voxel sides, mm, order D, H, W.
+        id: Unique in the page.
+    """
+
+    label: str
+    volumes: NDArray[np.floating]
+    names: Sequence[str]
+    spacing: Sequence[float]
+    id: str
+
+    @property
+    def json(self) -> Markup:
+        """The volumes as bytes, for the viewer's script; "<" cannot end the script element."""
+        grey = np.clip((np.asarray(self.volumes) + 1) * 127.5, 0, 255).round().astype(np.uint8)
+        content = {
+            "shape": list(grey.shape[1:]),
+            "spacing": [float(side) for side in self.spacing],
+            "names": list(self.names),
+            "data": base64.b64encode(grey.tobytes()).decode("ascii"),
+        }
+        return Markup(json.dumps(content).replace("<", "\\u003c"))
+
+
+@dataclass(frozen=True)
+class AuditSection:
+    """What the copying audit found: a summary, and the flagged volumes beside their neighbours."""
+
+    summary: str
+    volumes: Sequence[VolumeSet] = ()
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What an evaluation adds to the report.
+
+    Attributes:
+        tables: Tables, in order.
+        pictures: (caption, PNG), in order.
+        volumes: Volumes to look through, the first and the last set side by side.
+        audit: The copying audit.
+    """
+
+    tables: Sequence[Table] = ()
+    pictures: Sequence[tuple[str, Path]] = ()
+    volumes: Sequence[VolumeSet] = ()
+    audit: AuditSection | None = None
+
+    @property
+    def all_volumes(self) -> list[VolumeSet]:
+        """Every set that the page embeds."""
+        return [*self.volumes, *(self.audit.volumes if self.audit else ())]
 
 
 @dataclass(frozen=True)
@@ -111,6 +189,7 @@ def write_report(
     floor: Figures,
     introduction: str = "",
     settings: Mapping[str, str] | None = None,
+    extras: Extras | None = None,
 ) -> None:
     """Write the report.
 
@@ -122,6 +201,7 @@ def write_report(
         floor: `Evaluator.real_floor`, of the extractor that the runs were measured with.
         introduction: A paragraph below the heading: what was trained, on which volumes.
         settings: Name -> value, listed at the end: data, budget, command.
+        extras: Tables, pictures, volumes to look through, the audit.
 
     Raises:
         VoxflateError: If there are no runs or two of one label, or if a picture or figure is missing.
@@ -130,7 +210,7 @@ def write_report(
         raise VoxflateError(f"{path}: there is no run to report; train one first")
     if len({run.label for run in runs}) < len(runs):
         raise VoxflateError(f"{path}: two runs have the same label; give each its own")
-    prefix = f"frechet-{floor['extractor']}"
+    prefix = frechet_name(str(floor["extractor"]))
     environment = Environment(
         loader=PackageLoader("voxflate"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -146,6 +226,7 @@ def write_report(
         planes=_PLANES,
         charts=_charts(runs, floor, prefix),
         settings=settings or {},
+        extras=extras or Extras(),
     )
     with whole_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

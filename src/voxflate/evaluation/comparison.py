@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from voxflate.metrics import PLANES
+from voxflate.metrics import PLANES, kernel_distance
 from voxflate.metrics.bootstrap import Replicated
 from voxflate.metrics.gram import Gram
+from voxflate.metrics.kid import weighted_kernel_distance
 from voxflate.metrics.tables import FEATURE_METRICS, FeatureMetric
 
 Array = NDArray[np.float64]
@@ -85,6 +86,49 @@ def halvings(
         rounds.append(compare_features(name, *halves))
     shared = set.intersection(*(set(each) for each in rounds)) if rounds else set()
     return [{key: value for key, value in each.items() if key in shared} for each in rounds]
+
+
+def heldout_kid(name: str, generated: Views, real: Views, n_train: int, slices: int = 1) -> dict[str, float]:
+    """The kernel distance that a model is chosen by: against volumes that no training has seen.
+
+    Args:
+        name: The extractor's.
+        generated: Features by view.
+        real: Features by view, those of the training volumes first.
+        n_train: Training volumes.
+        slices: Slices of a volume.
+
+    Returns:
+        The mean of the planes under its name; nothing if fewer than two volumes are held out.
+    """
+    if len(real["ax"]) < (n_train + 2) * slices:
+        return {}
+    planes = [kernel_distance(generated[plane], real[plane][n_train * slices :]) for plane in PLANES]
+    return {heldout_name(name): float(np.mean(planes))}
+
+
+def replicated_heldout_kid(
+    name: str, generated: Views, real: Views, n_train: int, slices: int = 1
+) -> Replicated:
+    """`heldout_kid` as a function of how often each volume counts; nothing where too few are drawn."""
+    functions = [
+        weighted_kernel_distance(Gram.of(generated[plane], real[plane][n_train * slices :]))
+        for plane in PLANES
+    ]
+
+    def figures(a: Array, b: Array) -> dict[str, float]:
+        heldout = b[n_train:]
+        if (heldout > 0).sum() < 2:
+            return {}
+        counts = a.repeat(slices), heldout.repeat(slices)
+        return {heldout_name(name): float(np.mean([function(*counts)[""] for function in functions]))}
+
+    return figures
+
+
+def heldout_name(name: str) -> str:
+    """The held-out kernel distance's name for an extractor."""
+    return f"kid-{name}-heldout-avg"
 
 
 def _applicable(generated: Views, real: Views) -> list[tuple[FeatureMetric, list[str]]]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from voxflate.data.prepared import PreparedSet
-from voxflate.evaluation.comparison import compare_features, halvings
+from voxflate.evaluation.comparison import compare_features, halvings, heldout_kid
 from voxflate.evaluation.real import (
     VIEW_2D,
     VIEWS,
@@ -25,8 +25,8 @@ from voxflate.evaluation.real import (
     collect,
     plane_views,
 )
-from voxflate.metrics import PLANES, kernel_distance, pairwise_l2
 from voxflate.metrics import extractor as build_extractor
+from voxflate.metrics import pairwise_l2
 
 Figures = dict[str, float | int | str]
 
@@ -77,8 +77,9 @@ class Evaluator:
             volumes: Batches [b, 1, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
 
         Returns:
-            "frechet-<extractor>-<ax|sag|cor|avg>" ("fid-<plane>" for Inception alone) and the same with "-cut";
-            kid of the same planes and, against the held-out volumes alone if there are two, "kid-<extractor>-heldout-avg";
+            "frechet-<extractor>-<ax|sag|cor|avg>" ("fid-..." for Inception) and the same with "-cut";
+            kid of the same planes and, against the held-out volumes alone if there are two,
+            "kid-<extractor>-heldout-avg";
             "precision-<extractor>-avg" and the same of recall, density and coverage, means of the planes, if
             both sets are large enough; "pairwise-l2" (over the first 256 volumes), "n-real", "n-generated",
             "extractor", "weights-sha256", "seed".
@@ -175,24 +176,3 @@ class Evaluator:
             "weights-sha256": self._extractor.weights_sha256,
             "seed": self._seed,
         }
-
-
-def heldout_kid(
-    name: str, generated: Features, real: Features, n_train: int, slices: int = 1
-) -> dict[str, float]:
-    """The kernel distance that a model is chosen by: against volumes that no training has seen.
-
-    Args:
-        name: The extractor's.
-        generated: Features by view.
-        real: Features by view, those of the training volumes first.
-        n_train: Training volumes.
-        slices: Slices of a volume.
-
-    Returns:
-        The mean of the planes under its name; nothing if fewer than two volumes are held out.
-    """
-    if len(real["ax"]) < (n_train + 2) * slices:
-        return {}
-    planes = [kernel_distance(generated[plane], real[plane][n_train * slices :]) for plane in PLANES]
-    return {f"kid-{name}-heldout-avg": float(np.mean(planes))}

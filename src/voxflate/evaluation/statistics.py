@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from voxflate.evaluation.assessment import Figure
-from voxflate.evaluation.comparison import Views, compare_features, halvings, replicated_features
+from voxflate.evaluation.comparison import (
+    Views,
+    compare_features,
+    halvings,
+    heldout_kid,
+    heldout_name,
+    replicated_features,
+    replicated_heldout_kid,
+)
 from voxflate.metrics.bootstrap import LEVEL, Replicated, intervals
 
 HALVINGS = 20
@@ -49,6 +57,18 @@ class Statistics:
             values = [figures[key] for figures in rounds]
             low, high = np.quantile(values, _ends())
             self._floors[key] = (float(np.mean(values)), float(low), float(high))
+
+    def add_heldout(self, name: str, generated: Views, real: Views, n_train: int, slices: int) -> None:
+        """Add the distance to held-out volumes, beside that of the training volumes to them."""
+        figure = heldout_kid(name, generated, real, n_train, slices)
+        if not figure:
+            return
+        self.values |= figure
+        if self._replicates:
+            self._replicated.append(replicated_heldout_kid(name, generated, real, n_train, slices))
+        train = {view: x[: n_train * slices] for view, x in real.items()}
+        floor = heldout_kid(name, train, real, n_train, slices)[heldout_name(name)]
+        self._floors[heldout_name(name)] = (floor, floor, floor)
 
     def add_pairs(
         self,

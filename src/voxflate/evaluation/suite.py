@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from voxflate.data.prepared import PreparedSet
 from voxflate.errors import VoxflateError
 from voxflate.evaluation.assessment import Assessment, Figure
-from voxflate.evaluation.evaluator import heldout_kid
 from voxflate.evaluation.pairs import PairBank, real_pairs
 from voxflate.evaluation.real import (
     VIEW_2D,
@@ -252,7 +251,7 @@ class Suite:
         statistics.real_subjects = owners
         statistics.add_features(name, generated, real, slices)
         if "ax" in generated:
-            statistics.values |= heldout_kid(name, generated, real, self.real.n_train, slices)
+            statistics.add_heldout(name, generated, real, self.real.n_train, slices)
 
     def _real_of(self, network: FeatureExtractor | VolumeExtractor, generated: Features) -> Features:
         """The real volumes' features in the views that the generated ones have."""

@@ -77,11 +77,8 @@ def intervals(
     for _ in range(replicates):
         counts = _both_counts(generated, real, rng)
         rounds.append({name: value for once in replicated for name, value in once(*counts).items()})
-    return {
-        name: interval(figures[name], [each[name] for each in rounds])
-        for name in (rounds[0] if rounds else ())
-        if name in figures
-    }
+    found = {name: [each[name] for each in rounds if name in each] for name in figures}
+    return {name: interval(figures[name], values) for name, values in found.items() if len(values) > 1}
 
 
 def interval(figure: float, replicates: Sequence[float]) -> Interval:

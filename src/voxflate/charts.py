@@ -28,7 +28,8 @@ def embedding(points: Mapping[str, NDArray[np.floating]], path: str | Path, titl
     for index, (label, places) in enumerate(points.items()):
         real = index == 0
         axes.scatter(
-            *np.asarray(places).T,
+            np.asarray(places)[:, 0],
+            np.asarray(places)[:, 1],
             s=16,
             label=f"{label} ({len(places)})",
             color=_REAL_INK if real else COLOURS[(index - 1) % len(COLOURS)],

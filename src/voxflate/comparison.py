@@ -102,7 +102,8 @@ def notes(runs: Sequence[EvaluatedRun]) -> list[str]:
         "row is half of the real volumes against the other half, or pairs of real subjects."
     ]
     found += [
-        f"Features: {network['name']}, {network['features']}, weights SHA-256 {network['weights-sha256'][:12]}."
+        f"Features: {network['name']}, {network['features']} numbers, weights (SHA-256) "
+        f"{network['weights-sha256'][:12]}."
         for network in facts["extractors"]
     ]
     if any(run.paper for run in runs):

@@ -90,7 +90,9 @@ def floor_of(run: EvaluatedRun) -> dict[str, Any]:
     facts = run.assessment.facts
     leading = facts["extractors"][0]
     half = facts["n-real"] // 2
-    return {name: figure.real for name, figure in run.assessment.figures.items() if figure.real is not None} | {
+    return {
+        name: figure.real for name, figure in run.assessment.figures.items() if figure.real is not None
+    } | {
         "extractor": leading["name"],
         "weights-sha256": leading["weights-sha256"],
         "n-real": facts["n-real"] - half,
@@ -104,7 +106,9 @@ def best_kimg(rows: Sequence[Mapping[str, Any]]) -> float | None:
     """Where a run was best: lowest held-out KID, else KID, else Frechet distance of its snapshots."""
     for ending in ("-heldout-avg", "-avg"):
         for start in ("kid-", "fid-", "frechet-"):
-            keys = [key for key in (rows[-1] if rows else {}) if key.startswith(start) and key.endswith(ending)]
+            keys = [
+                key for key in (rows[-1] if rows else {}) if key.startswith(start) and key.endswith(ending)
+            ]
             if keys:
                 best = min((row for row in rows if keys[0] in row), key=lambda row: row[keys[0]])
                 return float(best["n_images"]) / 1000
@@ -180,7 +184,9 @@ def _pictures(
         places = tsne(np.concatenate(list(groups.values())), seed=0)
         ends = np.cumsum([len(group) for group in groups.values()])[:-1]
         charts.embedding(
-            dict(zip(groups, np.split(places, ends), strict=True)), folder / "tsne.png", "t-SNE of centre slices"
+            dict(zip(groups, np.split(places, ends), strict=True)),
+            folder / "tsne.png",
+            "t-SNE of centre slices",
         )
         pictures.append(("t-SNE of the features of centre slices (Fig. 7, 8)", folder / "tsne.png"))
     if len(runs) > 1:
@@ -223,11 +229,10 @@ def _volumes(
     return [*sets, VolumeSet("real", real[:, 0], names, prepared.spacing, "volumes-real")]
 
 
-def _audit(
-    runs: Sequence[Path], labels: Sequence[str], prepared: PreparedSet
-) -> AuditSection | None:
+def _audit(runs: Sequence[Path], labels: Sequence[str], prepared: PreparedSet) -> AuditSection | None:
     """What the audits of these runs found; the flagged volumes of the first run that has some."""
-    lines, sets = [], []
+    lines: list[str] = []
+    sets: list[VolumeSet] = []
     for run, label in zip(runs, labels, strict=True):
         path = run / FOLDER / AUDIT
         if not path.is_file():
@@ -246,7 +251,11 @@ def _audit(
             left = [f"sample {number}" for number in numbers]
             right = [f"{each['subject']}, correlation {each['correlation']:.2f}" for each in near]
             sets = [
-                VolumeSet(f"{label}: flagged", stored["pairs"][:, 0], left, prepared.spacing, "audit-generated"),
-                VolumeSet("nearest training volume", stored["pairs"][:, 1], right, prepared.spacing, "audit-real"),
+                VolumeSet(
+                    f"{label}: flagged", stored["pairs"][:, 0], left, prepared.spacing, "audit-generated"
+                ),
+                VolumeSet(
+                    "nearest training volume", stored["pairs"][:, 1], right, prepared.spacing, "audit-real"
+                ),
             ]
     return AuditSection(" ".join(lines), sets) if lines else None

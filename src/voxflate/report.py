@@ -121,13 +121,15 @@ class Extras:
     """What an evaluation adds to the report.
 
     Attributes:
-        tables: Tables, in order.
+        table: The runs in the paper's layout.
+        details: Every figure.
         pictures: (caption, PNG), in order.
         volumes: Volumes to look through, the first and the last set side by side.
         audit: The copying audit.
     """
 
-    tables: Sequence[Table] = ()
+    table: Table | None = None
+    details: Table | None = None
     pictures: Sequence[tuple[str, Path]] = ()
     volumes: Sequence[VolumeSet] = ()
     audit: AuditSection | None = None

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxflate import charts
-from voxflate.comparison import EvaluatedRun, latex, markdown, notes, table
+from voxflate.comparison import DASH, EvaluatedRun, latex, markdown, notes, table
 from voxflate.data.prepared import PreparedSet
 from voxflate.errors import VoxflateError
+from voxflate.evaluation import Figure
 from voxflate.figures import resolution_sheet, sample_sheet
 from voxflate.files import read_json, whole_file
 from voxflate.metrics.embedding import tsne
@@ -68,7 +69,8 @@ def write_results(
             floor_of(evaluated[0]),
             settings={"data": f"SHA-256 {prepared.content_hash[:12]}, recipe {prepared.manifest.recipe}"},
             extras=Extras(
-                tables=_tables(evaluated),
+                table=Table("In the paper's layout", *table(evaluated), notes(evaluated)),
+                details=_every_figure(evaluated),
                 pictures=_pictures(runs, evaluated, prepared, folder, embed),
                 volumes=_volumes(runs, labels, prepared, real),
                 audit=_audit(runs, labels, prepared),
@@ -150,17 +152,25 @@ def _summary(run: Path, evaluated: EvaluatedRun) -> RunSummary:
     )
 
 
-def _tables(evaluated: Sequence[EvaluatedRun]) -> list[Table]:
-    headings, rows = table(evaluated)
-    tables = [Table("In the paper's layout", headings, rows, notes(evaluated))]
-    for run in evaluated:
-        cells = []
-        for name, figure in run.assessment.figures.items():
-            values = (figure.value, figure.low, figure.high, figure.error, figure.real)
-            cells.append([name, *("\N{EN DASH}" if value is None else f"{value:.4g}" for value in values)])
-        headings = ["figure", "value", "low", "high", "standard error", "real vs real"]
-        tables.append(Table(f"Every figure: {run.label}", headings, cells))
-    return tables
+def _every_figure(evaluated: Sequence[EvaluatedRun]) -> Table:
+    """All figures of all runs beside the floor of the first one."""
+    names = list(dict.fromkeys(name for run in evaluated for name in run.assessment.figures))
+    first = evaluated[0].assessment.figures
+    rows = []
+    for name in names:
+        floor = first[name].real if name in first else None
+        cells = [_cell(run.assessment.figures.get(name)) for run in evaluated]
+        rows.append([name, DASH if floor is None else f"{floor:.4g}", *cells])
+    headings = ["figure", "real vs real", *(run.label for run in evaluated)]
+    return Table("Every figure", headings, rows, ["In brackets the 95% interval, then the standard error."])
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return DASH
+    if figure.low is None or figure.high is None or figure.error is None:
+        return f"{figure.value:.4g}"
+    return f"{figure.value:.4g} [{figure.low:.4g}, {figure.high:.4g}] {figure.error:.2g}"
 
 
 def _pictures(
@@ -240,8 +250,8 @@ def _audit(runs: Sequence[Path], labels: Sequence[str], prepared: PreparedSet) -
         audit = read_json(path)
         count = len(audit["flagged"])
         lines.append(
-            f"{label}: {count} of {audit['n-generated']} generated volumes ({audit['flagged-share']:.1%}) are "
-            f"nearer to a training volume than volumes that are no copies ({audit['n-null']}, of them "
+            f"{label}: {count} of {audit['n-generated']} generated volumes ({audit['flagged-share']:.1%}) "
+            f"are nearer to a training volume than volumes that are no copies ({audit['n-null']}, of them "
             f"{audit['n-heldout']} held out)."
         )
         stored = load_arrays(run / FOLDER / AUDIT_PAIRS)

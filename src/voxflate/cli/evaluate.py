@@ -220,8 +220,8 @@ def _print_audit(found: Audit) -> None:
     if found.flagged:
         _wide(table)
     typer.echo(
-        f"{len(found.flagged)} of {len(found.samples)} generated volumes flagged ({found.share:.1%}), against "
-        f"{found.n_train} training volumes; thresholds from {len(found.null)} volumes that are no copies, "
+        f"{len(found.flagged)} of {len(found.samples)} generated volumes flagged ({found.share:.1%}), "
+        f"against {found.n_train} training volumes; thresholds from {len(found.null)} volumes that are no copies, "
         f"{found.n_heldout} of them held out, of which they flag {found.false_alarms:.1%}"
     )
 

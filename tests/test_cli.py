@@ -89,7 +89,8 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunConfig, Path, bo
 
 def test_the_commands_of_the_tool() -> None:
     assert COMMANDS == [
-        "demo", "prepare", "pretrain", "inflate", "train", "generate", "evaluate", "params", "presets",
+        "demo", "prepare", "pretrain", "inflate", "train", "generate", "evaluate", "compare", "audit",
+        "params", "presets",
     ]  # fmt: skip
 
 

@@ -221,8 +221,8 @@ def _print_audit(found: Audit) -> None:
         _wide(table)
     typer.echo(
         f"{len(found.flagged)} of {len(found.samples)} generated volumes flagged ({found.share:.1%}), "
-        f"against {found.n_train} training volumes; thresholds from {len(found.null)} volumes that are no copies, "
-        f"{found.n_heldout} of them held out, of which they flag {found.false_alarms:.1%}"
+        f"against {found.n_train} training volumes; thresholds from {len(found.null)} volumes that are no "
+        f"copies, {found.n_heldout} of them held out, of which they flag {found.false_alarms:.1%}"
     )
 
 

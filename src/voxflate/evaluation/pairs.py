@@ -16,7 +16,7 @@ from torch import Tensor
 from voxflate.errors import VoxflateError
 from voxflate.evaluation.real import Features, Images, RealSet
 from voxflate.metrics.bootstrap import Replicated
-from voxflate.metrics.psnr import from_error, nearest
+from voxflate.metrics.psnr import from_error, squared_errors
 from voxflate.metrics.tables import PAIR_METRICS, PairMetric
 
 Array = NDArray[np.float64]
@@ -93,8 +93,8 @@ class PairBank:
         return figures
 
     def _nearest_error(self, volumes: Tensor) -> Tensor:
-        errors = [nearest(volumes, torch.from_numpy(real))[0] for real in self._real.batches()]
-        return torch.stack(errors).amin(dim=0)
+        errors = [squared_errors(volumes, torch.from_numpy(real)) for real in self._real.batches()]
+        return torch.cat(errors, dim=1).amin(dim=1)
 
 
 def mean_volume(real: RealSet) -> Tensor:
@@ -169,18 +169,10 @@ def _real_means(
 
 def _nearest_other_error(real: RealSet, volumes: Tensor, numbers: Sequence[int]) -> Tensor:
     """Squared error to the nearest volume of another subject, [n]."""
+    errors = torch.cat([squared_errors(volumes, torch.from_numpy(x)) for x in real.batches()], dim=1)
     subjects = np.array(real.subjects)
-    best = torch.full((len(volumes),), torch.inf)
-    start = 0
-    for batch in real.batches():
-        owners = subjects[start : start + len(batch)]
-        for index, number in enumerate(numbers):
-            others = batch[owners != subjects[number]]
-            if len(others):
-                error, _ = nearest(volumes[index : index + 1], torch.from_numpy(others))
-                best[index] = torch.minimum(best[index], error[0])
-        start += len(batch)
-    return best
+    errors[torch.from_numpy(subjects[list(numbers)][:, None] == subjects[None])] = torch.inf
+    return errors.amin(dim=1)
 
 
 def _in_chunks(metric: PairMetric, a: Tensor, b: Tensor) -> Tensor:

@@ -103,7 +103,9 @@ class SliceNetwork:
         self.side = side
         self._device = torch.device(device)
         if isinstance(network, nn.Module):
-            network = network.eval().requires_grad_(False).to(self._device)
+            network = network.eval().to(self._device)
+            for parameter in network.parameters():  # TorchScript has no requires_grad_ of its own
+                parameter.requires_grad_(False)
         self._network = network
         self._mean = torch.tensor(mean, device=self._device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=self._device).view(1, 3, 1, 1)

@@ -6,8 +6,8 @@ normalises by itself, and needs no network definition here.
 
 from __future__ import annotations
 
+import hashlib
 import os
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -65,19 +65,16 @@ def download_inception(url: str = INCEPTION_URL) -> Path:
     if path.is_file():
         return path
     try:
-        with (
-            whole_file(path) as temporary,
-            urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as response,
-            open(temporary, "wb") as handle,
-        ):
-            while block := response.read(1 << 20):
-                handle.write(block)
-            handle.flush()
-            verify(temporary, INCEPTION_SHA256, f"{url} gave another file, which was not kept")
-    except (urllib.error.URLError, TimeoutError) as error:
+        with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as response:
+            content = response.read()
+    except OSError as error:  # the address, the network, the time that it took
         raise VoxflateError(
-            f"{url}: cannot be fetched ({error}); fetch it by hand, name it in {INCEPTION_VARIABLE}"
+            f"{url}: cannot be fetched ({error}); fetch it by hand and name it in {INCEPTION_VARIABLE}"
         ) from error
+    if hashlib.sha256(content).hexdigest() != INCEPTION_SHA256:
+        raise VoxflateError(f"{url}: gave another file than Inception's, which was not kept")
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
     return path
 
 

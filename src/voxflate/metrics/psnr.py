@@ -38,18 +38,16 @@ def from_error(error: Tensor) -> Tensor:
     return 10 * torch.log10(RANGE**2 / error.clamp(min=SMALLEST_ERROR))
 
 
-def nearest(a: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared error to the nearest of some volumes, and which it is.
+def squared_errors(a: Tensor, others: Tensor) -> Tensor:
+    """Mean squared error between every two volumes.
 
     Args:
         a: [n, 1, D, H, W].
         others: [m, 1, D, H, W].
 
     Returns:
-        [n] errors; [n] numbers.
+        [n, m].
     """
     x, y = a.flatten(1), others.flatten(1)
-    products = x @ y.T
-    errors = (x.square().sum(1, keepdim=True) - 2 * products + y.square().sum(1)) / x.shape[1]
-    found = errors.clamp(min=0).min(dim=1)
-    return found.values, found.indices
+    errors = x.square().sum(1, keepdim=True) - 2 * (x @ y.T) + y.square().sum(1)
+    return (errors / x.shape[1]).clamp(min=0)

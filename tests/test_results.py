@@ -224,7 +224,8 @@ def test_the_report_in_a_real_browser(report: Path, browser: Any) -> None:
 def test_the_page_itself_forbids_requests(report: Path, browser: Any) -> None:
     browser.get(report.as_uri())
     answer = browser.execute_async_script(
-        "const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('sent'), () => done('refused'))"
+        "const done = arguments[0];"
+        "fetch('http://127.0.0.1:9/').then(() => done('sent'), () => done('refused'))"
     )
     assert answer == "refused"
     assert "Content Security Policy" in str(browser.get_log("browser"))

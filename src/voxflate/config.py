@@ -12,10 +12,13 @@ without loading PyTorch; a test keeps them equal to the tables in `nn` and `infl
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+MODELS = ("stylegan2", "wgan-gp", "vae-gan", "alpha-gan", "alpha-wgan-gp")
+DEFAULT_MODEL = "stylegan2"
 ARCHITECTURES = ("baseline", "group-d", "depthwise-d", "split-shuffle-d", "split", "split-shuffle")
 STRATEGIES = (
     "none",
@@ -30,6 +33,9 @@ STRATEGIES = (
 AUGMENTATIONS = ("translation", "cutout", "intensity")
 SPLIT_ARCHITECTURES = ("split-shuffle-d", "split", "split-shuffle")
 GROUPS_OF_GROUP_D = 4
+CRITIC_NORMS = ("batch", "layer")
+SIDES_OF_COMPARISON = 16
+WIDTHS_OF_COMPARISON = 8
 
 
 def _one_of(value: str, allowed: tuple[str, ...]) -> str:
@@ -78,6 +84,8 @@ class NetworkConfig(Section):
     (decision 0015: the 1.414M row of Table 5 needs it)."""
     position: bool = False
     """Tell the discriminator each slice's axial position; planar starts need it (decision 0009)."""
+    critic_norm: str = "batch"
+    """Normalisation in discriminator and encoder of the comparison models: batch or layer (decision 0053)."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -89,6 +97,11 @@ class NetworkConfig(Section):
     @classmethod
     def _known_architecture(cls, value: str) -> str:
         return _one_of(value, ARCHITECTURES)
+
+    @field_validator("critic_norm")
+    @classmethod
+    def _known_norm(cls, value: str) -> str:
+        return _one_of(value, CRITIC_NORMS)
 
     @model_validator(mode="after")
     def _channels_can_be_split(self) -> Self:
@@ -165,6 +178,10 @@ class TrainingConfig(Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic of the convolutions: bf16, fp32, or auto (bf16 where the processor has it). Weights, R1
     and the averages stay in fp32."""
+    kernels: Literal["auto", "plain"] = "auto"
+    """auto builds and uses compiled kernels for float32 on the CPU where there is a C++
+    compiler; plain never does.
+    Results are equal to rounding (decision 0024)."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: int = Field(default=0, ge=0)
@@ -207,6 +224,26 @@ class TrainingConfig(Section):
         return self
 
 
+class ComparisonConfig(Section):
+    """What only the comparison models read: all of `MODELS` but stylegan2."""
+
+    critic_steps: int = Field(default=1, ge=1)
+    """Discriminator steps for one of the generator and the encoder; each shows a batch of its own. 5 in
+    WGAN-GP's paper."""
+    gp_lambda: float = Field(default=10.0, ge=0)
+    """Weight of the gradient penalty in wgan-gp and alpha-wgan-gp. 10 in both papers."""
+    reconstruction: float = Field(default=10.0, ge=0)
+    """Weight of the mean absolute difference between images and their reconstructions. 10 in
+    alpha-WGAN-GP's paper."""
+    kl: float = Field(default=1.0, ge=0)
+    """Weight of vae-gan's KL divergence, spread over the voxels and multiplied by `reconstruction` too: 1
+    gives the evidence lower bound of Laplace-distributed voxels of scale 1 (decision 0051)."""
+    beta1: float = Field(default=0.0, ge=0, lt=1)
+    """First beta of Adam."""
+    beta2: float = Field(default=0.9, ge=0, lt=1)
+    """Second beta of Adam."""
+
+
 class EvaluationConfig(Section):
     """What is measured at snapshots."""
 
@@ -225,14 +262,32 @@ class RunConfig(Section):
     """Preset that the run started from; a label, the values below decide."""
     data: str = ""
     """Folder of the prepared volumes."""
+    model: str = DEFAULT_MODEL
+    """Kind of model: stylegan2 (all that the paper proposes), or one that it is compared with: wgan-gp,
+    vae-gan, alpha-gan, alpha-wgan-gp. These read base, stages, channels and z_dim of the network."""
     network: NetworkConfig = NetworkConfig()
     """Generator and discriminator."""
     start: StartConfig = StartConfig()
     """Weights that a 3D training starts from."""
     training: TrainingConfig = TrainingConfig()
     """The training loop."""
+    comparison: ComparisonConfig = ComparisonConfig()
+    """The comparison models' own settings."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Measurements at snapshots."""
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, value: str) -> str:
+        return _one_of(value, MODELS)
+
+    @model_validator(mode="after")
+    def _model_can_be_built(self) -> Self:
+        if self.model != DEFAULT_MODEL:
+            for bad, problem in _limits_of_comparison(self):
+                if bad:
+                    raise ValueError(f"model = {self.model}: {problem}")
+        return self
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
@@ -245,3 +300,22 @@ class RunConfig(Section):
         if planar and not self.network.position:
             raise ValueError("network.position = false: a planar twin and its start need it to be true")
         return self
+
+
+def _limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
+    """What a comparison model cannot do: (whether it is asked for, what to say)."""
+    shape, training = config.network.shape, config.training
+    sides = "x".join(map(str, shape))
+    yield (
+        any(side % SIDES_OF_COMPARISON for side in shape),
+        f"every side must be a multiple of {SIDES_OF_COMPARISON}, the volume is {sides}; change network.base",
+    )
+    yield (
+        config.network.channels % WIDTHS_OF_COMPARISON > 0,
+        f"network.channels = {config.network.channels} must be a multiple of {WIDTHS_OF_COMPARISON}",
+    )
+    yield training.phase == "2d", "there are no 2D twins of it, it trains on volumes (voxflate train)"
+    yield config.start.strategy != "none", f"has no start.strategy = {config.start.strategy}, only none"
+    yield training.batch < 2, "training.batch = 1 is too small for its normalisation; set 2 or more"
+    yield training.augment != "", "training.augment is for stylegan2; leave it empty"
+    yield training.precision == "bf16", "training.precision = bf16 is for stylegan2; set fp32"

@@ -14,6 +14,13 @@ from typing import Any
 from voxflate.errors import VoxflateError
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept: `$VOXFLATE_CACHE`, else `voxflate` in the user's cache folder."""
+    if chosen := os.environ.get("VOXFLATE_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxflate"
+
+
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends well.

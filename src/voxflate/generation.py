@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from voxflate.allocator import keep_freed_memory
 from voxflate.build import choose_device
 from voxflate.config import RunConfig
@@ -15,7 +17,6 @@ from voxflate.data.prepared import open_prepared
 from voxflate.errors import VoxflateError
 from voxflate.files import check_new_folder, whole_folder, write_json
 from voxflate.gans.sampling import sample
-from voxflate.nn import Generator
 from voxflate.training.run import load_generator
 from voxflate.training.snapshots import list_snapshots
 
@@ -124,7 +125,7 @@ def sampling_settings(
     return config
 
 
-def generator_on_device(run: Path, settings: RunConfig) -> tuple[Generator, int]:
+def generator_on_device(run: Path, settings: RunConfig) -> tuple[nn.Module, int]:
     """Load the averaged generator of a run's newest snapshot where it shall compute.
 
     Args:

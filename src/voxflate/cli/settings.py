@@ -14,7 +14,7 @@ from typing import Any
 import tomli_w
 import typer
 
-from voxflate.config import RunConfig
+from voxflate.config import DEFAULT_MODEL, RunConfig
 from voxflate.configfile import CONFIG_NAME, load_config, parse_assignments, to_toml, with_values
 from voxflate.errors import VoxflateError
 from voxflate.presets import DEFAULT_STRATEGY, Phase, preset, recommended
@@ -68,7 +68,8 @@ class Sources:
             return preset(self.preset, phase)
         if self.config:
             return load_config(self.config)
-        return recommended(phase, strategy)
+        model = str(parse_assignments(self.assignments).get("model", DEFAULT_MODEL))
+        return recommended(phase, strategy, model)
 
     def finish(self, config: RunConfig, values: Mapping[str, Any], phase: Phase) -> RunConfig:
         """Put the command's own values, then `--set`, on top of `config`; refuse another phase or shape."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from voxflate.gans.stylegan2 import Losses
+from voxflate.gans.gan import Losses
 from voxflate.training.state import TrainingState
 
 Batches = Callable[[int, int], tuple[Tensor, Tensor | None]]

@@ -18,8 +18,8 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.errors import VoxflateError
 from voxflate.evaluation import Evaluator
 from voxflate.figures import sample_sheet, slice_sheet
+from voxflate.gans.gan import Losses
 from voxflate.gans.sampling import sample
-from voxflate.gans.stylegan2 import Losses
 from voxflate.training.log import TrainingLog
 from voxflate.training.loop import finite
 from voxflate.training.snapshots import save_snapshot
@@ -109,8 +109,8 @@ class Recorder:
                 "resume from the one before with a lower training.lr_g and training.lr_d"
             )
         self._log_step()
-        network = {"network": self.config.network.model_dump(mode="json")}
-        save_snapshot(self.run, state.state_dict() | network, self.config.training.keep)
+        made = {"model": self.config.model, "network": self.config.network.model_dump(mode="json")}
+        save_snapshot(self.run, state.state_dict() | made, self.config.training.keep)
         self.complete(state)
 
     def complete(self, state: TrainingState) -> None:

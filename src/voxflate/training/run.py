@@ -21,15 +21,16 @@ import torch
 
 from voxflate.allocator import keep_freed_memory
 from voxflate.build import Stream, build_gan, build_run_networks
-from voxflate.config import RunConfig
+from voxflate.config import DEFAULT_MODEL, NetworkConfig, RunConfig
 from voxflate.configfile import load_config, save_config
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.data.shapes import check_shape
 from voxflate.errors import VoxflateError
 from voxflate.evaluation import Evaluator
 from voxflate.files import read_json, write_json
-from voxflate.gans.stylegan2 import StyleGAN2
+from voxflate.gans.gan import Gan
 from voxflate.inflation import TransferReport
+from voxflate.nn.compiled import kernels_in_use, use_kernels
 from voxflate.training.ema import Ema
 from voxflate.training.loop import Schedule, train
 from voxflate.training.recorder import Progress, Recorder
@@ -64,14 +65,15 @@ def train_run(
     """
     keep_freed_memory()
     _use_threads(config.training.threads)
+    use_kernels(config.training.kernels)
     prepared = open_prepared(config.data)
     _check_data(config, prepared, trains=stop_at != 0)
     if not resume and list_snapshots(run):
         raise VoxflateError(f"{run}: holds snapshots; add --resume to go on, or choose another folder")
     torch.manual_seed(config.training.seed)
-    generator, discriminator = build_run_networks(config)
-    report = None if resume else apply_start(config, generator, discriminator)
-    gan = build_gan(config, generator, discriminator)
+    networks = build_run_networks(config)
+    report = None if resume else apply_start(config, networks)
+    gan = build_gan(config, networks)
     t = config.training
     state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
     if resume:
@@ -103,7 +105,7 @@ def load_generator(run: Path) -> tuple[Any, RunConfig, int]:
     state, path = load_newest(run)
     check_networks(state, config, path)
     with torch.random.fork_rng(devices=[]):  # weights that are thrown away
-        generator, _ = build_run_networks(config)
+        generator = build_run_networks(config)["generator"]
     try:
         generator.load_state_dict(state["ema"])
     except RuntimeError as error:
@@ -152,13 +154,20 @@ def check_networks(snapshot: dict[str, Any], config: RunConfig, path: Path) -> N
     Raises:
         VoxflateError: Names the first setting that differs.
     """
-    made, wanted = snapshot["network"], config.network.model_dump(mode="json")
+    # Settings that came later than the snapshot had their defaults.
+    network = NetworkConfig().model_dump(mode="json") | snapshot["network"]
+    made = {"model": snapshot.get("model", DEFAULT_MODEL), **_dotted(network)}
+    wanted = {"model": config.model, **_dotted(config.network.model_dump(mode="json"))}
     for name in sorted(made.keys() | wanted.keys()):
         if made.get(name) != wanted.get(name):
             raise VoxflateError(
-                f"{path}: was made with network.{name} = {made.get(name)}, the settings say "
+                f"{path}: was made with {name} = {made.get(name)}, the settings say "
                 f"{wanted.get(name)}; use the run's own config.toml, or start a new run"
             )
+
+
+def _dotted(network: dict[str, Any]) -> dict[str, Any]:
+    return {f"network.{name}": value for name, value in network.items()}
 
 
 def _evaluator(config: RunConfig, prepared: PreparedSet) -> Evaluator | None:
@@ -169,7 +178,7 @@ def _evaluator(config: RunConfig, prepared: PreparedSet) -> Evaluator | None:
 
 
 def _write_facts(
-    config: RunConfig, run: Path, prepared: PreparedSet, gan: StyleGAN2, report: TransferReport | None
+    config: RunConfig, run: Path, prepared: PreparedSet, gan: Gan, report: TransferReport | None
 ) -> None:
     """Write what else decides a run's figures, for whoever wants to repeat it."""
     save_config(config, run)
@@ -178,10 +187,10 @@ def _write_facts(
         "seed": config.training.seed,
         "device": str(gan.device),
         "precision": "bf16" if gan.settings.autocast else "fp32",
+        "kernels": kernels_in_use(),
         "threads": torch.get_num_threads(),
         "parameters": {
-            "generator": sum(p.numel() for p in gan.generator.parameters()),
-            "discriminator": sum(p.numel() for p in gan.discriminator.parameters()),
+            name: sum(p.numel() for p in network.parameters()) for name, network in gan.networks.items()
         },
         "versions": {
             "python": platform.python_version(),

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from voxflate.gans.stylegan2 import StyleGAN2
+from voxflate.gans.gan import Gan
 from voxflate.training.ema import Ema
 
 FORMAT = 2
@@ -23,7 +23,7 @@ class TrainingState:
         ema: Average of the generator.
     """
 
-    def __init__(self, gan: StyleGAN2, ema: Ema) -> None:
+    def __init__(self, gan: Gan, ema: Ema) -> None:
         self.gan = gan
         self.ema = ema
         self.n_images = 0
@@ -36,8 +36,8 @@ class TrainingState:
         return self.n_images / 1000
 
     def is_finite(self) -> bool:
-        """Say whether every weight of both networks is a number."""
-        networks = (self.gan.generator, self.gan.discriminator)
+        """Say whether every weight of every network is a number."""
+        networks = self.gan.networks.values()
         return all(bool(torch.isfinite(p).all()) for network in networks for p in network.parameters())
 
     def state_dict(self) -> dict[str, Any]:

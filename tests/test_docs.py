@@ -59,7 +59,16 @@ def table_entries() -> list[str]:
     from voxflate.metrics.tables import FEATURE_METRICS, PAIR_METRICS
     from voxflate.metrics.volume_features import VOLUME_EXTRACTORS
 
-    return [*ARCHITECTURES, *STRATEGIES, *RECIPES, *READERS, *EXTRACTORS, *VOLUME_EXTRACTORS, *FEATURE_METRICS, *PAIR_METRICS]
+    return [
+        *ARCHITECTURES,
+        *STRATEGIES,
+        *RECIPES,
+        *READERS,
+        *EXTRACTORS,
+        *VOLUME_EXTRACTORS,
+        *FEATURE_METRICS,
+        *PAIR_METRICS,
+    ]
 
 
 @pytest.mark.parametrize("entry", table_entries())

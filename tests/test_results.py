@@ -18,7 +18,7 @@ from voxflate.comparison import latex, markdown
 from voxflate.config import RunConfig
 from voxflate.configfile import with_values
 from voxflate.paper import paper_figures
-from voxflate.report import VolumeSet
+from voxflate.reportparts import VolumeSet
 from voxflate.resultpages import best_kimg, labels_of
 from voxflate.results import load_evaluated
 

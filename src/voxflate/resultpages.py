@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,8 @@ from voxflate.figures import resolution_sheet, sample_sheet
 from voxflate.files import read_json, whole_file
 from voxflate.metrics.embedding import tsne
 from voxflate.metrics.features import frechet_name
-from voxflate.report import AuditSection, Extras, RunSummary, Table, VolumeSet, write_report
+from voxflate.report import RunSummary, write_report
+from voxflate.reportparts import AuditSection, Extras, Table, VolumeSet
 from voxflate.results import AUDIT, AUDIT_PAIRS, FOLDER, SAMPLES, load_arrays, load_evaluated, prepared_of
 from voxflate.training.log import METRICS_NAME, read_rows
 
@@ -191,14 +193,13 @@ def _pictures(
     same = {key.assessment.facts["extractors"][0]["weights-sha256"] for key in evaluated}
     if embed and sets and len(same) == 1:
         groups = {"real": arrays[runs[0]]["real_features"], **sets}
-        places = tsne(np.concatenate(list(groups.values())), seed=0)
-        ends = np.cumsum([len(group) for group in groups.values()])[:-1]
-        charts.embedding(
-            dict(zip(groups, np.split(places, ends), strict=True)),
-            folder / "tsne.png",
-            "t-SNE of centre slices",
-        )
-        pictures.append(("t-SNE of the features of centre slices (Fig. 7, 8)", folder / "tsne.png"))
+        # Without scikit-learn the report has everything else.
+        with contextlib.suppress(VoxflateError):
+            places = tsne(np.concatenate(list(groups.values())), seed=0)
+            ends = np.cumsum([len(group) for group in groups.values()])[:-1]
+            shown = dict(zip(groups, np.split(places, ends), strict=True))
+            charts.embedding(shown, folder / "tsne.png", "t-SNE of centre slices")
+            pictures.append(("t-SNE of the features of centre slices (Fig. 7, 8)", folder / "tsne.png"))
     if len(runs) > 1:
         pictures.append(("Quality over parameters", _scatter(evaluated, folder / "scatter.png")))
     shapes = {tuple(each.assessment.facts["shape"]) for each in evaluated}

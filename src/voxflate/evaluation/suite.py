@@ -7,7 +7,7 @@ volumes for pictures, and one value a pair.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from voxflate.data.prepared import PreparedSet
 from voxflate.errors import VoxflateError
-from voxflate.evaluation.assessment import Assessment, Figure
+from voxflate.evaluation.assessment import Assessment
+from voxflate.evaluation.caveats import warnings_of
 from voxflate.evaluation.pairs import PairBank, real_pairs
 from voxflate.evaluation.real import (
     VIEW_2D,
@@ -31,7 +32,7 @@ from voxflate.evaluation.real import (
     plane_views,
 )
 from voxflate.evaluation.statistics import HALVINGS, Statistics
-from voxflate.metrics import NEIGHBOURS, FeatureExtractor
+from voxflate.metrics import FeatureExtractor
 from voxflate.metrics import extractor as build_extractor
 from voxflate.metrics.volume_features import VOLUME_EXTRACTORS, VolumeExtractor
 
@@ -41,7 +42,6 @@ KEPT = 8
 
 _BRAIN_RECIPE = "adni"
 _CONSTANT = 1e-4  # a volume whose values deviate less shows nothing
-_ALIKE = 0.01  # of the real volumes' distance from each other
 
 
 @dataclass(frozen=True)
@@ -295,31 +295,3 @@ class Suite:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-def warnings_of(
-    figures: Mapping[str, Figure], facts: Mapping[str, Any], real: RealSet, left_out: Sequence[str]
-) -> list[str]:
-    """What a reader must know before quoting a figure."""
-    found = []
-    n_generated, n_real = facts["n-generated"], facts["n-real"]
-    for network in facts["extractors"]:
-        count = min(n_generated, n_real) * (1 if network["name"] in VOLUME_EXTRACTORS else facts["slices"])
-        if count < network["features"]:
-            found.append(
-                f"{network['name']}: {n_generated} generated and {n_real} real samples are fewer than its "
-                f"{network['features']} features; Frechet distances are biased upwards, compare them at "
-                "equal numbers only and read the KID beside them"
-            )
-    if min(n_generated, n_real) <= NEIGHBOURS:
-        found.append(f"no precision and recall: they need more than {NEIGHBOURS} samples of each set")
-    if (heldout := facts["n-heldout"]) < 2:
-        found.append(f"no held-out KID: {heldout} volumes are held out, it takes 2")
-    if len(set(real.subjects)) < 2:
-        found.append("no intervals and no floor: all real volumes are of one subject")
-    if left_out:
-        found.append(f"{', '.join(left_out)} left out: the volumes are too small")
-    diversity = figures.get("pairwise-l2")
-    if diversity is not None and diversity.real and diversity.value < _ALIKE * diversity.real:
-        found.append("the generated volumes are all alike: the generator has collapsed")
-    return found

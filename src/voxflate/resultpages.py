@@ -21,6 +21,7 @@ from voxflate.figures import resolution_sheet, sample_sheet
 from voxflate.files import read_json, whole_file
 from voxflate.metrics.embedding import tsne
 from voxflate.metrics.features import frechet_name
+from voxflate.metrics.tables import better
 from voxflate.report import RunSummary, write_report
 from voxflate.reportparts import AuditSection, Extras, Table, VolumeSet
 from voxflate.results import AUDIT, AUDIT_PAIRS, FOLDER, SAMPLES, load_arrays, load_evaluated, prepared_of
@@ -162,8 +163,9 @@ def _every_figure(evaluated: Sequence[EvaluatedRun]) -> Table:
     for name in names:
         floor = first[name].real if name in first else None
         cells = [_cell(run.assessment.figures.get(name)) for run in evaluated]
-        rows.append([name, DASH if floor is None else f"{floor:.4g}", *cells])
-    headings = ["figure", "real vs real", *(run.label for run in evaluated)]
+        best = {"real": "as real"}.get(better(name), better(name))
+        rows.append([name, best, DASH if floor is None else f"{floor:.4g}", *cells])
+    headings = ["figure", "best", "real vs real", *(run.label for run in evaluated)]
     return Table("Every figure", headings, rows, ["In brackets the 95% interval, then the standard error."])
 
 

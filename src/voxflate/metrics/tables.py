@@ -91,3 +91,16 @@ PAIR_METRICS: dict[str, PairMetric] = {
     "psnr-nearest": PairMetric(psnr, "nearest", "real"),
     "psnr-mean": PairMetric(psnr, "mean", "real"),
 }
+
+
+def better(figure: str) -> Better:
+    """Which value of a figure is best, by its name.
+
+    >>> better("kid-mobilenetv2-avg"), better("psnr"), better("ms-ssim")
+    ('lower', 'higher', 'real')
+    """
+    if figure in PAIR_METRICS:
+        return PAIR_METRICS[figure].better
+    stem = figure.split("-")[0]
+    found = (metric.better for metric in FEATURE_METRICS.values() if stem in metric.names.values())
+    return next(found, "lower")  # a FID is a Frechet distance under another name

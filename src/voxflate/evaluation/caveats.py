@@ -36,7 +36,8 @@ def warnings_of(
             )
     if min(n_generated, n_real) <= NEIGHBOURS:
         found.append(f"no precision and recall: they need more than {NEIGHBOURS} samples of each set")
-    if (heldout := facts["n-heldout"]) < 2:
+    of_volumes = "psnr" in figures
+    if of_volumes and (heldout := facts["n-heldout"]) < 2:
         found.append(f"no held-out KID: {heldout} volumes are held out, it takes 2")
     if len(set(real.subjects)) < 2:
         found.append("no intervals and no floor: all real volumes are of one subject")

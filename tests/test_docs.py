@@ -56,8 +56,19 @@ def table_entries() -> list[str]:
     from voxflate.data.read import READERS
     from voxflate.data.recipes import RECIPES
     from voxflate.metrics.features import EXTRACTORS
+    from voxflate.metrics.tables import FEATURE_METRICS, PAIR_METRICS
+    from voxflate.metrics.volume_features import VOLUME_EXTRACTORS
 
-    return [*ARCHITECTURES, *STRATEGIES, *RECIPES, *READERS, *EXTRACTORS]
+    return [
+        *ARCHITECTURES,
+        *STRATEGIES,
+        *RECIPES,
+        *READERS,
+        *EXTRACTORS,
+        *VOLUME_EXTRACTORS,
+        *FEATURE_METRICS,
+        *PAIR_METRICS,
+    ]
 
 
 @pytest.mark.parametrize("entry", table_entries())

@@ -22,9 +22,10 @@ def _kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _kernels: Path) -> None:
+def _own_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _kernels: Path
+) -> None:
     """Keep tests away from the user's cache; the compiled kernels are built once for all of them."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
+    cache = tmp_path_factory.mktemp("cache")
     (cache / "kernels").symlink_to(_kernels, target_is_directory=True)
     monkeypatch.setenv("VOXFLATE_CACHE", str(cache))

@@ -12,7 +12,7 @@ without loading PyTorch; a test keeps them equal to the tables in `nn` and `infl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -36,6 +36,8 @@ GROUPS_OF_GROUP_D = 4
 CRITIC_NORMS = ("batch", "layer")
 SIDES_OF_COMPARISON = 16
 WIDTHS_OF_COMPARISON = 8
+VERSION = 1
+"""Of the schema below: raised whenever a setting is renamed, removed or changes its meaning."""
 
 
 def _one_of(value: str, allowed: tuple[str, ...]) -> str:
@@ -85,7 +87,7 @@ class NetworkConfig(Section):
     position: bool = False
     """Tell the discriminator each slice's axial position; planar starts need it (decision 0009)."""
     critic_norm: str = "batch"
-    """Normalisation in discriminator and encoder of the comparison models: batch or layer (decision 0053)."""
+    """Normalisation in the comparison models' discriminators: batch or layer (decision 0053)."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -194,6 +196,11 @@ class TrainingConfig(Section):
     """Seed of the weights, the latent codes and the order of the images."""
     reuse_fakes: bool = False
     """Show the discriminator the generator step's images instead of fresh ones: faster, slightly stale."""
+    restores: int = Field(default=0, ge=0)
+    """How often a run may go back to its last snapshot where a loss, a weight or a gradient is no number;
+    0 ends it instead."""
+    restore_lr: float = Field(default=0.5, gt=0, le=1)
+    """Factor on both learning rates at every such restore."""
 
     @property
     def snapshot_images(self) -> int:
@@ -253,11 +260,16 @@ class EvaluationConfig(Section):
     """Feature network of the Frechet distances; it is part of every figure's name."""
     every: int = Field(default=1, ge=0)
     """Measure at every n-th snapshot; 0 measures only on request."""
+    diversity_floor: float = Field(default=0.1, ge=0, le=1)
+    """Warn when samples of fixed latent codes come to differ less than this share of the distance between
+    real images; 0 never warns."""
 
 
 class RunConfig(Section):
     """Everything that decides a run's outcome."""
 
+    version: Literal[1] = 1
+    """Version of the settings' names and meanings; older files are brought up to it."""
     preset: str = ""
     """Preset that the run started from; a label, the values below decide."""
     data: str = ""
@@ -319,3 +331,29 @@ def _limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
     yield training.batch < 2, "training.batch = 1 is too small for its normalisation; set 2 or more"
     yield training.augment != "", "training.augment is for stylegan2; leave it empty"
     yield training.precision == "bf16", "training.precision = bf16 is for stylegan2; set fp32"
+
+
+def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring settings of an older version, as TOML gives them, to the current one.
+
+    Raises:
+        ValueError: If the version is unknown.
+    """
+    version = content.get("version", 0)
+    if not isinstance(version, int) or (version != VERSION and version not in MIGRATIONS):
+        raise ValueError(
+            f"has version = {version!r}, this voxflate reads {min(MIGRATIONS)} to {VERSION}; update voxflate"
+        )
+    settings = dict(content)
+    for older in range(version, VERSION):
+        settings = MIGRATIONS[older](settings) | {"version": older + 1}
+    return settings
+
+
+def _from_0(content: dict[str, Any]) -> dict[str, Any]:
+    """Files without a version, and what people write by hand: the same names, the same meanings."""
+    return content
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: _from_0}
+"""What turns settings of a version into those of the next."""

@@ -7,20 +7,21 @@ from typing import Annotated
 
 import typer
 
-from voxflate.cli.options import Batch, Device, DryRun, MovedData, Seed, Truncation
+from voxflate.cli.options import Batch, Device, DryRun, MovedData, Seed, Snapshot, Truncation
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train.")]
-
 
 def generate(
-    run: Run,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or of an export.")
+    ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the NIfTI files.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many volumes.")] = 10,
     seed: Seed = 0,
     truncation: Truncation = 1.0,
     batch: Batch = 8,
+    snapshot: Snapshot = "newest",
     data: MovedData = None,
     device: Device = None,
     dry_run: DryRun = False,
@@ -35,7 +36,7 @@ def generate(
     from voxflate.generation import generate as generate_volumes
 
     if dry_run:
-        settings = check_generation(run, out, data, device)
+        settings, _ = check_generation(run, out, data, device)
         print_settings(
             {
                 "run": str(run),
@@ -44,6 +45,7 @@ def generate(
                 "seed": seed,
                 "truncation": truncation,
                 "batch": batch,
+                "snapshot": snapshot,
                 "data": settings.data,
                 "device": settings.training.device,
             }
@@ -57,6 +59,7 @@ def generate(
             truncation=truncation,
             out=out,
             batch=batch,
+            snapshot=snapshot,
             data=data,
             device=device,
             progress=progress,

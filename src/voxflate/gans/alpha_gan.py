@@ -39,8 +39,8 @@ def networks(plan: NetworkPlan) -> Networks:
     return {
         "generator": UpsamplingGenerator(plan.shape, plan.channels, plan.z_dim, linear=False),
         "discriminator": critic(plan.shape, plan.channels, plan.critic_norm),
-        "encoder": encoder(plan.shape, plan.channels, plan.z_dim, plan.critic_norm),
-        "code_discriminator": code_discriminator(plan.z_dim, plan.channels),
+        "encoder": encoder(plan.shape, plan.channels, plan.z_dim),
+        "code_discriminator": code_discriminator(plan.z_dim, plan.channels, plan.critic_norm),
     }
 
 

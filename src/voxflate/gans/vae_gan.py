@@ -30,7 +30,7 @@ def networks(plan: NetworkPlan) -> Networks:
     return {
         "generator": UpsamplingGenerator(plan.shape, plan.channels, plan.z_dim, linear=True),
         "discriminator": critic(plan.shape, plan.channels, plan.critic_norm),
-        "encoder": VariationalEncoder(plan.shape, plan.channels, plan.z_dim, plan.critic_norm),
+        "encoder": VariationalEncoder(plan.shape, plan.channels, plan.z_dim),
     }
 
 

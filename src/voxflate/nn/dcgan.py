@@ -20,11 +20,19 @@ from voxflate.errors import VoxflateError
 HALVINGS = 4
 SLOPE = 0.2
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "batch": nn.BatchNorm3d,
-    "layer": lambda channels: nn.GroupNorm(1, channels),
+Norm = Callable[[int], nn.Module]
+
+
+def layer_norm(channels: int) -> nn.Module:
+    """Normalise every sample over channels and voxels, with a scale and a shift per channel."""
+    return nn.GroupNorm(1, channels)
+
+
+NORMS: dict[str, tuple[Norm, Norm]] = {
+    "batch": (nn.BatchNorm3d, nn.BatchNorm1d),
+    "layer": (layer_norm, layer_norm),
 }
-"""Normalisations of the trunk, by name; both learn a scale and a shift per channel."""
+"""Normalisations of discriminators, by name: for volumes and for codes. All learn as many numbers."""
 
 
 def base_of(shape: Sequence[int]) -> tuple[int, ...]:
@@ -42,33 +50,33 @@ def base_of(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(side // 2**HALVINGS for side in shape)
 
 
-def trunk(channels: int, norm: str) -> nn.Sequential:
+def trunk(channels: int, norm: Norm = nn.BatchNorm3d) -> nn.Sequential:
     """Four strided convolutions, [N, 1, *shape] -> [N, C, *base].
 
     Args:
         channels: C, of the last one.
-        norm: Key of `NORMS`, for all but the first.
+        norm: Takes the channels; stands behind all but the first.
     """
     layers: list[nn.Module] = []
     widths = [1, *(channels // 2**power for power in range(HALVINGS - 1, -1, -1))]
     for index in range(HALVINGS):
         layers.append(nn.Conv3d(widths[index], widths[index + 1], 4, stride=2, padding=1))
         if index:
-            layers.append(NORMS[norm](widths[index + 1]))
+            layers.append(norm(widths[index + 1]))
         layers.append(nn.LeakyReLU(SLOPE))
     return nn.Sequential(*layers)
 
 
 def critic(shape: Sequence[int], channels: int, norm: str) -> nn.Sequential:
-    """Discriminator of volumes, [N, 1, *shape] -> logits [N]."""
+    """Discriminator of volumes, [N, 1, *shape] -> logits [N]; `norm` is a key of `NORMS`."""
     head = nn.Conv3d(channels, 1, base_of(shape))  # type: ignore[arg-type]
-    return nn.Sequential(trunk(channels, norm), head, nn.Flatten(0))
+    return nn.Sequential(trunk(channels, NORMS[norm][0]), head, nn.Flatten(0))
 
 
-def encoder(shape: Sequence[int], channels: int, z_dim: int, norm: str) -> nn.Sequential:
+def encoder(shape: Sequence[int], channels: int, z_dim: int) -> nn.Sequential:
     """Encoder of alpha-GAN, [N, 1, *shape] -> codes [N, z_dim]."""
     head = nn.Conv3d(channels, z_dim, base_of(shape))  # type: ignore[arg-type]
-    return nn.Sequential(trunk(channels, norm), head, nn.Flatten())
+    return nn.Sequential(trunk(channels), head, nn.Flatten())
 
 
 class VariationalEncoder(nn.Module):
@@ -78,10 +86,9 @@ class VariationalEncoder(nn.Module):
         shape: Of the volumes.
         channels: C of the trunk.
         z_dim: Length of the code.
-        norm: Key of `NORMS`.
     """
 
-    def __init__(self, shape: Sequence[int], channels: int, z_dim: int, norm: str) -> None:
+    def __init__(self, shape: Sequence[int], channels: int, z_dim: int) -> None:
         super().__init__()
         hidden = 4 * channels
 
@@ -90,7 +97,7 @@ class VariationalEncoder(nn.Module):
             layers = nn.Linear(numbers, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, z_dim)
             return nn.Sequential(*layers)
 
-        self.trunk = trunk(channels, norm)
+        self.trunk = trunk(channels)
         self.mean = head()
         self.log_variance = head()
 
@@ -100,12 +107,12 @@ class VariationalEncoder(nn.Module):
         return self.mean(features), self.log_variance(features)
 
 
-def code_discriminator(z_dim: int, channels: int) -> nn.Sequential:
-    """Discriminator of codes, [N, z_dim] -> logits [N]."""
+def code_discriminator(z_dim: int, channels: int, norm: str) -> nn.Sequential:
+    """Discriminator of codes, [N, z_dim] -> logits [N]; `norm` is a key of `NORMS`."""
     hidden = 4 * channels
     layers: list[nn.Module] = []
     for inputs in (z_dim, hidden):
-        layers += [nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.LeakyReLU(SLOPE)]
+        layers += [nn.Linear(inputs, hidden), NORMS[norm][1](hidden), nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers, nn.Linear(hidden, 1), nn.Flatten(0))
 
 

@@ -105,16 +105,15 @@ def test_a_run_that_was_not_evaluated_is_one_line(runs: list[Path], tmp_path: Pa
 
 
 def test_samples_that_are_no_numbers_end_with_one_line(runs: list[Path], tmp_path: Path) -> None:
-    import torch
+    from voxflate.training.snapshots import load_newest, save_snapshot
 
     run = tmp_path / "run"
     shutil.copytree(runs[0], run, ignore=shutil.ignore_patterns("evaluation"))
-    (snapshot,) = sorted((run / "snapshots").glob("*.pt"))[-1:]
-    state = torch.load(snapshot, weights_only=True)
+    state, _ = load_newest(run)
     for value in state["ema"].values():
         if value.is_floating_point():
             value.fill_(float("nan"))
-    torch.save(state, snapshot)
+    save_snapshot(run, state, keep=1)
     assert "NaN" in voxflate("evaluate", run, status=2)
     assert not (run / "evaluation").exists()
 

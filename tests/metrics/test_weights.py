@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from voxflate.errors import VoxflateError
-from voxflate.files import sha256
+from voxflate.files import cache_folder, sha256
 from voxflate.metrics import extractor, inception
 from voxflate.metrics.features import MOBILENET_WEIGHTS
 from voxflate.metrics.inception import Inception, download_inception, find_inception
@@ -68,7 +68,7 @@ def test_inception_is_found_where_it_lies(stand_in, tmp_path, monkeypatch, place
     if place == "variable":
         monkeypatch.setenv(inception.INCEPTION_VARIABLE, str(stand_in))
     else:
-        folder = tmp_path / place if place != "VOXFLATE_CACHE" else tmp_path / "cache"
+        folder = tmp_path / place if place != "VOXFLATE_CACHE" else cache_folder()
         monkeypatch.delenv("TORCH_HOME")
         folder.mkdir(parents=True, exist_ok=True)
         stand_in.rename(folder / stand_in.name)
@@ -107,7 +107,7 @@ def served(stand_in):
 
 def test_a_download_is_verified_and_kept(served, tmp_path):
     path = download_inception(served)
-    assert path == tmp_path / "cache" / inception.INCEPTION_NAME
+    assert path == cache_folder() / inception.INCEPTION_NAME
     assert find_inception() == path
     assert download_inception("http://127.0.0.1:1/never-asked") == path
 
@@ -118,7 +118,7 @@ def test_a_bad_download_leaves_nothing(served, stand_in, tmp_path):
         download_inception(served)
     with pytest.raises(VoxflateError, match="fetch it by hand"):
         download_inception(served + ".gone")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["kernels"]
+    assert [path.name for path in cache_folder().iterdir()] == ["kernels"]
 
 
 def test_a_file_of_the_users_own_torchscript(tmp_path):

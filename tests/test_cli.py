@@ -89,7 +89,8 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunConfig, Path, bo
 
 def test_the_commands_of_the_tool() -> None:
     assert COMMANDS == [
-        "demo", "prepare", "pretrain", "inflate", "train", "generate", "evaluate", "params", "presets",
+        "demo", "prepare", "pretrain", "inflate", "train", "generate", "evaluate", "verify", "export",
+        "params", "presets",
     ]  # fmt: skip
 
 
@@ -355,7 +356,7 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(
     monkeypatch.setattr(sys, "argv", ["voxflate", *arguments])
     result = voxflate(*arguments)
     assert result.exit_code == 130
-    hint = f"voxflate {command} {prepared} --out '{tmp_path / 'my run'}' --resume"
+    hint = f"voxflate {command} {prepared} --out '{tmp_path / 'my run'}' --resume auto"
     assert result.stderr.splitlines() == [
         f"voxflate: interrupted; continue from the last snapshot with: {hint}"
     ]

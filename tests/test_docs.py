@@ -82,9 +82,9 @@ def test_a_decision_record_has_question_choice_reason_and_cost(record: Path) -> 
         assert f"**{part}.**" in text, part
 
 
-def test_decision_records_have_numbers_of_their_own_and_every_mention_has_one() -> None:
+def test_decision_records_are_numbered_once_and_every_mention_has_one() -> None:
     numbers = [record.name[:4] for record in RECORDS]
-    assert len(set(numbers)) == len(numbers)
+    assert len(numbers) == len(set(numbers))
     for path in [*PAGES, *(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
         for number in re.findall(r"[Dd]ecision (\d{4})", path.read_text(encoding="utf-8")):
             assert number in numbers, f"{path} mentions decision {number}"

@@ -125,7 +125,7 @@ class Stream:
             group = min(training.mbstd_group, training.batch)
             self.positioned = PositionedSliceSampler(stored, seed, group)
         elif training.phase == "2d":
-            self.slices = SliceSampler(stored, seed)
+            self.slices = SliceSampler(stored, seed, training.min_content)
         self.flip = training.flip
         self.seed = seed
         self.device = device

@@ -12,7 +12,7 @@ without loading PyTorch; a test keeps them equal to the tables in `nn` and `infl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -36,6 +36,8 @@ GROUPS_OF_GROUP_D = 4
 CRITIC_NORMS = ("batch", "layer")
 SIDES_OF_COMPARISON = 16
 WIDTHS_OF_COMPARISON = 8
+VERSION = 1
+"""Of the schema below: raised whenever a setting is renamed, removed or changes its meaning."""
 
 
 def _one_of(value: str, allowed: tuple[str, ...]) -> str:
@@ -141,6 +143,9 @@ class TrainingConfig(Section):
     twin: Literal["plain", "planar"] = "plain"
     """Kind of 2D twin: plain (the paper's), or planar, which renders the slice at a given position.
     Only read in the 2D phase."""
+    min_content: float = Field(default=0.0, ge=0, lt=1)
+    """2D phase, plain twin: axial slices are left out where a smaller share of the pixels is above the
+    background (-0.8). 0 shows all slices, as the paper does (decision 0023)."""
     kimg: float = Field(default=60.0, gt=0)
     """Length of the run in thousands of real images shown. The paper: 25,000 in 2D, 5,000 in 3D."""
     batch: int = Field(default=8, ge=1)
@@ -175,6 +180,10 @@ class TrainingConfig(Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic of the convolutions: bf16, fp32, or auto (bf16 where the processor has it). Weights, R1
     and the averages stay in fp32."""
+    kernels: Literal["auto", "plain"] = "auto"
+    """auto builds and uses compiled kernels for float32 on the CPU where there is a C++
+    compiler; plain never does.
+    Results are equal to rounding (decision 0024)."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: int = Field(default=0, ge=0)
@@ -187,6 +196,11 @@ class TrainingConfig(Section):
     """Seed of the weights, the latent codes and the order of the images."""
     reuse_fakes: bool = False
     """Show the discriminator the generator step's images instead of fresh ones: faster, slightly stale."""
+    restores: int = Field(default=0, ge=0)
+    """How often a run may go back to its last snapshot where a loss, a weight or a gradient is no number;
+    0 ends it instead."""
+    restore_lr: float = Field(default=0.5, gt=0, le=1)
+    """Factor on both learning rates at every such restore."""
 
     @property
     def snapshot_images(self) -> int:
@@ -246,11 +260,16 @@ class EvaluationConfig(Section):
     """Feature network of the Frechet distances; it is part of every figure's name."""
     every: int = Field(default=1, ge=0)
     """Measure at every n-th snapshot; 0 measures only on request."""
+    diversity_floor: float = Field(default=0.1, ge=0, le=1)
+    """Warn when samples of fixed latent codes come to differ less than this share of the distance between
+    real images; 0 never warns."""
 
 
 class RunConfig(Section):
     """Everything that decides a run's outcome."""
 
+    version: Literal[1] = 1
+    """Version of the settings' names and meanings; older files are brought up to it."""
     preset: str = ""
     """Preset that the run started from; a label, the values below decide."""
     data: str = ""
@@ -312,3 +331,29 @@ def _limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
     yield training.batch < 2, "training.batch = 1 is too small for its normalisation; set 2 or more"
     yield training.augment != "", "training.augment is for stylegan2; leave it empty"
     yield training.precision == "bf16", "training.precision = bf16 is for stylegan2; set fp32"
+
+
+def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring settings of an older version, as TOML gives them, to the current one.
+
+    Raises:
+        ValueError: If the version is unknown.
+    """
+    version = content.get("version", 0)
+    if not isinstance(version, int) or (version != VERSION and version not in MIGRATIONS):
+        raise ValueError(
+            f"has version = {version!r}, this voxflate reads {min(MIGRATIONS)} to {VERSION}; update voxflate"
+        )
+    settings = dict(content)
+    for older in range(version, VERSION):
+        settings = MIGRATIONS[older](settings) | {"version": older + 1}
+    return settings
+
+
+def _from_0(content: dict[str, Any]) -> dict[str, Any]:
+    """Files without a version, and what people write by hand: the same names, the same meanings."""
+    return content
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: _from_0}
+"""What turns settings of a version into those of the next."""

@@ -13,11 +13,12 @@ from voxflate.build import choose_device
 from voxflate.config import RunConfig
 from voxflate.configfile import load_config, with_values
 from voxflate.data.export import write_nifti
-from voxflate.data.prepared import open_prepared
+from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.errors import VoxflateError
 from voxflate.files import check_new_folder, whole_folder, write_json
 from voxflate.gans.sampling import sample
-from voxflate.training.run import load_generator
+from voxflate.training.export import exported_settings, is_exported, load_exported
+from voxflate.training.loading import load_generator
 from voxflate.training.snapshots import list_snapshots
 
 
@@ -29,6 +30,7 @@ def generate(
     truncation: float = 1.0,
     out: Path,
     batch: int = 8,
+    snapshot: str = "newest",
     data: Path | None = None,
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -38,12 +40,13 @@ def generate(
     Volume i of a seed is the same whatever `n` and `batch` are (to rounding).
 
     Args:
-        run: Folder of a 3D run.
+        run: Folder of a 3D run, or of a generator that `voxflate export` wrote.
         n: How many.
         seed: Of the series.
         truncation: 1 for the full variety; less pulls the samples towards the mean style.
         out: Folder to write to; it must be new or empty. It is there when all volumes are.
         batch: Volumes at a time.
+        snapshot: "newest", or "best" by the kernel distance to held-out volumes; of a run.
         data: Where the run's prepared set lies now; None where the run says.
         device: Where to compute, as `training.device`; None for the run's own setting.
         progress: Called with (done, n).
@@ -59,9 +62,8 @@ def generate(
         raise VoxflateError(f"n and batch must be at least 1, got {n} and {batch}")
     if seed < 0:
         raise VoxflateError(f"seed must be at least 0, got {seed}")
-    settings = check_generation(run, out, data, device)
-    generator, n_images = generator_on_device(run, settings)
-    prepared = open_prepared(settings.data)
+    settings, prepared = check_generation(run, out, data, device)
+    generator, n_images = generator_on_device(run, settings, snapshot)
     digits = max(4, len(str(n - 1)))
     names: list[str] = []
     with whole_folder(out) as folder:
@@ -76,20 +78,27 @@ def generate(
     return [out / name for name in names]
 
 
-def check_generation(run: Path, out: Path, data: Path | None = None, device: str | None = None) -> RunConfig:
+def check_generation(
+    run: Path, out: Path, data: Path | None = None, device: str | None = None
+) -> tuple[RunConfig, PreparedSet]:
     """Refuse what can be refused before a network is loaded; the arguments are those of `generate`.
 
     Returns:
-        The run's settings, with `data` and `device` in their places.
+        The run's settings, with `data` and `device` in their places; the set that says how volumes lie.
 
     Raises:
-        VoxflateError: If `run` is no trained 3D run, its data is not there, or `out` holds something.
+        VoxflateError: If `run` is no trained 3D run and no export, its data is not there, or `out` holds
+            something.
     """
+    check_new_folder(out)
+    if is_exported(run):
+        settings, geometry = exported_settings(run)
+        settings = with_values(settings, {"training.device": device or "auto"}, "--device")
+        return settings, open_prepared(data) if data else geometry
     settings = sampling_settings(run, data, device)
     if settings.training.phase != "3d":
         raise VoxflateError(f"{run}: is a 2D run; volumes come from a 3D one, made by voxflate train")
-    check_new_folder(out)
-    return settings
+    return settings, open_prepared(settings.data)
 
 
 def sampling_settings(
@@ -125,12 +134,13 @@ def sampling_settings(
     return config
 
 
-def generator_on_device(run: Path, settings: RunConfig) -> tuple[nn.Module, int]:
-    """Load the averaged generator of a run's newest snapshot where it shall compute.
+def generator_on_device(run: Path, settings: RunConfig, snapshot: str = "newest") -> tuple[nn.Module, int]:
+    """Load the averaged generator of a run's snapshot, or an exported one, where it shall compute.
 
     Args:
-        run: Run folder.
+        run: Run folder, or folder of an export.
         settings: Its settings; of them `training.device` is read, where auto takes a GPU if there is one.
+        snapshot: "newest" or "best"; an export has only one.
 
     Returns:
         The generator, and the images it has seen.
@@ -140,5 +150,5 @@ def generator_on_device(run: Path, settings: RunConfig) -> tuple[nn.Module, int]
     """
     device = choose_device(settings.training.device)
     keep_freed_memory()
-    generator, _, n_images = load_generator(run)
+    generator, _, n_images = load_exported(run) if is_exported(run) else load_generator(run, snapshot)
     return generator.to(device), n_images

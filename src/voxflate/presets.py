@@ -61,6 +61,7 @@ _PAPER_TRAINING: Mapping[str, Any] = {
     "training.flip": False,
     "training.augment": "",
     "training.reuse_fakes": False,
+    "training.min_content": 0.0,
     "training.snapshot_kimg": 200,
 }
 _PAPER_2D_KIMG = 25000
@@ -304,5 +305,5 @@ def recommended(phase: Phase, strategy: str = "none", model: str = DEFAULT_MODEL
     if model in _MODELS:
         return comparison(model, RunConfig())
     if phase == "2d":
-        return with_values(RunConfig(), {**_FROM_SCRATCH_2D, **_BENCH_2D})
+        return with_values(RunConfig(), {**_FROM_SCRATCH_2D, **_BENCH_2D, "training.min_content": 0.02})
     return with_values(RunConfig(), {"start.strategy": strategy, **_RECIPES.get(strategy, {})})

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from voxflate import __version__
 from voxflate.cli import app
-from voxflate.config import ARCHITECTURES, STRATEGIES
+from voxflate.config import ARCHITECTURES, MODELS, STRATEGIES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,6 +60,7 @@ def table_entries() -> list[str]:
     from voxflate.metrics.volume_features import VOLUME_EXTRACTORS
 
     return [
+        *MODELS,
         *ARCHITECTURES,
         *STRATEGIES,
         *RECIPES,

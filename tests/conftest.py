@@ -20,3 +20,9 @@ settings.load_profile("repeatable")
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests away from the user's feature cache."""
     monkeypatch.setenv("VOXFLATE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_salt(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep tests away from the user's salt."""
+    os.environ["VOXFLATE_SALT_FILE"] = str(tmp_path_factory.mktemp("user") / "salt")

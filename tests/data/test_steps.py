@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from voxflate.data.recipes import RECIPES, common_box, find_recipe
+from voxflate.data.recipes import RECIPES, RecipeOptions, common_box, find_recipe
 from voxflate.data.steps import AIR, fit_depth, resample_box, rescale_percentiles, resize_in_plane, window_hu
 from voxflate.data.volume import Geometry, Volume
 from voxflate.errors import VoxflateError
@@ -155,7 +155,7 @@ def test_every_recipe_makes_the_shape_and_the_range(name: str) -> None:
         Volume(rng.uniform(-1000, 1000, (40, 30, 20)).astype(np.float32), np.diag([1.0, 1, 2, 1])),
         Volume(rng.uniform(-1000, 1000, (10, 30, 50)).astype(np.float32), np.diag([1.0, 2, 1, 1])),
     ]
-    steps = find_recipe(name)([volume.geometry for volume in volumes], (16, 32, 32))
+    steps = find_recipe(name)([volume.geometry for volume in volumes], (16, 32, 32), RecipeOptions())
     for volume in volumes:
         new = volume
         for step in steps:
@@ -168,8 +168,11 @@ def test_every_recipe_makes_the_shape_and_the_range(name: str) -> None:
 
 def test_adni_keeps_proportions_at_a_cubic_shape() -> None:
     grid = Geometry((80, 96, 80), np.diag([2.0, 2, 2, 1]))
+    steps = RECIPES["adni"]([grid], (64, 64, 64), RecipeOptions())
     (box,) = [
-        step.settings["box"] for step in RECIPES["adni"]([grid], (64, 64, 64)) if "box" in step.settings
+        step.settings["box"]
+        for step in RECIPES["adni"]([grid], (64, 64, 64), RecipeOptions())
+        if "box" in step.settings
     ]
     assert box == (192, 192, 192)
 

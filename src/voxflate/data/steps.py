@@ -13,9 +13,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import SimpleITK
+from scipy import ndimage
 
 from voxflate.data.volume import Float32, Triple, Volume
 from voxflate.errors import VoxflateError
+
+_ITK: Any = SimpleITK  # says that it is typed, but most of its functions are not
 
 AIR = -1.0
 """The value of empty space once intensities are in [-1, 1].
@@ -29,7 +33,7 @@ class Step:
     """A step with its settings, which is what the manifest records.
 
     Attributes:
-        function: Takes a volume and the settings, gives a new volume.
+        function: Takes a volume and the settings, gives a new volume and leaves the old one as it is.
         settings: Keyword arguments; numbers and tuples of numbers only.
     """
 
@@ -94,6 +98,35 @@ def rescale_percentiles(volume: Volume, low: float, high: float) -> Volume:
             f"percentiles {low:g} and {high:g} are both {bottom:g}: almost all voxels are equal; remove it"
         )
     return _map(volume, bottom, top)
+
+
+def crop_foreground(volume: Volume, margin: float) -> Volume:
+    """Cut away the empty space around what was scanned.
+
+    Foreground is the largest connected part above Otsu's threshold of the intensities.
+
+    Args:
+        volume: In the source's units; empty space is dark.
+        margin: What is kept around the foreground, mm, as far as the volume goes.
+
+    Returns:
+        A new volume, a part of the old one.
+
+    Source: Otsu, "A threshold selection method from gray-level histograms", 1979.
+    """
+    image = _ITK.GetImageFromArray(volume.array)
+    bright = _ITK.OtsuThreshold(image, 0, 1)  # 0 up to the threshold, 1 above
+    parts, count = ndimage.label(_ITK.GetArrayViewFromImage(bright))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    (box,) = ndimage.find_objects(parts == int(np.argmax(sizes)) + 1)
+    grid = volume.geometry
+    reach = [math.ceil(margin / side) for side in grid.spacing]
+    low = [max(0, part.start - r) for part, r in zip(box, reach, strict=True)]
+    high = [min(n, part.stop + r) for part, r, n in zip(box, reach, grid.shape, strict=True)]
+    kept = volume.array[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    depth, height, width = kept.shape
+    moved = grid.regrid((depth, height, width), (low[0], low[1], low[2]), (1, 1, 1))
+    return replace(volume, array=np.ascontiguousarray(kept), affine=moved.affine)
 
 
 def resample_box(volume: Volume, box: Triple, shape: tuple[int, int, int], fill: float = AIR) -> Volume:

@@ -169,11 +169,7 @@ def test_every_recipe_makes_the_shape_and_the_range(name: str) -> None:
 def test_adni_keeps_proportions_at_a_cubic_shape() -> None:
     grid = Geometry((80, 96, 80), np.diag([2.0, 2, 2, 1]))
     steps = RECIPES["adni"]([grid], (64, 64, 64), RecipeOptions())
-    (box,) = [
-        step.settings["box"]
-        for step in RECIPES["adni"]([grid], (64, 64, 64), RecipeOptions())
-        if "box" in step.settings
-    ]
+    (box,) = [step.settings["box"] for step in steps if "box" in step.settings]
     assert box == (192, 192, 192)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from voxflate.cli.options import DryRun, Seed
-from voxflate.cli.progress import progress_bar
+from voxflate.cli.progress import stage_bars
 from voxflate.cli.settings import print_settings
 from voxflate.errors import VoxflateError
 
@@ -177,7 +177,7 @@ def prepare(
         )
         return
     salt = None if salt_file is None else load_salt(salt_file)
-    with progress_bar("looking") as looking, progress_bar("preparing") as progress:
+    with stage_bars() as move:
         prepared = prepare_set(
             source,
             out,
@@ -185,13 +185,13 @@ def prepare(
             sides,
             held_out,
             seed,
-            progress,
+            lambda done, total: move("preparing", done / total),
             refuse,
             reading=reading,
             options=options,
             salt=salt,
             names_file=names,
-            looking=looking,
+            looking=lambda done, total: move("looking at files", done / total),
         )
     _say(prepared, refused)
 

@@ -193,6 +193,11 @@ class PreparedSet:
         """SHA-256 over the arrays' values: equal for equal data, whatever the folder is called."""
         return self.manifest.content_sha256
 
+    @property
+    def is_ct(self) -> bool:
+        """Say whether intensities are Hounsfield units."""
+        return any(step["step"] == "window_hu" for step in self.manifest.steps)
+
     @cached_property
     def _arrays(self) -> dict[str, Int16]:
         return {split: np.load(self.root / f"{split}.npy", mmap_mode="r") for split in SPLITS}
@@ -229,6 +234,17 @@ class PreparedSet:
         """Map [-1, 1] back to the source's units (HU for CT, the cohort's median range for MR)."""
         low, high = self.manifest.intensity
         return np.asarray(low + (values + 1) * ((high - low) / 2), np.float32)
+
+    def check_volume(self, path: Path, volume: Float32) -> None:
+        """Refuse a volume that is not of this set's kind, before it is written to a path.
+
+        Raises:
+            VoxflateError: If the shape is not the set's, or a voxel is NaN.
+        """
+        if volume.shape != self.shape:
+            raise VoxflateError(f"{path}: the volume is {volume.shape}, the prepared set holds {self.shape}")
+        if np.isnan(volume).any():
+            raise VoxflateError(f"{path}: {np.isnan(volume).sum()} voxels are NaN; nothing was written")
 
     def verify(self) -> None:
         """Read every voxel and compare with the hash in the manifest.

@@ -28,7 +28,7 @@ class Look:
     """What is kept of a prepared volume for the report.
 
     Attributes:
-        histogram: Share of the voxels in each of `BINS` equal bins of [-1, 1].
+        histogram: Share of the voxels that are not air in each of `BINS` equal bins of [-1, 1].
         mean: Of the values in [-1, 1].
         deviation: Their standard deviation.
         air: Share of the voxels that are exactly -1.
@@ -68,7 +68,8 @@ class Outlier:
 def look(stored: Int16, spacing: Triple) -> Look:
     """Look at one volume, int16 [D, H, W] as stored, with voxel sides in mm."""
     bins = ((stored.astype(np.int32) + FULL_SCALE) * BINS) // (2 * FULL_SCALE + 1)
-    histogram = np.bincount(bins.ravel(), minlength=BINS) / stored.size
+    scanned = bins[stored > -FULL_SCALE]
+    histogram = np.bincount(scanned, minlength=BINS) / max(1, scanned.size)
     values = stored[:: max(1, stored.shape[0] // 128)]  # a sample is enough of a large one
     return Look(
         histogram,

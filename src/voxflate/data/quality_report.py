@@ -21,7 +21,7 @@ from voxflate.files import whole_file
 
 REPORT = "report.html"
 
-_MOST_ROWS = 40
+_MOST_ROWS = 12
 """Rows of a table of grids; a cohort can have as many grids as scans."""
 _WIDE, _HIGH = 640, 200
 """Size of the histogram's drawing area."""
@@ -41,6 +41,7 @@ def write_quality_report(path: Path, manifest: Manifest, looks: Sequence[Look]) 
     environment = Environment(
         loader=PackageLoader("voxflate"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["sides"] = lambda values: " \u00d7 ".join(f"{value:.5g}" for value in values)
     page = environment.get_template("quality.html").render(
         manifest=manifest,
         subjects={s: len({one.subject for one in scans if one.split == s}) for s in ("train", "heldout")},

@@ -96,7 +96,23 @@ def find_jobs(plan: Plan, refuse: Refuse, progress: Progress | None = None) -> l
         VoxflateError: If a setting is wrong, there is no scan, or `out` holds something.
     """
     plan.check()
-    sources = {}
+    sources = {one.path: one for one in find_scans(plan, refuse, progress)}
+    subjects = {path: one.subject for path, one in sources.items()}
+    fixed = {path: one.split for path, one in sources.items() if one.split}
+    if fixed:
+        splits = fixed_split(subjects, fixed, plan.seed)
+    else:
+        splits = split_subjects(subjects, plan.held_out, plan.seed)
+    return [Job(sources[path], split) for split in SPLITS for path in splits[split]]
+
+
+def find_scans(plan: Plan, refuse: Refuse, progress: Progress | None = None) -> list[Source]:
+    """The scans of a source that the recipe can be for; of the plan, only source, reading and recipe count.
+
+    Raises:
+        VoxflateError: If there is none; what `refuse` raises.
+    """
+    sources = []
     for found in find_sources(plan.source, refuse, plan.reading, progress):
         if plan.recipe in CT_RECIPES and found.modality not in ("", "CT"):
             refuse(
@@ -107,15 +123,9 @@ def find_jobs(plan: Plan, refuse: Refuse, progress: Progress | None = None) -> l
                 )
             )
         else:
-            sources[found.path] = found
+            sources.append(found)
     check_some(sources, plan.source)
-    subjects = {path: one.subject for path, one in sources.items()}
-    fixed = {path: one.split for path, one in sources.items() if one.split}
-    if fixed:
-        splits = fixed_split(subjects, fixed, plan.seed)
-    else:
-        splits = split_subjects(subjects, plan.held_out, plan.seed)
-    return [Job(sources[path], split) for split in SPLITS for path in splits[split]]
+    return sources
 
 
 def check_some(scans: Sized, source: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from voxflate.data.checks import ScanError
-from voxflate.data.jobs import Job, Plan, Refusals, check_some, find_jobs, write_names
+from voxflate.data.jobs import Job, Plan, Refusals, check_some, find_jobs, find_scans, write_names
 from voxflate.data.manifest import make_manifest, records
 from voxflate.data.names import Pseudonyms, load_salt
 from voxflate.data.parallel import Progress, counted, in_order, workers
@@ -23,7 +23,7 @@ from voxflate.data.quality_report import REPORT, write_quality_report
 from voxflate.data.recipes import RecipeOptions, cropping, find_recipe
 from voxflate.data.rows import Rows
 from voxflate.data.shapes import Shape
-from voxflate.data.sources import Reading, Refuse, find_sources
+from voxflate.data.sources import Reading, Refuse
 from voxflate.data.steps import Step
 from voxflate.data.volume import Geometry, Volume, to_ras
 from voxflate.errors import VoxflateError
@@ -132,26 +132,24 @@ def check(
 
 
 def cohort_grids(
-    source: str | Path, refuse: Refuse | None = None, reading: Reading = READING
+    source: str | Path,
+    recipe: str,
+    refuse: Refuse | None = None,
+    reading: Reading = READING,
+    options: RecipeOptions = OPTIONS,
+    progress: Progress | None = None,
 ) -> list[Geometry]:
-    """The grids of all scans of a source, turned to RAS; headers only.
+    """The grids that a recipe would be told of, turned to RAS; voxels are read only for a crop.
 
     Raises:
-        VoxflateError: If there is none; what `refuse` raises.
+        VoxflateError: If a setting is wrong or there is no scan; what `refuse` raises.
     """
-    refuse = refuse or _stop
-    grids = []
-    for one in find_sources(Path(source), refuse, reading):
-        try:
-            grids.append(one.geometry().to_ras())
-        except VoxflateError as error:
-            refuse(error)
-    check_some(grids, Path(source))
-    return grids
-
-
-def _stop(error: VoxflateError) -> None:
-    raise error
+    find_recipe(recipe)
+    options.check(recipe)
+    plan = Plan(Path(source), Path(), recipe, (1, 1, 1), 0.0, 0, reading, options)
+    refusals = Refusals(plan, refuse)
+    jobs = [Job(one, "train") for one in find_scans(plan, refusals)]
+    return _with_grids(jobs, plan, refusals, progress)[1]
 
 
 def _check_names_file(plan: Plan, path: Path | None) -> None:

@@ -118,7 +118,7 @@ def crop_foreground(volume: Volume, margin: float) -> Volume:
     bright = _ITK.OtsuThreshold(image, 0, 1)  # 0 up to the threshold, 1 above
     parts, count = ndimage.label(_ITK.GetArrayViewFromImage(bright))
     sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    (box,) = ndimage.find_objects(parts == int(np.argmax(sizes)) + 1)
+    box = ndimage.find_objects(parts)[int(np.argmax(sizes))]
     grid = volume.geometry
     reach = [math.ceil(margin / side) for side in grid.spacing]
     low = [max(0, part.start - r) for part, r in zip(box, reach, strict=True)]

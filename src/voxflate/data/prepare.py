@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from voxflate.allocator import keep_freed_memory
 from voxflate.data.checks import ScanError
 from voxflate.data.jobs import Job, Plan, Refusals, check_some, find_jobs, find_scans, write_names
 from voxflate.data.manifest import make_manifest, records
@@ -84,6 +85,7 @@ def prepare(
     Raises:
         VoxflateError: If a setting or a scan is refused, or no scan is left; `out` is then as it was before.
     """
+    keep_freed_memory()  # every scan takes and frees the same large arrays
     plan = Plan(Path(source), Path(out), recipe, shape, held_out, seed, reading, options)
     refusals = Refusals(plan, refuse)
     all_jobs = find_jobs(plan, refusals, looking)
@@ -218,12 +220,18 @@ def _prepare_scan(
         volume.affine.tolist(),
         volume.intensity,
         names.scan(source.name),
-        hashlib.sha256(np.array(read.array.shape, "<i8").tobytes() + read.array.tobytes()).hexdigest(),
+        _voxels_sha256(read),
         read.geometry.shape,
         read.geometry.spacing,
     )
     stored = to_stored(volume.array)
     return _Result(scan, look(stored, volume.geometry.spacing), stored)
+
+
+def _voxels_sha256(volume: Volume) -> str:
+    digest = hashlib.sha256(str(volume.array.shape).encode())
+    digest.update(np.ascontiguousarray(volume.array).data)
+    return digest.hexdigest()
 
 
 def _add_all(

@@ -21,6 +21,8 @@ FAR = 6.0
 
 _PICTURE = 96  # pixels along the longest side of the field of view
 _COARSE = 8
+_SAMPLED = 32
+"""Voxels along an axis that are enough to tell a volume's figures."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,18 @@ class Outlier:
 
 def look(stored: Int16, spacing: Triple) -> Look:
     """Look at one volume, int16 [D, H, W] as stored, with voxel sides in mm."""
-    bins = ((stored.astype(np.int32) + FULL_SCALE) * BINS) // (2 * FULL_SCALE + 1)
-    scanned = bins[stored > -FULL_SCALE]
-    histogram = np.bincount(scanned, minlength=BINS) / max(1, scanned.size)
-    values = stored[:: max(1, stored.shape[0] // 128)]  # a sample is enough of a large one
+    depth, height, width = (max(1, n // _SAMPLED) for n in stored.shape)
+    sample = stored[::depth, ::height, ::width].astype(np.int32)
+    scanned = sample[sample > -FULL_SCALE]
+    bins = (scanned + FULL_SCALE) * BINS // (2 * FULL_SCALE + 1)
+    values = np.asarray(sample, np.float32) / np.float32(FULL_SCALE)
     return Look(
-        histogram,
-        float(values.mean() / FULL_SCALE),
-        float(values.std() / FULL_SCALE),
-        float((values == -FULL_SCALE).mean()),
-        float((values == FULL_SCALE).mean()),
-        _shrink(stored),
+        np.bincount(bins, minlength=BINS) / max(1, scanned.size),
+        float(values.mean()),
+        float(values.std()),
+        1 - scanned.size / sample.size,
+        float((sample == FULL_SCALE).mean()),
+        _shrink(values),
         _picture(stored, spacing),
     )
 
@@ -154,14 +157,13 @@ def _similarity(looks: Sequence[Look]) -> Float64:
     return np.asarray(centred @ mean / np.maximum(lengths, 1e-12))
 
 
-def _shrink(stored: Int16) -> Float32:
-    """Means of blocks, at most `_COARSE` along each axis, in [-1, 1], flat."""
-    array = stored.astype(np.float32) / FULL_SCALE
-    for axis, size in enumerate(stored.shape):
+def _shrink(array: Float32) -> Float32:
+    """Means of blocks, at most `_COARSE` along each axis, flat."""
+    for axis, size in enumerate(array.shape):
         edges = np.linspace(0, size, min(size, _COARSE), endpoint=False).astype(int)
         counts = np.diff(np.append(edges, size)).reshape([-1 if a == axis else 1 for a in range(3)])
-        array = np.add.reduceat(array, edges, axis) / counts
-    return np.asarray(array, np.float32).ravel()
+        array = np.asarray(np.add.reduceat(array, edges, axis) / counts, np.float32)
+    return array.ravel()
 
 
 def _picture(stored: Int16, spacing: Triple) -> bytes:

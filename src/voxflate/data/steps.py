@@ -21,6 +21,9 @@ from voxflate.errors import VoxflateError
 
 _ITK: Any = SimpleITK  # says that it is typed, but most of its functions are not
 
+_MARGIN = 0.01
+"""By how much, of all values, a sample's percentile is taken to be off."""
+
 AIR = -1.0
 """The value of empty space once intensities are in [-1, 1].
 
@@ -206,13 +209,38 @@ def _map(volume: Volume, low: float, high: float) -> Volume:
 
 
 def _percentiles(array: Float32, low: float, high: float) -> tuple[float, float]:
-    """Two percentiles, interpolated linearly: np.percentile, but by a sort, which is three times faster."""
-    ordered = np.sort(array, axis=None)
-    ranks = np.array([low, high]) / 100 * (ordered.size - 1)
+    """Two percentiles, interpolated linearly, as np.percentile has them, but ten times faster."""
+    flat = array.ravel()
+    ranks = np.array([low, high]) / 100 * (flat.size - 1)
     below = np.floor(ranks).astype(int)
-    above = np.minimum(below + 1, ordered.size - 1)
-    bottom, top = (ordered[below] + (ranks - below) * (ordered[above] - ordered[below])).tolist()
-    return bottom, top
+    first, second = (np.array(_order_statistics(flat, rank)) for rank in below.tolist())
+    bottom, top = (
+        (one[0] + share * (one[1] - one[0]))
+        for one, share in zip((first, second), ranks - below, strict=True)
+    )
+    return float(bottom), float(top)
+
+
+def _order_statistics(flat: Float32, rank: int) -> tuple[float, float]:
+    """The values of a rank and of the next one, 0 being the smallest; of the last one twice.
+
+    Sorts only one end of the values, whose border is guessed from a sample of them and whose length is then
+    counted; where the guess was wrong, everything is sorted.
+    """
+    upper = min(rank + 1, flat.size - 1)
+    sample = np.sort(flat[:: max(1, flat.size // 8192)])
+    place = rank / flat.size * len(sample)
+    lower_end = rank < flat.size // 2
+    margin = _MARGIN * len(sample)
+    border = sample[int(np.clip(place + margin if lower_end else place - margin, 0, len(sample) - 1))]
+    below, equal = int(np.count_nonzero(flat < border)), int(np.count_nonzero(flat == border))
+    if below <= rank and upper < below + equal:  # one value many times, such as the air of a stripped scan
+        return float(border), float(border)
+    kept = np.sort(flat[flat <= border] if lower_end else flat[flat >= border])
+    before = 0 if lower_end else flat.size - kept.size
+    if not (before <= rank and upper < before + kept.size):
+        kept, before = np.sort(flat), 0
+    return float(kept[rank - before]), float(kept[upper - before])
 
 
 def _taps(old: int, new: int, first: float, step: float) -> tuple[npt.NDArray[np.int64], Float32]:

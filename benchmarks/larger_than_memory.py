@@ -24,6 +24,7 @@ import torch
 from voxflate.allocator import keep_freed_memory
 from voxflate.build import build_gan, build_run_networks
 from voxflate.config import RunConfig
+from voxflate.cores import available_cores
 from voxflate.data.datasets import VolumeSampler
 
 SHAPE = (16, 32, 32)
@@ -72,8 +73,9 @@ def drop(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def measure(path: Path, seconds: float, pipe: Connection) -> None:
+def measure(path: Path, seconds: float, threads: int, pipe: Connection) -> None:
     """Send images a second of the stream alone and of training; waits to be let in first."""
+    torch.set_num_threads(threads)
     pipe.recv()
     sampler = VolumeSampler(np.load(path, mmap_mode="r"), seed=0)
     shown, started = 0, time.perf_counter()
@@ -102,6 +104,7 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=3.0, help="size of the large set")
     parser.add_argument("--limit-gib", type=float, default=1.5, help="memory of the process")
     parser.add_argument("--seconds", type=float, default=20.0, help="of training, for each line")
+    parser.add_argument("--threads", type=int, default=available_cores(), help="of the training")
     arguments = parser.parse_args()
     limit = MemoryLimit(int(arguments.limit_gib * 2**30))
     context = multiprocessing.get_context("spawn")
@@ -113,7 +116,9 @@ def main() -> None:
             for gib, path in list(sets.items()) * 2:
                 drop(path)
                 ours, theirs = context.Pipe()
-                process = context.Process(target=measure, args=(path, arguments.seconds, theirs))
+                process = context.Process(
+                    target=measure, args=(path, arguments.seconds, arguments.threads, theirs)
+                )
                 process.start()
                 limit.take(process.pid or 0)
                 ours.send("in")

@@ -53,11 +53,13 @@ def test_the_documented_make_targets_exist() -> None:
 
 
 def table_entries() -> list[str]:
+    from voxflate.data.lists import LISTS
     from voxflate.data.read import READERS
     from voxflate.data.recipes import RECIPES
+    from voxflate.generation import FORMATS
     from voxflate.metrics.features import EXTRACTORS
 
-    return [*ARCHITECTURES, *STRATEGIES, *RECIPES, *READERS, *EXTRACTORS]
+    return [*ARCHITECTURES, *STRATEGIES, *RECIPES, *READERS, *LISTS, *FORMATS, *EXTRACTORS]
 
 
 @pytest.mark.parametrize("entry", table_entries())

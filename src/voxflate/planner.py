@@ -1,7 +1,7 @@
 """What training a shape would take on this machine: memory and speed, measured small and scaled up.
 
 All stages have the same channels, so both grow with the voxels of a batch. What is measured is one shape;
-larger ones came out within about a third of what this predicts (docs/data.md).
+`python -m benchmarks.plan_check` compares others with what this predicts (docs/data.md).
 """
 
 from __future__ import annotations
@@ -48,11 +48,15 @@ class Machine:
 
 
 def measure_machine(config: RunConfig) -> Machine:
-    """Train four steps on noise with a run's settings, at 16x32x32.
+    """What a step costs with a run's settings, measured at 16x32x32 in some seconds."""
+    return measure_shape(with_values(config, {"network.base": list(_BASE), "network.stages": _STAGES}))
+
+
+def measure_shape(config: RunConfig) -> Machine:
+    """Train four steps on noise with a run's settings, at its shape.
 
     It must come before other large work of the process: the system tells the highest memory only.
     """
-    config = with_values(config, {"network.base": list(_BASE), "network.stages": _STAGES})
     keep_freed_memory()
     gan = build_gan(config, *build_run_networks(config))
     batch, shape = config.training.batch, config.network.shape

@@ -74,6 +74,6 @@ def _print_proposals(proposals: list[Proposal], machine: Machine, batch: int) ->
         )
     Console().print(table)
     typer.echo(
-        f"Memory and images/s: batch {batch}, default network, measured on {machine.device} at 16x32x32 and "
-        "scaled; they can be off by a third. hours: for 100 kimg. GiB shrinks with training.batch."
+        f"GiB and images/s: batch {batch}, default network, measured on {machine.device} at 16x32x32 beside "
+        "whatever else runs, and scaled by the voxels. hours: for 100 kimg. GiB shrinks with training.batch."
     )

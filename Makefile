@@ -37,8 +37,10 @@ test: $(READY)  ## format, lint, types, import directions, tests
 
 check: test  ## another name of test
 
-bench: $(READY)  ## fuzz the readers, time the training step and its parts on this machine
+bench: $(READY)  ## fuzz the readers, kill and soak trainings, time the training step and its parts
 	$(BIN)/python -m benchmarks.fuzz_readers --cases 3000
+	$(BIN)/python -m benchmarks.torture --kills 100
+	$(BIN)/python -m benchmarks.soak --snapshots 2000
 	$(BIN)/python -m benchmarks.operations
 	$(BIN)/python -m benchmarks.step
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxflate.allocator import keep_freed_memory
-from voxflate.gans.stylegan2 import StyleGAN2, StyleGAN2Settings
+from voxflate.gans.gan import Gan, Settings
+from voxflate.gans.stylegan2 import STYLEGAN2
 from voxflate.nn import Discriminator, Generator
 from voxflate.nn.functional import channel_shuffle, channels_last
 from voxflate.nn.resample import SMOOTH_DOWN, TAPS, resample
@@ -74,7 +75,8 @@ def step(keep: bool) -> None:
     """Steps of Split&Shuffle at 16x32x32, with the page faults that they cost."""
     if keep:
         keep_freed_memory()
-    gan = StyleGAN2(Generator((2, 4, 4), 4), Discriminator((2, 4, 4), 4), StyleGAN2Settings())
+    networks = {"generator": Generator((2, 4, 4), 4), "discriminator": Discriminator((2, 4, 4), 4)}
+    gan = Gan(STYLEGAN2, networks, Settings())
     reals = torch.randn(8, 1, 16, 32, 32)
     for number in range(1, 4):
         gan.step(reals, None, number=number)

@@ -8,6 +8,7 @@ Nothing is chosen: a cell is the left part of the sheet that the run wrote at th
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -16,15 +17,31 @@ SHARE = 0.533  # labels and the first four of eight samples
 GAP = 12
 
 
-def cell(run: Path, kimg: float) -> Image.Image:
-    """The left part of a run's sheet."""
+def sheet_at(run: Path, kimg: float) -> Path:
+    """The sheet that a run wrote at this kimg."""
     sheets = {float(path.stem.split("-")[1]): path for path in (run / "sheets").glob("kimg-*.png")}
     if kimg not in sheets:
         raise SystemExit(
             f"{run}: has no sheet at {kimg:g} kimg, only at {', '.join(map(str, sorted(sheets)))}"
         )
-    with Image.open(sheets[kimg]) as sheet:
-        return sheet.convert("RGB").crop((0, 0, round(sheet.width * SHARE), sheet.height))
+    return sheets[kimg]
+
+
+def page_of(sheets: Sequence[Sequence[Path]], share: float = SHARE) -> Image.Image:
+    """Rows of sheets on one page, of each the left part only."""
+    cells: list[list[Image.Image]] = []
+    for row in sheets:
+        cells.append([])
+        for path in row:
+            with Image.open(path) as sheet:
+                cells[-1].append(sheet.convert("RGB").crop((0, 0, round(sheet.width * share), sheet.height)))
+    width, height = cells[0][0].size
+    columns, rows = len(cells[0]), len(cells)
+    page = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP), "white")
+    for row_number, pictures in enumerate(cells):
+        for column, picture in enumerate(pictures):
+            page.paste(picture, (column * (width + GAP), row_number * (height + GAP)))
+    return page
 
 
 def main() -> None:
@@ -36,14 +53,8 @@ def main() -> None:
     parser.add_argument("--kimg", nargs="+", type=float, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    cells = [[cell(run, kimg) for kimg in arguments.kimg] for run in arguments.runs]
-    width, height = cells[0][0].size
-    columns, rows = len(arguments.kimg), len(cells)
-    page = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP), "white")
-    for row, pictures in enumerate(cells):
-        for column, picture in enumerate(pictures):
-            page.paste(picture, (column * (width + GAP), row * (height + GAP)))
-    page.save(arguments.out)
+    sheets = [[sheet_at(run, kimg) for kimg in arguments.kimg] for run in arguments.runs]
+    page_of(sheets).save(arguments.out)
 
 
 if __name__ == "__main__":

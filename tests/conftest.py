@@ -16,10 +16,19 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 
+@pytest.fixture(scope="session")
+def _kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kernels")
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests away from the user's feature cache."""
-    monkeypatch.setenv("VOXFLATE_CACHE", str(tmp_path / "cache"))
+def _own_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _kernels: Path
+) -> None:
+    """Keep tests away from the user's cache; the compiled kernels are built once for all of them."""
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "kernels").symlink_to(_kernels, target_is_directory=True)
+    monkeypatch.setenv("VOXFLATE_CACHE", str(cache))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -84,8 +84,8 @@ def networks(
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        generator, discriminator = build_networks(config.network, dims, planar=planar, mbstd_group=group)
-    return randomised(generator, seed), randomised(discriminator, seed + 1)
+        made = build_networks(config.network, dims, planar=planar, mbstd_group=group)
+    return randomised(made["generator"], seed), randomised(made["discriminator"], seed + 1)
 
 
 def noise_for(
@@ -110,8 +110,9 @@ def write_prepared(
         box = tuple(slice(rng.integers(0, n // 2), rng.integers(n // 2 + 1, n + 1)) for n in shape)
         volume[box] = rng.uniform(0, 0.8, volume[box].shape)
     folder.mkdir(parents=True)
-    np.save(folder / "train.npy", to_stored(volumes[:n_train]))
-    np.save(folder / "heldout.npy", to_stored(volumes[n_train:]))
+    stored = to_stored(volumes)
+    np.save(folder / "train.npy", stored[:n_train])
+    np.save(folder / "heldout.npy", stored[n_train:])
     splits = ["train"] * n_train + ["heldout"] * n_heldout
     affine = np.diag([3.0, 2.0, 1.0, 1.0])
     Manifest(
@@ -126,7 +127,7 @@ def write_prepared(
         ],
         held_out=0.25,
         seed=seed,
-        content_sha256=hashlib.sha256(volumes.tobytes()).hexdigest(),
+        content_sha256=hashlib.sha256(stored.tobytes()).hexdigest(),
         libraries={},
     ).write(folder)
     return open_prepared(folder)

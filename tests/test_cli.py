@@ -91,7 +91,8 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunConfig, Path, bo
 
 def test_the_commands_of_the_tool() -> None:
     assert COMMANDS == [
-        "demo", "prepare", "pretrain", "inflate", "train", "generate", "evaluate", "params", "presets",
+        "demo", "prepare", "pretrain", "inflate", "train", "generate", "evaluate", "verify", "export",
+        "params", "presets",
     ]  # fmt: skip
 
 
@@ -357,7 +358,7 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(
     monkeypatch.setattr(sys, "argv", ["voxflate", *arguments])
     result = voxflate(*arguments)
     assert result.exit_code == 130
-    hint = f"voxflate {command} {prepared} --out '{tmp_path / 'my run'}' --resume"
+    hint = f"voxflate {command} {prepared} --out '{tmp_path / 'my run'}' --resume auto"
     assert result.stderr.splitlines() == [
         f"voxflate: interrupted; continue from the last snapshot with: {hint}"
     ]
@@ -419,13 +420,17 @@ def test_presets_are_listed_and_printed() -> None:
     assert "training.r1_gamma = 0.0512" in voxflate("presets", "--keys").stdout
 
 
-def test_params_exits_1_while_models_are_missing() -> None:
-    pytest.importorskip("voxflate.build")
+def test_params_shows_all_rows_of_the_paper_as_equal() -> None:
     result = voxflate("params")
-    assert result.exit_code == 1
-    assert "10 of 18 rows equal the paper; 8 are not built yet" in result.stderr
-    for text in ("0.291", "1.414", "1.121", "312,718", "not built yet"):
+    assert result.exit_code == 0
+    assert "18 of 18 rows equal the paper" in result.stderr
+    for text in ("0.291", "1.414", "1.121", "312,718", "11.001", "9,184,120", "316,929"):
         assert text in result.stdout
+
+
+def test_a_comparison_model_named_with_set_brings_its_own_settings() -> None:
+    config = from_toml(voxflate("train", "--set", "model=wgan-gp", "--dry-run").stdout, "output")
+    assert (config.model, config.network.z_dim, config.comparison.critic_steps) == ("wgan-gp", 100, 5)
 
 
 def test_the_version() -> None:

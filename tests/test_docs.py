@@ -84,9 +84,9 @@ def test_a_decision_record_has_question_choice_reason_and_cost(record: Path) -> 
         assert f"**{part}.**" in text, part
 
 
-def test_decision_records_are_numbered_without_gaps_and_every_mention_has_one() -> None:
+def test_decision_records_are_numbered_once_and_every_mention_has_one() -> None:
     numbers = [record.name[:4] for record in RECORDS]
-    assert numbers == [f"{n:04}" for n in range(1, len(numbers) + 1)]
+    assert len(numbers) == len(set(numbers))
     for path in [*PAGES, *(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
         for number in re.findall(r"[Dd]ecision (\d{4})", path.read_text(encoding="utf-8")):
             assert number in numbers, f"{path} mentions decision {number}"

@@ -5,7 +5,16 @@ import os
 import pytest
 
 from voxflate.errors import VoxflateError
-from voxflate.files import check_new_folder, read_json, sha256, whole_file, whole_folder, write_json
+from voxflate.files import (
+    check_new_folder,
+    check_no_links,
+    parse_json,
+    read_json,
+    sha256,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 
 
 def names(folder):
@@ -144,3 +153,65 @@ def test_sha256_is_that_of_the_bytes(tmp_path):
     path = tmp_path / "data"
     path.write_bytes(bytes(range(256)) * 1000)
     assert sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_temporary_names_cannot_be_guessed(tmp_path):
+    names_seen = []
+    for _ in range(3):
+        with whole_file(tmp_path / "data") as temporary:
+            names_seen.append(temporary.name)
+            temporary.write_text("content")
+    assert len(set(names_seen)) == 3
+    assert all(name.startswith(".tmp-") for name in names_seen)
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EACCES, "make its folder writable"),
+        (errno.EROFS, "make its folder writable"),
+        (errno.ENOENT, "its folder was removed meanwhile"),
+    ],
+)
+def test_the_advice_fits_the_refusal(tmp_path, monkeypatch, number, advice):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(VoxflateError, match=advice):
+        write_json(tmp_path / "data", {})
+
+
+def test_a_link_that_replaces_a_file_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / "data").symlink_to(tmp_path / "precious")
+    write_json(tmp_path / "data", {"a": 1})
+    assert (tmp_path / "precious").read_text() == "content"
+    assert not (tmp_path / "data").is_symlink()
+
+
+def test_links_are_refused_where_they_lead_out(tmp_path):
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "inside").symlink_to(folder)
+    check_no_links(folder)
+    check_no_links(tmp_path / "missing")
+    (folder / "deep" / "up").symlink_to("../../..")
+    with pytest.raises(
+        VoxflateError, match=r"deep/up: is a link that leads out of its folder, to \.\./\.\./\.\."
+    ):
+        check_no_links(folder)
+
+
+def test_a_json_file_has_a_largest_size(tmp_path):
+    write_json(tmp_path / "data", list(range(100)))
+    with pytest.raises(VoxflateError, match="at most 50 are read"):
+        read_json(tmp_path / "data", largest=50)
+
+
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "[" * 100_000, "9" * 5000])
+def test_json_means_json(text):
+    with pytest.raises(ValueError, match=r".+"):
+        parse_json(text)

@@ -6,47 +6,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from voxflate.config import NetworkConfig, RunConfig, TrainingConfig
+from voxflate.config import DEFAULT_MODEL, NetworkConfig, RunConfig, TrainingConfig
 from voxflate.data.datasets import PositionedSliceSampler, SliceSampler, VolumeSampler
 from voxflate.data.prepared import PreparedSet
 from voxflate.errors import VoxflateError
-from voxflate.gans.stylegan2 import StyleGAN2, StyleGAN2Settings
-from voxflate.nn import Discriminator, Generator
-from voxflate.nn.conv_modules import ARCHITECTURES
+from voxflate.gans import GANS
+from voxflate.gans.gan import Gan, NetworkPlan, Networks, Settings
 
 
 def build_networks(
-    network: NetworkConfig, spatial_dims: int, *, planar: bool = False, mbstd_group: int = 4
-) -> tuple[Generator, Discriminator]:
-    """Build both networks with fresh weights from PyTorch's global random state.
+    network: NetworkConfig,
+    spatial_dims: int,
+    *,
+    model: str = DEFAULT_MODEL,
+    planar: bool = False,
+    mbstd_group: int = 4,
+) -> Networks:
+    """Build a model's networks with fresh weights from PyTorch's global random state.
 
     Args:
         network: Their settings; `base` is the 3D one.
         spatial_dims: 3, or 2 for the twin (the same settings without the first axis).
+        model: Name in `GANS`.
         planar: With 2: the planar twin, whose generator knows depth.
         mbstd_group: Samples per group of the minibatch standard deviation.
     """
-    architecture = ARCHITECTURES[network.architecture]
-    base = network.base if spatial_dims == 3 else network.base[1:]
-    generator = Generator(
-        network.base if planar else base,
-        network.stages,
-        network.channels,
-        network.z_dim,
-        network.w_dim,
-        network.mapping_layers,
-        architecture.generator,
-        planar=planar,
+    plan = NetworkPlan(
+        **network.model_dump(), spatial_dims=spatial_dims, planar=planar, mbstd_group=mbstd_group
     )
-    discriminator = Discriminator(
-        base,
-        network.stages,
-        network.channels,
-        architecture.discriminator + ("-symmetric" if network.symmetric_d else ""),
-        mbstd_group=mbstd_group,
-        position=network.position,
-    )
-    return generator, discriminator
+    return GANS[model].networks(plan)
 
 
 def is_planar_twin(config: RunConfig) -> bool:
@@ -54,33 +42,39 @@ def is_planar_twin(config: RunConfig) -> bool:
     return config.training.phase == "2d" and config.training.twin == "planar"
 
 
-def build_run_networks(config: RunConfig) -> tuple[Generator, Discriminator]:
+def build_run_networks(config: RunConfig) -> Networks:
     """Build the networks of a run, with fresh weights."""
     return build_networks(
         config.network,
         2 if config.training.phase == "2d" else 3,
+        model=config.model,
         planar=is_planar_twin(config),
         # A batch smaller than the group would fill it up: the fakes of a step with its reals.
         mbstd_group=min(config.training.mbstd_group, config.training.batch),
     )
 
 
-def build_gan(config: RunConfig, generator: Generator, discriminator: Discriminator) -> StyleGAN2:
+def build_gan(config: RunConfig, networks: Networks) -> Gan:
     """Put networks on the run's device and give them their training steps."""
-    t = config.training
+    t, c, model = config.training, config.comparison, GANS[config.model]
     device = choose_device(t.device)
-    settings = StyleGAN2Settings(
+    settings = Settings(
         lr_g=t.lr_g,
         lr_d=t.lr_d,
+        betas=(c.beta1, c.beta2),
         r1_gamma=t.r1_gamma,
         r1_every=t.r1_every,
         augmentations=tuple(name for name in t.augment.split(",") if name),
         augment_p=t.augment_p,
         reuse_fakes=t.reuse_fakes,
         train_noise=t.train_noise,
-        autocast=use_bfloat16(t.precision, device),
+        autocast=model.mixed_precision and use_bfloat16(t.precision, device),
+        critic_steps=c.critic_steps,
+        gp_lambda=c.gp_lambda,
+        reconstruction=c.reconstruction,
+        kl=c.kl,
     )
-    return StyleGAN2(generator.to(device), discriminator.to(device), settings)
+    return Gan(model, {name: network.to(device) for name, network in networks.items()}, settings)
 
 
 def choose_device(name: str) -> torch.device:
@@ -131,7 +125,7 @@ class Stream:
             group = min(training.mbstd_group, training.batch)
             self.positioned = PositionedSliceSampler(stored, seed, group)
         elif training.phase == "2d":
-            self.slices = SliceSampler(stored, seed)
+            self.slices = SliceSampler(stored, seed, training.min_content)
         self.flip = training.flip
         self.seed = seed
         self.device = device

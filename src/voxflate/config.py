@@ -12,10 +12,13 @@ without loading PyTorch; a test keeps them equal to the tables in `nn` and `infl
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+MODELS = ("stylegan2", "wgan-gp", "vae-gan", "alpha-gan", "alpha-wgan-gp")
+DEFAULT_MODEL = "stylegan2"
 ARCHITECTURES = ("baseline", "group-d", "depthwise-d", "split-shuffle-d", "split", "split-shuffle")
 STRATEGIES = (
     "none",
@@ -30,6 +33,11 @@ STRATEGIES = (
 AUGMENTATIONS = ("translation", "cutout", "intensity")
 SPLIT_ARCHITECTURES = ("split-shuffle-d", "split", "split-shuffle")
 GROUPS_OF_GROUP_D = 4
+CRITIC_NORMS = ("batch", "layer")
+SIDES_OF_COMPARISON = 16
+WIDTHS_OF_COMPARISON = 8
+VERSION = 1
+"""Of the schema below: raised whenever a setting is renamed, removed or changes its meaning."""
 
 
 def _one_of(value: str, allowed: tuple[str, ...]) -> str:
@@ -78,6 +86,8 @@ class NetworkConfig(Section):
     (decision 0015: the 1.414M row of Table 5 needs it)."""
     position: bool = False
     """Tell the discriminator each slice's axial position; planar starts need it (decision 0009)."""
+    critic_norm: str = "batch"
+    """Normalisation in the comparison models' discriminators: batch or layer (decision 0053)."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -89,6 +99,11 @@ class NetworkConfig(Section):
     @classmethod
     def _known_architecture(cls, value: str) -> str:
         return _one_of(value, ARCHITECTURES)
+
+    @field_validator("critic_norm")
+    @classmethod
+    def _known_norm(cls, value: str) -> str:
+        return _one_of(value, CRITIC_NORMS)
 
     @model_validator(mode="after")
     def _channels_can_be_split(self) -> Self:
@@ -128,6 +143,9 @@ class TrainingConfig(Section):
     twin: Literal["plain", "planar"] = "plain"
     """Kind of 2D twin: plain (the paper's), or planar, which renders the slice at a given position.
     Only read in the 2D phase."""
+    min_content: float = Field(default=0.0, ge=0, lt=1)
+    """2D phase, plain twin: axial slices are left out where a smaller share of the pixels is above the
+    background (-0.8). 0 shows all slices, as the paper does (decision 0023)."""
     kimg: float = Field(default=60.0, gt=0)
     """Length of the run in thousands of real images shown. The paper: 25,000 in 2D, 5,000 in 3D."""
     batch: int = Field(default=8, ge=1)
@@ -162,6 +180,10 @@ class TrainingConfig(Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic of the convolutions: bf16, fp32, or auto (bf16 where the processor has it). Weights, R1
     and the averages stay in fp32."""
+    kernels: Literal["auto", "plain"] = "auto"
+    """auto builds and uses compiled kernels for float32 on the CPU where there is a C++
+    compiler; plain never does.
+    Results are equal to rounding (decision 0024)."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: int = Field(default=0, ge=0)
@@ -174,6 +196,11 @@ class TrainingConfig(Section):
     """Seed of the weights, the latent codes and the order of the images."""
     reuse_fakes: bool = False
     """Show the discriminator the generator step's images instead of fresh ones: faster, slightly stale."""
+    restores: int = Field(default=0, ge=0)
+    """How often a run may go back to its last snapshot where a loss, a weight or a gradient is no number;
+    0 ends it instead."""
+    restore_lr: float = Field(default=0.5, gt=0, le=1)
+    """Factor on both learning rates at every such restore."""
 
     @property
     def snapshot_images(self) -> int:
@@ -204,6 +231,26 @@ class TrainingConfig(Section):
         return self
 
 
+class ComparisonConfig(Section):
+    """What only the comparison models read: all of `MODELS` but stylegan2."""
+
+    critic_steps: int = Field(default=1, ge=1)
+    """Discriminator steps for one of the generator and the encoder; each shows a batch of its own. 5 in
+    WGAN-GP's paper."""
+    gp_lambda: float = Field(default=10.0, ge=0)
+    """Weight of the gradient penalty in wgan-gp and alpha-wgan-gp. 10 in both papers."""
+    reconstruction: float = Field(default=10.0, ge=0)
+    """Weight of the mean absolute difference between images and their reconstructions. 10 in
+    alpha-WGAN-GP's paper."""
+    kl: float = Field(default=1.0, ge=0)
+    """Weight of vae-gan's KL divergence, spread over the voxels and multiplied by `reconstruction` too: 1
+    gives the evidence lower bound of Laplace-distributed voxels of scale 1 (decision 0051)."""
+    beta1: float = Field(default=0.0, ge=0, lt=1)
+    """First beta of Adam."""
+    beta2: float = Field(default=0.9, ge=0, lt=1)
+    """Second beta of Adam."""
+
+
 class EvaluationConfig(Section):
     """What is measured at snapshots."""
 
@@ -213,23 +260,46 @@ class EvaluationConfig(Section):
     """Feature network of the Frechet distances; it is part of every figure's name."""
     every: int = Field(default=1, ge=0)
     """Measure at every n-th snapshot; 0 measures only on request."""
+    diversity_floor: float = Field(default=0.1, ge=0, le=1)
+    """Warn when samples of fixed latent codes come to differ less than this share of the distance between
+    real images; 0 never warns."""
 
 
 class RunConfig(Section):
     """Everything that decides a run's outcome."""
 
+    version: Literal[1] = 1
+    """Version of the settings' names and meanings; older files are brought up to it."""
     preset: str = ""
     """Preset that the run started from; a label, the values below decide."""
     data: str = ""
     """Folder of the prepared volumes."""
+    model: str = DEFAULT_MODEL
+    """Kind of model: stylegan2 (all that the paper proposes), or one that it is compared with: wgan-gp,
+    vae-gan, alpha-gan, alpha-wgan-gp. These read base, stages, channels and z_dim of the network."""
     network: NetworkConfig = NetworkConfig()
     """Generator and discriminator."""
     start: StartConfig = StartConfig()
     """Weights that a 3D training starts from."""
     training: TrainingConfig = TrainingConfig()
     """The training loop."""
+    comparison: ComparisonConfig = ComparisonConfig()
+    """The comparison models' own settings."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Measurements at snapshots."""
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, value: str) -> str:
+        return _one_of(value, MODELS)
+
+    @model_validator(mode="after")
+    def _model_can_be_built(self) -> Self:
+        if self.model != DEFAULT_MODEL:
+            for bad, problem in _limits_of_comparison(self):
+                if bad:
+                    raise ValueError(f"model = {self.model}: {problem}")
+        return self
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
@@ -242,3 +312,48 @@ class RunConfig(Section):
         if planar and not self.network.position:
             raise ValueError("network.position = false: a planar twin and its start need it to be true")
         return self
+
+
+def _limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
+    """What a comparison model cannot do: (whether it is asked for, what to say)."""
+    shape, training = config.network.shape, config.training
+    sides = "x".join(map(str, shape))
+    yield (
+        any(side % SIDES_OF_COMPARISON for side in shape),
+        f"every side must be a multiple of {SIDES_OF_COMPARISON}, the volume is {sides}; change network.base",
+    )
+    yield (
+        config.network.channels % WIDTHS_OF_COMPARISON > 0,
+        f"network.channels = {config.network.channels} must be a multiple of {WIDTHS_OF_COMPARISON}",
+    )
+    yield training.phase == "2d", "there are no 2D twins of it, it trains on volumes (voxflate train)"
+    yield config.start.strategy != "none", f"has no start.strategy = {config.start.strategy}, only none"
+    yield training.batch < 2, "training.batch = 1 is too small for its normalisation; set 2 or more"
+    yield training.augment != "", "training.augment is for stylegan2; leave it empty"
+    yield training.precision == "bf16", "training.precision = bf16 is for stylegan2; set fp32"
+
+
+def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring settings of an older version, as TOML gives them, to the current one.
+
+    Raises:
+        ValueError: If the version is unknown.
+    """
+    version = content.get("version", 0)
+    if not isinstance(version, int) or (version != VERSION and version not in MIGRATIONS):
+        raise ValueError(
+            f"has version = {version!r}, this voxflate reads {min(MIGRATIONS)} to {VERSION}; update voxflate"
+        )
+    settings = dict(content)
+    for older in range(version, VERSION):
+        settings = MIGRATIONS[older](settings) | {"version": older + 1}
+    return settings
+
+
+def _from_0(content: dict[str, Any]) -> dict[str, Any]:
+    """Files without a version, and what people write by hand: the same names, the same meanings."""
+    return content
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: _from_0}
+"""What turns settings of a version into those of the next."""

@@ -11,12 +11,14 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from voxflate.config import RunConfig, Section
+from voxflate.config import RunConfig, Section, migrate
 from voxflate.errors import VoxflateError
 from voxflate.files import whole_file
 
 CONFIG_NAME = "config.toml"
 """Name of the saved configuration in a run folder."""
+LARGEST = 65_536
+"""Bytes; a file of settings has some thousands, and the parser is slow on long keys made to harm."""
 
 
 def from_dict(content: Mapping[str, Any], origin: str) -> RunConfig:
@@ -27,12 +29,15 @@ def from_dict(content: Mapping[str, Any], origin: str) -> RunConfig:
         origin: Where the values come from (a file, "--set"), for the error message.
 
     Raises:
-        VoxflateError: On an unknown key (the nearest known one is proposed) or a bad value.
+        VoxflateError: On an unknown key (the nearest known one is proposed), a bad value, or an unknown
+            version; older versions are migrated.
     """
     try:
-        return RunConfig.model_validate(content)
+        return RunConfig.model_validate(migrate(content))
     except ValidationError as error:
         raise VoxflateError(f"{origin}: {_first_problem(error)}") from error
+    except ValueError as error:
+        raise VoxflateError(f"{origin}: {error}") from error
 
 
 def from_toml(text: str, origin: str) -> RunConfig:
@@ -45,6 +50,8 @@ def from_toml(text: str, origin: str) -> RunConfig:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise VoxflateError(f"{origin}: is not valid TOML ({error})") from error
+    except (RecursionError, ValueError) as error:  # nested too deeply, or a number of too many digits
+        raise VoxflateError(f"{origin}: is no TOML of settings ({error})") from error
     return from_dict(content, origin)
 
 
@@ -69,6 +76,8 @@ def load_config(path: str | Path) -> RunConfig:
         if not path.exists():
             raise VoxflateError(f"{path.parent}: is no run folder, it has no {CONFIG_NAME}")
     try:
+        if path.stat().st_size > LARGEST:
+            raise VoxflateError(f"{path}: is larger than {LARGEST:,} bytes; is it a file of settings?")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise VoxflateError(f"{path}: no such file or run folder") from error

@@ -175,9 +175,9 @@ def _images_per_second(config: RunConfig, seconds: float = 6.0) -> float:
     keep_freed_memory()  # as the trainings do
     threads = torch.get_num_threads()
     torch.set_num_threads(config.training.threads)
-    generator, discriminator = build_run_networks(config)
-    gan = build_gan(config, generator, discriminator)
-    images = torch.zeros(config.training.batch, 1, *generator.synthesis.shape, device=gan.device)
+    gan = build_gan(config, build_run_networks(config))
+    shape = config.network.shape if config.training.phase == "3d" else config.network.shape[1:]
+    images = torch.zeros(config.training.batch, 1, *shape, device=gan.device)
     gan.step(images, None, number=0)  # the first step also picks kernels and makes the buffers
     steps, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:

@@ -1,4 +1,4 @@
-"""The one exception a user's mistake may raise."""
+"""The exceptions that the command line turns into one line."""
 
 
 class VoxflateError(Exception):
@@ -7,3 +7,15 @@ class VoxflateError(Exception):
     The message is one line that names the file, the value, the limit and the next step. The command
     line prints it without a traceback and exits with status 2.
     """
+
+
+class TrainingStopped(Exception):
+    """A training ended early because it was asked to; no mistake, and nothing is lost.
+
+    Args:
+        n_images: Images shown by the snapshot that it goes on from; None where it had not begun.
+    """
+
+    def __init__(self, n_images: int | None) -> None:
+        super().__init__(f"stopped after {n_images} images")
+        self.n_images = n_images

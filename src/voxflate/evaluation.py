@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from voxflate.data.datasets import slices_with_content
 from voxflate.data.prepared import SPLITS, PreparedSet
 from voxflate.errors import VoxflateError
 from voxflate.metrics import (
@@ -59,6 +60,7 @@ class Evaluator:
         seed: Seed of the floor's splits, of the pairs and of the real slices of the 2D comparison.
         device: Where features are computed.
         cache: Folder for the real features; `cache_folder()` by default.
+        min_content: The 2D comparison leaves out real slices that show less, as its training did.
 
     Raises:
         VoxflateError: If the extractor is unknown, its weights are missing, or there are fewer than 4 real
@@ -72,6 +74,7 @@ class Evaluator:
         seed: int = 0,
         device: str | torch.device = "cpu",
         cache: Path | None = None,
+        min_content: float = 0.0,
     ) -> None:
         if extractor not in EXTRACTORS:
             raise VoxflateError(
@@ -86,6 +89,7 @@ class Evaluator:
             )
         self._extractor = EXTRACTORS[extractor](device)
         self._seed = seed
+        self._min_content = min_content
         self._floors: dict[str, Figures] = {}
         self._cache = ArrayCache(cache or cache_folder())
 
@@ -250,20 +254,22 @@ class Evaluator:
         """Features of random axial slices of the training volumes."""
 
         def compute() -> Features:
-            n, depth = self._prepared.stored("train").shape[:2]
-            chosen = np.random.default_rng(self._seed).permutation(n * depth)[:_REAL_SLICES]
+            stored = self._prepared.stored("train")
+            depth = stored.shape[1]
+            kept = slices_with_content(stored, self._min_content)
+            chosen = np.random.default_rng(self._seed).permutation(kept)[:_REAL_SLICES]
             volumes = (
                 self._prepared.volumes("train", [index // depth])[:, :, index % depth] for index in chosen
             )
             return self._features([np.concatenate(list(volumes))], _whole_images)
 
-        return self._cache.get(self._key("slices"), (_VIEW_2D,), compute)
+        return self._cache.get(self._key("slices", self._min_content), (_VIEW_2D,), compute)
 
-    def _key(self, what: str) -> tuple[object, ...]:
+    def _key(self, *what: object) -> tuple[object, ...]:
         """Everything that features of real samples depend on."""
         extractor = self._extractor
         network = (extractor.name, extractor.weights_sha256, extractor.side)
-        return (_FEATURES_VERSION, what, self._prepared.content_hash, *network, self._seed)
+        return (_FEATURES_VERSION, *what, self._prepared.content_hash, *network, self._seed)
 
 
 def _plane_views(volumes: Images) -> dict[str, Images]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from voxflate.errors import VoxflateError
+
+UNFINISHED = ".tmp-*"
+"""What the temporary names of all writers here look like."""
+LARGEST_JSON = 64 * 2**20
+"""Bytes; a manifest of a hundred thousand scans stays below it."""
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: `$VOXFLATE_CACHE`, else `voxflate` in the user's cache folder."""
+    if chosen := os.environ.get("VOXFLATE_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxflate"
 
 
 @contextlib.contextmanager
@@ -32,7 +46,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         VoxflateError: If the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -41,7 +55,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise VoxflateError(_cannot_be_written(path, error)) from error
+        raise cannot_be_written(path, error) from error
     finally:
         with contextlib.suppress(OSError):  # a parent that is a file has no such entry either
             temporary.unlink(missing_ok=True)
@@ -63,7 +77,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         VoxflateError: If the disk is full or the folder cannot be made.
     """
     path = Path(path)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = _temporary(path)
     new_parents = [parent for parent in path.parents if not parent.exists()]
     try:
         temporary.mkdir(parents=True)
@@ -71,7 +85,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         temporary.rename(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise VoxflateError(_cannot_be_written(path, error)) from error
+        raise cannot_be_written(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         for parent in new_parents:  # the innermost first; one that holds the result stays
@@ -161,11 +175,37 @@ def check_new_folder(path: str | Path) -> None:
         raise VoxflateError(f"{path}: is the folder that you are in, or one above it; name a new one")
 
 
-def _cannot_be_written(path: Path, error: OSError) -> str:
-    return (
-        f"{path}: cannot be written ({error.strerror or error}); free some space or choose another folder, "
-        "then run the same command again"
-    )
+def cannot_be_written(path: Path, error: OSError) -> VoxflateError:
+    """What to say when the system refuses to write: why, and what to do about it."""
+    advice = "free some space or choose another folder"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = "make its folder writable or choose another"
+    elif error.errno == errno.ENOENT:
+        advice = "its folder was removed meanwhile"
+    reason = error.strerror or error
+    return VoxflateError(f"{path}: cannot be written ({reason}); {advice}, then run the same command again")
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path` that nobody can have prepared a link under."""
+    return path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+def check_no_links(folder: Path) -> None:
+    """Refuse a folder from which a symbolic link leads out: what is written there would land elsewhere.
+
+    Raises:
+        VoxflateError: Names the link and its target.
+    """
+    root = folder.resolve()
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise VoxflateError(
+                    f"{path}: is a link that leads out of its folder, to {os.readlink(path)}; nothing is "
+                    "written through it: replace it with the file, or remove it"
+                )
 
 
 def _sync_folder(folder: Path) -> None:
@@ -182,18 +222,45 @@ def write_json(path: str | Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
     """Read a JSON file.
 
+    Args:
+        path: The file.
+        largest: Bytes that it may have.
+
     Raises:
-        VoxflateError: If the file is missing or is not JSON.
+        VoxflateError: If the file is missing, too large, nested too deeply, or is not JSON.
     """
+    path = Path(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        if (size := path.stat().st_size) > largest:
+            raise VoxflateError(
+                f"{path}: has {size:,} bytes, at most {largest:,} are read; is it the right file?"
+            )
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise VoxflateError(f"{path}: no such file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise VoxflateError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
         raise VoxflateError(f"{path}: is not valid JSON ({error})") from error
+
+
+def parse_json(text: str) -> Any:
+    """JSON without NaN, infinity, endless numbers and endless nesting.
+
+    Raises:
+        ValueError: If the text is anything else.
+    """
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is no number of JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def sha256(path: str | Path) -> str:

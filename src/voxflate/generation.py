@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from voxflate.allocator import keep_freed_memory
 from voxflate.build import choose_device
 from voxflate.config import RunConfig
@@ -17,8 +19,8 @@ from voxflate.data.volume import Float32
 from voxflate.errors import VoxflateError
 from voxflate.files import check_new_folder, whole_folder, write_json
 from voxflate.gans.sampling import sample
-from voxflate.nn import Generator
-from voxflate.training.run import load_generator
+from voxflate.training.export import exported_settings, is_exported, load_exported
+from voxflate.training.loading import load_generator
 from voxflate.training.snapshots import list_snapshots
 
 Writer = Callable[[Path, Float32, PreparedSet], None]
@@ -35,6 +37,7 @@ def generate(
     truncation: float = 1.0,
     out: Path,
     batch: int = 8,
+    snapshot: str = "newest",
     data: Path | None = None,
     device: str | None = None,
     file_format: str = "nifti",
@@ -45,12 +48,13 @@ def generate(
     Volume i of a seed is the same whatever `n` and `batch` are (to rounding).
 
     Args:
-        run: Folder of a 3D run.
+        run: Folder of a 3D run, or of a generator that `voxflate export` wrote.
         n: How many.
         seed: Of the series.
         truncation: 1 for the full variety; less pulls the samples towards the mean style.
         out: Folder to write to; it must be new or empty. It is there when all volumes are.
         batch: Volumes at a time.
+        snapshot: "newest", or "best" by the kernel distance to held-out volumes; of a run.
         data: Where the run's prepared set lies now; None where the run says.
         device: Where to compute, as `training.device`; None for the run's own setting.
         file_format: A name in `FORMATS`.
@@ -67,9 +71,8 @@ def generate(
         raise VoxflateError(f"n and batch must be at least 1, got {n} and {batch}")
     if seed < 0:
         raise VoxflateError(f"seed must be at least 0, got {seed}")
-    settings = check_generation(run, out, data, device, file_format)
-    generator, n_images = generator_on_device(run, settings)
-    prepared = open_prepared(settings.data)
+    settings, prepared = check_generation(run, out, data, device, file_format)
+    generator, n_images = generator_on_device(run, settings, snapshot)
     digits = max(4, len(str(n - 1)))
     suffix, write = FORMATS[file_format]
     names: list[str] = []
@@ -91,23 +94,27 @@ def check_generation(
     data: Path | None = None,
     device: str | None = None,
     file_format: str = "nifti",
-) -> RunConfig:
+) -> tuple[RunConfig, PreparedSet]:
     """Refuse what can be refused before a network is loaded; the arguments are those of `generate`.
 
     Returns:
-        The run's settings, with `data` and `device` in their places.
+        The run's settings, with `data` and `device` in their places; the set that says how volumes lie.
 
     Raises:
-        VoxflateError: If `run` is no trained 3D run, its data is not there, `out` holds something, or no
-            format has this name.
+        VoxflateError: If `run` is no trained 3D run and no export, its data is not there, `out` holds
+            something, or no format has this name.
     """
     if file_format not in FORMATS:
         raise VoxflateError(f"--format {file_format}: choose one of {', '.join(FORMATS)}")
+    check_new_folder(out)
+    if is_exported(run):
+        settings, geometry = exported_settings(run)
+        settings = with_values(settings, {"training.device": device or "auto"}, "--device")
+        return settings, open_prepared(data) if data else geometry
     settings = sampling_settings(run, data, device)
     if settings.training.phase != "3d":
         raise VoxflateError(f"{run}: is a 2D run; volumes come from a 3D one, made by voxflate train")
-    check_new_folder(out)
-    return settings
+    return settings, open_prepared(settings.data)
 
 
 def sampling_settings(
@@ -143,12 +150,13 @@ def sampling_settings(
     return config
 
 
-def generator_on_device(run: Path, settings: RunConfig) -> tuple[Generator, int]:
-    """Load the averaged generator of a run's newest snapshot where it shall compute.
+def generator_on_device(run: Path, settings: RunConfig, snapshot: str = "newest") -> tuple[nn.Module, int]:
+    """Load the averaged generator of a run's snapshot, or an exported one, where it shall compute.
 
     Args:
-        run: Run folder.
+        run: Run folder, or folder of an export.
         settings: Its settings; of them `training.device` is read, where auto takes a GPU if there is one.
+        snapshot: "newest" or "best"; an export has only one.
 
     Returns:
         The generator, and the images it has seen.
@@ -158,5 +166,5 @@ def generator_on_device(run: Path, settings: RunConfig) -> tuple[Generator, int]
     """
     device = choose_device(settings.training.device)
     keep_freed_memory()
-    generator, _, n_images = load_generator(run)
+    generator, _, n_images = load_exported(run) if is_exported(run) else load_generator(run, snapshot)
     return generator.to(device), n_images

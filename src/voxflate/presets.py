@@ -1,10 +1,10 @@
-"""Named settings: every row of the paper's Tables 1 to 5 and 7, and what we recommend ourselves.
+"""Named settings: every row of the paper's Tables 1 to 7, and what we recommend ourselves.
 
 A row is a function of the rows it differs from, plus one line in `PRESETS`. `NAME` is the row as printed;
 `NAME@bench` is the same row one stage smaller and much shorter, for two CPU cores. The paper's rows set
 every value they depend on, so that a better default never changes what they mean.
 
-To add a row: write it with `coca64`, `coca128` or `adni64` and add one line to `PRESETS`.
+To add a row: write it with `coca64`, `coca128`, `adni64` or `comparison` and add one line to `PRESETS`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from voxflate.config import STRATEGIES, RunConfig
+from voxflate.config import DEFAULT_MODEL, STRATEGIES, RunConfig
 from voxflate.configfile import with_values
 from voxflate.errors import VoxflateError
 
@@ -34,12 +34,16 @@ class Preset:
         tables: The tables that print the row.
         label: The row's name there.
         fid: FID-ax, -sag, -cor and -avg as printed. They are shown beside ours and never asserted.
+        psnr: PSNR in dB, as printed in Table 8; None where it has no such row.
+        ms_ssim: MS-SSIM, likewise.
     """
 
     run: RunConfig
     tables: str
     label: str
     fid: tuple[float, float, float, float]
+    psnr: float | None = None
+    ms_ssim: float | None = None
 
 
 # What every row of the paper shares; "StyleGAN2 configuration, with the following exceptions" (Sec. 4.2.3).
@@ -57,6 +61,7 @@ _PAPER_TRAINING: Mapping[str, Any] = {
     "training.flip": False,
     "training.augment": "",
     "training.reuse_fakes": False,
+    "training.min_content": 0.0,
     "training.snapshot_kimg": 200,
 }
 _PAPER_2D_KIMG = 25000
@@ -66,8 +71,8 @@ _BENCH_TRAINING: Mapping[str, Any] = {
     "training.batch": 8,
     "training.snapshot_kimg": 5,
     "evaluation.samples": 192,
-    "network.channels": 32,
 }
+_BENCH_CHANNELS = 32
 _BENCH_2D: Mapping[str, Any] = {"training.kimg": 200, "training.snapshot_kimg": 20}
 _FROM_SCRATCH_2D: Mapping[str, Any] = {
     "training.phase": "2d",
@@ -87,6 +92,27 @@ _RECIPES: Mapping[str, Mapping[str, Any]] = {
         "training.freeze_g_kimg": 0.5,
         "training.train_noise": False,
     },
+}
+
+_COMPARISON: Mapping[str, Any] = {
+    "network.architecture": "baseline",
+    "network.channels": 128,
+    "network.z_dim": 100,
+    "start.strategy": "none",
+    "training.lr_g": 0.0002,
+    "training.lr_d": 0.0002,
+}
+# The losses' weights and Adam's betas are those of the models' own papers (decision 0051).
+_MODELS: Mapping[str, Mapping[str, Any]] = {
+    "wgan-gp": {
+        "training.lr_g": 0.0001,
+        "training.lr_d": 0.0001,
+        "comparison.critic_steps": 5,
+        "comparison.beta1": 0.0,
+    },
+    "vae-gan": {"comparison.beta1": 0.5, "comparison.beta2": 0.999},
+    "alpha-gan": {"comparison.beta1": 0.5},
+    "alpha-wgan-gp": {"comparison.beta1": 0.5},
 }
 
 
@@ -128,9 +154,16 @@ def adni64(architecture: str, strategy: str = "none") -> RunConfig:
     return with_values(coca64(architecture, strategy), {"network.base": (4, 4, 4), "evaluation.samples": 991})
 
 
+def comparison(model: str, row: RunConfig) -> RunConfig:
+    """One of the models of Tables 6 and 7 that the paper compares with, on the data of `row`."""
+    return with_values(row, {"model": model, **_COMPARISON, **_MODELS[model]})
+
+
 PRESETS: dict[str, Preset] = {
     # Table 1: strategies on the baseline.
-    "coca64-baseline": Preset(coca64(), "1, 3, 6", "No Inflate / Baseline", (104, 92, 112, 102.7)),
+    "coca64-baseline": Preset(
+        coca64(), "1, 3, 6", "No Inflate / Baseline", (104, 92, 112, 102.7), 16.04, 0.8362
+    ),
     "coca64-baseline-inflate-1": Preset(
         coca64(strategy="inflate-1"), "1, 2, 4", "Inflate-1", (60, 83, 76, 73.0)
     ),
@@ -183,7 +216,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "coca64-split-inflate-1": Preset(coca64("split", "inflate-1"), "4", "Split", (120, 144, 106, 123.3)),
     "coca64-split-shuffle-inflate-1": Preset(
-        coca64("split-shuffle", "inflate-1"), "4, 6", "Split&Shuffle", (46, 66, 63, 58.3)
+        coca64("split-shuffle", "inflate-1"), "4, 6", "Split&Shuffle", (46, 66, 63, 58.3), 16.56, 0.7513
     ),
     # Table 5: 128x128. The paper does not say how its Split&Shuffle starts (decision 0010).
     "coca128-baseline": Preset(coca128("baseline"), "5", "Baseline", (92, 103, 81, 92.0)),
@@ -194,9 +227,39 @@ PRESETS: dict[str, Preset] = {
         coca128("split-shuffle", "inflate-1"), "5", "Split&Shuffle, D as in the text", (55, 67, 34, 52.0)
     ),
     # Table 7: brains.
-    "adni64-baseline": Preset(adni64("baseline"), "7", "3D-StyleGAN2", (114, 89, 99, 100.7)),
+    "adni64-baseline": Preset(adni64("baseline"), "7", "3D-StyleGAN2", (114, 89, 99, 100.7), 27.80, 0.8999),
     "adni64-split-shuffle-inflate-1": Preset(
-        adni64("split-shuffle", "inflate-1"), "7", "Split&Shuffle (Ours)", (65, 67, 82, 71.3)
+        adni64("split-shuffle", "inflate-1"), "7", "Split&Shuffle (Ours)", (65, 67, 82, 71.3), 28.57, 0.8488
+    ),
+    # Tables 6 and 7: models of others.
+    "coca64-wgan-gp": Preset(
+        comparison("wgan-gp", coca64()), "6", "3D-WGAN-GP", (191, 223, 191, 201.7), 16.22, 0.9988
+    ),
+    "coca64-vae-gan": Preset(
+        comparison("vae-gan", coca64()), "6", "3D-VAE-GAN", (196, 281, 272, 249.7), 16.38, 0.8436
+    ),
+    "coca64-alpha-gan": Preset(
+        comparison("alpha-gan", coca64()), "6", "3D-alpha-GAN", (91, 88, 80, 86.3), 16.19, 0.8288
+    ),
+    "coca64-alpha-wgan-gp": Preset(
+        comparison("alpha-wgan-gp", coca64()), "6", "3D-alpha-WGAN-GP", (70, 86, 69, 75.0), 15.82, 0.7916
+    ),
+    "adni64-wgan-gp": Preset(
+        comparison("wgan-gp", adni64("baseline")), "7", "3D-WGAN-GP", (161, 161, 231, 184.3), 27.11, 0.9945
+    ),
+    "adni64-vae-gan": Preset(
+        comparison("vae-gan", adni64("baseline")), "7", "3D-VAE-GAN", (167, 122, 224, 171.0), 27.03, 0.9719
+    ),
+    "adni64-alpha-gan": Preset(
+        comparison("alpha-gan", adni64("baseline")), "7", "3D-alpha-GAN", (73, 77, 99, 83.0), 27.42, 0.8750
+    ),
+    "adni64-alpha-wgan-gp": Preset(
+        comparison("alpha-wgan-gp", adni64("baseline")),
+        "7",
+        "3D-alpha-WGAN-GP",
+        (74, 72, 87, 77.7),
+        27.71,
+        0.8678,
     ),
 }
 
@@ -206,11 +269,11 @@ def preset(name: str, phase: Phase = "3d") -> RunConfig:
 
     Args:
         name: A key of `PRESETS`, with `@bench` for two CPU cores: one stage fewer (half of every side),
-            32 channels, batch 8, 200 kimg in 2D and 60 kimg in 3D.
+            32 channels (the comparison models keep theirs), batch 8, 200 kimg in 2D and 60 kimg in 3D.
         phase: "2d" gives the twin's pre-training: the same networks, from scratch.
 
     Raises:
-        VoxflateError: If there is no such preset; the nearest is proposed.
+        VoxflateError: If there is no such preset (the nearest is proposed), or it has no twin.
     """
     row, at, scale = name.partition("@")
     if row not in PRESETS or (at and scale not in SCALES):
@@ -223,19 +286,24 @@ def preset(name: str, phase: Phase = "3d") -> RunConfig:
     if bench:
         stages = config.network.stages - 1
         config = with_values(config, {"network.stages": stages, **_BENCH_TRAINING})
+        if config.model == DEFAULT_MODEL:
+            config = with_values(config, {"network.channels": _BENCH_CHANNELS})
     if phase == "2d":
         budget = _BENCH_2D if bench else {"training.kimg": _PAPER_2D_KIMG}
         return with_values(config, {**_FROM_SCRATCH_2D, **budget})
     return config
 
 
-def recommended(phase: Phase, strategy: str = "none") -> RunConfig:
+def recommended(phase: Phase, strategy: str = "none", model: str = DEFAULT_MODEL) -> RunConfig:
     """Our own settings, used where no preset is named (decision 0017 has the evidence).
 
     Args:
         phase: "2d" or "3d".
         strategy: How the 3D run starts; the learning rates depend on it.
+        model: A comparison model brings its own networks and rates.
     """
+    if model in _MODELS:
+        return comparison(model, RunConfig())
     if phase == "2d":
-        return with_values(RunConfig(), {**_FROM_SCRATCH_2D, **_BENCH_2D})
+        return with_values(RunConfig(), {**_FROM_SCRATCH_2D, **_BENCH_2D, "training.min_content": 0.02})
     return with_values(RunConfig(), {"start.strategy": strategy, **_RECIPES.get(strategy, {})})

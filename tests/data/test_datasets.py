@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxflate.data.datasets import PositionedSliceSampler, SliceSampler, VolumeSampler
+from voxflate.data.datasets import (
+    PositionedSliceSampler,
+    SliceSampler,
+    VolumeSampler,
+    slices_with_content,
+)
+from voxflate.data.prepared import FULL_SCALE, from_stored
 from voxflate.errors import VoxflateError
 
 counts = st.integers(1, 9)
@@ -130,3 +136,16 @@ def test_broken_groups_are_refused() -> None:
         sampler.batch(0, 6)
     with pytest.raises(VoxflateError, match="at least 1 sample, got 0"):
         PositionedSliceSampler(numbered(5), 0, group=0)
+
+
+def test_empty_slices_are_left_out_when_asked() -> None:
+    stored = np.full((3, 4, 5, 5), -FULL_SCALE, np.int16)
+    stored[1, 2, 0, :3] = 0  # 3 of 25 pixels
+    stored[2, 0, 0, 0] = 0  # 1 of 25
+    assert slices_with_content(stored, 0.1).tolist() == [6]
+    assert slices_with_content(stored, 0.03).tolist() == [6, 8]
+    assert len(slices_with_content(stored, 0.0)) == 12
+    shown = SliceSampler(stored, 0, 0.1).batch(0, 8)
+    assert (shown == from_stored(stored[1, 2])).all()
+    with pytest.raises(VoxflateError, match=r"training.min_content = 0.5: no axial slice"):
+        SliceSampler(stored, 0, 0.5)

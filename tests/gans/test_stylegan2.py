@@ -6,8 +6,9 @@ import torch
 from tests.strategies import networks, random_tensor, run_config, write_prepared
 from voxflate.build import Stream, build_gan, build_run_networks
 from voxflate.gans import stylegan2
-from voxflate.gans.stylegan2 import StyleGAN2, StyleGAN2Settings, lazy_adam
-from voxflate.losses import non_saturating_d, non_saturating_g, r1_penalty
+from voxflate.gans.gan import Gan, Settings, Shown
+from voxflate.gans.stylegan2 import STYLEGAN2, lazy_adam
+from voxflate.losses import non_saturating_d, r1_penalty
 
 KINDS = ["2d", "planar", "3d"]
 
@@ -15,13 +16,24 @@ KINDS = ["2d", "planar", "3d"]
 def gan_of(kind, **settings):
     planar = kind == "planar"
     generator, discriminator = networks(3 if kind == "3d" else 2, planar=planar, position=planar)
-    return StyleGAN2(generator, discriminator, StyleGAN2Settings(**{"r1_every": 2, **settings}))
+    networks_ = {"generator": generator, "discriminator": discriminator}
+    return Gan(STYLEGAN2, networks_, Settings(**{"r1_every": 2, **settings}))
 
 
 def batch_of(kind, gan, n=4, seed=0):
     reals = torch.tanh(random_tensor(n, 1, *gan.discriminator.shape, seed=seed, dtype=torch.float32))
     positions = torch.arange(n // 2).repeat_interleave(2) if kind == "planar" else None
     return reals, positions
+
+
+def losses_of(gan):
+    """The object that computes the losses of the gan's steps."""
+    return gan.steps[0].loss.__self__
+
+
+def take(gan, name, reals, positions=None):
+    (step,) = (step for step in gan.steps if step.name == name)
+    return gan.take(step, Shown(reals, positions))
 
 
 def weights(network):
@@ -34,7 +46,7 @@ def test_a_step_of_one_network_leaves_the_other_untouched(kind, reuse):
     gan = gan_of(kind, reuse_fakes=reuse)
     reals, positions = batch_of(kind, gan)
     before_g, before_d = weights(gan.generator), weights(gan.discriminator)
-    fakes = gan._step_g(4, positions, {})
+    take(gan, "g", reals, positions)
     assert not torch.equal(weights(gan.generator), before_g)
     assert torch.equal(weights(gan.discriminator), before_d)
     assert all(parameter.grad is None for parameter in gan.discriminator.parameters())
@@ -42,8 +54,8 @@ def test_a_step_of_one_network_leaves_the_other_untouched(kind, reuse):
     after_g = weights(gan.generator)
     for parameter in gan.generator.parameters():
         parameter.grad = None
-    gan._step_d(fakes.detach(), reals, positions, {})
-    gan._step_r1(reals, positions, {})
+    take(gan, "d", reals, positions)
+    take(gan, "r1", reals, positions)
     assert torch.equal(weights(gan.generator), after_g)
     assert all(parameter.grad is None for parameter in gan.generator.parameters())
     assert not torch.equal(weights(gan.discriminator), before_d)
@@ -55,46 +67,22 @@ def seeded(function, *args):
         return function(*args)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_step_lowers_each_networks_own_loss_on_a_fixed_batch(kind):
-    gan = gan_of(kind, lr_g=1e-4, lr_d=1e-4)
-    reals, positions = batch_of(kind, gan)
-
-    def loss_g():
-        return float(
-            non_saturating_g(gan._judge(gan._fakes(4, positions), positions, autocast=False)).detach()
-        )
-
-    first = seeded(loss_g)
-    seeded(gan._step_g, 4, positions, {})
-    assert seeded(loss_g) < first
-    fakes = gan._fakes(4, positions).detach()
-
-    def loss_d():
-        real, fake = (gan._judge(images, positions, autocast=False) for images in (reals, fakes))
-        return float(non_saturating_d(real, fake).detach())
-
-    first, losses = loss_d(), {}
-    gan._step_d(fakes, reals, positions, losses)
-    assert loss_d() < first
-    assert float(losses["loss_d"]) == pytest.approx(first, rel=1e-5)  # fakes and reals did not mix
-
-    def r1():
-        return float(r1_penalty(lambda x: gan._judge(x, positions, autocast=False), reals).detach())
-
-    first = r1()
-    gan._step_r1(reals, positions, {})
-    assert r1() < first
+def test_fakes_and_reals_do_not_mix_in_the_discriminators_step():
+    gan = gan_of("3d", reuse_fakes=True)
+    reals, _ = batch_of("3d", gan)
+    fakes = 0.1 * reals.flip(0) - 0.5
+    losses_of(gan)._reusable = fakes
+    expected = non_saturating_d(gan.discriminator(reals), gan.discriminator(fakes)).item()
+    assert take(gan, "d", reals)["loss_d"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_batch_below_the_group_does_not_mix_fakes_and_reals(tmp_path):
     config = run_config(write_prepared(tmp_path / "set"), training__batch=2, training__mbstd_group=4)
-    gan = build_gan(config, *build_run_networks(config))
+    gan = build_gan(config, build_run_networks(config))
     reals = torch.tanh(random_tensor(2, 1, 4, 8, 8, dtype=torch.float32))
-    fakes, losses = 0.1 * reals.flip(0) - 0.5, {}
+    losses_of(gan)._reusable = fakes = 0.1 * reals.flip(0) - 0.5
     expected = non_saturating_d(gan.discriminator(reals), gan.discriminator(fakes)).item()
-    gan._step_d(fakes, reals, None, losses)
-    assert losses["loss_d"].item() == pytest.approx(expected, rel=1e-5)
+    assert take(gan, "d", reals)["loss_d"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_penalty_is_taken_every_so_often_and_weighed_by_that():
@@ -103,7 +91,7 @@ def test_the_penalty_is_taken_every_so_often_and_weighed_by_that():
     taken = ["r1" in gan.step(reals, None, number=number) for number in range(7)]
     assert taken == [True, False, False, True, False, False, True]
     seen = []
-    gan.optimizer_d.register_step_pre_hook(
+    gan.optimizers["discriminator"].register_step_pre_hook(
         lambda *_: seen.extend(parameter.grad for parameter in gan.discriminator.parameters())
     )
     expected = torch.autograd.grad(
@@ -111,7 +99,7 @@ def test_the_penalty_is_taken_every_so_often_and_weighed_by_that():
         list(gan.discriminator.parameters()),
         allow_unused=True,
     )
-    gan._step_r1(reals, None, {})
+    take(gan, "r1", reals)
     for gradient, known in zip(seen, expected, strict=True):
         assert (gradient is None) == (known is None)
         if known is not None:
@@ -121,7 +109,7 @@ def test_the_penalty_is_taken_every_so_often_and_weighed_by_that():
 def test_without_penalty_there_is_none():
     gan = gan_of("2d", r1_gamma=0.0)
     assert "r1" not in gan.step(*batch_of("2d", gan), number=0)
-    assert gan.optimizer_d.param_groups[0]["lr"] == 0.0025
+    assert gan.optimizers["discriminator"].param_groups[0]["lr"] == 0.0025
 
 
 def test_a_frozen_generator_stands_still_while_the_discriminator_learns():
@@ -137,20 +125,22 @@ def test_a_frozen_generator_stands_still_while_the_discriminator_learns():
 def test_fakes_are_reused_only_when_asked(reuse, monkeypatch):
     gan = gan_of("2d", reuse_fakes=reuse)
     made, shown = [], []
-    fakes, step_d = gan._fakes, gan._step_d
-    monkeypatch.setattr(gan, "_fakes", lambda *args: made.append(fakes(*args)) or made[-1])
-    monkeypatch.setattr(gan, "_step_d", lambda images, *args: shown.append(images) or step_d(images, *args))
+    losses = losses_of(gan)
+    fakes, judge = losses.fakes, losses.judge
+    monkeypatch.setattr(losses, "fakes", lambda *args: made.append(fakes(*args)) or made[-1])
+    monkeypatch.setattr(losses, "judge", lambda *args, **kw: shown.append(args[0]) or judge(*args, **kw))
     gan.step(*batch_of("2d", gan), number=1)
     assert len(made) == (1 if reuse else 2)
-    assert torch.equal(shown[0], made[-1])
-    assert not shown[0].requires_grad
+    judged_by_d = shown[1]  # the fakes come first
+    assert torch.equal(judged_by_d[:4], made[-1])
+    assert not judged_by_d.requires_grad
 
 
 def test_a_slice_is_judged_by_the_position_that_its_volume_would_tell():
     gan = gan_of("planar")
     told = []
     gan.discriminator.register_forward_pre_hook(lambda module, inputs: told.append(inputs[1]))
-    gan._judge(torch.zeros(4, 1, 8, 8), torch.arange(4), autocast=False)
+    losses_of(gan).judge(torch.zeros(4, 1, 8, 8), torch.arange(4), autocast=False)
     torch.testing.assert_close(told[0], torch.linspace(-1, 1, 4))
 
 
@@ -172,7 +162,7 @@ def test_lazy_adam_corrects_rate_and_betas(every):
 
 def test_only_the_discriminator_is_corrected_and_rates_are_scaled_from_their_start():
     gan = gan_of("2d", lr_g=0.004, lr_d=0.002, r1_every=4)
-    rates = [optimizer.param_groups[0] for optimizer in (gan.optimizer_g, gan.optimizer_d)]
+    rates = [optimizer.param_groups[0] for optimizer in gan.optimizers.values()]
     for factor in (0.5, 0.25, 1.0):
         gan.scale_learning_rates(factor)
         assert [group["lr"] for group in rates] == pytest.approx([0.004 * factor, 0.002 * 0.8 * factor])
@@ -196,9 +186,9 @@ def test_a_state_that_comes_back_does_not_bring_its_learning_rates():
     gan.step(*batch_of("2d", gan), number=0)
     slower.load_state_dict(gan.state_dict())
     slower.scale_learning_rates(1.0)
-    assert slower.optimizer_g.param_groups[0]["lr"] == pytest.approx(0.001)
-    assert slower.optimizer_d.param_groups[0]["lr"] == pytest.approx(0.0005 * 2 / 3)
-    assert slower.optimizer_g.state_dict()["state"]
+    assert slower.optimizers["generator"].param_groups[0]["lr"] == pytest.approx(0.001)
+    assert slower.optimizers["discriminator"].param_groups[0]["lr"] == pytest.approx(0.0005 * 2 / 3)
+    assert slower.optimizers["generator"].state_dict()["state"]
 
 
 def test_the_stream_flips_left_and_right_and_nothing_else(tmp_path):

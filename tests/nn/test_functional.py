@@ -12,6 +12,7 @@ from voxflate.nn.functional import (
     conv,
     demodulation,
     minibatch_std,
+    modulate,
     modulated_conv,
     pixel_norm,
 )
@@ -37,7 +38,7 @@ def test_the_modulated_convolution_is_equations_1_and_2(size, n, channels_in, ch
     x = random_tensor(n, channels_in, *size, seed=seed)
     kernel = random_tensor(channels_out, channels_in, *(k,) * len(size), seed=seed + 1)
     style = random_tensor(n, channels_in, seed=seed + 2)
-    convolved, factor = modulated_conv(x, kernel, style)
+    convolved, factor = modulated_conv(modulate(x, style)[0], kernel, style)
     ours = convolved * factor.view(*factor.shape, *(1,) * len(size))
     assert (ours - written_out(x, kernel, style)).abs().max() < 1e-10
 
@@ -55,7 +56,7 @@ def test_demodulated_kernels_have_unit_norm(channels_in, channels_out, seed):
 
 def test_a_zero_kernel_is_answered_by_zero_and_not_by_nan():
     x, kernel, style = random_tensor(1, 2, 3, 3), torch.zeros(2, 2, 3, 3).double(), random_tensor(1, 2)
-    convolved, factor = modulated_conv(x, kernel, style)
+    convolved, factor = modulated_conv(modulate(x, style)[0], kernel, style)
     assert (convolved * factor.view(1, 2, 1, 1) == 0).all()
 
 

@@ -9,11 +9,12 @@ import torch
 
 from tests.strategies import run_config, write_prepared
 from voxflate.build import build_run_networks
-from voxflate.configfile import load_config, with_values
+from voxflate.configfile import load_config, save_config, with_values
 from voxflate.errors import VoxflateError
-from voxflate.gans.stylegan2 import StyleGAN2
+from voxflate.gans.gan import Gan
+from voxflate.training.loading import load_generator
 from voxflate.training.log import read_rows
-from voxflate.training.run import load_generator, train_run
+from voxflate.training.run import train_run
 from voxflate.training.snapshots import list_snapshots, load_newest, snapshot_path
 from voxflate.training.start import apply_start
 
@@ -35,9 +36,24 @@ KINDS = {
 }
 
 
+COMPARISON = ("wgan-gp", "vae-gan", "alpha-gan", "alpha-wgan-gp")
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     return write_prepared(tmp_path_factory.mktemp("data") / "set")
+
+
+@pytest.fixture(scope="module")
+def cubes(tmp_path_factory):
+    """A set that the comparison models can make."""
+    return write_prepared(tmp_path_factory.mktemp("data") / "cubes", (16, 16, 16))
+
+
+def comparison(cubes, model, **values):
+    """Settings of a tiny run of a comparison model."""
+    network = {"network__base": (4, 4, 4), "network__stages": 3, "network__channels": 8}
+    return run_config(cubes, model=model, comparison__critic_steps=2, **network, **values)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +107,42 @@ def test_training_in_two_parts_is_training_in_one_go(kind, prepared, tmp_path):
     assert {"generator", "discriminator", "optimizer_g", "optimizer_d"} == whole["gan"].keys()
 
 
+@pytest.mark.parametrize("model", COMPARISON)
+def test_a_comparison_model_in_two_parts_is_the_same_too(model, cubes, tmp_path):
+    config = comparison(cubes, model, training__lr_decay=0.5)
+    train_run(config, tmp_path / "whole")
+    train_run(config, tmp_path / "parts", stop_at=12)
+    torch.manual_seed(12345)
+    train_run(config, tmp_path / "parts", resume=True)
+    same(load_newest(tmp_path / "whole")[0], load_newest(tmp_path / "parts")[0])
+
+
+def test_a_snapshot_of_another_model_is_refused(cubes, tmp_path):
+    """The two have equal networks, so shapes do not tell."""
+    train_run(comparison(cubes, "alpha-gan"), tmp_path / "run", stop_at=0)
+    with pytest.raises(VoxflateError, match="was made with model = alpha-gan, the settings say alpha-wgan"):
+        train_run(comparison(cubes, "alpha-wgan-gp"), tmp_path / "run", resume=True)
+
+
+def test_a_run_from_before_there_were_models_still_loads(prepared, tmp_path):
+    run = tmp_path / "run"
+    train_run(run_config(prepared), run)
+    path = list_snapshots(run)[-1]
+    old = torch.load(path)
+    for name in ("model", "lr_scale", "restores"):
+        del old[name]
+    del old["network"]["critic_norm"]
+    torch.save(old | {"format": 2}, path)
+    text = (run / "config.toml").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith(("model =", "critic_norm ="))]
+    text = "\n".join(lines)
+    before, _, after = text.partition("[comparison]")
+    (run / "config.toml").write_text(before + after[after.index("[") :])
+    _, config, n_images = load_generator(run)
+    assert (config.model, n_images) == ("stylegan2", 24)
+    train_run(with_values(config, {"training.kimg": 0.028}), run, resume=True)
+
+
 def test_all_that_a_training_changes_is_in_its_snapshot(prepared, tmp_path):
     """The last snapshot differs from the first in every parameter, average and moment."""
     config = run_config(prepared, training__keep=5)
@@ -134,10 +186,12 @@ train_run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), resume=len(sys.argv
 """
 
 
-def test_a_killed_training_resumes_to_the_same_weights(prepared, tmp_path):
-    config = run_config(prepared, training__kimg=0.24, training__snapshot_kimg=0.024)
-    train_run(config, tmp_path / "whole")
-    run, settings = tmp_path / "killed", tmp_path / "whole" / "config.toml"
+@pytest.mark.parametrize("model", ["stylegan2", *COMPARISON])
+def test_a_killed_training_resumes_to_the_same_weights(model, prepared, cubes, tmp_path):
+    config = run_config(prepared) if model == "stylegan2" else comparison(cubes, model)
+    config = with_values(config, {"training.kimg": 0.24, "training.snapshot_kimg": 0.024})
+    train_run(with_values(config, {"training.snapshot_kimg": 0.24}), tmp_path / "whole")
+    run, settings = tmp_path / "killed", save_config(config, tmp_path / "settings")
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, settings, run], stdout=subprocess.PIPE)
     with process:
         assert process.stdout.read(5) == b"ready"
@@ -207,7 +261,9 @@ def test_data_that_do_not_fit_are_refused(prepared, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_snapshots(prepared, tmp_path):
     config = run_config(prepared, training__lr_g=1e30, training__lr_d=1e30)
-    with pytest.raises(VoxflateError, match=r"is not finite after \d+ images"):
+    with pytest.raises(
+        VoxflateError, match=r"is not finite in the step after \d+ images.*training.restores=3"
+    ):
         train_run(config, tmp_path / "run")
     assert all(torch.isfinite(tensor).all() for tensor in load_newest(tmp_path / "run")[0]["ema"].values())
     milder = with_values(config, {"training.lr_g": 1e-4, "training.lr_d": 1e-4})
@@ -281,7 +337,7 @@ def test_an_inflated_run_is_taken_up_by_resume_and_logs_its_start_once(twin, pre
 def test_a_twin_that_does_not_fit_is_refused(values, match, twin, prepared):
     config = started(prepared, twin, **values)
     with pytest.raises(VoxflateError, match=match) as caught:
-        apply_start(config, *build_run_networks(config))
+        apply_start(config, build_run_networks(config))
     assert "\n" not in str(caught.value)
 
 
@@ -360,7 +416,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(values, m
 
 
 def test_weights_that_are_no_numbers_are_not_saved(prepared, tmp_path, monkeypatch):
-    step = StyleGAN2.step
+    step = Gan.step
 
     def poisoned(self, reals, positions, *, number, train_g):
         losses = step(self, reals, positions, number=number, train_g=train_g)
@@ -369,9 +425,11 @@ def test_weights_that_are_no_numbers_are_not_saved(prepared, tmp_path, monkeypat
             losses = {name: torch.zeros(()) for name in losses}
         return losses
 
-    monkeypatch.setattr(StyleGAN2, "step", poisoned)
+    monkeypatch.setattr(Gan, "step", poisoned)
     config = run_config(prepared, training__kimg=0.020)
-    with pytest.raises(VoxflateError, match="a weight is not finite after 20 images"):
+    with pytest.raises(
+        VoxflateError, match=r"weight of discriminator\.\S+ is not finite in the step after 20 images"
+    ):
         train_run(config, tmp_path / "run")
     assert numbers(tmp_path / "run") == [0, 12]
 

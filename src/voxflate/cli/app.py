@@ -13,9 +13,11 @@ from voxflate import __version__
 from voxflate.cli.demo import demo
 from voxflate.cli.prepare import prepare
 from voxflate.cli.results import evaluate, generate
+from voxflate.cli.resume import AUTO, ResumableCommand
 from voxflate.cli.tables import params, presets
 from voxflate.cli.train import inflate, pretrain, train
-from voxflate.errors import VoxflateError
+from voxflate.cli.verify import export, verify
+from voxflate.errors import TrainingStopped, VoxflateError
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -31,6 +33,9 @@ class _Commands(TyperGroup):
         except VoxflateError as error:
             typer.echo(f"voxflate: {error}", err=True)
             raise typer.Exit(USER_ERROR) from error
+        except TrainingStopped as stopped:
+            typer.echo(f"voxflate: {_stop_hint(stopped, sys.argv[1:])}", err=True)
+            raise typer.Exit from stopped
         except KeyboardInterrupt as error:
             typer.echo(f"voxflate: {_resume_hint(ctx.invoked_subcommand, sys.argv[1:])}", err=True)
             raise typer.Exit(INTERRUPTED) from error
@@ -45,8 +50,22 @@ def _resume_hint(command: str | None, arguments: list[str]) -> str:
         return f"interrupted; the same command goes on: {shlex.join(['voxflate', *arguments])}"
     if command not in RESUMABLE:
         return "interrupted"
-    again = arguments if "--resume" in arguments else [*arguments, "--resume"]
-    return f"interrupted; continue from the last snapshot with: {shlex.join(['voxflate', *again])}"
+    return f"interrupted; continue from the last snapshot with: {_resuming(arguments)}"
+
+
+def _stop_hint(stopped: TrainingStopped, arguments: list[str]) -> str:
+    if stopped.n_images is None:
+        return (
+            f"stopped before the first step; the same command goes on: {shlex.join(['voxflate', *arguments])}"
+        )
+    return f"stopped after {stopped.n_images} images, all saved; go on with: {_resuming(arguments)}"
+
+
+def _resuming(arguments: list[str]) -> str:
+    """The same command with `--resume`; auto where it names what a run goes on with by itself."""
+    if any(word.startswith("--resume") for word in arguments):
+        return shlex.join(["voxflate", *arguments])
+    return shlex.join(["voxflate", *arguments, "--resume", AUTO])
 
 
 app = typer.Typer(
@@ -79,8 +98,20 @@ def voxflate(
     """
 
 
-for _command in (demo, prepare, pretrain, inflate, train, generate, evaluate, params, presets):
-    app.command()(_command)
+for _command in (
+    demo,
+    prepare,
+    pretrain,
+    inflate,
+    train,
+    generate,
+    evaluate,
+    verify,
+    export,
+    params,
+    presets,
+):
+    app.command(cls=ResumableCommand if _command.__name__ in RESUMABLE else None)(_command)
 
 
 def main() -> None:

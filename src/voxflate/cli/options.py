@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from voxflate.cli.resume import Resume
 
 _SETTINGS = "Settings"
 
@@ -49,9 +51,28 @@ Out = Annotated[
     Path | None,
     typer.Option(metavar="RUN", help="Folder of the new run.", show_default=False),
 ]
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Continue the run in --out from its last snapshot."),
+ResumeMode = Annotated[
+    Resume | None,
+    typer.Option(
+        "--resume",
+        metavar="[auto]",
+        help="Continue the run in --out from its newest whole snapshot. With auto, begin it if there is "
+        "none: the same command can be submitted again and again.",
+        show_default=False,
+    ),
+]
+Snapshot = Annotated[
+    Literal["newest", "best"],
+    typer.Option(help="Which snapshot: the newest, or the best by its distance (KID) to held-out volumes."),
+]
+MovedData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FOLDER",
+        help="Where the prepared folder of the run lies, if it has moved.",
+        show_default=False,
+    ),
 ]
 Strategy = Annotated[
     str | None,

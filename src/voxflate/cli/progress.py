@@ -43,8 +43,11 @@ def progress_bar(task: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def training_bar(task: str) -> Iterator[Callable[[TrainingProgress], None]]:
-    """Show kimg, images a second, the time left and the losses of a training."""
+def training_bar(task: str) -> Iterator[tuple[Callable[[TrainingProgress], None], Callable[[str], None]]]:
+    """Show kimg, images a second, the time left and the losses of a training.
+
+    Yields the function that moves the bar, and one that prints a line above it.
+    """
     with _bar(TextColumn("{task.fields[state]}")) as bar:
         row = bar.add_task(task, total=None, state="")
 
@@ -61,7 +64,10 @@ def training_bar(task: str) -> Iterator[Callable[[TrainingProgress], None]]:
             bar.start()
             bar.update(row, completed=progress.n_images, total=progress.total, state=state)
 
-        yield move
+        def note(text: str) -> None:
+            bar.console.print(f"voxflate: {text}", markup=False, highlight=False, soft_wrap=True)
+
+        yield move, note
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from voxflate.cli.options import Assignments, DryRun, Seed
+from voxflate.cli.options import Assignments, DryRun, MovedData, Seed, Snapshot
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 from voxflate.configfile import parse_assignments
@@ -22,19 +22,9 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float32]
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train.")]
 Truncation = Annotated[
     float,
     typer.Option(min=0.0, max=1.0, help="1 gives the full variety, less is more typical, 0 the average."),
-]
-MovedData = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        metavar="FOLDER",
-        help="Where the prepared folder of the run lies, if it has moved.",
-        show_default=False,
-    ),
 ]
 Device = Annotated[
     str | None,
@@ -48,7 +38,9 @@ Batch = Annotated[int, typer.Option(min=1, help="Volumes made at a time; it does
 
 
 def generate(
-    run: Run,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or of an export.")
+    ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the volumes.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many volumes.")] = 10,
     seed: Seed = 0,
@@ -62,6 +54,7 @@ def generate(
             help="NIfTI files, or a folder of DICOM slices for each volume (CT or MR).",
         ),
     ] = "nifti",
+    snapshot: Snapshot = "newest",
     data: MovedData = None,
     device: Device = None,
     dry_run: DryRun = False,
@@ -76,7 +69,7 @@ def generate(
     from voxflate.generation import generate as generate_volumes
 
     if dry_run:
-        settings = check_generation(run, out, data, device, file_format)
+        settings, _ = check_generation(run, out, data, device, file_format)
         print_settings(
             {
                 "run": str(run),
@@ -86,6 +79,7 @@ def generate(
                 "truncation": truncation,
                 "batch": batch,
                 "format": file_format,
+                "snapshot": snapshot,
                 "data": settings.data,
                 "device": settings.training.device,
             }
@@ -99,6 +93,7 @@ def generate(
             truncation=truncation,
             out=out,
             batch=batch,
+            snapshot=snapshot,
             data=data,
             device=device,
             file_format=file_format,
@@ -143,7 +138,12 @@ def evaluate(
 
     generator, n_images = generator_on_device(run, settings)
     wanted = settings.evaluation.samples
-    evaluator = Evaluator(open_prepared(settings.data), settings.evaluation.extractor, seed)
+    evaluator = Evaluator(
+        open_prepared(settings.data),
+        settings.evaluation.extractor,
+        seed,
+        min_content=settings.training.min_content,
+    )
     batches = sample(
         generator,
         wanted,

@@ -14,26 +14,10 @@ from typing import Any
 import tomli_w
 import typer
 
-from voxflate.config import RunConfig
-from voxflate.configfile import CONFIG_NAME, load_config, parse_assignments, to_toml, with_values
+from voxflate.config import DEFAULT_MODEL, RunConfig
+from voxflate.configfile import load_config, parse_assignments, to_toml, with_values
 from voxflate.errors import VoxflateError
 from voxflate.presets import DEFAULT_STRATEGY, Phase, preset, recommended
-
-MAY_CHANGE = (
-    "data",
-    "training.kimg",
-    "training.lr_g",
-    "training.lr_d",
-    "training.lr_decay",
-    "training.snapshot_kimg",
-    "training.keep",
-    "training.threads",
-    "training.device",
-    "training.precision",
-    "evaluation.",
-)
-"""What a resumed run may do otherwise from now on. Any other setting would say of the run's past what is not
-true; a moved prepared folder is the same data."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +52,8 @@ class Sources:
             return preset(self.preset, phase)
         if self.config:
             return load_config(self.config)
-        return recommended(phase, strategy)
+        model = str(parse_assignments(self.assignments).get("model", DEFAULT_MODEL))
+        return recommended(phase, strategy, model)
 
     def finish(self, config: RunConfig, values: Mapping[str, Any], phase: Phase) -> RunConfig:
         """Put the command's own values, then `--set`, on top of `config`; refuse another phase or shape."""
@@ -137,43 +122,6 @@ def settings_of_train(
     return config
 
 
-def settings_to_resume(sources: Sources, out: Path, phase: Phase, others: Mapping[str, object]) -> RunConfig:
-    """The settings of the run in `out`, with `--set` on top (a larger training.kimg, say).
-
-    Args:
-        sources: The common options.
-        out: Run folder.
-        phase: What the command trains.
-        others: The command's own options by name; they belong to new runs.
-
-    Raises:
-        VoxflateError: If there is no run of this phase, or if an option would change what was begun.
-    """
-    options = {"preset": sources.preset, "config": sources.config, **others}
-    if given := [name for name, value in options.items() if value]:
-        raise VoxflateError(
-            f"--resume with --{given[0]}: a run continues with its own settings ({out / CONFIG_NAME}); "
-            "change one with --set"
-        )
-    begun = load_config(out)
-    if begun.training.phase != phase:
-        command = "pretrain" if begun.training.phase == "2d" else "train"
-        raise VoxflateError(
-            f"{out}: is a {begun.training.phase} run; go on with voxflate {command} --out {out} --resume"
-        )
-    values = {"data": str(sources.data.absolute())} if sources.data else {}
-    config = with_values(begun, values, "options")
-    config = with_values(config, parse_assignments(sources.assignments), "--set")
-    before, after = _by_key(begun), _by_key(config)
-    for key, value in after.items():
-        if value != before[key] and not key.startswith(MAY_CHANGE):
-            raise VoxflateError(
-                f"--set {key}={value}: {out} was begun with {before[key]}, and a run that goes on keeps it; "
-                f"start another with --config {out} and a new --out"
-            )
-    return config
-
-
 def new_run_folder(out: Path | None, config: RunConfig) -> Path:
     """Check that the command says all that a training needs.
 
@@ -198,18 +146,6 @@ def print_settings(settings: RunConfig | Mapping[str, Any]) -> None:
     else:
         text = tomli_w.dumps({key: value for key, value in settings.items() if value is not None})
     typer.echo(text, nl=False)
-
-
-def _by_key(config: RunConfig) -> dict[str, Any]:
-    """Every setting by its dotted key."""
-    values: dict[str, Any] = {}
-    for name, value in config.model_dump(mode="json").items():
-        values |= (
-            {f"{name}.{key}": leaf for key, leaf in value.items()}
-            if isinstance(value, dict)
-            else {name: value}
-        )
-    return values
 
 
 def _network_for(data: str) -> dict[str, Any]:

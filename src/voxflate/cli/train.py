@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,20 +16,21 @@ from voxflate.cli.options import (
     Modules,
     Out,
     Preset,
-    Resume,
+    ResumeMode,
     Strategy,
 )
 from voxflate.cli.progress import training_bar
+from voxflate.cli.resume import LAST, Resume, goes_on, settings_of_either, settings_to_resume
 from voxflate.cli.settings import (
     Sources,
     new_run_folder,
     print_settings,
     settings_of_pretrain,
     settings_of_train,
-    settings_to_resume,
 )
 from voxflate.config import RunConfig
 from voxflate.errors import VoxflateError
+from voxflate.presets import Phase
 
 
 def pretrain(
@@ -43,7 +45,7 @@ def pretrain(
             show_default=False,
         ),
     ] = None,
-    resume: Resume = False,
+    resume: ResumeMode = None,
     preset: Preset = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
@@ -54,11 +56,16 @@ def pretrain(
     Example: voxflate pretrain data/brains --out runs/2d
     """
     sources = Sources(data, preset, config, assignments or [])
-    if resume:
-        settings = settings_to_resume(sources, _needed(out), "2d", {"twin": twin})
-    else:
-        settings = settings_of_pretrain(sources, twin)
-    if _run(settings, out, resume, dry_run):
+    going_on = goes_on(resume, out)
+    settings = _settings(
+        sources,
+        out,
+        "2d",
+        resume if going_on else None,
+        {"twin": twin},
+        lambda: settings_of_pretrain(sources, twin),
+    )
+    if _run(settings, out, going_on, dry_run):
         typer.echo(f"next: voxflate train {settings.data} --start {out} --out runs/3d")
 
 
@@ -73,7 +80,7 @@ def train(
     ] = None,
     strategy: Strategy = None,
     modules: Modules = None,
-    resume: Resume = False,
+    resume: ResumeMode = None,
     preset: Preset = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
@@ -84,12 +91,16 @@ def train(
     Example: voxflate train data/brains --start runs/2d --out runs/3d
     """
     sources = Sources(data, preset, config, assignments or [])
-    if resume:
-        others = {"start": start, "strategy": strategy, "modules": modules}
-        settings = settings_to_resume(sources, _needed(out), "3d", others)
-    else:
-        settings = settings_of_train(sources, start, strategy, modules)
-    if _run(settings, out, resume, dry_run):
+    going_on = goes_on(resume, out)
+    settings = _settings(
+        sources,
+        out,
+        "3d",
+        resume if going_on else None,
+        {"start": start, "strategy": strategy, "modules": modules},
+        lambda: settings_of_train(sources, start, strategy, modules),
+    )
+    if _run(settings, out, going_on, dry_run):
         typer.echo(f"next: voxflate generate {out} -n 20 --out new-scans")
 
 
@@ -121,6 +132,22 @@ def inflate(
     typer.echo(f"next: voxflate train --out {out} --resume")
 
 
+def _settings(
+    sources: Sources,
+    out: Path | None,
+    phase: Phase,
+    resume: Resume | None,
+    others: Mapping[str, object],
+    new: Callable[[], RunConfig],
+) -> RunConfig:
+    """The settings of a new run, or of the one that goes on."""
+    if resume is None:
+        return new()
+    if resume == LAST:
+        return settings_to_resume(sources, _needed(out), phase, others)
+    return settings_of_either(sources, _needed(out), phase, others, new)
+
+
 def _needed(out: Path | None) -> Path:
     if out is None:
         raise VoxflateError("--resume: which run? give --out RUN")
@@ -134,7 +161,8 @@ def _run(settings: RunConfig, out: Path | None, resume: bool, dry_run: bool) -> 
         return False
     folder = _needed(out) if resume else new_run_folder(out, settings)
     from voxflate.training.run import train_run
+    from voxflate.training.stop import stop_on_signals
 
-    with training_bar(settings.training.phase) as move:
-        train_run(settings, folder, resume, move)
+    with training_bar(settings.training.phase) as (move, note), stop_on_signals(note) as stop:
+        train_run(settings, folder, resume, move, on_note=note, stop=stop)
     return True

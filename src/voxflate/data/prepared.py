@@ -154,11 +154,22 @@ class Manifest:
             raise VoxflateError(
                 f"{path}: was changed after it was written (its checksum is wrong); prepare again"
             )
-        for key in ("shape", "spacing", "intensity"):
-            content[key] = tuple(content[key])
-        scans = [Scan.from_json(scan) for scan in content.pop("scans")]
-        left_out = [LeftOut(**one) for one in content.pop("left_out", [])]
-        return cls(scans=scans, left_out=left_out, **content)
+        try:
+            return cls.from_json(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise VoxflateError(f"{path}: is no manifest ({error}); prepare the scans again") from error
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Manifest:
+        """The manifest of what `dataclasses.asdict` made of one, after a way through JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: If it is none.
+        """
+        tuples = {key: tuple(content[key]) for key in ("shape", "spacing", "intensity")}
+        scans = [Scan.from_json(scan) for scan in content["scans"]]
+        left_out = [LeftOut(**one) for one in content.get("left_out", [])]
+        return cls(**{**content, **tuples, "scans": scans, "left_out": left_out})
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from voxflate.nn import Generator
 
 
-def sample_inputs(generator: Generator, seed: int, index: int) -> tuple[Tensor, list[Tensor], Tensor]:
+def sample_inputs(generator: nn.Module, seed: int, index: int) -> tuple[Tensor, list[Tensor], Tensor]:
     """Draw everything that makes sample `index` of a seed what it is.
 
     Args:
@@ -21,7 +21,7 @@ def sample_inputs(generator: Generator, seed: int, index: int) -> tuple[Tensor, 
 
     Returns:
         z [z_dim]; noise, one [1, *spatial] per styled convolution; an axial position, a scalar, for planar
-        generators to render.
+        generators to render. Only StyleGAN2's generators have the last two; they are [] and 0 for others.
     """
     # NumPy's generators take a sequence as seed; PyTorch's on the CPU heeds 32 bits of one number only.
     rng = np.random.default_rng([seed, index])
@@ -29,7 +29,9 @@ def sample_inputs(generator: Generator, seed: int, index: int) -> tuple[Tensor, 
     def normal(*shape: int) -> Tensor:
         return torch.from_numpy(rng.standard_normal(shape, np.float32))
 
-    z = normal(generator.z_dim)
+    z = normal(generator.z_dim)  # type: ignore[arg-type]
+    if not isinstance(generator, Generator):
+        return z, [], torch.tensor(0)
     position = torch.tensor(rng.integers(generator.synthesis.shape[0]))
     noise = [normal(*shape) for shape in generator.synthesis.noise_shapes()]
     return z, noise, position
@@ -37,7 +39,7 @@ def sample_inputs(generator: Generator, seed: int, index: int) -> tuple[Tensor, 
 
 @torch.no_grad()
 def sample(
-    generator: Generator,
+    generator: nn.Module,
     count: int,
     *,
     seed: int,
@@ -49,10 +51,11 @@ def sample(
     """Generate samples first .. first + count - 1 of a seed, in float32.
 
     Args:
-        generator: Put into evaluation mode while sampling.
+        generator: Of any model. In evaluation mode while sampling, so that nothing is normalised over the
+            samples that happen to be made together.
         count: How many.
         seed: Of the series.
-        truncation_psi: See `Mapping.forward`.
+        truncation_psi: See `Mapping.forward`, or `UpsamplingGenerator.forward`.
         batch: Samples at a time; changes the speed and the memory, not the samples (to rounding).
         slices: Planar generators: one axial slice a sample, at its own position.
         first: Number of the first.
@@ -60,19 +63,18 @@ def sample(
     Yields:
         [n, image_channels, *shape] on the CPU, n <= batch.
     """
-    device = generator.synthesis.const.device
+    device = next(generator.parameters()).device
     training = generator.training
     generator.eval()
     try:
         for start in range(first, first + count, batch):
             indices = range(start, min(start + batch, first + count))
             zs, noises, positions = zip(*(sample_inputs(generator, seed, i) for i in indices), strict=True)
-            images = generator(
-                torch.stack(zs).to(device),
-                truncation_psi=truncation_psi,
-                noise=[torch.stack(layer).to(device) for layer in zip(*noises, strict=True)],
-                positions=torch.stack(positions).to(device) if slices else None,
-            )
+            styled: dict[str, object] = {}
+            if isinstance(generator, Generator):
+                styled["noise"] = [torch.stack(layer).to(device) for layer in zip(*noises, strict=True)]
+                styled["positions"] = torch.stack(positions).to(device) if slices else None
+            images = generator(torch.stack(zs).to(device), truncation_psi=truncation_psi, **styled)
             yield images.float().cpu()
     finally:
         generator.train(training)

@@ -17,3 +17,19 @@ def non_saturating_g(fake_logits: Tensor) -> Tensor:
 def non_saturating_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """Discriminator's loss, mean of -log sigmoid(D(real)) - log(1 - sigmoid(D(fake)))."""
     return softplus(-real_logits).mean() + softplus(fake_logits).mean()
+
+
+def wasserstein_g(fake_logits: Tensor) -> Tensor:
+    """Generator's loss, mean of -D(fake).
+
+    With a logistic discriminator, -D(fake) = log((1 - sigmoid) / sigmoid) is also the density-ratio loss of
+    Rosca et al. 2017, so alpha-GAN uses it too.
+
+    Source: Arjovsky et al. 2017, Algorithm 1.
+    """
+    return -fake_logits.mean()
+
+
+def wasserstein_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Critic's loss, mean of D(fake) - D(real); it needs a bound on D's slope beside it."""
+    return fake_logits.mean() - real_logits.mean()

@@ -7,8 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+Discriminator = Callable[[Tensor], Tensor]
+"""[N, ...] -> logits [N]."""
 
-def r1_penalty(discriminator: Callable[[Tensor], Tensor], reals: Tensor) -> Tensor:
+
+def r1_penalty(discriminator: Discriminator, reals: Tensor) -> Tensor:
     """Mean squared norm of the discriminator's gradient at real images, ||grad D||^2, without gamma/2.
 
     Args:
@@ -20,6 +23,31 @@ def r1_penalty(discriminator: Callable[[Tensor], Tensor], reals: Tensor) -> Tens
 
     Source: Mescheder et al. 2018, Eq. 9.
     """
-    reals = reals.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(discriminator(reals).sum(), reals, create_graph=True)
-    return gradient.square().flatten(1).sum(1).mean()
+    return _gradient(discriminator, reals).square().sum(1).mean()
+
+
+def gradient_penalty(critic: Discriminator, reals: Tensor, fakes: Tensor) -> Tensor:
+    """Mean of (||grad D(x)|| - 1)^2, without lambda, at one point x between every real and its fake.
+
+    Args:
+        critic: [N, ...] -> logits [N].
+        reals: Real images or codes, [N, ...].
+        fakes: As many generated ones. Each pair's point is drawn uniformly, from the global random state.
+
+    Returns:
+        A scalar that can be differentiated again.
+
+    Source: Gulrajani et al. 2017, Eq. 3 and Algorithm 1.
+    """
+    share = torch.rand(len(reals), *(1,) * (reals.dim() - 1), device=reals.device)
+    between = torch.lerp(fakes.detach(), reals.detach(), share)
+    norms: Tensor = torch.linalg.vector_norm(_gradient(critic, between), dim=1)
+    return (norms - 1).square().mean()
+
+
+def _gradient(discriminator: Discriminator, points: Tensor) -> Tensor:
+    """The gradient of every sample's logit at its own point, [N, numbers in a sample]."""
+    points = points.detach().requires_grad_()
+    gradient: Tensor
+    (gradient,) = torch.autograd.grad(discriminator(points).sum(), points, create_graph=True)
+    return gradient.flatten(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,16 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxflate.errors import VoxflateError
-from voxflate.files import whole_file
+from voxflate.files import cache_folder, whole_file
+
+__all__ = ["ArrayCache", "cache_folder"]
 
 Arrays = dict[str, NDArray[np.float32]]
-
-
-def cache_folder() -> Path:
-    """The default folder: `$VOXFLATE_CACHE`, else `voxflate` in the user's cache folder."""
-    if chosen := os.environ.get("VOXFLATE_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxflate"
 
 
 class ArrayCache:

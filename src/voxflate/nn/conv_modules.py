@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from voxflate.nn.functional import channel_shuffle, channels_last, modulated_conv
+from voxflate.nn.epilogue import Branches
+from voxflate.nn.functional import halves, modulate, modulated_conv
 from voxflate.nn.layers import EqualConv
 
 
@@ -20,10 +21,6 @@ def _half(channels: int) -> int:
     if channels % 2:
         raise ValueError(f"channels must be even to be split, got {channels}; choose an even number")
     return channels // 2
-
-
-def _join(branches: Sequence[Tensor], shuffle: bool) -> Tensor:
-    return channel_shuffle(branches) if shuffle else channels_last(torch.cat(list(branches), dim=1))
 
 
 class ModulatedConv(nn.Module):
@@ -35,12 +32,20 @@ class ModulatedConv(nn.Module):
 
     def forward(
         self, x: Tensor, style: Tensor, up_stride: Sequence[int] | None = None
+    ) -> tuple[Branches, Tensor]:
+        """[N, I, *spatial] and styles [N, I] -> one branch [N, O, *spatial] and the demodulation [N, O]."""
+        (scaled,) = modulate(x, style)
+        y, factor = self.convolve(scaled, style, up_stride)
+        return Branches((y,)), factor
+
+    def convolve(
+        self, scaled: Tensor, style: Tensor, up_stride: Sequence[int] | None
     ) -> tuple[Tensor, Tensor]:
-        """[N, I, *spatial] and styles [N, I] -> [N, O, *spatial] and the demodulation [N, O]."""
+        """The rest of `forward`, from the scaled input on."""
         # Demodulation makes the result independent of this gain; it keeps activations of order one. Scaled
         # with it, epsilon does not tell a kernel from the same one with zeros around it (planar inflation).
         gain = self.weight[0].numel() ** -0.5
-        return modulated_conv(x, self.weight * gain, style, up_stride=up_stride, eps=1e-8 * gain**2)
+        return modulated_conv(scaled, self.weight * gain, style, up_stride=up_stride, eps=1e-8 * gain**2)
 
 
 class SplitModulatedConv(nn.Module):
@@ -63,12 +68,16 @@ class SplitModulatedConv(nn.Module):
 
     def forward(
         self, x: Tensor, style: Tensor, up_stride: Sequence[int] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """[N, I, *spatial] and styles [N, I] -> [N, O, *spatial] and the demodulation [N, O]."""
-        inputs = zip(x.chunk(2, dim=1), style.chunk(2, dim=1), self.branches, strict=True)
-        features, factors = zip(*(branch(half, s, up_stride) for half, s, branch in inputs), strict=True)
+    ) -> tuple[Branches, Tensor]:
+        """[N, I, *spatial] and styles [N, I] -> branches [N, O / 2, *spatial] and the demodulation [N, O]."""
+        features, factors = [], []
+        for branch, half, s in zip(self.branches, modulate(x, style, 2), style.chunk(2, dim=1), strict=True):
+            assert isinstance(branch, ModulatedConv)
+            y, factor = branch.convolve(half, s, up_stride)
+            features.append(y)
+            factors.append(factor)
         joined = torch.stack(factors, dim=-1).flatten(-2) if self.shuffle else torch.cat(factors, dim=-1)
-        return _join(features, self.shuffle), joined
+        return Branches(tuple(features), self.shuffle), joined
 
 
 class DepthwiseConv(nn.Module):
@@ -120,13 +129,12 @@ class SplitConv(nn.Module):
         self.branches = nn.ModuleList(EqualConv(half_in, half_out, size) for size in sizes)
         self.shuffle = shuffle
 
-    def forward(self, x: Tensor, down: bool = False) -> Tensor:
-        """[N, I, *spatial] -> [N, O, *spatial], or half of every axis."""
+    def forward(self, x: Tensor, down: bool = False) -> Branches:
+        """[N, I, *spatial] -> branches [N, O / 2, *spatial], or half of every axis."""
         if self.even is not None:
             x = self.even(x) + self.even_bias.view(-1, *(1,) * (x.ndim - 2)).to(x.dtype)
-        halves = zip(x.chunk(2, dim=1), self.branches, strict=True)
-        outputs = [branch(half, down) for half, branch in halves]
-        return _join(outputs, self.shuffle)
+        inputs = zip(halves(x), self.branches, strict=True)
+        return Branches(tuple(branch(half, down) for half, branch in inputs), self.shuffle)
 
 
 def _group4(in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> nn.Module:

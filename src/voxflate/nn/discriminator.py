@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from voxflate.nn.conv_modules import CONVS
-from voxflate.nn.functional import activate, channels_last, from_rows, minibatch_std
+from voxflate.nn.epilogue import finish
+from voxflate.nn.functional import channels_last, from_rows, minibatch_std
 from voxflate.nn.layers import EqualConv, EqualLinear
 
 
@@ -51,7 +52,7 @@ class FromImage(nn.Module):
             else:
                 where = positions.view(-1, 1, 1, 1)
             x = x + (where * self.position.view(-1, *(1,) * (image.ndim - 2))).to(x.dtype)
-        return activate(x, self.bias)
+        return finish(x, self.bias)
 
 
 class DiscriminatorStage(nn.Module):
@@ -69,9 +70,9 @@ class DiscriminatorStage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, *spatial] -> [N, C, *spatial / 2]."""
         skip = self.skip(x, down=True)
-        x = activate(self.conv0(x), self.bias0)
+        x = finish(self.conv0(x), self.bias0)
         # sqrt(1/2) on both branches keeps the variance of their sum.
-        x = activate(self.conv1(x, down=True), self.bias1, gain=0.5**0.5)
+        x = finish(self.conv1(x, down=True), self.bias1, gain=0.5**0.5)
         return torch.add(x, skip, alpha=0.5**0.5)
 
 
@@ -88,7 +89,7 @@ class Epilogue(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, *base] -> logits [N]."""
-        x = activate(self.conv(minibatch_std(x, self.group)), self.bias)
+        x = finish(self.conv(minibatch_std(x, self.group)), self.bias)
         logits: Tensor = self.out(self.fc(x.flatten(1)))  # the flattening is channel-major
         return logits.squeeze(1)
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from voxflate.nn import compiled
+
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
@@ -93,7 +95,7 @@ def _breaks_in_bfloat16(x: Tensor) -> bool:
 
 
 def modulated_conv(
-    x: Tensor,
+    modulated: Tensor,
     kernel: Tensor,
     style: Tensor,
     *,
@@ -107,9 +109,9 @@ def modulated_conv(
     activations are scaled, the kernel is shared, and no kernel is built per sample.
 
     Args:
-        x: Input, [N, I, *spatial].
+        modulated: The scaled input s x of `modulate`, [N, I, *spatial].
         kernel: Shared kernel w, [O, I, *k].
-        style: Scale of each input channel, [N, I].
+        style: Scale s of each input channel, [N, I].
         up_stride: Zero-insertion factor per axis for the up-convolution; None keeps the size.
         eps: Keeps Eq. 2 finite for a zero kernel.
 
@@ -120,12 +122,57 @@ def modulated_conv(
 
     Source: Eqs. 1-2.
     """
-    x = x * style.view(*style.shape, *(1,) * (x.ndim - 2)).to(x.dtype)
     if up_stride is None:
-        x = conv(x, kernel, padding=tuple(k // 2 for k in kernel.shape[2:]))
+        y = conv(modulated, kernel, padding=tuple(k // 2 for k in kernel.shape[2:]))
     else:
-        x = conv(x, kernel, stride=up_stride, transposed=True)
-    return x, demodulation(kernel, style, eps)
+        y = conv(modulated, kernel, stride=up_stride, transposed=True)
+    return y, demodulation(kernel, style, eps)
+
+
+def modulate(x: Tensor, style: Tensor, parts: int = 1) -> tuple[Tensor, ...]:
+    """Scale every channel of every sample (Eq. 1), and cut the channels into parts.
+
+    Args:
+        x: [N, I, *spatial].
+        style: [N, I].
+        parts: 1 or 2.
+
+    Returns:
+        [N, I / parts, *spatial] each.
+    """
+    if compiled.usable(x, style):
+        return _Modulate.apply(x, style, parts)  # type: ignore[no-untyped-call,no-any-return]
+    pairs = zip(x.chunk(parts, dim=1), style.chunk(parts, dim=1), strict=True)
+    return tuple(part * s.view(*s.shape, *(1,) * (x.ndim - 2)).to(x.dtype) for part, s in pairs)
+
+
+def halves(x: Tensor) -> tuple[Tensor, ...]:
+    """The first and the second half of the channels, [N, C / 2, *spatial] each."""
+    if compiled.usable(x):
+        return _Modulate.apply(x, None, 2)  # type: ignore[no-untyped-call,no-any-return]
+    return x.chunk(2, dim=1)
+
+
+class _Modulate(torch.autograd.Function):
+    """Scale and cut with the compiled kernels: one sweep there, one back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, style: Tensor | None, parts: int) -> tuple[Tensor, ...]:
+        style = None if style is None else style.contiguous()
+        ctx.save_for_backward(x, style)
+        return tuple(map(from_rows, compiled.modulate(to_rows(x), style, parts)))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, style = ctx.saved_tensors
+        if torch.is_grad_enabled():  # R1 differentiates again
+            g = torch.cat(grads, dim=1)
+            if style is None:
+                return g, None, None
+            axes = (1,) * (x.ndim - 2)
+            return g * style.view(*style.shape, *axes), (g * x).flatten(2).sum(2), None
+        gx, g_style = compiled.modulate_backward([to_rows(g) for g in grads], to_rows(x), style)
+        return from_rows(gx), g_style, None
 
 
 def demodulation(kernel: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
@@ -153,8 +200,29 @@ def modulated_to_image(x: Tensor, kernel: Tensor, style: Tensor) -> Tensor:
         [N, O, *spatial].
     """
     per_sample = kernel.flatten(1) * style[:, None, :]  # [N, O, I]
+    if per_sample.shape[1] == 1 and compiled.usable(x, per_sample):
+        return _ToImage.apply(x, per_sample[:, 0])  # type: ignore[no-untyped-call,no-any-return]
     weights = per_sample.view(*per_sample.shape, *(1,) * (x.ndim - 2)).to(x.dtype)
     return torch.stack([(x * weight).sum(dim=1) for weight in weights.unbind(1)], dim=1)
+
+
+class _ToImage(torch.autograd.Function):
+    """Weighted sum over the channels, [N, C, *spatial] and [N, C] -> [N, 1, *spatial], compiled."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        weight = weight.contiguous()
+        ctx.save_for_backward(x, weight)
+        return compiled.to_image(to_rows(x), weight).unsqueeze(1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            axes = (1,) * (x.ndim - 2)
+            return grads[0] * weight.view(*weight.shape, *axes), (grads[0] * x).flatten(2).sum(2)
+        gx, g_weight = compiled.to_image_backward(grads[0].contiguous(), to_rows(x), weight)
+        return from_rows(gx), g_weight
 
 
 def styled_epilogue(

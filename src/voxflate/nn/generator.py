@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from voxflate.nn.conv_modules import STYLED_CONVS
-from voxflate.nn.functional import channels_last, modulated_to_image, styled_epilogue
+from voxflate.nn.epilogue import finish_styled
+from voxflate.nn.functional import channels_last, modulated_to_image
 from voxflate.nn.layers import EqualLinear
 from voxflate.nn.mapping import Mapping
 from voxflate.nn.planar import SliceWindow, slice_window
-from voxflate.nn.resample import DOUBLE, SMOOTH_UP, LowPass, resample
+from voxflate.nn.resample import DOUBLE, SMOOTH_UP, Filter, resample
 
 
 class StyledConv(nn.Module):
@@ -48,13 +49,15 @@ class StyledConv(nn.Module):
             [N, C, *spatial'].
         """
         strides = tuple(2 if k > 1 else 1 for k in self.kernel_size) if self.up else None
-        x, demodulation = self.conv(x, self.affine(w), strides)
-        if self.up:
-            filters: list[LowPass | Tensor] = [SMOOTH_UP if k > 1 else DOUBLE for k in self.kernel_size]
-            x = resample(x, filters if mixing is None else [mixing, *filters[1:]])
+        size = [n * 2 if self.up else n for n in x.shape[2:]]
+        filters: list[Filter] = [SMOOTH_UP if k > 1 else DOUBLE for k in self.kernel_size] if self.up else []
+        if mixing is not None:
+            filters[0] = mixing
+            size[0] = mixing.shape[1]
+        branches, demodulation = self.conv(x, self.affine(w), strides)
         if noise is None:
-            noise = torch.randn(x.shape[0], 1, *x.shape[2:], device=x.device)
-        return styled_epilogue(x, demodulation, noise, self.noise_strength, self.bias)
+            noise = torch.randn(x.shape[0], 1, *size, device=x.device)
+        return finish_styled(branches, filters, demodulation, noise, self.noise_strength, self.bias)
 
 
 class ToImage(nn.Module):
@@ -113,7 +116,7 @@ class SynthesisStage(nn.Module):
         x = self.conv1(x, ws[-2], noise[-1])
         new = self.to_image(x, ws[-1])
         if image is not None:
-            filters: list[LowPass | Tensor] = [DOUBLE] * (image.ndim - 2)
+            filters: list[Filter] = [DOUBLE] * (image.ndim - 2)
             with torch.autocast(image.device.type, enabled=False):
                 new = new + resample(image, filters if mixing is None else [mixing, *filters[1:]])
         return x, new

@@ -3,19 +3,21 @@
 Along one axis every such step is a fixed banded matrix: zero insertion, padding, filter and stride folded
 into one. Applied to the channels-last layout it is a plain matrix product, the same code in 2D and 3D. On a
 CPU in float32 the plain smoothing runs as a depthwise convolution along the innermost axis of a 2D view,
-which is quicker still (decision 0007 has the measurements).
+which is quicker still (decision 0007 has the measurements); with compiled kernels all axes are one sweep
+(decision 0024).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from voxflate.nn import compiled
 from voxflate.nn.functional import from_rows, to_rows
 
 TAPS = (0.125, 0.375, 0.375, 0.125)
@@ -67,16 +69,24 @@ def _matrix_on(filter_: LowPass, size: int, device: torch.device, dtype: torch.d
     return lowpass_matrix(filter_, size).to(device=device, dtype=dtype)
 
 
-def resample(x: Tensor, filters: Sequence[LowPass | Tensor]) -> Tensor:
+Filter = LowPass | Tensor
+"""What happens to one axis: one step for all samples, or matrices [N, size', size], one a sample."""
+
+
+def resample(x: Tensor, filters: Sequence[Filter]) -> Tensor:
     """Apply one low-pass step to each spatial axis.
 
     Args:
         x: [N, C, *spatial].
-        filters: Per axis a `LowPass`, or matrices [N, size', size], one a sample.
+        filters: One an axis.
 
     Returns:
         [N, C, *spatial'], channels-last.
     """
+    if compiled.usable(x):
+        parts, fixed = split_filters((x,), filters)
+        plan = Plan(fixed, tuple(parts[0].shape[2:]))
+        return parts[0] if plan.is_still() else Linear.apply(plan, 1, *parts)[0]  # type: ignore[no-untyped-call]
     rows = to_rows(x)
     for axis, filter_ in enumerate(filters, start=1):
         if isinstance(filter_, Tensor):
@@ -119,3 +129,72 @@ class _Smooth(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         complement = len(TAPS) - 1 - ctx.pad
         return _Smooth.apply(grads[0].contiguous(), ctx.axis, complement, ctx.gain), None, None, None  # type: ignore[no-untyped-call]
+
+
+def split_filters(
+    parts: Sequence[Tensor], filters: Sequence[Filter]
+) -> tuple[tuple[Tensor, ...], tuple[LowPass | None, ...]]:
+    """Apply the axes that have a matrix for each sample; return the parts and what is left for a `Plan`."""
+    fixed: list[LowPass | None] = []
+    for axis, filter_ in enumerate(filters, start=1):
+        if isinstance(filter_, Tensor):
+            parts = [from_rows(_multiply(to_rows(part), filter_, axis)) for part in parts]
+            fixed.append(None)
+        else:
+            fixed.append(filter_)
+    return tuple(parts), tuple(fixed)
+
+
+class Plan(NamedTuple):
+    """A resampling for the compiled kernels, or its adjoint.
+
+    Attributes:
+        filters: One an axis; None leaves it as it is.
+        sizes: Of the axes before the filters.
+        adjoint_: Apply the transposed matrices, to what has the sizes behind the filters.
+    """
+
+    filters: tuple[LowPass | None, ...]
+    sizes: tuple[int, ...]
+    adjoint_: bool = False
+
+    @classmethod
+    def still(cls, sizes: Sequence[int]) -> Self:
+        """No resampling."""
+        return cls((None,) * len(sizes), tuple(sizes))
+
+    def is_still(self) -> bool:
+        """Say whether every axis stays."""
+        return not any(self.filters)
+
+    def adjoint(self) -> Plan:
+        """The way back for gradients."""
+        return self._replace(adjoint_=not self.adjoint_)
+
+    def tables(self) -> compiled.Tables:
+        """What the kernels read."""
+        return _tables(self)
+
+
+@lru_cache(maxsize=512)
+def _tables(plan: Plan) -> compiled.Tables:
+    matrices = [f and lowpass_matrix(f, n) for f, n in zip(plan.filters, plan.sizes, strict=True)]
+    if not plan.adjoint_:
+        return compiled.make_tables(matrices, plan.sizes)
+    sizes = [n if m is None else len(m) for m, n in zip(matrices, plan.sizes, strict=True)]
+    return compiled.make_tables([None if m is None else m.t() for m in matrices], sizes)
+
+
+class Linear(torch.autograd.Function):
+    """Join parts by channel shuffle, resample, deal the channels out again; its adjoint is of its kind."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, out_parts: int, *parts: Tensor) -> tuple[Tensor, ...]:
+        """Parts [N, C / parts, *spatial] -> `out_parts` parts [N, C / out_parts, *spatial']."""
+        ctx.plan, ctx.parts = plan, len(parts)
+        return tuple(map(from_rows, compiled.resample([to_rows(p) for p in parts], plan.tables(), out_parts)))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        """Apply the adjoint."""
+        return None, None, *Linear.apply(ctx.plan.adjoint(), ctx.parts, *grads)  # type: ignore[no-untyped-call]

@@ -6,22 +6,23 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from voxflate.nn import Generator
+RUNNING = ("running_mean", "running_var")
 
 
 class Ema:
     """Exponential moving average whose half-life grows with the training.
 
     Args:
-        generator: The network to follow; its weights are the first average.
+        generator: The network to follow; its weights are the first average. Running statistics of batch
+            normalisation are averaged with the weights that they belong to; other buffers are copied.
         fraction: Half-life as a fraction of the images seen so far. A fixed half-life keeps a long memory
             of the first, worst networks (decision 0011).
         limit: Longest half-life, in images; 0 for none.
     """
 
-    def __init__(self, generator: Generator, fraction: float, limit: float = 0.0) -> None:
+    def __init__(self, generator: nn.Module, fraction: float, limit: float = 0.0) -> None:
         self.generator = copy.deepcopy(generator).requires_grad_(False)
         self.fraction = fraction
         self.limit = limit
@@ -34,13 +35,16 @@ class Ema:
         return float(0.5 ** (batch / halflife)) if halflife > 0 else 0.0
 
     @torch.no_grad()
-    def update(self, generator: Generator, n_images: int, batch: int) -> None:
+    def update(self, generator: nn.Module, n_images: int, batch: int) -> None:
         """Move towards the network after `n_images` images in all."""
         weight = 1.0 - self.decay(n_images, batch)
         averages: list[Tensor] = list(self.generator.parameters())
         torch._foreach_lerp_(averages, list(generator.parameters()), weight)
-        for average, buffer in zip(self.generator.buffers(), generator.buffers(), strict=True):
-            average.copy_(buffer)
+        for (name, average), buffer in zip(self.generator.named_buffers(), generator.buffers(), strict=True):
+            if name.endswith(RUNNING):
+                average.lerp_(buffer, weight)
+            else:
+                average.copy_(buffer)
 
     def state_dict(self) -> dict[str, Any]:
         """The average's weights."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from voxflate.gans.stylegan2 import Losses
+from voxflate.gans.gan import Losses
 from voxflate.training.state import TrainingState
 
 Batches = Callable[[int, int], tuple[Tensor, Tensor | None]]
@@ -27,11 +26,16 @@ class Schedule:
     stop_at: int
     freeze_g: int = 0
     lr_decay: float = 1.0
+    lr_scale: float = 1.0
 
     def learning_rate(self, n_images: int) -> float:
-        """Factor on the learning rates: from 1 to `lr_decay` along half a cosine."""
+        """Factor on the learning rates: from 1 to `lr_decay` along half a cosine, times `lr_scale`."""
         done = min(n_images / self.total, 1.0)
-        return self.lr_decay + (1 - self.lr_decay) * 0.5 * (1 + math.cos(math.pi * done))
+        return self.lr_scale * (self.lr_decay + (1 - self.lr_decay) * 0.5 * (1 + math.cos(math.pi * done)))
+
+    def scaled(self, lr_scale: float) -> Schedule:
+        """The same schedule with other learning rates."""
+        return replace(self, lr_scale=lr_scale)
 
     def is_snapshot(self, n_images: int) -> bool:
         """Say whether the step ending at `n_images` crossed a multiple of `snapshot_every`, or the stop."""
@@ -73,8 +77,3 @@ def train(
         on_step(state, losses)
         if schedule.is_snapshot(state.n_images):
             on_snapshot(state)
-
-
-def finite(losses: Losses) -> bool:
-    """Say whether every loss is a number."""
-    return bool(torch.isfinite(torch.stack(list(losses.values()))).all())

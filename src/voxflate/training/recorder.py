@@ -5,28 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from voxflate.build import is_planar_twin
 from voxflate.config import RunConfig
 from voxflate.data.prepared import PreparedSet
-from voxflate.errors import VoxflateError
+from voxflate.errors import TrainingStopped
 from voxflate.evaluation import Evaluator
 from voxflate.figures import sample_sheet, slice_sheet
+from voxflate.gans.gan import Losses
 from voxflate.gans.sampling import sample
-from voxflate.gans.stylegan2 import Losses
-from voxflate.training.log import TrainingLog
-from voxflate.training.loop import finite
-from voxflate.training.snapshots import save_snapshot
+from voxflate.training.fingerprint import SEED, Images, diversity, fingerprint, fixed_samples, real_diversity
+from voxflate.training.guard import Guard
+from voxflate.training.log import METRICS_NAME, SNAPSHOTS_NAME, TrainingLog
+from voxflate.training.snapshots import best_snapshot, save_snapshot
 from voxflate.training.state import TrainingState
+from voxflate.training.stop import StopRequest
 
-SHEET_SAMPLES = 8
-SHEET_SEED = 0
 MEASURED_SEED = 1
 """Another seed than the sheets', so that nobody chooses a model by the samples it is judged by."""
 LOG_SECONDS = 2.0
@@ -50,6 +49,21 @@ class Progress:
     losses: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Who runs the training, and what they want to know.
+
+    Attributes:
+        on_progress: Called after every step.
+        note: Told in a line what is out of the ordinary.
+        stop: Asked after every step.
+    """
+
+    on_progress: Callable[[Progress], None]
+    note: Callable[[str], None]
+    stop: StopRequest
+
+
 class Recorder:
     """Writes what a training leaves behind: log rows, snapshots, sample sheets, distances."""
 
@@ -60,80 +74,131 @@ class Recorder:
         prepared: PreparedSet,
         evaluator: Evaluator | None,
         state: TrainingState,
-        on_progress: Callable[[Progress], None] | None,
+        guard: Guard,
+        caller: Caller,
         *,
         fresh: bool,
     ) -> None:
         self.config = config
         self.run = run
         self.prepared = prepared
-        self.on_progress = on_progress
+        self.guard = guard
+        self.caller = caller
         self.evaluator = evaluator
         if fresh:
             for sheet in (run / "sheets").glob("*.png"):
                 sheet.unlink()
         self.log = TrainingLog(run, -1 if fresh else state.n_images)
         self._row: dict[str, Any] = {}
+        self._row_since = state.n_images
         self._logged = time.perf_counter()
         self._since = (state.n_images, state.seconds)
 
+    def rewind(self, state: TrainingState) -> None:
+        """Forget what was logged after the state that the training went back to."""
+        self.log.rewind(state.n_images)
+        self._begin_row(state)
+        self._since = (state.n_images, state.seconds)
+
     def after_step(self, state: TrainingState, losses: Losses) -> None:
-        """Stop on a loss that is no number; move the bar; log every few seconds."""
-        if not finite(losses):
-            bad = ", ".join(name for name, value in losses.items() if not torch.isfinite(value))
-            raise VoxflateError(
-                f"{self.run}: {bad} is not finite after {state.n_images} images; the snapshots before are "
-                "untouched: resume with a lower training.lr_g and training.lr_d, or training.precision=fp32"
-            )
+        """Refuse a loss that is no number; move the bar; log every few seconds; end if asked to.
+
+        Raises:
+            NonFiniteError: If a loss is none.
+            TrainingStopped: After everything was saved.
+        """
+        self.guard.check_losses(losses)
         images, seconds = state.n_images - self._since[0], state.seconds - self._since[1]
         values = {name: float(value) for name, value in losses.items()}
         speed = images / seconds if seconds else 0.0
-        if self.on_progress is not None:
-            self.on_progress(Progress(state.n_images, round(self.config.training.kimg * 1000), speed, values))
-        row = {"n_images": state.n_images, "seconds": round(state.seconds, 2), "images_per_s": speed}
-        self._row = row | values
+        total = round(self.config.training.kimg * 1000)
+        self.caller.on_progress(Progress(state.n_images, total, speed, values))
+        row = {"since": self._row_since, "n_images": state.n_images, "seconds": round(state.seconds, 2)}
+        self._row = row | {"images_per_s": speed} | values
         if time.perf_counter() - self._logged >= LOG_SECONDS:
-            self._log_step()
+            self._log_step(state)
+        if self.caller.stop.requested:
+            self.save(state)
+            raise TrainingStopped(state.n_images)
 
-    def _log_step(self) -> None:
+    def _log_step(self, state: TrainingState) -> None:
         if self._row:
             self.log.losses(self._row)
+        self._begin_row(state)
+
+    def _begin_row(self, state: TrainingState) -> None:
         self._row = {}
+        self._row_since = state.n_images
         self._logged = time.perf_counter()
 
     def at_snapshot(self, state: TrainingState) -> None:
         """Save the state first; then what can be made again from it."""
-        if not state.is_finite():
-            raise VoxflateError(
-                f"{self.run}: a weight is not finite after {state.n_images} images; no snapshot was written, "
-                "resume from the one before with a lower training.lr_g and training.lr_d"
-            )
-        self._log_step()
-        network = {"network": self.config.network.model_dump(mode="json")}
-        save_snapshot(self.run, state.state_dict() | network, self.config.training.keep)
+        self.save(state)
         self.complete(state)
 
+    def save(self, state: TrainingState) -> None:
+        """Write the log's rows and a snapshot, if all weights are numbers.
+
+        Raises:
+            NonFiniteError: If one is none; nothing is written then.
+        """
+        self.guard.check_weights()
+        self._log_step(state)
+        self.log.sync()
+        best = best_snapshot(self.run)
+        made = {"model": self.config.model, "network": self.config.network.model_dump(mode="json")}
+        save_snapshot(self.run, state.state_dict() | made, self.config.training.keep, [best] if best else [])
+
     def complete(self, state: TrainingState) -> None:
-        """Make the sheet and the measurement of a state just saved or resumed, unless they exist."""
-        sheet = self.run / "sheets" / f"kimg-{state.kimg:010.3f}.png"
-        if not sheet.exists():
-            self._sheet(state, sheet)
-        if self._is_due(state) and not self.log.has_metrics(state.n_images):
-            self.log.metrics({"n_images": state.n_images, **self._measure(state)})
+        """Make the samples and the measurement of a state just saved or resumed, unless they exist.
+
+        Raises:
+            TrainingStopped: If asked to meanwhile; they are made up when the run goes on.
+        """
+        with self.caller.stop.at_once(state.n_images):
+            sheet = self.run / "sheets" / f"kimg-{state.kimg:010.3f}.png"
+            known = self.log.has(SNAPSHOTS_NAME, state.n_images)
+            if not (sheet.exists() and known):
+                images = fixed_samples(self.config, state.ema.generator)
+                self._sheet(images, state, sheet)
+                if not known:
+                    self._fingerprint(images, state)
+            if self._is_due(state) and not self.log.has(METRICS_NAME, state.n_images):
+                self.log.metrics({"n_images": state.n_images, **self._measure(state)})
+
+    def event(self, n_images: int, event: str, text: str) -> None:
+        """Log something out of the ordinary, and say it."""
+        self.log.event({"n_images": n_images, "event": event, "text": text})
+        self.caller.note(f"{self.run}: {text}")
 
     def _is_due(self, state: TrainingState) -> bool:
         every = self.config.evaluation.every
         number = state.n_images // self.config.training.snapshot_images
         return every > 0 and (number % every == 0 or state.kimg >= self.config.training.kimg)
 
-    def _sheet(self, state: TrainingState, path: Path) -> None:
-        samples = self._samples(state, SHEET_SAMPLES, SHEET_SEED)
-        images = np.concatenate([batch.numpy() for batch in samples])
-        title = f"{self.run.name}: {state.kimg:g} kimg, average of the weights, seed {SHEET_SEED}"
+    def _sheet(self, images: Images, state: TrainingState, path: Path) -> None:
+        title = f"{self.run.name}: {state.kimg:g} kimg, average of the weights, seed {SEED}"
         if self.config.training.phase == "2d":
             slice_sheet(images, path, title=title, spacing=self.prepared.spacing[1:])
         else:
             sample_sheet(images, path, title=title, spacing=self.prepared.spacing)
+
+    def _fingerprint(self, images: Images, state: TrainingState) -> None:
+        found, floor = diversity(images, self._real_diversity), self.config.evaluation.diversity_floor
+        earlier = [row.get("diversity", 0.0) for row in self.log.rows(SNAPSHOTS_NAME)]
+        if found < floor and earlier and earlier[-1] >= floor:
+            self.event(
+                state.n_images,
+                "collapse",
+                f"after {state.n_images} images samples differ {found:.3f} times as much as real ones do, "
+                f"less than evaluation.diversity_floor = {floor:g}: it may have collapsed; look at the "
+                "sheets, and lower the learning rates or add augmentation",
+            )
+        self.log.snapshot({"n_images": state.n_images, "diversity": found, **fingerprint(images)})
+
+    @cached_property
+    def _real_diversity(self) -> float:
+        return real_diversity(self.config, self.prepared)
 
     def _samples(self, state: TrainingState, count: int, seed: int) -> Iterator[Tensor]:
         return sample(state.ema.generator, count, seed=seed, slices=is_planar_twin(self.config))

@@ -2,42 +2,49 @@
 
 RUN/
     config.toml           all settings; repeats the run
-    run.json              versions, seed, data hash, device
+    run.json              versions, seed, data hash, device, threads; of every process that worked on it
     inflation.json        for inflated starts: what became of every parameter
     snapshots/            snapshot-000060000.pt: everything that changes during training
     sheets/               kimg-000060.000.png: samples from the average, always the same latent codes
-    log.jsonl  metrics.jsonl  tensorboard/
+    log.jsonl             losses; every row says since which image
+    metrics.jsonl         distances
+    snapshots.jsonl       what each snapshot generates, for voxflate verify
+    events.jsonl          warnings and restores
+    tensorboard/          the same figures
+    run.lock              while a process works on it: its pid and host
 """
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from voxflate.allocator import keep_freed_memory
 from voxflate.build import Stream, build_gan, build_run_networks
 from voxflate.config import RunConfig
-from voxflate.configfile import load_config, save_config
+from voxflate.configfile import save_config
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.data.shapes import check_shape
 from voxflate.errors import VoxflateError
 from voxflate.evaluation import Evaluator
-from voxflate.files import read_json, write_json
-from voxflate.gans.stylegan2 import StyleGAN2
+from voxflate.files import check_no_links, write_json
 from voxflate.inflation import TransferReport
+from voxflate.nn.compiled import use_kernels
 from voxflate.training.ema import Ema
+from voxflate.training.facts import write_facts
+from voxflate.training.guard import Guard, NonFiniteError
+from voxflate.training.loading import check_same_data, load_state
+from voxflate.training.lock import run_lock
 from voxflate.training.loop import Schedule, train
-from voxflate.training.recorder import Progress, Recorder
-from voxflate.training.snapshots import list_snapshots, load_newest, remove_unfinished
+from voxflate.training.recorder import Caller, Progress, Recorder
+from voxflate.training.snapshots import list_snapshots, remove_unfinished
 from voxflate.training.start import apply_start
 from voxflate.training.state import TrainingState
-
-FACTS_NAME = "run.json"
+from voxflate.training.stop import StopRequest
 
 
 def train_run(
@@ -46,6 +53,8 @@ def train_run(
     resume: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     stop_at: int | None = None,
+    on_note: Callable[[str], None] | None = None,
+    stop: StopRequest | None = None,
 ) -> TransferReport | None:
     """Train, or take a training up again, until `training.kimg`.
 
@@ -55,60 +64,121 @@ def train_run(
         resume: Go on from the newest whole snapshot.
         on_progress: Called after every step.
         stop_at: Stop after this many images, as if the process had ended there; 0 only writes the start.
+        on_note: Told in a line what is out of the ordinary: snapshots passed over, restores, warnings.
+        stop: Asked after every step whether to end early.
 
     Returns:
         The inflation's report, where this call inflated.
 
     Raises:
-        VoxflateError: If settings, data and 2D run do not fit, or there is nothing to resume.
+        VoxflateError: If settings, data and 2D run do not fit, there is nothing to resume, another process
+            works on the run, or a loss, a weight or a gradient is no number.
+        TrainingStopped: If asked to end, after everything was saved.
     """
     keep_freed_memory()
     _use_threads(config.training.threads)
+    use_kernels(config.training.kernels)
+    caller = Caller(on_progress or _ignore, on_note or _ignore, stop or StopRequest())
+    with run_lock(run, caller.note):
+        with caller.stop.at_once(None):
+            session = _begin(config, run, resume, caller, _schedule(config, stop_at))
+        try:
+            session.train()
+        finally:
+            session.recorder.log.close()
+    return session.report
+
+
+@dataclass
+class _Session:
+    """One process' work on a run, ready to go."""
+
+    config: RunConfig
+    run: Path
+    state: TrainingState
+    stream: Stream
+    schedule: Schedule
+    guard: Guard
+    recorder: Recorder
+    report: TransferReport | None
+
+    def train(self) -> None:
+        """Train to the schedule's stop, going back to the last snapshot where the settings allow it."""
+        if self.state.n_images and self.schedule.is_snapshot(self.state.n_images):
+            self.recorder.complete(self.state)  # the process may have ended before this one was measured
+        while True:
+            try:
+                train(
+                    self.state,
+                    self._images,
+                    self.schedule.scaled(self.state.lr_scale),
+                    self.recorder.after_step,
+                    self.recorder.at_snapshot,
+                )
+                return
+            except NonFiniteError as error:
+                self._go_back(error)
+
+    def _images(self, n_images: int, batch: int) -> tuple[Tensor, Tensor | None]:
+        images, positions = self.stream(n_images, batch)
+        self.guard.check_images(images)
+        return images, positions
+
+    def _go_back(self, error: NonFiniteError) -> None:
+        """Return to the last good snapshot with lower learning rates, or end with a clear message."""
+        allowed, failed_at = self.config.training.restores, self.state.n_images
+        if self.state.restores >= allowed:
+            after = f" after {allowed} restores" if allowed else ""
+            raise VoxflateError(
+                f"{self.run}: {error}{after}; the snapshots before are untouched: go on with --resume and "
+                "lower training.lr_g and training.lr_d, with training.precision=fp32, or with "
+                "training.restores=3, which lowers the rates by itself"
+            ) from error
+        load_state(self.state, self.run, self.config, self.recorder.caller.note)
+        self.guard.reset()
+        self.state.restores += 1
+        self.state.lr_scale *= self.config.training.restore_lr
+        self.recorder.rewind(self.state)
+        self.recorder.save(self.state)  # the count and the rates must not be forgotten
+        self.recorder.event(
+            self.state.n_images,
+            "restored",
+            f"{error}; back from {failed_at} to {self.state.n_images} images, with learning rates times "
+            f"{self.state.lr_scale:g} (restore {self.state.restores} of {allowed})",
+        )
+
+
+def _begin(config: RunConfig, run: Path, resume: bool, caller: Caller, schedule: Schedule) -> _Session:
+    """Check everything, build everything, then write the settings."""
+    check_no_links(run)
     prepared = open_prepared(config.data)
-    _check_data(config, prepared, trains=stop_at != 0)
+    t = config.training
+    _check_data(config, prepared, trains=schedule.stop_at != 0)
     if not resume and list_snapshots(run):
         raise VoxflateError(f"{run}: holds snapshots; add --resume to go on, or choose another folder")
-    torch.manual_seed(config.training.seed)
-    generator, discriminator = build_run_networks(config)
-    report = None if resume else apply_start(config, generator, discriminator)
-    gan = build_gan(config, generator, discriminator)
-    t = config.training
+    torch.manual_seed(t.seed)
+    networks = build_run_networks(config)
+    report = None if resume else apply_start(config, networks)
+    gan = build_gan(config, networks)
     state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
     if resume:
-        _restore(state, run, config, prepared)
+        check_same_data(run, config, prepared)
+        load_state(state, run, config, caller.note)
     stream = Stream(prepared, t, gan.device)
     stream(state.n_images, t.batch)  # refuses a batch that does not fit, before anything is written
     evaluator = _evaluator(config, prepared)
-    _write_facts(config, run, prepared, gan, report)
-    recorder = Recorder(config, run, prepared, evaluator, state, on_progress, fresh=not resume)
-    try:
-        if state.n_images:
-            recorder.complete(state)  # the process may have ended between a snapshot and its measurement
-        train(state, stream, _schedule(config, stop_at), recorder.after_step, recorder.at_snapshot)
-    finally:
-        recorder.log.close()
-    return report
+    remove_unfinished(run)
+    save_config(config, run)
+    write_facts(config, run, prepared, state)
+    if report is not None:
+        write_json(run / "inflation.json", report.as_dict())
+    guard = Guard(state)
+    recorder = Recorder(config, run, prepared, evaluator, state, guard, caller, fresh=not resume)
+    return _Session(config, run, state, stream, schedule, guard, recorder, report)
 
 
-def load_generator(run: Path) -> tuple[Any, RunConfig, int]:
-    """Load the averaged generator of a run's newest snapshot.
-
-    Returns:
-        The generator, in evaluation mode on the CPU; the run's settings; the images it has seen.
-
-    Raises:
-        VoxflateError: If there is no snapshot, or it does not fit the run's configuration.
-    """
-    config = load_config(run)
-    state, path = load_newest(run)
-    check_networks(state, config, path)
-    with torch.random.fork_rng(devices=[]):  # weights that are thrown away
-        generator, _ = build_run_networks(config)
-    try:
-        generator.load_state_dict(state["ema"])
-    except RuntimeError as error:
-        raise VoxflateError(f"{path}: its networks are not those of {run}'s config.toml") from error
-    return generator.eval().requires_grad_(False), config, int(state["n_images"])
+def _ignore(told: object) -> None:
+    """Nobody wants to know."""
 
 
 def _use_threads(threads: int) -> None:
@@ -129,69 +199,11 @@ def _check_data(config: RunConfig, prepared: PreparedSet, *, trains: bool) -> No
         )
 
 
-def _restore(state: TrainingState, run: Path, config: RunConfig, prepared: PreparedSet) -> None:
-    remove_unfinished(run)
-    snapshot, path = load_newest(run)
-    known = read_json(run / FACTS_NAME)["data"]
-    if known != prepared.content_hash:
-        raise VoxflateError(
-            f"{config.data}: is not the data that {run} was trained on (sha256 "
-            f"{prepared.content_hash[:12]}, was {known[:12]}); name that folder with --set data=FOLDER, or "
-            "start a new run"
-        )
-    check_networks(snapshot, config, path)
-    try:
-        state.load_state_dict(snapshot)
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise VoxflateError(f"{path}: does not fit the settings of {run}; start a new run") from error
-
-
-def check_networks(snapshot: dict[str, Any], config: RunConfig, path: Path) -> None:
-    """Refuse a snapshot of other networks; split and shuffled ones have equal shapes, so shapes do not tell.
-
-    Raises:
-        VoxflateError: Names the first setting that differs.
-    """
-    made, wanted = snapshot["network"], config.network.model_dump(mode="json")
-    for name in sorted(made.keys() | wanted.keys()):
-        if made.get(name) != wanted.get(name):
-            raise VoxflateError(
-                f"{path}: was made with network.{name} = {made.get(name)}, the settings say "
-                f"{wanted.get(name)}; use the run's own config.toml, or start a new run"
-            )
-
-
 def _evaluator(config: RunConfig, prepared: PreparedSet) -> Evaluator | None:
     if not config.evaluation.every:
         return None
     with torch.random.fork_rng(devices=[]):  # its network draws weights before it loads its own
-        return Evaluator(prepared, config.evaluation.extractor)
-
-
-def _write_facts(
-    config: RunConfig, run: Path, prepared: PreparedSet, gan: StyleGAN2, report: TransferReport | None
-) -> None:
-    """Write what else decides a run's figures, for whoever wants to repeat it."""
-    save_config(config, run)
-    facts = {
-        "data": prepared.content_hash,
-        "seed": config.training.seed,
-        "device": str(gan.device),
-        "precision": "bf16" if gan.settings.autocast else "fp32",
-        "threads": torch.get_num_threads(),
-        "parameters": {
-            "generator": sum(p.numel() for p in gan.generator.parameters()),
-            "discriminator": sum(p.numel() for p in gan.discriminator.parameters()),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-    }
-    write_json(run / FACTS_NAME, facts)
-    if report is not None:
-        write_json(run / "inflation.json", report.as_dict())
+        return Evaluator(prepared, config.evaluation.extractor, min_content=config.training.min_content)
 
 
 def _schedule(config: RunConfig, stop_at: int | None) -> Schedule:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from voxflate.build import is_planar_twin
 from voxflate.config import RunConfig
 from voxflate.configfile import load_config
 from voxflate.errors import VoxflateError
+from voxflate.gans.gan import Networks
 from voxflate.inflation import TransferReport, inflate
 from voxflate.nn.conv_modules import ARCHITECTURES
 from voxflate.training.snapshots import load_newest
 
 
-def apply_start(config: RunConfig, generator: nn.Module, discriminator: nn.Module) -> TransferReport | None:
+def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
     """Inflate the 2D run's networks into the fresh 3D ones.
 
     Returns:
@@ -42,11 +42,11 @@ def apply_start(config: RunConfig, generator: nn.Module, discriminator: nn.Modul
     snapshot, _ = load_newest(Path(start.twin))
     # The average, not the last weights: it makes the better images, and the start is judged by them.
     twins = {"generator": snapshot["ema"], "discriminator": snapshot["gan"]["discriminator"]}
-    fresh = {"generator": generator.state_dict(), "discriminator": discriminator.state_dict()}
+    fresh = {name: network.state_dict() for name, network in networks.items()}
     rng = torch.Generator().manual_seed(config.training.seed)
     states, report = inflate(twins, fresh, start.strategy, start.modules, rng)
-    generator.load_state_dict(states["generator"])
-    discriminator.load_state_dict(states["discriminator"])
+    for name, network in networks.items():
+        network.load_state_dict(states[name])
     return report
 
 

@@ -1,0 +1,120 @@
+"""3D-alpha-GAN: a GAN with an encoder, and a second discriminator that makes codes look random.
+
+Source: Rosca et al. 2017, Algorithm 1. Their loss of encoder and generator, log((1 - p) / p) of the
+probability p of a logistic discriminator, is its negative logit. `alpha_wgan_gp` shares all but the
+discriminators' losses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from voxflate.gans.gan import (
+    Losses,
+    Model,
+    NetworkPlan,
+    Networks,
+    Settings,
+    Shown,
+    Step,
+    adam_each,
+    figures_of,
+)
+from voxflate.losses import l1_reconstruction, non_saturating_d, wasserstein_g
+from voxflate.nn.dcgan import (
+    UpsamplingGenerator,
+    code_discriminator,
+    critic,
+    encoder,
+    normal_codes,
+    statistics_kept,
+)
+
+
+def networks(plan: NetworkPlan) -> Networks:
+    """Generator, discriminator, encoder, and the discriminator of codes."""
+    return {
+        "generator": UpsamplingGenerator(plan.shape, plan.channels, plan.z_dim, linear=False),
+        "discriminator": critic(plan.shape, plan.channels, plan.critic_norm),
+        "encoder": encoder(plan.shape, plan.channels, plan.z_dim),
+        "code_discriminator": code_discriminator(plan.z_dim, plan.channels, plan.critic_norm),
+    }
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The networks by short names, and what every loss starts from."""
+
+    generator: nn.Module
+    judge: nn.Module
+    encoder: nn.Module
+    judge_codes: nn.Module
+
+    def random_codes(self, shown: Shown) -> Tensor:
+        """Codes as samples have them, one for every real."""
+        return normal_codes(len(shown.reals), self.generator.z_dim, shown.reals.device)  # type: ignore[arg-type]
+
+    def reconstruct(self, shown: Shown) -> tuple[Tensor, Tensor]:
+        """The reals' codes, and what the generator makes of them."""
+        codes = self.encoder(shown.reals)
+        with statistics_kept(self.generator):
+            return codes, self.generator(codes)
+
+
+def parts_of(networks: Networks) -> Parts:
+    """Take the networks out of their dictionary."""
+    names = "generator", "discriminator", "encoder", "code_discriminator"
+    return Parts(*(networks[name] for name in names))
+
+
+def makers(parts: Parts, settings: Settings) -> list[Step]:
+    """The steps of E and G, at every `critic_steps`-th batch."""
+
+    def loss_e(shown: Shown) -> tuple[Tensor, Losses]:
+        codes, images = parts.reconstruct(shown)
+        reconstruction = l1_reconstruction(shown.reals, images)
+        adversarial = wasserstein_g(parts.judge_codes(codes))
+        figures = figures_of(loss_e=adversarial, reconstruction=reconstruction)
+        return adversarial + settings.reconstruction * reconstruction, figures
+
+    def loss_g(shown: Shown) -> tuple[Tensor, Losses]:
+        _, images = parts.reconstruct(shown)
+        fakes = parts.generator(parts.random_codes(shown))
+        adversarial = wasserstein_g(parts.judge(images)) + wasserstein_g(parts.judge(fakes))
+        reconstruction = l1_reconstruction(shown.reals, images)
+        return adversarial + settings.reconstruction * reconstruction, figures_of(loss_g=adversarial)
+
+    n = settings.critic_steps
+    return [
+        Step("e", "encoder", loss_e, every=n, first=n - 1),
+        Step("g", "generator", loss_g, every=n, first=n - 1),
+    ]
+
+
+def steps(networks: Networks, settings: Settings) -> list[Step]:
+    """One step each of E, G, D and the discriminator of codes."""
+    parts = parts_of(networks)
+
+    def loss_d(shown: Shown) -> tuple[Tensor, Losses]:
+        _, images = parts.reconstruct(shown)
+        fakes = parts.generator(parts.random_codes(shown))
+        real, fake, again = (parts.judge(x) for x in (shown.reals, fakes, images))
+        loss = non_saturating_d(real, fake) + softplus(again).mean()
+        return loss, figures_of(loss_d=loss, logits_real=real, logits_fake=fake, logits_again=again)
+
+    def loss_c(shown: Shown) -> tuple[Tensor, Losses]:
+        codes = parts.encoder(shown.reals)
+        loss = non_saturating_d(parts.judge_codes(parts.random_codes(shown)), parts.judge_codes(codes))
+        return loss, figures_of(loss_c=loss)
+
+    return [
+        *makers(parts, settings),
+        Step("d", "discriminator", loss_d),
+        Step("c", "code_discriminator", loss_c),
+    ]
+
+
+ALPHA_GAN = Model(networks, adam_each, steps)

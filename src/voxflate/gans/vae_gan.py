@@ -1,0 +1,78 @@
+"""3D-VAE-GAN: a GAN whose generator is also the decoder of a variational autoencoder.
+
+Source: Wu et al. 2016, Sec. 3.2: the steps of D, E and G and the terms of each. Theirs is a Euclidean
+distance of shapes made of boxes; here it is the mean absolute difference, and the weights are those of a
+lower bound of the evidence (decision 0051).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from voxflate.gans.gan import (
+    Losses,
+    Model,
+    NetworkPlan,
+    Networks,
+    Settings,
+    Shown,
+    Step,
+    adam_each,
+    figures_of,
+)
+from voxflate.losses import kl_to_normal, l1_reconstruction, non_saturating_d, non_saturating_g
+from voxflate.nn.dcgan import UpsamplingGenerator, VariationalEncoder, critic, normal_codes, statistics_kept
+
+
+def networks(plan: NetworkPlan) -> Networks:
+    """Generator (the decoder), discriminator and encoder."""
+    return {
+        "generator": UpsamplingGenerator(plan.shape, plan.channels, plan.z_dim, linear=True),
+        "discriminator": critic(plan.shape, plan.channels, plan.critic_norm),
+        "encoder": VariationalEncoder(plan.shape, plan.channels, plan.z_dim),
+    }
+
+
+def steps(networks: Networks, settings: Settings) -> list[Step]:
+    """One step each of D, E and G at every batch; of E and G at every `critic_steps`-th."""
+    generator, judge, encoder = (networks[name] for name in ("generator", "discriminator", "encoder"))
+
+    def fakes(shown: Shown) -> Tensor:
+        images: Tensor = generator(normal_codes(len(shown.reals), generator.z_dim, shown.reals.device))  # type: ignore[arg-type]
+        return images
+
+    def autoencode(reals: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction error and KL of the codes."""
+        mean, log_variance = encoder(reals)
+        codes = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        with statistics_kept(generator):
+            reconstruction = l1_reconstruction(reals, generator(codes))
+        return reconstruction, kl_to_normal(mean, log_variance)
+
+    def loss_d(shown: Shown) -> tuple[Tensor, Losses]:
+        logits_real, logits_fake = judge(shown.reals), judge(fakes(shown))
+        loss = non_saturating_d(logits_real, logits_fake)
+        return loss, figures_of(loss_d=loss, logits_real=logits_real, logits_fake=logits_fake)
+
+    def loss_e(shown: Shown) -> tuple[Tensor, Losses]:
+        reconstruction, kl = autoencode(shown.reals)
+        # A voxel's share of the KL, so that the weights mean the same at every size.
+        share = kl / shown.reals[0].numel()
+        loss = settings.reconstruction * (reconstruction + settings.kl * share)
+        return loss, figures_of(loss_e=loss, kl=kl, reconstruction=reconstruction)
+
+    def loss_g(shown: Shown) -> tuple[Tensor, Losses]:
+        adversarial = non_saturating_g(judge(fakes(shown)))
+        reconstruction, _ = autoencode(shown.reals)
+        return adversarial + settings.reconstruction * reconstruction, figures_of(loss_g=adversarial)
+
+    n = settings.critic_steps
+    return [
+        Step("d", "discriminator", loss_d),
+        Step("e", "encoder", loss_e, every=n, first=n - 1),
+        Step("g", "generator", loss_g, every=n, first=n - 1),
+    ]
+
+
+VAE_GAN = Model(networks, adam_each, steps)

@@ -1,0 +1,57 @@
+"""3D-WGAN-GP: a critic with a gradient penalty, several steps of it for one of the generator.
+
+Source: Gulrajani et al. 2017, Algorithm 1; the layers are those of Kwon et al. 2019 (decision 0050).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from voxflate.gans.gan import (
+    Losses,
+    Model,
+    NetworkPlan,
+    Networks,
+    Settings,
+    Shown,
+    Step,
+    adam_each,
+    figures_of,
+)
+from voxflate.losses import gradient_penalty, wasserstein_d, wasserstein_g
+from voxflate.nn.dcgan import UpsamplingGenerator, critic, normal_codes
+
+
+def networks(plan: NetworkPlan) -> Networks:
+    """Generator and critic."""
+    return {
+        "generator": UpsamplingGenerator(plan.shape, plan.channels, plan.z_dim, linear=True),
+        "discriminator": critic(plan.shape, plan.channels, plan.critic_norm),
+    }
+
+
+def steps(networks: Networks, settings: Settings) -> list[Step]:
+    """A step of the critic at every batch, one of the generator after every `critic_steps` of them."""
+    generator, judge = networks["generator"], networks["discriminator"]
+
+    def fakes(shown: Shown) -> Tensor:
+        images: Tensor = generator(normal_codes(len(shown.reals), generator.z_dim, shown.reals.device))  # type: ignore[arg-type]
+        return images
+
+    def loss_d(shown: Shown) -> tuple[Tensor, Losses]:
+        made = fakes(shown)
+        logits_real, logits_fake = judge(shown.reals), judge(made)
+        loss = wasserstein_d(logits_real, logits_fake)
+        penalty = gradient_penalty(judge, shown.reals, made)
+        figures = figures_of(loss_d=loss, gp=penalty, logits_real=logits_real, logits_fake=logits_fake)
+        return loss + settings.gp_lambda * penalty, figures
+
+    def loss_g(shown: Shown) -> tuple[Tensor, Losses]:
+        loss = wasserstein_g(judge(fakes(shown)))
+        return loss, figures_of(loss_g=loss)
+
+    n = settings.critic_steps
+    return [Step("d", "discriminator", loss_d), Step("g", "generator", loss_g, every=n, first=n - 1)]
+
+
+WGAN_GP = Model(networks, adam_each, steps)

@@ -1,0 +1,250 @@
+"""Compiled kernels for float32 on the CPU: what lies between two convolutions, in one sweep over memory.
+
+Optional. `kernels.cpp` is built with the machine's C++ compiler when it is first wanted (about three seconds)
+and kept in the cache folder. Without a compiler, or with `use_kernels("plain")` or VOXFLATE_KERNELS=plain,
+the PyTorch operations of `functional`, `resample` and `epilogue`, which define the results, do the same work.
+Decision 0024 has the measurements.
+
+Tensors here are rows, [N, *spatial, C] contiguous, without gradients; one or two spatial axes are read as a
+volume of depth 1.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from voxflate.errors import VoxflateError
+from voxflate.files import cache_folder, whole_file
+
+log = logging.getLogger("voxflate")
+
+MODES = ("auto", "plain")
+SOURCE = Path(__file__).with_name("kernels.cpp")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+BUILD_SECONDS = 120
+
+_mode = "auto"
+
+
+def use_kernels(mode: str) -> None:
+    """Choose "auto" (compiled where it can be) or "plain" for the networks run from now on."""
+    if mode not in MODES:
+        raise VoxflateError(f"kernels: {mode!r} is not one of {', '.join(MODES)}")
+    global _mode
+    _mode = mode
+
+
+def kernels_in_use() -> str:
+    """Say what float32 networks on the CPU run with: "compiled" or "plain"."""
+    return "compiled" if _mode != "plain" and _library() is not None else "plain"
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Say whether the kernels take these tensors."""
+    return (
+        _mode != "plain"
+        and all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
+        and _library() is not None
+    )
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL | None:
+    """Load the kernels, after building them if need be; None, and one line of log, if that fails."""
+    try:
+        return ctypes.CDLL(str(_built()))
+    except (OSError, VoxflateError, subprocess.SubprocessError) as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        log.warning("no compiled kernels, training runs on plain PyTorch: %s", reason)
+        return None
+
+
+def _built() -> Path:
+    """The shared library for this source, compiler and processor."""
+    if os.environ.get("VOXFLATE_KERNELS") == "plain":
+        raise VoxflateError("VOXFLATE_KERNELS=plain")
+    compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        raise VoxflateError("there is no C++ compiler")
+    # A home folder may be shared by machines of different processors.
+    key = (SOURCE.read_bytes(), compiler, FLAGS, platform.machine(), _processor())
+    name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+    path = cache_folder() / "kernels" / f"{name}.so"
+    if not path.exists():
+        with whole_file(path) as temporary:
+            command = [compiler, *FLAGS, str(SOURCE), "-o", str(temporary)]
+            threaded = subprocess.run([*command, "-fopenmp"], capture_output=True, timeout=BUILD_SECONDS)
+            if threaded.returncode:  # some compilers come without OpenMP: the kernels then use one thread
+                subprocess.run(command, capture_output=True, timeout=BUILD_SECONDS, check=True)
+    return path
+
+
+def _processor() -> str:
+    """What -march=native depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+
+
+class Tables(NamedTuple):
+    """A resampling of D, H and W: every output sample is a sum of at most four input samples.
+
+    Attributes:
+        sizes: D, H, W of the input, then of the output.
+        source: int32 [D' + H' + W', 4], which input samples.
+        weight: float32 of the same shape; unused places hold 0.
+        identity: int32 [3], 1 for an axis that stays as it is.
+    """
+
+    sizes: tuple[int, ...]
+    source: Tensor
+    weight: Tensor
+    identity: Tensor
+
+
+def make_tables(matrices: Sequence[Tensor | None], sizes: Sequence[int]) -> Tables:
+    """Turn banded matrices [size', size], or None for an axis that stays, into tables."""
+    missing = 3 - len(sizes)
+    matrices, sizes = [None] * missing + list(matrices), [1] * missing + list(sizes)
+    filled = [torch.eye(n) if matrix is None else matrix for matrix, n in zip(matrices, sizes, strict=True)]
+    # The largest four, non-zero ones first, in ascending order of position.
+    rows = []
+    for matrix in filled:
+        wide = torch.nn.functional.pad(matrix, (0, max(0, 4 - matrix.shape[1])))
+        if int((matrix != 0).sum(dim=1).max()) > 4:
+            raise ValueError("the kernels take at most 4 input samples for an output sample")
+        order = (wide == 0).to(torch.int8).argsort(dim=1, stable=True)[:, :4]
+        rows.append((order.clamp(max=matrix.shape[1] - 1), wide.gather(1, order)))
+    return Tables(
+        sizes=(*sizes, *(len(matrix) for matrix in filled)),
+        source=torch.cat([index for index, _ in rows]).to(torch.int32).contiguous(),
+        weight=torch.cat([weight for _, weight in rows]).contiguous(),
+        identity=torch.tensor([int(matrix is None) for matrix in matrices], dtype=torch.int32),
+    )
+
+
+def resample(
+    parts: Sequence[Tensor],
+    tables: Tables,
+    out_parts: int = 1,
+    epilogue: tuple[Tensor, Tensor, Tensor | None, float] | None = None,
+) -> list[Tensor]:
+    """Join one or two branches by channel shuffle, resample, apply the epilogue, and split again if asked.
+
+    Args:
+        parts: [N, *spatial, C / parts].
+        tables: For the spatial axes.
+        out_parts: 1, or 2 to deal the channels out again.
+        epilogue: scale [N, C], shift [C], noise [N, ...] or None, and its gain, for
+            leaky_relu(scale x + gain noise + shift).
+
+    Returns:
+        [N, *spatial', C / out_parts] for each part.
+    """
+    n, channels = parts[0].shape[0], parts[0].shape[-1] * len(parts)
+    spatial = tables.sizes[3:][-(parts[0].ndim - 2) :]
+    outs = [parts[0].new_empty(n, *spatial, channels // out_parts) for _ in range(out_parts)]
+    scale, shift, noise, gain = epilogue or (None, None, None, 0.0)
+    sizes = torch.tensor([n, channels, *tables.sizes])
+    _call(
+        "voxflate_resample",
+        *_pair(parts),
+        *_pair(outs),
+        sizes,
+        tables.source,
+        tables.weight,
+        tables.identity,
+        scale,
+        shift,
+        noise,
+        ctypes.c_float(gain),
+        ctypes.c_int(torch.get_num_threads()),
+    )
+    return outs
+
+
+def epilogue_backward(
+    grad: Tensor, out: Tensor, scale: Tensor, noise: Tensor | None, parts: int
+) -> tuple[list[Tensor], Tensor]:
+    """Gradient of the epilogue.
+
+    Returns:
+        The gradient in front of the scale, in `parts` parts, and sums [N, 3, C] over the voxels: of g, of g
+        times the value before the leaky ReLU, of g times the noise; g is the gradient times the slope.
+    """
+    n, channels = out.shape[0], out.shape[-1]
+    gs = [out.new_empty(*out.shape[:-1], channels // parts) for _ in range(parts)]
+    sums = out.new_empty(n, 3, channels)
+    _call("voxflate_epilogue_backward", grad, out, noise, scale, *_pair(gs), sums, *_sizes(out))
+    return gs, sums
+
+
+def modulate(x: Tensor, style: Tensor | None, parts: int) -> list[Tensor]:
+    """Scale the channels by style [N, C], or by 1, and cut them into one part or two halves."""
+    outs = [x.new_empty(*x.shape[:-1], x.shape[-1] // parts) for _ in range(parts)]
+    _call("voxflate_modulate", x, style, *_pair(outs), *_sizes(x))
+    return outs
+
+
+def modulate_backward(
+    grads: Sequence[Tensor], x: Tensor, style: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Gradient of `modulate`: of x, and of the style [N, C] if there is one."""
+    out = torch.empty_like(x)
+    sums = None if style is None else torch.empty_like(style)
+    _call("voxflate_modulate_backward", *_pair(grads), x, style, out, sums, *_sizes(x))
+    return out, sums
+
+
+def to_image(x: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sum over the channels, weight [N, C]: [N, *spatial, C] -> [N, *spatial]."""
+    out = x.new_empty(x.shape[:-1])
+    _call("voxflate_to_image", x, weight, out, *_sizes(x))
+    return out
+
+
+def to_image_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of `to_image`: of x and of the weight."""
+    out, sums = torch.empty_like(x), torch.empty_like(weight)
+    _call("voxflate_to_image_backward", grad, x, weight, out, sums, *_sizes(x))
+    return out, sums
+
+
+def _pair(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    return parts[0], parts[1] if len(parts) == 2 else None
+
+
+def _sizes(x: Tensor) -> tuple[ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int]:
+    n, channels = x.shape[0], x.shape[-1]
+    voxels = x.numel() // max(1, n * channels)
+    threads = ctypes.c_int(torch.get_num_threads())
+    return ctypes.c_int64(n), ctypes.c_int64(voxels), ctypes.c_int64(channels), threads
+
+
+def _call(name: str, *arguments: object) -> None:
+    """Call a kernel; tensors are passed as pointers, None as the null pointer."""
+    converted: list[object] = []
+    for value in arguments:
+        if isinstance(value, Tensor):
+            assert value.is_contiguous(), f"{name} takes contiguous tensors"
+            converted.append(ctypes.c_void_p(value.data_ptr()))
+        else:
+            converted.append(value)
+    library = _library()
+    assert library is not None  # `usable` was asked before
+    getattr(library, name)(*converted)

@@ -1,0 +1,156 @@
+"""The compiled kernels give what the PyTorch operations give, and nobody needs them."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.strategies import VARIANTS, randomised, seeds
+from voxflate.errors import VoxflateError
+from voxflate.losses import r1_penalty
+from voxflate.nn import Discriminator, Generator, compiled
+from voxflate.nn.conv_modules import ARCHITECTURES
+from voxflate.nn.resample import DOUBLE, HALVE, SMOOTH_DOWN, SMOOTH_UP, resample
+
+needs_compiler = pytest.mark.skipif(compiled.kernels_in_use() == "plain", reason="no C++ compiler here")
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    mode = compiled._mode
+    yield
+    compiled.use_kernels(mode)
+
+
+def everything(
+    mode: str, architecture: str, base: tuple[int, ...], *, planar: bool, seed: int
+) -> list[torch.Tensor]:
+    """Images, logits, every gradient, R1 and its gradients."""
+    compiled.use_kernels(mode)
+    names = ARCHITECTURES[architecture]
+    generator = randomised(
+        Generator((2, *base) if planar else base, 3, 8, 8, 8, 2, names.generator, planar=planar), seed
+    )
+    discriminator = randomised(Discriminator(base, 3, 8, names.discriminator), seed + 1)
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(4, 8, generator=rng)
+    noise = [torch.randn(4, *shape, generator=rng) for shape in generator.synthesis.noise_shapes()]
+    positions = torch.tensor([0, 3, 5, 7]) if planar else None
+    images = generator(z, noise=noise, positions=positions)
+    logits = discriminator(images)
+    weights = torch.tensor([1.0, -2.0, 3.0, 0.5])
+    gradients = torch.autograd.grad(
+        (logits * weights).sum(), [*generator.parameters(), *discriminator.parameters()]
+    )
+    penalty = r1_penalty(discriminator, images.detach())
+    second = torch.autograd.grad(penalty, list(discriminator.parameters()), allow_unused=True)
+    zeros = [torch.zeros(())] * len(second)
+    return [
+        images,
+        logits,
+        *gradients,
+        penalty,
+        *(z if s is None else s for s, z in zip(second, zeros, strict=True)),
+    ]
+
+
+@needs_compiler
+@pytest.mark.parametrize("architecture", VARIANTS)
+@pytest.mark.parametrize(("base", "planar"), [((2, 4), False), ((2, 4), True), ((2, 3, 4), False)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_whole_networks_agree_to_rounding(architecture, base, planar, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        plain = everything("plain", architecture, base, planar=planar, seed=3)
+        quick = everything("auto", architecture, base, planar=planar, seed=3)
+    finally:
+        torch.set_num_threads(before)
+    for expected, got in zip(plain, quick, strict=True):
+        scale = expected.abs().max().clamp(min=1e-2)
+        assert (got - expected).abs().max() < 2e-4 * scale
+
+
+@needs_compiler
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=3), st.integers(1, 3), st.integers(1, 9), seeds)
+def test_every_low_pass_agrees_with_its_matrix(half_sizes, n, channels, seed):
+    rng = torch.Generator().manual_seed(seed)
+    size = [2 * half for half in half_sizes]
+    x = torch.randn(n, channels, *size, generator=rng, requires_grad=True)
+    for filter_ in (DOUBLE, HALVE, SMOOTH_DOWN, SMOOTH_UP):
+        results = []
+        for dtype in (torch.float32, torch.float64):  # the kernels take float32 only
+            y = resample(x.to(dtype), [filter_] * len(size))
+            g = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed))
+            results.append((y, torch.autograd.grad(y, x, g.to(dtype))[0]))
+        (y, gx), (y64, gx64) = results
+        torch.testing.assert_close(y.double(), y64, rtol=0, atol=1e-5)
+        torch.testing.assert_close(gx, gx64, rtol=0, atol=1e-5)
+
+
+@needs_compiler
+def test_the_number_of_threads_changes_no_bit_of_the_kernels():
+    x = torch.randn(3, 5, 7, 9, 8)
+    sums = []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        _, total = compiled.epilogue_backward(x, -x, torch.ones(3, 8), None, 2)
+        sums.append(total)
+    torch.set_num_threads(before)
+    assert torch.equal(*sums)
+
+
+def test_without_a_compiler_plain_pytorch_runs_and_one_line_says_so(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("VOXFLATE_CACHE", str(tmp_path / "cache"))
+    compiled._library.cache_clear()
+    compiled.use_kernels("auto")
+    try:
+        with caplog.at_level(logging.INFO, "voxflate"):
+            assert not compiled.usable(torch.zeros(1))
+            assert not compiled.usable(torch.zeros(1))
+        assert compiled.kernels_in_use() == "plain"
+        assert [record.getMessage() for record in caplog.records] == [
+            "no compiled kernels, training runs on plain PyTorch: there is no C++ compiler"
+        ]
+    finally:
+        compiled._library.cache_clear()
+
+
+def test_a_library_that_cannot_be_built_is_no_error(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("VOXFLATE_CACHE", str(tmp_path / "cache"))
+    broken = tmp_path / "kernels.cpp"
+    broken.write_text("this is no C++")
+    monkeypatch.setattr(compiled, "SOURCE", broken)
+    compiled._library.cache_clear()
+    compiled.use_kernels("auto")
+    try:
+        with caplog.at_level(logging.INFO, "voxflate"):
+            assert compiled.kernels_in_use() == "plain"
+        assert len(caplog.records) == 1
+        assert not list((tmp_path / "cache").rglob("*.so"))
+    finally:
+        compiled._library.cache_clear()
+
+
+def test_the_environment_can_forbid_them(monkeypatch):
+    monkeypatch.setenv("VOXFLATE_KERNELS", "plain")
+    compiled._library.cache_clear()
+    try:
+        assert compiled.kernels_in_use() == "plain"
+    finally:
+        compiled._library.cache_clear()
+
+
+def test_other_precisions_stay_with_pytorch():
+    assert not compiled.usable(torch.zeros(1, dtype=torch.float64))
+    assert not compiled.usable(torch.zeros(1, dtype=torch.bfloat16))
+
+
+def test_an_unknown_choice_of_kernels_is_refused():
+    with pytest.raises(VoxflateError, match="'fast' is not one of auto, plain"):
+        compiled.use_kernels("fast")

@@ -1,0 +1,187 @@
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from tests.strategies import run_config, write_prepared
+from voxflate.build import Stream
+from voxflate.errors import VoxflateError
+from voxflate.gans.gan import Gan
+from voxflate.training.log import read_rows
+from voxflate.training.run import train_run
+from voxflate.training.snapshots import list_snapshots, load_newest
+
+AT_STEP = 4  # after 16 images; the snapshots are those of 0 and 12
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return write_prepared(tmp_path_factory.mktemp("data") / "set")
+
+
+def contents(run):
+    return {path: path.read_bytes() for path in (run / "snapshots").iterdir()}
+
+
+def injected(monkeypatch, poison, times=1):
+    """Call `poison(gan)` before the step after 16 images, the first `times` times."""
+    step, calls = Gan.step, []
+
+    def poisoned(self, reals, positions, *, number, train_g):
+        if number == AT_STEP and len(calls) < times:
+            calls.append(number)
+            poison(self)
+        return step(self, reals, positions, number=number, train_g=train_g)
+
+    monkeypatch.setattr(Gan, "step", poisoned)
+
+
+def spoil_weight(network, name):
+    def poison(gan):
+        getattr(gan, network).get_parameter(name).data.view(-1)[0] = float("nan")
+
+    return poison
+
+
+def spoil_gradient(network, name, value):
+    def poison(gan):
+        getattr(gan, network).get_parameter(name).register_hook(lambda gradient: gradient * value)
+
+    return poison
+
+
+@pytest.mark.parametrize(
+    ("poison", "said"),
+    [
+        (spoil_weight("generator", "synthesis.const"), "weight of generator.synthesis.const"),
+        (spoil_weight("discriminator", "epilogue.fc.bias"), "weight of discriminator.epilogue.fc.bias"),
+        (spoil_gradient("generator", "synthesis.const", torch.nan), "gradient of generator.synthesis.const"),
+        (
+            spoil_gradient("discriminator", "epilogue.fc.bias", torch.inf),
+            "gradient of discriminator.epilogue.fc.bias",
+        ),
+    ],
+    ids=["weight of G", "weight of D", "gradient of G", "gradient of D"],
+)
+def test_what_is_no_number_is_caught_in_its_step_and_named(poison, said, prepared, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    injected(monkeypatch, poison)
+    with pytest.raises(VoxflateError) as caught:
+        train_run(run_config(prepared), run)
+    assert f"{run}: {said} is not finite in the step after 16 images" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in contents(run)) == ["snapshot-000000000.pt", "snapshot-000000012.pt"]
+    assert all(torch.isfinite(tensor).all() for tensor in load_newest(run)[0]["ema"].values())
+    monkeypatch.undo()
+    train_run(run_config(prepared), run, resume=True)
+    assert load_newest(run)[0]["n_images"] == 24
+
+
+def test_where_nan_spreads_the_layer_nearest_to_the_loss_is_named(prepared, tmp_path, monkeypatch):
+    """Gradients run backwards: what is nearer to the loss than the origin stays a number."""
+
+    def spread(module, inputs, output):
+        if output.requires_grad:
+            output.register_hook(lambda gradient: gradient * torch.nan)
+
+    def poison(gan):
+        gan.generator.get_submodule("synthesis.stages.1.conv0").register_forward_hook(spread)
+
+    injected(monkeypatch, poison)
+    with pytest.raises(VoxflateError) as caught:
+        train_run(run_config(prepared), tmp_path / "run")
+    named = r"gradient of generator\.synthesis\.stages\.1\.conv0\.\S+ \(and \d+ more\) is not finite"
+    assert re.search(named, str(caught.value))
+
+
+def test_nan_in_an_image_is_named_by_its_number(prepared, tmp_path, monkeypatch):
+    original = Stream.__call__
+
+    def spoiled(self, n_images, size):
+        images, positions = original(self, n_images, size)
+        if n_images == 16:
+            images[2].view(-1)[5] = torch.nan
+        return images, positions
+
+    monkeypatch.setattr(Stream, "__call__", spoiled)
+    with pytest.raises(VoxflateError, match="training image 18 of the run is not finite"):
+        train_run(run_config(prepared), tmp_path / "run")
+    assert load_newest(tmp_path / "run")[0]["n_images"] == 12
+
+
+def test_nan_in_a_prepared_volume_is_refused_before_the_first_step(tmp_path):
+    """Prepared voxels are integers, which cannot be NaN; a file of other numbers is no prepared set."""
+    data = write_prepared(tmp_path / "data").root
+    voxels = np.load(data / "train.npy").astype(np.float32)
+    voxels[3, 0, 0, 0] = np.nan
+    np.save(data / "train.npy", voxels)
+    with pytest.raises(VoxflateError, match=r"train\.npy: holds float32 .* the manifest says int16"):
+        train_run(run_config(data), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_back_with_lower_rates_when_asked_to(prepared, tmp_path, monkeypatch):
+    injected(monkeypatch, spoil_weight("generator", "synthesis.const"))
+    config = run_config(prepared, training__restores=2, training__restore_lr=0.25)
+    told = []
+    train_run(config, tmp_path / "run", on_note=told.append)
+    state = load_newest(tmp_path / "run")[0]
+    assert (state["n_images"], state["restores"], state["lr_scale"]) == (24, 1, 0.25)
+    assert state["gan"]["optimizer_g"]["param_groups"][0]["lr"] == pytest.approx(0.25 * config.training.lr_g)
+    assert "back from 16 to 12 images, with learning rates times 0.25 (restore 1 of 2)" in told[0]
+    (event,) = read_rows(tmp_path / "run" / "events.jsonl")
+    assert (event["event"], event["n_images"]) == ("restored", 12)
+    rows = read_rows(tmp_path / "run" / "log.jsonl")
+    assert [row["since"] for row in rows] == [0, *[row["n_images"] for row in rows[:-1]]]
+
+
+def test_what_was_switched_off_for_a_part_of_a_step_is_on_again(prepared, tmp_path, monkeypatch):
+    """The generator's step fails while the discriminator stands still."""
+    injected(monkeypatch, spoil_gradient("generator", "synthesis.const", torch.nan))
+    poisoned = Gan.step
+
+    def healed(self, *arguments, **options):
+        if self.generator.synthesis.const._backward_hooks and options["number"] != AT_STEP:
+            self.generator.synthesis.const._backward_hooks.clear()
+        return poisoned(self, *arguments, **options)
+
+    monkeypatch.setattr(Gan, "step", healed)
+    train_run(run_config(prepared, training__restores=1), tmp_path / "run")
+    first, last = load_newest(tmp_path / "run")[0], json.loads((tmp_path / "run" / "run.json").read_text())
+    assert first["n_images"] == 24
+    assert last["seed"] == 0
+
+
+def test_restores_are_counted_over_the_whole_run(prepared, tmp_path, monkeypatch):
+    injected(monkeypatch, spoil_weight("generator", "synthesis.const"), times=9)
+    config = run_config(prepared, training__restores=2)
+    with pytest.raises(VoxflateError, match=r"is not finite .* after 2 restores; the snapshots before are"):
+        train_run(config, tmp_path / "run")
+    assert load_newest(tmp_path / "run")[0]["restores"] == 2
+    with pytest.raises(VoxflateError, match="after 2 restores"):
+        train_run(config, tmp_path / "run", resume=True)
+    assert len(list_snapshots(tmp_path / "run")) == 2
+
+
+def test_a_collapse_is_warned_of_once(prepared, tmp_path, monkeypatch):
+    diversities = iter([0.5, 0.05, 0.04])
+    monkeypatch.setattr("voxflate.training.recorder.diversity", lambda images, real: next(diversities))
+    told = []
+    train_run(run_config(prepared), tmp_path / "run", on_note=told.append)
+    (event,) = read_rows(tmp_path / "run" / "events.jsonl")
+    assert (event["event"], event["n_images"]) == ("collapse", 12)
+    assert "samples differ 0.050 times as much as real ones do" in told[0]
+
+
+def test_diversity_is_one_for_real_images_and_zero_for_equal_ones(prepared):
+    from voxflate.data.prepared import from_stored
+    from voxflate.training.fingerprint import diversity, real_diversity
+
+    config = run_config(prepared)
+    real = real_diversity(config, prepared)
+    volumes = from_stored(prepared.stored("train"))
+    assert diversity(volumes, real) == pytest.approx(1)
+    assert diversity(np.repeat(volumes[:1], 4, axis=0), real) == 0
+    assert real_diversity(run_config(prepared, training__phase="2d"), prepared) > 0

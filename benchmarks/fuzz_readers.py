@@ -35,7 +35,7 @@ from voxflate.errors import VoxflateError
 
 SHAPE = (4, 4, 4)
 LIMIT_S = 20.0
-KINDS = ("nii", "nii.gz", "nrrd", "mha", "dcm")
+KINDS = ("nii", "nii.gz", "nrrd", "mha", "npz", "dcm")
 DAMAGES = ("cut", "flip", "shuffle")
 _GOOD = "whole.nii"
 
@@ -48,6 +48,8 @@ def write_scan(folder: Path, kind: str) -> list[Path]:
     path = folder / f"scan.{kind}"
     if kind.startswith("nii"):
         nib.Nifti1Image(array.T, np.diag([1.5, 1.5, 3.0, 1.0])).to_filename(path)
+    elif kind == "npz":
+        np.savez_compressed(path, array=array.T, affine=np.diag([1.5, 1.5, 3.0, 1.0]))
     else:
         itk: Any = SimpleITK
         itk.WriteImage(itk.GetImageFromArray(array), str(path))
@@ -116,7 +118,9 @@ def run_case(seed: int, number: int) -> str:
         damage(files[rng.integers(len(files))], how, rng)
         before = _contents(source)
         refused: list[VoxflateError] = []
-        prepared = prepare(source, folder / "out", "mr", SHAPE, held_out=0, refuse=refused.append)
+        prepared = prepare(
+            source, folder / "out", "mr", SHAPE, held_out=0, refuse=refused.append, salt=b"a salt for fuzzing"
+        )
         count = len(prepared.stored("train"))
         _check(count >= 1, "the whole scan was lost")
         _check(all("\n" not in str(e) and str(source) in str(e) for e in refused), f"unclear: {refused}")

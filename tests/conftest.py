@@ -29,3 +29,9 @@ def _own_cache(
     cache = tmp_path_factory.mktemp("cache")
     (cache / "kernels").symlink_to(_kernels, target_is_directory=True)
     monkeypatch.setenv("VOXFLATE_CACHE", str(cache))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_salt(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep tests away from the user's salt."""
+    os.environ["VOXFLATE_SALT_FILE"] = str(tmp_path_factory.mktemp("user") / "salt")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from voxflate.cli import app
 from voxflate.config import RunConfig
 from voxflate.configfile import from_toml, load_config, save_config, with_values
+from voxflate.planner import Machine, measure_machine
 from voxflate.presets import DEFAULT_STRATEGY, preset, recommended
 
 COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
@@ -372,6 +374,41 @@ def test_ctrl_c_in_the_demo_says_that_the_same_command_goes_on(monkeypatch: pyte
     result = voxflate("demo", "--minutes", "5")
     assert result.exit_code == 130
     assert result.stderr == "voxflate: interrupted; the same command goes on: voxflate demo --minutes 5\n"
+
+
+def test_ctrl_c_in_prepare_says_that_the_same_command_goes_on(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("voxflate.data.prepare"), "prepare", interrupted)
+    monkeypatch.setattr(sys, "argv", ["voxflate", "prepare", "scans", "set"])
+    result = voxflate("prepare", scans, tmp_path / "set")
+    assert result.exit_code == 130
+    assert result.stderr == "voxflate: interrupted; the same command goes on: voxflate prepare scans set\n"
+
+
+def test_a_plan_is_printed_and_nothing_is_made(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine("cpu", seconds_per_voxel=1e-6, gib_per_voxel=1e-6, gib_at_rest=0.5)
+    monkeypatch.setattr("voxflate.planner.measure_machine", lambda config: machine)
+    shown = voxflate("prepare", scans, tmp_path / "set", "--plan")
+    assert shown.exit_code == 0
+    assert "images/s" in shown.stdout
+    assert "batch 8" in shown.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_machine_costs_is_measured_and_scaled() -> None:
+    config = with_values(RunConfig(), {"training.batch": 2, "network.channels": 4})
+    machine = measure_machine(config)
+    assert 0.1 < machine.images_per_second((16, 32, 32)) < 10_000
+    assert machine.images_per_second((32, 64, 64)) == pytest.approx(
+        machine.images_per_second((16, 32, 32)) / 8
+    )
+    assert machine.gib((64, 64, 64), 8) >= machine.gib((16, 32, 32), 8) > 0
 
 
 def test_presets_are_listed_and_printed() -> None:

@@ -53,8 +53,10 @@ def test_the_documented_make_targets_exist() -> None:
 
 
 def table_entries() -> list[str]:
+    from voxflate.data.lists import LISTS
     from voxflate.data.read import READERS
     from voxflate.data.recipes import RECIPES
+    from voxflate.generation import FORMATS
     from voxflate.metrics.features import EXTRACTORS
     from voxflate.metrics.tables import FEATURE_METRICS, PAIR_METRICS
     from voxflate.metrics.volume_features import VOLUME_EXTRACTORS
@@ -65,6 +67,8 @@ def table_entries() -> list[str]:
         *STRATEGIES,
         *RECIPES,
         *READERS,
+        *LISTS,
+        *FORMATS,
         *EXTRACTORS,
         *VOLUME_EXTRACTORS,
         *FEATURE_METRICS,

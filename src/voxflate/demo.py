@@ -128,6 +128,7 @@ def _data(out: Path, seed: int, say: Tell) -> PreparedSet:
         SHAPE,
         seed=seed,
         progress=lambda done, total: say("preparing the cohort", done / total),
+        salt=b"made-up brains need no secret",
     )
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,72 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         for parent in new_parents:  # the innermost first; one that holds the result stays
             with contextlib.suppress(OSError):
                 parent.rmdir()
+
+
+@contextlib.contextmanager
+def continued_folder(path: str | Path) -> Iterator[Path]:
+    """As `whole_folder`, for long work: where it was interrupted, the next call goes on with what is there.
+
+    The temporary folder has the same name every time. It stays when the process is interrupted or killed and
+    when the disk is full; it goes on a `VoxflateError` (bad input).
+
+    Args:
+        path: The folder to make; see `check_new_folder`.
+
+    Yields:
+        The folder to write to. What is in it, its writer has to check.
+
+    Raises:
+        VoxflateError: If another process is at it, the disk is full, or the folder cannot be made.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".tmp-unfinished-{path.name}")
+    new_parents = [parent for parent in path.parents if not parent.exists()]
+    lock = None
+    try:
+        temporary.mkdir(parents=True, exist_ok=True)
+        lock = _lock(temporary / ".lock", path)
+        yield temporary
+        _unlock(lock, temporary / ".lock")
+        temporary.rename(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise VoxflateError(cannot_be_written(path, error)) from error
+    except VoxflateError:
+        if lock is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    finally:
+        if lock is not None:
+            _unlock(lock, temporary / ".lock")
+        for parent in new_parents:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def _lock(path: Path, purpose: Path) -> int:
+    """Take a lock that ends with the process, however it ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise VoxflateError(
+                f"{purpose}: another process is making it; wait for it, or name another"
+            ) from error
+        except OSError:  # not every file system has locks
+            pass
+    return descriptor
+
+
+def _unlock(descriptor: int, path: Path) -> None:
+    """Give a lock back; doing so twice is no error."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def check_new_folder(path: str | Path) -> None:

@@ -12,14 +12,21 @@ from voxflate.allocator import keep_freed_memory
 from voxflate.build import choose_device
 from voxflate.config import RunConfig
 from voxflate.configfile import load_config, with_values
+from voxflate.data.dicom_out import write_dicom
 from voxflate.data.export import write_nifti
 from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.data.volume import Float32
 from voxflate.errors import VoxflateError
 from voxflate.files import check_new_folder, whole_folder, write_json
 from voxflate.gans.sampling import sample
 from voxflate.training.export import exported_settings, is_exported, load_exported
 from voxflate.training.loading import load_generator
 from voxflate.training.snapshots import list_snapshots
+
+Writer = Callable[[Path, Float32, PreparedSet], None]
+
+FORMATS: dict[str, tuple[str, Writer]] = {"nifti": (".nii.gz", write_nifti), "dicom": ("", write_dicom)}
+"""Name -> what is put behind a volume's name, and what writes it: a file, or a folder of slices."""
 
 
 def generate(
@@ -33,9 +40,10 @@ def generate(
     snapshot: str = "newest",
     data: Path | None = None,
     device: str | None = None,
+    file_format: str = "nifti",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Generate volumes and write them as NIfTI, in the prepared set's geometry and intensities.
+    """Generate volumes and write them in the prepared set's geometry and intensities.
 
     Volume i of a seed is the same whatever `n` and `batch` are (to rounding).
 
@@ -49,10 +57,11 @@ def generate(
         snapshot: "newest", or "best" by the kernel distance to held-out volumes; of a run.
         data: Where the run's prepared set lies now; None where the run says.
         device: Where to compute, as `training.device`; None for the run's own setting.
+        file_format: A name in `FORMATS`.
         progress: Called with (done, n).
 
     Returns:
-        The files, in order.
+        The files, or folders of DICOM series, in order.
 
     Raises:
         VoxflateError: If the run is a 2D one or has no snapshot, `out` holds files, or a number is too
@@ -62,15 +71,16 @@ def generate(
         raise VoxflateError(f"n and batch must be at least 1, got {n} and {batch}")
     if seed < 0:
         raise VoxflateError(f"seed must be at least 0, got {seed}")
-    settings, prepared = check_generation(run, out, data, device)
+    settings, prepared = check_generation(run, out, data, device, file_format)
     generator, n_images = generator_on_device(run, settings, snapshot)
     digits = max(4, len(str(n - 1)))
+    suffix, write = FORMATS[file_format]
     names: list[str] = []
     with whole_folder(out) as folder:
         for volumes in sample(generator, n, seed=seed, truncation_psi=truncation, batch=batch):
             for volume in volumes[:, 0].numpy():
-                names.append(f"sample-{len(names):0{digits}d}.nii.gz")
-                write_nifti(folder / names[-1], volume, prepared)
+                names.append(f"sample-{len(names):0{digits}d}{suffix}")
+                write(folder / names[-1], volume, prepared)
                 if progress is not None:
                     progress(len(names), n)
         facts = {"run": str(run), "n_images": n_images, "seed": seed, "truncation": truncation, "n": n}
@@ -79,7 +89,11 @@ def generate(
 
 
 def check_generation(
-    run: Path, out: Path, data: Path | None = None, device: str | None = None
+    run: Path,
+    out: Path,
+    data: Path | None = None,
+    device: str | None = None,
+    file_format: str = "nifti",
 ) -> tuple[RunConfig, PreparedSet]:
     """Refuse what can be refused before a network is loaded; the arguments are those of `generate`.
 
@@ -87,9 +101,11 @@ def check_generation(
         The run's settings, with `data` and `device` in their places; the set that says how volumes lie.
 
     Raises:
-        VoxflateError: If `run` is no trained 3D run and no export, its data is not there, or `out` holds
-            something.
+        VoxflateError: If `run` is no trained 3D run and no export, its data is not there, `out` holds
+            something, or no format has this name.
     """
+    if file_format not in FORMATS:
+        raise VoxflateError(f"--format {file_format}: choose one of {', '.join(FORMATS)}")
     check_new_folder(out)
     if is_exported(run):
         settings, geometry = exported_settings(run)

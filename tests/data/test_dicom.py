@@ -1,5 +1,5 @@
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 import SimpleITK
 
 from voxflate.data import dicom
+from voxflate.data.dicom_slices import Slice, group, is_dicom, read_slices
 from voxflate.data.volume import to_ras
 from voxflate.errors import VoxflateError
 
@@ -21,9 +22,13 @@ def array() -> Any:
     return np.random.default_rng(0).integers(-1000, 1000, SHAPE).astype(np.int16)
 
 
+def grouped(paths: Iterable[Path]) -> list[list[Slice]]:
+    return group(one for path in paths for one in read_slices(path))
+
+
 def read(folder: Path) -> tuple[dicom.Series, Any]:
     """The only series of a folder."""
-    (slices,) = dicom.group(dicom.read_header(path) for path in sorted(folder.iterdir()))
+    (slices,) = grouped(sorted(folder.iterdir()))
     series = dicom.order(slices)
     return series, dicom.read_series(series)
 
@@ -93,7 +98,7 @@ def test_a_scout_in_the_same_series_is_a_scan_of_its_own(
     scout = write_series(
         tmp_path / "b", array[:1], across=(0, 1, 0), down=(0, 0, -1), SeriesInstanceUID="1.2.3"
     )
-    groups = dicom.group(dicom.read_header(path) for path in [*axial, *scout])
+    groups = grouped([*axial, *scout])
     assert sorted(map(len, groups)) == [1, 5]
 
 
@@ -126,7 +131,7 @@ def without(name: str) -> Callable[[Any, int], None]:
         (without("ImageOrientationPatient"), {}, "no usable ImageOrientationPatient"),
         (without("PixelSpacing"), {}, "no usable PixelSpacing"),
         (without("PixelData"), {"Rows": 0}, "DICOM without an image"),
-        (lambda dataset, index: None, {"NumberOfFrames": 3}, "3 frames in one file"),
+        (lambda dataset, index: None, {"NumberOfFrames": 3}, "3 frames and says of 0 where they lie"),
         (lambda dataset, index: None, {"PhotometricInterpretation": "RGB"}, "RGB picture"),
         (lambda dataset, index: None, {"Rows": [16, 16]}, r"its Rows is .* expected a whole number"),
         (lambda dataset, index: None, {"Rows": 60000, "Columns": 60000}, "cut short.*7,200,000,000 bytes"),
@@ -154,7 +159,7 @@ def test_a_single_slice_is_refused(tmp_path: Path, write_series: WriteSeries, ar
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 90)
-    assert dicom.is_dicom(tmp_path / "a.dcm")
+    assert is_dicom(tmp_path / "a.dcm")
     with pytest.raises(VoxflateError, match=r"a\.dcm"):
         read(tmp_path)
 
@@ -178,9 +183,9 @@ def test_damaged_files_end_in_a_volume_or_in_one_clear_line(
         try:
             slices = []
             for path in paths:
-                if dicom.is_dicom(path):
-                    slices.append(dicom.read_header(path))
-            for acquisition in dicom.group(slices):
+                if is_dicom(path):
+                    slices += read_slices(path)
+            for acquisition in group(slices):
                 dicom.read_series(dicom.order(acquisition))
             outcomes.add("read")
         except VoxflateError as error:
@@ -196,7 +201,8 @@ def test_the_order_is_that_of_positions_not_of_names(
     paths = write_series(tmp_path / "s", array)
     assert [path.name for path in paths] != sorted(path.name for path in paths)
     for permuted in itertools.islice(itertools.permutations(paths), 0, 120, 17):
-        series = dicom.order([dicom.read_header(path) for path in permuted])
+        (slices,) = grouped(permuted)
+        series = dicom.order(slices)
         assert list(series.files) == paths
     assert pydicom.dcmread(paths[0]).PatientID == "MUSTERMANN"
 
@@ -206,11 +212,11 @@ def test_copies_of_a_series_in_two_folders_are_two_scans_and_scattered_slices_on
 ) -> None:
     paths = write_series(tmp_path / "a", array, SeriesInstanceUID="1.2.3")
     copies = write_series(tmp_path / "b", array, SeriesInstanceUID="1.2.3")
-    groups = dicom.group(map(dicom.read_header, [*paths, *copies]))
+    groups = grouped([*paths, *copies])
     assert sorted(dicom.order(one).files for one in groups) == [tuple(paths), tuple(copies)]
     scattered = []
     for index, path in enumerate(paths):
         (tmp_path / f"slice{index}").mkdir()
         scattered.append(path.rename(tmp_path / f"slice{index}" / "image"))
-    (only,) = dicom.group(map(dicom.read_header, scattered))
+    (only,) = grouped(scattered)
     assert dicom.order(only).files == tuple(scattered)

@@ -1,4 +1,7 @@
 import json
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 from voxflate.data import open_prepared, prepare, write_nifti
 from voxflate.data.prepare import check
 from voxflate.data.prepared import from_stored, to_stored
+from voxflate.data.sources import Source
 from voxflate.errors import VoxflateError
 from voxflate.files import sha256
 
@@ -176,16 +180,88 @@ def test_the_check_refuses_what_needs_no_voxel_and_writes_nothing(scans: Path, t
     assert not out.exists()
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_an_interruption_leaves_nothing(scans: Path, tmp_path: Path, stop: BaseException) -> None:
+class Reads:
+    """Counts how many scans are read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        read = Source.volume
+
+        def counted(source: Source) -> object:
+            self.count += 1
+            return read(source)
+
+        monkeypatch.setattr(Source, "volume", counted)
+
+
+def halfway(stop: BaseException) -> Callable[[int, int], None]:
     def progress(done: int, total: int) -> None:
         if done == total // 2:
             raise stop
 
+    return progress
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_an_interruption_leaves_no_set_and_the_next_call_goes_on(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
+) -> None:
+    whole = prepare(scans, tmp_path / "whole", "mr", SHAPE)
     with pytest.raises((KeyboardInterrupt, VoxflateError)):
-        prepare(scans, tmp_path / "set", "mr", SHAPE, progress=progress)
-    assert [path.name for path in tmp_path.iterdir()] == ["scans"]
+        prepare(scans, tmp_path / "set", "mr", SHAPE, progress=halfway(stop))
+    assert not (tmp_path / "set").exists()
+    (unfinished,) = tmp_path.glob(".tmp-*")
+    assert "is no prepared set" in refusal(lambda: open_prepared(unfinished))
     assert threading.active_count() == 1
+    reads = Reads(monkeypatch)
+    prepared = prepare(scans, tmp_path / "set", "mr", SHAPE)
+    assert reads.count == 10 - 4  # the fifth was read, but not yet written
+    assert prepared.manifest == whole.manifest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scans", "set", "whole"]
+    assert sorted(path.name for path in prepared.root.iterdir()) == sorted(
+        path.name for path in whole.root.iterdir()
+    )
+
+
+def test_what_was_half_written_or_made_otherwise_is_made_again(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = prepare(scans, tmp_path / "whole", "mr", SHAPE)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(scans, tmp_path / "set", "mr", SHAPE, progress=halfway(KeyboardInterrupt()))
+    (unfinished,) = tmp_path.glob(".tmp-*")
+    content = bytearray((unfinished / "train.npy").read_bytes())
+    content[-1] ^= 1
+    (unfinished / "train.npy").write_bytes(content)
+    with open(unfinished / "rows.jsonl", "ab") as log:
+        log.write(b'{"job": 9, "sha2')
+    reads = Reads(monkeypatch)
+    assert prepare(scans, tmp_path / "set", "mr", SHAPE).manifest == whole.manifest
+    assert reads.count == 10 - 3
+    for other in ({"recipe": "adni"}, {"seed": 1}):
+        with pytest.raises(KeyboardInterrupt):
+            prepare(scans, tmp_path / "next", "mr", SHAPE, progress=halfway(KeyboardInterrupt()))
+        reads.count = 0
+        prepare(scans, tmp_path / "next", **{"recipe": "mr", "shape": SHAPE, **other})
+        assert reads.count == 10
+        shutil.rmtree(tmp_path / "next")
+
+
+def test_a_killed_process_is_taken_up_and_two_at_a_time_are_not(scans: Path, tmp_path: Path) -> None:
+    whole = prepare(scans, tmp_path / "whole", "mr", SHAPE)
+    program = (
+        "import os, sys; from voxflate.data import prepare;"
+        f"prepare(sys.argv[1], sys.argv[2], 'mr', {SHAPE}, progress=lambda done, n: done < 7 or os._exit(9))"
+    )
+    arguments = [sys.executable, "-c", program, str(scans), str(tmp_path / "set")]
+    assert subprocess.run(arguments, check=False).returncode == 9
+    assert not (tmp_path / "set").exists()
+
+    def again(done: int, total: int) -> None:
+        if done == 1:
+            assert "another process" in refusal(lambda: prepare(scans, tmp_path / "set", "mr", SHAPE))
+
+    assert prepare(scans, tmp_path / "set", "mr", SHAPE, progress=again).manifest == whole.manifest
 
 
 def test_none_held_out_is_an_empty_split(scans: Path, tmp_path: Path) -> None:

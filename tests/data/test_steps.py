@@ -4,8 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from voxflate.data.recipes import RECIPES, common_box, find_recipe
-from voxflate.data.steps import AIR, fit_depth, resample_box, rescale_percentiles, resize_in_plane, window_hu
+from voxflate.data.prepared import from_stored, to_stored
+from voxflate.data.recipes import RECIPES, RecipeOptions, common_box, find_recipe
+from voxflate.data.steps import (
+    AIR,
+    crop_foreground,
+    fit_depth,
+    resample_box,
+    rescale_percentiles,
+    resize_in_plane,
+    window_hu,
+)
 from voxflate.data.volume import Geometry, Volume
 from voxflate.errors import VoxflateError
 
@@ -155,7 +164,7 @@ def test_every_recipe_makes_the_shape_and_the_range(name: str) -> None:
         Volume(rng.uniform(-1000, 1000, (40, 30, 20)).astype(np.float32), np.diag([1.0, 1, 2, 1])),
         Volume(rng.uniform(-1000, 1000, (10, 30, 50)).astype(np.float32), np.diag([1.0, 2, 1, 1])),
     ]
-    steps = find_recipe(name)([volume.geometry for volume in volumes], (16, 32, 32))
+    steps = find_recipe(name)([volume.geometry for volume in volumes], (16, 32, 32), RecipeOptions())
     for volume in volumes:
         new = volume
         for step in steps:
@@ -168,12 +177,62 @@ def test_every_recipe_makes_the_shape_and_the_range(name: str) -> None:
 
 def test_adni_keeps_proportions_at_a_cubic_shape() -> None:
     grid = Geometry((80, 96, 80), np.diag([2.0, 2, 2, 1]))
-    (box,) = [
-        step.settings["box"] for step in RECIPES["adni"]([grid], (64, 64, 64)) if "box" in step.settings
-    ]
+    steps = RECIPES["adni"]([grid], (64, 64, 64), RecipeOptions())
+    (box,) = [step.settings["box"] for step in steps if "box" in step.settings]
     assert box == (192, 192, 192)
 
 
 def test_an_unknown_recipe_names_those_there_are() -> None:
     with pytest.raises(VoxflateError, match="'brain'; choose one of mr, adni, ct, coca"):
         find_recipe("brain")
+
+
+def test_a_foreground_crop_keeps_the_object_its_margin_and_its_place() -> None:
+    rng = np.random.default_rng(0)
+    array = rng.uniform(0, 20, (30, 40, 50)).astype(np.float32)
+    array[10:20, 12:30, 8:40] = rng.uniform(400, 600, (10, 18, 32))
+    array[2, 2, 2] = 600  # a bright speck is not what was scanned
+    before = array.copy()
+    volume = Volume(array, np.diag([1.0, 2.0, 3.0, 1.0]))
+    cropped = crop_foreground(volume, margin=4.0)
+    np.testing.assert_array_equal(cropped.array, array[8:22, 10:32, 4:44])
+    np.testing.assert_allclose(cropped.geometry.world((0, 0, 0)), volume.geometry.world((8, 10, 4)))
+    np.testing.assert_array_equal(array, before)
+
+
+def test_steps_leave_their_volume_as_it_was() -> None:
+    array = np.random.default_rng(0).uniform(-500, 500, (10, 12, 14)).astype(np.float32)
+    for name in RECIPES:
+        volume = Volume(array.copy(), np.eye(4))
+        for step in find_recipe(name)([volume.geometry], (4, 8, 8), RecipeOptions()):
+            kept = volume.array.copy()
+            result = step(volume)
+            np.testing.assert_array_equal(volume.array, kept)
+            volume = result
+
+
+def test_options_reach_the_steps_and_foreign_ones_are_refused() -> None:
+    grid = Geometry((10, 10, 10), np.eye(4))
+    options = RecipeOptions(window=(-1000, 400), percentiles=(1, 99))
+    assert RECIPES["ct"]([grid], (4, 4, 4), options)[0].settings == {"low": -1000, "high": 400}
+    assert RECIPES["mr"]([grid], (4, 4, 4), options)[0].settings == {"low": 1, "high": 99}
+    for recipe, wrong, message in (
+        ("ct", RecipeOptions(window=(5, 5)), "LOW below HIGH"),
+        ("mr", RecipeOptions(percentiles=(-1, 99)), "0 <= LOW"),
+        ("mr", RecipeOptions(window=(0, 5)), "--window is not for --recipe mr, but for ct"),
+        ("coca", RecipeOptions(window=(0, 5)), "not for --recipe coca"),
+        ("ct", RecipeOptions(percentiles=(1, 99)), "but for mr or adni"),
+        ("coca", RecipeOptions(crop=True), "--crop is not for --recipe coca"),
+    ):
+        with pytest.raises(VoxflateError, match=message):
+            wrong.check(recipe)
+
+
+@given(st.integers(-250, 650))
+def test_whole_hounsfield_units_survive_storage_to_the_last_bit(value: int) -> None:
+    """16-bit integers over a window of 900 units are finer than the units: what was an integer stays it."""
+    hu = np.full((2, 2, 2), value, np.float32)
+    hu[0, 0, 0] = 0.0
+    window = window_hu(Volume(hu, np.eye(4)), -250, 650)
+    back = np.rint(-250 + (from_stored(to_stored(window.array)) + 1) * 450)
+    np.testing.assert_array_equal(back, hu)

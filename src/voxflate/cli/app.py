@@ -47,7 +47,7 @@ class _Commands(TyperGroup):
 
 
 def _resume_hint(command: str | None, arguments: list[str]) -> str:
-    if command == "demo":
+    if command in ("demo", "prepare"):
         return f"interrupted; the same command goes on: {shlex.join(['voxflate', *arguments])}"
     if command not in RESUMABLE:
         return "interrupted"

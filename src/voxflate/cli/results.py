@@ -16,17 +16,25 @@ def generate(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or of an export.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the NIfTI files.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the volumes.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many volumes.")] = 10,
     seed: Seed = 0,
     truncation: Truncation = 1.0,
     batch: Batch = 8,
+    file_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="nifti|dicom",
+            help="NIfTI files, or a folder of DICOM slices for each volume (CT or MR).",
+        ),
+    ] = "nifti",
     snapshot: Snapshot = "newest",
     data: MovedData = None,
     device: Device = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Write new volumes as NIfTI, with the geometry and the intensities of the data.
+    """Write new volumes as NIfTI or DICOM, with the geometry and the intensities of the data.
 
     Volume k of a seed is the same however many are made, and whatever the batch.
 
@@ -36,7 +44,7 @@ def generate(
     from voxflate.generation import generate as generate_volumes
 
     if dry_run:
-        settings, _ = check_generation(run, out, data, device)
+        settings, _ = check_generation(run, out, data, device, file_format)
         print_settings(
             {
                 "run": str(run),
@@ -45,6 +53,7 @@ def generate(
                 "seed": seed,
                 "truncation": truncation,
                 "batch": batch,
+                "format": file_format,
                 "snapshot": snapshot,
                 "data": settings.data,
                 "device": settings.training.device,
@@ -62,6 +71,7 @@ def generate(
             snapshot=snapshot,
             data=data,
             device=device,
+            file_format=file_format,
             progress=progress,
         )
     typer.echo(f"{out}: {len(files)} volumes, {files[0].name} to {files[-1].name}")

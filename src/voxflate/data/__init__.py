@@ -1,8 +1,10 @@
 """Scans in, training volumes out, and back: reading, preparing, sampling, exporting. Needs no network.
 
-Files, in the order a scan passes them: `volume` (axes and world positions), `read`, `steps` and `recipes`,
-`split`, `prepare`, `prepared` (the result on disk), `datasets` (streams for training), `export` (back to
-NIfTI). `cohort` makes brains to try everything with.
+Files, in the order a scan passes them: `volume` (axes and world positions); `lists` and `sources` (what
+there is), read by `read`, `itk`, `npz`, `dicom_slices`, `dicom` and `regrid`, refused by `checks`; `jobs` and
+`split`; `steps` and `recipes`; `prepare`, with `rows`, `names`, `quality`, `quality_report` and `manifest`;
+`prepared` (the result on disk); `datasets` and `readahead` (streams for training); `export` and `dicom_out`
+(back to files). `shapes` and `proposals`: volume shapes. `cohort` makes brains to try everything with.
 """
 
 from voxflate.data.export import write_nifti

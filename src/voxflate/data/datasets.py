@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxflate.data.prepared import FULL_SCALE, Int16, from_stored
+from voxflate.data.readahead import BATCHES, Readahead
 from voxflate.data.volume import Float32
 from voxflate.errors import VoxflateError
 
@@ -36,12 +37,12 @@ class Shuffle:
     def __init__(self, order: Callable[[np.random.Generator], Indices], seed: int) -> None:
         self._order = order
         self._seed = seed
-        self._epoch = 0
-        self._items = self._make(0)
+        self._epochs = {0: self._make(0)}
+        self._length = len(self._epochs[0])
 
     def __len__(self) -> int:
         """Items in an epoch."""
-        return len(self._items)
+        return self._length
 
     def take(self, first: int, count: int) -> Indices:
         """Items `first` to `first + count - 1` of the sequence, [count] or [count, k]."""
@@ -49,10 +50,11 @@ class Shuffle:
         return np.stack([self._at(int(epoch))[item] for epoch, item in zip(epochs, within, strict=True)])
 
     def _at(self, epoch: int) -> Indices:
-        if epoch != self._epoch:
-            self._items = self._make(epoch)
-            self._epoch = epoch
-        return self._items
+        if epoch not in self._epochs:
+            while len(self._epochs) > 1:  # a batch and those read ahead can lie in two epochs
+                self._epochs.pop(min(self._epochs))
+            self._epochs[epoch] = self._make(epoch)
+        return self._epochs[epoch]
 
     def _make(self, epoch: int) -> Indices:
         return self._order(np.random.default_rng([self._seed, epoch]))
@@ -72,10 +74,12 @@ class VolumeSampler:
     def __init__(self, stored: Int16, seed: int) -> None:
         self._stored = _check(stored)
         self._shuffle = Shuffle(lambda rng: rng.permutation(len(stored)), seed)
+        self._ahead = Readahead(stored, 1)
 
     def batch(self, n_images: int, size: int) -> Float32:
         """Volumes n_images to n_images + size - 1 of the stream, float32 [size, 1, D, H, W]."""
         chosen = self._shuffle.take(n_images, size)
+        self._ahead.want(self._shuffle.take(n_images + BATCHES * size, size))
         return from_stored(self._stored[chosen])[:, None]
 
 
@@ -119,10 +123,12 @@ class SliceSampler:
                 f"training.min_content = {min_content}: no axial slice shows that much; lower it"
             )
         self._shuffle = Shuffle(lambda rng: rng.permutation(kept), seed)
+        self._ahead = Readahead(stored, 2)
 
     def batch(self, n_images: int, size: int) -> Float32:
         """Slices n_images to n_images + size - 1 of the stream, float32 [size, 1, H, W]."""
         volumes, positions = np.divmod(self._shuffle.take(n_images, size), self._stored.shape[1])
+        self._ahead.want(self._shuffle.take(n_images + BATCHES * size, size))
         return from_stored(self._stored[volumes, positions])[:, None]
 
 
@@ -151,6 +157,7 @@ class PositionedSliceSampler:
             raise VoxflateError(f"a group must have at least 1 sample, got {group}")
         self._group = group
         self._shuffle = Shuffle(self._groups, seed)
+        self._ahead = Readahead(stored, 2)
 
     def _groups(self, rng: np.random.Generator) -> Indices:
         """The groups of an epoch in their order: position, then volumes, [groups, 1 + group]."""
@@ -183,7 +190,10 @@ class PositionedSliceSampler:
                 f"batches must be made of whole groups of {self._group}, got {size} images after {n_images}; "
                 "choose a batch that is a multiple of the group"
             )
-        groups = self._shuffle.take(n_images // self._group, size // self._group)
+        first, count = n_images // self._group, size // self._group
+        groups = self._shuffle.take(first, count)
+        ahead = self._shuffle.take(first + BATCHES * count, count)
+        self._ahead.want(ahead[:, 1:] * self._stored.shape[1] + ahead[:, :1])
         positions = np.repeat(groups[:, 0], self._group)
         return from_stored(self._stored[groups[:, 1:].ravel(), positions])[:, None], positions
 

@@ -1,102 +1,37 @@
-"""DICOM series: slices gathered from any folder layout, put in order by where they lie, checked, read.
+"""DICOM series: slices put in order by where they lie, checked, read.
 
 Order and spacing come from positions along the slice normal, never from file names. A series whose slices
-cannot be one box of voxels (gantry tilt, uneven gaps, slices twice) is refused with what was measured.
-Pixels are decoded by GDCM through SimpleITK, which knows the compressed transfer syntaxes.
+cannot be one box of voxels (gantry tilt, uneven gaps, slices twice) is refused with what was measured;
+tilted and uneven ones can be resampled when asked. Pixels are decoded by GDCM through SimpleITK, which knows
+the compressed transfer syntaxes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 import SimpleITK
-from pydicom.uid import UID
 
-from voxflate.data.checks import check_claim, check_grid, unreadable
+from voxflate.data.checks import LARGEST_SHEAR, ScanError, check_grid, unreadable
+from voxflate.data.dicom_slices import Slice, check_slice
 from voxflate.data.itk import world_affine
-from voxflate.data.volume import Float64, Geometry, Volume
-from voxflate.errors import VoxflateError
+from voxflate.data.regrid import even_out, even_places
+from voxflate.data.volume import Float32, Float64, Geometry, Volume
 
-SUFFIXES = (".dcm", ".ima")
-TILT_DEGREES = 0.2
-"""Largest angle between the line through the slices' corners and their normal."""
 GAP_SHARE = 0.02
 """Largest difference of a gap between two slices from the median gap, as a share of it."""
+LARGEST_GAP = 3.0
+"""Largest gap that is filled when asked, in median gaps: what lies in a wider one is not known."""
+
+MODALITIES = ("CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "OT")
+"""Those that are named in messages; what else the element holds may be anything."""
 
 _ITK: Any = SimpleITK  # says that it is typed, but most of its functions are not
 _SAME_PLACE = 1e-3  # mm
-_MAGIC_AT, _MAGIC = 128, b"DICM"
-_TAGS = (
-    "SeriesInstanceUID",
-    "PatientID",
-    "Modality",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "SamplesPerPixel",
-    "NumberOfFrames",
-    "PhotometricInterpretation",
-)
-
-
-@dataclass(frozen=True)
-class Slice:
-    """What one file's header says.
-
-    Attributes:
-        path: The file.
-        elements: Keyword -> value of its DICOM elements, as far as they are needed.
-        compressed: Say whether its pixels are.
-    """
-
-    path: Path
-    elements: Mapping[str, Any]
-    compressed: bool
-
-    def value(self, name: str) -> Any:
-        """An element's value, None where it is missing or empty."""
-        value = self.elements.get(name)
-        return None if value is None or value == "" else value
-
-    def count(self, name: str, default: int = 0) -> int:
-        """An element that is one whole number, `default` where it is missing.
-
-        Raises:
-            VoxflateError: If it is something else.
-        """
-        value = self.value(name)
-        try:
-            return default if value is None else int(value)
-        except (TypeError, ValueError) as error:
-            raise VoxflateError(
-                f"{self.path}: its {name} is {str(value)[:40]!r}, expected a whole number; export it again"
-            ) from error
-
-    def numbers(self, name: str, count: int) -> Float64:
-        """An element of `count` numbers.
-
-        Raises:
-            VoxflateError: If it is missing or is something else.
-        """
-        value = self.value(name)
-        try:
-            found = np.array([float(part) for part in value], np.float64)
-        except (TypeError, ValueError):
-            found = np.empty(0)
-        if len(found) != count or not np.isfinite(found).all():
-            raise VoxflateError(
-                f"{self.path}: has no usable {name} ({value}), so where its pixels lie is unknown and is "
-                "never guessed; export the series again, or remove it"
-            )
-        return found
 
 
 @dataclass(frozen=True)
@@ -104,175 +39,150 @@ class Series:
     """One acquisition, its slices in order along their normal.
 
     Attributes:
-        files: In order.
-        geometry: The grid of the voxels.
+        slices: In order: the file and which of its frames.
+        geometry: The grid of the voxels; its axes are not at right angles where a tilt was let pass.
         patient: The patient's identifier as the files have it; must not be written anywhere.
-        modality: As DICOM names it: CT, MR, PT, ...
+        modality: As DICOM names it: CT, MR, PT, ...; OTHER for what it does not name, empty if it is missing.
+        places: Position of every slice along the normal, mm, where gaps are uneven and were let pass.
     """
 
-    files: tuple[Path, ...]
+    slices: tuple[tuple[Path, int], ...]
     geometry: Geometry
     patient: str
     modality: str
+    places: Float64 | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, each once."""
+        return tuple(dict.fromkeys(path for path, _ in self.slices))
 
 
-def is_dicom(path: Path) -> bool:
-    """Say whether a file is DICOM, by its suffix or by the mark at byte 128."""
-    if path.name.lower().endswith(SUFFIXES):
-        return True
-    with open(path, "rb") as file:
-        return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
-
-
-def read_header(path: Path) -> Slice:
-    """Read what is needed of a file's header.
-
-    Raises:
-        VoxflateError: If it is no DICOM image.
-    """
-    try:
-        # Values are converted when they are asked for, and odd ones are warned of then.
-        with pydicom.config.disable_value_validation():
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-            syntax = header.file_meta.get("TransferSyntaxUID")
-            compressed = syntax is None or UID(syntax).is_compressed
-            return Slice(path, {name: header.get(name) for name in _TAGS}, compressed)
-    except Exception as error:  # a damaged file makes the parser raise anything
-        raise unreadable(path, "DICOM", error) from error
-
-
-def group(slices: Iterable[Slice]) -> list[list[Slice]]:
-    """Sort slices into acquisitions: one series, one orientation, one size.
-
-    Scouts often share the series of the scan that they were made for, and differ in orientation. The folder
-    does not matter, unless folders hold copies of the same slices: then each folder is an acquisition.
-    """
-    groups: dict[tuple[Any, ...], list[Slice]] = {}
-    for one in slices:
-        directions = one.value("ImageOrientationPatient")
-        try:
-            rounded = tuple(round(float(part), 2) + 0.0 for part in directions)
-        except (TypeError, ValueError):
-            rounded = ()
-        size = (str(one.value("Rows")), str(one.value("Columns")))  # damaged ones may be lists
-        key = (str(one.value("SeriesInstanceUID")), rounded, *size)
-        groups.setdefault(key, []).append(one)
-    return [part for members in groups.values() for part in _copies_apart(members)]
-
-
-def _copies_apart(members: list[Slice]) -> list[list[Slice]]:
-    places = {str(one.value("ImagePositionPatient")) for one in members}
-    if len(places) == len(members):
-        return [members]
-    folders: dict[Path, list[Slice]] = {}
-    for one in members:
-        folders.setdefault(one.path.parent, []).append(one)
-    return list(folders.values())
-
-
-def order(slices: Sequence[Slice]) -> Series:
+def order(slices: Sequence[Slice], *, regrid: bool = False) -> Series:
     """Put the slices of one acquisition in order and check that they fill a box.
 
+    Args:
+        slices: In any order.
+        regrid: Let tilted and unevenly spaced slices pass, to be resampled when they are read.
+
     Raises:
-        VoxflateError: If a slice is no single-channel image with a position, there is only one, or they are
+        ScanError: If a slice is no single-channel image with a position, there is only one, or they are
             tilted, unevenly spaced or double; the message has what was measured.
     """
     for one in slices:
-        _check_slice(one)
+        check_slice(one)
     first = slices[0]
     if len(slices) < 2:
-        raise VoxflateError(f"{first.path}: is a series of a single slice, no volume; remove it")
+        raise ScanError(first.path, "is a series of a single slice, no volume; remove it")
     across, down = first.numbers("ImageOrientationPatient", 6).reshape(2, 3)
     normal = np.cross(across, down)
     positions = np.array([one.numbers("ImagePositionPatient", 3) for one in slices])
     ranks = np.argsort(positions @ normal, kind="stable")
     slices, positions = [slices[rank] for rank in ranks], positions[ranks]
-    _check_gaps(slices, positions, normal)
-    step = (positions[-1] - positions[0]) / (len(slices) - 1)
+    places = positions @ normal
+    _check_twice(slices, places)
+    if not regrid:
+        _check_tilt(slices, positions, normal)
+    even = _check_gaps(slices, places, regrid)
+    count = len(slices) if even else even_places(places)
+    step = (positions[-1] - positions[0]) / (count - 1)
     row_side, column_side = first.numbers("PixelSpacing", 2)  # distance of rows, then of columns
     sides = np.array([column_side, row_side, 1.0])
     affine = world_affine(np.column_stack([across, down, step]), sides, positions[0])
     check_grid(first.path, affine)
-    geometry = Geometry((len(slices), first.count("Rows"), first.count("Columns")), affine)
+    modality = str(first.value("Modality") or "")
     return Series(
-        tuple(one.path for one in slices),
-        geometry,
+        tuple((one.path, one.frame) for one in slices),
+        Geometry((count, first.count("Rows"), first.count("Columns")), affine),
         str(first.value("PatientID") or ""),
-        str(first.value("Modality") or ""),
+        modality if modality in ("", *MODALITIES) else "OTHER",
+        None if even else places,
     )
 
 
 def read_series(series: Series) -> Volume:
     """Decode a series; rescale slope and intercept are applied slice by slice (HU for CT).
 
+    Unevenly spaced slices are interpolated to even ones; a tilt stays in the affine.
+
     Raises:
-        VoxflateError: If a file cannot be decoded.
+        ScanError: If a file cannot be decoded.
     """
     _, height, width = series.geometry.shape
-    array = np.empty(series.geometry.shape, np.float32)
-    for index, path in enumerate(series.files):
-        reader = _ITK.ImageFileReader()
-        reader.SetImageIO("GDCMImageIO")
-        reader.SetFileName(str(path))
-        reader.SetOutputPixelType(_ITK.sitkFloat32)
-        reader.GlobalWarningDisplayOff()
-        try:
-            pixels = _ITK.GetArrayFromImage(reader.Execute())
-        except RuntimeError as error:
-            raise unreadable(path, "DICOM", error) from error
-        if pixels.shape[-2:] != (height, width):
-            raise VoxflateError(
-                f"{path}: holds {pixels.shape[-2]}x{pixels.shape[-1]} pixels, its header says "
-                f"{height}x{width}; export the series again"
-            )
-        array[index] = pixels.reshape(height, width)
+    array = np.empty((len(series.slices), height, width), np.float32)
+    path, frames = Path(), array[:0]
+    for index, (file, frame) in enumerate(series.slices):
+        if file != path:
+            path, frames = file, _decode(file, height, width)
+        if frame >= len(frames):
+            raise ScanError(path, f"holds {len(frames)} frames, its header says more; export it again")
+        array[index] = frames[frame]
+    if series.places is not None:
+        array = even_out(array, series.places)
     return Volume(array, series.geometry.affine)
 
 
-def _check_slice(one: Slice) -> None:
-    frames, samples = one.count("NumberOfFrames", 1), one.count("SamplesPerPixel", 1)
-    if frames > 1:
-        raise VoxflateError(
-            f"{one.path}: holds {frames} frames in one file (enhanced DICOM), which is not read yet; "
-            "convert it to NIfTI, or export it as one file a slice"
+def _decode(path: Path, height: int, width: int) -> Float32:
+    """All frames of a file, float32 [frames, height, width]."""
+    reader = _ITK.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    reader.SetOutputPixelType(_ITK.sitkFloat32)
+    reader.GlobalWarningDisplayOff()
+    try:
+        pixels: Float32 = _ITK.GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        raise unreadable(path, "DICOM", error) from error
+    if pixels.shape[-2:] != (height, width):
+        raise ScanError(
+            path,
+            f"holds {pixels.shape[-2]}x{pixels.shape[-1]} pixels, its header says {height}x{width}; export "
+            "the series again",
         )
-    if not one.count("Rows") or not one.count("Columns"):
-        raise VoxflateError(f"{one.path}: is DICOM without an image; remove it")
-    if samples != 1 or one.value("PhotometricInterpretation") not in (None, "MONOCHROME2"):
-        kind = one.value("PhotometricInterpretation")
-        raise VoxflateError(f"{one.path}: is a {kind} picture of {samples} channels, no scan; remove it")
-    _check_size(one)
+    return pixels.reshape(-1, height, width)
 
 
-def _check_size(one: Slice) -> None:
-    """Refuse a header that claims more pixels than its file can hold, before memory is taken for them."""
-    if one.compressed:
-        return
-    pixels = one.count("Rows") * one.count("Columns")
-    check_claim(one.path, pixels * one.count("BitsAllocated", 8) // 8, packed=False)
-
-
-def _check_gaps(slices: Sequence[Slice], positions: Float64, normal: Float64) -> None:
-    """Refuse slices that lie twice at one place, shear away from their normal, or are unevenly spaced."""
-    gaps = np.diff(positions @ normal)
-    where = f"{slices[0].path}: its series of {len(slices)} slices"
+def _check_twice(slices: Sequence[Slice], places: Float64) -> None:
+    gaps = np.diff(places)
     if gaps.min() < _SAME_PLACE:
         twice = int(np.argmin(gaps))
-        raise VoxflateError(
-            f"{where} has two at one place ({slices[twice].path.name}, {slices[twice + 1].path.name}): "
-            "several phases or echoes in one series; export them apart, or remove one"
+        raise ScanError(
+            slices[0].path,
+            f"its series of {len(slices)} slices has two at one place ({{one}}, {{other}}): several phases "
+            "or echoes in one series; export them apart, or remove one",
+            one=slices[twice].path.name,
+            other=slices[twice + 1].path.name,
         )
+
+
+def _check_tilt(slices: Sequence[Slice], positions: Float64, normal: Float64) -> None:
+    """Refuse slices whose corners shear away from their normal."""
     along = positions[-1] - positions[0]
     cosine = float(along @ normal / np.linalg.norm(along) / np.linalg.norm(normal))
     tilt = float(np.degrees(np.arccos(min(1.0, cosine))))
-    if tilt > TILT_DEGREES:
-        raise VoxflateError(
-            f"{where} is sheared by {tilt:.1f} degrees (gantry tilt), at most {TILT_DEGREES} can be read; "
-            "correct the tilt with a converter, or remove it"
+    if tilt > LARGEST_SHEAR:
+        raise ScanError(
+            slices[0].path,
+            f"its series of {len(slices)} slices is sheared by {tilt:.1f} degrees (gantry tilt), at most "
+            f"{LARGEST_SHEAR} can be read; resample it with --regrid, or remove it",
         )
+
+
+def _check_gaps(slices: Sequence[Slice], places: Float64, regrid: bool) -> bool:
+    """Say whether the slices are evenly spaced; refuse those that are not, or that no one can fill in."""
+    gaps = np.diff(places)
     median = float(np.median(gaps))
-    if np.abs(gaps - median).max() > GAP_SHARE * median:
-        raise VoxflateError(
-            f"{where} is unevenly spaced, {gaps.min():.2f} to {gaps.max():.2f} mm (median {median:.2f}): "
-            "slices are missing or overlap; export it whole, or remove it"
-        )
+    if np.abs(gaps - median).max() <= GAP_SHARE * median:
+        return True
+    if regrid and gaps.max() <= LARGEST_GAP * median:
+        return False
+    advice = (
+        f"gaps of more than {LARGEST_GAP:g} medians are not filled in"
+        if regrid
+        else "resample it with --regrid"
+    )
+    raise ScanError(
+        slices[0].path,
+        f"its series of {len(slices)} slices is unevenly spaced, {gaps.min():.2f} to {gaps.max():.2f} mm "
+        f"(median {median:.2f}): slices are missing or overlap; {advice}, export it whole, or remove it",
+    )

@@ -33,13 +33,10 @@ def write_nifti(
     Raises:
         VoxflateError: If the shape is not the set's, if a voxel is NaN, or if the file cannot be written.
     """
-    if volume.shape != prepared.shape:
-        raise VoxflateError(f"{path}: the volume is {volume.shape}, the prepared set holds {prepared.shape}")
-    if np.isnan(volume).any():
-        raise VoxflateError(f"{path}: {np.isnan(volume).sum()} voxels are NaN; nothing was written")
+    prepared.check_volume(Path(path), volume)
     intensity: npt.NDArray[Any] = prepared.to_intensity(np.clip(volume, -1, 1))
     # Scanners write whole Hounsfield units; MR has no unit, and rounding could lose a narrow range.
-    if any(step["step"] == "window_hu" for step in prepared.manifest.steps):
+    if prepared.is_ct:
         intensity = np.rint(intensity).astype(np.int16)
     write_array(path, intensity, prepared.affine if affine is None else affine)
 

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import SimpleITK
 
-from voxflate.data.checks import check_claim, check_grid, check_voxels, unreadable
+from voxflate.data.checks import ScanError, check_claim, check_grid, check_voxels, unreadable
 from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
-from voxflate.errors import VoxflateError
 
 _ITK: Any = SimpleITK  # says that it is typed, but most of its functions are not
 _HEADER = 65536
@@ -26,7 +25,7 @@ def itk_geometry(path: Path, assume: str = "") -> Geometry:
     """The grid of a NRRD or MetaImage file with its data inside, from its header.
 
     Raises:
-        VoxflateError: If it is no 3D image with one number per voxel, claims more voxels than it can hold, or
+        ScanError: If it is no 3D image with one number per voxel, claims more voxels than it can hold, or
             does not say how it lies.
     """
     return _geometry(path, _open(path), assume)
@@ -36,7 +35,7 @@ def read_itk(path: Path, assume: str = "") -> Volume:
     """Voxels and grid of a NRRD or MetaImage file.
 
     Raises:
-        VoxflateError: As `itk_geometry`; also if the data is damaged, holds NaN or infinity, or is constant.
+        ScanError: As `itk_geometry`; also if the data is damaged, holds NaN or infinity, or is constant.
     """
     reader = _open(path)
     geometry = _geometry(path, reader, assume)
@@ -82,17 +81,18 @@ def _geometry(path: Path, reader: Any, assume: str) -> Geometry:
         header = file.read(_HEADER)
     lies = bool(_ORIENTED[path.suffix.lower()].search(header))
     if not lies and not assume:
-        raise VoxflateError(
-            f"{path}: does not say which way its axes point, and left and right are never guessed; "
-            "convert it again with the orientation kept, or say it with --assume RAS"
+        raise ScanError(
+            path,
+            "does not say which way its axes point, and left and right are never guessed; convert it again "
+            "with the orientation kept, or say it with --assume RAS",
         )
     size = tuple(reader.GetSize())
     if len(size) != 3 or min(size) < 2:
-        raise VoxflateError(
-            f"{path}: is of {'x'.join(map(str, size))} voxels, expected a 3D volume; remove or split it"
+        raise ScanError(
+            path, f"is of {'x'.join(map(str, size))} voxels, expected a 3D volume; remove or split it"
         )
     if reader.GetNumberOfComponents() != 1:
-        raise VoxflateError(f"{path}: has {reader.GetNumberOfComponents()} numbers per voxel; convert it")
+        raise ScanError(path, f"has {reader.GetNumberOfComponents()} numbers per voxel; convert it")
     check_claim(path, int(np.prod(size, dtype=object)), packed=True)
     directions = np.array(reader.GetDirection(), np.float64).reshape(3, 3)
     sides = np.array(reader.GetSpacing())

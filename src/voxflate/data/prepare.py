@@ -1,45 +1,46 @@
-"""From a folder of scans to a prepared set: whole or not at all."""
+"""From scans to a prepared set: whole or not at all, and where it was interrupted it goes on."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence, Sized
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from voxflate.allocator import keep_freed_memory
+from voxflate.data.checks import ScanError
+from voxflate.data.jobs import Job, Plan, Refusals, check_some, find_jobs, find_scans, write_names
+from voxflate.data.manifest import make_manifest, records
+from voxflate.data.names import Pseudonyms, load_salt
 from voxflate.data.parallel import Progress, counted, in_order, workers
-from voxflate.data.prepared import SPLITS, Int16, Manifest, PreparedSet, Scan, open_prepared, to_stored
-from voxflate.data.recipes import CT_RECIPES, find_recipe
-from voxflate.data.shapes import Shape, split_shape
-from voxflate.data.sources import Refuse, Source, find_sources
-from voxflate.data.split import split_subjects
+from voxflate.data.prepared import VERSION, Int16, PreparedSet, Scan, open_prepared, to_stored
+from voxflate.data.quality import Look, look
+from voxflate.data.quality_report import REPORT, write_quality_report
+from voxflate.data.recipes import RecipeOptions, cropping, find_recipe
+from voxflate.data.rows import Rows
+from voxflate.data.shapes import Shape
+from voxflate.data.sources import Reading, Refuse
 from voxflate.data.steps import Step
-from voxflate.data.volume import Float64, Geometry, assumed_affine, to_ras
+from voxflate.data.volume import Geometry, Volume, to_ras
 from voxflate.errors import VoxflateError
-from voxflate.files import check_new_folder, whole_folder
+from voxflate.files import continued_folder
 
-
-@dataclass(frozen=True)
-class Job:
-    """One scan to prepare."""
-
-    source: Source
-    subject: str
-    split: str
+READING = Reading()
+OPTIONS = RecipeOptions()
 
 
 @dataclass(frozen=True)
 class _Result:
-    """One prepared scan: its voxels and its line of the manifest."""
+    """One prepared scan: its record, how it looks, and its voxels if they are not written yet."""
 
-    array: Int16
     scan: Scan
+    look: Look
+    array: Int16 | None = None
 
 
 def prepare(
@@ -51,21 +52,32 @@ def prepare(
     seed: int = 0,
     progress: Progress | None = None,
     refuse: Refuse | None = None,
-    assume: str = "",
+    *,
+    reading: Reading = READING,
+    options: RecipeOptions = OPTIONS,
+    salt: bytes | None = None,
+    names_file: Path | None = None,
+    looking: Progress | None = None,
 ) -> PreparedSet:
-    """Turn a folder of scans into a prepared set.
+    """Turn scans into a prepared set.
 
     Args:
-        source: Folder with the scans, subfolders included: DICOM series and files that `READERS` knows.
-        out: Folder to write; must be missing or empty.
+        source: Folder with the scans, subfolders included (DICOM series and files that `READERS` knows), or a
+            list of scans (.csv, .json).
+        out: Folder to write; must be missing or empty. An interrupted call is taken up where it ended.
         recipe: A name in `recipes.RECIPES`.
         shape: (D, H, W) of the prepared volumes, a small base times a power of two.
-        held_out: Share of the subjects to keep from training, 0 or more and less than 1.
+        held_out: Share of the subjects to keep from training, 0 or more and less than 1; a list with splits
+            overrules it.
         seed: Of the random split by subject.
         progress: Called with (volumes done, volumes in all) after each.
         refuse: Called with the error of every scan that cannot be used, which is then left out; None ends
             with the first such error.
-        assume: Where the axes of files that do not say it point to, such as "RAS"; empty refuses such files.
+        reading: How scans are found and read.
+        options: What may be chosen about the recipe.
+        salt: Key of the pseudonyms; the user's own if None (`names.load_salt`).
+        names_file: CSV file to write, outside of `out`, that says which pseudonym is whose; None for none.
+        looking: Called with (files looked at, files in all) before that.
 
     Returns:
         The new set, opened.
@@ -73,25 +85,28 @@ def prepare(
     Raises:
         VoxflateError: If a setting or a scan is refused, or no scan is left; `out` is then as it was before.
     """
-    refuse = refuse or _stop
-    jobs = check(source, out, recipe, shape, held_out, seed, refuse, assume)
-    with workers() as pool:
-        found = list(pool.map(_grid, sorted(jobs, key=lambda job: job.source.path)))
-    grids = {job.source.path: grid for job, grid in found if isinstance(grid, Geometry)}
-    for _, error in found:
-        if isinstance(error, VoxflateError):
-            refuse(error)
-    jobs = [job for job in jobs if job.source.path in grids]
-    _check_some(jobs, source)
-    steps = find_recipe(recipe)(list(grids.values()), shape)
-    counts = [sum(job.split == split for job in jobs) for split in SPLITS]
-    with workers() as pool, whole_folder(out) as folder:
-        results = counted(
-            in_order(pool, lambda job: _prepare_scan(job, steps, shape), jobs), len(jobs), progress
-        )
-        scans, content_sha256 = _write_arrays(folder, shape, counts, results, refuse)
-        _check_some([scan for scan in scans if scan.split == "train"], source)
-        _manifest(recipe, _records(steps, assume), shape, scans, held_out, seed, content_sha256).write(folder)
+    keep_freed_memory()  # every scan takes and frees the same large arrays
+    plan = Plan(Path(source), Path(out), recipe, shape, held_out, seed, reading, options)
+    refusals = Refusals(plan, refuse)
+    all_jobs = find_jobs(plan, refusals, looking)
+    _check_names_file(plan, names_file)
+    names = Pseudonyms(load_salt() if salt is None else salt)
+    jobs, grids = _with_grids(all_jobs, plan, refusals, looking)
+    steps = [*cropping(options), *find_recipe(recipe)(grids, shape, options)]
+    make = partial(_prepare_scan, steps=steps, shape=shape, names=names)
+    with continued_folder(plan.out) as folder:
+        with Rows(folder, _key(plan, jobs, steps, names), shape) as rows:
+            done = {job: _Result(scan, look(array, _spacing(scan))) for job, scan, array in rows.restore()}
+            results = _add_all(rows, jobs, make, done, refusals, progress)
+            content_sha256 = rows.finish()
+        scans = [result.scan for result in results]
+        check_some([scan for scan in scans if scan.split == "train"], plan.source)
+        recorded = records(steps, reading)
+        manifest = make_manifest(plan, recorded, scans, refusals.left_out(names), content_sha256)
+        write_quality_report(folder / REPORT, manifest, [result.look for result in results])
+        manifest.write(folder)
+    if names_file is not None:
+        write_names(names_file, all_jobs, refusals, names)
     return open_prepared(out)
 
 
@@ -103,7 +118,8 @@ def check(
     held_out: float = 0.1,
     seed: int = 0,
     refuse: Refuse | None = None,
-    assume: str = "",
+    reading: Reading = READING,
+    options: RecipeOptions = OPTIONS,
 ) -> list[Job]:
     """Refuse all that can be refused before a voxel is read; the arguments are those of `prepare`.
 
@@ -113,152 +129,153 @@ def check(
     Raises:
         VoxflateError: If a setting is wrong, there is no scan, or `out` holds something.
     """
-    refuse = refuse or _stop
-    split_shape(shape)
+    plan = Plan(Path(source), Path(out), recipe, shape, held_out, seed, reading, options)
+    return find_jobs(plan, Refusals(plan, refuse))
+
+
+def cohort_grids(
+    source: str | Path,
+    recipe: str,
+    refuse: Refuse | None = None,
+    reading: Reading = READING,
+    options: RecipeOptions = OPTIONS,
+    progress: Progress | None = None,
+) -> list[Geometry]:
+    """The grids that a recipe would be told of, turned to RAS; voxels are read only for a crop.
+
+    Raises:
+        VoxflateError: If a setting is wrong or there is no scan; what `refuse` raises.
+    """
     find_recipe(recipe)
-    check_new_folder(out)
-    if assume:
-        assumed_affine(assume, (1.0, 1.0, 1.0))  # refuses what is no orientation
-    sources = {}
-    for found in find_sources(Path(source), refuse, assume):
-        if recipe in CT_RECIPES and found.modality not in ("", "CT"):
-            refuse(
-                VoxflateError(
-                    f"{found.path}: is {found.modality}, not CT, and --recipe {recipe} reads Hounsfield "
-                    "units; prepare it apart with --recipe mr, or remove it"
-                )
-            )
+    options.check(recipe)
+    plan = Plan(Path(source), Path(), recipe, (1, 1, 1), 0.0, 0, reading, options)
+    refusals = Refusals(plan, refuse)
+    jobs = [Job(one, "train") for one in find_scans(plan, refusals)]
+    return _with_grids(jobs, plan, refusals, progress)[1]
+
+
+def _check_names_file(plan: Plan, path: Path | None) -> None:
+    if path is None:
+        return
+    if path.exists():
+        raise VoxflateError(f"{path}: already exists; choose another --names file, or delete it first")
+    if path.resolve().is_relative_to(plan.out.resolve()):
+        raise VoxflateError(f"{path}: would name people inside the prepared set; put --names elsewhere")
+
+
+def _with_grids(
+    jobs: Sequence[Job], plan: Plan, refuse: Refuse, progress: Progress | None
+) -> tuple[list[Job], list[Geometry]]:
+    """Jobs whose grid can be told, in their order, and the grids in that of the paths."""
+    ordered = sorted(jobs, key=lambda job: job.source.path)
+    grid = partial(_grid, steps=cropping(plan.options))
+    with workers() as pool:
+        found = list(counted(in_order(pool, grid, ordered), len(ordered), progress))
+    grids = {}
+    for job, result in zip(ordered, found, strict=True):
+        if isinstance(result, VoxflateError):
+            refuse(result)
         else:
-            sources[found.path] = found
-    _check_some(sources, source)
-    splits = split_subjects({path: one.subject for path, one in sources.items()}, held_out, seed)
-    return [Job(sources[path], subject, split) for split in SPLITS for subject, path in splits[split]]
+            grids[job.source.path] = result
+    kept = [job for job in jobs if job.source.path in grids]
+    check_some(kept, plan.source)
+    return kept, list(grids.values())
 
 
-def _stop(error: VoxflateError) -> None:
-    raise error
-
-
-def _check_some(scans: Sized, source: str | Path) -> None:
-    if not len(scans):
-        raise VoxflateError(f"{source}: none of its scans can be used; the refusals say why")
-
-
-def _grid(job: Job) -> tuple[Job, Geometry | VoxflateError]:
+def _grid(job: Job, steps: Sequence[Step]) -> Geometry | VoxflateError:
+    """The grid that a recipe is told of: the header's, or that after the steps before the recipe's."""
     try:
-        return job, job.source.geometry().to_ras()
-    except VoxflateError as error:
-        return job, error
-
-
-def _prepare_scan(job: Job, steps: Sequence[Step], shape: Shape) -> _Result | VoxflateError:
-    """Read one scan and take it through the steps; an error is a result, so that it ends only its scan."""
-    try:
-        volume = to_ras(job.source.volume())
+        if not steps:
+            return job.source.geometry().to_ras()
+        return _apply(job, to_ras(job.source.volume()), steps).geometry
     except VoxflateError as error:
         return error
+
+
+def _apply(job: Job, volume: Volume, steps: Sequence[Step]) -> Volume:
     try:
         for step in steps:
             volume = step(volume)
     except VoxflateError as error:
-        return VoxflateError(f"{job.source.path}: {error}")
+        raise ScanError(job.source.path, str(error)) from error
+    return volume
+
+
+def _prepare_scan(
+    job: Job, steps: Sequence[Step], shape: Shape, names: Pseudonyms
+) -> _Result | VoxflateError:
+    """Read one scan and take it through the steps; an error is a result, so that it ends only its scan."""
+    source = job.source
+    try:
+        read = to_ras(source.volume())
+        volume = _apply(job, read, steps)
+    except VoxflateError as error:
+        return error
     if volume.array.shape != shape or volume.intensity is None:
         raise ValueError(f"a recipe must rescale, and resize to {shape}; this one made {volume.array.shape}")
-    scan = Scan(job.subject, job.split, job.source.sha256(), volume.affine.tolist(), volume.intensity)
-    return _Result(to_stored(volume.array), scan)
-
-
-def _write_arrays(
-    folder: Path,
-    shape: Shape,
-    counts: Sequence[int],
-    results: Iterator[_Result | VoxflateError],
-    refuse: Refuse,
-) -> tuple[list[Scan], str]:
-    """Write one array file per split as the results come in.
-
-    Plain writes and not a memory map: on a full disk a write is an error, a memory map is a killed process.
-
-    Returns:
-        The records of the scans, and the SHA-256 of all values.
-    """
-    scans: list[Scan] = []
-    digest = hashlib.sha256()
-    for split, count in zip(SPLITS, counts, strict=True):
-        written = 0
-        with open(folder / f"{split}.npy", "wb") as file:
-            _write_header(file, (count, *shape))
-            for result in islice(results, count):
-                if isinstance(result, VoxflateError):
-                    refuse(result)
-                    continue
-                content = result.array.tobytes()
-                file.write(content)
-                digest.update(content)
-                scans.append(result.scan)
-                written += 1
-            if written < count:  # the header is padded, so that a smaller count takes the same room
-                file.seek(0)
-                _write_header(file, (written, *shape))
-            file.flush()
-            os.fsync(file.fileno())
-    return scans, digest.hexdigest()
-
-
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": shape})
-
-
-def _records(steps: Sequence[Step], assume: str) -> list[dict[str, Any]]:
-    """What was done to every scan; an orientation that was assumed comes first."""
-    assumed = [{"step": "assume", "orientation": assume}] if assume else []
-    return assumed + [step.record() for step in steps]
-
-
-def _manifest(
-    recipe: str,
-    steps: list[dict[str, Any]],
-    shape: Shape,
-    scans: list[Scan],
-    held_out: float,
-    seed: int,
-    content_sha256: str,
-) -> Manifest:
-    """Sum the set up: medians over the scans where it needs one figure for all."""
-    grids = [Geometry(shape, np.array(scan.affine)) for scan in scans]
-    depth, height, width = np.median([grid.spacing for grid in grids], axis=0).tolist()
-    low, high = np.median([scan.intensity for scan in scans], axis=0).tolist()
-    return Manifest(
-        recipe=recipe,
-        steps=steps,
-        shape=shape,
-        spacing=(depth, height, width),
-        affine=_common_affine(grids, (depth, height, width)).tolist(),
-        intensity=(low, high),
-        scans=scans,
-        held_out=held_out,
-        seed=seed,
-        content_sha256=content_sha256,
-        libraries={name: _version(name) for name in ("voxflate", "numpy", "nibabel", "pydicom", "SimpleITK")},
+    scan = Scan(
+        names.subject(source.subject),
+        job.split,
+        source.sha256(),
+        volume.affine.tolist(),
+        volume.intensity,
+        names.scan(source.name),
+        _voxels_sha256(read),
+        read.geometry.shape,
+        read.geometry.spacing,
     )
+    stored = to_stored(volume.array)
+    return _Result(scan, look(stored, volume.geometry.spacing), stored)
 
 
-def _common_affine(grids: Sequence[Geometry], spacing: tuple[float, float, float]) -> Float64:
-    """An affine for volumes of nobody: the scans' own where they agree on directions, else straight axes.
-
-    The middle of the volume lies at the median of the scans' middles.
-    """
-    directions = np.array([grid.affine[:3, :3] / np.array(grid.spacing[::-1]) for grid in grids])
-    straight = np.ptp(directions, axis=0).max() > 1e-3
-    affine = np.eye(4)
-    affine[:3, :3] = (np.eye(3) if straight else directions[0]) * np.array(spacing[::-1])
-    middle = np.median([grid.centre for grid in grids], axis=0)
-    affine[:3, 3] += middle - Geometry(grids[0].shape, affine).centre
-    return affine
+def _voxels_sha256(volume: Volume) -> str:
+    digest = hashlib.sha256(str(volume.array.shape).encode())
+    digest.update(np.ascontiguousarray(volume.array).data)
+    return digest.hexdigest()
 
 
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+def _add_all(
+    rows: Rows,
+    jobs: Sequence[Job],
+    make: Any,
+    done: dict[int, _Result],
+    refuse: Refuse,
+    progress: Progress | None,
+) -> list[_Result]:
+    """Write the rows as they come in, those of earlier calls left alone; gives what is not refused."""
+    last = max(done, default=-1)
+
+    def one(index: int) -> _Result | VoxflateError:
+        return done[index] if index in done else make(jobs[index])
+
+    results: list[_Result] = []
+    with workers() as pool:
+        found: Iterator[Any] = counted(in_order(pool, one, range(len(jobs))), len(jobs), progress)
+        for index, result in enumerate(found):
+            if isinstance(result, VoxflateError):
+                refuse(result)
+                continue
+            if result.array is not None:
+                if index < last:  # its row would lie behind those of later scans
+                    path = jobs[index].source.path
+                    raise VoxflateError(
+                        f"{path}: could not be read before, and can now; run the same command again"
+                    )
+                rows.add(index, result.scan, result.array)
+            results.append(_Result(result.scan, result.look))
+    return results
+
+
+def _key(plan: Plan, jobs: Sequence[Job], steps: Sequence[Step], names: Pseudonyms) -> str:
+    """Tells whether rows of an earlier call are this one's: same files, steps, split and names."""
+    files = [
+        [names.scan(job.source.name), names.subject(job.source.subject), job.split]
+        + [[stat.st_size, stat.st_mtime_ns] for stat in (path.stat() for path in job.source.files)]
+        for job in jobs
+    ]
+    made = [VERSION, records(steps, plan.reading), plan.shape, files]
+    return hashlib.sha256(json.dumps(made).encode()).hexdigest()
+
+
+def _spacing(scan: Scan) -> tuple[float, float, float]:
+    return Geometry((1, 1, 1), np.array(scan.affine)).spacing

@@ -1,6 +1,7 @@
 """A prepared set on disk: one array per split, memory-mapped, and a manifest that says how it was made.
 
 manifest.json   everything but the voxels; no file names, only pseudonyms and hashes of the sources
+report.html     the same for people, with a picture of every volume
 train.npy       int16 [N, D, H, W], the value x in [-1, 1] stored as round(32767 x)
 heldout.npy     the same for the subjects that training never sees
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from voxflate.files import read_json, write_json
 
 SPLITS = ("train", "heldout")
 MANIFEST = "manifest.json"
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)
+"""Version 1 did not keep what the report of the sources needs."""
 FULL_SCALE = 32767
 
 Int16 = npt.NDArray[np.int16]
@@ -50,6 +53,11 @@ class Scan:
         source_sha256: SHA-256 of the file it came from.
         affine: 4x4, index (w, h, d, 1) of the prepared volume -> world mm of the source.
         intensity: Source values that became -1 and 1.
+        scan: Pseudonym of the scan itself.
+        voxels_sha256: SHA-256 of the source's voxels (float32, turned to RAS): equal for one scan in two
+            formats, or under two names.
+        source_shape: (D, H, W) of the source, turned to RAS, voxels.
+        source_spacing: Its voxel sides, mm, D, H, W.
     """
 
     subject: str
@@ -57,6 +65,32 @@ class Scan:
     source_sha256: str
     affine: list[list[float]]
     intensity: tuple[float, float]
+    scan: str = ""
+    voxels_sha256: str = ""
+    source_shape: tuple[int, int, int] = (0, 0, 0)
+    source_spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Scan:
+        """Undo what JSON did to the tuples of `asdict`."""
+        values: dict[str, Any] = {k: tuple(v) if k in _TUPLES else v for k, v in content.items()}
+        return cls(**values)
+
+
+_TUPLES = ("intensity", "source_shape", "source_spacing")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A scan that could not be used.
+
+    Attributes:
+        scan: Its pseudonym.
+        reason: Why, without names or texts of the source.
+    """
+
+    scan: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -75,6 +109,7 @@ class Manifest:
         seed: Of the split.
         content_sha256: Over the arrays' values, `train` then `heldout`.
         libraries: Versions of what computed it.
+        left_out: Scans that were found and could not be used.
         version: Of this format.
     """
 
@@ -89,6 +124,7 @@ class Manifest:
     seed: int
     content_sha256: str
     libraries: dict[str, str]
+    left_out: list[LeftOut] = field(default_factory=list)
     version: int = VERSION
 
     def write(self, folder: Path) -> None:
@@ -109,7 +145,7 @@ class Manifest:
                 f"{folder}: is no prepared set (no {MANIFEST} in it); make one with voxflate prepare"
             )
         content = read_json(path)
-        if not isinstance(content, dict) or content.get("version") != VERSION:
+        if not isinstance(content, dict) or content.get("version") not in READABLE:
             raise VoxflateError(
                 f"{path}: was not written by this version of the format; prepare the scans again"
             )
@@ -131,8 +167,9 @@ class Manifest:
             KeyError, TypeError, ValueError, AttributeError: If it is none.
         """
         tuples = {key: tuple(content[key]) for key in ("shape", "spacing", "intensity")}
-        scans = [Scan(**{**scan, "intensity": tuple(scan["intensity"])}) for scan in content["scans"]]
-        return cls(**{**content, **tuples, "scans": scans})
+        scans = [Scan.from_json(scan) for scan in content["scans"]]
+        left_out = [LeftOut(**one) for one in content.get("left_out", [])]
+        return cls(**{**content, **tuples, "scans": scans, "left_out": left_out})
 
 
 @dataclass(frozen=True)
@@ -166,6 +203,11 @@ class PreparedSet:
     def content_hash(self) -> str:
         """SHA-256 over the arrays' values: equal for equal data, whatever the folder is called."""
         return self.manifest.content_sha256
+
+    @property
+    def is_ct(self) -> bool:
+        """Say whether intensities are Hounsfield units."""
+        return any(step["step"] == "window_hu" for step in self.manifest.steps)
 
     @cached_property
     def _arrays(self) -> dict[str, Int16]:
@@ -203,6 +245,17 @@ class PreparedSet:
         """Map [-1, 1] back to the source's units (HU for CT, the cohort's median range for MR)."""
         low, high = self.manifest.intensity
         return np.asarray(low + (values + 1) * ((high - low) / 2), np.float32)
+
+    def check_volume(self, path: Path, volume: Float32) -> None:
+        """Refuse a volume that is not of this set's kind, before it is written to a path.
+
+        Raises:
+            VoxflateError: If the shape is not the set's, or a voxel is NaN.
+        """
+        if volume.shape != self.shape:
+            raise VoxflateError(f"{path}: the volume is {volume.shape}, the prepared set holds {self.shape}")
+        if np.isnan(volume).any():
+            raise VoxflateError(f"{path}: {np.isnan(volume).sum()} voxels are NaN; nothing was written")
 
     def verify(self) -> None:
         """Read every voxel and compare with the hash in the manifest.

@@ -13,10 +13,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from voxflate.data.checks import check_claim, check_grid, check_voxels, unreadable
+from voxflate.data.checks import ScanError, check_claim, check_grid, check_voxels, unreadable
 from voxflate.data.itk import itk_geometry, read_itk
+from voxflate.data.npz import npz_geometry, read_npz
 from voxflate.data.volume import Geometry, Volume, assumed_affine
-from voxflate.errors import VoxflateError
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def nifti_geometry(path: Path, assume: str = "") -> Geometry:
     """The grid of a NIfTI file, from its header.
 
     Raises:
-        VoxflateError: If the file is no 3D NIfTI image with one number per voxel, or does not say how
+        ScanError: If the file is no 3D NIfTI image with one number per voxel, or does not say how
             it lies.
     """
     return _geometry(path, _open_nifti(path), assume)
@@ -48,7 +48,7 @@ def read_nifti(path: Path, assume: str = "") -> Volume:
     """A NIfTI file's voxels (slope and intercept applied) and grid.
 
     Raises:
-        VoxflateError: As `nifti_geometry`; also if the file is cut short, holds NaN or infinity, or if all
+        ScanError: As `nifti_geometry`; also if the file is cut short, holds NaN or infinity, or if all
             its voxels are equal.
     """
     image = _open_nifti(path)
@@ -66,7 +66,9 @@ NIFTI = Reader(nifti_geometry, read_nifti)
 
 ITK = Reader(itk_geometry, read_itk)
 
-READERS: dict[str, Reader] = {".nii": NIFTI, ".nii.gz": NIFTI, ".nrrd": ITK, ".mha": ITK}
+NPZ = Reader(npz_geometry, read_npz)
+
+READERS: dict[str, Reader] = {".nii": NIFTI, ".nii.gz": NIFTI, ".nrrd": ITK, ".mha": ITK, ".npz": NPZ}
 
 
 def reader_of(path: Path) -> Reader | None:
@@ -79,7 +81,7 @@ def read_volume(path: Path, assume: str = "") -> Volume:
     """Read one scan with the reader of its suffix.
 
     Raises:
-        VoxflateError: If no reader knows the suffix, or the reader refuses the file.
+        ScanError: If no reader knows the suffix, or the reader refuses the file.
     """
     return _reader(path).volume(path, assume)
 
@@ -88,7 +90,7 @@ def read_geometry(path: Path, assume: str = "") -> Geometry:
     """Read one scan's grid with the reader of its suffix; the voxels are not touched.
 
     Raises:
-        VoxflateError: If no reader knows the suffix, or the reader refuses the file.
+        ScanError: If no reader knows the suffix, or the reader refuses the file.
     """
     return _reader(path).geometry(path, assume)
 
@@ -96,7 +98,7 @@ def read_geometry(path: Path, assume: str = "") -> Geometry:
 def _reader(path: Path) -> Reader:
     reader = reader_of(path)
     if reader is None:
-        raise VoxflateError(f"{path}: unknown kind of file; expected one ending in {', '.join(READERS)}")
+        raise ScanError(path, f"unknown kind of file; expected one ending in {', '.join(READERS)}")
     return reader
 
 
@@ -115,18 +117,17 @@ def _geometry(path: Path, image: Any, assume: str) -> Geometry:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 2:
         kind = f"{len(shape)}D image" if len(shape) != 3 else "single slice"
-        raise VoxflateError(
-            f"{path}: is a {kind} ({'x'.join(map(str, shape))}), expected a 3D volume; remove or split it"
+        raise ScanError(
+            path, f"is a {kind} ({'x'.join(map(str, shape))}), expected a 3D volume; remove or split it"
         )
     if image.get_data_dtype().kind not in "iuf":
-        raise VoxflateError(
-            f"{path}: has no single real number per voxel ({image.get_data_dtype()}); convert it"
-        )
+        raise ScanError(path, f"has no single real number per voxel ({image.get_data_dtype()}); convert it")
     lies = bool(image.header["sform_code"] or image.header["qform_code"])
     if not lies and not assume:
-        raise VoxflateError(
-            f"{path}: does not say which way its axes point (sform and qform codes are 0), and left and "
-            "right are never guessed; convert it again with the orientation kept, or say it with --assume RAS"
+        raise ScanError(
+            path,
+            "does not say which way its axes point (sform and qform codes are 0), and left and right are "
+            "never guessed; convert it again with the orientation kept, or say it with --assume RAS",
         )
     claimed = int(np.prod(shape, dtype=object)) * image.get_data_dtype().itemsize
     check_claim(path, claimed, packed=path.name.lower().endswith(".gz"))

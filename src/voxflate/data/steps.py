@@ -13,9 +13,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import SimpleITK
+from scipy import ndimage
 
 from voxflate.data.volume import Float32, Triple, Volume
 from voxflate.errors import VoxflateError
+
+_ITK: Any = SimpleITK  # says that it is typed, but most of its functions are not
+
+_MARGIN = 0.01
+"""By how much, of all values, a sample's percentile is taken to be off."""
 
 AIR = -1.0
 """The value of empty space once intensities are in [-1, 1].
@@ -29,7 +36,7 @@ class Step:
     """A step with its settings, which is what the manifest records.
 
     Attributes:
-        function: Takes a volume and the settings, gives a new volume.
+        function: Takes a volume and the settings, gives a new volume and leaves the old one as it is.
         settings: Keyword arguments; numbers and tuples of numbers only.
     """
 
@@ -94,6 +101,35 @@ def rescale_percentiles(volume: Volume, low: float, high: float) -> Volume:
             f"percentiles {low:g} and {high:g} are both {bottom:g}: almost all voxels are equal; remove it"
         )
     return _map(volume, bottom, top)
+
+
+def crop_foreground(volume: Volume, margin: float) -> Volume:
+    """Cut away the empty space around what was scanned.
+
+    Foreground is the largest connected part above Otsu's threshold of the intensities.
+
+    Args:
+        volume: In the source's units; empty space is dark.
+        margin: What is kept around the foreground, mm, as far as the volume goes.
+
+    Returns:
+        A new volume, a part of the old one.
+
+    Source: Otsu, "A threshold selection method from gray-level histograms", 1979.
+    """
+    image = _ITK.GetImageFromArray(volume.array)
+    bright = _ITK.OtsuThreshold(image, 0, 1)  # 0 up to the threshold, 1 above
+    parts, count = ndimage.label(_ITK.GetArrayViewFromImage(bright))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    box = ndimage.find_objects(parts)[int(np.argmax(sizes))]
+    grid = volume.geometry
+    reach = [math.ceil(margin / side) for side in grid.spacing]
+    low = [max(0, part.start - r) for part, r in zip(box, reach, strict=True)]
+    high = [min(n, part.stop + r) for part, r, n in zip(box, reach, grid.shape, strict=True)]
+    kept = volume.array[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    depth, height, width = kept.shape
+    moved = grid.regrid((depth, height, width), (low[0], low[1], low[2]), (1, 1, 1))
+    return replace(volume, array=np.ascontiguousarray(kept), affine=moved.affine)
 
 
 def resample_box(volume: Volume, box: Triple, shape: tuple[int, int, int], fill: float = AIR) -> Volume:
@@ -173,13 +209,38 @@ def _map(volume: Volume, low: float, high: float) -> Volume:
 
 
 def _percentiles(array: Float32, low: float, high: float) -> tuple[float, float]:
-    """Two percentiles, interpolated linearly: np.percentile, but by a sort, which is three times faster."""
-    ordered = np.sort(array, axis=None)
-    ranks = np.array([low, high]) / 100 * (ordered.size - 1)
+    """Two percentiles, interpolated linearly, as np.percentile has them, but ten times faster."""
+    flat = array.ravel()
+    ranks = np.array([low, high]) / 100 * (flat.size - 1)
     below = np.floor(ranks).astype(int)
-    above = np.minimum(below + 1, ordered.size - 1)
-    bottom, top = (ordered[below] + (ranks - below) * (ordered[above] - ordered[below])).tolist()
-    return bottom, top
+    first, second = (np.array(_order_statistics(flat, rank)) for rank in below.tolist())
+    bottom, top = (
+        (one[0] + share * (one[1] - one[0]))
+        for one, share in zip((first, second), ranks - below, strict=True)
+    )
+    return float(bottom), float(top)
+
+
+def _order_statistics(flat: Float32, rank: int) -> tuple[float, float]:
+    """The values of a rank and of the next one, 0 being the smallest; of the last one twice.
+
+    Sorts only one end of the values, whose border is guessed from a sample of them and whose length is then
+    counted; where the guess was wrong, everything is sorted.
+    """
+    upper = min(rank + 1, flat.size - 1)
+    sample = np.sort(flat[:: max(1, flat.size // 8192)])
+    place = rank / flat.size * len(sample)
+    lower_end = rank < flat.size // 2
+    margin = _MARGIN * len(sample)
+    border = sample[int(np.clip(place + margin if lower_end else place - margin, 0, len(sample) - 1))]
+    below, equal = int(np.count_nonzero(flat < border)), int(np.count_nonzero(flat == border))
+    if below <= rank and upper < below + equal:  # one value many times, such as the air of a stripped scan
+        return float(border), float(border)
+    kept = np.sort(flat[flat <= border] if lower_end else flat[flat >= border])
+    before = 0 if lower_end else flat.size - kept.size
+    if not (before <= rank and upper < before + kept.size):
+        kept, before = np.sort(flat), 0
+    return float(kept[rank - before]), float(kept[upper - before])
 
 
 def _taps(old: int, new: int, first: float, step: float) -> tuple[npt.NDArray[np.int64], Float32]:

@@ -63,7 +63,10 @@ class Geometry:
 
     def to_ras(self) -> Geometry:
         """The same grid with its axes taken in the order and direction of `to_ras`."""
-        order = _orientation(self.affine)
+        return self._turned(_orientation(self.affine))
+
+    def _turned(self, order: Float64) -> Geometry:
+        """The grid with its axes taken in an order of `_orientation`."""
         file_shape = self.shape[::-1]
         affine = self.affine @ _turning.inv_ornt_aff(order, file_shape)
         turned = [0, 0, 0]
@@ -122,7 +125,7 @@ def to_ras(volume: Volume) -> Volume:
     """
     order = _orientation(volume.affine)
     turned = _turning.apply_orientation(volume.array.T, order).T
-    return Volume(np.ascontiguousarray(turned), volume.geometry.to_ras().affine, volume.intensity)
+    return Volume(np.ascontiguousarray(turned), volume.geometry._turned(order).affine, volume.intensity)
 
 
 def _orientation(affine: Float64) -> Float64:

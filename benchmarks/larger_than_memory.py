@@ -1,0 +1,137 @@
+"""Train on a set that fits in memory and on one that does not, and compare the images a second.
+
+    python -m benchmarks.larger_than_memory [--gib 3] [--limit-gib 1.5] [--seconds 20]
+
+Both run in a process whose memory, page cache included, a control group limits; that needs root on Linux.
+The large set is written to a scratch folder, and its pages are dropped from the cache before each run.
+Besides training (default network, 16x32x32, batch 8), the stream of batches is timed alone: what the data
+side can give.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from voxflate.allocator import keep_freed_memory
+from voxflate.build import build_gan, build_run_networks
+from voxflate.config import RunConfig
+from voxflate.cores import available_cores
+from voxflate.data.datasets import VolumeSampler
+
+SHAPE = (16, 32, 32)
+BATCH = 8
+FITS_GIB = 0.0625
+_V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+
+
+class MemoryLimit:
+    """A control group with a limit, v1 or v2, removed at the end."""
+
+    def __init__(self, limit: int) -> None:
+        v1 = (_V1 / "memory.limit_in_bytes").exists()
+        self._folder = (_V1 if v1 else _V2) / f"voxflate-{os.getpid()}"
+        try:
+            self._folder.mkdir()
+            (self._folder / ("memory.limit_in_bytes" if v1 else "memory.max")).write_text(str(limit))
+        except OSError as error:
+            raise SystemExit(f"memory cannot be limited here ({error}); run it as root on Linux") from error
+
+    def take(self, process: int) -> None:
+        """Put a process in."""
+        (self._folder / "cgroup.procs").write_text(str(process))
+
+    def remove(self) -> None:
+        """Remove the group; its processes have ended."""
+        self._folder.rmdir()
+
+
+def write_set(path: Path, gib: float) -> None:
+    """Write random volumes as one array file, and drop it from the page cache."""
+    count = int(gib * 2**30 / (2 * np.prod(SHAPE)))
+    array = np.lib.format.open_memmap(path, "w+", np.int16, (count, *SHAPE))
+    block = np.random.default_rng(0).integers(-32767, 32768, (2048, *SHAPE)).astype(np.int16)
+    for start in range(0, count, len(block)):
+        array[start : start + len(block)] = block[: count - start]
+    array.flush()
+    del array
+    drop(path)
+
+
+def drop(path: Path) -> None:
+    """Drop a file from the page cache."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def measure(path: Path, seconds: float, threads: int, pipe: Connection) -> None:
+    """Send images a second of the stream alone and of training; waits to be let in first."""
+    torch.set_num_threads(threads)
+    pipe.recv()
+    sampler = VolumeSampler(np.load(path, mmap_mode="r"), seed=0)
+    shown, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds / 2:
+        sampler.batch(shown, BATCH)
+        shown += BATCH
+    stream = shown / (time.perf_counter() - started)
+    keep_freed_memory()
+    config = RunConfig()
+    gan = build_gan(config, build_run_networks(config))
+    for number in (0, 1):
+        gan.step(torch.from_numpy(sampler.batch(shown, BATCH)), None, number=number)
+        shown += BATCH
+    steps, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        gan.step(torch.from_numpy(sampler.batch(shown, BATCH)), None, number=1)
+        shown, steps = shown + BATCH, steps + 1
+    pipe.send((stream, steps * BATCH / (time.perf_counter() - started)))
+
+
+def main() -> None:
+    """Print one line a set, twice, in turn."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--gib", type=float, default=3.0, help="size of the large set")
+    parser.add_argument("--limit-gib", type=float, default=1.5, help="memory of the process")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of training, for each line")
+    parser.add_argument("--threads", type=int, default=available_cores(), help="of the training")
+    arguments = parser.parse_args()
+    limit = MemoryLimit(int(arguments.limit_gib * 2**30))
+    context = multiprocessing.get_context("spawn")
+    try:
+        with tempfile.TemporaryDirectory(prefix="voxflate-") as folder:
+            sets = {gib: Path(folder) / f"{gib}.npy" for gib in (FITS_GIB, arguments.gib)}
+            for gib, path in sets.items():
+                write_set(path, gib)
+            for gib, path in list(sets.items()) * 2:
+                drop(path)
+                ours, theirs = context.Pipe()
+                process = context.Process(
+                    target=measure, args=(path, arguments.seconds, arguments.threads, theirs)
+                )
+                process.start()
+                limit.take(process.pid or 0)
+                ours.send("in")
+                stream, training = ours.recv()
+                process.join()
+                print(
+                    f"{gib:7.3f} GiB under {arguments.limit_gib:g} GiB: training {training:6.2f} images/s, "
+                    f"stream alone {stream:8.0f} images/s",
+                    flush=True,
+                )
+    finally:
+        limit.remove()
+
+
+if __name__ == "__main__":
+    main()

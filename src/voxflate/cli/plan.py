@@ -1,0 +1,79 @@
+"""`voxflate prepare --plan`: which shapes suit the scans, and what training them would take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from voxflate.cli.progress import stage_bars
+
+if TYPE_CHECKING:
+    from voxflate.data.proposals import Proposal
+    from voxflate.data.recipes import RecipeOptions
+    from voxflate.data.sources import Reading, Refuse
+    from voxflate.data.volume import Geometry
+    from voxflate.planner import Machine
+
+
+def print_plan(
+    source: Path, recipe: str, refuse: Refuse | None, reading: Reading, options: RecipeOptions
+) -> None:
+    """Print the cohort's grids and a table of shapes; nothing is written.
+
+    Raises:
+        VoxflateError: As `prepare` would for these scans.
+    """
+    from voxflate.config import RunConfig
+    from voxflate.data.prepare import cohort_grids
+    from voxflate.data.proposals import propose
+    from voxflate.planner import measure_machine
+
+    with stage_bars() as move:
+        grids = cohort_grids(
+            source, recipe, refuse, reading, options, lambda done, n: move("looking at files", done / n)
+        )
+    config = RunConfig()
+    machine = measure_machine(config)
+    _print_grids(grids)
+    _print_proposals(propose(grids, recipe, options), machine, config.training.batch)
+
+
+def _print_grids(grids: list[Geometry]) -> None:
+    table = Table(f"scans: {len(grids)}", "D, feet to head", "H, back to front", "W, left to right")
+    rows = {
+        "voxels": [grid.shape for grid in grids],
+        "voxel side, mm": [grid.spacing for grid in grids],
+        "field of view, mm": [grid.extent for grid in grids],
+    }
+    for name, values in rows.items():
+        low, middle, high = np.percentile(np.array(values, float), [0, 50, 100], axis=0)
+        cells = [f"{m:.4g} ({a:.4g} to {b:.4g})" for a, m, b in zip(low, middle, high, strict=True)]
+        table.add_row(name, *cells)
+    Console().print(table)
+
+
+def _print_proposals(proposals: list[Proposal], machine: Machine, batch: int) -> None:
+    headings = ("--shape", "base", "stages", "field of view, mm", "voxels, mm", "GiB", "images/s", "hours")
+    table = Table(*headings)
+    for one in proposals:
+        speed = machine.images_per_second(one.shape)
+        table.add_row(
+            ",".join(map(str, one.shape)),
+            ",".join(map(str, one.base)),
+            str(one.stages),
+            " x ".join(f"{side:.0f}" for side in one.field_of_view),
+            " x ".join(f"{side:.2g}" for side in one.spacing),
+            f"{machine.gib(one.shape, batch):.1f}",
+            f"{speed:.3g}",
+            f"{100_000 / speed / 3600:.3g}",
+        )
+    Console().print(table)
+    typer.echo(
+        f"GiB and images/s: batch {batch}, default network, measured on {machine.device} at 16x32x32 beside "
+        "whatever else runs, and scaled by the voxels. hours: for 100 kimg. GiB shrinks with training.batch."
+    )

@@ -1,0 +1,192 @@
+"""What can be said of a prepared cohort before anything trains: figures, copies, scans unlike the others."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+from PIL import Image
+
+from voxflate.data.prepared import FULL_SCALE, Int16, Scan
+from voxflate.data.volume import Float32, Float64, Triple
+
+BINS = 64
+FEWEST = 8
+"""Scans that it takes to say that one is unlike the others."""
+FAR = 6.0
+"""Deviations from the median, in the normal distribution's measure, that make an outlier."""
+
+_PICTURE = 96  # pixels along the longest side of the field of view
+_COARSE = 8
+_SAMPLED = 32
+"""Voxels along an axis that are enough to tell a volume's figures."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is kept of a prepared volume for the report.
+
+    Attributes:
+        histogram: Share of the voxels that are not air in each of `BINS` equal bins of [-1, 1].
+        mean: Of the values in [-1, 1].
+        deviation: Their standard deviation.
+        air: Share of the voxels that are exactly -1.
+        top: Share that are exactly 1, mostly clipped.
+        coarse: The volume at a few voxels a side, flat.
+        picture: Its middle slices of three planes, JPEG.
+    """
+
+    histogram: Float64
+    mean: float
+    deviation: float
+    air: float
+    top: float
+    coarse: Float32
+    picture: bytes
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A scan that is unlike the others in one respect.
+
+    Attributes:
+        index: Which scan.
+        respect: In words.
+        value: Its value.
+        median: The cohort's.
+        deviations: How far apart they are, in robust standard deviations.
+    """
+
+    index: int
+    respect: str
+    value: float
+    median: float
+    deviations: float
+
+
+def look(stored: Int16, spacing: Triple) -> Look:
+    """Look at one volume, int16 [D, H, W] as stored, with voxel sides in mm."""
+    depth, height, width = (max(1, n // _SAMPLED) for n in stored.shape)
+    sample = stored[::depth, ::height, ::width].astype(np.int32)
+    scanned = sample[sample > -FULL_SCALE]
+    bins = (scanned + FULL_SCALE) * BINS // (2 * FULL_SCALE + 1)
+    values = np.asarray(sample, np.float32) / np.float32(FULL_SCALE)
+    return Look(
+        np.bincount(bins, minlength=BINS) / max(1, scanned.size),
+        float(values.mean()),
+        float(values.std()),
+        1 - scanned.size / sample.size,
+        float((sample == FULL_SCALE).mean()),
+        _shrink(values),
+        _picture(stored, spacing),
+    )
+
+
+def duplicates(scans: Sequence[Scan]) -> list[list[int]]:
+    """Groups of scans with the same voxels, whatever they are called."""
+    groups: dict[str, list[int]] = {}
+    for index, scan in enumerate(scans):
+        if scan.voxels_sha256:
+            groups.setdefault(scan.voxels_sha256, []).append(index)
+    return [members for members in groups.values() if len(members) > 1]
+
+
+def several_scans(scans: Sequence[Scan]) -> dict[str, list[int]]:
+    """Subjects with more than one scan."""
+    subjects: dict[str, list[int]] = {}
+    for index, scan in enumerate(scans):
+        subjects.setdefault(scan.subject, []).append(index)
+    return {subject: members for subject, members in subjects.items() if len(members) > 1}
+
+
+def outliers(scans: Sequence[Scan], looks: Sequence[Look]) -> list[Outlier]:
+    """Scans that lie more than `FAR` robust deviations from the median in one respect, the farthest first.
+
+    The deviation is 1.48 times the median distance from the median, but at least the respect's floor, so
+    that a cohort of equals does not turn trifles into outliers.
+    """
+    if len(scans) < FEWEST:
+        return []
+    found = []
+    similarity = _similarity(looks)
+    for respect, (measure, floor, logarithmic) in _RESPECTS.items():
+        values = np.array([measure(scan, one) for scan, one in zip(scans, looks, strict=True)])
+        found += _far(respect, values, floor, logarithmic)
+    found += [one for one in _far("likeness to the mean volume", similarity, 0.03) if one.value < one.median]
+    return sorted(found, key=lambda one: -one.deviations)
+
+
+def _far(respect: str, values: Float64, floor: float, logarithmic: bool = False) -> list[Outlier]:
+    scale = np.log(values) if logarithmic else values
+    middle = np.median(scale)
+    distance = np.abs(scale - middle)
+    deviations = distance / max(1.4826 * float(np.median(distance)), floor)
+    return [
+        Outlier(int(i), respect, float(values[i]), float(np.median(values)), float(deviations[i]))
+        for i in np.flatnonzero(deviations > FAR)
+    ]
+
+
+def _side(axis: int) -> Callable[[Scan, Look], float]:
+    return lambda scan, _: max(scan.source_shape[axis] * scan.source_spacing[axis], 1e-9)
+
+
+_RESPECTS: dict[str, tuple[Callable[[Scan, Look], float], float, bool]] = {
+    "mean intensity": (lambda _, one: one.mean, 0.02, False),
+    "contrast (standard deviation)": (lambda _, one: one.deviation, 0.02, False),
+    "share of air": (lambda _, one: one.air, 0.02, False),
+    "share at the upper end": (lambda _, one: one.top, 0.01, False),
+    "intensity range of the source": (lambda scan, _: scan.intensity[1] - scan.intensity[0], log(1.3), True),
+    "field of view, feet to head, mm": (_side(0), log(1.1), True),
+    "field of view, back to front, mm": (_side(1), log(1.1), True),
+    "field of view, left to right, mm": (_side(2), log(1.1), True),
+    "voxel volume, mm³": (lambda scan, _: max(float(np.prod(scan.source_spacing)), 1e-9), log(1.2), True),
+}
+"""Respect -> (measure, smallest deviation, whether it is compared by ratio)."""
+
+
+def _similarity(looks: Sequence[Look]) -> Float64:
+    """Correlation of each volume with the mean of all, both at a few voxels a side."""
+    coarse = np.stack([one.coarse for one in looks]).astype(np.float64)
+    mean = coarse.mean(axis=0)
+    centred, mean = coarse - coarse.mean(axis=1, keepdims=True), mean - mean.mean()
+    lengths = np.linalg.norm(centred, axis=1) * np.linalg.norm(mean)
+    return np.asarray(centred @ mean / np.maximum(lengths, 1e-12))
+
+
+def _shrink(array: Float32) -> Float32:
+    """Means of blocks, at most `_COARSE` along each axis, flat."""
+    for axis, size in enumerate(array.shape):
+        edges = np.linspace(0, size, min(size, _COARSE), endpoint=False).astype(int)
+        counts = np.diff(np.append(edges, size)).reshape([-1 if a == axis else 1 for a in range(3)])
+        array = np.asarray(np.add.reduceat(array, edges, axis) / counts, np.float32)
+    return array.ravel()
+
+
+def _picture(stored: Int16, spacing: Triple) -> bytes:
+    """Axial, coronal and sagittal middle slice in a row, in proportion; up is anterior or superior.
+
+    The subject's left is on the left, as in the sample sheets.
+    """
+    extent = [n * mm for n, mm in zip(stored.shape, spacing, strict=True)]
+    scale = _PICTURE / max(extent)
+    depth, height, width = (max(1, round(side * scale)) for side in extent)
+    middle = [n // 2 for n in stored.shape]
+    tiles = [
+        (stored[middle[0], ::-1], (width, height)),
+        (stored[::-1, middle[1]], (width, depth)),
+        (stored[::-1, :, middle[2]], (height, depth)),
+    ]
+    sheet = Image.new("L", (2 * width + height + 8, max(height, depth)))
+    left = 0
+    for plane, size in tiles:
+        grey = ((plane.astype(np.int32) + FULL_SCALE) * 255 // (2 * FULL_SCALE)).astype(np.uint8)
+        tile = Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR)
+        sheet.paste(tile, (left, (sheet.height - size[1]) // 2))
+        left += size[0] + 4
+    content = io.BytesIO()
+    sheet.save(content, "JPEG", quality=85)
+    return content.getvalue()

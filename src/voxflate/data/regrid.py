@@ -1,0 +1,70 @@
+"""Stacks of slices that are no box of voxels, made into one when asked: linear, nothing cut off."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+from scipy import ndimage
+
+from voxflate.data.volume import Float32, Float64, Geometry, Volume
+
+
+def even_places(places: Float64) -> int:
+    """How many slices the median gap puts between the first and the last place, both included.
+
+    >>> even_places(np.array([0.0, 2.0, 4.0, 8.0]))
+    5
+    """
+    return round(float((places[-1] - places[0]) / np.median(np.diff(places)))) + 1
+
+
+def even_out(array: Float32, places: Float64) -> Float32:
+    """Interpolate slices to even places.
+
+    Args:
+        array: [D, H, W].
+        places: Where each slice lies, mm, rising.
+
+    Returns:
+        [`even_places`, H, W], from the first place to the last.
+    """
+    wanted = np.linspace(places[0], places[-1], even_places(places))
+    above = np.clip(np.searchsorted(places, wanted, side="right"), 1, len(places) - 1)
+    shares = (wanted - places[above - 1]) / (places[above] - places[above - 1])
+    share = shares.astype(np.float32)[:, None, None]
+    return np.asarray(array[above - 1] * (1 - share) + array[above] * share)
+
+
+def upright_geometry(grid: Geometry) -> Geometry:
+    """The smallest grid with right angles that holds the voxels' centres of a sheared one.
+
+    Its first file axis and the plane of the first two are kept, as are the distances of rows, columns and
+    slices.
+    """
+    steps = grid.affine[:3, :3]
+    directions, lengths = np.linalg.qr(steps)
+    new_steps = directions * np.diag(lengths)  # signs too: the new axes point where the old ones do
+    last = np.array(grid.shape[::-1]) - 1
+    corners = np.array(list(product(*((0, end) for end in last))), np.float64)
+    placed = np.linalg.solve(new_steps, steps @ corners.T)
+    low, high = placed.min(axis=1), placed.max(axis=1)
+    counts = [math.ceil(round(float(span), 3)) + 1 for span in high - low]
+    affine = np.eye(4)
+    affine[:3, :3] = new_steps
+    affine[:3, 3] = grid.affine[:3, 3] + new_steps @ low
+    return Geometry((counts[2], counts[1], counts[0]), affine)
+
+
+def upright(volume: Volume) -> Volume:
+    """Resample a sheared volume to `upright_geometry`; beyond its voxels lies its smallest value (air)."""
+    grid = upright_geometry(volume.geometry)
+    change = np.linalg.solve(volume.affine, grid.affine)  # new index -> old index, both (w, h, d)
+    matrix, offset = change[:3, :3][::-1, ::-1], change[:3, 3][::-1]
+    # A sliver of rounding would push whole border planes out of the old grid.
+    matrix, offset = np.round(matrix, 9), np.round(offset, 9)
+    array = ndimage.affine_transform(
+        volume.array, matrix, offset, grid.shape, order=1, mode="constant", cval=float(volume.array.min())
+    )
+    return Volume(np.asarray(array, np.float32), grid.affine, volume.intensity)

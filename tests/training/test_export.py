@@ -48,6 +48,7 @@ def test_no_path_and_no_scan_goes_with_it(exported):
     content = json.loads(text)
     assert content["schema"] == SCHEMA
     assert content["geometry"]["scans"] == []
+    assert content["geometry"]["left_out"] == []
 
 
 def test_the_best_snapshot_can_be_exported(run, tmp_path):

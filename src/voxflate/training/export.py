@@ -64,7 +64,7 @@ def export_generator(run: Path, out: Path, which: str = "newest", data: Path | N
             "n_images": n_images,
             "weights_sha256": sha256(folder / WEIGHTS),
             "settings": with_values(config, {"data": "", "start.twin": ""}).model_dump(mode="json"),
-            "geometry": asdict(replace(prepared.manifest, scans=[])),
+            "geometry": asdict(replace(prepared.manifest, scans=[], left_out=[])),
         }
         write_json(folder / CONFIG, content)
     return n_images

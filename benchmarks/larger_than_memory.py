@@ -85,7 +85,7 @@ def measure(path: Path, seconds: float, threads: int, pipe: Connection) -> None:
     stream = shown / (time.perf_counter() - started)
     keep_freed_memory()
     config = RunConfig()
-    gan = build_gan(config, *build_run_networks(config))
+    gan = build_gan(config, build_run_networks(config))
     for number in (0, 1):
         gan.step(torch.from_numpy(sampler.batch(shown, BATCH)), None, number=number)
         shown += BATCH

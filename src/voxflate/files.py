@@ -121,7 +121,7 @@ def continued_folder(path: str | Path) -> Iterator[Path]:
         temporary.rename(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise VoxflateError(_cannot_be_written(path, error)) from error
+        raise VoxflateError(cannot_be_written(path, error)) from error
     except VoxflateError:
         if lock is not None:
             shutil.rmtree(temporary, ignore_errors=True)

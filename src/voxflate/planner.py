@@ -58,7 +58,7 @@ def measure_shape(config: RunConfig) -> Machine:
     It must come before other large work of the process: the system tells the highest memory only.
     """
     keep_freed_memory()
-    gan = build_gan(config, *build_run_networks(config))
+    gan = build_gan(config, build_run_networks(config))
     batch, shape = config.training.batch, config.network.shape
     reals = torch.rand(batch, 1, *shape, device=gan.device) * 2 - 1
     at_rest = _peak_gib(gan.device)

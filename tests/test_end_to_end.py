@@ -63,9 +63,9 @@ def test_scans_become_new_scans(data: Path, tmp_path: Path, twin: str) -> None:
     assert [volume.shape for volume in volumes] == [(16, 16, 8)] * 3
     np.testing.assert_allclose(volumes[0].header.get_zooms(), (2, 2, 4), rtol=1e-3)
     assert "frechet-random-avg" in shown
-    figures = json.loads((deep / "evaluation.json").read_text())
-    assert figures["generated"]["n-generated"] == 6
-    assert figures["n_images"] == 16
+    facts = json.loads((deep / "evaluation" / "metrics.json").read_text())["facts"]
+    assert (facts["n-generated"], facts["n_images"]) == (6, 16)
+    assert "the paper" in voxflate("compare", deep)
     assert json.loads((deep / "inflation.json").read_text())["inflated"]
 
 

@@ -214,5 +214,5 @@ def test_constant_samples_are_measured(evaluator):
 
 
 def test_an_unknown_extractor_names_the_choices(prepared):
-    with pytest.raises(VoxflateError, match="mobilenetv2, random"):
-        Evaluator(prepared, extractor="inception")
+    with pytest.raises(VoxflateError, match="mobilenetv2, efficientnet-lite0, inception, random"):
+        Evaluator(prepared, extractor="resnet")

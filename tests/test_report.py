@@ -79,7 +79,7 @@ def test_the_page_fetches_nothing(tmp_path, sheet, make_run):
     write_report(tmp_path / "report.html", "Starts", [make_run("none", [9.0, 8.0])], sheet, FLOOR)
     page = Page(tmp_path / "report.html")
     assert page.open == []
-    assert "script" not in page.seen
+    assert "script" not in page.seen  # there is no volume to look through
     assert "link" not in page.seen
     assert page.addresses
     assert all(address.startswith("data:image/") for address in page.addresses)

@@ -29,8 +29,8 @@ _INK = (214, 219, 226)
 # Rows of a sheet: plane, the axis (of D, H, W) that is fixed, and those that go down and across.
 _ROWS = (("axial", 0, 1, 2), ("coronal", 1, 0, 2), ("sagittal", 2, 0, 1))
 # By order of series; distinct for any colour vision (after Okabe and Ito), on white and on black.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_MARKERS = "os^Dv<"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = "os^Dv<"
 
 
 def sample_sheet(
@@ -85,6 +85,31 @@ def slice_sheet(
     _write_sheet(rows, path, title)
 
 
+def resolution_sheet(
+    sets: Mapping[str, tuple[NDArray[np.floating], Sequence[float]]],
+    path: str | Path,
+    title: str | None = None,
+    columns: int = 6,
+) -> None:
+    """Draw the axial centre slices of sets of different voxel sizes, one row a set (the paper's Fig. 6).
+
+    Args:
+        sets: Label -> volumes [n, 1, D, H, W] in [-1, 1], and their voxel sides, mm, order D, H, W. Every set
+            is drawn at about the same size in millimetres, one voxel one rectangle.
+        path: PNG to write.
+        title: A line above.
+        columns: Largest number of volumes in a row.
+    """
+    rows = []
+    for label, (volumes, spacing) in sets.items():
+        extent = max(volumes.shape[3] * spacing[1], volumes.shape[4] * spacing[2])
+        pixels_per_mm = max(1, round(2 * _TILE / extent * min(spacing[1:]))) / min(spacing[1:])
+        height, width = (max(1, round(side * pixels_per_mm)) for side in spacing[1:])
+        slices = volumes[:columns, 0, volumes.shape[2] // 2]
+        rows.append((label, [_tile(image, height, width) for image in slices]))
+    _write_sheet(rows, path, title)
+
+
 def curves(
     series: Mapping[str, Sequence[tuple[float, float]]],
     path: str | Path,
@@ -119,7 +144,7 @@ def curves(
         figure = Figure(figsize=(6.4, 3.4), layout="constrained")
         axes = figure.add_subplot()
         for index, (label, points) in enumerate(series.items()):
-            colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
             if points:
                 kimg, values = zip(*sorted(points), strict=True)
                 axes.plot(kimg, values, marker=marker, color=colour, label=label, linewidth=1.8, markersize=4)

@@ -1,8 +1,8 @@
 """The HTML report of runs that are compared: one file, nothing to fetch.
 
-Pictures are embedded, styles are inline, there is no script. The page states what was measured and
-against what, and names a winner only by the rule printed beside it: the lowest mean of the last three
-snapshots.
+Pictures and volumes are embedded, style and script are inline, and the page's own policy forbids any
+request. It states what was measured and against what, and names a winner only by the rule printed beside it:
+the lowest mean of the last three snapshots.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from voxflate.errors import VoxflateError
 from voxflate.figures import curves
 from voxflate.files import whole_file
+from voxflate.metrics.features import frechet_name
+from voxflate.reportparts import Extras
 
 Figures = Mapping[str, float | int | str]
 Curve = Sequence[tuple[float, float]]
@@ -43,8 +45,9 @@ class RunSummary:
         metrics: `Evaluator.measure` at the end.
         sheet_start: Sample sheet at kimg 0, PNG.
         sheet_end: Sample sheet at the end, PNG.
-        samples: Folder with the generated volumes.
+        samples: Folder with the generated volumes; None if they were not written.
         description: A sentence on what sets this run apart.
+        end_caption: What the second sheet shows; by default the state at the end.
     """
 
     label: str
@@ -56,8 +59,9 @@ class RunSummary:
     metrics: Figures
     sheet_start: Path
     sheet_end: Path
-    samples: Path
+    samples: Path | None = None
     description: str = ""
+    end_caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ def write_report(
     floor: Figures,
     introduction: str = "",
     settings: Mapping[str, str] | None = None,
+    extras: Extras | None = None,
 ) -> None:
     """Write the report.
 
@@ -122,6 +127,7 @@ def write_report(
         floor: `Evaluator.real_floor`, of the extractor that the runs were measured with.
         introduction: A paragraph below the heading: what was trained, on which volumes.
         settings: Name -> value, listed at the end: data, budget, command.
+        extras: Tables, pictures, volumes to look through, the audit.
 
     Raises:
         VoxflateError: If there are no runs or two of one label, or if a picture or figure is missing.
@@ -130,7 +136,7 @@ def write_report(
         raise VoxflateError(f"{path}: there is no run to report; train one first")
     if len({run.label for run in runs}) < len(runs):
         raise VoxflateError(f"{path}: two runs have the same label; give each its own")
-    prefix = f"frechet-{floor['extractor']}"
+    prefix = frechet_name(str(floor["extractor"]))
     environment = Environment(
         loader=PackageLoader("voxflate"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -146,6 +152,7 @@ def write_report(
         planes=_PLANES,
         charts=_charts(runs, floor, prefix),
         settings=settings or {},
+        extras=extras or Extras(),
     )
     with whole_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

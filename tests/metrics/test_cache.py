@@ -30,11 +30,11 @@ def test_arrays_are_computed_once_and_then_come_from_the_disk(tmp_path):
 @pytest.mark.parametrize("damage", [b"", b"not an archive", "half"])
 def test_a_damaged_file_is_computed_again(tmp_path, damage):
     compute = Counted()
-    ArrayCache(tmp_path).get(("hash",), ["x"], compute)
-    (file,) = tmp_path.iterdir()
+    ArrayCache(tmp_path / "own").get(("hash",), ["x"], compute)
+    (file,) = (tmp_path / "own").iterdir()
     file.write_bytes(file.read_bytes()[:100] if damage == "half" else damage)
-    ArrayCache(tmp_path).get(("hash",), ["x"], compute)
-    ArrayCache(tmp_path).get(("hash",), ["x"], compute)
+    ArrayCache(tmp_path / "own").get(("hash",), ["x"], compute)
+    ArrayCache(tmp_path / "own").get(("hash",), ["x"], compute)
     assert compute.calls == 2
 
 

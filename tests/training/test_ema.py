@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import networks, randomised
+from voxflate.nn.dcgan import UpsamplingGenerator
 from voxflate.training.ema import Ema
 
 
@@ -58,3 +59,14 @@ def test_an_update_is_the_formula_and_buffers_are_copied():
     assert torch.equal(ema.generator.mapping.w_avg, generator.mapping.w_avg)
     for parameter, kept in zip(generator.parameters(), live, strict=True):
         assert torch.equal(parameter, kept)
+
+
+def test_running_statistics_are_averaged_like_the_weights_they_belong_to():
+    generator = UpsamplingGenerator((16, 16, 16), 8, 3, linear=True)
+    ema = Ema(generator, 1.0, 64.0)
+    norm, average = generator.tail[0], ema.generator.tail[0]
+    norm.running_mean.fill_(4.0)
+    norm.num_batches_tracked.fill_(7)
+    ema.update(generator, 10_000, 64)  # one half-life
+    assert average.running_mean.unique().tolist() == [2.0]
+    assert average.num_batches_tracked == 7

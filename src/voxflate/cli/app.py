@@ -11,8 +11,9 @@ from typer.core import TyperGroup
 
 from voxflate import __version__
 from voxflate.cli.demo import demo
+from voxflate.cli.evaluate import audit, compare, evaluate
 from voxflate.cli.prepare import prepare
-from voxflate.cli.results import evaluate, generate
+from voxflate.cli.results import generate
 from voxflate.cli.resume import AUTO, ResumableCommand
 from voxflate.cli.tables import params, presets
 from voxflate.cli.train import inflate, pretrain, train
@@ -94,7 +95,7 @@ def voxflate(
 
     A 2D GAN learns the slices, its weights are inflated to 3D, and the 3D GAN learns the volumes.
 
-    Your own data: prepare, pretrain, train, generate, evaluate. No data at hand: demo.
+    Your own data: prepare, pretrain, train, generate, evaluate, audit. No data at hand: demo.
     """
 
 
@@ -106,6 +107,8 @@ for _command in (
     train,
     generate,
     evaluate,
+    compare,
+    audit,
     verify,
     export,
     params,

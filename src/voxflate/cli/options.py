@@ -92,3 +92,16 @@ Modules = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result.")]
+Truncation = Annotated[
+    float,
+    typer.Option(min=0.0, max=1.0, help="1 gives the full variety, less is more typical, 0 the average."),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="auto (a GPU if there is one), cpu, cuda or cuda:N. (default: the run's training.device)",
+        show_default=False,
+    ),
+]
+Batch = Annotated[int, typer.Option(min=1, help="Volumes made at a time; it does not change them.")]

@@ -39,7 +39,7 @@ def gradient_penalty(critic: Discriminator, reals: Tensor, fakes: Tensor) -> Ten
 
     Source: Gulrajani et al. 2017, Eq. 3 and Algorithm 1.
     """
-    share = torch.rand(len(reals), *(1,) * (reals.dim() - 1), device=reals.device)
+    share = torch.rand(len(reals), *(1,) * (reals.dim() - 1), device=reals.device, dtype=reals.dtype)
     between = torch.lerp(fakes.detach(), reals.detach(), share)
     norms: Tensor = torch.linalg.vector_norm(_gradient(critic, between), dim=1)
     return (norms - 1).square().mean()

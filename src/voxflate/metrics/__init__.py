@@ -1,10 +1,10 @@
 """Metrics: arrays in, floats out; nothing here knows of our networks, configuration or prepared data."""
 
 from voxflate.metrics.diversity import pairwise_l2
-from voxflate.metrics.features import EXTRACTORS, FeatureExtractor
+from voxflate.metrics.features import EXTRACTORS, FeatureExtractor, extractor
 from voxflate.metrics.frechet import frechet_distance, frechet_distance_from_moments
 from voxflate.metrics.kid import kernel_distance
-from voxflate.metrics.planes import PLANES, centre_slices, cut_background
+from voxflate.metrics.planes import PLANES, centre_slices, cut_background, plane_slices
 from voxflate.metrics.prdc import NEIGHBOURS, prdc
 
 __all__ = [
@@ -14,9 +14,11 @@ __all__ = [
     "FeatureExtractor",
     "centre_slices",
     "cut_background",
+    "extractor",
     "frechet_distance",
     "frechet_distance_from_moments",
     "kernel_distance",
     "pairwise_l2",
+    "plane_slices",
     "prdc",
 ]

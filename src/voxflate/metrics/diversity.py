@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from voxflate.errors import VoxflateError
 
@@ -38,3 +39,9 @@ def pairwise_l2(volumes: NDArray[np.float32], pairs: int = 1000, seed: int = 0) 
     # One pair at a time: a batch of differences of large volumes would not fit in memory.
     distances = [np.linalg.norm(flat[a] - flat[b]) for a, b in zip(first, second, strict=True)]
     return float(np.mean(distances, dtype=np.float64))
+
+
+def l2(a: Tensor, b: Tensor) -> Tensor:
+    """Euclidean distance of pairs of volumes: [n, 1, D, H, W] twice -> [n]."""
+    distances: Tensor = (a - b).flatten(1).norm(dim=1)
+    return distances

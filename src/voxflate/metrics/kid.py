@@ -9,10 +9,13 @@ Shape letters: n, m samples; f features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from voxflate.errors import VoxflateError
+from voxflate.metrics.gram import Gram
 
 Array = NDArray[np.float64]
 
@@ -41,6 +44,37 @@ def kernel_distance(features_a: NDArray[np.floating], features_b: NDArray[np.flo
     mean_a = (inside_a.sum() - np.trace(inside_a)) / (n * (n - 1))
     mean_b = (inside_b.sum() - np.trace(inside_b)) / (m * (m - 1))
     return float(mean_a + mean_b - 2 * across.mean())
+
+
+def weighted_kernel_distance(gram: Gram) -> Callable[[Array, Array], dict[str, float]]:
+    """The distance as a function of how often each sample counts, for a bootstrap.
+
+    A sample's kernel with its own copy stays out: it would raise every replicate.
+
+    Args:
+        gram: Inner products of generated and real features.
+
+    Returns:
+        A function of counts [n] and [m] to {"": distance}.
+    """
+    inside_a, inside_b, across = ((x / gram.length + 1) ** 3 for x in (gram.aa, gram.bb, gram.ab))
+
+    def distance(a: Array, b: Array) -> dict[str, float]:
+        return {"": float(_inside(inside_a, a) + _inside(inside_b, b) - 2 * _across(across, a, b))}
+
+    return distance
+
+
+def _inside(kernel: Array, counts: Array) -> float:
+    """Mean of the kernel [n, n] over pairs of different samples that are drawn."""
+    pairs = counts.sum() ** 2 - counts @ counts
+    if pairs == 0:
+        return float(counts @ np.diag(kernel) / counts.sum())
+    return float((counts @ kernel @ counts - counts**2 @ np.diag(kernel)) / pairs)
+
+
+def _across(kernel: Array, a: Array, b: Array) -> float:
+    return float(a @ kernel @ b / (a.sum() * b.sum()))
 
 
 def _kernel(a: Array, b: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The three centre slices of a volume, and the background cut.
+"""Slices of a volume in three planes, and the background cut.
 
 Axes: volumes are [n, 1, D, H, W] = [n, 1, S, A, R]; fixing D gives an axial slice [H, W], fixing W a
 sagittal slice [D, H], fixing H a coronal slice [D, W]. The centre of an axis of size s is index s // 2.
@@ -21,6 +21,30 @@ AIR = -1.0
 CUT_BELOW = -0.8
 
 
+def plane_slices(volumes: NDArray[Values], count: int = 1) -> dict[str, NDArray[Values]]:
+    """Cut every volume at evenly spaced places, once per plane; one place is the centre.
+
+    Args:
+        volumes: [n, 1, D, H, W].
+        count: Slices per plane, k; slice j of an axis of size s has index (j + 1) s // (k + 1).
+
+    Returns:
+        Per plane name ("ax", "sag", "cor") the slices, those of a volume together: [n k, 1, H, W],
+        [n k, 1, D, H], [n k, 1, D, W].
+
+    Raises:
+        ValueError: If `volumes` does not have five axes.
+    """
+    if volumes.ndim != 5:
+        raise ValueError(f"volumes must be [n, 1, D, H, W], got shape {volumes.shape}")
+    slices = {}
+    for plane, axis in PLANE_AXES.items():
+        places = [(j + 1) * volumes.shape[axis] // (count + 1) for j in range(count)]
+        stacked = np.moveaxis(volumes.take(places, axis), axis, 1)  # [n, k, 1, ...]
+        slices[plane] = stacked.reshape(-1, *stacked.shape[2:])
+    return slices
+
+
 def centre_slices(volumes: NDArray[Values]) -> dict[str, NDArray[Values]]:
     """Cut every volume through its centre, once per plane.
 
@@ -33,9 +57,7 @@ def centre_slices(volumes: NDArray[Values]) -> dict[str, NDArray[Values]]:
     Raises:
         ValueError: If `volumes` does not have five axes.
     """
-    if volumes.ndim != 5:
-        raise ValueError(f"volumes must be [n, 1, D, H, W], got shape {volumes.shape}")
-    return {plane: volumes.take(volumes.shape[axis] // 2, axis) for plane, axis in PLANE_AXES.items()}
+    return plane_slices(volumes)
 
 
 def cut_background(images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,11 +8,16 @@ Shape letters: n real, m generated samples; f features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from voxflate.errors import VoxflateError
+from voxflate.metrics.gram import Gram
+
+Array = NDArray[np.float64]
 
 NEIGHBOURS = 5
 """k of the k-th nearest neighbour, as in Naeem et al."""
@@ -50,6 +55,33 @@ def prdc(
         "density": float(in_real.sum(axis=0).mean() / neighbours),
         "coverage": float(in_real.any(axis=1).mean()),
     }
+
+
+def weighted_prdc(gram: Gram) -> Callable[[Array, Array], dict[str, float]]:
+    """The four shares as a function of how often each sample counts, for a bootstrap.
+
+    The balls keep the radii of the whole sets: a copy of a sample would be its own nearest neighbour.
+
+    Args:
+        gram: Inner products of generated and real features.
+
+    Returns:
+        A function of counts [n] of generated and [m] of real samples to the shares of `prdc`.
+    """
+    within_a, within_b, across = (np.sqrt(x) for x in gram.squared_distances())
+    radius_a, radius_b = (np.partition(x, NEIGHBOURS, axis=1)[:, NEIGHBOURS] for x in (within_a, within_b))
+    in_real, in_generated = across < radius_b[None], across < radius_a[:, None]  # [n, m]
+
+    def shares(a: Array, b: Array) -> dict[str, float]:
+        here_a, here_b = a > 0, b > 0
+        return {
+            "precision": float(a @ in_real[:, here_b].any(axis=1) / a.sum()),
+            "recall": float(b @ in_generated[here_a].any(axis=0) / b.sum()),
+            "density": float(a @ (in_real @ b) / (a.sum() * NEIGHBOURS)) * len(b) / b.sum(),
+            "coverage": float(b @ in_real[here_a].any(axis=0) / b.sum()),
+        }
+
+    return shares
 
 
 def _radii(features: NDArray[np.floating], neighbours: int) -> NDArray[np.float64]:

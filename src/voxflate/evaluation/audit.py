@@ -1,0 +1,229 @@
+"""Which generated volumes are copies of training volumes?
+
+Three measures of nearness: correlation at the best small shift and flip, its lead over the second nearest
+subject, and the distance of slice features. How near volumes come that are no copies is measured on held-out
+volumes, and on training volumes against the other subjects. A generated volume that is nearer than all but a
+few of these is flagged (decision 0044).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from voxflate.data.prepared import PreparedSet
+from voxflate.errors import VoxflateError
+from voxflate.evaluation.real import Images, RealSet, check_samples
+from voxflate.metrics import PLANES, FeatureExtractor, centre_slices
+from voxflate.metrics.copies import FLIPS, Neighbours
+
+MEASURES = ("correlation", "lead", "features")
+ALLOWED = 0.01
+"""Share of volumes that are no copies which may be flagged, over all measures."""
+
+PICTURES = 12
+"""Flagged pairs that are kept for the report: those with the highest correlation."""
+
+_MOST_NULL = 200
+_AXES = {1: "superior-inferior", 2: "anterior-posterior", 3: "left-right"}
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near a volume is to the training set.
+
+    Attributes:
+        neighbour: Number of the training volume with the highest correlation.
+        subject: Whose it is.
+        flip: Along which axis the volume had to be turned round, or "".
+        correlation: With the neighbour.
+        lead: (1 - correlation) / (1 - correlation with the nearest volume of another subject): 1 where nobody
+            is particularly near, towards 0 for a copy.
+        features: Distance to the nearest features of a training volume.
+        features_neighbour: Number of that volume.
+    """
+
+    neighbour: int
+    subject: str
+    flip: str
+    correlation: float
+    lead: float
+    features: float
+    features_neighbour: int
+
+    @property
+    def distances(self) -> dict[str, float]:
+        """The three measures with the nearest lowest."""
+        return {"correlation": 1 - self.correlation, "lead": self.lead, "features": self.features}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found.
+
+    Attributes:
+        samples: One entry a generated volume, in order.
+        flagged: Sample number -> the measures that flagged it.
+        thresholds: Measure -> distance below which a volume is flagged.
+        null: Nearness of the volumes that are no copies.
+        n_train: Training volumes.
+        n_heldout: Held-out volumes among the null.
+        pairs: Sample number -> the generated and the training volume, [2, D, H, W]; the clearest few.
+        extractor: Name of the feature network.
+    """
+
+    samples: Sequence[Nearness]
+    flagged: Mapping[int, tuple[str, ...]]
+    thresholds: Mapping[str, float]
+    null: Sequence[Nearness]
+    n_train: int
+    n_heldout: int
+    pairs: Mapping[int, Images]
+    extractor: str
+
+    @property
+    def share(self) -> float:
+        """Share of the generated volumes that are flagged."""
+        return len(self.flagged) / len(self.samples)
+
+    @property
+    def false_alarms(self) -> float:
+        """Share of the volumes that are no copies which the thresholds flag."""
+        return float(np.mean([bool(flags(near, self.thresholds)) for near in self.null]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for audit.json."""
+        return {
+            "n-generated": len(self.samples),
+            "n-train": self.n_train,
+            "n-heldout": self.n_heldout,
+            "n-null": len(self.null),
+            "extractor": self.extractor,
+            "thresholds": dict(self.thresholds),
+            "flagged-share": self.share,
+            "flagged": {str(number): list(measures) for number, measures in self.flagged.items()},
+            "samples": [asdict(near) for near in self.samples],
+            "null": [asdict(near) for near in self.null],
+        }
+
+
+class Auditor:
+    """Compares volumes with the training volumes of a prepared set.
+
+    Args:
+        prepared: The set.
+        extractor: Gives the features of slices.
+        seed: Of the choice of training volumes that stand for volumes that are no copies.
+
+    Raises:
+        VoxflateError: If the training volumes are of fewer than 3 subjects.
+    """
+
+    def __init__(self, prepared: PreparedSet, extractor: FeatureExtractor, seed: int = 0) -> None:
+        self._prepared = prepared
+        self._real = RealSet(prepared, seed)
+        self._extractor = extractor
+        self._seed = seed
+        self._subjects = np.array(self._real.subjects)
+        owners = self._subjects[: self._real.n_train]
+        if len(set(owners)) < 3:
+            raise VoxflateError(
+                f"{prepared.root}: training volumes of {len(set(owners))} subjects are too few to tell a "
+                "copy, it takes 3; add subjects"
+            )
+        self._owners = owners
+        self._neighbours = Neighbours(torch.from_numpy(prepared.volumes("train")))
+        real = self._real.plane_features(extractor)
+        self._features = np.concatenate([real[plane] for plane in PLANES], axis=1).astype(np.float64)
+
+    def run(self, batches: Iterable[Images], progress: Progress | None = None) -> Audit:
+        """Audit generated volumes.
+
+        Args:
+            batches: [b, 1, D, H, W] in [-1, 1]; taken one after the other.
+            progress: Called with (null volumes done, of all) before the first batch is taken.
+
+        Raises:
+            VoxflateError: If a value is not finite, the shape is not the real one, or there are none.
+        """
+        null = list(self._null(progress))
+        thresholds = {
+            measure: float(np.quantile([near.distances[measure] for near in null], ALLOWED / len(MEASURES)))
+            for measure in MEASURES
+        }
+        samples: list[Nearness] = []
+        flagged: dict[int, tuple[str, ...]] = {}
+        pairs: dict[int, Images] = {}
+        for batch in batches:
+            check_samples(batch, (1, *self._prepared.shape))
+            features = self._features_of(batch)
+            for volume, feature in zip(batch, features, strict=True):
+                near = self._nearness(volume, feature, np.zeros(len(self._owners), bool))
+                if found := flags(near, thresholds):
+                    number = len(samples)
+                    flagged[number] = found
+                    pairs[number] = np.stack([volume[0], self._training_volume(near.neighbour)])
+                samples.append(near)
+                _keep_clearest(pairs, samples)
+        if not samples:
+            raise VoxflateError("there is no generated volume to audit; raise evaluation.samples")
+        n_heldout = self._real.count - self._real.n_train
+        return Audit(
+            samples, flagged, thresholds, null, self._real.n_train, n_heldout, pairs, self._extractor.name
+        )
+
+    def _null(self, progress: Progress | None) -> Iterator[Nearness]:
+        """Nearness of held-out volumes, and of training volumes to the other subjects."""
+        n_train, count = self._real.n_train, self._real.count
+        rng = np.random.default_rng(self._seed)
+        chosen = [*range(n_train, count), *rng.permutation(n_train)][:_MOST_NULL]
+        for done, number in enumerate(chosen):
+            volume = self._real.volumes(np.array([number]))[0]
+            yield self._nearness(volume, self._features[number], self._owners == self._subjects[number])
+            if progress is not None:
+                progress(done + 1, len(chosen))
+
+    def _nearness(self, volume: Images, features: NDArray[np.floating], own: NDArray[np.bool_]) -> Nearness:
+        """Nearness of one volume [1, D, H, W] to the training volumes that are not its own."""
+        values, flips = (x.numpy() for x in self._neighbours.correlations(torch.from_numpy(volume)))
+        values = np.where(own, -np.inf, values)
+        first = int(values.argmax())
+        others = values[self._owners != self._owners[first]]
+        gaps = np.linalg.norm(self._features[: len(values)] - features, axis=1)
+        gaps = np.where(own, np.inf, gaps)
+        return Nearness(
+            neighbour=first,
+            subject=str(self._owners[first]),
+            flip="".join(_AXES[axis] for axis in FLIPS[flips[first]]),
+            correlation=float(values[first]),
+            lead=float((1 - values[first]) / (1 - others.max())),
+            features=float(gaps.min()),
+            features_neighbour=int(gaps.argmin()),
+        )
+
+    def _features_of(self, batch: Images) -> NDArray[np.float64]:
+        slices = centre_slices(batch)
+        parts = [self._extractor(torch.from_numpy(np.ascontiguousarray(slices[plane]))) for plane in PLANES]
+        return torch.cat(parts, dim=1).numpy().astype(np.float64)
+
+    def _training_volume(self, number: int) -> Images:
+        volume: Images = self._prepared.volumes("train", [number])[0, 0]
+        return volume
+
+
+def flags(near: Nearness, thresholds: Mapping[str, float]) -> tuple[str, ...]:
+    """The measures by which a volume is nearer than their thresholds."""
+    distances = near.distances
+    return tuple(measure for measure in MEASURES if distances[measure] < thresholds[measure])
+
+
+def _keep_clearest(pairs: dict[int, Images], samples: Sequence[Nearness]) -> None:
+    if len(pairs) > PICTURES:
+        del pairs[min(pairs, key=lambda number: samples[number].correlation)]

@@ -1,0 +1,49 @@
+"""What a reader must know before quoting a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from voxflate.evaluation.assessment import Figure
+from voxflate.evaluation.real import RealSet
+from voxflate.metrics import NEIGHBOURS
+from voxflate.metrics.volume_features import VOLUME_EXTRACTORS
+
+_ALIKE = 0.01  # of the real volumes' distance from each other
+
+
+def warnings_of(
+    figures: Mapping[str, Figure], facts: Mapping[str, Any], real: RealSet, left_out: Sequence[str]
+) -> list[str]:
+    """One sentence for each.
+
+    Args:
+        figures: The figures.
+        facts: What they depend on.
+        real: The real volumes.
+        left_out: Pair metrics that the volumes are too small for.
+    """
+    found = []
+    n_generated, n_real = facts["n-generated"], facts["n-real"]
+    for network in facts["extractors"]:
+        count = min(n_generated, n_real) * (1 if network["name"] in VOLUME_EXTRACTORS else facts["slices"])
+        if count < network["features"]:
+            found.append(
+                f"{network['name']}: {n_generated} generated and {n_real} real samples are fewer than its "
+                f"{network['features']} features; Frechet distances are biased upwards, compare them at "
+                "equal numbers only and read the KID beside them"
+            )
+    if min(n_generated, n_real) <= NEIGHBOURS:
+        found.append(f"no precision and recall: they need more than {NEIGHBOURS} samples of each set")
+    of_volumes = "psnr" in figures
+    if of_volumes and (heldout := facts["n-heldout"]) < 2:
+        found.append(f"no held-out KID: {heldout} volumes are held out, it takes 2")
+    if len(set(real.subjects)) < 2:
+        found.append("no intervals and no floor: all real volumes are of one subject")
+    if left_out:
+        found.append(f"{', '.join(left_out)} left out: the volumes are too small")
+    diversity = figures.get("pairwise-l2")
+    if diversity is not None and diversity.real and diversity.value < _ALIKE * diversity.real:
+        found.append("the generated volumes are all alike: the generator has collapsed")
+    return found

@@ -1,0 +1,156 @@
+"""Feature metrics over the views of one extractor: figures, halvings of the real set, replicates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxflate.metrics import PLANES, kernel_distance
+from voxflate.metrics.bootstrap import Replicated
+from voxflate.metrics.gram import Gram
+from voxflate.metrics.kid import weighted_kernel_distance
+from voxflate.metrics.tables import FEATURE_METRICS, FeatureMetric
+
+Array = NDArray[np.float64]
+Views = Mapping[str, NDArray[np.floating]]  # view -> [n, f]
+
+
+def compare_features(name: str, generated: Views, real: Views) -> dict[str, float]:
+    """Every feature metric that there are enough samples for.
+
+    Args:
+        name: The extractor's.
+        generated: View -> [n, f].
+        real: View -> [m, f], the same views.
+
+    Returns:
+        Figure name -> value; with planes, their mean as "-avg" (and "-avg-cut").
+    """
+    figures: dict[str, float] = {}
+    for metric, views in _applicable(generated, real):
+        values = {view: metric.direct(generated[view], real[view]) for view in views}
+        figures |= _named(metric, name, values)
+    return figures
+
+
+def replicated_features(name: str, generated: Views, real: Views, slices: int = 1) -> list[Replicated]:
+    """The same figures as functions of how often each volume counts, one function a metric.
+
+    Args:
+        name: The extractor's.
+        generated: View -> [n x slices, f].
+        real: View -> [m x slices, f].
+        slices: Samples that a volume gives; they are drawn together.
+    """
+    grams = {view: Gram.of(generated[view], real[view]) for view in generated}
+
+    def replicated(metric: FeatureMetric, views: Sequence[str]) -> Replicated:
+        functions = {view: metric.weighted(grams[view]) for view in views}
+
+        def figures(a: Array, b: Array) -> dict[str, float]:
+            a, b = a.repeat(slices), b.repeat(slices)
+            return _named(metric, name, {view: function(a, b) for view, function in functions.items()})
+
+        return figures
+
+    return [replicated(metric, views) for metric, views in _applicable(generated, real)]
+
+
+def halvings(
+    name: str, real: Views, subjects: Sequence[str], splits: int, seed: int, slices: int = 1
+) -> list[dict[str, float]]:
+    """One half of the real set against the other, split by subject, again and again.
+
+    Args:
+        name: The extractor's.
+        real: View -> [n x slices, f].
+        subjects: Whose each volume is, [n].
+        splits: How often.
+        seed: Of the splits.
+        slices: Samples that a volume gives.
+
+    Returns:
+        The figures of each halving; none if there are not two subjects with two samples on each side.
+    """
+    people, owner = np.unique(np.asarray(subjects), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    rounds: list[dict[str, float]] = []
+    for _ in range(splits):
+        first = rng.permutation(len(people))[: (len(people) + 1) // 2]
+        here = np.isin(owner, first).repeat(slices)
+        if min(here.sum(), (~here).sum()) < 2:
+            return []
+        halves = [{view: x[chosen] for view, x in real.items()} for chosen in (here, ~here)]
+        rounds.append(compare_features(name, *halves))
+    shared = set.intersection(*(set(each) for each in rounds)) if rounds else set()
+    return [{key: value for key, value in each.items() if key in shared} for each in rounds]
+
+
+def heldout_kid(name: str, generated: Views, real: Views, n_train: int, slices: int = 1) -> dict[str, float]:
+    """The kernel distance that a model is chosen by: against volumes that no training has seen.
+
+    Args:
+        name: The extractor's.
+        generated: Features by view.
+        real: Features by view, those of the training volumes first.
+        n_train: Training volumes.
+        slices: Slices of a volume.
+
+    Returns:
+        The mean of the planes under its name; nothing if fewer than two volumes are held out.
+    """
+    if len(real["ax"]) < (n_train + 2) * slices:
+        return {}
+    planes = [kernel_distance(generated[plane], real[plane][n_train * slices :]) for plane in PLANES]
+    return {heldout_name(name): float(np.mean(planes))}
+
+
+def replicated_heldout_kid(
+    name: str, generated: Views, real: Views, n_train: int, slices: int = 1
+) -> Replicated:
+    """`heldout_kid` as a function of how often each volume counts; nothing where too few are drawn."""
+    functions = [
+        weighted_kernel_distance(Gram.of(generated[plane], real[plane][n_train * slices :]))
+        for plane in PLANES
+    ]
+
+    def figures(a: Array, b: Array) -> dict[str, float]:
+        heldout = b[n_train:]
+        if (heldout > 0).sum() < 2:
+            return {}
+        counts = a.repeat(slices), heldout.repeat(slices)
+        return {heldout_name(name): float(np.mean([function(*counts)[""] for function in functions]))}
+
+    return figures
+
+
+def heldout_name(name: str) -> str:
+    """The held-out kernel distance's name for an extractor."""
+    return f"kid-{name}-heldout-avg"
+
+
+def _applicable(generated: Views, real: Views) -> list[tuple[FeatureMetric, list[str]]]:
+    """Metrics that there are enough samples for, with their views."""
+    fewest = min(len(x) for views in (generated, real) for x in views.values())
+    return [
+        (metric, [view for view in generated if metric.after_cut or not view.endswith("-cut")])
+        for metric in FEATURE_METRICS.values()
+        if fewest >= metric.fewest
+    ]
+
+
+def _named(metric: FeatureMetric, name: str, values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Figures of all views under their names, and the means over planes."""
+    figures: dict[str, float] = {}
+    by_plane = "ax" in values
+    for key in metric.names:
+        stem = metric.named(key, name)
+        if metric.per_plane or not by_plane:
+            figures |= {f"{stem}-{view}": found[key] for view, found in values.items()}
+        for cut in ("", "-cut"):
+            planes = [values[f"{plane}{cut}"][key] for plane in PLANES if f"{plane}{cut}" in values]
+            if planes:
+                figures[f"{stem}-avg{cut}"] = float(np.mean(planes))
+    return figures

@@ -1,0 +1,160 @@
+"""The real volumes that generated ones are compared with, and their features, kept by content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from voxflate.data.datasets import slices_with_content
+from voxflate.data.prepared import SPLITS, PreparedSet
+from voxflate.errors import VoxflateError
+from voxflate.metrics import FeatureExtractor, cut_background, plane_slices
+from voxflate.metrics.cache import ArrayCache, cache_folder
+from voxflate.metrics.planes import PLANES
+from voxflate.metrics.volume_features import VolumeExtractor
+
+Images = NDArray[np.float32]
+Features = dict[str, NDArray[np.float32]]  # view name ("ax", "ax-cut", ...) -> [n, f]
+Extract = Callable[[torch.Tensor], torch.Tensor]
+
+VIEW_2D, VIEW_3D = "2d", "3d"
+VIEWS = (*PLANES, *(f"{plane}-cut" for plane in PLANES))
+# Part of the cache's key: raise it whenever the same volumes would give other features.
+_VERSION = 2
+_BATCH = 32
+# Each half of the floor needs a covariance, and so two volumes.
+_FEWEST = 4
+_SLICES_2D = 1000
+
+
+class RealSet:
+    """The volumes of a prepared set, train followed by held-out.
+
+    Args:
+        prepared: The set.
+        seed: Of the choice of slices for the 2D comparison.
+        cache: Folder for the features; `cache_folder()` by default.
+        min_content: The 2D comparison leaves out slices that show less, as its training did.
+
+    Raises:
+        VoxflateError: If there are fewer than 4 volumes.
+    """
+
+    def __init__(
+        self, prepared: PreparedSet, seed: int = 0, cache: Path | None = None, min_content: float = 0.0
+    ) -> None:
+        self.prepared = prepared
+        self.n_train, n_heldout = (len(prepared.stored(split)) for split in SPLITS)
+        self.count = self.n_train + n_heldout
+        if self.count < _FEWEST:
+            raise VoxflateError(
+                f"{prepared.root}: {self.count} real volumes are too few to measure against, it takes at "
+                f"least {_FEWEST}; add volumes, or train with --set evaluation.every=0"
+            )
+        self._seed = seed
+        self._min_content = min_content
+        self.cache = ArrayCache(cache or cache_folder())
+
+    @cached_property
+    def subjects(self) -> list[str]:
+        """Whose each volume is."""
+        scans = self.prepared.manifest.scans
+        return [scan.subject for split in SPLITS for scan in scans if scan.split == split]
+
+    def volumes(self, indices: NDArray[np.integer]) -> Images:
+        """Some of them in ascending order, [n, 1, D, H, W]; only these are read from the disk."""
+        indices = np.sort(indices)
+        train, heldout = indices[indices < self.n_train], indices[indices >= self.n_train] - self.n_train
+        parts = [self.prepared.volumes("train", train), self.prepared.volumes("heldout", heldout)]
+        return np.concatenate(parts)
+
+    def batches(self, count: int | None = None) -> Iterable[Images]:
+        """All of them (or the first `count`), a few at a time."""
+        end = self.count if count is None else count
+        for start in range(0, end, _BATCH):
+            yield self.volumes(np.arange(start, min(start + _BATCH, end)))
+
+    def plane_features(self, extractor: FeatureExtractor, slices: int = 1) -> Features:
+        """Features of their slices by view, [count x slices, f]."""
+
+        def compute() -> Features:
+            return collect(self.batches(), lambda batch: plane_views(batch, slices), extractor)
+
+        return self.cache.get(self.key("volumes", slices, *_network(extractor)), VIEWS, compute)
+
+    def volume_features(self, extractor: VolumeExtractor) -> Features:
+        """Features of whole volumes, {"3d": [count, f]}."""
+
+        def compute() -> Features:
+            return collect(self.batches(), lambda batch: {VIEW_3D: batch}, extractor)
+
+        return self.cache.get(self.key("whole", *_network(extractor)), (VIEW_3D,), compute)
+
+    def slice_features(self, extractor: FeatureExtractor) -> Features:
+        """Features of random axial slices of the training volumes, {"2d": [at most 1000, f]}."""
+
+        def compute() -> Features:
+            stored = self.prepared.stored("train")
+            depth = stored.shape[1]
+            kept = slices_with_content(stored, self._min_content)
+            chosen = np.random.default_rng(self._seed).permutation(kept)[:_SLICES_2D]
+            volumes = (
+                self.prepared.volumes("train", [index // depth])[:, :, index % depth] for index in chosen
+            )
+            return collect([np.concatenate(list(volumes))], lambda batch: {VIEW_2D: batch}, extractor)
+
+        key = self.key("slices", self._min_content, self._seed, *_network(extractor))
+        return self.cache.get(key, (VIEW_2D,), compute)
+
+    def key(self, *what: object) -> tuple[object, ...]:
+        """A cache key of something that depends on the volumes and on `what`."""
+        return (_VERSION, *what, self.prepared.content_hash)
+
+
+def plane_views(volumes: Images, slices: int = 1) -> dict[str, Images]:
+    """[b, 1, D, H, W] -> slices of the three planes, as they are and with the background cut."""
+    found = plane_slices(volumes, slices)
+    return found | {f"{plane}-cut": cut_background(images) for plane, images in found.items()}
+
+
+def collect(
+    batches: Iterable[Images], views: Callable[[Images], dict[str, Images]], extract: Extract
+) -> Features:
+    """Features of every view of every batch.
+
+    Raises:
+        VoxflateError: If there are fewer than two samples.
+    """
+    collected: dict[str, list[NDArray[np.float32]]] = {}
+    n = 0
+    for batch in batches:
+        n += len(batch)
+        for view, images in views(batch).items():
+            tensor = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
+            collected.setdefault(view, []).append(extract(tensor).numpy())
+    if n < 2:
+        raise VoxflateError(f"evaluation needs at least 2 samples, got {n}; raise evaluation.samples")
+    return {view: np.concatenate(parts) for view, parts in collected.items()}
+
+
+def check_samples(batch: Images, shape: tuple[int, ...]) -> None:
+    """Refuse samples of another shape [b, *shape], or with NaN or infinite values."""
+    if batch.shape[1:] != shape:
+        raise VoxflateError(
+            f"samples are of shape {list(batch.shape[1:])}, the real ones of {list(shape)}; "
+            "evaluate against the data set that the run was trained on"
+        )
+    if not np.isfinite(batch).all():
+        raise VoxflateError(
+            "samples hold NaN or infinite values; the training has diverged: go back to an earlier "
+            "snapshot or lower the learning rates"
+        )
+
+
+def _network(extractor: FeatureExtractor | VolumeExtractor) -> tuple[object, ...]:
+    return extractor.name, extractor.weights_sha256, extractor.side

@@ -1,0 +1,104 @@
+"""Figures with their intervals and floors, gathered metric by metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from voxflate.evaluation.assessment import Figure
+from voxflate.evaluation.comparison import (
+    Views,
+    compare_features,
+    halvings,
+    heldout_kid,
+    heldout_name,
+    replicated_features,
+    replicated_heldout_kid,
+)
+from voxflate.metrics.bootstrap import LEVEL, Replicated, intervals
+
+HALVINGS = 20
+"""Random halvings of the real set that the floor is the mean of."""
+
+Range = tuple[float, float, float]
+
+
+class Statistics:
+    """Gathers figures.
+
+    Args:
+        replicates: Bootstrap replicates; 0 leaves the intervals out.
+        seed: Of replicates and halvings.
+    """
+
+    def __init__(self, replicates: int, seed: int) -> None:
+        self._replicates = replicates
+        self._seed = seed
+        self._replicated: list[Replicated] = []
+        self._floors: dict[str, Range] = {}
+        self.values: dict[str, float] = {}
+        self.real_subjects: Sequence[str] = ()
+
+    def add_features(self, name: str, generated: Views, real: Views, slices: int) -> None:
+        """Compare features of a network; `real_subjects` must be known.
+
+        Args:
+            name: The network's.
+            generated: View -> [n x slices, f].
+            real: View -> [m x slices, f].
+            slices: Slices of a volume.
+        """
+        self.values |= compare_features(name, generated, real)
+        if self._replicates:
+            self._replicated += replicated_features(name, generated, real, slices)
+        rounds = halvings(name, real, self.real_subjects, HALVINGS, self._seed, slices)
+        for key in rounds[0] if rounds else ():
+            values = [figures[key] for figures in rounds]
+            low, high = np.quantile(values, _ends())
+            self._floors[key] = (float(np.mean(values)), float(low), float(high))
+
+    def add_heldout(self, name: str, generated: Views, real: Views, n_train: int, slices: int) -> None:
+        """Add the distance to held-out volumes, beside that of the training volumes to them."""
+        figure = heldout_kid(name, generated, real, n_train, slices)
+        if not figure:
+            return
+        self.values |= figure
+        if self._replicates:
+            self._replicated.append(replicated_heldout_kid(name, generated, real, n_train, slices))
+        train = {view: x[: n_train * slices] for view, x in real.items()}
+        floor = heldout_kid(name, train, real, n_train, slices)[heldout_name(name)]
+        self._floors[heldout_name(name)] = (floor, floor, floor)
+
+    def add_pairs(
+        self,
+        figures: Mapping[str, float],
+        replicated: Replicated,
+        real: Mapping[str, float],
+        real_replicated: Replicated,
+    ) -> None:
+        """Add figures of pairs of volumes, and of pairs of real ones, whose range is an interval too."""
+        self.values |= figures
+        self._replicated.append(replicated)
+        people = self.real_subjects
+        found = intervals([real_replicated], real, people, people, self._replicates, self._seed)
+        for name, value in real.items():
+            here = found.get(name)
+            self._floors[name] = (value, here.low if here else value, here.high if here else value)
+
+    def figures(self, n_generated: int) -> dict[str, Figure]:
+        """Every figure with its interval and its floor."""
+        samples = [str(number) for number in range(n_generated)]
+        found = intervals(
+            self._replicated, self.values, samples, self.real_subjects, self._replicates, self._seed
+        )
+        figures = {}
+        for name, value in self.values.items():
+            here = found.get(name)
+            spread = (here.low, here.high, here.error) if here else (None, None, None)
+            figures[name] = Figure(value, *spread, *self._floors.get(name, (None, None, None)))
+        return figures
+
+
+def _ends() -> tuple[float, float]:
+    return (1 - LEVEL) / 2, (1 + LEVEL) / 2

@@ -1,0 +1,297 @@
+"""The whole evaluation of one set of generated samples, in one pass over them.
+
+Volumes stream by and are dropped: what stays is a few kilobytes of features a volume, a few
+volumes for pictures, and one value a pair.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from voxflate.data.prepared import PreparedSet
+from voxflate.errors import VoxflateError
+from voxflate.evaluation.assessment import Assessment
+from voxflate.evaluation.caveats import warnings_of
+from voxflate.evaluation.pairs import PairBank, real_pairs
+from voxflate.evaluation.real import (
+    VIEW_2D,
+    VIEW_3D,
+    Features,
+    Images,
+    RealSet,
+    check_samples,
+    plane_views,
+)
+from voxflate.evaluation.statistics import HALVINGS, Statistics
+from voxflate.metrics import FeatureExtractor
+from voxflate.metrics import extractor as build_extractor
+from voxflate.metrics.volume_features import VOLUME_EXTRACTORS, VolumeExtractor
+
+REPLICATES = 200
+KEPT = 8
+"""Volumes that are kept for pictures: the first ones."""
+
+_BRAIN_RECIPE = "adni"
+_CONSTANT = 1e-4  # a volume whose values deviate less shows nothing
+
+
+@dataclass(frozen=True)
+class SuiteSettings:
+    """What is measured, and how often.
+
+    Attributes:
+        extractors: Names or files of 2D feature networks; the first one leads.
+        volume_extractor: Name of a 3D one, "none", or "auto": deepbet for brains (recipe adni).
+        slices: Slices per plane.
+        replicates: Bootstrap replicates; 0 leaves the intervals out.
+        seed: Of halvings, replicates, pairs and real slices.
+        device: Where features are computed.
+    """
+
+    extractors: Sequence[str] = ("mobilenetv2",)
+    volume_extractor: str = "auto"
+    slices: int = 1
+    replicates: int = REPLICATES
+    seed: int = 0
+    device: str | torch.device = "cpu"
+
+
+@dataclass
+class _Collected:
+    """What is left of the generated samples: features by network and view, the first few, counts."""
+
+    features: dict[str, dict[str, list[NDArray[np.float32]]]] = field(default_factory=dict)
+    first: list[Images] = field(default_factory=list)
+    count: int = 0
+    constant: int = 0
+
+    def add(self, network: str, view: str, features: NDArray[np.float32]) -> None:
+        self.features.setdefault(network, {}).setdefault(view, []).append(features)
+
+    def views(self, network: str) -> Features:
+        return {view: np.concatenate(parts) for view, parts in self.features[network].items()}
+
+
+class Suite:
+    """Measures sets of generated samples against one prepared set.
+
+    Args:
+        prepared: The real volumes.
+        settings: What is measured.
+        cache: Folder for the real features; `cache_folder()` by default.
+        min_content: The 2D comparison leaves out real slices that show less.
+
+    Raises:
+        VoxflateError: If an extractor is unknown, weights are missing, or the real volumes are fewer than 4.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedSet,
+        settings: SuiteSettings | None = None,
+        cache: Path | None = None,
+        min_content: float = 0.0,
+    ) -> None:
+        self.settings = settings or SuiteSettings()
+        if self.settings.slices < 1:
+            raise VoxflateError(f"slices per plane must be at least 1, got {self.settings.slices}")
+        self.real = RealSet(prepared, self.settings.seed, cache, min_content)
+        self._extractors = [build_extractor(name, self.settings.device) for name in self.settings.extractors]
+        self.warnings: list[str] = []
+        self._volume_extractor = self._build_volume_extractor()
+        self.seconds: dict[str, float] = {}
+        self.features: dict[str, Features] = {}
+        self.first: Images = np.empty((0,), np.float32)
+
+    def volumes(self, batches: Iterable[Images]) -> Assessment:
+        """Assess generated volumes.
+
+        Args:
+            batches: [b, 1, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
+
+        Returns:
+            Figures, intervals, floors, warnings. `first` and `features` then hold the first volumes and the
+            features by network and view, for pictures.
+
+        Raises:
+            VoxflateError: If a value is not finite, the shape is not the real one, or there are fewer than 2.
+        """
+        collected, pairs = _Collected(), self._pair_bank()
+        for batch in self._checked(batches, (1, *self.real.prepared.shape), collected):
+            with self._stage("features of slices"):
+                for view, images in plane_views(batch, self.settings.slices).items():
+                    self._extract(self._extractors, view, images, collected)
+            if self._volume_extractor is not None:
+                with self._stage("features of volumes"):
+                    self._extract([self._volume_extractor], VIEW_3D, batch, collected)
+            with self._stage("pairs"):
+                pairs.add(batch)
+        return self._assess(collected, pairs)
+
+    def images(self, batches: Iterable[Images]) -> Assessment:
+        """Assess generated images of the 2D stage against axial slices of the training volumes.
+
+        Args:
+            batches: [b, 1, H, W] in [-1, 1], at least 2 images in all.
+
+        Raises:
+            VoxflateError: As for `volumes`.
+        """
+        collected = _Collected()
+        for batch in self._checked(batches, (1, *self.real.prepared.shape[1:]), collected):
+            with self._stage("features of slices"):
+                self._extract(self._extractors, VIEW_2D, batch, collected)
+        return self._assess(collected, None)
+
+    def real_features(self, extractor: FeatureExtractor | None = None) -> Features:
+        """The real volumes' features by view, of the leading network by default."""
+        return self.real.plane_features(extractor or self._extractors[0], self.settings.slices)
+
+    def _build_volume_extractor(self) -> VolumeExtractor | None:
+        name = self.settings.volume_extractor
+        if name == "none":
+            return None
+        automatic = name == "auto"
+        if automatic:
+            if self.real.prepared.manifest.recipe != _BRAIN_RECIPE:
+                return None
+            name = "deepbet"
+        if name not in VOLUME_EXTRACTORS:
+            choices = ", ".join(["auto", "none", *VOLUME_EXTRACTORS])
+            raise VoxflateError(f"volume extractor: there is no {name!r}; choose one of {choices}")
+        try:
+            return VOLUME_EXTRACTORS[name](self.settings.device)
+        except VoxflateError as error:
+            if not automatic:
+                raise
+            self.warnings.append(f"no distance in 3D: {error}")
+            return None
+
+    def _pair_bank(self) -> PairBank:
+        with self._stage("pairs"):
+            return PairBank(self.real, self.settings.seed)
+
+    def _checked(
+        self, batches: Iterable[Images], shape: tuple[int, ...], collected: _Collected
+    ) -> Iterator[Images]:
+        source = iter(batches)
+        kept = 0
+        while True:
+            with self._stage("generating"):
+                batch = next(source, None)
+            if batch is None:
+                break
+            check_samples(batch, shape)
+            if kept < KEPT:
+                collected.first.append(batch[: KEPT - kept].copy())
+                kept += len(collected.first[-1])
+            collected.count += len(batch)
+            collected.constant += int((batch.reshape(len(batch), -1).std(axis=1) < _CONSTANT).sum())
+            yield batch
+        if collected.count < 2:
+            raise VoxflateError(
+                f"evaluation needs at least 2 samples, got {collected.count}; raise evaluation.samples"
+            )
+
+    def _extract(
+        self,
+        extractors: Sequence[FeatureExtractor | VolumeExtractor],
+        view: str,
+        images: Images,
+        collected: _Collected,
+    ) -> None:
+        tensor = torch.from_numpy(np.ascontiguousarray(images, np.float32))
+        for extractor in extractors:
+            collected.add(extractor.name, view, extractor(tensor).numpy())
+
+    def _assess(self, collected: _Collected, pairs: PairBank | None) -> Assessment:
+        """Turn what was collected into figures."""
+        settings = self.settings
+        self.first = np.concatenate(collected.first)
+        networks: list[FeatureExtractor | VolumeExtractor] = [*self._extractors]
+        if pairs is not None and self._volume_extractor is not None:
+            networks.append(self._volume_extractor)
+        statistics = Statistics(settings.replicates, settings.seed)
+        for network in networks:
+            generated = self.features[network.name] = collected.views(network.name)
+            with self._stage("real volumes"):
+                real = self._real_of(network, generated)
+            with self._stage("figures"):
+                self._compare(statistics, network.name, generated, real)
+        n_real = self.real.count
+        if pairs is None:
+            n_real = len(real[VIEW_2D])
+        else:
+            with self._stage("real volumes"):
+                statistics.add_pairs(
+                    pairs.figures(), pairs.replicated(), *real_pairs(self.real, settings.seed)
+                )
+
+        with self._stage("intervals"):
+            figures = statistics.figures(collected.count)
+        facts = self._facts(collected.count, n_real, networks)
+        found = warnings_of(figures, facts, self.real, pairs.left_out if pairs is not None else [])
+        if collected.constant:
+            found.append(f"{collected.constant} of {collected.count} generated samples are constant")
+        return Assessment(figures, facts, (*self.warnings, *found), dict(self.seconds))
+
+    def _compare(self, statistics: Statistics, name: str, generated: Features, real: Features) -> None:
+        slices = self.settings.slices if "ax" in generated else 1
+        two_d = VIEW_2D in generated
+        owners = [str(number) for number in range(len(real[VIEW_2D]))] if two_d else self.real.subjects
+        statistics.real_subjects = owners
+        statistics.add_features(name, generated, real, slices)
+        if "ax" in generated:
+            statistics.add_heldout(name, generated, real, self.real.n_train, slices)
+
+    def _real_of(self, network: FeatureExtractor | VolumeExtractor, generated: Features) -> Features:
+        """The real volumes' features in the views that the generated ones have."""
+        if VIEW_3D in generated:
+            return self.real.volume_features(network)
+        if VIEW_2D in generated:
+            return self.real.slice_features(network)
+        return self.real.plane_features(network, self.settings.slices)
+
+    def _facts(
+        self, n_generated: int, n_real: int, networks: Sequence[FeatureExtractor | VolumeExtractor]
+    ) -> dict[str, Any]:
+        settings = self.settings
+        lengths = {name: next(iter(views.values())).shape[1] for name, views in self.features.items()}
+        return {
+            "n-generated": n_generated,
+            "n-real": n_real,
+            "n-heldout": self.real.count - self.real.n_train,
+            "extractors": [
+                {
+                    "name": network.name,
+                    "weights-sha256": network.weights_sha256,
+                    "features": lengths[network.name],
+                    "side": network.side,
+                }
+                for network in networks
+            ],
+            "slices": settings.slices,
+            "seed": settings.seed,
+            "replicates": settings.replicates,
+            "halvings": HALVINGS,
+            "data": self.real.prepared.content_hash,
+            "shape": list(self.real.prepared.shape),
+        }
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Add the time of a block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

@@ -1,0 +1,102 @@
+"""How near a volume comes to one of a set: correlation after the best small shift and flip.
+
+Compared is what differs from the mean volume: any two brains correlate, and a blurred one correlates with
+all of them; only a copy shares what is peculiar to one subject.
+
+Shape letters: n volumes of the set; D, H, W voxels; v voxels after pooling.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (3,))
+"""Axes of [1, D, H, W] that are turned round: none, or one of the three."""
+
+SHIFT = 2
+"""Shifts that are tried along each axis: this many voxels either way, and one more on one side where
+voxels are pooled."""
+
+SMOOTHING = 0.7
+"""Gaussian that both sides pass through, voxels: a copy with noise is still a copy."""
+
+_MOST_VOXELS = 40_000  # larger volumes are pooled by 2 until they have no more
+
+
+class Neighbours:
+    """Finds the nearest volume of a set.
+
+    Args:
+        volumes: [n, 1, D, H, W] in [-1, 1], n >= 1.
+    """
+
+    def __init__(self, volumes: Tensor) -> None:
+        self._factor = 1
+        while volumes[0].numel() // self._factor**3 > _MOST_VOXELS:
+            self._factor *= 2
+        pooled = _pooled(smoothed(volumes), self._factor)
+        self._mean = pooled.mean(dim=0, keepdim=True)  # [1, v]
+        self._directions = functional.normalize(pooled - self._mean, dim=1)  # [n, v]
+
+    def correlations(self, volume: Tensor) -> tuple[Tensor, Tensor]:
+        """How much a volume correlates with every volume of the set, at the best shift and flip.
+
+        Args:
+            volume: [1, D, H, W].
+
+        Returns:
+            Correlations [n], at most 1; numbers of the flips in `FLIPS`, [n].
+        """
+        volume = smoothed(volume[None])[0]
+        rows = []
+        for flip in FLIPS:
+            turned = volume.flip(flip) if flip else volume
+            best = torch.full((len(self._directions),), -torch.inf)
+            for shifted in self._shifted(turned):
+                residuals = functional.normalize(shifted - self._mean, dim=1)
+                best = torch.maximum(best, (residuals @ self._directions.T).amax(dim=0))
+            rows.append(best)
+        found = torch.stack(rows).max(dim=0)
+        return found.values, found.indices
+
+    def _shifted(self, volume: Tensor) -> Iterator[Tensor]:
+        """The volume moved along each axis and pooled, [moves, v], a few moves at a time.
+
+        Whole pooled voxels are moved after pooling, single voxels before. What leaves on one side enters on
+        the other.
+        """
+        factor = self._factor
+        reach = max(1, SHIFT // factor)
+        for phase in itertools.product(range(factor), repeat=3):
+            moved = _pooled(volume.roll(phase, (1, 2, 3))[None], factor, flat=False)[0, 0]
+            moves = [
+                moved.roll(move, (0, 1, 2)).flatten()
+                for move in itertools.product(range(-reach, reach + 1), repeat=3)
+            ]
+            yield torch.stack(moves)
+
+
+def smoothed(volumes: Tensor) -> Tensor:
+    """Volumes [n, 1, D, H, W] after a Gaussian, which takes noise away and leaves anatomy."""
+    places = torch.arange(-2.0, 3.0)
+    taps = torch.exp(-places.square() / (2 * SMOOTHING**2))
+    taps = taps / taps.sum()
+    for axis in range(3):
+        size, padding = [1, 1, 1], [0] * 6
+        size[axis] = len(taps)
+        padding[4 - 2 * axis] = padding[5 - 2 * axis] = len(taps) // 2
+        padded = functional.pad(volumes, padding, mode="replicate")
+        volumes = functional.conv3d(padded, taps.view(1, 1, *size))
+    return volumes
+
+
+def _pooled(volumes: Tensor, factor: int, flat: bool = True) -> Tensor:
+    """Means of blocks of [n, 1, D, H, W]; as rows [n, v], or as volumes."""
+    kernel = tuple(min(factor, size) for size in volumes.shape[2:])
+    pooled = functional.avg_pool3d(volumes, kernel)
+    return pooled.flatten(1) if flat else pooled

@@ -1,0 +1,93 @@
+"""EfficientNet-Lite0 as a feature extractor: a second opinion beside MobileNetV2.
+
+EfficientNet-B0 (Tan and Le 2019, Table 1) without squeeze-and-excitation and with ReLU6, as published for
+small devices. Only the trunk and the pooled 1280 features. Module names follow the published ImageNet
+checkpoint, so that its weights load by name.
+
+Shape letters: N images, C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+N_FEATURES = 1280
+# One row per sequence of blocks: expansion, output channels, blocks, first stride, kernel.
+_BLOCKS = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+_EPSILON = 1e-3  # of the batch normalisations, as the weights were trained with
+
+
+class _SameConv2d(nn.Conv2d):
+    """A convolution without bias padded as TensorFlow does: the odd pixel of padding at the end."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, outputs, ceil(H / stride), ceil(W / stride)]."""
+        padding: list[int] = []
+        for axis in (1, 0):  # functional.pad takes the last axis first
+            size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
+            total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+            padding += [total // 2, total - total // 2]
+        return super().forward(functional.pad(x, padding))
+
+
+class _Block(nn.Module):
+    """Expand, filter per channel, project back; the input is added where the shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, kernel: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self._expands = expansion > 1
+        if self._expands:
+            self._expand_conv = _SameConv2d(inputs, hidden, 1)
+            self._bn0 = nn.BatchNorm2d(hidden, eps=_EPSILON)
+        self._depthwise_conv = _SameConv2d(hidden, hidden, kernel, stride, groups=hidden)
+        self._bn1 = nn.BatchNorm2d(hidden, eps=_EPSILON)
+        self._project_conv = _SameConv2d(hidden, outputs, 1)
+        self._bn2 = nn.BatchNorm2d(outputs, eps=_EPSILON)
+        self._adds_input = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, outputs, H / stride, W / stride]."""
+        y = functional.relu6(self._bn0(self._expand_conv(x))) if self._expands else x
+        y = functional.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        result: Tensor = x + y if self._adds_input else y
+        return result
+
+
+class EfficientNetLite0(nn.Module):
+    """The trunk of EfficientNet-Lite0: 3,371,008 parameters, 1280 pooled features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = _SameConv2d(3, 32, 3, stride=2)
+        self._bn0 = nn.BatchNorm2d(32, eps=_EPSILON)
+        blocks, channels = [], 32
+        for expansion, outputs, repeats, first_stride, kernel in _BLOCKS:
+            for index in range(repeats):
+                stride = first_stride if index == 0 else 1
+                blocks.append(_Block(channels, outputs, stride, kernel, expansion))
+                channels = outputs
+        self._blocks = nn.ModuleList(blocks)
+        self._conv_head = _SameConv2d(channels, N_FEATURES, 1)
+        self._bn1 = nn.BatchNorm2d(N_FEATURES, eps=_EPSILON)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] -> [N, 1280], the spatial mean of the last feature map."""
+        x = functional.relu6(self._bn0(self._conv_stem(x)))
+        for block in self._blocks:
+            x = block(x)
+        x = functional.relu6(self._bn1(self._conv_head(x)))
+        return x.mean(dim=(2, 3))

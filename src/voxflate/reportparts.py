@@ -1,0 +1,86 @@
+"""Parts that an evaluation adds to the report: tables, pictures, volumes to look through, the audit."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report: cells as text, notes below it (those that begin with "Warning" stand out)."""
+
+    caption: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class VolumeSet:
+    """Volumes to look through.
+
+    Attributes:
+        label: What they are.
+        volumes: [n, D, H, W] in [-1, 1].
+        names: Of each volume, [n].
+        spacing: Voxel sides, mm, order D, H, W.
+        id: Unique in the page.
+    """
+
+    label: str
+    volumes: NDArray[np.floating]
+    names: Sequence[str]
+    spacing: Sequence[float]
+    id: str
+
+    @property
+    def json(self) -> Markup:
+        """The volumes as bytes, for the viewer's script; "<" cannot end the script element."""
+        grey = np.clip((np.asarray(self.volumes) + 1) * 127.5, 0, 255).round().astype(np.uint8)
+        content = {
+            "shape": list(grey.shape[1:]),
+            "spacing": [float(side) for side in self.spacing],
+            "names": list(self.names),
+            "data": base64.b64encode(grey.tobytes()).decode("ascii"),
+        }
+        return Markup(json.dumps(content).replace("<", "\\u003c"))
+
+
+@dataclass(frozen=True)
+class AuditSection:
+    """What the copying audit found: a summary, and the flagged volumes beside their neighbours."""
+
+    summary: str
+    volumes: Sequence[VolumeSet] = ()
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What an evaluation adds to the report.
+
+    Attributes:
+        table: The runs in the paper's layout.
+        details: Every figure.
+        pictures: (caption, PNG), in order.
+        volumes: Volumes to look through, the first and the last set side by side.
+        audit: The copying audit.
+    """
+
+    table: Table | None = None
+    details: Table | None = None
+    pictures: Sequence[tuple[str, Path]] = ()
+    volumes: Sequence[VolumeSet] = ()
+    audit: AuditSection | None = None
+
+    @property
+    def all_volumes(self) -> list[VolumeSet]:
+        """Every set that the page embeds."""
+        return [*self.volumes, *(self.audit.volumes if self.audit else ())]

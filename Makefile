@@ -33,7 +33,7 @@ test: $(READY)  ## format, lint, types, import directions, tests
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto
 
 check: test  ## another name of test
 

@@ -123,7 +123,7 @@ def plane_views(volumes: Images, slices: int = 1) -> dict[str, Images]:
 
 
 def collect(
-    batches: Iterable[Images], views: Callable[[Images], dict[str, Images]], extract: Extract
+    batches: Iterable[Images], views: Callable[[Images], dict[str, Images]], features_of: Extract
 ) -> Features:
     """Features of every view of every batch.
 
@@ -136,7 +136,7 @@ def collect(
         n += len(batch)
         for view, images in views(batch).items():
             tensor = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
-            collected.setdefault(view, []).append(extract(tensor).numpy())
+            collected.setdefault(view, []).append(features_of(tensor).numpy())
     if n < 2:
         raise VoxflateError(f"evaluation needs at least 2 samples, got {n}; raise evaluation.samples")
     return {view: np.concatenate(parts) for view, parts in collected.items()}

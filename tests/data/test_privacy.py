@@ -19,7 +19,7 @@ from voxflate.errors import VoxflateError
 
 SECRETS = {
     "PatientName": "ZWIEBELFISCH^ANNA",
-    "PatientID": "PID-4711-0815",
+    "PatientID": "MRN4711-0815",
     "PatientBirthDate": "19510304",
     "StudyDate": "20190827",
     "SeriesDate": "20190828",
@@ -31,7 +31,7 @@ SECRETS = {
     "StudyDescription": "SCHAEDEL-VERLAUF",
 }
 SERIES = "1.2.826.0.1.99999.7654321"
-WORDS = [*SECRETS.values(), SERIES, "ZWIEBELFISCH", "zwiebelfisch", "OTTOKAR", "4711", "20190827"]
+WORDS = [*SECRETS.values(), SERIES, "ZWIEBELFISCH", "zwiebelfisch", "OTTOKAR", "MRN4711", "20190827"]
 TINY = [
     word
     for setting in (
@@ -89,8 +89,8 @@ def pacs(tmp_path: Path, write_series: Callable[..., Any]) -> Path:
     (root / "ZWIEBELFISCH.dcm").write_bytes(b"\0" * 128 + b"DICM OTTOKAR")
     image = nib.Nifti1Image(rng.integers(-1000, 1000, (16, 16, 8)).astype(np.int16), np.diag([2.0, 2, 4, 1]))
     image.header["descrip"] = b"ZWIEBELFISCH^ANNA 20190827"
-    image.header["intent_name"] = b"4711"
-    image.to_filename(root / "sub-OTTOKAR_4711.nii.gz")
+    image.header["intent_name"] = b"MRN4711"
+    image.to_filename(root / "sub-OTTOKAR_MRN4711.nii.gz")
     (root / "20190827.nii").write_bytes(b"OTTOKAR")
     return root
 

@@ -13,7 +13,7 @@ from voxflate.errors import VoxflateError
 from voxflate.losses import r1_penalty
 from voxflate.nn import Discriminator, Generator, compiled
 from voxflate.nn.conv_modules import ARCHITECTURES
-from voxflate.nn.resample import DOUBLE, HALVE, SMOOTH_DOWN, SMOOTH_UP, resample
+from voxflate.nn.resample import DOUBLE, HALVE, SMOOTH_DOWN, SMOOTH_UP, Plan, resample
 
 needs_compiler = pytest.mark.skipif(compiled.kernels_in_use() == "plain", reason="no C++ compiler here")
 
@@ -87,15 +87,24 @@ def test_every_low_pass_agrees_with_its_matrix(half_sizes, n, channels, seed):
 
 @needs_compiler
 def test_the_number_of_threads_changes_no_bit_of_the_kernels():
-    x = torch.randn(3, 5, 7, 9, 8)
-    sums = []
+    x, style = torch.randn(3, 5, 7, 9, 8), torch.randn(3, 8)
+    plan = Plan((SMOOTH_UP,) * 3, (5, 7, 9))
+    results = []
     before = torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        _, total = compiled.epilogue_backward(x, -x, torch.ones(3, 8), None, 2)
-        sums.append(total)
+        parts, sums = compiled.epilogue_backward(x, -x, style.exp(), None, 2)
+        scaled = compiled.modulate(x, style, 2)
+        results.append(
+            [
+                *parts, sums, *scaled, *compiled.modulate_backward(scaled, x, style),
+                *compiled.resample(parts, plan.tables(), 2), compiled.to_image(x, style),
+                *compiled.to_image_backward(x[..., 0].contiguous(), x, style),
+            ]
+        )  # fmt: skip
     torch.set_num_threads(before)
-    assert torch.equal(*sums)
+    for one, two in zip(*results, strict=True):
+        assert torch.equal(one, two)
 
 
 def test_without_a_compiler_plain_pytorch_runs_and_one_line_says_so(monkeypatch, tmp_path, caplog):

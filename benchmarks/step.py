@@ -1,6 +1,7 @@
 """A training step's time on this machine, as ratios: compiled kernels, plain PyTorch, the straight lift.
 
     python -m benchmarks.step [--rounds 5] [--out docs/benchmarks/step.json]
+    python -m benchmarks.step --table docs/benchmarks/step.json    # Markdown of what was measured before
 
 For every architecture and shape the variants take their steps in turn, round after round, so that a busy
 moment hits all of them; medians are kept. "straight" is `benchmarks.straight`; "straight, untuned" is that
@@ -33,7 +34,7 @@ from voxflate.allocator import keep_freed_memory
 from voxflate.build import build_gan, build_run_networks
 from voxflate.config import RunConfig
 from voxflate.configfile import with_values
-from voxflate.files import write_json
+from voxflate.files import read_json, write_json
 from voxflate.gans import GANS
 from voxflate.gans.gan import Gan, Shown
 from voxflate.nn import functional
@@ -78,9 +79,13 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path, help="print a Markdown table of this JSON and measure nothing")
     parser.add_argument("--cases", type=int, nargs="+", default=list(range(len(CASES))))
     parser.add_argument("--only-straight", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.table:
+        print(table(read_json(options.table)["cases"]))
+        return
     cases = [CASES[index] for index in options.cases]
     if options.only_straight:  # the untuned process
         print(json.dumps([measure(case, ("straight",), options.rounds) for case in cases]))
@@ -103,6 +108,18 @@ def main() -> None:
             "rounds": options.rounds,
         }
         write_json(options.out, {"machine": facts, "cases": results})
+
+
+def table(cases: dict[str, Any]) -> str:
+    """Markdown: images/s of every variant, as a ratio to the straight lift too, and the convolutions' share."""
+    names = (*VARIANTS, UNTUNED, ALONE)
+    lines = [f"| images/s (straight = 1) | {' | '.join(names)} | convolutions' share |", "|---" * 7 + "|"]
+    for case, result in cases.items():
+        speeds = [result[name]["images_per_s"] for name in names]
+        straight = result["straight"]["images_per_s"]
+        cells = [f"{speed:.2f} ({speed / straight:.2f})" for speed in speeds]
+        lines.append(f"| {case} | {' | '.join(cells)} | {speeds[0] / speeds[-1]:.0%} |")
+    return "\n".join(lines)
 
 
 def settings(case: Case) -> RunConfig:

@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def table(cases: dict[str, Any]) -> str:
-    """Markdown: images/s of every variant, as a ratio to the straight lift too, and the convolutions' share."""
+    """Markdown: images/s of every variant, its ratio to the straight lift, the convolutions' share."""
     names = (*VARIANTS, UNTUNED, ALONE)
     lines = [f"| images/s (straight = 1) | {' | '.join(names)} | convolutions' share |", "|---" * 7 + "|"]
     for case, result in cases.items():

@@ -22,7 +22,7 @@ from voxflate.gans.gan import (
     figures_of,
 )
 from voxflate.losses import kl_to_normal, l1_reconstruction, non_saturating_d, non_saturating_g
-from voxflate.nn.dcgan import UpsamplingGenerator, VariationalEncoder, critic, normal_codes, statistics_kept
+from voxflate.nn.dcgan import UpsamplingGenerator, VariationalEncoder, critic, random_volumes, statistics_kept
 
 
 def networks(plan: NetworkPlan) -> Networks:
@@ -38,10 +38,6 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
     """One step each of D, E and G at every batch; of E and G at every `critic_steps`-th."""
     generator, judge, encoder = (networks[name] for name in ("generator", "discriminator", "encoder"))
 
-    def fakes(shown: Shown) -> Tensor:
-        images: Tensor = generator(normal_codes(len(shown.reals), generator.z_dim, shown.reals.device))  # type: ignore[arg-type]
-        return images
-
     def autoencode(reals: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction error and KL of the codes."""
         mean, log_variance = encoder(reals)
@@ -51,7 +47,7 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
         return reconstruction, kl_to_normal(mean, log_variance)
 
     def loss_d(shown: Shown) -> tuple[Tensor, Losses]:
-        logits_real, logits_fake = judge(shown.reals), judge(fakes(shown))
+        logits_real, logits_fake = judge(shown.reals), judge(random_volumes(generator, len(shown.reals)))
         loss = non_saturating_d(logits_real, logits_fake)
         return loss, figures_of(loss_d=loss, logits_real=logits_real, logits_fake=logits_fake)
 
@@ -63,7 +59,7 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
         return loss, figures_of(loss_e=loss, kl=kl, reconstruction=reconstruction)
 
     def loss_g(shown: Shown) -> tuple[Tensor, Losses]:
-        adversarial = non_saturating_g(judge(fakes(shown)))
+        adversarial = non_saturating_g(judge(random_volumes(generator, len(shown.reals))))
         reconstruction, _ = autoencode(shown.reals)
         return adversarial + settings.reconstruction * reconstruction, figures_of(loss_g=adversarial)
 

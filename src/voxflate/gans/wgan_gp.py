@@ -19,7 +19,7 @@ from voxflate.gans.gan import (
     figures_of,
 )
 from voxflate.losses import gradient_penalty, wasserstein_d, wasserstein_g
-from voxflate.nn.dcgan import UpsamplingGenerator, critic, normal_codes
+from voxflate.nn.dcgan import UpsamplingGenerator, critic, random_volumes
 
 
 def networks(plan: NetworkPlan) -> Networks:
@@ -34,12 +34,8 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
     """A step of the critic at every batch, one of the generator after every `critic_steps` of them."""
     generator, judge = networks["generator"], networks["discriminator"]
 
-    def fakes(shown: Shown) -> Tensor:
-        images: Tensor = generator(normal_codes(len(shown.reals), generator.z_dim, shown.reals.device))  # type: ignore[arg-type]
-        return images
-
     def loss_d(shown: Shown) -> tuple[Tensor, Losses]:
-        made = fakes(shown)
+        made = random_volumes(generator, len(shown.reals))
         logits_real, logits_fake = judge(shown.reals), judge(made)
         loss = wasserstein_d(logits_real, logits_fake)
         penalty = gradient_penalty(judge, shown.reals, made)
@@ -47,7 +43,7 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
         return loss + settings.gp_lambda * penalty, figures
 
     def loss_g(shown: Shown) -> tuple[Tensor, Losses]:
-        loss = wasserstein_g(judge(fakes(shown)))
+        loss = wasserstein_g(judge(random_volumes(generator, len(shown.reals))))
         return loss, figures_of(loss_g=loss)
 
     n = settings.critic_steps

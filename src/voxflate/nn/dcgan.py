@@ -177,6 +177,13 @@ def statistics_kept(network: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
 
 
+def random_volumes(generator: nn.Module, count: int) -> Tensor:
+    """What an `UpsamplingGenerator` makes of `count` random codes, [count, 1, *shape]."""
+    device = next(generator.parameters()).device
+    volumes: Tensor = generator(normal_codes(count, generator.z_dim, device))  # type: ignore[arg-type]
+    return volumes
+
+
 def normal_codes(count: int, z_dim: int, device: torch.device) -> Tensor:
     """Random codes from N(0, 1), [count, z_dim], from the global random state."""
     return torch.randn(count, z_dim, device=device)

@@ -151,7 +151,9 @@ def test_the_environment_can_forbid_them(monkeypatch):
 
 def test_other_precisions_stay_with_pytorch():
     assert not compiled.usable(torch.zeros(1, dtype=torch.float64))
-    assert not compiled.usable(torch.zeros(1, dtype=torch.bfloat16))
+    assert not compiled.usable(torch.zeros(1, dtype=torch.float16))
+    assert not compiled.usable(torch.zeros(1), torch.zeros(1, dtype=torch.bfloat16))
+    assert not compiled.usable(torch.zeros(1), small=[torch.zeros(1, dtype=torch.bfloat16)])
 
 
 def test_an_unknown_choice_of_kernels_is_refused():

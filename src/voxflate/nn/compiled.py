@@ -1,4 +1,4 @@
-"""Compiled kernels for float32 on the CPU: what lies between two convolutions, in one sweep over memory.
+"""Compiled kernels for float32 and bfloat16 on the CPU: what lies between two convolutions, in one sweep over memory.
 
 Optional. `kernels.cpp` is built with the machine's C++ compiler when it is first wanted (about three seconds)
 and kept in the cache folder. Without a compiler, or with `use_kernels("plain")` or VOXFLATE_KERNELS=plain,
@@ -6,7 +6,8 @@ the PyTorch operations of `functional`, `resample` and `epilogue`, which define 
 Decision 0024 has the measurements.
 
 Tensors here are rows, [N, *spatial, C] contiguous, without gradients; one or two spatial axes are read as a
-volume of depth 1.
+volume of depth 1. These features are float32 or bfloat16; scales, noise, images and sums are float32, and so is
+the arithmetic.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from voxflate.files import cache_folder, whole_file
 log = logging.getLogger("voxflate")
 
 MODES = ("auto", "plain")
+FEATURE_TYPES = (torch.float32, torch.bfloat16)
 SOURCE = Path(__file__).with_name("kernels.cpp")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 BUILD_SECONDS = 120
@@ -48,15 +50,17 @@ def use_kernels(mode: str) -> None:
 
 
 def kernels_in_use() -> str:
-    """Say what float32 networks on the CPU run with: "compiled" or "plain"."""
+    """Say what networks on the CPU run with: "compiled" or "plain"."""
     return "compiled" if _mode != "plain" and _library() is not None else "plain"
 
 
-def usable(*tensors: Tensor) -> bool:
-    """Say whether the kernels take these tensors."""
+def usable(*features: Tensor, small: Sequence[Tensor] = ()) -> bool:
+    """Say whether the kernels take these features, of one type, and these scales, noises and biases."""
     return (
         _mode != "plain"
-        and all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
+        and features[0].dtype in FEATURE_TYPES
+        and all(x.dtype == features[0].dtype and x.device.type == "cpu" for x in features)
+        and all(x.dtype == torch.float32 and x.device.type == "cpu" for x in small)
         and _library() is not None
     )
 
@@ -173,7 +177,7 @@ def resample(
         shift,
         noise,
         ctypes.c_float(gain),
-        ctypes.c_int(torch.get_num_threads()),
+        *_type_and_threads(parts[0]),
     )
     return outs
 
@@ -189,7 +193,7 @@ def epilogue_backward(
     """
     n, channels = out.shape[0], out.shape[-1]
     gs = [out.new_empty(*out.shape[:-1], channels // parts) for _ in range(parts)]
-    sums = out.new_empty(n, 3, channels)
+    sums = scale.new_empty(n, 3, channels)
     _call("voxflate_epilogue_backward", grad, out, noise, scale, *_pair(gs), sums, *_sizes(out))
     return gs, sums
 
@@ -213,7 +217,7 @@ def modulate_backward(
 
 def to_image(x: Tensor, weight: Tensor) -> Tensor:
     """Weighted sum over the channels, weight [N, C]: [N, *spatial, C] -> [N, *spatial]."""
-    out = x.new_empty(x.shape[:-1])
+    out = weight.new_empty(x.shape[:-1])
     _call("voxflate_to_image", x, weight, out, *_sizes(x))
     return out
 
@@ -229,11 +233,15 @@ def _pair(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     return parts[0], parts[1] if len(parts) == 2 else None
 
 
-def _sizes(x: Tensor) -> tuple[ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int]:
+def _sizes(x: Tensor) -> tuple[object, ...]:
     n, channels = x.shape[0], x.shape[-1]
     voxels = x.numel() // max(1, n * channels)
-    threads = ctypes.c_int(torch.get_num_threads())
-    return ctypes.c_int64(n), ctypes.c_int64(voxels), ctypes.c_int64(channels), threads
+    return (*map(ctypes.c_int64, (n, voxels, channels)), *_type_and_threads(x))
+
+
+def _type_and_threads(features: Tensor) -> tuple[object, ...]:
+    narrow = features.dtype == torch.bfloat16
+    return ctypes.c_int(narrow), ctypes.c_int(torch.get_num_threads())
 
 
 def _call(name: str, *arguments: object) -> None:

@@ -51,7 +51,7 @@ def finish(branches: Branches | Tensor, bias: Tensor, gain: float = 1.0) -> Tens
     """Join, add a bias per channel, leaky ReLU, scale by sqrt(2) * gain: [N, C, *spatial]."""
     if isinstance(branches, Tensor):
         branches = Branches((branches,))
-    if not compiled.usable(*branches.parts):
+    if not compiled.usable(*branches.parts, small=(bias,)):
         return activate(branches.join(), bias, gain)
     gain *= LEAKY_GAIN
     parts = _shuffled(branches)
@@ -80,7 +80,7 @@ def finish_styled(
     Returns:
         [N, C, *spatial'].
     """
-    if not compiled.usable(*branches.parts, noise):
+    if not compiled.usable(*branches.parts, small=(noise, demodulation, bias)):
         x = branches.join()
         return styled_epilogue(
             resample(x, filters) if filters else x, demodulation, noise, noise_strength, bias

@@ -140,7 +140,7 @@ def modulate(x: Tensor, style: Tensor, parts: int = 1) -> tuple[Tensor, ...]:
     Returns:
         [N, I / parts, *spatial] each.
     """
-    if compiled.usable(x, style):
+    if compiled.usable(x, small=(style,)):
         return _Modulate.apply(x, style, parts)  # type: ignore[no-untyped-call,no-any-return]
     pairs = zip(x.chunk(parts, dim=1), style.chunk(parts, dim=1), strict=True)
     return tuple(part * s.view(*s.shape, *(1,) * (x.ndim - 2)).to(x.dtype) for part, s in pairs)
@@ -200,7 +200,7 @@ def modulated_to_image(x: Tensor, kernel: Tensor, style: Tensor) -> Tensor:
         [N, O, *spatial].
     """
     per_sample = kernel.flatten(1) * style[:, None, :]  # [N, O, I]
-    if per_sample.shape[1] == 1 and compiled.usable(x, per_sample):
+    if per_sample.shape[1] == 1 and compiled.usable(x, small=(per_sample,)):
         return _ToImage.apply(x, per_sample[:, 0])  # type: ignore[no-untyped-call,no-any-return]
     weights = per_sample.view(*per_sample.shape, *(1,) * (x.ndim - 2)).to(x.dtype)
     return torch.stack([(x * weight).sum(dim=1) for weight in weights.unbind(1)], dim=1)

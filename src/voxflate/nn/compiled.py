@@ -1,4 +1,4 @@
-"""Compiled kernels for float32 and bfloat16 on the CPU: what lies between two convolutions, in one sweep over memory.
+"""Compiled kernels for the CPU: what lies between two convolutions, in one sweep over memory.
 
 Optional. `kernels.cpp` is built with the machine's C++ compiler when it is first wanted (about three seconds)
 and kept in the cache folder. Without a compiler, or with `use_kernels("plain")` or VOXFLATE_KERNELS=plain,
@@ -6,8 +6,8 @@ the PyTorch operations of `functional`, `resample` and `epilogue`, which define 
 Decision 0024 has the measurements.
 
 Tensors here are rows, [N, *spatial, C] contiguous, without gradients; one or two spatial axes are read as a
-volume of depth 1. These features are float32 or bfloat16; scales, noise, images and sums are float32, and so is
-the arithmetic.
+volume of depth 1. These features are float32 or bfloat16; scales, noise, images and sums are float32, and so
+is the arithmetic.
 """
 
 from __future__ import annotations

@@ -9,9 +9,12 @@ from torch import Tensor
 from voxflate.config import DEFAULT_MODEL, NetworkConfig, RunConfig, TrainingConfig
 from voxflate.data.datasets import PositionedSliceSampler, SliceSampler, VolumeSampler
 from voxflate.data.prepared import PreparedSet
+from voxflate.distributed import ALONE, World
 from voxflate.errors import VoxflateError
 from voxflate.gans import GANS
 from voxflate.gans.gan import Gan, NetworkPlan, Networks, Settings
+from voxflate.nn import Discriminator
+from voxflate.nn.generator import Synthesis
 
 
 def build_networks(
@@ -54,10 +57,15 @@ def build_run_networks(config: RunConfig) -> Networks:
     )
 
 
-def build_gan(config: RunConfig, networks: Networks) -> Gan:
-    """Put networks on the run's device and give them their training steps."""
+def build_gan(config: RunConfig, networks: Networks, world: World = ALONE) -> Gan:
+    """Put networks on the run's device and give them their training steps.
+
+    Raises:
+        VoxflateError: If the device is not there, or the batch cannot be shared by the processes.
+    """
     t, c, model = config.training, config.comparison, GANS[config.model]
-    device = choose_device(t.device)
+    _check_shares(config, world)
+    device = choose_device(t.device, world.local_rank)
     settings = Settings(
         lr_g=t.lr_g,
         lr_d=t.lr_d,
@@ -73,18 +81,43 @@ def build_gan(config: RunConfig, networks: Networks) -> Gan:
         gp_lambda=c.gp_lambda,
         reconstruction=c.reconstruction,
         kl=c.kl,
+        seed=t.seed,
+        micro_batch=t.micro_batch,
     )
-    return Gan(model, {name: network.to(device) for name, network in networks.items()}, settings)
+    for module in (module for network in networks.values() for module in network.modules()):
+        if isinstance(module, (Synthesis, Discriminator)):
+            module.recompute = t.activation_checkpointing
+    return Gan(model, {name: network.to(device) for name, network in networks.items()}, settings, world)
 
 
-def choose_device(name: str) -> torch.device:
+def _check_shares(config: RunConfig, world: World) -> None:
+    if world.size == 1:
+        return
+    if not GANS[config.model].divisible:
+        raise VoxflateError(f"model = {config.model}: trains in one process only; start it without torchrun")
+    t = config.training
+    group = min(t.mbstd_group, t.batch)
+    if t.batch % (world.size * group):
+        raise VoxflateError(
+            f"training.batch = {t.batch}: {world.size} processes need a multiple of {world.size * group}, so "
+            f"that each has whole groups of training.mbstd_group = {t.mbstd_group}"
+        )
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """Turn "auto", "cpu", "cuda" or "cuda:N" into a device.
+
+    Args:
+        name: One of these; a GPU without a number is the process' own.
+        local_rank: Number of the process on its machine.
 
     Raises:
         VoxflateError: If the device is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and local_rank:
+        name = f"cuda:{local_rank}"
     device = torch.device(name)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
@@ -115,9 +148,16 @@ class Stream:
         prepared: The data set; only its training split is shown.
         training: Phase, twin, seed, flip, group.
         device: Where the images go.
+        world: Every process gets its own share of each batch.
     """
 
-    def __init__(self, prepared: PreparedSet, training: TrainingConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        prepared: PreparedSet,
+        training: TrainingConfig,
+        device: torch.device,
+        world: World = ALONE,
+    ) -> None:
         stored, seed = prepared.stored("train"), training.seed
         self.volumes = VolumeSampler(stored, seed) if training.phase == "3d" else None
         self.slices = self.positioned = None
@@ -129,19 +169,24 @@ class Stream:
         self.flip = training.flip
         self.seed = seed
         self.device = device
+        self.world = world
 
     def __call__(self, n_images: int, size: int) -> tuple[Tensor, Tensor | None]:
-        """Images n_images .. n_images + size - 1 of the stream, and their positions for a planar twin."""
+        """This process' share of images n_images .. n_images + size - 1, and positions for a planar twin."""
         positions = None
+        share = self.world.share(size)
+        first, count = n_images + share.start, len(share)
         if self.positioned is not None:
-            images, where = self.positioned.batch(n_images, size)
+            images, where = self.positioned.batch(first, count, size)
             positions = torch.from_numpy(where).to(self.device)
         else:
             sampler = self.volumes or self.slices
             assert sampler is not None
-            images = sampler.batch(n_images, size)
+            images = sampler.batch(first, count, size)
         if self.flip:
             # The last axis runs from left to right, in slices and in volumes.
-            chosen = np.random.default_rng([self.seed, n_images, 1]).random(size) < 0.5
+            chosen = (
+                np.random.default_rng([self.seed, n_images, 1]).random(size)[share.start : share.stop] < 0.5
+            )
             images[chosen] = images[chosen, ..., ::-1]
         return torch.from_numpy(images).to(self.device), positions

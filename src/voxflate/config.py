@@ -149,7 +149,13 @@ class TrainingConfig(Section):
     kimg: float = Field(default=60.0, gt=0)
     """Length of the run in thousands of real images shown. The paper: 25,000 in 2D, 5,000 in 3D."""
     batch: int = Field(default=8, ge=1)
-    """Images per step. 128 in the paper."""
+    """Images per step, of all processes together. 128 in the paper."""
+    micro_batch: int = Field(default=0, ge=0)
+    """Images that a process shows at a time; gradients are added up until the batch is complete: less
+    memory, the same result. A multiple of mbstd_group; 0 shows the batch at once."""
+    activation_checkpointing: bool = False
+    """Keep only what goes into each resolution and compute the rest again for the gradients: less memory, a
+    third more time, the same result."""
     lr_g: float = Field(default=0.0025, gt=0)
     """Adam's learning rate of the generator. 0.0025 from scratch, 0.002 after inflation (Sec. 4.2.3)."""
     lr_d: float = Field(default=0.0025, gt=0)
@@ -226,8 +232,9 @@ class TrainingConfig(Section):
     @model_validator(mode="after")
     def _groups_fill_the_batch(self) -> Self:
         group = min(self.mbstd_group, self.batch)
-        if self.batch % group:
-            raise ValueError(f"batch = {self.batch}: must be a multiple of mbstd_group = {self.mbstd_group}")
+        for name, value in (("batch", self.batch), ("micro_batch", self.micro_batch)):
+            if value % group:
+                raise ValueError(f"{name} = {value}: must be a multiple of mbstd_group = {self.mbstd_group}")
         return self
 
 
@@ -331,6 +338,8 @@ def _limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
     yield training.batch < 2, "training.batch = 1 is too small for its normalisation; set 2 or more"
     yield training.augment != "", "training.augment is for stylegan2; leave it empty"
     yield training.precision == "bf16", "training.precision = bf16 is for stylegan2; set fp32"
+    yield training.micro_batch > 0, "training.micro_batch is for stylegan2; set 0"
+    yield training.activation_checkpointing, "training.activation_checkpointing is for stylegan2; set false"
 
 
 def migrate(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import random_tensor, seeds
 from voxflate.nn.augment import AUGMENTATIONS, augment, cutout, intensity, translation
+from voxflate.nn.draws import Draws
 
 SHAPES = [(8, 16), (8, 16, 24)]
 any_shape = st.sampled_from(SHAPES)
@@ -21,6 +22,10 @@ def seeded(seed, function, *args):
         return function(*args)
 
 
+def drawn(seed, augmentation, before):
+    return seeded(seed, augmentation, before, Draws(len(before), "cpu"))
+
+
 def moved_by(image, shift):
     """An image moved by whole voxels; what enters is -1."""
     result = torch.full_like(image, -1.0)
@@ -35,7 +40,7 @@ def moved_by(image, shift):
 @given(any_shape, seeds)
 def test_translation_moves_by_whole_voxels_and_background_enters(shape, seed):
     before = images(shape)
-    after = seeded(seed, translation, before)
+    after = drawn(seed, translation, before)
     ranges = [torch.arange(-(n // 8), n // 8 + 1) for n in shape]
     shifts = torch.cartesian_prod(*ranges).tolist()
     for one, moved in zip(before, after, strict=True):
@@ -47,7 +52,7 @@ def test_translations_reach_both_ends_of_every_axis_and_differ_within_a_batch(sh
     marked = torch.full((400, 1, *shape), -1.0)
     centre = tuple(n // 2 for n in shape)
     marked[(slice(None), 0, *centre)] = 1
-    moved = seeded(0, translation, marked)[:, 0]
+    moved = drawn(0, translation, marked)[:, 0]
     places = (moved > 0).nonzero()[:, 1:] - torch.tensor(centre)
     assert len(places) == 400
     for axis, n in enumerate(shape):
@@ -58,7 +63,7 @@ def test_translations_reach_both_ends_of_every_axis_and_differ_within_a_batch(sh
 @given(any_shape, seeds)
 def test_cutout_erases_one_box_of_half_of_every_axis(shape, seed):
     before = images(shape)
-    after = seeded(seed, cutout, before)
+    after = drawn(seed, cutout, before)
     for one, cut in zip(before, after, strict=True):
         gone = cut != one
         assert (cut[gone] == -1).all()
@@ -71,12 +76,12 @@ def test_cutout_erases_one_box_of_half_of_every_axis(shape, seed):
 @given(any_shape, seeds)
 def test_intensity_scales_what_is_above_the_background(shape, seed):
     before = images(shape)
-    factors = ((seeded(seed, intensity, before) + 1) / (before + 1)).flatten(1)
+    factors = ((drawn(seed, intensity, before) + 1) / (before + 1)).flatten(1)
     torch.testing.assert_close(factors, factors[:, :1].expand_as(factors), rtol=1e-3, atol=1e-4)
     assert factors.min() > 0.79
     assert factors.max() < 1.21
     background = torch.full((2, 1, *shape), -1.0)
-    assert torch.equal(seeded(seed, intensity, background), background)
+    assert torch.equal(drawn(seed, intensity, background), background)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -113,3 +118,10 @@ def test_augmentations_are_applied_one_after_the_other():
         return augment(augment(before, ["translation"]), ["cutout"])
 
     assert torch.equal(together, seeded(3, in_turn))
+
+
+def test_a_part_of_a_batch_is_changed_as_in_the_whole():
+    before, draws = images((8, 16), n=4), Draws(4, "cpu", [3, 5, 7, 9])
+    whole = augment(before, list(AUGMENTATIONS), 0.5, draws)
+    parts = [augment(before[a:b], list(AUGMENTATIONS), 0.5, draws.part(a, b)) for a, b in ((0, 1), (1, 4))]
+    assert torch.equal(torch.cat(parts), whole)

@@ -172,10 +172,14 @@ def test_the_mean_style_follows_the_batches_of_training_only():
     mapping = Mapping(6, 5, 2)
     before = random_tensor(5, dtype=torch.float32)
     mapping.w_avg.copy_(before)
-    w = mapping(random_tensor(64, 6, dtype=torch.float32))
+    z = random_tensor(64, 6, dtype=torch.float32)
+    w = torch.cat([mapping(z[:60]), mapping(z[60:])])  # a step may see its batch in parts
+    assert torch.equal(mapping.w_avg, before)
+    mapping.after_step(lambda tensors: None)
     expected = W_AVG_DECAY * before + (1 - W_AVG_DECAY) * w.mean(dim=0)
     torch.testing.assert_close(mapping.w_avg, expected)
     mapping.eval()(random_tensor(4, 6, seed=1, dtype=torch.float32))
+    mapping.after_step(lambda tensors: None)
     torch.testing.assert_close(mapping.w_avg, expected)
 
 

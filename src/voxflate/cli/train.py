@@ -160,9 +160,17 @@ def _run(settings: RunConfig, out: Path | None, resume: bool, dry_run: bool) -> 
         print_settings(settings)
         return False
     folder = _needed(out) if resume else new_run_folder(out, settings)
+    from voxflate.distributed import joined_world
     from voxflate.training.run import train_run
     from voxflate.training.stop import stop_on_signals
 
-    with training_bar(settings.training.phase) as (move, note), stop_on_signals(note) as stop:
-        train_run(settings, folder, resume, move, on_note=note, stop=stop)
-    return True
+    with (
+        joined_world(settings.training.device) as world,
+        training_bar(settings.training.phase) as (move, note),
+        stop_on_signals(note if world.is_first else None) as stop,
+    ):
+        if world.is_first:
+            train_run(settings, folder, resume, move, on_note=note, stop=stop, world=world)
+        else:
+            train_run(settings, folder, resume, stop=stop, world=world)
+    return world.is_first

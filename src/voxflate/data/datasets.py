@@ -76,10 +76,13 @@ class VolumeSampler:
         self._shuffle = Shuffle(lambda rng: rng.permutation(len(stored)), seed)
         self._ahead = Readahead(stored, 1)
 
-    def batch(self, n_images: int, size: int) -> Float32:
-        """Volumes n_images to n_images + size - 1 of the stream, float32 [size, 1, D, H, W]."""
+    def batch(self, n_images: int, size: int, stride: int = 0) -> Float32:
+        """Volumes n_images to n_images + size - 1 of the stream, float32 [size, 1, D, H, W].
+
+        `stride`: images from this call to the next, for reading ahead, where other processes take a share.
+        """
         chosen = self._shuffle.take(n_images, size)
-        self._ahead.want(self._shuffle.take(n_images + BATCHES * size, size))
+        self._ahead.want(self._shuffle.take(n_images + BATCHES * (stride or size), size))
         return from_stored(self._stored[chosen])[:, None]
 
 
@@ -125,10 +128,10 @@ class SliceSampler:
         self._shuffle = Shuffle(lambda rng: rng.permutation(kept), seed)
         self._ahead = Readahead(stored, 2)
 
-    def batch(self, n_images: int, size: int) -> Float32:
+    def batch(self, n_images: int, size: int, stride: int = 0) -> Float32:
         """Slices n_images to n_images + size - 1 of the stream, float32 [size, 1, H, W]."""
         volumes, positions = np.divmod(self._shuffle.take(n_images, size), self._stored.shape[1])
-        self._ahead.want(self._shuffle.take(n_images + BATCHES * size, size))
+        self._ahead.want(self._shuffle.take(n_images + BATCHES * (stride or size), size))
         return from_stored(self._stored[volumes, positions])[:, None]
 
 
@@ -172,12 +175,14 @@ class PositionedSliceSampler:
         positions = np.repeat(np.arange(depth), per_position)
         return rng.permutation(np.column_stack([positions, members]))
 
-    def batch(self, n_images: int, size: int) -> tuple[Float32, Indices]:
+    def batch(self, n_images: int, size: int, stride: int = 0) -> tuple[Float32, Indices]:
         """Slices n_images to n_images + size - 1 of the stream.
 
         Args:
             n_images: Images taken before; a multiple of the group.
             size: Images to take; a multiple of the group.
+            stride: Images from this call to the next, for reading ahead: more than `size` where other
+                processes take a share.
 
         Returns:
             Slices, float32 [size, 1, H, W], and their positions along the axis, int64 [size].
@@ -192,7 +197,7 @@ class PositionedSliceSampler:
             )
         first, count = n_images // self._group, size // self._group
         groups = self._shuffle.take(first, count)
-        ahead = self._shuffle.take(first + BATCHES * count, count)
+        ahead = self._shuffle.take(first + BATCHES * max(count, stride // self._group), count)
         self._ahead.want(ahead[:, 1:] * self._stored.shape[1] + ahead[:, :1])
         positions = np.repeat(groups[:, 0], self._group)
         return from_stored(self._stored[groups[:, 1:].ravel(), positions])[:, None], positions

@@ -7,12 +7,16 @@ steps of the critic for one of the generator" is a generator's step that is due 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from torch import Tensor, nn
 from torch.optim import Adam
+
+from voxflate.distributed import ALONE, World
+from voxflate.nn.draws import Draws
 
 Losses = dict[str, Tensor]
 Networks = dict[str, nn.Module]
@@ -70,19 +74,37 @@ class Settings:
     gp_lambda: float = 10.0
     reconstruction: float = 10.0
     kl: float = 1.0
+    seed: int = 0
+    micro_batch: int = 0
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One batch of real images.
+    """One batch of real images, or a part of one.
 
     Attributes:
         reals: [N, 1, *shape].
         positions: Planar twins: the axial position of every real, [N] integers; fakes get the same.
+        draws: Random numbers of the fakes; the global random state's if None.
+        first: Number of the first image in its batch.
     """
 
     reals: Tensor
     positions: Tensor | None = None
+    draws: Draws | None = None
+    first: int = 0
+
+    def parts(self, size: int) -> Iterator[Shown]:
+        """The batch in parts of at most `size` images; 0 leaves it whole."""
+        size = size or len(self.reals)
+        for first in range(0, len(self.reals), size):
+            last = min(first + size, len(self.reals))
+            yield Shown(
+                self.reals[first:last],
+                None if self.positions is None else self.positions[first:last],
+                None if self.draws is None else self.draws.part(first, last),
+                self.first + first,
+            )
 
 
 @dataclass(frozen=True)
@@ -92,7 +114,7 @@ class Step:
     Attributes:
         name: For people and tests.
         updates: The one network that learns; the others stand still.
-        loss: What the step lowers, and figures to log, detached.
+        loss: What the step lowers, a mean over the images shown, and figures to log, detached means too.
         every: It is due at every so manyth batch.
         first: Number of the first batch at which it is due.
     """
@@ -117,12 +139,35 @@ class Model:
         optimizers: One for every network.
         steps: In the order in which they are taken.
         mixed_precision: Whether the steps heed `Settings.autocast`.
+        divisible: Whether a batch may be shown in parts. Batch normalisation forbids it, and random numbers
+            from the global state.
     """
 
     networks: Callable[[NetworkPlan], Networks]
     optimizers: Callable[[Networks, Settings], dict[str, Adam]]
     steps: Callable[[Networks, Settings], list[Step]]
     mixed_precision: bool = False
+    divisible: bool = False
+
+
+@runtime_checkable
+class AfterStep(Protocol):
+    """A module that keeps a statistic of what went through it in a step."""
+
+    def after_step(self, sum_: Callable[[Sequence[Tensor]], None]) -> None:
+        """Take the step's samples into account; `sum_` sums over all processes, in place."""
+
+
+def sample_seeds(seed: int, number: int, step: int, images: range) -> list[int]:
+    """One seed of 32 bits for every image of a batch, whoever shows it.
+
+    Args:
+        seed: Of the training.
+        number: Of the batch.
+        step: Number of the kind of step.
+        images: Numbers in the batch.
+    """
+    return [int(np.random.SeedSequence((seed, number, step, image)).generate_state(1)[0]) for image in images]
 
 
 def adam_each(networks: Networks, settings: Settings) -> dict[str, Adam]:
@@ -144,11 +189,25 @@ class Gan:
         model: Declares optimizers and steps.
         networks: On their device.
         settings: Of the steps.
+        world: The processes that show the batch together.
+
+    Raises:
+        ValueError: If the model's batches cannot be shown in parts, and shall be.
     """
 
-    def __init__(self, model: Model, networks: Networks, settings: Settings) -> None:
+    def __init__(self, model: Model, networks: Networks, settings: Settings, world: World = ALONE) -> None:
+        if not model.divisible and (settings.micro_batch or world.size > 1):
+            raise ValueError("this model shows its batches whole: no micro-batches, one process")
         self.networks = networks
         self.settings = settings
+        self.world = world
+        self._divisible = model.divisible
+        self._after_step = [
+            module
+            for network in networks.values()
+            for module in network.modules()
+            if isinstance(module, AfterStep)
+        ]
         self.device = next(networks["generator"].parameters()).device
         self.optimizers = model.optimizers(networks, settings)
         self.steps = model.steps(networks, settings)
@@ -174,7 +233,7 @@ class Gan:
         """Take every step that is due, in the model's order.
 
         Args:
-            reals: Real images, [N, 1, *shape].
+            reals: Real images, [N, 1, *shape]: this process' share of the batch.
             positions: See `Shown`.
             number: How many batches there were before.
             train_g: Off while the generator is frozen.
@@ -183,22 +242,40 @@ class Gan:
             Detached scalars by name.
         """
         losses: Losses = {}
-        for step in self.steps:
+        count = len(reals)
+        images = self.world.share(count * self.world.size)
+        for index, step in enumerate(self.steps):
             if step.is_due(number) and (train_g or step.updates != "generator"):
-                losses |= self.take(step, Shown(reals, positions))
+                draws = None
+                if self._divisible:
+                    seeds = sample_seeds(self.settings.seed, number, index, images)
+                    draws = Draws(count, self.device, seeds)
+                losses |= self.take(step, Shown(reals, positions, draws))
         return losses
 
     def take(self, step: Step, shown: Shown) -> Losses:
-        """Take one step, due or not; only the network that it updates gets gradients."""
+        """Take one step, due or not; only the network that it updates gets gradients.
+
+        The loss is a mean over images, so that the gradients of parts, each times its share of the batch,
+        add up to the gradient of the whole.
+        """
         # The others' weight gradients are not wanted, and are a third of a backward pass.
         others = [network for name, network in self.networks.items() if name != step.updates]
         still = [p for network in others for p in network.parameters() if p.requires_grad]
         _require_grad(still, wanted=False)
-        loss, figures = step.loss(shown)
         optimizer = self.optimizers[step.updates]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        figures: Losses = {}
+        for part in shown.parts(self.settings.micro_batch):
+            share = len(part.reals) / (len(shown.reals) * self.world.size)
+            loss, seen = step.loss(part)
+            (loss * share).backward()
+            figures = {name: value * share + figures.get(name, 0.0) for name, value in seen.items()}
+        gradients = [p.grad for p in self.networks[step.updates].parameters() if p.grad is not None]
+        self.world.sum_([*gradients, *figures.values()])
         optimizer.step()
+        for module in self._after_step:
+            module.after_step(self.world.sum_)
         _require_grad(still, wanted=True)
         return figures
 

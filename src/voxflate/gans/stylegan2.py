@@ -18,6 +18,7 @@ from voxflate.nn import Discriminator, Generator
 from voxflate.nn.augment import augment
 from voxflate.nn.conv_modules import ARCHITECTURES
 from voxflate.nn.discriminator import depth_ramp
+from voxflate.nn.draws import Draws
 from voxflate.nn.generator import StyledConv
 
 BETAS = (0.0, 0.99)
@@ -100,25 +101,25 @@ class StyleGAN2Losses:
         synthesis = self.generator.synthesis
         self.device = synthesis.const.device
         self.depth = synthesis.shape[0] if synthesis.planar else 0
-        self._reusable: Tensor | None = None
+        self._reusable: dict[int, Tensor] = {}
 
     def loss_g(self, shown: Shown) -> tuple[Tensor, Losses]:
         """What D says of fakes."""
-        fakes = self.fakes(len(shown.reals), shown.positions)
-        loss = non_saturating_g(self.judge(fakes, shown.positions, autocast=self.settings.autocast))
+        fakes = self.fakes(shown)
+        loss = non_saturating_g(self.judge(self._augmented(fakes, shown), shown.positions))
         if self.settings.reuse_fakes:
-            self._reusable = fakes.detach()
+            self._reusable[shown.first] = fakes.detach()
         return loss, figures_of(loss_g=loss)
 
     def loss_d(self, shown: Shown) -> tuple[Tensor, Losses]:
         """What D says of fakes and reals; of the generator step's fakes if they are reused."""
-        fakes, self._reusable = self._reusable, None
+        fakes = self._reusable.pop(shown.first, None)
         if fakes is None:
             with torch.no_grad():
-                fakes = self.fakes(len(shown.reals), shown.positions)
-        both = torch.cat([fakes, shown.reals])
+                fakes = self.fakes(shown)
+        both = torch.cat([self._augmented(fakes, shown), self._augmented(shown.reals, shown)])
         where = None if shown.positions is None else torch.cat([shown.positions, shown.positions])
-        logits = self.judge(both, where, autocast=self.settings.autocast)
+        logits = self.judge(both, where)
         fake_logits, real_logits = logits.split(len(shown.reals))
         loss = non_saturating_d(real_logits, fake_logits)
         return loss, figures_of(loss_d=loss, logits_real=real_logits, logits_fake=fake_logits)
@@ -126,24 +127,31 @@ class StyleGAN2Losses:
     def loss_r1(self, shown: Shown) -> tuple[Tensor, Losses]:
         """R1, times as much as it is taken more seldom."""
         # In float32: the penalty needs a second derivative, and is run too seldom to cost anything.
-        penalty = r1_penalty(lambda x: self.judge(x, shown.positions, autocast=False), shown.reals)
+        penalty = r1_penalty(
+            lambda x: self.judge(self._augmented(x, shown), shown.positions, precise=True), shown.reals
+        )
         return penalty * (self.settings.r1_gamma / 2 * self.settings.r1_every), figures_of(r1=penalty)
 
-    def fakes(self, count: int, positions: Tensor | None) -> Tensor:
-        """New images from random codes."""
-        z = torch.randn(count, self.generator.z_dim, device=self.device)
+    def fakes(self, shown: Shown) -> Tensor:
+        """As many new images from random codes."""
+        draws = shown.draws or Draws(len(shown.reals), self.device)
+        z = draws.normal(self.generator.z_dim)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
-            fakes: Tensor = self.generator(z, positions=positions)
+            fakes: Tensor = self.generator(z, positions=shown.positions, noise=draws)
         return fakes
 
-    def judge(self, images: Tensor, positions: Tensor | None, *, autocast: bool) -> Tensor:
-        """Augment, then let D answer; slices are told their position in [-1, 1]."""
-        if self.settings.augmentations:
-            images = augment(images, self.settings.augmentations, self.settings.augment_p)
+    def _augmented(self, images: Tensor, shown: Shown) -> Tensor:
+        if not self.settings.augmentations:
+            return images
+        return augment(images, self.settings.augmentations, self.settings.augment_p, shown.draws)
+
+    def judge(self, images: Tensor, positions: Tensor | None, *, precise: bool = False) -> Tensor:
+        """Let D answer, in float32 if it shall be precise; slices are told their position in [-1, 1]."""
         where = None if positions is None else depth_ramp(self.depth, images.device)[positions]
+        autocast = self.settings.autocast and not precise
         with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
             logits: Tensor = self.discriminator(images, where)
         return logits.float()
 
 
-STYLEGAN2 = Model(networks, optimizers, steps, mixed_precision=True)
+STYLEGAN2 = Model(networks, optimizers, steps, mixed_precision=True, divisible=True)

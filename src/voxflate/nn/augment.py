@@ -3,7 +3,7 @@
 Real and generated images pass through the same random changes, so the generator cannot learn the changes
 themselves. What leaves the field of view is lost and what enters is background (-1).
 
-To add one: a function (images) -> images and a line in `AUGMENTATIONS`.
+To add one: a function (images, draws) -> images and a line in `AUGMENTATIONS`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from voxflate.nn.draws import Draws
 
 BACKGROUND = -1.0
 
@@ -22,13 +24,13 @@ CUTOUT = 1 / 2
 """Side of the cut-out box, as a fraction of each axis."""
 
 
-def translation(images: Tensor) -> Tensor:
+def translation(images: Tensor, draws: Draws) -> Tensor:
     """Move every image by its own whole number of voxels, up to an eighth of each axis."""
     moved = images - BACKGROUND
     for axis in range(2, images.ndim):
         size = images.shape[axis]
         limit = round(size * SHIFT)
-        shift = torch.randint(-limit, limit + 1, (len(images), 1), device=images.device)
+        shift = (draws.uniform(1) * (2 * limit + 1)).long() - limit
         source = torch.arange(size, device=images.device) - shift  # [N, size]
         view = (len(images), *(1,) * (axis - 1), size, *(1,) * (images.ndim - axis - 1))
         inside = ((source >= 0) & (source < size)).view(view)
@@ -36,42 +38,46 @@ def translation(images: Tensor) -> Tensor:
     return moved + BACKGROUND
 
 
-def cutout(images: Tensor) -> Tensor:
+def cutout(images: Tensor, draws: Draws) -> Tensor:
     """Erase a box of half the size of every axis, at a place of its own in every image."""
     outside = torch.zeros(1, dtype=torch.bool, device=images.device)
     for axis in range(2, images.ndim):
         size = images.shape[axis]
         half = size * CUTOUT / 2
-        centre = torch.rand(len(images), 1, device=images.device) * size
+        centre = draws.uniform(1) * size
         far = (torch.arange(size, device=images.device) + 0.5 - centre).abs() > half  # [N, size]
         view = (len(images), *(1,) * (axis - 1), size, *(1,) * (images.ndim - axis - 1))
         outside = outside | far.view(view)
     return torch.where(outside, images, torch.full_like(images, BACKGROUND))
 
 
-def intensity(images: Tensor) -> Tensor:
+def intensity(images: Tensor, draws: Draws) -> Tensor:
     """Scale what lies above the background by 0.8 to 1.2. It changes what a Hounsfield unit means."""
-    factor = torch.rand(len(images), *(1,) * (images.ndim - 1), device=images.device) * 0.4 + 0.8
+    factor = draws.uniform(*(1,) * (images.ndim - 1)) * 0.4 + 0.8
     return (images - BACKGROUND) * factor + BACKGROUND
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+AUGMENTATIONS: dict[str, Callable[[Tensor, Draws], Tensor]] = {
     "translation": translation,
     "cutout": cutout,
     "intensity": intensity,
 }
 
 
-def augment(images: Tensor, names: Sequence[str], probability: float = 1.0) -> Tensor:
+def augment(
+    images: Tensor, names: Sequence[str], probability: float = 1.0, draws: Draws | None = None
+) -> Tensor:
     """Apply augmentations in turn, each to a random share of the images.
 
     Args:
         images: [N, C, *spatial] in [-1, 1].
         names: Keys of `AUGMENTATIONS`.
         probability: Share of the images that each one changes.
+        draws: Where the random numbers come from; the global random state by default.
     """
+    draws = draws or Draws(len(images), images.device)
     for name in names:
-        changed = AUGMENTATIONS[name](images)
-        chosen = torch.rand(len(images), *(1,) * (images.ndim - 1), device=images.device) < probability
+        changed = AUGMENTATIONS[name](images, draws)
+        chosen = draws.uniform(*(1,) * (images.ndim - 1)) < probability
         images = torch.where(chosen, changed, images)
     return images

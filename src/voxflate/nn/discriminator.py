@@ -11,6 +11,7 @@ from voxflate.nn.conv_modules import CONVS
 from voxflate.nn.epilogue import finish
 from voxflate.nn.functional import channels_last, from_rows, minibatch_std
 from voxflate.nn.layers import EqualConv, EqualLinear
+from voxflate.nn.recompute import run_stage
 
 
 def depth_ramp(depth: int, device: torch.device | None = None) -> Tensor:
@@ -122,6 +123,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.base = tuple(base)
+        self.recompute = False
         self.shape = tuple(size * 2 ** (stages - 1) for size in base)
         self.from_image = FromImage(image_channels, channels, len(base), position=position)
         self.stages = nn.ModuleList(DiscriminatorStage(channels, len(base), conv) for _ in range(stages - 1))
@@ -145,6 +147,6 @@ class Discriminator(nn.Module):
             raise ValueError(f"this discriminator judges {self.shape}, got {tuple(image.shape[2:])}")
         x = channels_last(self.from_image(image, positions))
         for stage in self.stages:
-            x = stage(x)
+            x = run_stage(stage, self.recompute, x)
         logits: Tensor = self.epilogue(x)
         return logits

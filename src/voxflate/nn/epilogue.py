@@ -127,7 +127,7 @@ class _Finish(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         out, scale, shift, noise, noise_gain = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _differentiable_backward(ctx, grads[0])
+            return _differentiable_backward(ctx, grads[0], out, scale, shift, noise, noise_gain)
         still = ctx.plan.is_still()
         parts, sums = compiled.epilogue_backward(
             to_rows(grads[0]), to_rows(out), scale, noise, ctx.parts if still else 1
@@ -141,14 +141,21 @@ class _Finish(torch.autograd.Function):
         return (None, g_scale, g.sum(0), None, g_gain, *map(from_rows, parts))
 
 
-def _differentiable_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiable_backward(
+    ctx: Any,
+    grad: Tensor,
+    out: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    noise: Tensor | None,
+    noise_gain: Tensor | None,
+) -> tuple[Tensor | None, ...]:
     """The same in operations that can be differentiated again, for R1."""
-    out, scale, shift, noise, noise_gain = ctx.saved_tensors
     axes = (1,) * (out.ndim - 2)
     space = tuple(range(2, out.ndim))
     g = grad * torch.where(out > 0, 1.0, LEAKY_SLOPE)
     before = torch.where(out > 0, out, out / LEAKY_SLOPE) - shift.view(1, -1, *axes)
-    if noise is not None:
+    if noise is not None and noise_gain is not None:
         before = before - noise_gain * noise
     g_scale = (g * before).sum(space) / scale if ctx.needs_input_grad[1] else None
     g_gain = None if noise is None else (g * noise).sum()

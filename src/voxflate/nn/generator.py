@@ -8,12 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from voxflate.nn.conv_modules import STYLED_CONVS
+from voxflate.nn.draws import Draws
 from voxflate.nn.epilogue import finish_styled
 from voxflate.nn.functional import channels_last, modulated_to_image
 from voxflate.nn.layers import EqualLinear
 from voxflate.nn.mapping import Mapping
 from voxflate.nn.planar import SliceWindow, slice_window
+from voxflate.nn.recompute import run_stage
 from voxflate.nn.resample import DOUBLE, SMOOTH_UP, Filter, resample
+
+Noise = Sequence[Tensor] | Draws | None
 
 
 class StyledConv(nn.Module):
@@ -36,27 +40,23 @@ class StyledConv(nn.Module):
         self.kernel_size = tuple(kernel_size)
         self.up = up
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, mixing: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor, mixing: Tensor | None = None) -> Tensor:
         """Apply the layer.
 
         Args:
             x: [N, C, *spatial].
             w: [N, w_dim].
-            noise: [N, 1, *spatial'], or None to draw it afresh.
+            noise: [N, 1, *spatial'], standard normal.
             mixing: Depth matrices of a slice window, [N, S', S], instead of the plain doubling.
 
         Returns:
             [N, C, *spatial'].
         """
         strides = tuple(2 if k > 1 else 1 for k in self.kernel_size) if self.up else None
-        size = [n * 2 if self.up else n for n in x.shape[2:]]
         filters: list[Filter] = [SMOOTH_UP if k > 1 else DOUBLE for k in self.kernel_size] if self.up else []
         if mixing is not None:
             filters[0] = mixing
-            size[0] = mixing.shape[1]
         branches, demodulation = self.conv(x, self.affine(w), strides)
-        if noise is None:
-            noise = torch.randn(x.shape[0], 1, *size, device=x.device)
         return finish_styled(branches, filters, demodulation, noise, self.noise_strength, self.bias)
 
 
@@ -99,7 +99,7 @@ class SynthesisStage(nn.Module):
         x: Tensor,
         image: Tensor | None,
         ws: Sequence[Tensor],
-        noise: Sequence[Tensor | None],
+        noise: Sequence[Tensor],
         mixing: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Take features and image of the stage before to this one.
@@ -152,6 +152,7 @@ class Synthesis(nn.Module):
         kernel_size = (1 if planar else 3, *(3,) * (len(base) - 1))
         self.base = tuple(base)
         self.planar = planar
+        self.recompute = False
         self.const = nn.Parameter(torch.randn(channels, *base))
         self.stages = nn.ModuleList(
             SynthesisStage(channels, image_channels, w_dim, kernel_size, conv, first=index == 0)
@@ -175,15 +176,16 @@ class Synthesis(nn.Module):
     def forward(
         self,
         ws: Tensor,
-        noise: Sequence[Tensor | None] | None = None,
+        noise: Noise = None,
         positions: Tensor | None = None,
     ) -> Tensor:
         """Render images.
 
         Args:
             ws: Style codes, [N, num_ws, w_dim].
-            noise: One tensor [N, 1, *spatial] per entry of `noise_shapes`, or None to draw all afresh. With
-                `positions`, still full depth: the window cuts it.
+            noise: One tensor [N, 1, *spatial] per entry of `noise_shapes`, or where to draw all from: None
+                is the global random state. Tensors are full depth even with `positions`: the window cuts
+                them.
             positions: Planar generators only: the axial slice to render of each sample, [N].
 
         Returns:
@@ -201,24 +203,26 @@ class Synthesis(nn.Module):
         layer = 0
         for index, stage in enumerate(self.stages):
             count = 1 if index == 0 else 2
-            stage_noise = _stage_noise(noise, layer, count, window, index)
+            stage_noise = self._noise(noise, index, layer, count, window, x)
             mixing = window.mixing[index - 1] if window is not None and index > 0 else None
-            x, image = stage(x, image, ws[:, layer : layer + count + 1].unbind(1), stage_noise, mixing)
+            styles = ws[:, layer : layer + count + 1].unbind(1)
+            x, image = run_stage(stage, self.recompute, x, image, styles, stage_noise, mixing)
             layer += count
         assert image is not None  # there is at least one stage
         return image.squeeze(2) if window is not None else image
 
-
-def _stage_noise(
-    noise: Sequence[Tensor | None] | None, layer: int, count: int, window: SliceWindow | None, stage: int
-) -> list[Tensor | None]:
-    """The noise of a stage's convolutions, cut to the window's slices where there is one."""
-    if noise is None:
-        return [None] * count
-    chosen = list(noise[layer : layer + count])
-    if window is None:
-        return chosen
-    return [None if n is None else window.gather(n, stage) for n in chosen]
+    def _noise(
+        self, noise: Noise, stage: int, layer: int, count: int, window: SliceWindow | None, x: Tensor
+    ) -> list[Tensor]:
+        """The noise of a stage's convolutions: drawn, or given and cut to the window's slices."""
+        if noise is None or isinstance(noise, Draws):
+            draws = noise or Draws(len(x), x.device)
+            size = [side * 2**stage for side in self.base]
+            if window is not None:
+                size[0] = window.slices[stage].shape[1]
+            return [draws.normal(1, *size) for _ in range(count)]
+        chosen = list(noise[layer : layer + count])
+        return chosen if window is None else [window.gather(n, stage) for n in chosen]
 
 
 class Generator(nn.Module):
@@ -261,7 +265,7 @@ class Generator(nn.Module):
         z: Tensor,
         *,
         truncation_psi: float = 1.0,
-        noise: Sequence[Tensor | None] | None = None,
+        noise: Noise = None,
         positions: Tensor | None = None,
     ) -> Tensor:
         """Generate from latent codes z [N, z_dim]; the other arguments as in `Mapping` and `Synthesis`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -11,7 +12,7 @@ from voxflate.nn.functional import pixel_norm
 from voxflate.nn.layers import EqualLinear
 
 W_AVG_DECAY = 0.998
-"""Decay of the running mean of w per batch (StyleGAN)."""
+"""Decay of the running mean of w per step (StyleGAN)."""
 
 
 class Mapping(nn.Module):
@@ -32,6 +33,7 @@ class Mapping(nn.Module):
             EqualLinear(a, b, lr_multiplier=0.01, activation=True) for a, b in pairwise(sizes)
         )
         self.register_buffer("w_avg", torch.zeros(w_dim))
+        self._seen: Tensor | None = None  # sum of the styles since the last step, and their number
 
     def forward(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
         """Map latent codes to style codes.
@@ -47,7 +49,22 @@ class Mapping(nn.Module):
         for layer in self.layers:
             w = layer(w)
         if self.training:
-            self.w_avg.lerp_(w.detach().mean(dim=0).to(self.w_avg.dtype), 1 - W_AVG_DECAY)
+            ones = w.new_ones(len(w), 1)
+            seen = torch.cat([w.detach(), ones], dim=1).sum(dim=0)
+            self._seen = seen if self._seen is None else self._seen + seen
         if truncation_psi != 1.0:
             w = self.w_avg.lerp(w, truncation_psi)
         return w
+
+    @torch.no_grad()
+    def after_step(self, sum_: Callable[[Sequence[Tensor]], None]) -> None:
+        """Move the mean style towards the styles seen since the last call.
+
+        Args:
+            sum_: Sums tensors over all processes, in place.
+        """
+        if self._seen is None:
+            return
+        total, self._seen = self._seen, None
+        sum_([total])
+        self.w_avg.lerp_((total[:-1] / total[-1]).to(self.w_avg.dtype), 1 - W_AVG_DECAY)

@@ -41,6 +41,7 @@ def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: Trai
     here = environment() | {
         "device": str(state.gan.device),
         "precision": "bf16" if state.gan.settings.autocast else "fp32",
+        "processes": state.gan.world.size,
     }
     sessions = list(read_facts(run).get("sessions", [])) if state.n_images else []
     if not sessions or _without_start(sessions[-1]) != here:

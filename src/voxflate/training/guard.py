@@ -42,10 +42,11 @@ class Guard:
         Raises:
             NonFiniteError: Names the first such image by its number in the run's stream.
         """
-        if not bool(torch.isfinite(images).all()):
-            first = self.state.n_images
+        world = self.state.gan.world
+        if world.any(not bool(torch.isfinite(images).all()), images.device):
+            first = self.state.n_images + world.share(len(images) * world.size).start
             named = ((f"training image {first + i} of the run", image) for i, image in enumerate(images))
-            self._refuse(_not_finite(named))
+            self._refuse(_not_finite(named) or ["a training image of another process"])
 
     def check_losses(self, losses: dict[str, Tensor]) -> None:
         """Refuse losses that are no numbers.

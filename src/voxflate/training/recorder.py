@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from voxflate.build import is_planar_twin
@@ -28,6 +29,7 @@ from voxflate.training.stop import StopRequest
 
 MEASURED_SEED = 1
 """Another seed than the sheets', so that nobody chooses a model by the samples it is judged by."""
+SAMPLE_BATCH = 8
 LOG_SECONDS = 2.0
 FLOOR_FIGURES = ("-avg", "-2d", "pairwise-l2")
 
@@ -117,7 +119,7 @@ class Recorder:
         self._row = row | {"images_per_s": speed} | values
         if time.perf_counter() - self._logged >= LOG_SECONDS:
             self._log_step(state)
-        if self.caller.stop.requested:
+        if state.gan.world.any(self.caller.stop.requested, state.gan.device):
             self.save(state)
             raise TrainingStopped(state.n_images)
 
@@ -163,8 +165,13 @@ class Recorder:
                 self._sheet(images, state, sheet)
                 if not known:
                     self._fingerprint(images, state)
-            if self._is_due(state) and not self.log.has(METRICS_NAME, state.n_images):
+            due = self._is_due(state) and not self.log.has(METRICS_NAME, state.n_images)
+            if state.gan.world.of_the_first(due, state.gan.device):
                 self.log.metrics({"n_images": state.n_images, **self._measure(state)})
+
+    def close(self) -> None:
+        """Close the log."""
+        self.log.close()
 
     def event(self, n_images: int, event: str, text: str) -> None:
         """Log something out of the ordinary, and say it."""
@@ -200,16 +207,76 @@ class Recorder:
     def _real_diversity(self) -> float:
         return real_diversity(self.config, self.prepared)
 
-    def _samples(self, state: TrainingState, count: int, seed: int) -> Iterator[Tensor]:
-        return sample(state.ema.generator, count, seed=seed, slices=is_planar_twin(self.config))
-
     def _measure(self, state: TrainingState) -> dict[str, Any]:
         assert self.evaluator is not None  # there is one whenever a measurement can be due
-        samples = self._samples(state, self.config.evaluation.samples, MEASURED_SEED)
-        batches = (batch.numpy() for batch in samples)
+        batches = (batch.numpy() for batch in measured_samples(state, self.config))
         if self.config.training.phase == "2d":
             figures, floor = self.evaluator.measure_2d(batches), self.evaluator.real_floor_2d()
         else:
             figures, floor = self.evaluator.measure(batches), self.evaluator.real_floor()
         beside = {f"real-{key}": value for key, value in floor.items() if key.endswith(FLOOR_FIGURES)}
         return figures | beside | {"sample-seed": MEASURED_SEED}
+
+
+class Follower:
+    """What the other processes do while the first one records: the same checks, and a share of the samples.
+
+    Args:
+        config: Of the run.
+        guard: Of this process.
+        caller: Its stop request counts like the first process'.
+    """
+
+    def __init__(self, config: RunConfig, guard: Guard, caller: Caller) -> None:
+        self.config = config
+        self.guard = guard
+        self.caller = caller
+
+    def after_step(self, state: TrainingState, losses: Losses) -> None:
+        """As `Recorder.after_step`."""
+        self.guard.check_losses(losses)
+        if state.gan.world.any(self.caller.stop.requested, state.gan.device):
+            self.save(state)
+            raise TrainingStopped(state.n_images)
+
+    def at_snapshot(self, state: TrainingState) -> None:
+        """As `Recorder.at_snapshot`."""
+        self.save(state)
+        self.complete(state)
+
+    def save(self, state: TrainingState) -> None:
+        """Refuse weights that are no numbers, as the first process does."""
+        self.guard.check_weights()
+
+    def complete(self, state: TrainingState) -> None:
+        """Make this process' share of the samples, if the first one measures."""
+        if state.gan.world.of_the_first(False, state.gan.device):
+            for _ in measured_samples(state, self.config):
+                pass
+
+    def rewind(self, state: TrainingState) -> None:
+        """Nothing was logged."""
+
+    def event(self, n_images: int, event: str, text: str) -> None:
+        """The first process says it."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def measured_samples(state: TrainingState, config: RunConfig) -> Iterator[Tensor]:
+    """The samples that a snapshot is measured by, in batches on the CPU; every process makes a share.
+
+    Every process has to take them all.
+    """
+    world, slices = state.gan.world, is_planar_twin(config)
+    count = config.evaluation.samples
+    for start in range(0, count, SAMPLE_BATCH * world.size):
+        first = start + SAMPLE_BATCH * world.rank
+        # Beyond the last sample too, so that all messages have one size; those are dropped.
+        own = SAMPLE_BATCH if world.size > 1 else min(SAMPLE_BATCH, count - start)
+        made = sample(
+            state.ema.generator, own, seed=MEASURED_SEED, slices=slices, batch=SAMPLE_BATCH, first=first
+        )
+        batches = world.gather(torch.cat(list(made)).to(state.gan.device))
+        yield from (b.cpu() for b in torch.cat(batches)[: count - start].split(SAMPLE_BATCH))

@@ -17,6 +17,7 @@ RUN/
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +28,11 @@ from voxflate.allocator import keep_freed_memory
 from voxflate.build import Stream, build_gan, build_run_networks
 from voxflate.config import RunConfig
 from voxflate.configfile import save_config
+from voxflate.cores import available_cores
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.data.shapes import check_shape
-from voxflate.errors import VoxflateError
+from voxflate.distributed import ALONE, LostProcessError, World
+from voxflate.errors import TrainingStopped, VoxflateError
 from voxflate.evaluation import Evaluator
 from voxflate.files import check_no_links, write_json
 from voxflate.inflation import TransferReport
@@ -40,7 +43,7 @@ from voxflate.training.guard import Guard, NonFiniteError
 from voxflate.training.loading import check_same_data, load_state
 from voxflate.training.lock import run_lock
 from voxflate.training.loop import Schedule, train
-from voxflate.training.recorder import Caller, Progress, Recorder
+from voxflate.training.recorder import Caller, Follower, Progress, Recorder
 from voxflate.training.snapshots import list_snapshots, remove_unfinished
 from voxflate.training.start import apply_start
 from voxflate.training.state import TrainingState
@@ -55,6 +58,7 @@ def train_run(
     stop_at: int | None = None,
     on_note: Callable[[str], None] | None = None,
     stop: StopRequest | None = None,
+    world: World = ALONE,
 ) -> TransferReport | None:
     """Train, or take a training up again, until `training.kimg`.
 
@@ -66,26 +70,32 @@ def train_run(
         stop_at: Stop after this many images, as if the process had ended there; 0 only writes the start.
         on_note: Told in a line what is out of the ordinary: snapshots passed over, restores, warnings.
         stop: Asked after every step whether to end early.
+        world: The processes that train together; each calls this, the first one writes.
 
     Returns:
         The inflation's report, where this call inflated.
 
     Raises:
         VoxflateError: If settings, data and 2D run do not fit, there is nothing to resume, another process
-            works on the run, or a loss, a weight or a gradient is no number.
+            works on the run, a loss, a weight or a gradient is no number, or another process was lost.
         TrainingStopped: If asked to end, after everything was saved.
     """
     keep_freed_memory()
-    _use_threads(config.training.threads)
+    _use_threads(config.training.threads, world)
     use_kernels(config.training.kernels)
     caller = Caller(on_progress or _ignore, on_note or _ignore, stop or StopRequest())
-    with run_lock(run, caller.note):
-        with caller.stop.at_once(None):
-            session = _begin(config, run, resume, caller, _schedule(config, stop_at))
+    with run_lock(run, caller.note) if world.is_first else nullcontext():
         try:
-            session.train()
-        finally:
-            session.recorder.log.close()
+            with caller.stop.at_once(None):
+                session = _begin(config, run, resume, caller, _schedule(config, stop_at), world)
+            try:
+                session.train()
+            finally:
+                session.recorder.close()
+        except LostProcessError as error:
+            if caller.stop.requested:  # everybody was asked to end, and the others were quicker
+                raise TrainingStopped(None) from error
+            raise
     return session.report
 
 
@@ -99,7 +109,7 @@ class _Session:
     stream: Stream
     schedule: Schedule
     guard: Guard
-    recorder: Recorder
+    recorder: Recorder | Follower
     report: TransferReport | None
 
     def train(self) -> None:
@@ -135,6 +145,7 @@ class _Session:
                 "training.restores=3, which lowers the rates by itself"
             ) from error
         load_state(self.state, self.run, self.config, self.recorder.caller.note)
+        self.state.gan.world.wait()  # before the first process writes over what the others read
         self.guard.reset()
         self.state.restores += 1
         self.state.lr_scale *= self.config.training.restore_lr
@@ -148,7 +159,9 @@ class _Session:
         )
 
 
-def _begin(config: RunConfig, run: Path, resume: bool, caller: Caller, schedule: Schedule) -> _Session:
+def _begin(
+    config: RunConfig, run: Path, resume: bool, caller: Caller, schedule: Schedule, world: World
+) -> _Session:
     """Check everything, build everything, then write the settings."""
     check_no_links(run)
     prepared = open_prepared(config.data)
@@ -159,31 +172,50 @@ def _begin(config: RunConfig, run: Path, resume: bool, caller: Caller, schedule:
     torch.manual_seed(t.seed)
     networks = build_run_networks(config)
     report = None if resume else apply_start(config, networks)
-    gan = build_gan(config, networks)
+    gan = build_gan(config, networks, world)
     state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
     if resume:
         check_same_data(run, config, prepared)
         load_state(state, run, config, caller.note)
-    stream = Stream(prepared, t, gan.device)
+    _check_agreement(state, run)
+    stream = Stream(prepared, t, gan.device, world)
     stream(state.n_images, t.batch)  # refuses a batch that does not fit, before anything is written
+    guard = Guard(state)
+    if not world.is_first:
+        follower = Follower(config, guard, caller)
+        return _Session(config, run, state, stream, schedule, guard, follower, report)
     evaluator = _evaluator(config, prepared)
     remove_unfinished(run)
     save_config(config, run)
     write_facts(config, run, prepared, state)
     if report is not None:
         write_json(run / "inflation.json", report.as_dict())
-    guard = Guard(state)
     recorder = Recorder(config, run, prepared, evaluator, state, guard, caller, fresh=not resume)
     return _Session(config, run, state, stream, schedule, guard, recorder, report)
+
+
+def _check_agreement(state: TrainingState, run: Path) -> None:
+    """Refuse processes that would go on from different weights.
+
+    Raises:
+        VoxflateError: If they do.
+    """
+    weights = [p.detach().double() for network in state.gan.networks.values() for p in network.parameters()]
+    sums = torch.stack([weight.sum() for weight in weights] + [weight.square().sum() for weight in weights])
+    if not state.gan.world.agree_on([state.n_images, *sums.tolist()], state.gan.device):
+        raise VoxflateError(
+            f"{run}: its processes began with different weights; give all machines the same run folder, data "
+            "and version of voxflate"
+        )
 
 
 def _ignore(told: object) -> None:
     """Nobody wants to know."""
 
 
-def _use_threads(threads: int) -> None:
-    if threads:
-        torch.set_num_threads(threads)
+def _use_threads(threads: int, world: World) -> None:
+    if threads or world.size > 1:  # torchrun sets one thread a process, wherever cores are left
+        torch.set_num_threads(threads or max(1, available_cores() // world.local_size))
 
 
 def _check_data(config: RunConfig, prepared: PreparedSet, *, trains: bool) -> None:

@@ -1,0 +1,54 @@
+"""Random numbers of a batch that do not depend on how the batch is cut.
+
+A step may see its batch in parts: micro-batches one after the other, or shares in several processes. Every
+sample has a generator of its own, so that the parts together draw what the whole would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Device = torch.device | str
+
+
+class Draws:
+    """Draws for each of `count` samples.
+
+    Args:
+        count: Samples.
+        device: Where the numbers go.
+        seeds: One a sample, of 32 bits (PyTorch's generator on the CPU heeds no more); None draws from the
+            global random state.
+
+    Raises:
+        ValueError: If the seeds are not as many as the samples.
+    """
+
+    def __init__(self, count: int, device: Device, seeds: Sequence[int] | None = None) -> None:
+        if seeds is not None and len(seeds) != count:
+            raise ValueError(f"{len(seeds)} seeds for {count} samples")
+        self.count = count
+        self.device = device
+        self._seeds = seeds
+        self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds or ()]
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers, [count, *shape]."""
+        if self._seeds is None:
+            return torch.randn(self.count, *shape, device=self.device)
+        drawn = [torch.randn(shape, generator=one, device=self.device) for one in self._generators]
+        return torch.stack(drawn)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Numbers in [0, 1), [count, *shape]."""
+        if self._seeds is None:
+            return torch.rand(self.count, *shape, device=self.device)
+        return torch.stack([torch.rand(shape, generator=one, device=self.device) for one in self._generators])
+
+    def part(self, first: int, last: int) -> Draws:
+        """Draws of the samples `first` to `last` - 1, from the beginning: what the whole draws for them."""
+        seeds = None if self._seeds is None else self._seeds[first:last]
+        return Draws(last - first, self.device, seeds)

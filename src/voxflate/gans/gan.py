@@ -177,6 +177,7 @@ def adam_each(networks: Networks, settings: Settings) -> dict[str, Adam]:
             network.parameters(),
             lr=settings.lr_g if name in ("generator", "encoder") else settings.lr_d,
             betas=settings.betas,
+            fused=True,  # one sweep over all parameters: a third of the time
         )
         for name, network in networks.items()
     }

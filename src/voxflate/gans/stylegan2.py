@@ -61,6 +61,7 @@ def lazy_adam(parameters: Any, lr: float, betas: tuple[float, float], every: int
         lr=lr * correction,
         betas=(betas[0] ** correction, betas[1] ** correction),
         eps=1e-8,
+        fused=True,
     )
 
 

@@ -22,7 +22,7 @@ from benchmarks.step import CUBE, FLAT, Case, measure
 from benchmarks.timing import PRECISIONS, machine, markdown, usual_precisions
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 from rich.console import Console
 from rich.progress import track
 
@@ -122,12 +122,14 @@ def draw(panel: Axes, axis: str, series: Mapping[str, Any]) -> None:
         law = line["a"] * sizes ** line["b"]
         panel.plot(sizes, law, color=COLOURS[index], linewidth=1.2, alpha=0.7)
         place = (sizes[-1], law[-1])
-        panel.annotate(f"b = {line['b']:.2f}", place, (-4, 8), textcoords="offset points", ha="right")
+        law_text = rf"$\propto x^{{{line['b']:.2f}}}$"
+        panel.annotate(law_text, place, (-4, 8), textcoords="offset points", ha="right", color=COLOURS[index])
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.xaxis.set_major_locator(FixedLocator(list(sizes)))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_major_formatter(lambda size, _: f"{size / 1024:g}k" if size >= 1024 else f"{size:g}")
+    panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     panel.yaxis.set_major_formatter("{x:g}")
     panel.yaxis.set_minor_formatter(NullFormatter())
     panel.set_xlabel(f"{axis} (k = 1,024)" if sizes[-1] >= 1024 else axis)

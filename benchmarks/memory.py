@@ -127,7 +127,10 @@ def measure(job: Job) -> dict[str, int]:
     """
     text = json.dumps([job.case._asdict(), job.variant, job.values])
     answer = subprocess.run(
-        [sys.executable, "-m", "benchmarks.memory", "--child", text], capture_output=True, text=True
+        [sys.executable, "-m", "benchmarks.memory", "--child", text],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if answer.returncode:
         lines = answer.stderr.strip().splitlines() or ["no message"]

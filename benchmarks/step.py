@@ -35,6 +35,7 @@ from voxflate.allocator import keep_freed_memory
 from voxflate.build import build_gan, build_run_networks
 from voxflate.config import RunConfig
 from voxflate.configfile import with_values
+from voxflate.errors import VoxflateError
 from voxflate.files import read_json, write_json
 from voxflate.gans import GANS
 from voxflate.gans.gan import Gan, Shown, Step
@@ -101,6 +102,14 @@ def main() -> None:
         print(json.dumps([straight_alone(CASES[index], options.rounds) for index in options.cases]))
         return
     keep_freed_memory()
+    try:
+        run(options)
+    except VoxflateError as error:
+        sys.exit(f"step: {error}")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Time the cases one after the other, print each, write the file anew after each."""
     facts = machine()
     results: dict[str, Any] = {}
     for index in track(options.cases, "timing steps", console=Console(stderr=True)):
@@ -229,10 +238,17 @@ def straight_alone(case: Case, rounds: int) -> dict[str, Any]:
 
 
 def untuned(index: int, rounds: int) -> dict[str, Any]:
-    """The straight lift in a process with the allocator of the C library as it comes."""
+    """The straight lift in a process with the allocator of the C library as it comes.
+
+    Raises:
+        VoxflateError: If the process failed or was killed.
+    """
     command = [sys.executable, "-m", "benchmarks.step", "--only-straight"]
     command += ["--rounds", str(max(1, rounds // 2)), "--cases", str(index)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        lines = answer.stderr.strip().splitlines() or ["no message"]
+        raise VoxflateError(f"{CASES[index].name}, {UNTUNED}: ended with {answer.returncode}: {lines[-1]}")
     result: dict[str, Any] = json.loads(answer.stdout)[0]
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from voxflate.build import use_bfloat16
 from voxflate.nn.compiled import kernels_in_use
 
 PRECISIONS = ("fp32", "bf16")
+UNSTEADY = 2.0
+"""Slowest round over the median from which a measurement is called unsteady."""
 
 Key = TypeVar("Key")
 
@@ -24,7 +27,8 @@ def take_turns(calls: Mapping[Key, Callable[[], object]], rounds: int) -> dict[K
     """Median seconds of every call.
 
     The calls run one after the other, round after round, so that a busy moment hits all of them alike; a
-    first round, in which memory is allocated and convolutions are set up, is not counted.
+    first round, in which memory is allocated and convolutions are set up, is not counted. A line on stderr
+    tells when rounds differ much: medians of few rounds do not help against a neighbour who stays.
     """
     times: dict[Key, list[float]] = {key: [] for key in calls}
     for _ in range(rounds + 1):
@@ -32,7 +36,16 @@ def take_turns(calls: Mapping[Key, Callable[[], object]], rounds: int) -> dict[K
             start = time.perf_counter()
             call()
             times[key].append(time.perf_counter() - start)
-    return {key: statistics.median(values[1:]) for key, values in times.items()}
+    medians = {key: statistics.median(values[1:]) for key, values in times.items()}
+    worst = max(times, key=lambda key: max(times[key][1:]) / medians[key])
+    slowest = max(times[worst][1:])
+    if slowest > UNSTEADY * medians[worst]:
+        print(
+            f"unsteady: a round of {worst} took {slowest:.3g} s, the median is {medians[worst]:.3g} s; "
+            "measure again when the cores are idle",
+            file=sys.stderr,
+        )
+    return medians
 
 
 def has_bfloat16() -> bool:

@@ -37,12 +37,13 @@ test: $(READY)  ## format, lint, types, import directions, tests
 
 check: test  ## another name of test
 
-bench: $(READY)  ## fuzz the readers, kill and soak trainings, time the training step and its parts
+bench: $(READY)  ## fuzz the readers, kill and soak trainings, measure what docs/performance.md has tables for
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.fuzz_readers --cases 3000
 	$(BIN)/python -m benchmarks.torture --kills 100
 	$(BIN)/python -m benchmarks.soak --snapshots 2000
 	$(BIN)/python -m benchmarks.operations
-	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.performance
 
 clean:  ## remove the environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 from multiprocessing.connection import Connection
@@ -26,6 +27,7 @@ from voxflate.build import build_gan, build_run_networks
 from voxflate.config import RunConfig
 from voxflate.cores import available_cores
 from voxflate.data.datasets import VolumeSampler
+from voxflate.errors import VoxflateError
 
 SHAPE = (16, 32, 32)
 BATCH = 8
@@ -34,7 +36,14 @@ _V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 
 
 class MemoryLimit:
-    """A control group with a limit, v1 or v2, removed at the end."""
+    """A control group with a limit, v1 or v2, removed at the end.
+
+    Args:
+        limit: Bytes, page cache included.
+
+    Raises:
+        VoxflateError: If memory cannot be limited here.
+    """
 
     def __init__(self, limit: int) -> None:
         v1 = (_V1 / "memory.limit_in_bytes").exists()
@@ -43,7 +52,9 @@ class MemoryLimit:
             self._folder.mkdir()
             (self._folder / ("memory.limit_in_bytes" if v1 else "memory.max")).write_text(str(limit))
         except OSError as error:
-            raise SystemExit(f"memory cannot be limited here ({error}); run it as root on Linux") from error
+            raise VoxflateError(
+                f"memory cannot be limited here ({error}); run it as root on Linux"
+            ) from error
 
     def take(self, process: int) -> None:
         """Put a process in."""
@@ -54,11 +65,12 @@ class MemoryLimit:
         self._folder.rmdir()
 
 
-def write_set(path: Path, gib: float) -> None:
+def write_set(path: Path, gib: float, shape: tuple[int, int, int] = SHAPE) -> None:
     """Write random volumes as one array file, and drop it from the page cache."""
-    count = int(gib * 2**30 / (2 * np.prod(SHAPE)))
-    array = np.lib.format.open_memmap(path, "w+", np.int16, (count, *SHAPE))
-    block = np.random.default_rng(0).integers(-32767, 32768, (2048, *SHAPE)).astype(np.int16)
+    count = max(1, int(gib * 2**30 / (2 * np.prod(shape))))
+    array = np.lib.format.open_memmap(path, "w+", np.int16, (count, *shape))
+    size = min(count, 2048)
+    block = np.random.default_rng(0).integers(-32767, 32768, (size, *shape)).astype(np.int16)
     for start in range(0, count, len(block)):
         array[start : start + len(block)] = block[: count - start]
     array.flush()
@@ -106,7 +118,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of training, for each line")
     parser.add_argument("--threads", type=int, default=available_cores(), help="of the training")
     arguments = parser.parse_args()
-    limit = MemoryLimit(int(arguments.limit_gib * 2**30))
+    try:
+        limit = MemoryLimit(int(arguments.limit_gib * 2**30))
+    except VoxflateError as error:
+        sys.exit(f"larger_than_memory: {error}")
     context = multiprocessing.get_context("spawn")
     try:
         with tempfile.TemporaryDirectory(prefix="voxflate-") as folder:

@@ -1,32 +1,33 @@
 """A training step's time on this machine, as ratios: compiled kernels, plain PyTorch, the straight lift.
 
-    python -m benchmarks.step [--rounds 5] [--out docs/benchmarks/step.json]
+    python -m benchmarks.step [--rounds 5] [--precision fp32 bf16] [--out docs/benchmarks/step.json]
     python -m benchmarks.step --table docs/benchmarks/step.json    # Markdown of what was measured before
 
 For every architecture and shape the variants take their steps in turn, round after round, so that a busy
-moment hits all of them; medians are kept. "straight" is `benchmarks.straight`; "straight, untuned" is that
-in a process whose allocator is left as it is. "convolutions alone" runs just the convolutions that the step
-made (forward, data and weight gradients, as often as the step needs them): no step can be faster with them.
-Fresh weights and random images, so no data is needed. images/s counts R1 as often as a training takes it.
+moment hits all of them; medians are kept. "straight" is `benchmarks.straight`, in float32 whatever the row's
+precision is; "straight, untuned" is that in a process whose allocator is left as it is. "convolutions alone"
+runs just the convolutions that the steps of G and D made (forward, data and weight gradients, as often as
+they need them), in the precision in which each of them ran: no step can be faster with them.
+Fresh weights and random images, so no data is needed. images/s counts R1 as often as a training takes it;
+R1 is in float32 in every row, as in a training. Without --precision: float32, and bfloat16 where the
+processor has instructions for it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import statistics
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from benchmarks.straight import StraightDiscriminator, StraightGenerator
+from benchmarks.timing import PRECISIONS, machine, markdown, take_turns, usual_precisions
 from rich.console import Console
 from rich.progress import track
 
@@ -34,11 +35,12 @@ from voxflate.allocator import keep_freed_memory
 from voxflate.build import build_gan, build_run_networks
 from voxflate.config import RunConfig
 from voxflate.configfile import with_values
+from voxflate.errors import VoxflateError
 from voxflate.files import read_json, write_json
 from voxflate.gans import GANS
-from voxflate.gans.gan import Gan, Shown
-from voxflate.nn import functional
-from voxflate.nn.compiled import kernels_in_use, use_kernels
+from voxflate.gans.gan import Gan, Shown, Step
+from voxflate.nn import Generator, functional
+from voxflate.nn.compiled import use_kernels
 
 VARIANTS = ("compiled", "plain", "straight")
 ALONE = "convolutions alone"
@@ -46,19 +48,27 @@ UNTUNED = "straight, untuned"
 
 
 class Case(NamedTuple):
-    """What is timed."""
+    """What is timed: the networks, the number of images that a step shows, the convolutions' precision."""
 
     architecture: str
     phase: str
     base: tuple[int, int, int]
     stages: int
     batch: int
+    precision: str = "fp32"
+    channels: int = 32
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of an image or a volume, voxels."""
+        sides = tuple(n * 2 ** (self.stages - 1) for n in self.base)
+        return sides[1:] if self.phase == "2d" else sides
 
     @property
     def name(self) -> str:
-        """Like "split-shuffle 16x32x32 batch 8"."""
-        sides = [n * 2 ** (self.stages - 1) for n in self.base][1 if self.phase == "2d" else 0 :]
-        return f"{self.architecture} {'x'.join(map(str, sides))} batch {self.batch}"
+        """Like "split-shuffle 16x32x32 batch 8 bf16"."""
+        sides = "x".join(map(str, self.shape))
+        return f"{self.architecture} {sides} batch {self.batch} {self.precision}"
 
 
 FLAT, CUBE = (2, 4, 4), (4, 4, 4)
@@ -68,6 +78,7 @@ CASES = [
     Case("split-shuffle", "3d", FLAT, 4, 8),
     Case("baseline", "3d", FLAT, 5, 4),
     Case("split-shuffle", "3d", FLAT, 5, 4),
+    Case("baseline", "3d", CUBE, 5, 2),
     Case("split-shuffle", "3d", CUBE, 5, 2),
 ]
 
@@ -78,68 +89,73 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=usual_precisions())
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, help="print a Markdown table of this JSON and measure nothing")
-    parser.add_argument("--cases", type=int, nargs="+", default=list(range(len(CASES))))
+    parser.add_argument("--cases", type=int, nargs="+", choices=range(len(CASES)), default=range(len(CASES)))
     parser.add_argument("--only-straight", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.table:
-        print(table(read_json(options.table)["cases"]))
+        print(table(read_json(options.table)))
         return
-    cases = [CASES[index] for index in options.cases]
     if options.only_straight:  # the untuned process
-        print(json.dumps([measure(case, ("straight",), options.rounds) for case in cases]))
+        print(json.dumps([straight_alone(CASES[index], options.rounds) for index in options.cases]))
         return
     keep_freed_memory()
-    results = {}
-    for index, case in zip(
-        options.cases, track(cases, "timing steps", console=Console(stderr=True)), strict=True
-    ):
-        results[case.name] = measure(case, VARIANTS, options.rounds)
-        results[case.name][ALONE] = {"images_per_s": case.batch / convolutions_alone(case, options.rounds)}
-        results[case.name][UNTUNED] = untuned(index, options.rounds)
-        print_case(case, results[case.name])
-    if options.out:
-        facts = {
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "kernels": kernels_in_use(),
-            "processor": platform.processor() or platform.machine(),
-            "rounds": options.rounds,
-        }
-        write_json(options.out, {"machine": facts, "cases": results})
+    try:
+        run(options)
+    except VoxflateError as error:
+        sys.exit(f"step: {error}")
 
 
-def table(cases: dict[str, Any]) -> str:
+def run(options: argparse.Namespace) -> None:
+    """Time the cases one after the other, print each, write the file anew after each."""
+    facts = machine()
+    results: dict[str, Any] = {}
+    for index in track(options.cases, "timing steps", console=Console(stderr=True)):
+        found = compare(CASES[index], options.precision, options.rounds)
+        slow = untuned(index, options.rounds)
+        for name, result in found.items():
+            result[UNTUNED] = slow
+            print_case(name, result)
+        results |= found
+        if options.out:  # after every case: a whole run takes long
+            write_json(options.out, {"machine": facts | {"rounds": options.rounds}, "cases": results})
+
+
+def table(content: Mapping[str, Any]) -> str:
     """Markdown: images/s of every variant, its ratio to the straight lift, the convolutions' share."""
     names = (*VARIANTS, UNTUNED, ALONE)
-    lines = [f"| images/s (straight = 1) | {' | '.join(names)} | convolutions' share |", "|---" * 7 + "|"]
-    for case, result in cases.items():
+    rows = []
+    for case, result in content["cases"].items():
         speeds = [result[name]["images_per_s"] for name in names]
         straight = result["straight"]["images_per_s"]
         cells = [f"{speed:.2f} ({speed / straight:.2f})" for speed in speeds]
-        lines.append(f"| {case} | {' | '.join(cells)} | {speeds[0] / speeds[-1]:.0%} |")
-    return "\n".join(lines)
+        rows.append([case, *cells, f"{speeds[0] / speeds[-1]:.0%}"])
+    return markdown(["images/s (straight = 1)", *names, "convolutions' share"], rows)
 
 
-def settings(case: Case) -> RunConfig:
-    """The run a case stands for, in float32 whatever the processor could do."""
+def settings(case: Case, values: Mapping[str, Any] | None = None) -> RunConfig:
+    """The run a case stands for; `values` are further settings by dotted key."""
     return with_values(
         RunConfig(),
         {
             "network.architecture": case.architecture,
             "network.base": case.base,
             "network.stages": case.stages,
+            "network.channels": case.channels,
             "training.phase": case.phase,
             "training.batch": case.batch,
-            "training.precision": "fp32",
+            "training.precision": case.precision,
+            "training.device": "cpu",
+            **(values or {}),
         },
     )
 
 
-def gan_of(case: Case, variant: str) -> Gan:
+def gan_of(case: Case, variant: str, values: Mapping[str, Any] | None = None) -> Gan:
     """The same networks, in the variant's formulation."""
-    config = settings(case)
+    config = settings(case, values)
     torch.manual_seed(0)
     gan = build_gan(config, build_run_networks(config))
     if variant != "straight":
@@ -151,56 +167,108 @@ def gan_of(case: Case, variant: str) -> Gan:
     return Gan(GANS["stylegan2"], straight, gan.settings)
 
 
+def build_generator(case: Case) -> Generator:
+    """The generator alone."""
+    torch.manual_seed(0)
+    generator = build_run_networks(settings(case))["generator"]
+    assert isinstance(generator, Generator)
+    return generator
+
+
 def images(case: Case) -> Shown:
     """A random batch."""
-    shape = settings(case).network.shape
-    return Shown(torch.rand(case.batch, 1, *(shape if case.phase == "3d" else shape[1:])) * 2 - 1)
+    return Shown(torch.rand(case.batch, 1, *case.shape) * 2 - 1)
 
 
-def measure(case: Case, variants: tuple[str, ...], rounds: int) -> dict[str, Any]:
-    """Median seconds of every kind of step, and images a second."""
-    gans = {variant: gan_of(case, variant) for variant in variants}
-    shown = images(case)
-    times: dict[tuple[str, str], list[float]] = {}
-    for _ in range(rounds + 1):
-        for variant, gan in gans.items():
-            use_kernels("auto" if variant == "compiled" else "plain")
-            for step in gan.steps:
-                start = time.perf_counter()
-                gan.take(step, shown)
-                times.setdefault((variant, step.name), []).append(time.perf_counter() - start)
-    use_kernels("auto")
-    results: dict[str, Any] = {}
-    for variant, gan in gans.items():
-        medians = {step.name: statistics.median(times[variant, step.name][1:]) for step in gan.steps}
-        total = sum(medians[step.name] / step.every for step in gan.steps)
-        results[variant] = {"seconds": medians, "images_per_s": case.batch / total}
+def compare(case: Case, precisions: Sequence[str], rounds: int) -> dict[str, Any]:
+    """All variants but the untuned one, by the name of the case in each precision."""
+    exact = case._replace(precision="fp32")
+    variants = {
+        (variant, precision): (case._replace(precision=precision), variant)
+        for precision in precisions
+        for variant in VARIANTS
+        if variant != "straight"
+    }
+    measured = measure({("straight", "fp32"): (exact, "straight"), **variants}, rounds)
+    results = {}
+    for precision in precisions:
+        own = case._replace(precision=precision)
+        results[own.name] = {
+            "compiled": measured["compiled", precision],
+            "plain": measured["plain", precision],
+            "straight": measured["straight", "fp32"],
+            ALONE: {"images_per_s": case.batch / convolutions_alone(own, rounds)},
+        }
     return results
 
 
+def measure(entries: Mapping[Any, tuple[Case, str]], rounds: int) -> dict[Any, dict[str, Any]]:
+    """Median seconds of every kind of step and images a second, of cases in variants that take turns."""
+    gans = {key: gan_of(case, variant) for key, (case, variant) in entries.items()}
+    calls: dict[tuple[Any, str], Callable[[], object]] = {}
+    for key, (case, variant) in entries.items():
+        shown = images(case)
+        for step in gans[key].steps:
+            calls[key, step.name] = _call(
+                gans[key], step, shown, "auto" if variant == "compiled" else "plain"
+            )
+    medians = take_turns(calls, rounds)
+    use_kernels("auto")
+    results = {}
+    for key, (case, _) in entries.items():
+        total = sum(medians[key, step.name] / step.every for step in gans[key].steps)
+        seconds = {step.name: medians[key, step.name] for step in gans[key].steps}
+        results[key] = {"seconds": seconds, "images_per_s": case.batch / total}
+    return results
+
+
+def _call(gan: Gan, step: Step, shown: Shown, kernels: str) -> Callable[[], object]:
+    """A step to be timed."""
+
+    def call() -> object:
+        use_kernels(kernels)
+        return gan.take(step, shown)
+
+    return call
+
+
+def straight_alone(case: Case, rounds: int) -> dict[str, Any]:
+    """The straight lift without the others beside it."""
+    return measure({"straight": (case, "straight")}, rounds)["straight"]
+
+
 def untuned(index: int, rounds: int) -> dict[str, Any]:
-    """The straight lift in a process with the allocator of the C library as it comes."""
+    """The straight lift in a process with the allocator of the C library as it comes.
+
+    Raises:
+        VoxflateError: If the process failed or was killed.
+    """
     command = [sys.executable, "-m", "benchmarks.step", "--only-straight"]
     command += ["--rounds", str(max(1, rounds // 2)), "--cases", str(index)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    result: dict[str, Any] = json.loads(answer.stdout)[0]["straight"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        lines = answer.stderr.strip().splitlines() or ["no message"]
+        raise VoxflateError(f"{CASES[index].name}, {UNTUNED}: ended with {answer.returncode}: {lines[-1]}")
+    result: dict[str, Any] = json.loads(answer.stdout)[0]
     return result
 
 
-Call = tuple[tuple[int, ...], tuple[int, ...], str, bool, bool, bool]
-"""Sizes of input and kernel, options, transposed, whether input and kernel get gradients."""
+Call = tuple[tuple[int, ...], tuple[int, ...], str, bool, torch.dtype, bool, bool]
+"""Sizes of input and kernel, options, transposed, precision, whether input and kernel get gradients."""
 
 
 @contextmanager
 def recorded(calls: Counter[Call]) -> Iterator[None]:
     """Count the convolutions that run inside the block."""
-    tables = (functional._CONV, functional._CONV_TRANSPOSE)
+    tables: tuple[dict[int, Any], ...] = (functional._CONV, functional._CONV_TRANSPOSE)
     before = [dict(table) for table in tables]
 
     def counting(run: Callable[..., Any], transposed: bool) -> Callable[..., Any]:
         def wrapper(x: torch.Tensor, kernel: torch.Tensor, **options: Any) -> Any:
             learns = torch.is_grad_enabled()
-            key = (tuple(x.shape), tuple(kernel.shape), json.dumps(options), transposed)
+            # Autocast casts inside the convolution; what arrives here may still be float32.
+            dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
+            key = (tuple(x.shape), tuple(kernel.shape), json.dumps(options), transposed, dtype)
             calls[*key, x.requires_grad and learns, kernel.requires_grad and learns] += 1
             return run(x, kernel, **options)
 
@@ -228,28 +296,25 @@ def convolutions_alone(case: Case, rounds: int) -> float:
 
 def seconds_of(call: Call, rounds: int) -> float:
     """Median time of one convolution, forward and the gradients that it gets."""
-    x_size, kernel_size, options, transposed, x_learns, kernel_learns = call
+    x_size, kernel_size, options, transposed, dtype, x_learns, kernel_learns = call
     run = (functional._CONV_TRANSPOSE if transposed else functional._CONV)[len(x_size) - 2]
-    x = functional.channels_last(torch.randn(x_size)).requires_grad_(x_learns)
-    kernel = torch.randn(kernel_size).requires_grad_(kernel_learns)
+    x = functional.channels_last(torch.randn(x_size, dtype=dtype)).requires_grad_(x_learns)
+    kernel = torch.randn(kernel_size, dtype=dtype).requires_grad_(kernel_learns)
     wanted = [tensor for tensor in (x, kernel) if tensor.requires_grad]
-    times = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
+    y = run(x, kernel, **json.loads(options))
+    grad = torch.ones_like(y)
+
+    def convolve() -> None:
         y = run(x, kernel, **json.loads(options))
-        seconds = time.perf_counter() - start
         if wanted:
-            grad = torch.ones_like(y)
-            start = time.perf_counter()
             torch.autograd.grad(y, wanted, grad)
-            seconds += time.perf_counter() - start
-        times.append(seconds)
-    return statistics.median(times[1:])
+
+    return take_turns({"convolution": convolve}, rounds)["convolution"]
 
 
-def print_case(case: Case, result: dict[str, Any]) -> None:
+def print_case(name: str, result: dict[str, Any]) -> None:
     """One block of lines."""
-    print(case.name)
+    print(name)
     reference = result["straight"]["images_per_s"]
     for variant, values in result.items():
         speed = values["images_per_s"]

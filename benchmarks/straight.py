@@ -82,14 +82,13 @@ class StraightGenerator(nn.Module):
         self.synthesis = generator.synthesis
         self.z_dim = generator.z_dim
 
-    def forward(
-        self, z: Tensor, *, noise: Sequence[Tensor] | None = None, positions: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, z: Tensor, *, noise: object = None, positions: Tensor | None = None) -> Tensor:
         """Latent codes [N, z_dim] -> [N, 1, *shape]."""
         w = self.inner.mapping(z, 1.0)
         x = self.synthesis.const.expand(len(z), *self.synthesis.const.shape).contiguous()
         image: Tensor | None = None
-        given = iter(noise or ())
+        # What is no sequence says where a training draws from; here every layer draws for itself.
+        given = iter(noise if isinstance(noise, Sequence) else ())
         for stage in self.synthesis.stages:
             for conv in (stage.conv0, stage.conv1):
                 if conv is not None:

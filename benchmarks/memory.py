@@ -1,0 +1,239 @@
+"""Peak memory of a training step, and of sampling, above that of a process at rest.
+
+    python -m benchmarks.memory [--cases 2 4] [--set KEY=VALUE ...] [--out docs/benchmarks/memory.json]
+    python -m benchmarks.memory --table docs/benchmarks/memory.json    # Markdown
+
+Every figure is from a process of its own. It builds the networks and one random batch; what it holds then is
+its resting size. Then it takes the steps of G and D twice and that of R1 twice, in memory that is kept as in
+a training (decision 0008); the process' largest resident size, less the resting one, is the figure, in MiB.
+R1 is in float32 whatever the precision is, so its step may be the largest: the JSON file and a column have
+what G and D needed before it. Cases are those of `benchmarks.step`, and "straight" is its straight lift, in
+float32. Sampling is one batch of `benchmarks.sampling`, of the generator and of MONAI's U-Net where MONAI is
+installed. `--set` changes settings of the training steps, for instance their batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from benchmarks.sampling import diffusion_unet, noise
+from benchmarks.step import CASES, FLAT, Case, build_generator, gan_of, images
+from benchmarks.timing import PRECISIONS, machine, markdown, usual_precisions
+from rich.console import Console
+from rich.progress import track
+
+from voxflate.allocator import keep_freed_memory
+from voxflate.configfile import parse_assignments
+from voxflate.errors import VoxflateError
+from voxflate.files import read_json, write_json
+from voxflate.nn.compiled import use_kernels
+
+MIB = 2**20
+STEP_VARIANTS = ("compiled", "plain", "straight")
+SAMPLERS = ("generator", "U-Net")
+SAMPLING_BATCH = 4
+BEFORE_R1 = "compiled, G and D alone"
+
+
+class Job(NamedTuple):
+    """What one process does.
+
+    Attributes:
+        case: Networks, batch, precision.
+        variant: Of `STEP_VARIANTS` for a training step, of `SAMPLERS` for sampling.
+        values: Further settings by dotted key.
+    """
+
+    case: Case
+    variant: str
+    values: dict[str, Any]
+
+
+def peak_bytes() -> int:
+    """The largest resident size that this process had."""
+    # On Linux ru_maxrss begins with the size of the process that started this one; VmHWM does not.
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def resting_bytes() -> int:
+    """The resident size now; where the system does not tell, the largest one so far."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    except OSError:
+        return peak_bytes()
+    return pages * resource.getpagesize()
+
+
+def steps_of(job: Job) -> list[Callable[[], object]]:
+    """Build what a training step needs; the calls, of G and D and of R1, are what takes memory."""
+    use_kernels("plain" if job.variant == "plain" else "auto")
+    gan, shown = gan_of(job.case, job.variant, job.values), images(job.case)
+    usual = [step for step in gan.steps if step.every == 1]
+    seldom = [step for step in gan.steps if step.every > 1]
+    return [
+        lambda: [gan.take(step, shown) for step in usual],
+        lambda: [gan.take(step, shown) for step in seldom],
+    ]
+
+
+def sampling_of(job: Job) -> list[Callable[[], object]]:
+    """Build what sampling needs; the call draws one batch, or takes the U-Net's part of one step."""
+    case = job.case
+    network: Any = build_generator(case).eval() if job.variant == "generator" else diffusion_unet()
+    options = {} if job.variant == "generator" else {"timesteps": torch.tensor([500.0])}
+    given = torch.randn(case.batch, network.z_dim) if job.variant == "generator" else noise(case)
+
+    def draw() -> None:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=case.precision == "bf16"):
+            network(given, **options)
+
+    return [draw]
+
+
+def child(job: Job) -> dict[str, int]:
+    """Resting and peak size of this process, bytes; `before_r1` is the peak after the first kind of work."""
+    keep_freed_memory()
+    parts = steps_of(job) if job.variant in STEP_VARIANTS else sampling_of(job)
+    resting, peaks = resting_bytes(), []
+    for work in parts:
+        for _ in range(2):  # Adam's averages come with the first; the second finds the memory in pieces
+            work()
+        peaks.append(peak_bytes())
+    return {"resting": resting, "before_r1": peaks[0], "peak": peaks[-1]}
+
+
+def measure(job: Job) -> dict[str, int]:
+    """The same in a fresh process.
+
+    Raises:
+        VoxflateError: If the process failed or was killed.
+    """
+    text = json.dumps([job.case._asdict(), job.variant, job.values])
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memory", "--child", text],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        lines = answer.stderr.strip().splitlines() or ["no message"]
+        raise VoxflateError(f"{job.case.name}, {job.variant}: ended with {answer.returncode}: {lines[-1]}")
+    result: dict[str, int] = json.loads(answer.stdout)
+    return result
+
+
+def jobs(cases: Sequence[Case], precisions: Sequence[str], values: dict[str, Any]) -> Iterator[Job]:
+    """Every case in every precision and variant; the straight lift in float32 only."""
+    for case in cases:
+        for precision in precisions:
+            for variant in STEP_VARIANTS:
+                if variant != "straight" or precision == "fp32":
+                    yield Job(case._replace(precision=precision), variant, values)
+
+
+def sampling_jobs(precisions: Sequence[str]) -> Iterator[Job]:
+    """One batch of volumes, from the generator and, where MONAI is installed, from its U-Net."""
+    samplers = SAMPLERS if find_spec("monai") and find_spec("einops") else SAMPLERS[:1]
+    for precision in precisions:
+        for variant in samplers:
+            yield Job(Case("split-shuffle", "3d", FLAT, 5, SAMPLING_BATCH, precision), variant, {})
+
+
+def run(todo: Sequence[Job]) -> list[dict[str, Any]]:
+    """A row a job, in order; a job that failed is told in one line and has no figures."""
+    rows = []
+    for job in track(todo, "measuring memory", console=Console(stderr=True)):
+        batch = int(job.values.get("training.batch", job.case.batch))
+        job = job._replace(case=job.case._replace(batch=batch))
+        row = {**job.case._asdict(), "name": job.case.name, "variant": job.variant, "settings": job.values}
+        try:
+            found = measure(job)
+            row |= {
+                "resting_bytes": found["resting"],
+                "peak_bytes": found["peak"],
+                "above_bytes": found["peak"] - found["resting"],
+                "above_before_r1_bytes": found["before_r1"] - found["resting"],
+            }
+        except VoxflateError as error:
+            print(f"memory: {error}", file=sys.stderr)
+        rows.append(row)
+    return rows
+
+
+def table(content: Mapping[str, Any]) -> str:
+    """Markdown: MiB above the resting size, and of it for every image of the batch."""
+    steps = {"compiled": "compiled", BEFORE_R1: "compiled", "plain": "plain", "straight": "straight"}
+    tables = []
+    for heading, columns in (("training step", steps), ("sampling", {name: name for name in SAMPLERS})):
+        found: dict[str, dict[str, str]] = {}
+        for row in content["rows"]:
+            changed = "".join(f", {key} {value}" for key, value in row["settings"].items())
+            for column, variant in columns.items():
+                if row["variant"] == variant:
+                    key = "above_before_r1_bytes" if column == BEFORE_R1 else "above_bytes"
+                    found.setdefault(row["name"] + changed, {})[column] = cell(row.get(key), row["batch"])
+        if found:
+            rows = [[name, *(cells.get(column, "") for column in columns)] for name, cells in found.items()]
+            tables.append(markdown([f"{heading}, MiB (an image)", *columns], rows))
+    return "\n\n".join(tables)
+
+
+def cell(above: int | None, batch: int) -> str:
+    """MiB of a batch and of an image; None is a process that failed."""
+    return "failed" if above is None else f"{above / MIB:.0f} ({above / MIB / batch:.0f})"
+
+
+def main() -> None:
+    """Measure, print the table, write it as JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", type=int, nargs="*", choices=range(len(CASES)), default=range(len(CASES)))
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=usual_precisions())
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the steps")
+    parser.add_argument("--no-sampling", action="store_true", help="training steps only")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path, help="print a Markdown table of this JSON and measure nothing")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.table:
+        print(table(read_json(options.table)))
+        return
+    if options.child:
+        fields, variant, values = json.loads(options.child)
+        case = Case(**{**fields, "base": tuple(fields["base"])})
+        print(json.dumps(child(Job(case, variant, values))))
+        return
+    try:
+        values = parse_assignments(options.set)
+    except VoxflateError as error:
+        sys.exit(f"memory: {error}")
+    facts = machine()
+    todo = list(jobs([CASES[i] for i in options.cases], options.precision, values))
+    if not options.no_sampling:
+        todo += sampling_jobs(options.precision)
+    content = {"machine": facts, "rows": run(todo)}
+    print(table(content))
+    if options.out:
+        write_json(options.out, content)
+
+
+if __name__ == "__main__":
+    main()

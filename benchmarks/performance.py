@@ -1,0 +1,107 @@
+"""Everything that docs/performance.md says: measure it, and put the tables into the page.
+
+    python -m benchmarks.performance [--rounds 5] [--only step sampling ...] [--gib 3]
+    python -m benchmarks.performance --tables      # fill the page from the JSON files and measure nothing
+
+Runs `benchmarks.step`, `sampling`, `memory`, `cost` and `loading`, each in a process of its own, and writes
+docs/benchmarks/NAME.json and docs/images/cost.png. Then the lines between <!-- table: NAME --> and
+<!-- end --> in the page are made from the JSON files. One that fails is told in one line, its table stays as
+it was, the others go on, and the exit status is 1. Other work on the cores falsifies all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import cost, loading, memory, sampling, step
+
+from voxflate.files import read_json, whole_file
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+FOLDER = ROOT / "docs" / "benchmarks"
+PICTURE = ROOT / "docs" / "images" / "cost.png"
+
+TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "step": step.table,
+    "sampling": sampling.table,
+    "memory": memory.table,
+    "cost": cost.table,
+    "loading": loading.table,
+}
+"""Benchmark -> Markdown of its JSON, in the order in which they run."""
+
+_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+
+
+def command(name: str, rounds: int, gib: float) -> list[str]:
+    """The command line of one benchmark."""
+    words = [sys.executable, "-m", f"benchmarks.{name}", "--out", str(FOLDER / f"{name}.json")]
+    if name in ("step", "sampling", "cost"):
+        words += ["--rounds", str(rounds)]
+    if name == "sampling":
+        words.append("--whole")
+    if name == "loading":
+        words += ["--gib", str(gib), "--limit-gib", str(gib / 2)]
+    return words
+
+
+def filled(text: str, folder: Path) -> str:
+    """The page with every table made from its JSON file; a table without a file stays as it is."""
+
+    def block(found: re.Match[str]) -> str:
+        begin, name, end = found.groups()
+        path = folder / f"{name}.json"
+        if not path.exists():
+            return found.group()
+        picture = f"\n![Cost against size](images/{PICTURE.name})\n" if name == "cost" else ""
+        return f"{begin}{written(read_json(path))}\n\n{TABLES[name](read_json(path))}\n{picture}{end}"
+
+    return _BLOCK.sub(block, text)
+
+
+def written(content: Mapping[str, Any]) -> str:
+    """One sentence about the machine; files of older versions say less."""
+    facts = content["machine"]
+    words = [f"{facts['processor']}, {facts['threads']} threads, PyTorch {facts['torch']}"]
+    words.append(f"{facts['kernels']} kernels")
+    if "rounds" in facts:
+        words.append(f"medians of {facts['rounds']} rounds")
+    if "load" in facts:
+        words.append(f"load before {facts['load']:.1f}")
+    return ", ".join(words) + "."
+
+
+def main() -> None:
+    """Measure what is asked for, then fill the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), help="benchmarks to run")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--gib", type=float, default=3.0, help="set larger than memory; the limit is half")
+    parser.add_argument("--tables", action="store_true", help="fill the page only")
+    options = parser.parse_args()
+    failed = []
+    for name in [] if options.tables else options.only:
+        print(f"== {name}", flush=True)
+        if subprocess.run(command(name, options.rounds, options.gib), cwd=ROOT).returncode:
+            failed.append(name)
+    drawn = FOLDER / "cost.json"
+    if "cost" in options.only and drawn.exists():
+        cost.picture(read_json(drawn), PICTURE)
+    text = filled(PAGE.read_text(encoding="utf-8"), FOLDER)
+    with whole_file(PAGE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    if failed:
+        sys.exit(f"performance: failed: {', '.join(failed)}; their tables are as they were")
+
+
+if __name__ == "__main__":
+    main()

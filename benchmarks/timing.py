@@ -1,0 +1,86 @@
+"""What the performance benchmarks share: taking turns, facts about the machine, Markdown tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from voxflate.build import use_bfloat16
+from voxflate.nn.compiled import kernels_in_use
+
+PRECISIONS = ("fp32", "bf16")
+UNSTEADY = 2.0
+"""Slowest round over the median from which a measurement is called unsteady."""
+
+Key = TypeVar("Key")
+
+
+def take_turns(calls: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Key, float]:
+    """Median seconds of every call.
+
+    The calls run one after the other, round after round, so that a busy moment hits all of them alike; a
+    first round, in which memory is allocated and convolutions are set up, is not counted. A line on stderr
+    tells when rounds differ much: medians of few rounds do not help against a neighbour who stays.
+    """
+    times: dict[Key, list[float]] = {key: [] for key in calls}
+    for _ in range(rounds + 1):
+        for key, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[key].append(time.perf_counter() - start)
+    medians = {key: statistics.median(values[1:]) for key, values in times.items()}
+    worst = max(times, key=lambda key: max(times[key][1:]) / medians[key])
+    slowest = max(times[worst][1:])
+    if slowest > UNSTEADY * medians[worst]:
+        print(
+            f"unsteady: a round of {worst} took {slowest:.3g} s, the median is {medians[worst]:.3g} s; "
+            "measure again when the cores are idle",
+            file=sys.stderr,
+        )
+    return medians
+
+
+def has_bfloat16() -> bool:
+    """Say whether this processor has instructions for bfloat16; PyTorch emulates them elsewhere, slowly."""
+    return use_bfloat16("auto", torch.device("cpu"))
+
+
+def usual_precisions() -> list[str]:
+    """The precisions that are worth a measurement on this processor."""
+    return list(PRECISIONS if has_bfloat16() else PRECISIONS[:1])
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on; `load` (processes that want a core) above 0 at rest: others compute too."""
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "kernels": kernels_in_use(),
+        "processor": processor(),
+        "bfloat16 instructions": has_bfloat16(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def processor() -> str:
+    """The processor's name where the system tells it, else the architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])

@@ -1,0 +1,181 @@
+"""Tiny runs of the performance benchmarks: what they measure has a table; the page is made of the tables."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from benchmarks import cost, loading, memory, performance, sampling, step, timing
+from PIL import Image
+
+from voxflate.errors import VoxflateError
+from voxflate.nn.compiled import use_kernels
+
+TINY = step.Case("split-shuffle", "3d", (1, 2, 2), 3, 2, channels=4)
+
+
+@pytest.fixture(autouse=True)
+def _usual_kernels() -> Any:
+    yield
+    use_kernels("auto")
+
+
+def lines_of(table: str) -> list[list[str]]:
+    """Cells of a Markdown table; every line must have as many as the first."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    return rows
+
+
+def test_turns_are_taken_in_order_and_the_first_round_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order: list[str] = []
+    clock = iter([0, 99, 0, 99, 0, 1, 0, 2, 0, 3, 0, 2, 0, 1, 0, 9])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    medians = timing.take_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    assert order == ["a", "b"] * 4
+    assert medians == {"a": 1, "b": 2}
+    assert "unsteady: a round of b took 9 s, the median is 2 s" in capsys.readouterr().err
+
+
+def test_convolutions_are_counted_in_the_precision_in_which_they_run() -> None:
+    gan, shown = step.gan_of(TINY._replace(precision="bf16"), "compiled"), step.images(TINY)
+    calls: Any = step.Counter()
+    with step.recorded(calls):
+        gan.take(gan.steps[0], shown)
+    # A volume two voxels deep is convolved in float32 (decision 0006), the rest in bfloat16.
+    depths = {(call[0][2], call[4]) for call in calls if not call[3]}
+    assert {dtype for depth, dtype in depths if depth == 2} == {torch.float32}
+    assert {dtype for depth, dtype in depths if depth == 4} == {torch.bfloat16}
+
+
+def test_every_precision_of_a_step_is_a_row_beside_the_same_straight_lift() -> None:
+    found = step.compare(TINY, ["fp32", "bf16"], 1)
+    exact, half = found
+    assert [exact, half] == ["split-shuffle 4x8x8 batch 2 fp32", "split-shuffle 4x8x8 batch 2 bf16"]
+    assert found[exact]["straight"] == found[half]["straight"]
+    assert set(found[half]["plain"]["seconds"]) == {"g", "d", "r1"}
+    for result in found.values():
+        result[step.UNTUNED] = result["straight"]
+    rows = lines_of(step.table({"cases": found}))
+    assert [row[0] for row in rows[2:]] == list(found)
+    assert rows[2][3].endswith("(1.00)")
+
+
+class Peer(torch.nn.Module):
+    """Stands for MONAI's U-Net."""
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        assert timesteps.shape == (1,)
+        return x * 0.5
+
+
+class Halving:
+    """Stands for a scheduler."""
+
+    def step(self, predicted: torch.Tensor, at: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (x - predicted,)
+
+
+def test_sampling_is_the_time_of_a_pass_and_a_step_times_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "schedulers", lambda: {"DDIM": Halving(), "DDPM": Halving()})
+    result = sampling.measure(TINY, Peer(), 1)
+    seconds, speeds = result["seconds"], result["volumes_per_s"]
+    assert speeds["DDPM"] == pytest.approx(2 / 1000 / (seconds["U-Net"] + seconds["DDPM"]))
+    assert set(speeds) == {"compiled", "plain", "voxflate generate", "DDIM", "DDPM"}
+    del speeds["voxflate generate"]  # as in bfloat16
+    rows = lines_of(sampling.table({"steps": sampling.STEPS, "cases": {"tiny": result}}))
+    assert rows[0][4:] == [
+        "U-Net, 50 DDIM steps",
+        "times as fast",
+        "U-Net, 1,000 DDPM steps",
+        "times as fast",
+    ]
+    assert rows[2][3] == ""
+
+
+def test_without_monai_sampling_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
+    monkeypatch.setitem(sys.modules, "monai", None)
+    with pytest.raises(VoxflateError, match=r"pip install -c constraints.txt -e '.\[bench\]'"):
+        sampling.diffusion_unet()
+
+
+def test_the_peak_of_a_step_is_above_rest_and_grows_with_the_batch() -> None:
+    small, large = (
+        memory.Job(TINY._replace(stages=4, channels=16, batch=batch), "plain", {}) for batch in (1, 16)
+    )
+    rows = memory.run([small, large])
+    assert all(row["peak_bytes"] > row["resting_bytes"] > 0 for row in rows)
+    assert rows[1]["above_bytes"] > rows[0]["above_bytes"] + memory.MIB
+    assert 0 < rows[1]["above_before_r1_bytes"] <= rows[1]["above_bytes"]
+    table = lines_of(memory.table({"rows": rows}))
+    assert [row[0] for row in table[2:]] == [row["name"] for row in rows]
+
+
+def test_a_process_that_fails_is_a_line_and_a_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = memory.run([memory.Job(TINY, "plain", {"training.kernels": "none"})])
+    assert "memory: split-shuffle 4x8x8 batch 2 fp32, plain: ended with 1" in capsys.readouterr().err
+    assert "failed" in memory.table({"rows": rows})
+
+
+def test_cost_against_size_has_a_law_a_table_and_a_picture(tmp_path: Path) -> None:
+    cases = {"split-shuffle": {2: TINY, 4: TINY._replace(batch=4)}}
+    axis = cost.measure_axis(cases, 1)["split-shuffle"]
+    assert axis["a"] * 4 ** axis["b"] == pytest.approx(axis["points"][1][1])
+    content = json.loads(json.dumps({"precision": "fp32", "axes": {"batch": {"split-shuffle": axis}}}))
+    assert lines_of(cost.table(content))[0] == ["s/image, fp32: batch", "2", "4", "exponent"]
+    cost.picture(content, tmp_path / "cost.png")
+    with Image.open(tmp_path / "cost.png") as drawn:
+        assert np.asarray(drawn).std() > 0
+
+
+def test_every_axis_holds_the_middle_point() -> None:
+    axes = cost.cases_of("baseline", "bf16")
+    assert list(axes["voxels"]) == [2048, 16384, 131072, 262144]
+    assert axes["channels"][32] == axes["batch"][8]
+
+
+def test_streams_of_random_volumes_are_timed_and_a_limit_that_cannot_be_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(limit: int) -> None:
+        raise VoxflateError("memory cannot be limited here")
+
+    monkeypatch.setattr(loading, "MemoryLimit", refuse)
+    options = argparse.Namespace(
+        data=None, scratch=tmp_path, shape=(4, 8, 8), gib=2**-16, limit_gib=1.0, seconds=0.01
+    )
+    content = loading.run(options)
+    assert capsys.readouterr().err == (
+        "loading: sets larger than memory are left out: memory cannot be limited here\n"
+    )
+    assert all(speed > 0 for speed in content["sets"][loading.IN_MEMORY]["images_per_s"].values())
+    assert len(lines_of(loading.table(content))) == 2 + len(loading.STREAMS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_holds_the_tables_of_the_files() -> None:
+    text = performance.PAGE.read_text(encoding="utf-8")
+    assert [name for _, name, _ in performance._BLOCK.findall(text)] == list(performance.TABLES)
+    assert performance.filled(text, performance.FOLDER) == text
+
+
+@pytest.mark.parametrize("name", performance.TABLES)
+def test_every_command_line_is_one_that_the_benchmark_reads(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, module, *words = performance.command(name, 3, 1.0)
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit):
+        importlib.import_module(module).main()
+    usage = capsys.readouterr().out
+    assert all(word in usage for word in words if word.startswith("--"))

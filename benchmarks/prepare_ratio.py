@@ -1,9 +1,10 @@
 """How long `prepare` takes, against merely reading the same NIfTI files with nibabel.
 
-    python -m benchmarks.prepare_ratio FOLDER [--recipe adni] [--shape 64,64,64] [--rounds 5]
+    python -m benchmarks.prepare_ratio FOLDER [--recipe adni] [--shape 64,64,64] [--rounds 9]
 
-Both run in turn in this process: `prepare` on all cores, reading as a loop over
-`nibabel.load(path).get_fdata()`. The smallest of the rounds is taken, when the machine was least disturbed.
+Three things run in turn in one process: reading as a loop over `nibabel.load(path).get_fdata()`, the same
+reading by as many threads as `prepare` has, and `prepare` with its report. Each round gives one ratio of
+preparing to reading, so what else the machine does falls on both; the median of the rounds is printed.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import nibabel as nib
 import numpy as np
 
 from voxflate.cores import available_cores
+from voxflate.data.parallel import in_order, workers
 from voxflate.data.prepare import prepare
 
 
@@ -29,10 +32,22 @@ def timed(function: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - clock, time.process_time() - processor
 
 
+def read(path: Path) -> None:
+    """Read a file."""
+    nib.load(path).get_fdata(dtype=np.float32)
+
+
 def read_all(paths: list[Path]) -> None:
-    """Read every file."""
+    """Read every file, one after the other."""
     for path in paths:
-        nib.load(path).get_fdata(dtype=np.float32)
+        read(path)
+
+
+def read_by_threads(paths: list[Path]) -> None:
+    """Read every file by as many threads as `prepare` has."""
+    with workers() as pool:
+        for _ in in_order(pool, read, paths):
+            pass
 
 
 def prepare_all(folder: Path, recipe: str, shape: tuple[int, int, int]) -> None:
@@ -45,32 +60,34 @@ def prepare_all(folder: Path, recipe: str, shape: tuple[int, int, int]) -> None:
 
 
 def main() -> None:
-    """Print both times and their ratio."""
+    """Print the medians of the times and of the rounds' ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--recipe", default="adni")
     parser.add_argument("--shape", default="64,64,64")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
     depth, height, width = (int(side) for side in arguments.shape.split(","))
     paths = sorted(path for path in arguments.folder.rglob("*.nii*"))
-    read_all(paths)  # into the page cache
-    reading, preparing = [], []
-    for _ in range(arguments.rounds):
-        reading.append(timed(lambda: read_all(paths)))
-        preparing.append(
-            timed(lambda: prepare_all(arguments.folder, arguments.recipe, (depth, height, width)))
-        )
-    n = len(paths)
-    print(f"{n} files; {available_cores()} cores; the best of {arguments.rounds} rounds each")
+    kinds: dict[str, Callable[[], None]] = {
+        "reading": lambda: read_all(paths),
+        "reading by threads": lambda: read_by_threads(paths),
+        "preparing": lambda: prepare_all(arguments.folder, arguments.recipe, (depth, height, width)),
+    }
+    for function in kinds.values():
+        function()  # files into the page cache, code into memory
+    rounds = [{kind: timed(function) for kind, function in kinds.items()} for _ in range(arguments.rounds)]
+    print(f"{len(paths)} files; {available_cores()} cores; medians of {arguments.rounds} rounds")
     for name, index in (("clock", 0), ("processor", 1)):
-        read, prepared = (min(times[index] for times in kind) for kind in (reading, preparing))
-        print(
-            f"{name:9}  reading {read:6.2f} s ({n / read:5.1f}/s)  preparing {prepared:6.2f} s "
-            f"({n / prepared:5.1f}/s)  ratio {prepared / read:5.2f}"
-        )
+        for kind in kinds:
+            seconds = median(one[kind][index] for one in rounds)
+            ratios = sorted(one["preparing"][index] / one[kind][index] for one in rounds)
+            print(
+                f"{name:9}  {kind:18} {seconds:6.2f} s   preparing takes {median(ratios):5.2f} times as long"
+                f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            )
 
 
 if __name__ == "__main__":

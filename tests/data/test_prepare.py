@@ -342,3 +342,15 @@ def test_a_changed_voxel_is_found_when_asked(scans: Path, tmp_path: Path) -> Non
 def test_an_unknown_split_names_those_there_are(scans: Path, tmp_path: Path) -> None:
     prepared = prepare(scans, tmp_path / "set", "mr", SHAPE)
     assert "choose one of train, heldout" in refusal(lambda: prepared.stored("test"))
+
+
+def test_nifti_alone_does_not_wait_for_other_formats(scans: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+from voxflate.data import prepare
+prepare(sys.argv[1], sys.argv[2], "mr", (8, 16, 16), salt=b"salt")
+print(*sorted({"SimpleITK", "matplotlib", "scipy.ndimage", "torch"} & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", code, str(scans), str(tmp_path / "set")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

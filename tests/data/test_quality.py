@@ -126,3 +126,19 @@ def test_nifti_copies_with_another_header_are_copies(tmp_path: Path, write_scan:
     flipped.to_filename(tmp_path / "in" / "b.nii.gz")
     scans = prepare(tmp_path / "in", tmp_path / "set", "mr", SHAPE).manifest.scans
     assert duplicates(scans) == [[0, 1]]
+
+
+@pytest.mark.parametrize("top", [200, 1000, -1000, 40000])
+def test_copies_in_other_kinds_of_numbers_are_copies(tmp_path: Path, write_scan: WriteScan, top: int) -> None:
+    integers = np.linspace(0, top, 16 * 16 * 12).astype(np.int32).reshape(16, 16, 12)
+    kinds = [np.int32, np.float32, np.float64]
+    kinds += [kind for kind in (np.uint8, np.int16, np.uint16) if (integers.astype(kind) == integers).all()]
+    for index, kind in enumerate(kinds):
+        image = nib.Nifti1Image(integers.astype(kind), np.eye(4), dtype=kind)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        image.to_filename(tmp_path / "in" / f"{index}.nii")
+    write_scan(tmp_path / "in" / "other.nii", integers + np.float32(0.5), np.eye(4))
+    scans = prepare(tmp_path / "in", tmp_path / "set", "mr", SHAPE, held_out=0).manifest.scans
+    (group,) = duplicates(scans)
+    assert len(group) == len(kinds)
+    assert len(scans) == len(kinds) + 1

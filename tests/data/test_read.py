@@ -1,3 +1,5 @@
+import gzip
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,3 +105,39 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     (tmp_path / "scan.jpg").write_bytes(b"")
     with pytest.raises(VoxflateError, match=r"unknown kind of file.*\.nii\.gz"):
         read_volume(tmp_path / "scan.jpg")
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "<i2", ">i2", "<u2"])
+def test_short_integers_stay_as_they_are(tmp_path: Path, kind: str) -> None:
+    stored = np.arange(24).reshape(2, 3, 4).astype(kind)
+    header = nib.Nifti1Header(endianness=">" if kind.startswith(">") else "<")
+    nib.Nifti1Image(stored, np.eye(4), header, dtype=stored.dtype).to_filename(tmp_path / "a.nii.gz")
+    array = read_volume(tmp_path / "a.nii.gz").array
+    assert array.dtype == stored.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(array.T, stored)
+
+
+def test_longer_integers_become_float32(tmp_path: Path, write_scan: Callable[..., Path]) -> None:
+    stored = np.arange(24, dtype=np.int32).reshape(2, 3, 4)
+    array = read_volume(write_scan(tmp_path / "a.nii", stored)).array
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array.T, stored)
+
+
+def test_a_file_packed_in_several_parts_is_read(tmp_path: Path, write_scan: Callable[..., Path]) -> None:
+    content = write_scan(tmp_path / "a.nii").read_bytes()
+    parts = [content[start : start + 1000] for start in range(0, len(content), 1000)]
+    (tmp_path / "b.nii.gz").write_bytes(b"".join(map(gzip.compress, parts)))  # as bgzip does
+    np.testing.assert_array_equal(
+        read_volume(tmp_path / "b.nii.gz").array, read_volume(tmp_path / "a.nii").array
+    )
+
+
+def test_an_affine_that_cannot_be_told_is_refused(tmp_path: Path, write_scan: Callable[..., Path]) -> None:
+    path = write_scan(tmp_path / "bad.nii")
+    content = bytearray(path.read_bytes())
+    content[252:256] = struct.pack("<hh", 1, 0)  # the quaternion counts, the matrix does not
+    content[256:268] = struct.pack("<3f", 3, 3, 3)  # and is none
+    path.write_bytes(content)
+    with pytest.raises(VoxflateError, match=r"bad\.nii.*cannot be read as NIfTI"):
+        read_volume(path)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from voxflate.data.prepared import from_stored, to_stored
-from voxflate.data.recipes import RECIPES, RecipeOptions, common_box, find_recipe
+from voxflate.data.recipes import RECIPES, RecipeOptions, common_box, cropping, find_recipe
 from voxflate.data.steps import (
     AIR,
     crop_foreground,
@@ -173,6 +173,21 @@ def test_every_recipe_makes_the_shape_and_the_range(name: str) -> None:
         assert new.array.dtype == np.float32
         assert -1 <= new.array.min() < new.array.max() <= 1
         assert new.intensity is not None
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("kind", [np.uint8, np.int16])
+def test_integers_are_prepared_as_the_same_floats(name: str, kind: type[np.integer]) -> None:
+    array = np.random.default_rng(0).integers(0, 250, (20, 30, 25)).astype(kind)
+    options = RecipeOptions(crop=name != "coca")
+    results = []
+    for volume in (Volume(array, np.eye(4)), Volume(array.astype(np.float32), np.eye(4))):
+        for step in [*cropping(options), *find_recipe(name)([volume.geometry], (16, 32, 32), options)]:
+            volume = step(volume)
+        results.append(volume)
+    assert results[0].array.dtype == np.float32
+    assert results[0].intensity == results[1].intensity
+    np.testing.assert_array_equal(results[0].array, results[1].array)
 
 
 def test_adni_keeps_proportions_at_a_cubic_shape() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,14 @@ def check_right_angles(path: Path, affine: Float64) -> None:
 
 def shear_degrees(affine: Float64) -> float:
     """By how much the axes of an affine miss a right angle, at the most, degrees."""
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return _shear_of(affine[:3, :3].tobytes())
+
+
+@lru_cache
+def _shear_of(steps: bytes) -> float:
+    """Kept, because scans of one cohort mostly have the same axes, and each is asked for more than once."""
+    axes = np.frombuffer(steps).reshape(3, 3)
+    axes = axes / np.linalg.norm(axes, axis=0)
     products = np.abs(np.triu(axes.T @ axes, 1)).max()
     return float(np.degrees(np.arcsin(min(1.0, products))))
 
@@ -107,7 +115,7 @@ def check_voxels(path: Path, array: Any) -> None:
     Raises:
         ScanError: Names the file and what is wrong.
     """
-    bad = int(array.size - np.isfinite(array).sum())
+    bad = int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
     if bad:
         raise ScanError(path, f"{bad} of {array.size} voxels are NaN or infinite; repair or remove the file")
     if array.min() == array.max():

@@ -169,9 +169,8 @@ def _read_map(name: str, side: int) -> Float32:
     # The template's grid is not centred on the brain: cut away below the cerebellum and above the vertex.
     centred = volume.array[:156]
     box = (FIELD_OF_VIEW, FIELD_OF_VIEW, FIELD_OF_VIEW)
-    return resample_box(
-        replace(volume, array=centred / np.float32(255)), box, (side, side, side), fill=0.0
-    ).array
+    volume = replace(volume, array=centred / np.float32(255))
+    return np.asarray(resample_box(volume, box, (side, side, side), fill=0.0).array, np.float32)
 
 
 def _deform(rng: np.random.Generator, places: Float64, template: Template) -> Float64:

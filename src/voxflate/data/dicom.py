@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import SimpleITK
 
 from voxflate.data.checks import LARGEST_SHEAR, ScanError, check_grid, unreadable
 from voxflate.data.dicom_slices import Slice, check_slice
-from voxflate.data.itk import world_affine
+from voxflate.data.itk import simple_itk, world_affine
 from voxflate.data.regrid import even_out, even_places
 from voxflate.data.volume import Float32, Float64, Geometry, Volume
 
@@ -30,7 +28,6 @@ LARGEST_GAP = 3.0
 MODALITIES = ("CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "OT")
 """Those that are named in messages; what else the element holds may be anything."""
 
-_ITK: Any = SimpleITK  # says that it is typed, but most of its functions are not
 _SAME_PLACE = 1e-3  # mm
 
 
@@ -124,13 +121,14 @@ def read_series(series: Series) -> Volume:
 
 def _decode(path: Path, height: int, width: int) -> Float32:
     """All frames of a file, float32 [frames, height, width]."""
-    reader = _ITK.ImageFileReader()
+    itk = simple_itk()
+    reader = itk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))
-    reader.SetOutputPixelType(_ITK.sitkFloat32)
+    reader.SetOutputPixelType(itk.sitkFloat32)
     reader.GlobalWarningDisplayOff()
     try:
-        pixels: Float32 = _ITK.GetArrayFromImage(reader.Execute())
+        pixels: Float32 = itk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise unreadable(path, "DICOM", error) from error
     if pixels.shape[-2:] != (height, width):

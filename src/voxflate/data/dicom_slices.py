@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
-from pydicom.uid import UID
 
 from voxflate.data.checks import ScanError, check_claim, unreadable
 from voxflate.data.volume import Float64
@@ -117,13 +115,15 @@ def read_slices(path: Path) -> list[Slice]:
     Raises:
         ScanError: If it is no DICOM image, or holds frames that do not say where they lie.
     """
+    import pydicom  # here, because most preparations see no DICOM and need not wait for it
+
     try:
         # Values are converted when they are asked for, and odd ones are warned of then.
         with pydicom.config.disable_value_validation():
             tags = [*_TAGS, _SHARED, _PER_FRAME]
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
             syntax = header.file_meta.get("TransferSyntaxUID")
-            compressed = syntax is None or UID(syntax).is_compressed
+            compressed = syntax is None or pydicom.uid.UID(syntax).is_compressed
             elements = {name: header.get(name) for name in _TAGS}
             frames = _frames(header)
     except Exception as error:  # a damaged file makes the parser raise anything

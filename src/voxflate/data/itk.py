@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK
 
 from voxflate.data.checks import ScanError, check_claim, check_grid, check_voxels, unreadable
 from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
 
-_ITK: Any = SimpleITK  # says that it is typed, but most of its functions are not
 _HEADER = 65536
 # SimpleITK takes an upright scan where a header says nothing, so the header's text is asked.
 _ORIENTED = {
@@ -39,13 +37,23 @@ def read_itk(path: Path, assume: str = "") -> Volume:
     """
     reader = _open(path)
     geometry = _geometry(path, reader, assume)
-    reader.SetOutputPixelType(_ITK.sitkFloat32)
+    reader.SetOutputPixelType(simple_itk().sitkFloat32)
     try:
-        array = _ITK.GetArrayFromImage(reader.Execute())
+        array = simple_itk().GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise unreadable(path, "an image", error) from error
     check_voxels(path, array)
     return Volume(array, geometry.affine)
+
+
+def simple_itk() -> Any:
+    """SimpleITK, loaded at first use: a preparation of NIfTI files alone does without.
+
+    It says that it is typed, but most of its functions are not.
+    """
+    import SimpleITK
+
+    return SimpleITK
 
 
 def world_affine(directions: Float64, spacing: Float64, origin: Float64) -> Float64:
@@ -66,7 +74,7 @@ def world_affine(directions: Float64, spacing: Float64, origin: Float64) -> Floa
 
 
 def _open(path: Path) -> Any:
-    reader = _ITK.ImageFileReader()
+    reader = simple_itk().ImageFileReader()
     reader.SetFileName(str(path))
     reader.GlobalWarningDisplayOff()
     try:

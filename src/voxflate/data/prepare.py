@@ -26,7 +26,7 @@ from voxflate.data.rows import Rows
 from voxflate.data.shapes import Shape
 from voxflate.data.sources import Reading, Refuse
 from voxflate.data.steps import Step
-from voxflate.data.volume import Geometry, Volume, to_ras
+from voxflate.data.volume import Geometry, Volume, Voxels, to_ras
 from voxflate.errors import VoxflateError
 from voxflate.files import continued_folder
 
@@ -224,14 +224,31 @@ def _prepare_scan(
         read.geometry.shape,
         read.geometry.spacing,
     )
-    stored = to_stored(volume.array)
+    stored = to_stored(np.asarray(volume.array, np.float32))
     return _Result(scan, look(stored, volume.geometry.spacing), stored)
 
 
 def _voxels_sha256(volume: Volume) -> str:
-    digest = hashlib.sha256(str(volume.array.shape).encode())
-    digest.update(np.ascontiguousarray(volume.array).data)
+    array = _narrowest(volume.array)
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _narrowest(array: Voxels) -> Voxels:
+    """The same values as the first kind of integers that holds them all exactly, else as float32.
+
+    So a hash depends on the values alone, however a format stores them, and has the fewest bytes to go over.
+    """
+    low, high = array.min(), array.max()
+    for kind in (np.uint8, np.int16, np.uint16):
+        limits = np.iinfo(kind)
+        if limits.min <= low and high <= limits.max:
+            narrow: Voxels = array.astype(kind, copy=False)
+            if array.dtype.kind in "iu" or (narrow == array).all():
+                return narrow
+            break
+    return array.astype(np.float32, copy=False)
 
 
 def _add_all(

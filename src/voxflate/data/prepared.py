@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ from voxflate.files import read_json, write_json
 
 SPLITS = ("train", "heldout")
 MANIFEST = "manifest.json"
-VERSION = 2
-READABLE = (1, VERSION)
-"""Version 1 did not keep what the report of the sources needs."""
+VERSION = 3
+READABLE = (1, 2, VERSION)
+"""Version 1 did not keep what the report of the sources needs; version 2 hashed all voxels as float32."""
 FULL_SCALE = 32767
 
 Int16 = npt.NDArray[np.int16]
@@ -54,8 +54,8 @@ class Scan:
         affine: 4x4, index (w, h, d, 1) of the prepared volume -> world mm of the source.
         intensity: Source values that became -1 and 1.
         scan: Pseudonym of the scan itself.
-        voxels_sha256: SHA-256 of the source's voxels (float32, turned to RAS): equal for one scan in two
-            formats, or under two names.
+        voxels_sha256: SHA-256 of the source's voxels (turned to RAS, as the narrowest integers that hold
+            them, else float32): equal for one scan in two formats, or under two names.
         source_shape: (D, H, W) of the source, turned to RAS, voxels.
         source_spacing: Its voxel sides, mm, D, H, W.
     """
@@ -129,7 +129,8 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write the manifest with a checksum of itself."""
-        content = asdict(self)
+        lists = {name: [vars(one) for one in getattr(self, name)] for name in ("scans", "left_out")}
+        content = {**vars(self), **lists}
         write_json(folder / MANIFEST, {**content, "manifest_sha256": _checksum(content)})
 
     @classmethod

@@ -5,13 +5,15 @@ To add a format: write a `Reader` (grid alone, grid and voxels) and add its suff
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 
 from voxflate.data.checks import ScanError, check_claim, check_grid, check_voxels, unreadable
 from voxflate.data.itk import itk_geometry, read_itk
@@ -25,7 +27,7 @@ class Reader:
 
     Attributes:
         geometry: Reads the header only: the grid in the file's own orientation.
-        volume: Reads the voxels too, float32 in the source's units.
+        volume: Reads the voxels too, in the source's units.
 
     Both take the path and the orientation to assume where a file has none; with "" such a file is refused.
     """
@@ -41,7 +43,8 @@ def nifti_geometry(path: Path, assume: str = "") -> Geometry:
         ScanError: If the file is no 3D NIfTI image with one number per voxel, or does not say how
             it lies.
     """
-    return _geometry(path, _open_nifti(path), assume)
+    with _open_nifti(path) as file:
+        return _geometry(path, file, assume)
 
 
 def read_nifti(path: Path, assume: str = "") -> Volume:
@@ -51,13 +54,15 @@ def read_nifti(path: Path, assume: str = "") -> Volume:
         ScanError: As `nifti_geometry`; also if the file is cut short, holds NaN or infinity, or if all
             its voxels are equal.
     """
-    image = _open_nifti(path)
-    geometry = _geometry(path, image, assume)
-    try:
-        array = np.asarray(image.dataobj)
-    except Exception as error:  # a damaged file makes the parser raise anything
-        raise unreadable(path, "NIfTI", error) from error
-    array = array.reshape(geometry.shape[::-1]).T.astype(np.float32)
+    with _open_nifti(path) as file:
+        geometry = _geometry(path, file, assume)
+        try:
+            array = np.asarray(file.voxels)
+        except Exception as error:  # a damaged file makes the parser raise anything
+            raise unreadable(path, "NIfTI", error) from error
+    narrow = array.dtype.kind in "iu" and array.dtype.itemsize <= 2
+    kind = array.dtype.newbyteorder("=") if narrow else np.float32
+    array = array.reshape(geometry.shape[::-1]).T.astype(kind, copy=False)
     check_voxels(path, array)
     return Volume(array, geometry.affine)
 
@@ -102,16 +107,44 @@ def _reader(path: Path) -> Reader:
     return reader
 
 
-def _open_nifti(path: Path) -> Any:
-    try:
-        image: Any = nib.nifti1.Nifti1Image.from_filename(path)
-    except Exception as error:  # a damaged file makes the parser raise anything
-        raise unreadable(path, "NIfTI", error) from error
-    return image
+@dataclass(frozen=True)
+class _Nifti:
+    """An open NIfTI file.
+
+    Attributes:
+        header: As nibabel has it.
+        affine: The one that the header prefers.
+        voxels: Those of the file, read when they are made an array.
+    """
+
+    header: Any
+    affine: Any
+    voxels: Any
 
 
-def _geometry(path: Path, image: Any, assume: str) -> Geometry:
-    shape = tuple(image.shape)
+@contextmanager
+def _open_nifti(path: Path) -> Iterator[_Nifti]:
+    """One stream for header and voxels, so that nothing is unpacked twice (decision 0035)."""
+    with ExitStack() as opened:
+        try:
+            stream: Any = opened.enter_context(path.open("rb"))
+            if _is_packed(path):
+                stream = opened.enter_context(igzip.open(stream))
+            header: Any = nib.nifti1.Nifti1Header.from_fileobj(stream)
+            voxels = nib.arrayproxy.ArrayProxy(stream, header, mmap=False)
+            file = _Nifti(header, header.get_best_affine(), voxels)
+        except Exception as error:  # a damaged file makes the parser raise anything
+            raise unreadable(path, "NIfTI", error) from error
+        yield file
+
+
+def _is_packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _geometry(path: Path, file: _Nifti, assume: str) -> Geometry:
+    header = file.header
+    shape = tuple(header.get_data_shape())
     # A fourth axis of length 1 is how some tools write a 3D image.
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -120,18 +153,18 @@ def _geometry(path: Path, image: Any, assume: str) -> Geometry:
         raise ScanError(
             path, f"is a {kind} ({'x'.join(map(str, shape))}), expected a 3D volume; remove or split it"
         )
-    if image.get_data_dtype().kind not in "iuf":
-        raise ScanError(path, f"has no single real number per voxel ({image.get_data_dtype()}); convert it")
-    lies = bool(image.header["sform_code"] or image.header["qform_code"])
+    if header.get_data_dtype().kind not in "iuf":
+        raise ScanError(path, f"has no single real number per voxel ({header.get_data_dtype()}); convert it")
+    lies = bool(header["sform_code"] or header["qform_code"])
     if not lies and not assume:
         raise ScanError(
             path,
             "does not say which way its axes point (sform and qform codes are 0), and left and right are "
             "never guessed; convert it again with the orientation kept, or say it with --assume RAS",
         )
-    claimed = int(np.prod(shape, dtype=object)) * image.get_data_dtype().itemsize
-    check_claim(path, claimed, packed=path.name.lower().endswith(".gz"))
-    zooms = image.header.get_zooms()[:3]
-    affine = np.asarray(image.affine, np.float64) if lies else assumed_affine(assume, zooms)
+    claimed = int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
+    check_claim(path, claimed, packed=_is_packed(path))
+    zooms = header.get_zooms()[:3]
+    affine = np.asarray(file.affine, np.float64) if lies else assumed_affine(assume, zooms)
     check_grid(path, affine)
     return Geometry((shape[2], shape[1], shape[0]), affine)

@@ -6,7 +6,6 @@ import math
 from itertools import product
 
 import numpy as np
-from scipy import ndimage
 
 from voxflate.data.volume import Float32, Float64, Geometry, Volume
 
@@ -59,12 +58,20 @@ def upright_geometry(grid: Geometry) -> Geometry:
 
 def upright(volume: Volume) -> Volume:
     """Resample a sheared volume to `upright_geometry`; beyond its voxels lies its smallest value (air)."""
+    from scipy import ndimage  # slow to load, and seldom needed
+
     grid = upright_geometry(volume.geometry)
     change = np.linalg.solve(volume.affine, grid.affine)  # new index -> old index, both (w, h, d)
     matrix, offset = change[:3, :3][::-1, ::-1], change[:3, 3][::-1]
     # A sliver of rounding would push whole border planes out of the old grid.
     matrix, offset = np.round(matrix, 9), np.round(offset, 9)
     array = ndimage.affine_transform(
-        volume.array, matrix, offset, grid.shape, order=1, mode="constant", cval=float(volume.array.min())
+        np.asarray(volume.array, np.float32),
+        matrix,
+        offset,
+        grid.shape,
+        order=1,
+        mode="constant",
+        cval=float(volume.array.min()),
     )
     return Volume(np.asarray(array, np.float32), grid.affine, volume.intensity)

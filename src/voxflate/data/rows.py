@@ -8,7 +8,6 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
@@ -98,7 +97,7 @@ class Rows:
         file = self._files[scan.split]
         file.write(content)
         file.flush()
-        entry = {"job": job, "crc32": zlib.crc32(content), "scan": asdict(scan)}
+        entry = {"job": job, "crc32": zlib.crc32(content), "scan": vars(scan)}
         self._log.write(json.dumps(entry).encode() + b"\n")
         self._log.flush()
         self._digest.update(content)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import nibabel as nib
@@ -20,6 +21,7 @@ from voxflate.errors import VoxflateError
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+Voxels = npt.NDArray[np.integer[Any] | np.floating[Any]]
 Triple = tuple[float, float, float]
 
 # nibabel says that it is typed, but these functions are not.
@@ -95,12 +97,13 @@ class Volume:
     """Voxel values and their grid.
 
     Attributes:
-        array: float32 [D, H, W]; in the source's units until a step rescales it to [-1, 1].
+        array: [D, H, W]; in the source's units until a step rescales it to [-1, 1]. float32, but what a file
+            holds as integers of at most 16 bits stays as it is until a step computes with it.
         affine: 4x4, index (w, h, d, 1) -> world mm; see the module's text.
         intensity: The source values that became -1 and 1, or None before that.
     """
 
-    array: Float32
+    array: Voxels
     affine: Float64
     intensity: tuple[float, float] | None = None
 
@@ -130,7 +133,17 @@ def to_ras(volume: Volume) -> Volume:
 
 def _orientation(affine: Float64) -> Float64:
     """For each file axis, the world axis it follows and its direction (1 or -1), [3, 2]."""
-    return np.asarray(_turning.io_orientation(affine))
+    return _orientation_of(affine[:3, :3].tobytes())
+
+
+@lru_cache
+def _orientation_of(axes: bytes) -> Float64:
+    """Kept, because scans of one cohort mostly have the same axes, and each is asked for more than once."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.frombuffer(axes).reshape(3, 3)
+    order = np.asarray(_turning.io_orientation(affine))
+    order.setflags(write=False)
+    return order
 
 
 def assumed_affine(orientation: str, sides: Sequence[float]) -> Float64:

@@ -187,8 +187,7 @@ class TrainingConfig(Section):
     """Arithmetic of the convolutions: bf16, fp32, or auto (bf16 where the processor has it). Weights, R1
     and the averages stay in fp32."""
     kernels: Literal["auto", "plain"] = "auto"
-    """auto builds and uses compiled kernels for float32 on the CPU where there is a C++
-    compiler; plain never does.
+    """auto builds and uses compiled kernels on the CPU where there is a C++ compiler; plain never does.
     Results are equal to rounding (decision 0024)."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""

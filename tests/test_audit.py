@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 
 from voxflate.data.prepared import Manifest, PreparedSet, Scan, open_prepared, to_stored
 from voxflate.errors import VoxflateError
@@ -82,7 +83,8 @@ def test_planted_copies_are_found_with_their_originals(audit: Audit) -> None:
 
 def test_false_alarms_are_few(audit: Audit) -> None:
     alarms = [number for number in audit.flagged if number >= COPIES]
-    assert len(alarms) <= 0.05 * (N_GENERATED - COPIES)
+    # Of 76 volumes a true rate of 5% flags up to 9 in 99 of 100 cohorts.
+    assert len(alarms) <= binom.ppf(0.99, N_GENERATED - COPIES, 0.05)
     assert audit.false_alarms <= 0.05
     assert audit.share == pytest.approx((COPIES + len(alarms)) / N_GENERATED)
 

@@ -50,13 +50,9 @@ def read_by_threads(paths: list[Path]) -> None:
             pass
 
 
-def prepare_all(folder: Path, recipe: str, shape: tuple[int, int, int]) -> None:
-    """Prepare them, report included, and remove the set."""
-    scratch = Path(tempfile.mkdtemp(prefix="voxflate-"))
-    try:
-        prepare(folder, scratch / "set", recipe, shape, salt=b"a salt for a benchmark")
-    finally:
-        shutil.rmtree(scratch)
+def prepare_all(folder: Path, out: Path, recipe: str, shape: tuple[int, int, int]) -> None:
+    """Prepare them, report included."""
+    prepare(folder, out, recipe, shape, salt=b"a salt for a benchmark")
 
 
 def main() -> None:
@@ -71,14 +67,18 @@ def main() -> None:
     arguments = parser.parse_args()
     depth, height, width = (int(side) for side in arguments.shape.split(","))
     paths = sorted(path for path in arguments.folder.rglob("*.nii*"))
-    kinds: dict[str, Callable[[], None]] = {
-        "reading": lambda: read_all(paths),
-        "reading by threads": lambda: read_by_threads(paths),
-        "preparing": lambda: prepare_all(arguments.folder, arguments.recipe, (depth, height, width)),
-    }
-    for function in kinds.values():
-        function()  # files into the page cache, code into memory
-    rounds = [{kind: timed(function) for kind, function in kinds.items()} for _ in range(arguments.rounds)]
+    with tempfile.TemporaryDirectory(prefix="voxflate-") as scratch:
+        out = Path(scratch) / "set"
+        kinds: dict[str, Callable[[], None]] = {
+            "reading": lambda: read_all(paths),
+            "reading by threads": lambda: read_by_threads(paths),
+            "preparing": lambda: prepare_all(arguments.folder, out, arguments.recipe, (depth, height, width)),
+        }
+        rounds: list[dict[str, tuple[float, float]]] = []
+        for _ in range(arguments.rounds + 1):
+            rounds.append({kind: timed(function) for kind, function in kinds.items()})
+            shutil.rmtree(out)  # not a part of preparing
+        del rounds[0]  # brought files into the page cache, code into memory
     print(f"{len(paths)} files; {available_cores()} cores; medians of {arguments.rounds} rounds")
     for name, index in (("clock", 0), ("processor", 1)):
         for kind in kinds:

@@ -137,7 +137,7 @@ def test_copies_in_other_kinds_of_numbers_are_copies(tmp_path: Path, write_scan:
         image = nib.Nifti1Image(integers.astype(kind), np.eye(4), dtype=kind)
         (tmp_path / "in").mkdir(exist_ok=True)
         image.to_filename(tmp_path / "in" / f"{index}.nii")
-    write_scan(tmp_path / "in" / "other.nii", integers + np.float32(0.5), np.eye(4))
+    write_scan(tmp_path / "in" / "other.nii", np.sqrt(np.abs(integers)).astype(np.float32), np.eye(4))
     scans = prepare(tmp_path / "in", tmp_path / "set", "mr", SHAPE, held_out=0).manifest.scans
     (group,) = duplicates(scans)
     assert len(group) == len(kinds)

@@ -18,7 +18,7 @@ from voxflate.data.jobs import Job, Plan, Refusals, check_some, find_jobs, find_
 from voxflate.data.manifest import make_manifest, records
 from voxflate.data.names import Pseudonyms, load_salt
 from voxflate.data.parallel import Progress, counted, in_order, workers
-from voxflate.data.prepared import VERSION, Int16, PreparedSet, Scan, open_prepared, to_stored
+from voxflate.data.prepared import VERSION, Int16, PreparedSet, Scan, open_prepared, to_stored, voxels_sha256
 from voxflate.data.quality import Look, look
 from voxflate.data.quality_report import REPORT, write_quality_report
 from voxflate.data.recipes import RecipeOptions, cropping, find_recipe
@@ -26,7 +26,7 @@ from voxflate.data.rows import Rows
 from voxflate.data.shapes import Shape
 from voxflate.data.sources import Reading, Refuse
 from voxflate.data.steps import Step
-from voxflate.data.volume import Geometry, Volume, Voxels, to_ras
+from voxflate.data.volume import Geometry, Volume, to_ras
 from voxflate.errors import VoxflateError
 from voxflate.files import continued_folder
 
@@ -98,12 +98,14 @@ def prepare(
         with Rows(folder, _key(plan, jobs, steps, names), shape) as rows:
             done = {job: _Result(scan, look(array, _spacing(scan))) for job, scan, array in rows.restore()}
             results = _add_all(rows, jobs, make, done, refusals, progress)
-            content_sha256 = rows.finish()
-        scans = [result.scan for result in results]
-        check_some([scan for scan in scans if scan.split == "train"], plan.source)
-        recorded = records(steps, reading)
-        manifest = make_manifest(plan, recorded, scans, refusals.left_out(names), content_sha256)
-        write_quality_report(folder / REPORT, manifest, [result.look for result in results])
+            scans = [result.scan for result in results]
+            check_some([scan for scan in scans if scan.split == "train"], plan.source)
+            with workers() as pool:
+                on_disk = pool.submit(rows.finish)  # the disk takes as long as the report
+                recorded = records(steps, reading)
+                manifest = make_manifest(plan, recorded, scans, refusals.left_out(names), rows.content_hash)
+                write_quality_report(folder / REPORT, manifest, [result.look for result in results])
+                on_disk.result()
         manifest.write(folder)
     if names_file is not None:
         write_names(names_file, all_jobs, refusals, names)
@@ -213,6 +215,7 @@ def _prepare_scan(
         return error
     if volume.array.shape != shape or volume.intensity is None:
         raise ValueError(f"a recipe must rescale, and resize to {shape}; this one made {volume.array.shape}")
+    stored = to_stored(np.asarray(volume.array, np.float32))
     scan = Scan(
         names.subject(source.subject),
         job.split,
@@ -220,35 +223,11 @@ def _prepare_scan(
         volume.affine.tolist(),
         volume.intensity,
         names.scan(source.name),
-        _voxels_sha256(read),
+        voxels_sha256(stored),
         read.geometry.shape,
         read.geometry.spacing,
     )
-    stored = to_stored(np.asarray(volume.array, np.float32))
     return _Result(scan, look(stored, volume.geometry.spacing), stored)
-
-
-def _voxels_sha256(volume: Volume) -> str:
-    array = _narrowest(volume.array)
-    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _narrowest(array: Voxels) -> Voxels:
-    """The same values as the first kind of integers that holds them all exactly, else as float32.
-
-    So a hash depends on the values alone, however a format stores them, and has the fewest bytes to go over.
-    """
-    low, high = array.min(), array.max()
-    for kind in (np.uint8, np.int16, np.uint16):
-        limits = np.iinfo(kind)
-        if limits.min <= low and high <= limits.max:
-            narrow: Voxels = array.astype(kind, copy=False)
-            if array.dtype.kind in "iu" or (narrow == array).all():
-                return narrow
-            break
-    return array.astype(np.float32, copy=False)
 
 
 def _add_all(

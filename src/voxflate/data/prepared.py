@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +25,10 @@ from voxflate.files import read_json, write_json
 
 SPLITS = ("train", "heldout")
 MANIFEST = "manifest.json"
-VERSION = 3
-READABLE = (1, 2, VERSION)
-"""Version 1 did not keep what the report of the sources needs; version 2 hashed all voxels as float32."""
+VERSION = 4
+READABLE = (1, 2, 3, VERSION)
+"""Version 1 did not keep what the report of the sources needs. Up to version 3, `content_sha256` went over
+all values, and `voxels_sha256` over the source's."""
 FULL_SCALE = 32767
 
 Int16 = npt.NDArray[np.int16]
@@ -36,6 +37,16 @@ Int16 = npt.NDArray[np.int16]
 def to_stored(values: Float32) -> Int16:
     """Values in [-1, 1] as 16-bit integers; the rounding error is at most 1 / 65534."""
     return np.rint(values * FULL_SCALE).astype(np.int16)
+
+
+def voxels_sha256(stored: Int16) -> str:
+    """SHA-256 of one volume's values."""
+    return hashlib.sha256(np.ascontiguousarray(stored, "<i2").data).hexdigest()
+
+
+def content_sha256(volumes: Iterable[str]) -> str:
+    """SHA-256 of a set: over the hashes of its volumes, in the order of the arrays."""
+    return hashlib.sha256("".join(volumes).encode()).hexdigest()
 
 
 def from_stored(stored: Int16) -> Float32:
@@ -54,8 +65,7 @@ class Scan:
         affine: 4x4, index (w, h, d, 1) of the prepared volume -> world mm of the source.
         intensity: Source values that became -1 and 1.
         scan: Pseudonym of the scan itself.
-        voxels_sha256: SHA-256 of the source's voxels (turned to RAS, as the narrowest integers that hold
-            them, else float32): equal for one scan in two formats, or under two names.
+        voxels_sha256: SHA-256 of the prepared voxels: equal for one scan in two formats, or under two names.
         source_shape: (D, H, W) of the source, turned to RAS, voxels.
         source_spacing: Its voxel sides, mm, D, H, W.
     """
@@ -107,7 +117,7 @@ class Manifest:
         scans: In the order of the arrays, those of `train` first.
         held_out: Share of the subjects that was asked for in `heldout`.
         seed: Of the split.
-        content_sha256: Over the arrays' values, `train` then `heldout`.
+        content_sha256: Over the volumes' hashes, those of `train` first; see `content_sha256`.
         libraries: Versions of what computed it.
         left_out: Scans that were found and could not be used.
         version: Of this format.
@@ -202,7 +212,7 @@ class PreparedSet:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 over the arrays' values: equal for equal data, whatever the folder is called."""
+        """SHA-256 of the set: equal for equal data, whatever the folder is called."""
         return self.manifest.content_sha256
 
     @property
@@ -264,11 +274,15 @@ class PreparedSet:
         Raises:
             VoxflateError: If they differ.
         """
-        digest = hashlib.sha256()
-        for split in SPLITS:
-            for volume in self.stored(split):
-                digest.update(np.ascontiguousarray(volume).tobytes())
-        if digest.hexdigest() != self.content_hash:
+        volumes = (volume for split in SPLITS for volume in self.stored(split))
+        if self.manifest.version < VERSION:
+            digest = hashlib.sha256()
+            for volume in volumes:
+                digest.update(np.ascontiguousarray(volume).data)
+            found = digest.hexdigest()
+        else:
+            found = content_sha256(map(voxels_sha256, volumes))
+        if found != self.content_hash:
             raise VoxflateError(
                 f"{self.root}: voxels were changed after preparation; prepare the scans again"
             )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import log
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from voxflate.data.prepared import FULL_SCALE, Int16, Scan
@@ -160,10 +162,17 @@ def _similarity(looks: Sequence[Look]) -> Float64:
 def _shrink(array: Float32) -> Float32:
     """Means of blocks, at most `_COARSE` along each axis, flat."""
     for axis, size in enumerate(array.shape):
-        edges = np.linspace(0, size, min(size, _COARSE), endpoint=False).astype(int)
-        counts = np.diff(np.append(edges, size)).reshape([-1 if a == axis else 1 for a in range(3)])
-        array = np.asarray(np.add.reduceat(array, edges, axis) / counts, np.float32)
+        edges, counts = _blocks(size)
+        sums = np.add.reduceat(array, edges, axis)
+        array = np.asarray(sums / counts.reshape([-1 if a == axis else 1 for a in range(3)]), np.float32)
     return array.ravel()
+
+
+@lru_cache
+def _blocks(size: int) -> tuple[npt.NDArray[np.intp], Float32]:
+    """Where the blocks along an axis begin, and how long they are."""
+    edges = np.linspace(0, size, min(size, _COARSE), endpoint=False).astype(np.intp)
+    return edges, np.diff(np.append(edges, size)).astype(np.float32)
 
 
 def _picture(stored: Int16, spacing: Triple) -> bytes:

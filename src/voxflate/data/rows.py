@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from voxflate.data.prepared import SPLITS, Int16, Scan
+from voxflate.data.prepared import SPLITS, Int16, Scan, content_sha256, voxels_sha256
 from voxflate.data.shapes import Shape
 
 LOG = "rows.jsonl"
@@ -34,8 +32,7 @@ class Rows:
         self._log_path = folder / LOG
         self._key = key
         self._shape = shape
-        self._counts = dict.fromkeys(SPLITS, 0)
-        self._digest = hashlib.sha256()
+        self._hashes: dict[str, list[str]] = {split: [] for split in SPLITS}
         self._open = ExitStack()
         self._files: dict[str, BinaryIO] = {}
         for split in SPLITS:
@@ -82,33 +79,32 @@ class Rows:
             entry = json.loads(line)
             scan = Scan.from_json(entry["scan"])
             content = self._files[scan.split].read(2 * int(np.prod(self._shape)))
+            array = np.frombuffer(content, "<i2").reshape(self._shape)
         except (ValueError, KeyError, TypeError):
             return None
-        if zlib.crc32(content) != entry["crc32"]:
+        if voxels_sha256(array) != scan.voxels_sha256:
             self._seek(scan.split)
             return None
-        self._digest.update(content)
-        self._counts[scan.split] += 1
-        return int(entry["job"]), scan, np.frombuffer(content, "<i2").reshape(self._shape)
+        self._hashes[scan.split].append(scan.voxels_sha256)
+        return int(entry["job"]), scan, array
 
     def add(self, job: int, scan: Scan, array: Int16) -> None:
         """Append a row to its split, then tell the log."""
-        content = np.ascontiguousarray(array, "<i2").data
         file = self._files[scan.split]
-        file.write(content)
+        file.write(np.ascontiguousarray(array, "<i2").data)
         file.flush()
-        entry = {"job": job, "crc32": zlib.crc32(content), "scan": vars(scan)}
+        entry = {"job": job, "scan": vars(scan)}
         self._log.write(json.dumps(entry).encode() + b"\n")
         self._log.flush()
-        self._digest.update(content)
-        self._counts[scan.split] += 1
+        self._hashes[scan.split].append(scan.voxels_sha256)
 
-    def finish(self) -> str:
-        """Make the arrays whole, on the disk too, and remove the log.
+    @property
+    def content_hash(self) -> str:
+        """The hash of all rows; see `prepared.content_sha256`."""
+        return content_sha256(one for split in SPLITS for one in self._hashes[split])
 
-        Returns:
-            SHA-256 of all values, those of `train` first.
-        """
+    def finish(self) -> None:
+        """Make the arrays whole, on the disk too, and remove the log."""
         for split, file in self._files.items():
             file.truncate(self._seek(split))
             self._header(split)
@@ -116,16 +112,15 @@ class Rows:
             os.fsync(file.fileno())
         self._log.close()
         self._log_path.unlink()
-        return self._digest.hexdigest()
 
     def _header(self, split: str) -> None:
         """Write the header with the rows so far; it is padded, so that every count takes the same room."""
         file = self._files[split]
         file.seek(0)
-        shape = (self._counts[split], *self._shape)
+        shape = (len(self._hashes[split]), *self._shape)
         np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": shape})
         self._start = file.tell()
 
     def _seek(self, split: str) -> int:
         """Go to the end of the rows of a split."""
-        return self._files[split].seek(self._start + self._counts[split] * 2 * int(np.prod(self._shape)))
+        return self._files[split].seek(self._start + len(self._hashes[split]) * 2 * int(np.prod(self._shape)))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -251,9 +251,22 @@ def _order_statistics(flat: Voxels, sample: Float32, rank: int) -> tuple[float, 
     return float(kept[rank - before]), float(kept[upper - before])
 
 
-@lru_cache(maxsize=16)
-def _weights(old: int, new: int, first: float, step: float, blocks: int) -> Any:
+class _Weights(NamedTuple):
     """Of which old voxels each new voxel of an axis is made up, and by how much.
+
+    Attributes:
+        matrix: Sparse, float32 [blocks new, blocks old]. The weights of a new voxel sum to 1 inside the old
+            axis, to less beyond it (what is missing is air).
+        missing: 1 minus these sums, float32 [blocks new, 1]; None if they are all 1.
+    """
+
+    matrix: Any
+    missing: Float32 | None
+
+
+@lru_cache(maxsize=16)
+def _weights(old: int, new: int, first: float, step: float, blocks: int) -> _Weights:
+    """Linear interpolation along an axis; where it shrinks, the triangle is as wide as the new voxel.
 
     Kept, because most scans of a cohort have the same grid.
 
@@ -263,10 +276,6 @@ def _weights(old: int, new: int, first: float, step: float, blocks: int) -> Any:
         first: Old index of the new voxel 0.
         step: New voxel side in old voxels.
         blocks: How many lines of voxels the matrix is for, one behind the other.
-
-    Returns:
-        Sparse matrix float32 [blocks new, blocks old]. The weights of a new voxel sum to 1 inside the old
-        axis, to less beyond it (what is missing is air).
     """
     reach = max(step, 1.0)
     centres = first + step * np.arange(new)[:, None]
@@ -281,15 +290,17 @@ def _weights(old: int, new: int, first: float, step: float, blocks: int) -> Any:
     used = weights > 0
     ends = np.concatenate([[0], np.cumsum(used.sum(axis=1))])
     one = sparse.csr_array((weights[used].astype(np.float32), indices[used], ends), shape=(new, old))
-    return sparse.kron(sparse.eye_array(blocks, dtype=np.float32), one, format="csr")
+    matrix = sparse.kron(sparse.eye_array(blocks, dtype=np.float32), one, format="csr")
+    return _Weights(matrix, None if inside.all() else np.asarray(1 - matrix.sum(axis=1), np.float32)[:, None])
 
 
-def _interpolate(array: Voxels, weights: Any, fill: float) -> Float32:
+def _interpolate(array: Voxels, weights: _Weights, fill: float) -> Float32:
     """Weighted sums along the middle axis of [blocks, old, rest], with `fill` for the weight that is missing.
 
     A sparse product: few weights are not 0, and BLAS would start threads inside the worker threads.
     """
     blocks, old, rest = array.shape
-    total = weights @ array.reshape(blocks * old, rest)
-    total += np.asarray(fill * (1 - weights.sum(axis=1)), np.float32)[:, None]
+    total = weights.matrix @ array.reshape(blocks * old, rest)
+    if weights.missing is not None:
+        total += np.float32(fill) * weights.missing
     return np.asarray(total.reshape(blocks, -1, rest), np.float32)

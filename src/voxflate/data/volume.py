@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import nibabel as nib
@@ -40,7 +40,7 @@ class Geometry:
     shape: tuple[int, int, int]
     affine: Float64
 
-    @property
+    @cached_property
     def spacing(self) -> Triple:
         """Voxel sides in mm, in the order D, H, W."""
         width, height, depth = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
@@ -70,7 +70,7 @@ class Geometry:
     def _turned(self, order: Float64) -> Geometry:
         """The grid with its axes taken in an order of `_orientation`."""
         file_shape = self.shape[::-1]
-        affine = self.affine @ _turning.inv_ornt_aff(order, file_shape)
+        affine = self.affine @ _turn_of(order.tobytes(), file_shape)
         turned = [0, 0, 0]
         for axis, target in enumerate(order[:, 0].astype(int)):
             turned[target] = file_shape[axis]
@@ -144,6 +144,14 @@ def _orientation_of(axes: bytes) -> Float64:
     order = np.asarray(_turning.io_orientation(affine))
     order.setflags(write=False)
     return order
+
+
+@lru_cache
+def _turn_of(order: bytes, file_shape: tuple[int, int, int]) -> Float64:
+    """Index after turning -> index before, 4x4; kept for the same reason."""
+    turn = np.asarray(_turning.inv_ornt_aff(np.frombuffer(order).reshape(3, 2), file_shape), np.float64)
+    turn.setflags(write=False)
+    return turn
 
 
 def assumed_affine(orientation: str, sides: Sequence[float]) -> Float64:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,15 @@ from torch import Tensor, nn
 from voxflate.build import build_networks
 from voxflate.config import RunConfig
 from voxflate.configfile import from_dict, with_values
-from voxflate.data.prepared import Manifest, PreparedSet, Scan, open_prepared, to_stored
+from voxflate.data.prepared import (
+    Manifest,
+    PreparedSet,
+    Scan,
+    content_sha256,
+    open_prepared,
+    to_stored,
+    voxels_sha256,
+)
 from voxflate.nn import Discriminator, Generator
 
 seeds = st.integers(0, 2**31 - 1)
@@ -61,6 +68,7 @@ def networks(
     channels: int = 4,
     position: bool = False,
     symmetric_d: bool = False,
+    low_pass_d: bool = True,
     planar: bool = False,
     group: int = 2,
     seed: int = 0,
@@ -78,6 +86,7 @@ def networks(
                 "mapping_layers": 2,
                 "position": position,
                 "symmetric_d": symmetric_d,
+                "low_pass_d": low_pass_d,
             }
         },
         "test",
@@ -127,7 +136,7 @@ def write_prepared(
         ],
         held_out=0.25,
         seed=seed,
-        content_sha256=hashlib.sha256(stored.tobytes()).hexdigest(),
+        content_sha256=content_sha256(map(voxels_sha256, stored)),
         libraries={},
     ).write(folder)
     return open_prepared(folder)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.strategies import write_prepared
 from voxflate.cli import app
 from voxflate.config import RunConfig
 from voxflate.configfile import from_toml, load_config, save_config, with_values
@@ -248,6 +249,18 @@ def test_the_2d_run_decides_on_networks_and_start(
     assert (config.start.strategy, config.start.twin) == (expected, str(run))
     assert config.training == recommended("3d", expected).training
     assert config.data == "the twin's data"
+
+
+def test_volumes_of_another_depth_than_the_twins_get_a_base_of_theirs(tmp_path: Path) -> None:
+    twin = twin_run(tmp_path / "2d", "plain")  # base 2, 4, 4 and 4 stages
+    deeper = write_prepared(tmp_path / "deeper", (24, 32, 32), 3, 1)
+    config = resolved("train", deeper.root, "--start", twin)
+    assert (config.network.base, config.network.stages) == ((3, 4, 4), 4)
+    for name, shape in (("wide", (16, 64, 64)), ("odd", (12, 32, 32))):
+        data = write_prepared(tmp_path / name, shape, 3, 1).root
+        assert "the network makes 16x32x32" in refused(
+            "train", data, "--start", twin, "--out", tmp_path / "r"
+        )
 
 
 def test_a_training_gets_what_the_dry_run_shows(

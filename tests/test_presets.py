@@ -37,6 +37,8 @@ def test_a_row_trains_as_section_4_2_3_says(name: str) -> None:
     expected = 0.0025 if PRESETS[name].run.start.strategy == "none" else 0.002
     assert training.lr_g == training.lr_d == expected
     twin = preset(name, "2d")
+    assert preset(name).network.low_pass_d
+    assert not recommended("3d").network.low_pass_d
     assert (twin.training.kimg, twin.training.lr_g, twin.start.strategy) == (25000, 0.0025, "none")
 
 

@@ -86,6 +86,9 @@ class NetworkConfig(Section):
     (decision 0015: the 1.414M row of Table 5 needs it)."""
     position: bool = False
     """Tell the discriminator each slice's axial position; planar starts need it (decision 0009)."""
+    low_pass_d: bool = True
+    """Low-pass in front of the discriminator's strided convolutions, as in StyleGAN2. Without it the finest
+    textures stay visible to them (decision 0072)."""
     critic_norm: str = "batch"
     """Normalisation in the comparison models' discriminators: batch or layer (decision 0053)."""
 

@@ -94,6 +94,16 @@ _RECIPES: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
+# A discriminator that sees the finest textures (decision 0072); in 2D it also learns faster than G.
+_OURS: Mapping[str, Any] = {"network.low_pass_d": False}
+_OURS_2D: Mapping[str, Any] = {
+    **_FROM_SCRATCH_2D,
+    **_BENCH_2D,
+    **_OURS,
+    "training.lr_d": 0.01,
+    "training.min_content": 0.02,
+}
+
 _COMPARISON: Mapping[str, Any] = {
     "network.architecture": "baseline",
     "network.channels": 128,
@@ -126,6 +136,7 @@ def coca64(architecture: str = "baseline", strategy: str = "none", modules: str 
             "network.base": (2, 4, 4),
             "network.stages": 5,
             "network.channels": 32,
+            "network.low_pass_d": True,
             "start.strategy": strategy,
             "start.modules": modules,
             **_PAPER_TRAINING,
@@ -295,7 +306,7 @@ def preset(name: str, phase: Phase = "3d") -> RunConfig:
 
 
 def recommended(phase: Phase, strategy: str = "none", model: str = DEFAULT_MODEL) -> RunConfig:
-    """Our own settings, used where no preset is named (decision 0017 has the evidence).
+    """Our own settings, used where no preset is named (decisions 0017 and 0072 have the evidence).
 
     Args:
         phase: "2d" or "3d".
@@ -305,5 +316,5 @@ def recommended(phase: Phase, strategy: str = "none", model: str = DEFAULT_MODEL
     if model in _MODELS:
         return comparison(model, RunConfig())
     if phase == "2d":
-        return with_values(RunConfig(), {**_FROM_SCRATCH_2D, **_BENCH_2D, "training.min_content": 0.02})
-    return with_values(RunConfig(), {"start.strategy": strategy, **_RECIPES.get(strategy, {})})
+        return with_values(RunConfig(), _OURS_2D)
+    return with_values(RunConfig(), {**_OURS, "start.strategy": strategy, **_RECIPES.get(strategy, {})})

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +11,7 @@ from voxflate.nn.conv_modules import ARCHITECTURES, CONVS, STYLED_CONVS
 from voxflate.nn.epilogue import Branches
 from voxflate.nn.functional import channels_last
 from voxflate.nn.generator import StyledConv
-from voxflate.nn.layers import EqualConv
+from voxflate.nn.layers import EqualConv, Halving
 
 CONV = {2: F.conv2d, 3: F.conv3d}
 SQRT2 = 2**0.5
@@ -99,12 +101,17 @@ def gained(conv):
     return conv.weight / conv.weight[0].numel() ** 0.5
 
 
-def convolved(x, kernel, *, down=False, groups=1):
-    """A convolution; `down`: the dense [1, 3, 3, 1] filter first, then every other sample of it."""
+def convolved(x, kernel, *, down="none", groups=1):
+    """A convolution; "low-pass": the dense [1, 3, 3, 1] filter first, then every other sample of it."""
     dims = x.ndim - 2
-    if kernel.shape[-1] == 1 and down:
+    if kernel.shape[-1] == 1 and down == "stride":
+        down = "low-pass"  # one tap would never see the other samples
+    if kernel.shape[-1] == 1 and down == "low-pass":
         kernel = F.pad(kernel, (1, 1) * dims)  # as three taps, two of them zero
-    if down:
+    if down == "stride":
+        full = CONV[dims](x, kernel, padding=kernel.shape[-1] // 2, groups=groups)
+        return full[(..., *(slice(None, None, 2),) * dims)]
+    if down == "low-pass":
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0]).double() / 8
         filter_ = torch.ones(()).double()
         for _ in range(dims):
@@ -120,6 +127,8 @@ def split_definition(module, x, down):
     answers = [convolved(half, gained(branch), down=down) for half, branch in halves]
     return interleaved(*answers) if module.shuffle else torch.cat(answers, 1)
 
+
+HALVINGS = list(get_args(Halving))
 
 DEFINITIONS = {
     "plain": lambda m, x, down: convolved(x, gained(m), down=down),
@@ -138,7 +147,7 @@ def joined(y):
     return y.join() if isinstance(y, Branches) else y
 
 
-@given(st.sampled_from(list(CONVS)), st.sampled_from([2, 3]), st.booleans(), seeds)
+@given(st.sampled_from(list(CONVS)), st.sampled_from([2, 3]), st.sampled_from(HALVINGS), seeds)
 def test_the_discriminators_convolutions_are_their_definitions(name, dims, down, seed):
     module = CONVS[name](8, 8, (3,) * dims)
     randomised(module, seed).double()
@@ -148,12 +157,12 @@ def test_the_discriminators_convolutions_are_their_definitions(name, dims, down,
     )
 
 
-@given(st.sampled_from([2, 3]), seeds)
-def test_a_pointwise_convolution_halves_with_the_same_filter(dims, seed):
+@given(st.sampled_from([2, 3]), st.sampled_from(["low-pass", "stride"]), seeds)
+def test_a_pointwise_convolution_halves_with_the_same_filter(dims, down, seed):
     module = randomised(EqualConv(4, 2, (1,) * dims), seed).double()
     x = random_tensor(2, 4, *(4, 6, 2)[:dims], seed=seed)
-    expected = convolved(x, gained(module), down=True)
-    torch.testing.assert_close(module(x, down=True), expected, rtol=0, atol=1e-10)
+    expected = convolved(x, gained(module), down="low-pass")
+    torch.testing.assert_close(module(x, down), expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", [name for name in CONVS if name.startswith("split")])
@@ -161,7 +170,7 @@ def test_an_odd_number_of_channels_goes_through_a_pointwise_convolution_first(na
     module = randomised(CONVS[name](5, 4, (3, 3))).double()
     x = random_tensor(2, 5, 4, 4)
     even = convolved(x, gained(module.even)) + axes(module.even_bias[None], 2)
-    torch.testing.assert_close(module(x).join(), split_definition(module, even, False), rtol=0, atol=1e-10)
+    torch.testing.assert_close(module(x).join(), split_definition(module, even, "none"), rtol=0, atol=1e-10)
 
 
 def test_group_d_stays_dense_where_four_groups_do_not_fit():

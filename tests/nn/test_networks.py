@@ -73,6 +73,15 @@ def test_every_parameter_has_a_gradient(architecture, symmetric, kind):
             assert per_output.any(), name
 
 
+@pytest.mark.parametrize("architecture", VARIANTS)
+def test_without_the_low_pass_a_discriminator_has_the_same_parameters_and_another_opinion(architecture):
+    image = random_tensor(2, 1, 8, 8, dtype=torch.float32)
+    _, with_it = networks(2, architecture)
+    _, without = networks(2, architecture, low_pass_d=False)
+    without.load_state_dict(with_it.state_dict())
+    assert (with_it(image) - without(image)).abs().min() > 1e-4
+
+
 @given(BASES, st.integers(1, 3), st.sampled_from(VARIANTS))
 def test_the_discriminator_ends_at_exactly_the_base_size(base, stages, architecture):
     _, discriminator = networks(3, architecture, base=base, stages=stages)

@@ -14,7 +14,7 @@ from typing import Any
 import tomli_w
 import typer
 
-from voxflate.config import DEFAULT_MODEL, RunConfig
+from voxflate.config import DEFAULT_MODEL, NetworkConfig, RunConfig
 from voxflate.configfile import load_config, parse_assignments, to_toml, with_values
 from voxflate.errors import VoxflateError
 from voxflate.presets import DEFAULT_STRATEGY, Phase, preset, recommended
@@ -108,6 +108,7 @@ def settings_of_train(
     if twin and not sources.named:
         values["data"] = twin.data
         values |= {f"network.{key}": value for key, value in twin.network.model_dump(mode="json").items()}
+        values["network.base"] = _base_of_volumes(str(sources.data or twin.data), twin.network)
     if strategy:
         values["start.strategy"] = strategy
     if strategy == "planar":
@@ -157,6 +158,16 @@ def _network_for(data: str) -> dict[str, Any]:
 
     base, stages = split_shape(shape)
     return {"network.base": base, "network.stages": stages}
+
+
+def _base_of_volumes(data: str, twin: NetworkConfig) -> tuple[int, int, int]:
+    """The base that a twin's 3D network needs for these volumes; the twin saw slices, their number is free.
+
+    The twin's own where none fits; `_check_volumes` then says why.
+    """
+    shape = _shape_at(data)
+    depth, rest = divmod(shape[0], 2 ** (twin.stages - 1)) if shape else (0, 0)
+    return (depth, *twin.base[1:]) if depth and not rest else twin.base
 
 
 def _check_volumes(config: RunConfig) -> None:

@@ -45,6 +45,7 @@ class NetworkPlan:
     architecture: str = "baseline"
     symmetric_d: bool = False
     position: bool = False
+    low_pass_d: bool = True
     critic_norm: str = "batch"
     spatial_dims: int = 3
     planar: bool = False

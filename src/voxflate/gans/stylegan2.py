@@ -45,6 +45,7 @@ def networks(plan: NetworkPlan) -> Networks:
         architecture.discriminator + ("-symmetric" if plan.symmetric_d else ""),
         mbstd_group=plan.mbstd_group,
         position=plan.position,
+        low_pass=plan.low_pass_d,
     )
     return {"generator": generator, "discriminator": discriminator}
 

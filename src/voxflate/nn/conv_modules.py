@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from voxflate.nn.epilogue import Branches
 from voxflate.nn.functional import halves, modulate, modulated_conv
-from voxflate.nn.layers import EqualConv
+from voxflate.nn.layers import EqualConv, Halving
 
 
 def _half(channels: int) -> int:
@@ -88,7 +88,7 @@ class DepthwiseConv(nn.Module):
         self.depthwise = EqualConv(in_channels, in_channels, kernel_size, groups=in_channels)
         self.pointwise = EqualConv(in_channels, out_channels, (1,) * len(kernel_size))
 
-    def forward(self, x: Tensor, down: bool = False) -> Tensor:
+    def forward(self, x: Tensor, down: Halving = "none") -> Tensor:
         """[N, I, *spatial] -> [N, O, *spatial], or half of every axis."""
         y: Tensor = self.pointwise(self.depthwise(x, down))
         return y
@@ -129,7 +129,7 @@ class SplitConv(nn.Module):
         self.branches = nn.ModuleList(EqualConv(half_in, half_out, size) for size in sizes)
         self.shuffle = shuffle
 
-    def forward(self, x: Tensor, down: bool = False) -> Branches:
+    def forward(self, x: Tensor, down: Halving = "none") -> Branches:
         """[N, I, *spatial] -> branches [N, O / 2, *spatial], or half of every axis."""
         if self.even is not None:
             x = self.even(x) + self.even_bias.view(-1, *(1,) * (x.ndim - 2)).to(x.dtype)

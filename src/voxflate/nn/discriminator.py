@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from voxflate.nn.conv_modules import CONVS
 from voxflate.nn.epilogue import finish
 from voxflate.nn.functional import channels_last, from_rows, minibatch_std
-from voxflate.nn.layers import EqualConv, EqualLinear
+from voxflate.nn.layers import EqualConv, EqualLinear, Halving
 from voxflate.nn.recompute import run_stage
 
 
@@ -59,8 +59,9 @@ class FromImage(nn.Module):
 class DiscriminatorStage(nn.Module):
     """Residual block: two convolutions, the second halving every axis, beside a 1x1 skip connection."""
 
-    def __init__(self, channels: int, spatial_dims: int, conv: str) -> None:
+    def __init__(self, channels: int, spatial_dims: int, conv: str, down: Halving) -> None:
         super().__init__()
+        self.down: Halving = down
         kernel_size = (3,) * spatial_dims
         self.conv0 = CONVS[conv](channels, channels, kernel_size)
         self.bias0 = nn.Parameter(torch.zeros(channels))
@@ -70,10 +71,10 @@ class DiscriminatorStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, *spatial] -> [N, C, *spatial / 2]."""
-        skip = self.skip(x, down=True)
+        skip = self.skip(x, down=self.down)
         x = finish(self.conv0(x), self.bias0)
         # sqrt(1/2) on both branches keeps the variance of their sum.
-        x = finish(self.conv1(x, down=True), self.bias1, gain=0.5**0.5)
+        x = finish(self.conv1(x, down=self.down), self.bias1, gain=0.5**0.5)
         return torch.add(x, skip, alpha=0.5**0.5)
 
 
@@ -106,6 +107,8 @@ class Discriminator(nn.Module):
         image_channels: Channels of the input.
         mbstd_group: Samples per group of the minibatch standard deviation.
         position: See `FromImage`.
+        low_pass: Low-pass in front of the strided convolutions, as in StyleGAN2; without it they see the
+            finest textures (decision 0072). The skip connections always have it.
 
     Source: Fig. 2; Sec. 3.1.1, "Discriminator".
     """
@@ -120,13 +123,17 @@ class Discriminator(nn.Module):
         *,
         mbstd_group: int = 4,
         position: bool = False,
+        low_pass: bool = True,
     ) -> None:
         super().__init__()
         self.base = tuple(base)
         self.recompute = False
         self.shape = tuple(size * 2 ** (stages - 1) for size in base)
         self.from_image = FromImage(image_channels, channels, len(base), position=position)
-        self.stages = nn.ModuleList(DiscriminatorStage(channels, len(base), conv) for _ in range(stages - 1))
+        down: Halving = "low-pass" if low_pass else "stride"
+        self.stages = nn.ModuleList(
+            DiscriminatorStage(channels, len(base), conv, down) for _ in range(stages - 1)
+        )
         # A depthwise discriminator is depthwise in its epilogue too; Group-D falls back to dense there.
         self.epilogue = Epilogue(channels, base, conv, mbstd_group)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,10 @@ from torch.nn import functional as F
 
 from voxflate.nn.functional import activate, conv
 from voxflate.nn.resample import HALVE, SMOOTH_DOWN, resample
+
+Halving = Literal["none", "low-pass", "stride"]
+"""How a convolution halves its axes: not at all; low-pass, then every other sample (StyleGAN2's); or every
+other sample alone, which keeps the finest textures visible (decision 0072)."""
 
 
 class EqualLinear(nn.Module):
@@ -68,14 +73,17 @@ class EqualConv(nn.Module):
         self.gain = self.weight[0].numel() ** -0.5
         self.groups = groups
 
-    def forward(self, x: Tensor, down: bool = False) -> Tensor:
-        """[N, I, *spatial] -> [N, O, *spatial], or half of every axis: low-pass, then every other sample."""
+    def forward(self, x: Tensor, down: Halving = "none") -> Tensor:
+        """[N, I, *spatial] -> [N, O, *spatial], or half of every axis."""
         kernel = self.weight * self.gain
-        if not down:
-            padding = tuple(k // 2 for k in kernel.shape[2:])
+        padding = tuple(k // 2 for k in kernel.shape[2:])
+        if down == "none":
             return conv(x, kernel, padding=padding, groups=self.groups)
         if kernel[0, 0].numel() == 1:
-            # One tap reads only the samples that stay, so the low-pass makes only those.
+            # One tap reads only the samples that stay, so the low-pass makes only those. A bare stride would
+            # ignore all the others.
             return conv(resample(x, [HALVE] * (x.ndim - 2)), kernel, groups=self.groups)
+        if down == "stride":
+            return conv(x, kernel, stride=2, padding=padding, groups=self.groups)
         x = resample(x, [SMOOTH_DOWN] * (x.ndim - 2))
         return conv(x, kernel, stride=2, groups=self.groups)

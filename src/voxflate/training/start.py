@@ -59,6 +59,12 @@ def _check_settings(config: RunConfig, twin: RunConfig) -> None:
                 f"{config.start.twin}: has network.architecture = {twin.network.architecture}, the 3D "
                 f"network {config.network.architecture}; pre-train with the architecture of the 3D network"
             )
+    if "d" in config.start.modules and config.network.low_pass_d != twin.network.low_pass_d:
+        raise VoxflateError(
+            f"{config.start.twin}: has network.low_pass_d = {str(twin.network.low_pass_d).lower()}, the 3D "
+            f"network {str(config.network.low_pass_d).lower()}; a discriminator's kernels only fit the way "
+            "they were trained"
+        )
     if config.network.base[1:] != twin.network.base[1:]:
         raise VoxflateError(
             f"{config.start.twin}: has network.base = {twin.network.base}, the 3D network "

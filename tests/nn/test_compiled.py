@@ -13,7 +13,8 @@ from voxflate.errors import VoxflateError
 from voxflate.losses import r1_penalty
 from voxflate.nn import Discriminator, Generator, compiled
 from voxflate.nn.conv_modules import ARCHITECTURES
-from voxflate.nn.resample import DOUBLE, HALVE, SMOOTH_DOWN, SMOOTH_UP, Plan, resample
+from voxflate.nn.epilogue import finish_image
+from voxflate.nn.resample import DOUBLE, HALVE, SMOOTH_DOWN, SMOOTH_UP, Plan, fork, resample
 
 needs_compiler = pytest.mark.skipif(compiled.kernels_in_use() == "plain", reason="no C++ compiler here")
 
@@ -86,6 +87,41 @@ def test_every_low_pass_agrees_with_its_matrix(half_sizes, n, channels, seed):
 
 
 @needs_compiler
+@given(st.lists(st.integers(1, 3), min_size=2, max_size=3), st.sampled_from([2, 6, 32, 48]), seeds)
+def test_the_ways_into_a_block_agree_and_so_do_their_gradients(half_sizes, channels, seed):
+    rng = torch.Generator().manual_seed(seed)
+    size = [2 * half for half in half_sizes]
+    x = torch.randn(2, channels, *size, generator=rng, requires_grad=True)
+    for parts in (1, 2):
+        results = []
+        for dtype in (torch.float32, torch.float64):  # the kernels take float32 only
+            inputs, small = fork(x.to(dtype), parts)
+            outs = (*inputs, small)
+            rng_g = torch.Generator().manual_seed(seed)
+            grads = [torch.randn(out.shape, generator=rng_g).to(dtype) for out in outs]
+            results.append((*outs, torch.autograd.grad(outs, x, grads)[0]))
+        for got, expected in zip(*results, strict=True):
+            torch.testing.assert_close(got.double(), expected.double(), rtol=0, atol=1e-5)
+
+
+@needs_compiler
+@given(st.lists(st.integers(1, 20), min_size=2, max_size=3), st.sampled_from([2, 6, 32, 48]), seeds)
+def test_an_image_becomes_features_and_so_do_its_gradients(size, channels, seed):
+    rng = torch.Generator().manual_seed(seed)
+    image = torch.randn(2, 1, *size, generator=rng)
+    parameters = torch.randn(channels, 1, generator=rng), torch.randn(channels, generator=rng)
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        arguments = [one.to(dtype).requires_grad_() for one in (image, *parameters)]
+        out = finish_image(*arguments)
+        g = torch.randn(out.shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+        results.append((out, *torch.autograd.grad(out, arguments, g)))
+    for got, expected in zip(*results, strict=True):
+        scale = expected.abs().max().clamp(min=1)
+        assert (got - expected).abs().max() < 1e-5 * scale
+
+
+@needs_compiler
 def test_the_number_of_threads_changes_no_bit_of_the_kernels():
     x, style = torch.randn(3, 5, 7, 9, 8), torch.randn(3, 8)
     plan = Plan((SMOOTH_UP,) * 3, (5, 7, 9))
@@ -95,11 +131,15 @@ def test_the_number_of_threads_changes_no_bit_of_the_kernels():
         torch.set_num_threads(threads)
         parts, sums = compiled.epilogue_backward(x, -x, style.exp(), None, 2)
         scaled = compiled.modulate(x, style, 2)
+        image, bias = x[..., 0].contiguous(), style[1]
+        features = compiled.from_image(image, style[0], bias, torch.float32)
         results.append(
             [
                 *parts, sums, *scaled, *compiled.modulate_backward(scaled, x, style),
                 *compiled.resample(parts, plan.tables(), 2), compiled.to_image(x, style),
-                *compiled.to_image_backward(x[..., 0].contiguous(), x, style),
+                *compiled.to_image_backward(image, x, style), features,
+                *compiled.from_image_backward(x, features, image, bias, to_image=True),
+                *compiled.resample(parts, plan.tables(), addend=[x.new_ones(3, 4, 6, 8, 4)] * 2),
             ]
         )  # fmt: skip
     torch.set_num_threads(before)

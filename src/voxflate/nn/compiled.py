@@ -147,8 +147,9 @@ def resample(
     tables: Tables,
     out_parts: int = 1,
     epilogue: tuple[Tensor, Tensor, Tensor | None, float] | None = None,
+    addend: Sequence[Tensor] = (),
 ) -> list[Tensor]:
-    """Join one or two branches by channel shuffle, resample, apply the epilogue, and split again if asked.
+    """Join one or two branches by channel shuffle, resample, apply the epilogue, add, split again if asked.
 
     Args:
         parts: [N, *spatial, C / parts].
@@ -156,6 +157,7 @@ def resample(
         out_parts: 1, or 2 to deal the channels out again.
         epilogue: scale [N, C], shift [C], noise [N, ...] or None, and its gain, for
             leaky_relu(scale x + gain noise + shift).
+        addend: What is added to the result: nothing, [N, *spatial', C], or the halves of its channels.
 
     Returns:
         [N, *spatial', C / out_parts] for each part.
@@ -169,6 +171,7 @@ def resample(
         "voxflate_resample",
         *_pair(parts),
         *_pair(outs),
+        *_pair(addend or (None,)),
         sizes,
         tables.source,
         tables.weight,
@@ -215,6 +218,23 @@ def modulate_backward(
     return out, sums
 
 
+def from_image(image: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+    """leaky_relu(weight image + bias): [N, *spatial] and [C] twice -> [N, *spatial, C] of this type."""
+    out = image.new_empty(*image.shape, len(weight), dtype=dtype)
+    _call("voxflate_from_image", image, weight, bias, out, *_sizes(out))
+    return out
+
+
+def from_image_backward(
+    grad: Tensor, out: Tensor, image: Tensor, weight: Tensor, *, to_image: bool
+) -> tuple[Tensor | None, Tensor]:
+    """Gradient of `from_image`: of the image if asked, and [N, 2, C], of the weight and the bias."""
+    sums = weight.new_empty(len(image), 2, len(weight))
+    g_image = torch.empty_like(image) if to_image else None
+    _call("voxflate_from_image_backward", grad, out, image, weight, g_image, sums, *_sizes(out))
+    return g_image, sums
+
+
 def to_image(x: Tensor, weight: Tensor) -> Tensor:
     """Weighted sum over the channels, weight [N, C]: [N, *spatial, C] -> [N, *spatial]."""
     out = weight.new_empty(x.shape[:-1])
@@ -229,7 +249,7 @@ def to_image_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, 
     return out, sums
 
 
-def _pair(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+def _pair(parts: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
     return parts[0], parts[1] if len(parts) == 2 else None
 
 

@@ -129,12 +129,15 @@ class SplitConv(nn.Module):
         self.branches = nn.ModuleList(EqualConv(half_in, half_out, size) for size in sizes)
         self.shuffle = shuffle
 
-    def forward(self, x: Tensor, down: Halving = "none") -> Branches:
-        """[N, I, *spatial] -> branches [N, O / 2, *spatial], or half of every axis."""
+    def forward(self, x: Tensor | tuple[Tensor, ...], down: Halving = "none") -> Branches:
+        """[N, I, *spatial], or its halves -> branches [N, O / 2, *spatial], or half of every axis."""
+        inputs = zip(self._halves(x) if isinstance(x, Tensor) else x, self.branches, strict=True)
+        return Branches(tuple(branch(half, down) for half, branch in inputs), self.shuffle)
+
+    def _halves(self, x: Tensor) -> tuple[Tensor, ...]:
         if self.even is not None:
             x = self.even(x) + self.even_bias.view(-1, *(1,) * (x.ndim - 2)).to(x.dtype)
-        inputs = zip(halves(x), self.branches, strict=True)
-        return Branches(tuple(branch(half, down) for half, branch in inputs), self.shuffle)
+        return halves(x)
 
 
 def _group4(in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> nn.Module:

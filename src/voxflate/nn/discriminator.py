@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from voxflate.nn.conv_modules import CONVS
-from voxflate.nn.epilogue import finish
-from voxflate.nn.functional import channels_last, from_rows, minibatch_std
+from voxflate.nn.conv_modules import CONVS, SplitConv
+from voxflate.nn.epilogue import finish, finish_image
+from voxflate.nn.functional import channels_last, minibatch_std, mix_channels
 from voxflate.nn.layers import EqualConv, EqualLinear, Halving
 from voxflate.nn.recompute import run_stage
+from voxflate.nn.resample import fork
 
 
 def depth_ramp(depth: int, device: torch.device | None = None) -> Tensor:
@@ -41,18 +42,19 @@ class FromImage(nn.Module):
 
     def forward(self, image: Tensor, positions: Tensor | None) -> Tensor:
         """[N, image_channels, *spatial] and, for slices, positions in [-1, 1], [N] -> [N, C, *spatial]."""
-        features = image.movedim(1, -1) @ (self.weight.flatten(1) * self.gain).t().to(image.dtype)
-        x = from_rows(features)
-        if self.position is not None:
-            if image.ndim == 5:
-                where = depth_ramp(image.shape[2], image.device).view(1, 1, -1, 1, 1)
-            elif positions is None:
-                raise ValueError(
-                    "this discriminator judges a slice by its position: pass positions [N] in [-1, 1]"
-                )
-            else:
-                where = positions.view(-1, 1, 1, 1)
-            x = x + (where * self.position.view(-1, *(1,) * (image.ndim - 2))).to(x.dtype)
+        kernel = self.weight.flatten(1) * self.gain
+        if self.position is None:
+            return finish_image(image, kernel, self.bias)
+        if image.ndim == 5:
+            where = depth_ramp(image.shape[2], image.device).view(1, 1, -1, 1, 1)
+        elif positions is None:
+            raise ValueError(
+                "this discriminator judges a slice by its position: pass positions [N] in [-1, 1]"
+            )
+        else:
+            where = positions.view(-1, 1, 1, 1)
+        x = mix_channels(image, kernel)
+        x = x + (where * self.position.view(-1, *(1,) * (image.ndim - 2))).to(x.dtype)
         return finish(x, self.bias)
 
 
@@ -71,8 +73,9 @@ class DiscriminatorStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, *spatial] -> [N, C, *spatial / 2]."""
-        skip = self.skip(x, down=self.down)
-        x = finish(self.conv0(x), self.bias0)
+        inputs, small = fork(x, 2 if isinstance(self.conv0, SplitConv) else 1)
+        skip = self.skip(small)
+        x = finish(self.conv0(inputs if len(inputs) > 1 else inputs[0]), self.bias0)
         # sqrt(1/2) on both branches keeps the variance of their sum.
         x = finish(self.conv1(x, down=self.down), self.bias1, gain=0.5**0.5)
         return torch.add(x, skip, alpha=0.5**0.5)

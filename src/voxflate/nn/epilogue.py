@@ -21,6 +21,7 @@ from voxflate.nn.functional import (
     channel_shuffle,
     channels_last,
     from_rows,
+    mix_channels,
     styled_epilogue,
     to_rows,
 )
@@ -57,6 +58,25 @@ def finish(branches: Branches | Tensor, bias: Tensor, gain: float = 1.0) -> Tens
     parts = _shuffled(branches)
     scale = bias.new_full((len(parts[0]), bias.shape[0]), gain)
     return _finish(Plan.still(parts[0].shape[2:]), scale, bias * gain, None, None, *parts)
+
+
+def finish_image(image: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """Mix an image's channels, add a bias, leaky ReLU scaled by sqrt(2): what a discriminator begins with.
+
+    Args:
+        image: [N, I, *spatial].
+        kernel: [C, I].
+        bias: [C].
+
+    Returns:
+        [N, C, *spatial].
+    """
+    if image.shape[1] > 1 or image.dtype != torch.float32 or not compiled.usable(image, small=(kernel, bias)):
+        return finish(mix_channels(image, kernel), bias)
+    narrow = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if narrow else image.dtype
+    out: Tensor = _FinishImage.apply(image, kernel[:, 0] * LEAKY_GAIN, bias * LEAKY_GAIN, dtype)  # type: ignore[no-untyped-call]
+    return out
 
 
 def finish_styled(
@@ -161,3 +181,29 @@ def _differentiable_backward(
     g_gain = None if noise is None else (g * noise).sum()
     parts = Linear.apply(ctx.plan.adjoint(), ctx.parts, g * scale.view(*scale.shape, *axes))  # type: ignore[no-untyped-call]
     return (None, g_scale, g.sum((0, *space)), None, g_gain, *parts)
+
+
+class _FinishImage(torch.autograd.Function):
+    """leaky_relu(weight * image + bias) for one image channel; weight and bias [C]."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+        image = image.contiguous()
+        out = from_rows(compiled.from_image(image[:, 0], weight, bias, dtype))
+        ctx.save_for_backward(image, weight, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        image, weight, out = ctx.saved_tensors
+        if torch.is_grad_enabled():  # R1 differentiates again
+            axes = (1,) * (image.ndim - 2)
+            g = grads[0] * torch.where(out > 0, 1.0, LEAKY_SLOPE)
+            space = (0, *range(2, image.ndim))
+            g_image = (g * weight.view(-1, *axes)).sum(1, keepdim=True)
+            return g_image, (g * image).sum(space), g.sum(space), None
+        g_image, sums = compiled.from_image_backward(
+            to_rows(grads[0]), to_rows(out), image[:, 0], weight, to_image=ctx.needs_input_grad[0]
+        )
+        g_weight, g_bias = sums.sum(0)
+        return None if g_image is None else g_image[:, None], g_weight, g_bias, None

@@ -40,6 +40,11 @@ def from_rows(rows: Tensor) -> Tensor:
     return rows.movedim(-1, 1)
 
 
+def mix_channels(x: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply the channels by a matrix [O, I]: [N, I, *spatial] -> [N, O, *spatial]."""
+    return from_rows(to_rows(x) @ matrix.t().to(x.dtype))
+
+
 def conv(
     x: Tensor,
     kernel: Tensor,
@@ -65,7 +70,7 @@ def conv(
     spatial_dims = kernel.ndim - 2
     if kernel.numel() == kernel.shape[0] * kernel.shape[1] and groups == 1 and stride == 1 and not transposed:
         # A 1x1 kernel is a matrix product over the channels, which needs no convolution set-up.
-        return from_rows(to_rows(x) @ kernel.flatten(1).t().to(x.dtype))
+        return mix_channels(x, kernel.flatten(1))
     if _breaks_in_bfloat16(x):
         with torch.autocast(x.device.type, enabled=False):
             return conv(

@@ -174,6 +174,18 @@ struct Epilogue {
   float noise_gain;
 };
 
+// Added to what a resampling gives: [N, D', H', W', C], or the two halves of its channels. Null: nothing.
+template <class T>
+struct Addend {
+  const T* parts[2];
+
+  // Of one voxel, from channel c of part k on.
+  template <class Count>
+  Lanes at(int k, int64_t voxel, int64_t width, int64_t c, Count count) const {
+    return load(parts[k] + voxel * width + c, count);
+  }
+};
+
 // Visit all voxels in blocks: visit(n, first, last).
 template <class Visit>
 void over_voxels(int64_t samples, int64_t voxels, int threads, Visit visit) {
@@ -201,11 +213,12 @@ void sum_over_voxels(int64_t samples, int64_t voxels, int64_t width, float* sums
     }
 }
 
-// Join branches, resample every axis, apply the epilogue leaky_relu(scale x + noise + shift), split branches.
+// Join branches, resample every axis, apply the epilogue leaky_relu(scale x + noise + shift), add, split branches.
 template <class T>
 void resample(const T* a, const T* b, T* oa, T* ob, const int64_t* sizes, const int32_t* index, const float* weight,
-              const int32_t* identity, const Epilogue& epilogue, int threads) {
+              const int32_t* identity, const Epilogue& epilogue, const Addend<T>& addend, int threads) {
   const int64_t samples = sizes[0], channels = sizes[1];
+  const int64_t part = addend.parts[1] ? channels / 2 : channels;
   const Axis depth{sizes[2], sizes[5], index, weight, identity[0] != 0};
   const Axis height{sizes[3], sizes[6], depth.index + 4 * depth.out, depth.weight + 4 * depth.out, identity[1] != 0};
   const Axis width{sizes[4], sizes[7], height.index + 4 * height.out, height.weight + 4 * height.out, identity[2] != 0};
@@ -227,11 +240,15 @@ void resample(const T* a, const T* b, T* oa, T* ob, const int64_t* sizes, const 
         const float extra = epilogue.noise ? epilogue.noise[first_voxel + x] * epilogue.noise_gain : 0.0f;
         const int taps = width.identity ? 0 : width.taps(x, line, channels, rows);
         const float* w = width.weight + 4 * x;
-        in_lanes(channels, [&](int64_t c, auto count) {
-          Lanes value = width.identity ? load(line + x * channels + c, count) : combined(rows, w, taps, c, count);
-          if (epilogue.scale) value = leaky(value * load(scale + c, count) + (load(epilogue.shift + c, count) + extra));
-          store(target + x * channels + c, value, count);
-        });
+        for (int k = 0; k * part < channels; ++k) {
+          in_lanes(part, [&](int64_t i, auto count) {
+            const int64_t c = k * part + i;
+            Lanes value = width.identity ? load(line + x * channels + c, count) : combined(rows, w, taps, c, count);
+            if (epilogue.scale) value = leaky(value * load(scale + c, count) + (load(epilogue.shift + c, count) + extra));
+            if (addend.parts[0]) value += addend.at(k, first_voxel + x, part, i, count);
+            store(target + x * channels + c, value, count);
+          });
+        }
       }
       if (splits) {
         const int64_t at = first_voxel * channels / 2;
@@ -365,6 +382,47 @@ void modulate_backward(const T* ga, const T* gb, const T* x, const float* s, T* 
   });
 }
 
+// What a discriminator starts with: leaky_relu(w x + b) of an image of one channel.
+template <class T>
+void from_image(const float* x, const float* w, const float* b, T* out, int64_t samples, int64_t voxels,
+                int64_t channels, int threads) {
+  over_voxels(samples, voxels, threads, [=](int64_t n, int64_t v, int64_t last) {
+    for (int64_t voxel = n * voxels + v; voxel < n * voxels + last; ++voxel) {
+      in_lanes(channels, [&](int64_t c, auto count) {
+        store(out + voxel * channels + c, leaky(x[voxel] * load(w + c, count) + load(b + c, count)), count);
+      });
+    }
+  });
+}
+
+template <class T>
+void from_image_backward(const T* grad, const T* out, const float* x, const float* w, float* gx, float* sums,
+                         int64_t samples, int64_t voxels, int64_t channels, int threads) {
+  sum_over_voxels(samples, voxels, 2 * channels, sums, threads, [=](int64_t n, int64_t v, int64_t last, float* sum) {
+    Lanes products[kBlock] = {};
+    in_lanes(channels, [&](int64_t c, auto count) {
+      const Lanes weight = load(w + c, count);
+      Lanes sum_gx = {}, sum_g = {};
+      for (int64_t i = v; i < last; ++i) {
+        const int64_t voxel = n * voxels + i, at = voxel * channels + c;
+        const Lanes dy = load(grad + at, count);
+        const Lanes g = load(out + at, count) > 0.0f ? dy : dy * kSlope;
+        sum_gx += g * x[voxel];
+        sum_g += g;
+        if (gx) products[i - v] += g * weight;
+      }
+      store(sum + c, sum_gx, count);
+      store(sum + channels + c, sum_g, count);
+    });
+    if (!gx) return;
+    for (int64_t i = v; i < last; ++i) {
+      float total = 0.0f;
+      for (int k = 0; k < kLanes; ++k) total += products[i - v][k];
+      gx[n * voxels + i] = total;
+    }
+  });
+}
+
 template <class T>
 void to_image(const T* x, const float* w, float* y, int64_t samples, int64_t voxels, int64_t channels, int threads) {
   over_voxels(samples, voxels, threads, [=](int64_t n, int64_t v, int64_t last) {
@@ -410,14 +468,17 @@ void to_image_backward(const float* g, const T* x, const float* w, T* gx, float*
 
 extern "C" {
 
-// a, b: input, b null for one branch. oa, ob: output, likewise. sizes: N, C, D, H, W in, D, H, W out.
+// a, b: input, b null for one branch. oa, ob: output, likewise. adda, addb: added to it before it is split, both
+// halves of the channels, or addb null, or both. sizes: N, C, D, H, W in, D, H, W out.
 // index, weight: the tables of D, H and W one after the other; a flag per axis says that it stays as it is.
-void voxflate_resample(const void* a, const void* b, void* oa, void* ob, const int64_t* sizes, const int32_t* index,
-                       const float* weight, const int32_t* identity, const float* scale, const float* shift,
-                       const float* noise, float noise_gain, int narrow, int threads) {
+void voxflate_resample(const void* a, const void* b, void* oa, void* ob, const void* adda, const void* addb,
+                       const int64_t* sizes, const int32_t* index, const float* weight, const int32_t* identity,
+                       const float* scale, const float* shift, const float* noise, float noise_gain, int narrow,
+                       int threads) {
   const Epilogue epilogue{scale, shift, noise, noise_gain};
   VOXFLATE_BY_TYPE(resample(static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(oa), static_cast<T*>(ob),
-                            sizes, index, weight, identity, epilogue, threads))
+                            sizes, index, weight, identity, epilogue,
+                            Addend<T>{{static_cast<const T*>(adda), static_cast<const T*>(addb)}}, threads))
 }
 
 // Gradient of the epilogue. grad, out: [N, S, C]; noise: [N, S] or null. ga, gb: gradient in front of the scale,
@@ -441,6 +502,20 @@ void voxflate_modulate_backward(const void* ga, const void* gb, const void* x, c
                                 int64_t samples, int64_t voxels, int64_t channels, int narrow, int threads) {
   VOXFLATE_BY_TYPE(modulate_backward(static_cast<const T*>(ga), static_cast<const T*>(gb), static_cast<const T*>(x), s,
                                      static_cast<T*>(gx), sums, samples, voxels, channels, threads))
+}
+
+// out [N, S, C] = leaky_relu(w[c] x[n, v] + b[c]).
+void voxflate_from_image(const float* x, const float* w, const float* b, void* out, int64_t samples, int64_t voxels,
+                         int64_t channels, int narrow, int threads) {
+  VOXFLATE_BY_TYPE(from_image(x, w, b, static_cast<T*>(out), samples, voxels, channels, threads))
+}
+
+// Gradient of the same: gx [N, S] unless null, and sums [N, 2, C], of g x and of g.
+void voxflate_from_image_backward(const void* grad, const void* out, const float* x, const float* w, float* gx,
+                                  float* sums, int64_t samples, int64_t voxels, int64_t channels, int narrow,
+                                  int threads) {
+  VOXFLATE_BY_TYPE(from_image_backward(static_cast<const T*>(grad), static_cast<const T*>(out), x, w, gx, sums, samples,
+                                       voxels, channels, threads))
 }
 
 // Weighted sum over the channels: y[n, v] = sum_c w[n, c] x[n, v, c].

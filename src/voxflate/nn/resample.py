@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxflate.nn import compiled
-from voxflate.nn.functional import from_rows, to_rows
+from voxflate.nn.functional import from_rows, halves, to_rows
 
 TAPS = (0.125, 0.375, 0.375, 0.125)
 """The filter [1, 3, 3, 1], normalised to sum 1."""
@@ -198,3 +198,42 @@ class Linear(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         """Apply the adjoint."""
         return None, None, *Linear.apply(ctx.plan.adjoint(), ctx.parts, *grads)  # type: ignore[no-untyped-call]
+
+
+def fork(x: Tensor, parts: int) -> tuple[tuple[Tensor, ...], Tensor]:
+    """What a residual block begins with.
+
+    Args:
+        x: [N, C, *spatial].
+        parts: 1, or 2 to cut the channels.
+
+    Returns:
+        The input of the block's convolutions, [N, C / parts, *spatial] each, and that of its skip connection:
+        half of every axis, low-passed, [N, C, *spatial / 2].
+    """
+    filters = (HALVE,) * (x.ndim - 2)
+    if compiled.usable(x):
+        plan = Plan(filters, tuple(x.shape[2:]))
+        *inputs, small = _Fork.apply(plan, parts, x)  # type: ignore[no-untyped-call]
+        return tuple(inputs), small
+    return halves(x) if parts == 2 else (x,), resample(x, filters)
+
+
+class _Fork(torch.autograd.Function):
+    """`fork` with the compiled kernels: the gradients of both ways are added up in one sweep."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, parts: int, x: Tensor) -> tuple[Tensor, ...]:
+        ctx.plan = plan
+        rows = to_rows(x)
+        inputs = map(from_rows, compiled.modulate(rows, None, 2)) if parts == 2 else (x,)
+        return *inputs, from_rows(compiled.resample([rows], plan.tables())[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:
+        *inputs, small = grads
+        back = ctx.plan.adjoint()
+        if torch.is_grad_enabled():  # R1 differentiates again
+            return None, None, torch.cat(inputs, dim=1) + Linear.apply(back, 1, small)[0]  # type: ignore[no-untyped-call]
+        total = compiled.resample([to_rows(small)], back.tables(), addend=[to_rows(g) for g in inputs])
+        return None, None, from_rows(total[0])

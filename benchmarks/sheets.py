@@ -1,17 +1,23 @@
 """Put the sample sheets of several runs beside each other: a row a run, a column a kimg.
 
     python -m benchmarks.sheets RUN RUN ... --kimg 0 4 --out docs/images/samples.png
+    python -m benchmarks.sheets RUN --kimg 4 --whole --real DATA --out docs/images/samples.png
 
-Nothing is chosen: a cell is the left part of the sheet that the run wrote at that snapshot.
+Nothing is chosen: a cell is the left part of the sheet that the run wrote at that snapshot, or all of it;
+real volumes are the first of the training set.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
+
+from voxflate.data.prepared import open_prepared
+from voxflate.figures import sample_sheet
 
 SHARE = 0.533  # labels and the first four of eight samples
 GAP = 12
@@ -25,6 +31,14 @@ def sheet_at(run: Path, kimg: float) -> Path:
             f"{run}: has no sheet at {kimg:g} kimg, only at {', '.join(map(str, sorted(sheets)))}"
         )
     return sheets[kimg]
+
+
+def real_sheet(data: Path, path: Path) -> Path:
+    """Draw the first volumes of a prepared training set."""
+    prepared = open_prepared(data)
+    volumes = prepared.volumes("train", range(8))
+    sample_sheet(volumes, path, title="real volumes of the training set", spacing=prepared.spacing)
+    return path
 
 
 def page_of(sheets: Sequence[Sequence[Path]], share: float = SHARE) -> Image.Image:
@@ -51,10 +65,15 @@ def main() -> None:
     )
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--kimg", nargs="+", type=float, required=True)
+    parser.add_argument("--whole", action="store_true", help="all samples of a sheet")
+    parser.add_argument("--real", metavar="DATA", type=Path, help="a row of this prepared set's volumes")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     sheets = [[sheet_at(run, kimg) for kimg in arguments.kimg] for run in arguments.runs]
-    page_of(sheets).save(arguments.out)
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.real:
+            sheets.append([real_sheet(arguments.real, Path(folder) / "real.png")])
+        page_of(sheets, 1.0 if arguments.whole else SHARE).save(arguments.out)
 
 
 if __name__ == "__main__":

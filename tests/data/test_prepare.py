@@ -1,9 +1,11 @@
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +14,7 @@ import pytest
 
 from voxflate.data import open_prepared, prepare, write_nifti
 from voxflate.data.prepare import check
-from voxflate.data.prepared import from_stored, to_stored
+from voxflate.data.prepared import SPLITS, from_stored, to_stored
 from voxflate.data.sources import Source
 from voxflate.errors import VoxflateError
 from voxflate.files import sha256
@@ -36,6 +38,17 @@ def test_a_folder_becomes_a_set(scans: Path, tmp_path: Path) -> None:
     # The box of the scans, 20 x 28 x 24 mm (D, H, W), over 8 x 16 x 16 voxels.
     assert prepared.spacing == pytest.approx((20 / 8, 28 / 16, 24 / 16))
     prepared.verify()
+
+
+def test_a_set_of_an_older_version_is_still_verified(scans: Path, tmp_path: Path) -> None:
+    new = prepare(scans, tmp_path / "set", "mr", SHAPE)
+    values = b"".join(new.stored(split).tobytes() for split in SPLITS)
+    older = replace(new.manifest, version=3, content_sha256=hashlib.sha256(values).hexdigest())
+    older.write(new.root)
+    open_prepared(new.root).verify()
+    replace(older, content_sha256=new.content_hash).write(new.root)
+    with pytest.raises(VoxflateError, match="voxels were changed"):
+        open_prepared(new.root).verify()
 
 
 def test_the_same_scans_make_the_same_set_and_the_hash_knows(scans: Path, tmp_path: Path) -> None:

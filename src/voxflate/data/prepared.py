@@ -275,7 +275,7 @@ class PreparedSet:
             VoxflateError: If they differ.
         """
         volumes = (volume for split in SPLITS for volume in self.stored(split))
-        if self.manifest.version < VERSION:
+        if self.manifest.version < 4:
             digest = hashlib.sha256()
             for volume in volumes:
                 digest.update(np.ascontiguousarray(volume).data)

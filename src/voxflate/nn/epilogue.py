@@ -71,10 +71,10 @@ def finish_image(image: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     Returns:
         [N, C, *spatial].
     """
-    if image.shape[1] > 1 or image.dtype != torch.float32 or not compiled.usable(image, small=(kernel, bias)):
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else image.dtype
+    known = image.shape[1] == 1 and image.dtype == torch.float32 and dtype in compiled.FEATURE_TYPES
+    if not (known and compiled.usable(image, small=(kernel, bias))):
         return finish(mix_channels(image, kernel), bias)
-    narrow = torch.is_autocast_enabled("cpu")
-    dtype = torch.get_autocast_dtype("cpu") if narrow else image.dtype
     out: Tensor = _FinishImage.apply(image, kernel[:, 0] * LEAKY_GAIN, bias * LEAKY_GAIN, dtype)  # type: ignore[no-untyped-call]
     return out
 

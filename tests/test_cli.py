@@ -263,6 +263,14 @@ def test_volumes_of_another_depth_than_the_twins_get_a_base_of_theirs(tmp_path: 
         )
 
 
+def test_a_planar_twin_keeps_the_low_pass_and_its_3d_run_takes_it_over(tmp_path: Path) -> None:
+    plain, planar = (resolved("pretrain", "--twin", kind) for kind in ("plain", "planar"))
+    assert (plain.network.low_pass_d, plain.training.lr_d) == (False, 0.01)
+    assert (planar.network.low_pass_d, planar.training.lr_d) == (True, 0.0025)
+    save_config(planar, tmp_path)
+    assert resolved("train", "--start", tmp_path).network == planar.network
+
+
 def test_a_training_gets_what_the_dry_run_shows(
     prepared: Path, tmp_path: Path, trainings: list[tuple[RunConfig, Path, bool]]
 ) -> None:

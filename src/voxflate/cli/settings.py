@@ -17,7 +17,7 @@ import typer
 from voxflate.config import DEFAULT_MODEL, NetworkConfig, RunConfig
 from voxflate.configfile import load_config, parse_assignments, to_toml, with_values
 from voxflate.errors import VoxflateError
-from voxflate.presets import DEFAULT_STRATEGY, Phase, preset, recommended
+from voxflate.presets import DEFAULT_STRATEGY, PLANAR_2D, Phase, preset, recommended
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def settings_of_pretrain(sources: Sources, twin: str | None) -> RunConfig:
     }
     if twin:
         values |= {"training.twin": twin, "network.position": twin == "planar"}
+    if twin == "planar" and not sources.named:
+        values |= PLANAR_2D
     return sources.finish(sources.base("2d"), values, "2d")
 
 

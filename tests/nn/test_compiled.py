@@ -13,8 +13,8 @@ from voxflate.errors import VoxflateError
 from voxflate.losses import r1_penalty
 from voxflate.nn import Discriminator, Generator, compiled
 from voxflate.nn.conv_modules import ARCHITECTURES
-from voxflate.nn.epilogue import finish_image
-from voxflate.nn.resample import DOUBLE, HALVE, SMOOTH_DOWN, SMOOTH_UP, Plan, fork, resample
+from voxflate.nn.epilogue import Branches, Styled, finish, finish_image, finish_modulated, finish_with_image
+from voxflate.nn.resample import DOUBLE, HALVE, SMOOTH_DOWN, SMOOTH_UP, Plan, fork, lowpass_matrix, resample
 
 needs_compiler = pytest.mark.skipif(compiled.kernels_in_use() == "plain", reason="no C++ compiler here")
 
@@ -121,25 +121,91 @@ def test_an_image_becomes_features_and_so_do_its_gradients(size, channels, seed)
         assert (got - expected).abs().max() < 1e-5 * scale
 
 
+def finished(dtype, shuffle, branches, channels, resampled, seed):
+    """All ways to finish a convolution, and their gradients; in any precision from the same numbers."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=rng).to(dtype).requires_grad_()
+
+    size = (2, 3, 5)
+    filters = [SMOOTH_UP, DOUBLE, SMOOTH_UP] if resampled else []
+    out = tuple(len(lowpass_matrix(f, n)) for f, n in zip(filters, size, strict=True)) if resampled else size
+    parts = tuple(draw(2, channels // branches, *size) for _ in range(branches))
+    bias, style, strength = draw(channels), draw(2, channels), draw()
+    demodulation = draw(2, channels).detach().abs().add(0.5).requires_grad_()
+    mix, noise = draw(2, 1, channels), draw(2, 1, *out).detach()
+    given = Branches(parts, shuffle)
+    styled = Styled(filters, demodulation, noise, strength, bias)
+    outs = [
+        *finish(given, bias),
+        *finish(given, bias, 0.5, parts=2),
+        *finish_modulated(given, styled, style, 1),
+        *finish_modulated(given, styled, style, 2),
+        *(x for last in (False, True) for x in finish_with_image(given, styled, mix, last=last)),
+    ]
+    outs = [x for x in outs if x is not None]
+    weights = [torch.randn(x.shape, generator=rng).to(dtype) for x in outs]
+    learns = (*parts, demodulation, bias, style, strength, mix)
+
+    def gradients(of, weights=None):
+        grads = torch.autograd.grad(of, learns, weights, retain_graph=True, allow_unused=True)
+        return [torch.zeros_like(x) if g is None else g for g, x in zip(grads, learns, strict=True)]
+
+    # One after the other too: some inputs then get no gradient.
+    alone = [g for x, w in zip(outs, weights, strict=True) for g in gradients([x], [w])]
+    first = torch.autograd.grad(outs, learns, weights, create_graph=True)
+    second = gradients(sum(g.square().sum() for g in first))
+    with torch.no_grad():  # nothing is kept for gradients
+        drawn = finish_with_image(given, styled, mix, last=True)[1]
+    return [*outs, *gradients(outs, weights), *alone, *second, drawn]
+
+
+@needs_compiler
+@given(
+    st.sampled_from([(True, 2), (False, 2), (False, 1)]),
+    st.sampled_from([2, 6, 16, 32, 48, 80]),
+    st.booleans(),
+    seeds,
+)
+def test_whatever_follows_a_convolution_agrees_and_so_do_its_gradients(kind, channels, resampled, seed):
+    results = [finished(dtype, *kind, channels, resampled, seed) for dtype in (torch.float32, torch.float64)]
+    for got, expected in zip(*results, strict=True):
+        scale = expected.abs().max().clamp(min=1)
+        assert (got - expected).abs().max() < 3e-5 * scale
+
+
 @needs_compiler
 def test_the_number_of_threads_changes_no_bit_of_the_kernels():
-    x, style = torch.randn(3, 5, 7, 9, 8), torch.randn(3, 8)
+    x, style = torch.randn(3, 5, 7, 9, 48), torch.randn(3, 48)
     plan = Plan((SMOOTH_UP,) * 3, (5, 7, 9))
     results = []
     before = torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        parts, sums = compiled.epilogue_backward(x, -x, style.exp(), None, 2)
-        scaled = compiled.modulate(x, style, 2)
         image, bias = x[..., 0].contiguous(), style[1]
+        parts, sums = compiled.finish_backward(
+            [x], [-x], style.exp(), noise=image, style=style, mix=-style, image_grad=image, branches=2
+        )
+        done = compiled.finish(
+            parts,
+            plan.tables(),
+            compiled.Epilogue(style, bias),
+            out_parts=2,
+            style=style,
+            mix=style,
+            keep=True,
+        )
+        scaled = compiled.modulate(x, style, 2)
         features = compiled.from_image(image, style[0], bias, torch.float32)
         results.append(
             [
-                *parts, sums, *scaled, *compiled.modulate_backward(scaled, x, style),
-                *compiled.resample(parts, plan.tables(), 2), compiled.to_image(x, style),
+                *parts, sums, *done.features, done.kept, done.image, *scaled,
+                *compiled.modulate_backward(scaled, x, style),
+                *compiled.resample([x], plan.tables(), 2), compiled.to_image(x, style),
                 *compiled.to_image_backward(image, x, style), features,
                 *compiled.from_image_backward(x, features, image, bias, to_image=True),
-                *compiled.resample(parts, plan.tables(), addend=[x.new_ones(3, 4, 6, 8, 4)] * 2),
+                *compiled.resample(parts, plan.tables(), addend=[x.new_ones(3, 4, 6, 8, 24)] * 2),
             ]
         )  # fmt: skip
     torch.set_num_threads(before)

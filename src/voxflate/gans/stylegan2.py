@@ -128,10 +128,7 @@ class StyleGAN2Losses:
 
     def loss_r1(self, shown: Shown) -> tuple[Tensor, Losses]:
         """R1, times as much as it is taken more seldom."""
-        # In float32: the penalty needs a second derivative, and is run too seldom to cost anything.
-        penalty = r1_penalty(
-            lambda x: self.judge(self._augmented(x, shown), shown.positions, precise=True), shown.reals
-        )
+        penalty = r1_penalty(lambda x: self.judge(self._augmented(x, shown), shown.positions), shown.reals)
         return penalty * (self.settings.r1_gamma / 2 * self.settings.r1_every), figures_of(r1=penalty)
 
     def fakes(self, shown: Shown) -> Tensor:
@@ -147,11 +144,10 @@ class StyleGAN2Losses:
             return images
         return augment(images, self.settings.augmentations, self.settings.augment_p, shown.draws)
 
-    def judge(self, images: Tensor, positions: Tensor | None, *, precise: bool = False) -> Tensor:
-        """Let D answer, in float32 if it shall be precise; slices are told their position in [-1, 1]."""
+    def judge(self, images: Tensor, positions: Tensor | None) -> Tensor:
+        """Let D answer; slices are told their position in [-1, 1]."""
         where = None if positions is None else depth_ramp(self.depth, images.device)[positions]
-        autocast = self.settings.autocast and not precise
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
             logits: Tensor = self.discriminator(images, where)
         return logits.float()
 

@@ -65,6 +65,11 @@ def usable(*features: Tensor, small: Sequence[Tensor] = ()) -> bool:
     )
 
 
+def cuts(channels: int) -> bool:
+    """Say whether `resample`, `finish` and `finish_backward` take and give halves of so many channels."""
+    return channels % 16 == 0
+
+
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL | None:
     """Load the kernels, after building them if need be; None, and one line of log, if that fails."""
@@ -142,36 +147,119 @@ def make_tables(matrices: Sequence[Tensor | None], sizes: Sequence[int]) -> Tabl
     )
 
 
+class Epilogue(NamedTuple):
+    """x = leaky_relu(scale value + gain noise + shift).
+
+    Attributes:
+        scale: [N, C].
+        shift: [C].
+        noise: [N, ...], or None.
+        gain: Of the noise.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    noise: Tensor | None = None
+    gain: float = 0.0
+
+
+class Finished(NamedTuple):
+    """What `finish` gives.
+
+    Attributes:
+        features: [N, *spatial', C], its halves, or nothing.
+        kept: x itself, [N, *spatial', C], where it was asked for.
+        image: [N, *spatial'], where it was asked for.
+    """
+
+    features: list[Tensor]
+    kept: Tensor | None
+    image: Tensor | None
+
+
 def resample(
-    parts: Sequence[Tensor],
-    tables: Tables,
-    out_parts: int = 1,
-    epilogue: tuple[Tensor, Tensor, Tensor | None, float] | None = None,
-    addend: Sequence[Tensor] = (),
+    parts: Sequence[Tensor], tables: Tables, out_parts: int = 1, addend: Sequence[Tensor] = ()
 ) -> list[Tensor]:
-    """Join one or two branches by channel shuffle, resample, apply the epilogue, add, split again if asked.
+    """Join one or two branches by channel shuffle, resample, and add; or resample and deal the channels out.
 
     Args:
         parts: [N, *spatial, C / parts].
         tables: For the spatial axes.
-        out_parts: 1, or 2 to deal the channels out again.
-        epilogue: scale [N, C], shift [C], noise [N, ...] or None, and its gain, for
-            leaky_relu(scale x + gain noise + shift).
-        addend: What is added to the result: nothing, [N, *spatial', C], or the halves of its channels.
+        out_parts: 1, or 2 to deal the channels of one part out to branches.
+        addend: What is added to the result: nothing, [N, *spatial', C], or its halves (if `cuts`).
 
     Returns:
         [N, *spatial', C / out_parts] for each part.
     """
+    if len(parts) == out_parts == 2:  # joined and dealt out again
+        return [resample([part], tables)[0] for part in parts]
+    outs = _outputs(parts, tables, out_parts)
+    whole, branches = (outs, ()) if out_parts == 1 else ((), outs)
+    _finish(parts, tables, whole=whole, branches=branches, addend=addend)
+    return outs
+
+
+def finish(
+    parts: Sequence[Tensor],
+    tables: Tables,
+    epilogue: Epilogue,
+    *,
+    out_parts: int = 1,
+    style: Tensor | None = None,
+    mix: Tensor | None = None,
+    keep: bool = False,
+) -> Finished:
+    """Join branches, resample, apply the epilogue, and begin with what follows.
+
+    Args:
+        parts: [N, *spatial, C / parts], one or two.
+        tables: For the spatial axes.
+        epilogue: Gives x.
+        out_parts: Of the features: 1, 2 to cut their channels (if `cuts`), or 0 for none.
+        style: What the channels of x are multiplied by for the features, [N, C].
+        mix: Weights of the channels in an image, [N, C].
+        keep: Also give x itself, where no features or others are asked for.
+    """
+    outs = _outputs(parts, tables, out_parts) if out_parts else []
+    kept = _outputs(parts, tables, 1)[0] if keep else None
+    n, spatial = parts[0].shape[0], _spatial(parts, tables)
+    image = None if mix is None else mix.new_empty(n, *spatial)
+    _finish(parts, tables, whole=outs, kept=kept, epilogue=epilogue, style=style, mix=mix, image=image)
+    return Finished(outs, kept, image)
+
+
+def _spatial(parts: Sequence[Tensor], tables: Tables) -> tuple[int, ...]:
+    return tables.sizes[3:][-(parts[0].ndim - 2) :]
+
+
+def _outputs(parts: Sequence[Tensor], tables: Tables, count: int) -> list[Tensor]:
+    """Room for features of the size behind a resampling, in `count` parts."""
     n, channels = parts[0].shape[0], parts[0].shape[-1] * len(parts)
-    spatial = tables.sizes[3:][-(parts[0].ndim - 2) :]
-    outs = [parts[0].new_empty(n, *spatial, channels // out_parts) for _ in range(out_parts)]
+    return [parts[0].new_empty(n, *_spatial(parts, tables), channels // count) for _ in range(count)]
+
+
+def _finish(
+    parts: Sequence[Tensor],
+    tables: Tables,
+    *,
+    whole: Sequence[Tensor] = (),
+    branches: Sequence[Tensor] = (),
+    kept: Tensor | None = None,
+    addend: Sequence[Tensor] = (),
+    epilogue: Epilogue | None = None,
+    style: Tensor | None = None,
+    mix: Tensor | None = None,
+    image: Tensor | None = None,
+) -> None:
     scale, shift, noise, gain = epilogue or (None, None, None, 0.0)
-    sizes = torch.tensor([n, channels, *tables.sizes])
+    sizes = torch.tensor([parts[0].shape[0], parts[0].shape[-1] * len(parts), *tables.sizes])
     _call(
-        "voxflate_resample",
+        "voxflate_finish",
         *_pair(parts),
-        *_pair(outs),
-        *_pair(addend or (None,)),
+        *_pair(branches),
+        *_halves(whole),
+        kept,
+        *_halves(addend),
         sizes,
         tables.source,
         tables.weight,
@@ -180,24 +268,64 @@ def resample(
         shift,
         noise,
         ctypes.c_float(gain),
+        style,
+        mix,
+        image,
         *_type_and_threads(parts[0]),
     )
-    return outs
 
 
-def epilogue_backward(
-    grad: Tensor, out: Tensor, scale: Tensor, noise: Tensor | None, parts: int
+def finish_backward(
+    grads: Sequence[Tensor],
+    x: Sequence[Tensor],
+    scale: Tensor,
+    *,
+    noise: Tensor | None = None,
+    style: Tensor | None = None,
+    mix: Tensor | None = None,
+    image_grad: Tensor | None = None,
+    branches: int = 1,
+    halves: int = 1,
 ) -> tuple[list[Tensor], Tensor]:
-    """Gradient of the epilogue.
+    """Gradient of `finish` without its resampling.
+
+    Args:
+        grads: Of the features, whole or in halves (if `cuts`), or nothing.
+        x: Whole or in halves.
+        scale: Of the epilogue, [N, C].
+        noise: Of the epilogue.
+        style: As in `finish`.
+        mix: As in `finish`.
+        image_grad: Of the image, [N, *spatial].
+        branches: 2 to deal the channels out.
+        halves: 2 to cut them.
 
     Returns:
-        The gradient in front of the scale, in `parts` parts, and sums [N, 3, C] over the voxels: of g, of g
-        times the value before the leaky ReLU, of g times the noise; g is the gradient times the slope.
+        The gradient in front of the scale, and sums [N, 5, C] over the voxels: of g, of g times the value
+        before the leaky ReLU, of g times the noise, of the features' gradient times x, of the image's
+        gradient times x. g is the gradient that arrives at x, times the slope.
     """
-    n, channels = out.shape[0], out.shape[-1]
-    gs = [out.new_empty(*out.shape[:-1], channels // parts) for _ in range(parts)]
-    sums = scale.new_empty(n, 3, channels)
-    _call("voxflate_epilogue_backward", grad, out, noise, scale, *_pair(gs), sums, *_sizes(out))
+    n, channels = x[0].shape[0], x[0].shape[-1] * len(x)
+    count = max(branches, halves)
+    gs = [x[0].new_empty(*x[0].shape[:-1], channels // count) for _ in range(count)]
+    sums = scale.new_empty(n, 5, channels)
+    dealt, whole = (gs, ()) if branches == 2 else ((), gs)
+    voxels = x[0].numel() * len(x) // max(1, n * channels)
+    _call(
+        "voxflate_finish_backward",
+        *_halves(grads),
+        *_halves(x),
+        image_grad,
+        noise,
+        scale,
+        style,
+        mix,
+        *_pair(dealt),
+        *_halves(whole),
+        sums,
+        *map(ctypes.c_int64, (n, voxels, channels)),
+        *_type_and_threads(x[0]),
+    )
     return gs, sums
 
 
@@ -249,8 +377,15 @@ def to_image_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, 
     return out, sums
 
 
-def _pair(parts: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
-    return parts[0], parts[1] if len(parts) == 2 else None
+def _pair(parts: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    """Two pointers for up to two parts."""
+    return (*parts, *(None,) * (2 - len(parts)))  # type: ignore[return-value]
+
+
+def _halves(parts: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    """The same for one part or two halves of the channels."""
+    assert len(parts) < 2 or cuts(2 * parts[0].shape[-1])
+    return _pair(parts)
 
 
 def _sizes(x: Tensor) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from voxflate.nn.epilogue import Branches
-from voxflate.nn.functional import halves, modulate, modulated_conv
+from voxflate.nn.functional import halves, modulated_conv
 from voxflate.nn.layers import EqualConv, Halving
 
 
@@ -26,22 +26,28 @@ def _half(channels: int) -> int:
 class ModulatedConv(nn.Module):
     """One modulated convolution over all channels (Eqs. 1-2)."""
 
+    parts = 1
+    """Into how many parts the channels of the input are cut."""
+
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, *kernel_size))
 
     def forward(
-        self, x: Tensor, style: Tensor, up_stride: Sequence[int] | None = None
+        self, scaled: Sequence[Tensor], style: Tensor, up_stride: Sequence[int] | None = None
     ) -> tuple[Branches, Tensor]:
-        """[N, I, *spatial] and styles [N, I] -> one branch [N, O, *spatial] and the demodulation [N, O]."""
-        (scaled,) = modulate(x, style)
-        y, factor = self.convolve(scaled, style, up_stride)
+        """The input times its style, in one part [N, I, *spatial], and the style [N, I].
+
+        Returns:
+            One branch [N, O, *spatial'] and the demodulation [N, O].
+        """
+        y, factor = self.convolve(scaled[0], style, up_stride)
         return Branches((y,)), factor
 
     def convolve(
         self, scaled: Tensor, style: Tensor, up_stride: Sequence[int] | None
     ) -> tuple[Tensor, Tensor]:
-        """The rest of `forward`, from the scaled input on."""
+        """The same for tensors: w' * x and d of `modulated_conv`."""
         # Demodulation makes the result independent of this gain; it keeps activations of order one. Scaled
         # with it, epsilon does not tell a kernel from the same one with zeros around it (planar inflation).
         gain = self.weight[0].numel() ** -0.5
@@ -58,6 +64,8 @@ class SplitModulatedConv(nn.Module):
         shuffle: Interleave the branches' channels (Split&Shuffle); else concatenate them (Split).
     """
 
+    parts = 2
+
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Sequence[int], *, shuffle: bool
     ) -> None:
@@ -67,11 +75,15 @@ class SplitModulatedConv(nn.Module):
         self.shuffle = shuffle
 
     def forward(
-        self, x: Tensor, style: Tensor, up_stride: Sequence[int] | None = None
+        self, scaled: Sequence[Tensor], style: Tensor, up_stride: Sequence[int] | None = None
     ) -> tuple[Branches, Tensor]:
-        """[N, I, *spatial] and styles [N, I] -> branches [N, O / 2, *spatial] and the demodulation [N, O]."""
+        """The halves of the input times its style, [N, I / 2, *spatial] each, and the style [N, I].
+
+        Returns:
+            Branches [N, O / 2, *spatial'] and the demodulation [N, O].
+        """
         features, factors = [], []
-        for branch, half, s in zip(self.branches, modulate(x, style, 2), style.chunk(2, dim=1), strict=True):
+        for branch, half, s in zip(self.branches, scaled, style.chunk(2, dim=1), strict=True):
             assert isinstance(branch, ModulatedConv)
             y, factor = branch.convolve(half, s, up_stride)
             features.append(y)
@@ -148,7 +160,7 @@ def _group4(in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> 
 
 ConvFactory = Callable[[int, int, Sequence[int]], nn.Module]
 
-STYLED_CONVS: dict[str, ConvFactory] = {
+STYLED_CONVS: dict[str, Callable[[int, int, Sequence[int]], ModulatedConv | SplitModulatedConv]] = {
     "plain": ModulatedConv,
     "split": lambda i, o, k: SplitModulatedConv(i, o, k, shuffle=False),
     "split-shuffle": lambda i, o, k: SplitModulatedConv(i, o, k, shuffle=True),

@@ -55,7 +55,7 @@ class FromImage(nn.Module):
             where = positions.view(-1, 1, 1, 1)
         x = mix_channels(image, kernel)
         x = x + (where * self.position.view(-1, *(1,) * (image.ndim - 2))).to(x.dtype)
-        return finish(x, self.bias)
+        return finish(x, self.bias)[0]
 
 
 class DiscriminatorStage(nn.Module):
@@ -73,11 +73,13 @@ class DiscriminatorStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, *spatial] -> [N, C, *spatial / 2]."""
-        inputs, small = fork(x, 2 if isinstance(self.conv0, SplitConv) else 1)
+        parts = 2 if isinstance(self.conv0, SplitConv) else 1
+        inputs, small = fork(x, parts)
         skip = self.skip(small)
-        x = finish(self.conv0(inputs if len(inputs) > 1 else inputs[0]), self.bias0)
+        inputs = finish(self.conv0(inputs if parts == 2 else inputs[0]), self.bias0, parts=parts)
+        y = self.conv1(inputs if parts == 2 else inputs[0], down=self.down)
         # sqrt(1/2) on both branches keeps the variance of their sum.
-        x = finish(self.conv1(x, down=self.down), self.bias1, gain=0.5**0.5)
+        (x,) = finish(y, self.bias1, gain=0.5**0.5)
         return torch.add(x, skip, alpha=0.5**0.5)
 
 
@@ -94,7 +96,7 @@ class Epilogue(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, *base] -> logits [N]."""
-        x = finish(self.conv(minibatch_std(x, self.group)), self.bias)
+        (x,) = finish(self.conv(minibatch_std(x, self.group)), self.bias)
         logits: Tensor = self.out(self.fc(x.flatten(1)))  # the flattening is channel-major
         return logits.squeeze(1)
 

@@ -1,8 +1,9 @@
 """What follows a convolution: join the branches, resample, scale, add noise and bias, leaky ReLU.
 
-The convolutions of `conv_modules` give `Branches`; `finish` and `finish_styled` make one tensor of them. With
-compiled kernels that is one sweep over memory, else the operations of `functional` and `resample` one after
-the other, which define the result.
+The convolutions of `conv_modules` give `Branches`. `finish` and its kin make of them what the next layer
+starts with: features, their halves, features scaled by the next style, and the image that they contribute.
+With compiled kernels that is one sweep over memory, else the operations of `functional` and `resample` one
+after the other, which define the result.
 """
 
 from __future__ import annotations
@@ -12,18 +13,23 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from voxflate.nn import compiled
 from voxflate.nn.functional import (
     LEAKY_GAIN,
     LEAKY_SLOPE,
+    WeightedSum,
     activate,
     channel_shuffle,
     channels_last,
     from_rows,
+    halves,
     mix_channels,
+    modulate,
     styled_epilogue,
     to_rows,
+    weighted_sums,
 )
 from voxflate.nn.resample import Filter, Linear, Plan, resample, split_filters
 
@@ -48,16 +54,61 @@ class Branches(NamedTuple):
         return channels_last(torch.cat(self.parts, dim=1))
 
 
-def finish(branches: Branches | Tensor, bias: Tensor, gain: float = 1.0) -> Tensor:
-    """Join, add a bias per channel, leaky ReLU, scale by sqrt(2) * gain: [N, C, *spatial]."""
+class Styled(NamedTuple):
+    """What follows a modulated convolution before anything else reads it.
+
+    Attributes:
+        filters: As for `resample`; empty to keep the size.
+        demodulation: [N, C].
+        noise: [N, 1, *spatial'], standard normal.
+        noise_strength: Scalar B of Fig. 2.
+        bias: [C].
+    """
+
+    filters: Sequence[Filter]
+    demodulation: Tensor
+    noise: Tensor
+    noise_strength: Tensor
+    bias: Tensor
+
+    def usable(self, branches: Branches, *small: Tensor) -> bool:
+        """Say whether the compiled kernels do this."""
+        return compiled.usable(
+            *branches.parts, small=(self.noise, self.demodulation, self.bias, self.noise_strength, *small)
+        )
+
+    def plainly(self, branches: Branches) -> Tensor:
+        """Features [N, C, *spatial'] in PyTorch's operations."""
+        x = branches.join()
+        x = resample(x, self.filters) if self.filters else x
+        return styled_epilogue(x, self.demodulation, self.noise, self.noise_strength, self.bias)
+
+
+def finish(
+    branches: Branches | Tensor, bias: Tensor, gain: float = 1.0, parts: int = 1
+) -> tuple[Tensor, ...]:
+    """Join, add a bias per channel, leaky ReLU, scale by sqrt(2) * gain, cut the channels into parts.
+
+    Args:
+        branches: Outputs of convolutions.
+        bias: [C].
+        gain: Extra factor, e.g. sqrt(1/2) on a residual branch.
+        parts: 1, or 2 for halves.
+
+    Returns:
+        [N, C / parts, *spatial] each.
+    """
     if isinstance(branches, Tensor):
         branches = Branches((branches,))
     if not compiled.usable(*branches.parts, small=(bias,)):
-        return activate(branches.join(), bias, gain)
-    gain *= LEAKY_GAIN
-    parts = _shuffled(branches)
-    scale = bias.new_full((len(parts[0]), bias.shape[0]), gain)
-    return _finish(Plan.still(parts[0].shape[2:]), scale, bias * gain, None, None, *parts)
+        x = activate(branches.join(), bias, gain)
+        return halves(x) if parts == 2 else (x,)
+    if parts == 2 and not compiled.cuts(len(bias)):
+        return halves(finish(branches, bias, gain)[0])
+    inputs = _shuffled(branches)
+    scale = bias.new_full((len(inputs[0]), bias.shape[0]), gain * LEAKY_GAIN)
+    how = _How(Plan.still(inputs[0].shape[2:]), parts, torch.is_grad_enabled())
+    return _apply(how, scale, bias * (gain * LEAKY_GAIN), None, None, None, None, *inputs)
 
 
 def finish_image(image: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
@@ -74,41 +125,62 @@ def finish_image(image: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else image.dtype
     known = image.shape[1] == 1 and image.dtype == torch.float32 and dtype in compiled.FEATURE_TYPES
     if not (known and compiled.usable(image, small=(kernel, bias))):
-        return finish(mix_channels(image, kernel), bias)
+        return finish(mix_channels(image, kernel), bias)[0]
     out: Tensor = _FinishImage.apply(image, kernel[:, 0] * LEAKY_GAIN, bias * LEAKY_GAIN, dtype)  # type: ignore[no-untyped-call]
     return out
 
 
-def finish_styled(
-    branches: Branches,
-    filters: Sequence[Filter],
-    demodulation: Tensor,
-    noise: Tensor,
-    noise_strength: Tensor,
-    bias: Tensor,
-) -> Tensor:
-    """Join, resample, demodulate, add noise and bias, leaky ReLU scaled by sqrt(2).
+def finish_modulated(branches: Branches, styled: Styled, style: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """Join, resample, demodulate, add noise and bias, leaky ReLU scaled by sqrt(2); then modulate.
 
     Args:
         branches: Outputs of modulated convolutions.
-        filters: As for `resample`; empty to keep the size.
-        demodulation: [N, C].
-        noise: [N, 1, *spatial'], standard normal.
-        noise_strength: Scalar B of Fig. 2.
-        bias: [C].
+        styled: The rest.
+        style: Of the convolution that follows, [N, C].
+        parts: 1, or 2 to cut the channels.
 
     Returns:
-        [N, C, *spatial'].
+        [N, C / parts, *spatial'] each.
     """
-    if not compiled.usable(*branches.parts, small=(noise, demodulation, bias)):
-        x = branches.join()
-        return styled_epilogue(
-            resample(x, filters) if filters else x, demodulation, noise, noise_strength, bias
-        )
-    parts, fixed = split_filters(_shuffled(branches), filters)
-    plan = Plan(fixed, tuple(parts[0].shape[2:])) if fixed else Plan.still(parts[0].shape[2:])
-    scale, shift = demodulation * LEAKY_GAIN, bias * LEAKY_GAIN
-    return _finish(plan, scale, shift, noise, noise_strength * LEAKY_GAIN, *parts)
+    if not styled.usable(branches, style):
+        return modulate(styled.plainly(branches), style, parts)
+    if parts == 2 and not compiled.cuts(style.shape[1]):
+        (x,) = _finish_styled(branches, styled, 1, None, None)
+        return modulate(x, style, parts)
+    return _finish_styled(branches, styled, parts, style, None)
+
+
+def finish_with_image(
+    branches: Branches, styled: Styled, mix: Tensor, *, last: bool
+) -> tuple[Tensor | None, Tensor]:
+    """Join, resample, demodulate, add noise and bias, leaky ReLU scaled by sqrt(2); mix the image's channels.
+
+    Args:
+        branches: Outputs of modulated convolutions.
+        styled: The rest.
+        mix: Weight of every channel in every image channel, [N, O, C].
+        last: Nobody wants the features.
+
+    Returns:
+        Features [N, C, *spatial'], or None, and the image [N, O, *spatial'].
+    """
+    if mix.shape[1] != 1 or not styled.usable(branches, mix):
+        x = styled.plainly(branches)
+        return None if last else x, weighted_sums(x, mix)
+    *features, image = _finish_styled(branches, styled, 0 if last else 1, None, mix[:, 0])
+    return None if last else features[0], image
+
+
+def _finish_styled(
+    branches: Branches, styled: Styled, parts: int, style: Tensor | None, mix: Tensor | None
+) -> tuple[Tensor, ...]:
+    inputs, fixed = split_filters(_shuffled(branches), styled.filters)
+    plan = Plan(fixed, tuple(inputs[0].shape[2:])) if fixed else Plan.still(inputs[0].shape[2:])
+    scale, shift = styled.demodulation * LEAKY_GAIN, styled.bias * LEAKY_GAIN
+    noise_gain = styled.noise_strength * LEAKY_GAIN
+    how = _How(plan, parts, torch.is_grad_enabled())
+    outs = _apply(how, scale, shift, styled.noise, noise_gain, style, mix, *inputs)
+    return outs[: parts + (mix is not None)]
 
 
 def _shuffled(branches: Branches) -> tuple[Tensor, ...]:
@@ -116,71 +188,177 @@ def _shuffled(branches: Branches) -> tuple[Tensor, ...]:
     return branches.parts if branches.shuffle or len(branches.parts) == 1 else (branches.join(),)
 
 
-def _finish(*arguments: Any) -> Tensor:
-    out: Tensor = _Finish.apply(*arguments)  # type: ignore[no-untyped-call]
-    return out
+class _How(NamedTuple):
+    """Of `_Finish`: the resampling, the parts of its features or 0, whether gradients will be asked for."""
+
+    plan: Plan
+    parts: int
+    learns: bool
+
+
+def _apply(*arguments: Any) -> tuple[Tensor, ...]:
+    outs: tuple[Tensor, ...] = _Finish.apply(*arguments)  # type: ignore[no-untyped-call]
+    return outs
 
 
 class _Finish(torch.autograd.Function):
-    """leaky_relu(scale * resample(join(parts)) + gain * noise + shift), [N, C, *spatial']."""
+    """x = leaky_relu(scale * resample(join(inputs)) + gain * noise + shift), and what begins with it.
+
+    Gives x [N, C, *spatial'], or its halves, times the style if there is one; then, with `mix` [N, C], the
+    image [N, 1, *spatial'], the sum of x's channels with these weights; then x itself where the backward pass
+    needs it and it is not there: nobody reads that, but a second derivative goes through it.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
-        plan: Plan,
+        how: _How,
         scale: Tensor,
         shift: Tensor,
         noise: Tensor | None,
         noise_gain: Tensor | None,
-        *parts: Tensor,
-    ) -> Tensor:
+        style: Tensor | None,
+        mix: Tensor | None,
+        *inputs: Tensor,
+    ) -> tuple[Tensor, ...]:
+        dense = [None if small is None else small.contiguous() for small in (noise, style, mix)]
+        noise, style, mix = dense
         scale, shift = scale.contiguous(), shift.contiguous()
-        noise = None if noise is None else noise.contiguous()
         gain = 0.0 if noise_gain is None else float(noise_gain)
-        rows = [to_rows(part) for part in parts]
-        out = from_rows(compiled.resample(rows, plan.tables(), 1, (scale, shift, noise, gain))[0])
-        ctx.plan, ctx.parts = plan, len(parts)
-        ctx.save_for_backward(out, scale, shift, noise, noise_gain)
-        return out
+        done = compiled.finish(
+            [to_rows(part) for part in inputs],
+            how.plan.tables(),
+            compiled.Epilogue(scale, shift, noise, gain),
+            out_parts=how.parts,
+            style=style,
+            mix=mix,
+            keep=how.learns and (style is not None or not how.parts),
+        )
+        features = [from_rows(part) for part in done.features]
+        ctx.how, ctx.inputs = how, len(inputs)
+        ctx.set_materialize_grads(False)
+        x = [from_rows(done.kept)] if done.kept is not None else features if how.learns else []
+        ctx.save_for_backward(scale, shift, noise, noise_gain, style, mix, *x)
+        kept = [] if done.kept is None else x
+        return *features, *([] if done.image is None else [done.image[:, None]]), *kept
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        out, scale, shift, noise, noise_gain = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return _differentiable_backward(ctx, grads[0], out, scale, shift, noise, noise_gain)
-        still = ctx.plan.is_still()
-        parts, sums = compiled.epilogue_backward(
-            to_rows(grads[0]), to_rows(out), scale, noise, ctx.parts if still else 1
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        scale, shift, noise, noise_gain, style, mix, *x = saved
+        if all(grad is None for grad in grads):
+            return tuple(None for _ in ctx.needs_input_grad)
+        given, others = grads[: ctx.how.parts], list(grads[ctx.how.parts :])
+        image_grad = None if mix is None else others.pop(0)
+        kept_grad = others.pop() if others else None
+        if torch.is_grad_enabled():  # R1 differentiates again
+            return _differentiable_backward(ctx, saved, given, image_grad, kept_grad)
+        plan: Plan = ctx.how.plan
+        still = plan.is_still()
+        branches = ctx.inputs if still else 1
+        parts, sums = compiled.finish_backward(
+            _rows(given),
+            _rows(x),
+            scale,
+            noise=noise,
+            style=style,
+            mix=None if image_grad is None else mix,
+            image_grad=None if image_grad is None else image_grad.contiguous(),
+            branches=branches,
         )
+        if kept_grad is not None:
+            more, more_sums = compiled.finish_backward(
+                _rows([kept_grad]), _rows(x), scale, noise=noise, branches=branches
+            )
+            parts, sums = [a + b for a, b in zip(parts, more, strict=True)], sums + more_sums
         if not still:
-            parts = compiled.resample(parts, ctx.plan.adjoint().tables(), ctx.parts)
-        g, g_before, g_noise = sums.unbind(1)  # [N, C] each
+            parts = compiled.resample(parts, plan.adjoint().tables(), ctx.inputs)
+        g, g_before, g_noise, g_style, g_mix = sums.unbind(1)  # [N, C] each
         extra = 0.0 if noise_gain is None else noise_gain * g_noise
-        g_scale = (g_before - extra - shift * g) / scale
-        g_gain = None if noise_gain is None else g_noise.sum()
-        return (None, g_scale, g.sum(0), None, g_gain, *map(from_rows, parts))
+        return (
+            None,
+            (g_before - extra - shift * g) / scale,
+            g.sum(0),
+            None,
+            None if noise_gain is None else g_noise.sum(),
+            None if style is None else g_style,
+            None if mix is None else g_mix,
+            *map(from_rows, parts),
+        )
+
+
+def _rows(parts: Sequence[Tensor | None]) -> list[Tensor]:
+    """Parts as rows; nothing if all are missing, zeros for a single one that is."""
+    there = [part for part in parts if part is not None]
+    return [to_rows(torch.zeros_like(there[0]) if part is None else part) for part in parts if there]
 
 
 def _differentiable_backward(
     ctx: Any,
-    grad: Tensor,
-    out: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    noise: Tensor | None,
-    noise_gain: Tensor | None,
+    saved: Sequence[Any],
+    given: Sequence[Tensor | None],
+    image_grad: Tensor | None,
+    kept_grad: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     """The same in operations that can be differentiated again, for R1."""
+    scale, shift, noise, noise_gain, style, mix, *x = saved
+    plan: Plan = ctx.how.plan
+    if noise is None and style is None and mix is None and not ctx.needs_input_grad[1]:  # a discriminator's
+        g_shift, *parts = _Sloped.apply(scale, ctx.inputs, len(x), *map(from_rows, _rows(given)), *x)  # type: ignore[no-untyped-call]
+        return None, None, g_shift, None, None, None, None, *parts
+    out = torch.cat(x, dim=1)
     axes = (1,) * (out.ndim - 2)
     space = tuple(range(2, out.ndim))
-    g = grad * torch.where(out > 0, 1.0, LEAKY_SLOPE)
+    dx, g_style, g_mix = torch.zeros_like(out), None, None
+    if any(grad is not None for grad in given):
+        dx = torch.cat([from_rows(part) for part in _rows(given)], dim=1)
+        if style is not None:
+            g_style = (dx * out).sum(space)
+            dx = dx * style.view(*style.shape, *axes)
+    if kept_grad is not None:
+        dx = dx + kept_grad
+    if image_grad is not None:
+        g_mix = (image_grad * out).sum(space)
+        dx = dx + image_grad * mix.view(*mix.shape, *axes)
+    g = dx * torch.where(out > 0, 1.0, LEAKY_SLOPE)
     before = torch.where(out > 0, out, out / LEAKY_SLOPE) - shift.view(1, -1, *axes)
     if noise is not None and noise_gain is not None:
         before = before - noise_gain * noise
-    g_scale = (g * before).sum(space) / scale if ctx.needs_input_grad[1] else None
     g_gain = None if noise is None else (g * noise).sum()
-    parts = Linear.apply(ctx.plan.adjoint(), ctx.parts, g * scale.view(*scale.shape, *axes))  # type: ignore[no-untyped-call]
-    return (None, g_scale, g.sum((0, *space)), None, g_gain, *parts)
+    parts = Linear.apply(plan.adjoint(), ctx.inputs, g * scale.view(*scale.shape, *axes))  # type: ignore[no-untyped-call]
+    g_scale = (g * before).sum(space) / scale
+    return (None, g_scale, g.sum((0, *space)), None, g_gain, g_style, g_mix, *parts)
+
+
+class _Sloped(torch.autograd.Function):
+    """scale * slope(x) * g, dealt out to branches: linear in g, so that its gradient is of the same kind."""
+
+    @staticmethod
+    def forward(ctx: Any, scale: Tensor, branches: int, halves: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """From g and x, both whole or in halves, to the sum of slope(x) * g, [C], and to the branches."""
+        g, x = tensors[:halves], tensors[halves:]
+        ctx.branches = branches
+        ctx.save_for_backward(scale, *x)
+        ctx.set_materialize_grads(False)
+        parts, sums = compiled.finish_backward(_rows(g), _rows(x), scale, branches=branches)
+        return sums[:, 0].sum(0), *map(from_rows, parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_sum: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        scale, *x = ctx.saved_tensors
+        parts = [torch.zeros_like(part) for part in x]
+        if any(grad is not None for grad in grads):
+            rows = _rows(grads)
+            if ctx.branches == 2:
+                rows = compiled.resample(rows, Plan.still(x[0].shape[2:]).tables())
+            dealt, _ = compiled.finish_backward(rows, _rows(x), scale, halves=len(x))
+            parts = [from_rows(part) for part in dealt]
+        if g_sum is not None:  # somebody differentiates the bias's gradient
+            per_channel = g_sum.view(1, -1, *(1,) * (x[0].ndim - 2)).chunk(len(x), dim=1)
+            for part, value, g in zip(parts, x, per_channel, strict=True):
+                part += g * torch.where(value > 0, 1.0, LEAKY_SLOPE)
+        return None, None, None, *parts, *(None,) * len(x)
 
 
 class _FinishImage(torch.autograd.Function):
@@ -197,11 +375,10 @@ class _FinishImage(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         image, weight, out = ctx.saved_tensors
         if torch.is_grad_enabled():  # R1 differentiates again
-            axes = (1,) * (image.ndim - 2)
-            g = grads[0] * torch.where(out > 0, 1.0, LEAKY_SLOPE)
-            space = (0, *range(2, image.ndim))
-            g_image = (g * weight.view(-1, *axes)).sum(1, keepdim=True)
-            return g_image, (g * image).sum(space), g.sum(space), None
+            per_sample = weight.expand(len(image), -1)
+            g_bias, g = _Sloped.apply(torch.ones_like(per_sample), 1, 1, grads[0], out)  # type: ignore[no-untyped-call]
+            g_weight = to_rows(g).flatten(0, -2).to(image.dtype).t() @ image.flatten()
+            return WeightedSum.apply(g, per_sample), g_weight, g_bias, None  # type: ignore[no-untyped-call]
         g_image, sums = compiled.from_image_backward(
             to_rows(grads[0]), to_rows(out), image[:, 0], weight, to_image=ctx.needs_input_grad[0]
         )

@@ -68,10 +68,15 @@ def conv(
         [N, O, *spatial'].
     """
     spatial_dims = kernel.ndim - 2
-    if kernel.numel() == kernel.shape[0] * kernel.shape[1] and groups == 1 and stride == 1 and not transposed:
-        # A 1x1 kernel is a matrix product over the channels, which needs no convolution set-up.
+    narrow = _is_bfloat16_on_cpu(x)
+    one_tap = kernel.numel() == kernel.shape[0] * kernel.shape[1] and groups == 1 and stride == 1
+    if one_tap and not transposed and not narrow:
+        # A matrix product over the channels, which needs no convolution set-up. In bfloat16 its product for
+        # the kernel's gradient takes five times as long as the convolution's.
         return mix_channels(x, kernel.flatten(1))
-    if _breaks_in_bfloat16(x):
+    # Decision 0006: with PyTorch 2.13 the bfloat16 weight gradient of a 3D convolution is NaN, silently, when
+    # the input is two voxels deep. Base 2x4x4 always is.
+    if narrow and x.ndim == 5 and x.shape[2] == 2:
         with torch.autocast(x.device.type, enabled=False):
             return conv(
                 x.float(),
@@ -88,15 +93,9 @@ def conv(
     return _CONV[spatial_dims](x, kernel, stride=stride, padding=padding, groups=groups)
 
 
-def _breaks_in_bfloat16(x: Tensor) -> bool:
-    """Say whether PyTorch's CPU convolution would give a wrong weight gradient here.
-
-    Decision 0006: with PyTorch 2.13 the bfloat16 weight gradient of a 3D convolution is NaN, silently,
-    when the input is two voxels deep. Base 2x4x4 always is.
-    """
-    if x.device.type != "cpu" or x.ndim != 5 or x.shape[2] != 2:
-        return False
-    return x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+def _is_bfloat16_on_cpu(x: Tensor) -> bool:
+    """Say whether PyTorch convolves this on the CPU in bfloat16."""
+    return x.device.type == "cpu" and (x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu"))
 
 
 def modulated_conv(
@@ -190,38 +189,37 @@ def demodulation(kernel: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
         return (style.to(kernel.dtype).square() @ energy.t() + eps).rsqrt()
 
 
-def modulated_to_image(x: Tensor, kernel: Tensor, style: Tensor) -> Tensor:
-    """1x1 modulated convolution without demodulation, to the few channels of an image (Eq. 1).
+def weighted_sums(x: Tensor, mix: Tensor) -> Tensor:
+    """Mix the channels, every sample with its own weights: a 1x1 modulated convolution to an image (Eq. 1).
 
-    A weighted sum over the channels: for one output channel that is three times quicker, backward
-    included, than a matrix product.
+    For one output channel sums are three times quicker, backward included, than a matrix product.
 
     Args:
         x: [N, I, *spatial].
-        kernel: [O, I, 1, ..].
-        style: [N, I].
+        mix: [N, O, I].
 
     Returns:
         [N, O, *spatial].
     """
-    per_sample = kernel.flatten(1) * style[:, None, :]  # [N, O, I]
-    if per_sample.shape[1] == 1 and compiled.usable(x, small=(per_sample,)):
-        return _ToImage.apply(x, per_sample[:, 0])  # type: ignore[no-untyped-call,no-any-return]
-    weights = per_sample.view(*per_sample.shape, *(1,) * (x.ndim - 2)).to(x.dtype)
+    if mix.shape[1] == 1 and compiled.usable(x, small=(mix,)):
+        return WeightedSum.apply(x, mix[:, 0])  # type: ignore[no-untyped-call,no-any-return]
+    weights = mix.view(*mix.shape, *(1,) * (x.ndim - 2)).to(x.dtype)
     return torch.stack([(x * weight).sum(dim=1) for weight in weights.unbind(1)], dim=1)
 
 
-class _ToImage(torch.autograd.Function):
+class WeightedSum(torch.autograd.Function):
     """Weighted sum over the channels, [N, C, *spatial] and [N, C] -> [N, 1, *spatial], compiled."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        """Of compiled kernels."""
         weight = weight.contiguous()
         ctx.save_for_backward(x, weight)
         return compiled.to_image(to_rows(x), weight).unsqueeze(1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        """Of both; in differentiable operations where R1 differentiates again."""
         x, weight = ctx.saved_tensors
         if torch.is_grad_enabled():
             axes = (1,) * (x.ndim - 2)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from voxflate.nn.conv_modules import STYLED_CONVS
+from voxflate.nn.conv_modules import STYLED_CONVS, ModulatedConv, SplitModulatedConv
 from voxflate.nn.draws import Draws
-from voxflate.nn.epilogue import finish_styled
-from voxflate.nn.functional import channels_last, modulated_to_image
+from voxflate.nn.epilogue import Branches, Styled, finish_modulated, finish_with_image
+from voxflate.nn.functional import channels_last, modulate
 from voxflate.nn.layers import EqualLinear
 from voxflate.nn.mapping import Mapping
 from voxflate.nn.planar import SliceWindow, slice_window
@@ -21,7 +21,7 @@ Noise = Sequence[Tensor] | Draws | None
 
 
 class StyledConv(nn.Module):
-    """Modulated convolution, optional doubling, noise, bias, leaky ReLU.
+    """Modulated convolution, and what its doubling, noise, bias and leaky ReLU take.
 
     Args:
         channels: C, in and out.
@@ -34,30 +34,34 @@ class StyledConv(nn.Module):
     def __init__(self, channels: int, w_dim: int, kernel_size: Sequence[int], conv: str, *, up: bool) -> None:
         super().__init__()
         self.affine = EqualLinear(w_dim, channels, bias_init=1.0)
-        self.conv = STYLED_CONVS[conv](channels, channels, kernel_size)
+        self.conv: ModulatedConv | SplitModulatedConv = STYLED_CONVS[conv](channels, channels, kernel_size)
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.kernel_size = tuple(kernel_size)
         self.up = up
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor, mixing: Tensor | None = None) -> Tensor:
-        """Apply the layer.
+    def style(self, w: Tensor) -> Tensor:
+        """Style codes [N, w_dim] -> the factor of every input channel, [N, C]."""
+        style: Tensor = self.affine(w)
+        return style
+
+    def forward(
+        self, scaled: Sequence[Tensor], style: Tensor, noise: Tensor, mixing: Tensor | None = None
+    ) -> tuple[Branches, Styled]:
+        """Convolve; `finish_modulated` or `finish_with_image` does the rest, with what follows.
 
         Args:
-            x: [N, C, *spatial].
-            w: [N, w_dim].
+            scaled: The input times `style`, cut as the convolution takes it: [N, C / parts, *spatial] each.
+            style: [N, C].
             noise: [N, 1, *spatial'], standard normal.
             mixing: Depth matrices of a slice window, [N, S', S], instead of the plain doubling.
-
-        Returns:
-            [N, C, *spatial'].
         """
         strides = tuple(2 if k > 1 else 1 for k in self.kernel_size) if self.up else None
         filters: list[Filter] = [SMOOTH_UP if k > 1 else DOUBLE for k in self.kernel_size] if self.up else []
         if mixing is not None:
             filters[0] = mixing
-        branches, demodulation = self.conv(x, self.affine(w), strides)
-        return finish_styled(branches, filters, demodulation, noise, self.noise_strength, self.bias)
+        branches, demodulation = self.conv(scaled, style, strides)
+        return branches, Styled(filters, demodulation, noise, self.noise_strength, self.bias)
 
 
 class ToImage(nn.Module):
@@ -70,10 +74,15 @@ class ToImage(nn.Module):
         self.bias = nn.Parameter(torch.zeros(image_channels))
         self.gain = channels**-0.5
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """[N, C, *spatial] -> [N, image_channels, *spatial], float32 or wider."""
-        image = modulated_to_image(x, self.weight * self.gain, self.affine(w)).to(self.bias.dtype)
-        return image + self.bias.view(-1, *(1,) * (x.ndim - 2))
+    def mix(self, w: Tensor) -> Tensor:
+        """Weight of every channel in every image channel, from style codes: [N, image_channels, C]."""
+        mix: Tensor = (self.weight * self.gain).flatten(1) * self.affine(w)[:, None, :]
+        return mix
+
+    def forward(self, image: Tensor) -> Tensor:
+        """What `mix` gave, [N, image_channels, *spatial], with the bias: float32 or wider."""
+        image = image.to(self.bias.dtype)
+        return image + self.bias.view(-1, *(1,) * (image.ndim - 2))
 
 
 class SynthesisStage(nn.Module):
@@ -88,8 +97,10 @@ class SynthesisStage(nn.Module):
         conv: str,
         *,
         first: bool,
+        last: bool,
     ) -> None:
         super().__init__()
+        self.last = last
         self.conv0 = None if first else StyledConv(channels, w_dim, kernel_size, conv, up=True)
         self.conv1 = StyledConv(channels, w_dim, kernel_size, conv, up=False)
         self.to_image = ToImage(channels, image_channels, w_dim, len(kernel_size))
@@ -101,8 +112,8 @@ class SynthesisStage(nn.Module):
         ws: Sequence[Tensor],
         noise: Sequence[Tensor],
         mixing: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Take features and image of the stage before to this one.
+    ) -> tuple[Tensor | None, Tensor]:
+        """Take features and image of the stage before to this one; the last has no features.
 
         Args:
             x: [N, C, *spatial].
@@ -111,15 +122,21 @@ class SynthesisStage(nn.Module):
             noise: One per convolution.
             mixing: As in `StyledConv`.
         """
-        if self.conv0 is not None:
-            x = self.conv0(x, ws[0], noise[0], mixing)
-        x = self.conv1(x, ws[-2], noise[-1])
-        new = self.to_image(x, ws[-1])
+        style, parts = self.conv1.style(ws[-2]), self.conv1.conv.parts
+        if self.conv0 is None:
+            scaled = modulate(x, style, parts)
+        else:
+            first = self.conv0.style(ws[0])
+            branches, styled = self.conv0(modulate(x, first, parts), first, noise[0], mixing)
+            scaled = finish_modulated(branches, styled, style, parts)
+        branches, styled = self.conv1(scaled, style, noise[-1])
+        features, new = finish_with_image(branches, styled, self.to_image.mix(ws[-1]), last=self.last)
+        new = self.to_image(new)
         if image is not None:
             filters: list[Filter] = [DOUBLE] * (image.ndim - 2)
             with torch.autocast(image.device.type, enabled=False):
                 new = new + resample(image, filters if mixing is None else [mixing, *filters[1:]])
-        return x, new
+        return features, new
 
 
 class Synthesis(nn.Module):
@@ -155,7 +172,9 @@ class Synthesis(nn.Module):
         self.recompute = False
         self.const = nn.Parameter(torch.randn(channels, *base))
         self.stages = nn.ModuleList(
-            SynthesisStage(channels, image_channels, w_dim, kernel_size, conv, first=index == 0)
+            SynthesisStage(
+                channels, image_channels, w_dim, kernel_size, conv, first=index == 0, last=index == stages - 1
+            )
             for index in range(stages)
         )
         self.num_ws = 2 * stages

@@ -15,6 +15,10 @@
 #include <type_traits>
 #include <vector>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 namespace {
 
 constexpr float kSlope = 0.2f;  // of the leaky ReLU
@@ -25,27 +29,44 @@ constexpr int kLanes = 16;
 typedef float Lanes __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t Halfwords __attribute__((vector_size(2 * kLanes)));
+// As they lie in memory. A memcpy would be as right, but GCC makes two halves of it.
+typedef float UnalignedLanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef uint16_t UnalignedHalfwords __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
 
 struct bfloat16 {
   uint16_t bits;
 };
 
-// Rounded to the nearest, ties to even, as PyTorch does; what is no number stays none.
+// Rounded to the nearest, ties to even, as PyTorch does; what is no number stays none. The processor's own instruction
+// also takes numbers below 1e-38 for 0.
 inline Halfwords narrowed(Lanes value) {
+#ifdef __AVX512BF16__
+  return reinterpret_cast<Halfwords>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(value)));
+#else
   const Words bits = reinterpret_cast<Words>(value);
   const Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const Words none = reinterpret_cast<Words>(value != value);
   return __builtin_convertvector((rounded & ~none) | (0x7fc0u & none), Halfwords);
+#endif
 }
 
 inline Lanes widened(Halfwords value) {
-  const Words bits = __builtin_convertvector(value, Words) << 16;
-  return reinterpret_cast<Lanes>(bits);
+#ifdef __AVX512F__  // GCC makes five instructions of the conversion
+  const Words wide = reinterpret_cast<Words>(_mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(value)));
+#else
+  const Words wide = __builtin_convertvector(value, Words);
+#endif
+  return reinterpret_cast<Lanes>(wide << 16);
 }
 
 // `count` is kLanes, or fewer at the end of the channels; where it can be, an integral_constant.
+template <int n>
+using Constant = std::integral_constant<int, n>;
+using Whole = Constant<kLanes>;
+
 template <class Count>
 inline Lanes load(const float* from, Count count) {
+  if constexpr (std::is_same_v<Count, Whole>) return *reinterpret_cast<const UnalignedLanes*>(from);
   Lanes value = {};
   std::memcpy(&value, from, 4 * count);
   return value;
@@ -53,6 +74,7 @@ inline Lanes load(const float* from, Count count) {
 
 template <class Count>
 inline Lanes load(const bfloat16* from, Count count) {
+  if constexpr (std::is_same_v<Count, Whole>) return widened(*reinterpret_cast<const UnalignedHalfwords*>(from));
   Halfwords value = {};
   std::memcpy(&value, from, 2 * count);
   return widened(value);
@@ -60,129 +82,266 @@ inline Lanes load(const bfloat16* from, Count count) {
 
 template <class Count>
 inline void store(float* to, Lanes value, Count count) {
-  std::memcpy(to, &value, 4 * count);
+  if constexpr (std::is_same_v<Count, Whole>) *reinterpret_cast<UnalignedLanes*>(to) = value;
+  else std::memcpy(to, &value, 4 * count);
 }
 
 template <class Count>
 inline void store(bfloat16* to, Lanes value, Count count) {
   const Halfwords narrow = narrowed(value);
-  std::memcpy(to, &narrow, 2 * count);
+  if constexpr (std::is_same_v<Count, Whole>) *reinterpret_cast<UnalignedHalfwords*>(to) = narrow;
+  else std::memcpy(to, &narrow, 2 * count);
 }
+
+// Room for n values, beginning with a cache line: half of the time would else go into loads that cross two.
+class Room {
+ public:
+  explicit Room(int64_t n) : lanes_((n + kLanes - 1) / kLanes) {}
+  float* data() { return reinterpret_cast<float*>(lanes_.data()); }
+
+ private:
+  std::vector<Lanes> lanes_;
+};
 
 // Call `each(first, count)` for every sixteen of n values.
 template <class Each>
 inline void in_lanes(int64_t n, Each each) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) each(i, std::integral_constant<int, kLanes>{});
+  for (; i + kLanes <= n; i += kLanes) each(i, Whole{});
   if (i + kLanes / 2 <= n) {  // half of 16 channels
-    each(i, std::integral_constant<int, kLanes / 2>{});
+    each(i, Constant<kLanes / 2>{});
     i += kLanes / 2;
   }
   if (i < n) each(i, static_cast<int>(n - i));
 }
 
+// Call `each(first, count, more)` for every thirty-two of n values: `count`, then `more` of them.
+template <class Each>
+inline void in_pairs(int64_t n, Each each) {
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) each(i, Whole{}, Whole{});
+  in_lanes(n - i, [=](int64_t j, auto count) { each(i + j, count, Constant<0>{}); });
+}
+
+// One value.
+inline void put(float& to, float value) { to = value; }
+inline void put(bfloat16& to, float value) { to.bits = narrowed(Lanes{value})[0]; }
+inline float get(float value) { return value; }
+inline float get(bfloat16 value) { return widened(Halfwords{value.bits})[0]; }
+
 inline Lanes leaky(Lanes value) { return value > 0.0f ? value : value * kSlope; }
 
-// Sum of `taps` rows times their weights, at i.
-template <class T, class Count>
-inline Lanes combined(const T* const* rows, const float* w, int taps, int64_t i, Count count) {
-  switch (taps) {
-    case 0:
-      return Lanes{};
-    case 1:
-      return w[0] * load(rows[0] + i, count);
-    case 2:
-      return w[0] * load(rows[0] + i, count) + w[1] * load(rows[1] + i, count);
-    case 3:
-      return w[0] * load(rows[0] + i, count) + w[1] * load(rows[1] + i, count) + w[2] * load(rows[2] + i, count);
-    default:
-      return w[0] * load(rows[0] + i, count) + w[1] * load(rows[1] + i, count) + w[2] * load(rows[2] + i, count) +
-             w[3] * load(rows[3] + i, count);
-  }
+inline float total(Lanes value) {
+  value += __builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  value += __builtin_shufflevector(value, value, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+  value += __builtin_shufflevector(value, value, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+  return value[0] + value[1];
 }
 
+// Channel shuffle of two branches and back: `a` and `b` alternate in `low` and, from the ninth of each on, in `high`.
+struct Joined {
+  Lanes low, high;
+};
+struct Dealt {
+  Lanes a, b;
+};
+
+inline Joined shuffled(Lanes a, Lanes b) {
+  return {__builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
+          __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)};
+}
+
+inline Dealt dealt(Lanes low, Lanes high) {
+  return {__builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
+          __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)};
+}
+
+// How many of 2 x `count` channels are in `low` and in `high`.
+template <int n>
+constexpr auto low(Constant<n>) { return Constant<std::min(2 * n, kLanes)>{}; }
+template <int n>
+constexpr auto high(Constant<n>) { return Constant<std::max(2 * n - kLanes, 0)>{}; }
+inline int low(int count) { return std::min(2 * count, kLanes); }
+inline int high(int count) { return std::max(2 * count - kLanes, 0); }
+
+// Sixteen or fewer neighbouring channels of every voxel. Where they lie in two halves of the channels, of which there
+// are a multiple of sixteen, eight may be the last of the first half and eight the first of the second.
 template <class T>
-inline void combine(float* to, const T* const* rows, const float* w, int taps, int64_t n) {
-  in_lanes(n, [=](int64_t i, auto count) { store(to + i, combined(rows, w, taps, i, count), count); });
-}
+struct Window {
+  T* first;
+  int64_t step;  // from voxel to voxel
+  T* second;     // null: all lie together
 
-inline void put(float& to, float value) { to = value; }
-inline void put(bfloat16& to, float value) {
-  const Lanes one = {value};
-  to.bits = narrowed(one)[0];
-}
+  template <class Count>
+  Lanes load_at(int64_t voxel, Count count) const {
+    const T* from = first + voxel * step;
+    if (!second) return load(from, count);
+    std::remove_const_t<T> both[kLanes];
+    std::memcpy(both, from, sizeof(T) * kLanes / 2);
+    std::memcpy(both + kLanes / 2, second + voxel * step, sizeof(T) * kLanes / 2);
+    return load(both, Whole{});
+  }
 
-inline float get(float value) { return value; }
-inline float get(bfloat16 value) {
-  const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
-  float wide;
-  std::memcpy(&wide, &bits, sizeof wide);
-  return wide;
-}
+  template <class Count>
+  void store_at(int64_t voxel, Lanes value, Count count) const {
+    T* to = first + voxel * step;
+    if (!second) return store(to, value, count);
+    T both[kLanes];
+    store(both, value, Whole{});
+    std::memcpy(to, both, sizeof(T) * kLanes / 2);
+    std::memcpy(second + voxel * step, both + kLanes / 2, sizeof(T) * kLanes / 2);
+  }
+};
 
-// joined[2i], joined[2i + 1] = a[i], b[i].
+// Features [N, S, C], or the two halves of their channels; no part: nothing.
 template <class T>
-inline void interleave(float* __restrict joined, const T* __restrict a, const T* __restrict b, int64_t half) {
-  for (int64_t i = 0; i < half; ++i) {
-    joined[2 * i] = get(a[i]);
-    joined[2 * i + 1] = get(b[i]);
+struct Features {
+  T* parts[2];
+  int64_t channels;
+
+  explicit operator bool() const { return parts[0] != nullptr; }
+
+  Window<T> window(int64_t c, int count) const {
+    if (!parts[1]) return {parts[0] + c, channels, nullptr};
+    const int64_t half = channels / 2;
+    if (c >= half) return {parts[1] + (c - half), half, nullptr};
+    return {parts[0] + c, half, c + count > half ? parts[1] : nullptr};
   }
+};
+
+// An output sample of an axis: the sum of up to four input samples, neighbours of each other, at these offsets. Where
+// there are fewer, the rest weighs nothing.
+struct Taps {
+  int64_t offset[4];
+  float weight[4];
+};
+
+template <int taps, class T, class Count>
+inline Lanes weighed(const T* from, const Taps& t, Count count) {
+  if constexpr (taps == 0) return load(from + t.offset[0], count);
+  Lanes sum = t.weight[0] * load(from + t.offset[0], count);
+  for (int k = 1; k < taps; ++k) sum += t.weight[k] * load(from + t.offset[k], count);
+  return sum;
 }
 
-inline void deinterleave(const float* __restrict joined, float* __restrict a, float* __restrict b, int64_t half) {
-  for (int64_t i = 0; i < half; ++i) {
-    a[i] = joined[2 * i];
-    b[i] = joined[2 * i + 1];
-  }
-}
-
-// Two neighbours are the low and the high half of a word.
-inline void deinterleave(const bfloat16* __restrict joined, bfloat16* __restrict a, bfloat16* __restrict b,
-                         int64_t half) {
-  in_lanes(half, [=](int64_t i, auto count) {
-    Words pairs = {};
-    std::memcpy(&pairs, joined + 2 * i, 4 * count);
-    const Halfwords low = __builtin_convertvector(pairs & 0xffffu, Halfwords);
-    const Halfwords high = __builtin_convertvector(pairs >> 16, Halfwords);
-    std::memcpy(a + i, &low, 2 * count);
-    std::memcpy(b + i, &high, 2 * count);
-  });
-}
-
-// One axis of a resampling: every output sample is a sum of up to four input samples.
+// One axis of a resampling.
 struct Axis {
   int64_t in, out;
-  const int32_t* index;  // [out, 4]
-  const float* weight;   // [out, 4]; zeros at the end
   bool identity;
+  bool few;  // two taps at most
+  std::vector<Taps> taps;
 
-  template <class T>
-  int taps(int64_t o, const T* base, int64_t stride, const T** rows) const {
-    int count = 0;
-    for (int k = 0; k < 4; ++k) {
-      rows[k] = base;
-      if (weight[4 * o + k] != 0.0f) rows[count++] = base + index[4 * o + k] * stride;
+  // index, weight: [out, 4]; zeros at the end. `stride` is from sample to sample.
+  Axis(int64_t in, int64_t out, const int32_t* index, const float* weight, bool identity, int64_t stride)
+      : in(in), out(out), identity(identity), few(true), taps(out) {
+    for (int64_t o = 0; o < out; ++o)
+      for (int k = 0; k < 4; ++k) {
+        const float w = weight[4 * o + k];
+        taps[o].weight[k] = w;
+        taps[o].offset[k] = (w != 0.0f || k == 0) ? index[4 * o + k] * stride : taps[o].offset[0];
+        few = few && (k < 2 || w == 0.0f);
+      }
+  }
+
+  // Call `each` with the number of taps as a constant: 0 for an axis that stays.
+  template <class Each>
+  void with_taps(Each each) const {
+    if (identity) {
+      each(Constant<0>{});
+    } else if (few) {
+      each(Constant<2>{});
+    } else {
+      each(Constant<4>{});
     }
-    return count;
+  }
+
+  // Sum of n values each.
+  template <class T>
+  void combine(float* to, const T* from, const Taps& sample, int64_t n) const {
+    const Taps t = sample;
+    with_taps([=](auto taps) {
+      in_lanes(n, [=](int64_t i, auto count) { store(to + i, weighed<taps>(from + i, t, count), count); });
+    });
   }
 };
 
-struct Epilogue {
-  const float* scale;  // [N, C]; null: no epilogue
-  const float* shift;  // [C]
-  const float* noise;  // [N, D, H, W] or null
-  float noise_gain;
+// The rows of a plane that its next rows need, each a sum of the same row of up to four planes: kept in the first-level
+// cache, which a plane would overflow.
+struct Rows {
+  const Axis &depth, &height;
+  const int64_t branches, length;
+  Room ring;  // [4, branches, length]
+  int64_t held[4];
+
+  Rows(const Axis& depth, const Axis& height, int64_t branches, int64_t length)
+      : depth(depth), height(height), branches(branches), length(length),
+        ring(depth.identity ? 0 : 4 * branches * length) {}
+
+  void begin_plane() { std::fill_n(held, 4, -1); }
+
+  // What output row h is a sum of: offsets into the ring. `a`, `b`: the branches' samples.
+  template <class T>
+  Taps get(int64_t h, const T* a, const T* b, const Taps& planes) {
+    Taps t = height.taps[h];
+    for (int k = 0; k < (height.identity ? 1 : height.few ? 2 : 4); ++k) {
+      const int64_t row = t.offset[k] / length, slot = row % 4;
+      float* at = ring.data() + slot * branches * length;
+      if (held[slot] != row) {
+        depth.combine(at, a + row * length, planes, length);
+        if (b) depth.combine(at + length, b + row * length, planes, length);
+        held[slot] = row;
+      }
+      t.offset[k] = at - ring.data();
+    }
+    return t;
+  }
 };
 
-// Added to what a resampling gives: [N, D', H', W', C], or the two halves of its channels. Null: nothing.
+// What happens to x = leaky_relu(scale value + gain noise + shift) of a voxel.
 template <class T>
-struct Addend {
-  const T* parts[2];
+struct Finish {
+  const float* scale;  // [N, C]; null: x is the value
+  const float* shift;  // [C]
+  const float* noise;  // [N, S] or null
+  float gain;
+  const float* style;      // [N, C] or null: what x is multiplied by for `out`
+  Features<const T> addend;  // added to x
+  Features<T> out;
+  T* keep;           // x, or null
+  const float* mix;  // [N, C] or null: weights of the channels in the image
+  float* image;      // [N, S]
+};
 
-  // Of one voxel, from channel c of part k on.
-  template <class Count>
-  Lanes at(int k, int64_t voxel, int64_t width, int64_t c, Count count) const {
-    return load(parts[k] + voxel * width + c, count);
+// The same for up to sixteen channels of sample n, from c on.
+template <class T, class Count>
+struct FinishLanes {
+  const bool epilogue, adds, writes, keeps, mixes, styles;
+  Lanes scale = {}, shift = {}, style = {}, mix = {};
+  const Window<const T> addend;
+  const Window<T> out;
+  T* const keep;
+  const int64_t channels;
+  const Count count;
+
+  FinishLanes(const Finish<T>& f, int64_t n, int64_t c, Count count)
+      : epilogue(f.scale), adds(f.addend), writes(f.out), keeps(f.keep), mixes(f.mix), styles(f.style),
+        addend(f.addend.window(c, count)), out(f.out.window(c, count)), keep(f.keep + c),
+        channels(f.out.channels), count(count) {
+    const int64_t at = n * channels + c;
+    if (epilogue) {
+      scale = load(f.scale + at, count);
+      shift = load(f.shift + c, count);
+    }
+    if (styles) style = load(f.style + at, count);
+    if (mixes) mix = load(f.mix + at, count);
+  }
+
+  void operator()(int64_t voxel, Lanes value, float extra, Lanes& products) const {
+    if (epilogue) value = leaky(value * scale + (shift + extra));
+    if (adds) value += addend.load_at(voxel, count);
+    if (keeps) store(keep + voxel * channels, value, count);
+    if (mixes) products += value * mix;
+    if (writes) out.store_at(voxel, styles ? value * style : value, count);
   }
 };
 
@@ -190,7 +349,8 @@ struct Addend {
 template <class Visit>
 void over_voxels(int64_t samples, int64_t voxels, int threads, Visit visit) {
   const int64_t blocks = (voxels + kBlock - 1) / kBlock;
-#pragma omp parallel for collapse(2) schedule(static) num_threads(threads) if (threads > 1)
+  // A copy for each thread: what is written could else be taken for a change of the shared one.
+#pragma omp parallel for collapse(2) schedule(static) num_threads(threads) if (threads > 1) firstprivate(visit)
   for (int64_t n = 0; n < samples; ++n)
     for (int64_t k = 0; k < blocks; ++k) visit(n, k * kBlock, std::min(voxels, (k + 1) * kBlock));
 }
@@ -213,128 +373,201 @@ void sum_over_voxels(int64_t samples, int64_t voxels, int64_t width, float* sums
     }
 }
 
-// Join branches, resample every axis, apply the epilogue leaky_relu(scale x + noise + shift), add, split branches.
+// Resample every axis of one tensor or of two branches, join these, and finish; or deal the channels out to branches.
 template <class T>
-void resample(const T* a, const T* b, T* oa, T* ob, const int64_t* sizes, const int32_t* index, const float* weight,
-              const int32_t* identity, const Epilogue& epilogue, const Addend<T>& addend, int threads) {
-  const int64_t samples = sizes[0], channels = sizes[1];
-  const int64_t part = addend.parts[1] ? channels / 2 : channels;
-  const Axis depth{sizes[2], sizes[5], index, weight, identity[0] != 0};
-  const Axis height{sizes[3], sizes[6], depth.index + 4 * depth.out, depth.weight + 4 * depth.out, identity[1] != 0};
-  const Axis width{sizes[4], sizes[7], height.index + 4 * height.out, height.weight + 4 * height.out, identity[2] != 0};
-  const int64_t row_in = width.in * channels, row_out = width.out * channels, plane_in = height.in * row_in;
-  const bool joins = b != nullptr, splits = ob != nullptr, still = depth.identity && height.identity;
-  const int64_t half_row_in = row_in / 2, half_plane_in = plane_in / 2;
+void resample(const T* a, const T* b, T* deal_a, T* deal_b, const int64_t* sizes, const int32_t* index,
+              const float* weight, const int32_t* identity, const Finish<T>& finish, int threads) {
+  const int64_t samples = sizes[0], channels = sizes[1], branches = b ? 2 : 1, part = channels / branches;
+  const int64_t out_d = sizes[5], out_h = sizes[6], row_in = sizes[4] * part, plane_in = sizes[3] * row_in;
+  const Axis depth(sizes[2], out_d, index, weight, identity[0], plane_in);
+  const Axis height(sizes[3], out_h, index + 4 * out_d, weight + 4 * out_d, identity[1], row_in);
+  const int64_t before = 4 * (out_d + out_h);
+  const Axis width(sizes[4], sizes[7], index + before, weight + before, identity[2], part);
 
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    std::vector<float> plane(still ? 0 : plane_in), row(row_in);
-    std::vector<T> joined(splits ? row_out : 0);
+    Rows rows(depth, height, branches, row_in);
+    Room lines(height.identity ? 0 : branches * row_in), noise(width.out);
+    std::vector<Lanes> products(width.out);
 
-    // Width filter, epilogue and store of one row.
-    const auto finish_row = [&](const auto* line, int64_t n, int64_t first_voxel) {
-      T* target = splits ? joined.data() : oa + first_voxel * channels;
-      std::decay_t<decltype(line)> rows[4];
-      const float* scale = epilogue.scale ? epilogue.scale + n * channels : nullptr;
-      for (int64_t x = 0; x < width.out; ++x) {
-        const float extra = epilogue.noise ? epilogue.noise[first_voxel + x] * epilogue.noise_gain : 0.0f;
-        const int taps = width.identity ? 0 : width.taps(x, line, channels, rows);
-        const float* w = width.weight + 4 * x;
-        for (int k = 0; k * part < channels; ++k) {
-          in_lanes(part, [&](int64_t i, auto count) {
-            const int64_t c = k * part + i;
-            Lanes value = width.identity ? load(line + x * channels + c, count) : combined(rows, w, taps, c, count);
-            if (epilogue.scale) value = leaky(value * load(scale + c, count) + (load(epilogue.shift + c, count) + extra));
-            if (addend.parts[0]) value += addend.at(k, first_voxel + x, part, i, count);
-            store(target + x * channels + c, value, count);
-          });
+    // One row of voxels, from the rows of the branches.
+    const auto finish_row = [&](auto taps, const auto* line_a, const auto* line_b, int64_t n, int64_t first) {
+      const Finish<T> f = finish;
+      const Taps* t = width.taps.data();
+      float* extra = noise.data();
+      Lanes* product = products.data();
+      const int64_t length = width.out;
+      if (f.noise)
+        for (int64_t x = 0; x < length; ++x) extra[x] = f.noise[first + x] * f.gain;
+      if (f.mix) std::fill_n(product, length, Lanes{});
+      if (line_b) {
+        in_lanes(part, [=](int64_t c, auto count) {
+          const FinishLanes<T, decltype(low(count))> one(f, n, 2 * c, low(count));
+          const FinishLanes<T, decltype(high(count))> two(f, n, 2 * c + kLanes, high(count));
+          for (int64_t x = 0; x < length; ++x) {
+            const Joined joined =
+                shuffled(weighed<taps>(line_a + c, t[x], count), weighed<taps>(line_b + c, t[x], count));
+            one(first + x, joined.low, extra[x], product[x]);
+            two(first + x, joined.high, extra[x], product[x]);
+          }
+        });
+      } else if (deal_a) {
+        const int64_t half = channels / 2;
+        in_lanes(half, [=](int64_t c, auto count) {
+          for (int64_t x = 0; x < length; ++x) {
+            const auto* from = line_a + 2 * c;
+            const Dealt split = dealt(weighed<taps>(from, t[x], low(count)),
+                                      weighed<taps>(from + kLanes, t[x], high(count)));
+            store(deal_a + (first + x) * half + c, split.a, count);
+            store(deal_b + (first + x) * half + c, split.b, count);
+          }
+        });
+      } else if (channels == 1 && !f.scale && !f.addend) {  // an image: one channel is no work for lanes
+        for (int64_t x = 0; x < length; ++x) {
+          float sum = taps == 0 ? get(line_a[t[x].offset[0]]) : 0.0f;
+          for (int k = 0; k < taps; ++k) sum += t[x].weight[k] * get(line_a[t[x].offset[k]]);
+          put(f.out.parts[0][first + x], sum);
         }
+      } else {
+        in_lanes(part, [=](int64_t c, auto count) {
+          const FinishLanes<T, decltype(count)> lanes(f, n, c, count);
+          for (int64_t x = 0; x < length; ++x)
+            lanes(first + x, weighed<taps>(line_a + c, t[x], count), extra[x], product[x]);
+        });
       }
-      if (splits) {
-        const int64_t at = first_voxel * channels / 2;
-        deinterleave(target, oa + at, ob + at, row_out / 2);
-      }
+      if (f.mix)
+        for (int64_t x = 0; x < length; ++x) f.image[first + x] = total(product[x]);
     };
-    // All rows of a plane [height.in, width.in, channels].
-    const auto finish_plane = [&](const auto* current, int64_t n, int64_t d) {
-      std::decay_t<decltype(current)> rows[4];
-      for (int64_t h = 0; h < height.out; ++h) {
-        const int64_t first_voxel = ((n * depth.out + d) * height.out + h) * width.out;
+    // One row of voxels, from those of the planes.
+    const auto finish_rows = [&](const auto* line_a, const auto* line_b, const Taps& t, int64_t n, int64_t first) {
+      width.with_taps([&](auto taps) {
         if (height.identity) {
-          finish_row(current + h * row_in, n, first_voxel);
-        } else {
-          const int taps = height.taps(h, current, row_in, rows);
-          combine(row.data(), rows, height.weight + 4 * h, taps, row_in);
-          finish_row(static_cast<const float*>(row.data()), n, first_voxel);
+          finish_row(taps, line_a + t.offset[0], line_b ? line_b + t.offset[0] : nullptr, n, first);
+          return;
         }
-      }
+        float *sum_a = lines.data(), *sum_b = line_b ? sum_a + row_in : nullptr;
+        height.combine(sum_a, line_a, t, row_in);
+        if (line_b) height.combine(sum_b, line_b, t, row_in);
+        finish_row(taps, sum_a, sum_b, n, first);
+      });
     };
 
 #pragma omp for collapse(2) schedule(static)
     for (int64_t n = 0; n < samples; ++n) {
       for (int64_t d = 0; d < depth.out; ++d) {
-        const T* source = joins ? nullptr : a + n * depth.in * plane_in;
-        const float* w = depth.weight + 4 * d;
-        const T* rows[4];
-        if (still && joins) {
-          for (int64_t h = 0; h < height.out; ++h) {
-            const int64_t line = (n * depth.in + d) * height.in + h, at = line * half_row_in;
-            interleave(row.data(), a + at, b + at, half_row_in);
-            finish_row(static_cast<const float*>(row.data()), n, line * width.out);
+        const int64_t sample = n * depth.in * plane_in, at = sample + d * plane_in;
+        rows.begin_plane();
+        for (int64_t h = 0; h < height.out; ++h) {
+          const int64_t first = ((n * depth.out + d) * height.out + h) * width.out;
+          if (depth.identity) {
+            finish_rows(a + at, b ? b + at : nullptr, height.taps[h], n, first);
+          } else {
+            const Taps t = rows.get(h, a + sample, b ? b + sample : nullptr, depth.taps[d]);
+            float* ring = rows.ring.data();
+            finish_rows(ring, b ? ring + row_in : nullptr, t, n, first);
           }
-        } else if (joins) {
-          const T *rows_b[4], *base_a = a + n * depth.in * half_plane_in, *base_b = b + n * depth.in * half_plane_in;
-          const int taps = depth.taps(d, base_a, half_plane_in, rows);
-          depth.taps(d, base_b, half_plane_in, rows_b);
-          // Row by row, so that the branches' sums are still in the cache when they are joined.
-          float* sums = row.data();  // two halves of one row
-          for (int64_t h = 0; h < height.in; ++h) {
-            const T *at_a[4], *at_b[4];
-            for (int k = 0; k < 4; ++k) {
-              at_a[k] = rows[k] + h * half_row_in;
-              at_b[k] = rows_b[k] + h * half_row_in;
-            }
-            combine(sums, at_a, w, taps, half_row_in);
-            combine(sums + half_row_in, at_b, w, taps, half_row_in);
-            interleave(plane.data() + h * row_in, sums, sums + half_row_in, half_row_in);
-          }
-          finish_plane(static_cast<const float*>(plane.data()), n, d);
-        } else if (depth.identity) {
-          finish_plane(source + d * plane_in, n, d);
-        } else {
-          const int taps = depth.taps(d, source, plane_in, rows);
-          combine(plane.data(), rows, w, taps, plane_in);
-          finish_plane(static_cast<const float*>(plane.data()), n, d);
         }
       }
     }
   }
 }
 
+// Gradients that arrive at x, what is needed to send them on, and where they go.
 template <class T>
-void epilogue_backward(const T* grad, const T* out, const float* noise, const float* scale, T* ga, T* gb, float* sums,
-                       int64_t samples, int64_t voxels, int64_t channels, int threads) {
-  sum_over_voxels(samples, voxels, 3 * channels, sums, threads, [=](int64_t n, int64_t v, int64_t last, float* sum) {
-    const std::unique_ptr<T[]> joined(gb ? new T[kBlock * channels] : nullptr);
-    T* target = gb ? joined.get() : ga + (n * voxels + v) * channels;
-    in_lanes(channels, [&](int64_t c, auto count) {
-      const Lanes s = load(scale + n * channels + c, count);
-      Lanes sum_g = {}, sum_gp = {}, sum_gn = {};
-      for (int64_t i = v; i < last; ++i) {
-        const int64_t at = (n * voxels + i) * channels + c;
-        const Lanes value = load(out + at, count), dy = load(grad + at, count);
-        const Lanes g = value > 0.0f ? dy : dy * kSlope;
-        sum_g += g;
-        sum_gp += g * (value > 0.0f ? value : value * (1.0f / kSlope));
-        if (noise) sum_gn += g * noise[n * voxels + i];
-        store(target + (i - v) * channels + c, g * s, count);
+struct FinishBack {
+  Features<const T> grad;  // of `out`, or nothing
+  Features<const T> x;
+  const float* image_grad;  // [N, S] or null
+  const float *noise, *scale, *style, *mix;
+  Features<T> to;  // in front of the scale
+  T *deal_a, *deal_b;  // or there, dealt out to branches
+};
+
+constexpr int kSums = 5;  // of g, g times the value before the leaky ReLU, g noise, grad x, image_grad x
+
+template <class T, class Count>
+struct FinishBackLanes {
+  const bool has_grad, mixes, styles;
+  Lanes scale, style = {}, mix = {};
+  // Sums of kSums; named, since an array of them would live in memory.
+  Lanes sum_g = {}, sum_before = {}, sum_noise = {}, sum_style = {}, sum_mix = {};
+  const Window<const T> grad, x;
+  const Count count;
+
+  FinishBackLanes(const FinishBack<T>& f, int64_t n, int64_t c, Count count)
+      : has_grad(f.grad), mixes(f.mix), styles(f.style), grad(f.grad.window(c, count)), x(f.x.window(c, count)),
+        count(count) {
+    const int64_t at = n * f.x.channels + c;
+    scale = load(f.scale + at, count);
+    if (styles) style = load(f.style + at, count);
+    if (mixes) mix = load(f.mix + at, count);
+  }
+
+  Lanes operator()(int64_t voxel, float noise, float image_grad) {
+    const Lanes value = x.load_at(voxel, count);
+    Lanes dx = {};
+    if (has_grad) {
+      dx = grad.load_at(voxel, count);
+      if (styles) {
+        sum_style += dx * value;
+        dx *= style;
       }
-      store(sum + c, sum_g, count);
-      store(sum + channels + c, sum_gp, count);
-      store(sum + 2 * channels + c, sum_gn, count);
-    });
-    const int64_t half = (n * voxels + v) * channels / 2;
-    if (gb) deinterleave(target, ga + half, gb + half, (last - v) * channels / 2);
+    }
+    if (mixes) {
+      sum_mix += image_grad * value;
+      dx += image_grad * mix;
+    }
+    const Lanes g = value > 0.0f ? dx : dx * kSlope;
+    sum_g += g;
+    sum_before += g * (value > 0.0f ? value : value * (1.0f / kSlope));
+    sum_noise += g * noise;
+    return g * scale;
+  }
+
+  void put_sums(float* to, int64_t channels) const {
+    store(to, sum_g, count);
+    store(to + channels, sum_before, count);
+    store(to + 2 * channels, sum_noise, count);
+    store(to + 3 * channels, sum_style, count);
+    store(to + 4 * channels, sum_mix, count);
+  }
+};
+
+template <class T>
+void finish_backward(const FinishBack<T>& f, float* sums, int64_t samples, int64_t voxels, int threads) {
+  const int64_t channels = f.x.channels;
+  sum_over_voxels(samples, voxels, kSums * channels, sums, threads, [=](int64_t n, int64_t v, int64_t last, float* sum) {
+    const int64_t begin = n * voxels + v, end = n * voxels + last;
+    const auto at = [=](const float* values, int64_t voxel) { return values ? values[voxel] : 0.0f; };
+    if (f.deal_a) {
+      const int64_t half = channels / 2;
+      in_lanes(half, [=](int64_t c, auto count) {
+        FinishBackLanes<T, decltype(low(count))> one(f, n, 2 * c, low(count));
+        FinishBackLanes<T, decltype(high(count))> two(f, n, 2 * c + kLanes, high(count));
+        for (int64_t voxel = begin; voxel < end; ++voxel) {
+          const float noise = at(f.noise, voxel), image_grad = at(f.image_grad, voxel);
+          const Lanes first = one(voxel, noise, image_grad), second = two(voxel, noise, image_grad);
+          const Dealt split = dealt(first, second);
+          store(f.deal_a + voxel * half + c, split.a, count);
+          store(f.deal_b + voxel * half + c, split.b, count);
+        }
+        one.put_sums(sum + 2 * c, channels);
+        two.put_sums(sum + 2 * c + kLanes, channels);
+      });
+    } else {
+      in_pairs(channels, [=](int64_t c, auto count, auto more) {
+        FinishBackLanes<T, decltype(count)> one(f, n, c, count);
+        FinishBackLanes<T, decltype(more)> two(f, n, c + kLanes, more);
+        const Window<T> to_one = f.to.window(c, count), to_two = f.to.window(c + kLanes, more);
+        for (int64_t voxel = begin; voxel < end; ++voxel) {
+          const float noise = at(f.noise, voxel), image_grad = at(f.image_grad, voxel);
+          to_one.store_at(voxel, one(voxel, noise, image_grad), count);
+          if constexpr (more > 0) to_two.store_at(voxel, two(voxel, noise, image_grad), more);
+        }
+        one.put_sums(sum + c, channels);
+        if constexpr (more > 0) two.put_sums(sum + c + kLanes, channels);
+      });
+    }
   });
 }
 
@@ -415,11 +648,7 @@ void from_image_backward(const T* grad, const T* out, const float* x, const floa
       store(sum + channels + c, sum_g, count);
     });
     if (!gx) return;
-    for (int64_t i = v; i < last; ++i) {
-      float total = 0.0f;
-      for (int k = 0; k < kLanes; ++k) total += products[i - v][k];
-      gx[n * voxels + i] = total;
-    }
+    for (int64_t i = v; i < last; ++i) gx[n * voxels + i] = total(products[i - v]);
   });
 }
 
@@ -431,9 +660,7 @@ void to_image(const T* x, const float* w, float* y, int64_t samples, int64_t vox
       in_lanes(channels, [&](int64_t c, auto count) {
         products += load(x + voxel * channels + c, count) * load(w + n * channels + c, count);
       });
-      float sum = 0.0f;
-      for (int i = 0; i < kLanes; ++i) sum += products[i];
-      y[voxel] = sum;
+      y[voxel] = total(products);
     }
   });
 }
@@ -457,37 +684,51 @@ void to_image_backward(const float* g, const T* x, const float* w, T* gx, float*
 }  // namespace
 
 // What Python calls. `void*` is features: bfloat16 if `narrow`, else float32.
-#define VOXFLATE_BY_TYPE(call)  \
+#define VOXFLATE_BY_TYPE(...)   \
   if (narrow) {                 \
     using T = bfloat16;         \
-    call;                       \
+    __VA_ARGS__;                \
   } else {                      \
     using T = float;            \
-    call;                       \
+    __VA_ARGS__;                \
   }
 
 extern "C" {
 
-// a, b: input, b null for one branch. oa, ob: output, likewise. adda, addb: added to it before it is split, both
-// halves of the channels, or addb null, or both. sizes: N, C, D, H, W in, D, H, W out.
-// index, weight: the tables of D, H and W one after the other; a flag per axis says that it stays as it is.
-void voxflate_resample(const void* a, const void* b, void* oa, void* ob, const void* adda, const void* addb,
-                       const int64_t* sizes, const int32_t* index, const float* weight, const int32_t* identity,
-                       const float* scale, const float* shift, const float* noise, float noise_gain, int narrow,
-                       int threads) {
-  const Epilogue epilogue{scale, shift, noise, noise_gain};
-  VOXFLATE_BY_TYPE(resample(static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(oa), static_cast<T*>(ob),
-                            sizes, index, weight, identity, epilogue,
-                            Addend<T>{{static_cast<const T*>(adda), static_cast<const T*>(addb)}}, threads))
+// a, b: input, b null for one branch. sizes: N, C, D, H, W in, D, H, W out. index, weight: the tables of D, H and W one
+// after the other; a flag per axis says that it stays as it is.
+//
+// Either the channels are dealt out to branches, `deal_a` and `deal_b`, and nothing else is done, or `Finish` says
+// what becomes of them. adda, addb and oa, ob: features, or the halves of their channels where the second is not null.
+void voxflate_finish(const void* a, const void* b, void* deal_a, void* deal_b, void* oa, void* ob, void* keep,
+                     const void* adda, const void* addb, const int64_t* sizes, const int32_t* index,
+                     const float* weight, const int32_t* identity, const float* scale, const float* shift,
+                     const float* noise, float gain, const float* style, const float* mix, float* image, int narrow,
+                     int threads) {
+  const int64_t channels = sizes[1];
+  VOXFLATE_BY_TYPE({
+    const Features<const T> addend{{static_cast<const T*>(adda), static_cast<const T*>(addb)}, channels};
+    const Features<T> out{{static_cast<T*>(oa), static_cast<T*>(ob)}, channels};
+    const Finish<T> finish{scale, shift, noise, gain, style, addend, out, static_cast<T*>(keep), mix, image};
+    resample(static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(deal_a), static_cast<T*>(deal_b),
+             sizes, index, weight, identity, finish, threads);
+  })
 }
 
-// Gradient of the epilogue. grad, out: [N, S, C]; noise: [N, S] or null. ga, gb: gradient in front of the scale,
-// gb null for one branch. sums: [N, 3, C], of g, of g times the value before the leaky ReLU, of g times noise.
-void voxflate_epilogue_backward(const void* grad, const void* out, const float* noise, const float* scale, void* ga,
-                                void* gb, float* sums, int64_t samples, int64_t voxels, int64_t channels, int narrow,
-                                int threads) {
-  VOXFLATE_BY_TYPE(epilogue_backward(static_cast<const T*>(grad), static_cast<const T*>(out), noise, scale,
-                                     static_cast<T*>(ga), static_cast<T*>(gb), sums, samples, voxels, channels, threads))
+// Gradient of `Finish`. ga, gb: of `out`, or null; xa, xb: x; both whole or in halves. Without b they are whole. To
+// oa, ob, whole or in halves, or to the branches. sums: [N, kSums, C].
+void voxflate_finish_backward(const void* ga, const void* gb, const void* xa, const void* xb, const float* image_grad,
+                              const float* noise, const float* scale, const float* style, const float* mix,
+                              void* deal_a, void* deal_b, void* oa, void* ob, float* sums, int64_t samples,
+                              int64_t voxels, int64_t channels, int narrow, int threads) {
+  VOXFLATE_BY_TYPE({
+    const FinishBack<T> f{{{static_cast<const T*>(ga), static_cast<const T*>(gb)}, channels},
+                          {{static_cast<const T*>(xa), static_cast<const T*>(xb)}, channels},
+                          image_grad, noise, scale, style, mix,
+                          {{static_cast<T*>(oa), static_cast<T*>(ob)}, channels},
+                          static_cast<T*>(deal_a), static_cast<T*>(deal_b)};
+    finish_backward(f, sums, samples, voxels, threads);
+  })
 }
 
 // Scale channels and cut them into two halves: oa, ob = (x s)[.., :C/2], (x s)[.., C/2:]; s null: 1; ob null: uncut.

@@ -231,9 +231,20 @@ class _Fork(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:
-        *inputs, small = grads
-        back = ctx.plan.adjoint()
-        if torch.is_grad_enabled():  # R1 differentiates again
-            return None, None, torch.cat(inputs, dim=1) + Linear.apply(back, 1, small)[0]  # type: ignore[no-untyped-call]
-        total = compiled.resample([to_rows(small)], back.tables(), addend=[to_rows(g) for g in inputs])
-        return None, None, from_rows(total[0])
+        return None, None, _Merge.apply(ctx.plan, *grads)  # type: ignore[no-untyped-call]
+
+
+class _Merge(torch.autograd.Function):
+    """The adjoint of `_Fork`, and the other way round."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, *grads: Tensor) -> Tensor:
+        ctx.plan, ctx.parts = plan, len(grads) - 1
+        *inputs, small = map(to_rows, grads)
+        if len(inputs) == 2 and not compiled.cuts(small.shape[-1]):
+            inputs = [torch.cat(inputs, dim=-1)]
+        return from_rows(compiled.resample([small], plan.adjoint().tables(), addend=inputs)[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *_Fork.apply(ctx.plan, ctx.parts, grads[0])  # type: ignore[no-untyped-call]

@@ -6,9 +6,9 @@
 Every figure is from a process of its own. It builds the networks and one random batch; what it holds then is
 its resting size. Then it takes the steps of G and D twice and that of R1 twice, in memory that is kept as in
 a training (decision 0008); the process' largest resident size, less the resting one, is the figure, in MiB.
-R1 is in float32 whatever the precision is, so its step may be the largest: the JSON file and a column have
-what G and D needed before it. Cases are those of `benchmarks.step`, and "straight" is its straight lift, in
-float32. Sampling is one batch of `benchmarks.sampling`, of the generator and of MONAI's U-Net where MONAI is
+R1's step is often the largest: the JSON file and a column have what G and D needed before it. Cases are those
+of `benchmarks.step`, and "straight" is its straight lift, in float32. Two more rows are the paper's batch of
+128 in parts of 4 with activation checkpointing (minutes each). Sampling is one batch of `benchmarks.sampling`, of the generator and of MONAI's U-Net where MONAI is
 installed. `--set` changes settings of the training steps, for instance their batch.
 """
 
@@ -43,6 +43,11 @@ STEP_VARIANTS = ("compiled", "plain", "straight")
 SAMPLERS = ("generator", "U-Net")
 SAMPLING_BATCH = 4
 BEFORE_R1 = "compiled, G and D alone"
+PAPERS_BATCH = {
+    "training.batch": 128,
+    "training.micro_batch": 4,
+    "training.activation_checkpointing": True,
+}
 
 
 class Job(NamedTuple):
@@ -148,6 +153,13 @@ def jobs(cases: Sequence[Case], precisions: Sequence[str], values: dict[str, Any
                     yield Job(case._replace(precision=precision), variant, values)
 
 
+def large_jobs(precision: str) -> Iterator[Job]:
+    """The paper's batch, of the paper's networks at 32x64x64 and 64x64x64."""
+    for case in CASES:
+        if case.architecture == "split-shuffle" and case.stages == 5:
+            yield Job(case._replace(precision=precision), "compiled", PAPERS_BATCH)
+
+
 def sampling_jobs(precisions: Sequence[str]) -> Iterator[Job]:
     """One batch of volumes, from the generator and, where MONAI is installed, from its U-Net."""
     samplers = SAMPLERS if find_spec("monai") and find_spec("einops") else SAMPLERS[:1]
@@ -209,6 +221,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=usual_precisions())
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the steps")
     parser.add_argument("--no-sampling", action="store_true", help="training steps only")
+    parser.add_argument("--no-large", action="store_true", help="without the paper's batch")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, help="print a Markdown table of this JSON and measure nothing")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -227,6 +240,8 @@ def main() -> None:
         sys.exit(f"memory: {error}")
     facts = machine()
     todo = list(jobs([CASES[i] for i in options.cases], options.precision, values))
+    if not options.no_large:
+        todo += large_jobs(options.precision[-1])
     if not options.no_sampling:
         todo += sampling_jobs(options.precision)
     content = {"machine": facts, "rows": run(todo)}

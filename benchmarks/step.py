@@ -9,8 +9,8 @@ precision is; "straight, untuned" is that in a process whose allocator is left a
 runs just the convolutions that the steps of G and D made (forward, data and weight gradients, as often as
 they need them), in the precision in which each of them ran: no step can be faster with them.
 Fresh weights and random images, so no data is needed. images/s counts R1 as often as a training takes it;
-R1 is in float32 in every row, as in a training. Without --precision: float32, and bfloat16 where the
-processor has instructions for it.
+R1 is in the row's precision, as in a training. Without --precision: float32, and bfloat16 where the processor
+has instructions for it.
 """
 
 from __future__ import annotations

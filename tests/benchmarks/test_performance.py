@@ -121,6 +121,12 @@ def test_the_peak_of_a_step_is_above_rest_and_grows_with_the_batch() -> None:
     assert [row[0] for row in table[2:]] == [row["name"] for row in rows]
 
 
+def test_the_papers_batch_is_measured_at_both_large_shapes() -> None:
+    jobs = list(memory.large_jobs("bf16"))
+    assert [job.case.shape for job in jobs] == [(32, 64, 64), (64, 64, 64)]
+    assert all(job.values["training.batch"] == 128 and job.case.precision == "bf16" for job in jobs)
+
+
 def test_a_process_that_fails_is_a_line_and_a_cell(capsys: pytest.CaptureFixture[str]) -> None:
     rows = memory.run([memory.Job(TINY, "plain", {"training.kernels": "none"})])
     assert "memory: split-shuffle 4x8x8 batch 2 fp32, plain: ended with 1" in capsys.readouterr().err

@@ -175,6 +175,11 @@ def test_whatever_follows_a_convolution_agrees_and_so_do_its_gradients(kind, cha
         assert (got - expected).abs().max() < 3e-5 * scale
 
 
+def test_a_filter_that_reads_samples_far_apart_is_refused():
+    with pytest.raises(ValueError, match="at most 4 neighbouring"):
+        compiled.make_tables([torch.tensor([[1.0, 0.0, 0.0, 0.0, 1.0]])], [5])
+
+
 @needs_compiler
 def test_the_number_of_threads_changes_no_bit_of_the_kernels():
     x, style = torch.randn(3, 5, 7, 9, 48), torch.randn(3, 48)

@@ -1,6 +1,6 @@
 """Compiled kernels for the CPU: what lies between two convolutions, in one sweep over memory.
 
-Optional. `kernels.cpp` is built with the machine's C++ compiler when it is first wanted (about three seconds)
+Optional. `kernels.cpp` is built with the machine's C++ compiler when it is first wanted (some six seconds)
 and kept in the cache folder. Without a compiler, or with `use_kernels("plain")` or VOXFLATE_KERNELS=plain,
 the PyTorch operations of `functional`, `resample` and `epilogue`, which define the results, do the same work.
 Decision 0024 has the measurements.
@@ -111,7 +111,7 @@ def _processor() -> str:
 
 
 class Tables(NamedTuple):
-    """A resampling of D, H and W: every output sample is a sum of at most four input samples.
+    """A resampling of D, H and W: every output sample is a sum of at most four neighbouring input samples.
 
     Attributes:
         sizes: D, H, W of the input, then of the output.
@@ -135,9 +135,9 @@ def make_tables(matrices: Sequence[Tensor | None], sizes: Sequence[int]) -> Tabl
     rows = []
     for matrix in filled:
         wide = torch.nn.functional.pad(matrix, (0, max(0, 4 - matrix.shape[1])))
-        if int((matrix != 0).sum(dim=1).max()) > 4:
-            raise ValueError("the kernels take at most 4 input samples for an output sample")
         order = (wide == 0).to(torch.int8).argsort(dim=1, stable=True)[:, :4]
+        if any(int(row.nonzero().max() - row.nonzero().min()) > 3 for row in matrix if row.any()):
+            raise ValueError("the kernels take at most 4 neighbouring input samples for an output sample")
         rows.append((order.clamp(max=matrix.shape[1] - 1), wide.gather(1, order)))
     return Tables(
         sizes=(*sizes, *(len(matrix) for matrix in filled)),

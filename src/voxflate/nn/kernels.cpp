@@ -59,7 +59,8 @@ inline Lanes widened(Halfwords value) {
   return reinterpret_cast<Lanes>(wide << 16);
 }
 
-// `count` is kLanes, or fewer at the end of the channels; where it can be, an integral_constant.
+// How many lanes are used: all, or fewer at the end of the channels. Always a constant, since a copy of a number of bytes
+// that is not known would be a call, and no sum stays in a register across calls.
 template <int n>
 using Constant = std::integral_constant<int, n>;
 using Whole = Constant<kLanes>;
@@ -103,16 +104,14 @@ class Room {
   std::vector<Lanes> lanes_;
 };
 
-// Call `each(first, count)` for every sixteen of n values.
+// Call `each(first, count)` for every sixteen of n values; the rest in eights, fours and ones.
 template <class Each>
 inline void in_lanes(int64_t n, Each each) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) each(i, Whole{});
-  if (i + kLanes / 2 <= n) {  // half of 16 channels
-    each(i, Constant<kLanes / 2>{});
-    i += kLanes / 2;
-  }
-  if (i < n) each(i, static_cast<int>(n - i));
+  for (; i + 8 <= n; i += 8) each(i, Constant<8>{});
+  for (; i + 4 <= n; i += 4) each(i, Constant<4>{});
+  for (; i < n; ++i) each(i, Constant<1>{});
 }
 
 // Call `each(first, count, more)` for every thirty-two of n values: `count`, then `more` of them.
@@ -161,8 +160,6 @@ template <int n>
 constexpr auto low(Constant<n>) { return Constant<std::min(2 * n, kLanes)>{}; }
 template <int n>
 constexpr auto high(Constant<n>) { return Constant<std::max(2 * n - kLanes, 0)>{}; }
-inline int low(int count) { return std::min(2 * count, kLanes); }
-inline int high(int count) { return std::max(2 * count - kLanes, 0); }
 
 // Sixteen or fewer neighbouring channels of every voxel. Where they lie in two halves of the channels, of which there
 // are a multiple of sixteen, eight may be the last of the first half and eight the first of the second.

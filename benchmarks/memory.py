@@ -8,8 +8,9 @@ its resting size. Then it takes the steps of G and D twice and that of R1 twice,
 a training (decision 0008); the process' largest resident size, less the resting one, is the figure, in MiB.
 R1's step is often the largest: the JSON file and a column have what G and D needed before it. Cases are those
 of `benchmarks.step`, and "straight" is its straight lift, in float32. Two more rows are the paper's batch of
-128 in parts of 4 with activation checkpointing (minutes each). Sampling is one batch of `benchmarks.sampling`, of the generator and of MONAI's U-Net where MONAI is
-installed. `--set` changes settings of the training steps, for instance their batch.
+128 in parts of 4 with activation checkpointing (minutes each). Sampling is one batch of
+`benchmarks.sampling`, of the generator and of MONAI's U-Net where MONAI is installed. `--set` changes
+settings of the training steps, for instance their batch.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def table(content: Mapping[str, Any]) -> str:
 def picture(content: Mapping[str, Any], path: Path) -> None:
     """Draw one panel an axis, both scales logarithmic; points are measured, lines are the laws."""
     axes_of = content["axes"]
-    figure = Figure(figsize=(3.4 * len(axes_of), 3.6), layout="constrained")
+    figure = Figure(figsize=(4.0 * len(axes_of), 3.6), layout="constrained")
     panels = figure.subplots(1, len(axes_of), squeeze=False)[0]
     for panel, (axis, series) in zip(panels, axes_of.items(), strict=True):
         draw(panel, axis, series)
@@ -123,11 +123,12 @@ def draw(panel: Axes, axis: str, series: Mapping[str, Any]) -> None:
         panel.plot(sizes, law, color=COLOURS[index], linewidth=1.2, alpha=0.7)
         place = (sizes[-1], law[-1])
         law_text = rf"$\propto x^{{{line['b']:.2f}}}$"
-        panel.annotate(law_text, place, (-4, 8), textcoords="offset points", ha="right", color=COLOURS[index])
+        panel.annotate(law_text, place, (9, 0), textcoords="offset points", va="center", color=COLOURS[index])
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.xaxis.set_major_locator(FixedLocator(list(sizes)))
     panel.xaxis.set_minor_locator(NullLocator())
+    panel.tick_params(axis="x", labelsize="small")
     panel.xaxis.set_major_formatter(lambda size, _: f"{size / 1024:g}k" if size >= 1024 else f"{size:g}")
     panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     panel.yaxis.set_major_formatter("{x:g}")
@@ -135,6 +136,7 @@ def draw(panel: Axes, axis: str, series: Mapping[str, Any]) -> None:
     panel.set_xlabel(f"{axis} (k = 1,024)" if sizes[-1] >= 1024 else axis)
     panel.grid(alpha=0.2, which="both")
     panel.margins(0.1)
+    panel.set_xlim(right=float(sizes[-1]) * float(sizes[-1] / sizes[0]) ** 0.3)  # room for the laws
     panel.spines[["top", "right"]].set_visible(False)
 
 

@@ -14,6 +14,7 @@ from voxflate.losses import r1_penalty
 from voxflate.nn import Discriminator, Generator, compiled
 from voxflate.nn.conv_modules import ARCHITECTURES
 from voxflate.nn.epilogue import Branches, Styled, finish, finish_image, finish_modulated, finish_with_image
+from voxflate.nn.functional import modulate, weighted_sums
 from voxflate.nn.resample import DOUBLE, HALVE, SMOOTH_DOWN, SMOOTH_UP, Plan, fork, lowpass_matrix, resample
 
 needs_compiler = pytest.mark.skipif(compiled.kernels_in_use() == "plain", reason="no C++ compiler here")
@@ -178,6 +179,42 @@ def test_whatever_follows_a_convolution_agrees_and_so_do_its_gradients(kind, cha
 def test_a_filter_that_reads_samples_far_apart_is_refused():
     with pytest.raises(ValueError, match="at most 4 neighbouring"):
         compiled.make_tables([torch.tensor([[1.0, 0.0, 0.0, 0.0, 1.0]])], [5])
+
+
+@needs_compiler
+def test_second_derivatives_reach_styles_that_are_not_dense():
+    noise, strength, bias = torch.randn(2, 1, 3, 4), torch.randn(()), torch.randn(16)
+    x = torch.randn(2, 16, 3, 4, requires_grad=True)
+
+    def outs(small):
+        styled = Styled([], small.exp(), noise, strength, bias)
+        given = Branches((x,))
+        yield from modulate(x, small)
+        yield weighted_sums(x, small[:, None])
+        yield from finish_modulated(given, styled, small, 1)
+        yield finish_with_image(given, styled, small[:, None], last=True)[1]
+
+    base = torch.randn(16, 2, requires_grad=True)
+    results = []
+    for small in (base.t(), base.t().contiguous()):
+        first = [torch.autograd.grad(y.square().sum(), x, create_graph=True)[0] for y in outs(small)]
+        results.append([torch.autograd.grad(g.pow(3).sum(), base, retain_graph=True)[0] for g in first])
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+@needs_compiler
+def test_noise_that_learns_gets_its_gradient():
+    noise = torch.randn(2, 1, 3, 4, requires_grad=True)
+    styled = Styled([], torch.ones(2, 16), noise, torch.ones(()), torch.zeros(16))
+    (y,) = finish_modulated(Branches((torch.randn(2, 16, 3, 4),)), styled, torch.ones(2, 16), 1)
+    assert torch.autograd.grad(y.sum(), noise)[0].abs().min() > 0
+
+
+@needs_compiler
+def test_an_axis_that_vanishes_is_refused():
+    with pytest.raises(ValueError, match="one sample at least"):
+        resample(torch.randn(1, 1, 1, 1), [SMOOTH_UP] * 2)
 
 
 @needs_compiler

@@ -131,6 +131,8 @@ def make_tables(matrices: Sequence[Tensor | None], sizes: Sequence[int]) -> Tabl
     missing = 3 - len(sizes)
     matrices, sizes = [None] * missing + list(matrices), [1] * missing + list(sizes)
     filled = [torch.eye(n) if matrix is None else matrix for matrix, n in zip(matrices, sizes, strict=True)]
+    if 0 in sizes or not all(len(matrix) for matrix in filled):
+        raise ValueError(f"the kernels take and give axes of one sample at least, got {list(sizes)}")
     # The largest four, non-zero ones first, in ascending order of position.
     rows = []
     for matrix in filled:

@@ -72,10 +72,9 @@ class Styled(NamedTuple):
     bias: Tensor
 
     def usable(self, branches: Branches, *small: Tensor) -> bool:
-        """Say whether the compiled kernels do this."""
-        return compiled.usable(
-            *branches.parts, small=(self.noise, self.demodulation, self.bias, self.noise_strength, *small)
-        )
+        """Say whether the compiled kernels do this; they give no gradient of the noise."""
+        small = (self.noise, self.demodulation, self.bias, self.noise_strength, *small)
+        return not self.noise.requires_grad and compiled.usable(*branches.parts, small=small)
 
     def plainly(self, branches: Branches) -> Tensor:
         """Features [N, C, *spatial'] in PyTorch's operations."""
@@ -126,6 +125,7 @@ def finish_image(image: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     known = image.shape[1] == 1 and image.dtype == torch.float32 and dtype in compiled.FEATURE_TYPES
     if not (known and compiled.usable(image, small=(kernel, bias))):
         return finish(mix_channels(image, kernel), bias)[0]
+    image = image.contiguous()
     out: Tensor = _FinishImage.apply(image, kernel[:, 0] * LEAKY_GAIN, bias * LEAKY_GAIN, dtype)  # type: ignore[no-untyped-call]
     return out
 
@@ -196,8 +196,10 @@ class _How(NamedTuple):
     learns: bool
 
 
-def _apply(*arguments: Any) -> tuple[Tensor, ...]:
-    outs: tuple[Tensor, ...] = _Finish.apply(*arguments)  # type: ignore[no-untyped-call]
+def _apply(how: _How, *arguments: Tensor | None) -> tuple[Tensor, ...]:
+    # Dense before it is saved: a copy made inside would cut second derivatives off.
+    small = [None if x is None else x.contiguous() for x in arguments[:6]]
+    outs: tuple[Tensor, ...] = _Finish.apply(how, *small, *arguments[6:])  # type: ignore[no-untyped-call]
     return outs
 
 
@@ -221,9 +223,6 @@ class _Finish(torch.autograd.Function):
         mix: Tensor | None,
         *inputs: Tensor,
     ) -> tuple[Tensor, ...]:
-        dense = [None if small is None else small.contiguous() for small in (noise, style, mix)]
-        noise, style, mix = dense
-        scale, shift = scale.contiguous(), shift.contiguous()
         gain = 0.0 if noise_gain is None else float(noise_gain)
         done = compiled.finish(
             [to_rows(part) for part in inputs],
@@ -366,7 +365,6 @@ class _FinishImage(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
-        image = image.contiguous()
         out = from_rows(compiled.from_image(image[:, 0], weight, bias, dtype))
         ctx.save_for_backward(image, weight, out)
         return out
@@ -375,7 +373,7 @@ class _FinishImage(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         image, weight, out = ctx.saved_tensors
         if torch.is_grad_enabled():  # R1 differentiates again
-            per_sample = weight.expand(len(image), -1)
+            per_sample = weight.repeat(len(image), 1)
             g_bias, g = _Sloped.apply(torch.ones_like(per_sample), 1, 1, grads[0], out)  # type: ignore[no-untyped-call]
             g_weight = to_rows(g).flatten(0, -2).to(image.dtype).t() @ image.flatten()
             return WeightedSum.apply(g, per_sample), g_weight, g_bias, None  # type: ignore[no-untyped-call]

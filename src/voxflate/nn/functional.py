@@ -145,7 +145,8 @@ def modulate(x: Tensor, style: Tensor, parts: int = 1) -> tuple[Tensor, ...]:
         [N, I / parts, *spatial] each.
     """
     if compiled.usable(x, small=(style,)):
-        return _Modulate.apply(x, style, parts)  # type: ignore[no-untyped-call,no-any-return]
+        # Dense before it is saved: a copy made inside would cut second derivatives off.
+        return _Modulate.apply(x, style.contiguous(), parts)  # type: ignore[no-untyped-call,no-any-return]
     pairs = zip(x.chunk(parts, dim=1), style.chunk(parts, dim=1), strict=True)
     return tuple(part * s.view(*s.shape, *(1,) * (x.ndim - 2)).to(x.dtype) for part, s in pairs)
 
@@ -162,7 +163,6 @@ class _Modulate(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, style: Tensor | None, parts: int) -> tuple[Tensor, ...]:
-        style = None if style is None else style.contiguous()
         ctx.save_for_backward(x, style)
         return tuple(map(from_rows, compiled.modulate(to_rows(x), style, parts)))
 
@@ -202,18 +202,17 @@ def weighted_sums(x: Tensor, mix: Tensor) -> Tensor:
         [N, O, *spatial].
     """
     if mix.shape[1] == 1 and compiled.usable(x, small=(mix,)):
-        return WeightedSum.apply(x, mix[:, 0])  # type: ignore[no-untyped-call,no-any-return]
+        return WeightedSum.apply(x, mix[:, 0].contiguous())  # type: ignore[no-untyped-call,no-any-return]
     weights = mix.view(*mix.shape, *(1,) * (x.ndim - 2)).to(x.dtype)
     return torch.stack([(x * weight).sum(dim=1) for weight in weights.unbind(1)], dim=1)
 
 
 class WeightedSum(torch.autograd.Function):
-    """Weighted sum over the channels, [N, C, *spatial] and [N, C] -> [N, 1, *spatial], compiled."""
+    """Weighted sum over the channels, [N, C, *spatial] and dense [N, C] -> [N, 1, *spatial], compiled."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         """Of compiled kernels."""
-        weight = weight.contiguous()
         ctx.save_for_backward(x, weight)
         return compiled.to_image(to_rows(x), weight).unsqueeze(1)
 

@@ -94,6 +94,25 @@ inline void store(bfloat16* to, Lanes value, Count count) {
   else std::memcpy(to, &narrow, 2 * count);
 }
 
+// The same past the caches, for features, of which a batch is larger: a line that is written whole need not be read
+// first. (Half lines, as in bfloat16, gain nothing.)
+template <class T, class Count>
+inline void stream(T* to, Lanes value, Count count) {
+#ifdef __AVX512F__
+  if constexpr (std::is_same_v<T, float> && std::is_same_v<Count, Whole>) {
+    if (reinterpret_cast<uintptr_t>(to) % 64 == 0) return _mm512_stream_ps(to, reinterpret_cast<__m512>(value));
+  }
+#endif
+  store(to, value, count);
+}
+
+// Before another thread reads what was streamed.
+inline void settle() {
+#ifdef __AVX512F__
+  _mm_sfence();
+#endif
+}
+
 // Room for n values, beginning with a cache line: half of the time would else go into loads that cross two.
 class Room {
  public:
@@ -182,7 +201,7 @@ struct Window {
   template <class Count>
   void store_at(int64_t voxel, Lanes value, Count count) const {
     T* to = first + voxel * step;
-    if (!second) return store(to, value, count);
+    if (!second) return stream(to, value, count);
     T both[kLanes];
     store(both, value, Whole{});
     std::memcpy(to, both, sizeof(T) * kLanes / 2);
@@ -336,7 +355,7 @@ struct FinishLanes {
   void operator()(int64_t voxel, Lanes value, float extra, Lanes& products) const {
     if (epilogue) value = leaky(value * scale + (shift + extra));
     if (adds) value += addend.load_at(voxel, count);
-    if (keeps) store(keep + voxel * channels, value, count);
+    if (keeps) stream(keep + voxel * channels, value, count);
     if (mixes) products += value * mix;
     if (writes) out.store_at(voxel, styles ? value * style : value, count);
   }
@@ -349,7 +368,10 @@ void over_voxels(int64_t samples, int64_t voxels, int threads, Visit visit) {
   // A copy for each thread: what is written could else be taken for a change of the shared one.
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads) if (threads > 1) firstprivate(visit)
   for (int64_t n = 0; n < samples; ++n)
-    for (int64_t k = 0; k < blocks; ++k) visit(n, k * kBlock, std::min(voxels, (k + 1) * kBlock));
+    for (int64_t k = 0; k < blocks; ++k) {
+      visit(n, k * kBlock, std::min(voxels, (k + 1) * kBlock));
+      settle();
+    }
 }
 
 // The same with `visit(n, first, last, partial)` setting `width` sums. The blocks' sums are added in order, so that
@@ -415,8 +437,8 @@ void resample(const T* a, const T* b, T* deal_a, T* deal_b, const int64_t* sizes
             const auto* from = line_a + 2 * c;
             const Dealt split = dealt(weighed<taps>(from, t[x], low(count)),
                                       weighed<taps>(from + kLanes, t[x], high(count)));
-            store(deal_a + (first + x) * half + c, split.a, count);
-            store(deal_b + (first + x) * half + c, split.b, count);
+            stream(deal_a + (first + x) * half + c, split.a, count);
+            stream(deal_b + (first + x) * half + c, split.b, count);
           }
         });
       } else if (channels == 1 && !f.scale && !f.addend) {  // an image: one channel is no work for lanes
@@ -464,6 +486,7 @@ void resample(const T* a, const T* b, T* deal_a, T* deal_b, const int64_t* sizes
             finish_rows(ring, b ? ring + row_in : nullptr, t, n, first);
           }
         }
+        settle();
       }
     }
   }
@@ -545,8 +568,8 @@ void finish_backward(const FinishBack<T>& f, float* sums, int64_t samples, int64
           const float noise = at(f.noise, voxel), image_grad = at(f.image_grad, voxel);
           const Lanes first = one(voxel, noise, image_grad), second = two(voxel, noise, image_grad);
           const Dealt split = dealt(first, second);
-          store(f.deal_a + voxel * half + c, split.a, count);
-          store(f.deal_b + voxel * half + c, split.b, count);
+          stream(f.deal_a + voxel * half + c, split.a, count);
+          stream(f.deal_b + voxel * half + c, split.b, count);
         }
         one.put_sums(sum + 2 * c, channels);
         two.put_sums(sum + 2 * c + kLanes, channels);
@@ -577,7 +600,7 @@ void modulate(const T* x, const float* s, T* oa, T* ob, int64_t samples, int64_t
       const auto scaled = [&](T* to, int64_t skipped) {
         in_lanes(cut, [&](int64_t c, auto count) {
           const Lanes value = load(x + voxel * channels + skipped + c, count);
-          store(to + voxel * cut + c, s ? value * load(s + n * channels + skipped + c, count) : value, count);
+          stream(to + voxel * cut + c, s ? value * load(s + n * channels + skipped + c, count) : value, count);
         });
       };
       scaled(oa, 0);
@@ -602,7 +625,7 @@ void modulate_backward(const T* ga, const T* gb, const T* x, const float* s, T* 
             total += value * load(x + voxel * channels + at, count);
             value *= scale;
           }
-          store(gx + voxel * channels + at, value, count);
+          stream(gx + voxel * channels + at, value, count);
         }
         if (s) store(sum + at, total, count);
       });
@@ -619,7 +642,7 @@ void from_image(const float* x, const float* w, const float* b, T* out, int64_t 
   over_voxels(samples, voxels, threads, [=](int64_t n, int64_t v, int64_t last) {
     for (int64_t voxel = n * voxels + v; voxel < n * voxels + last; ++voxel) {
       in_lanes(channels, [&](int64_t c, auto count) {
-        store(out + voxel * channels + c, leaky(x[voxel] * load(w + c, count) + load(b + c, count)), count);
+        stream(out + voxel * channels + c, leaky(x[voxel] * load(w + c, count) + load(b + c, count)), count);
       });
     }
   });
@@ -671,7 +694,7 @@ void to_image_backward(const float* g, const T* x, const float* w, T* gx, float*
       Lanes total = {};
       for (int64_t voxel = n * voxels + v; voxel < n * voxels + last; ++voxel) {
         total += load(x + voxel * channels + c, count) * g[voxel];
-        store(gx + voxel * channels + c, weight * g[voxel], count);
+        stream(gx + voxel * channels + c, weight * g[voxel], count);
       }
       store(sum + c, total, count);
     });

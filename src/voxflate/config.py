@@ -187,8 +187,8 @@ class TrainingConfig(Section):
     augment_p: float = Field(default=1.0, ge=0, le=1)
     """Probability that an image is augmented."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Arithmetic of the convolutions: bf16, fp32, or auto (bf16 where the processor has it). Weights, R1
-    and the averages stay in fp32."""
+    """Arithmetic of the convolutions, R1's included (decision 0073): bf16, fp32, or auto (bf16 where the
+    processor has it). Weights and averages stay in fp32."""
     kernels: Literal["auto", "plain"] = "auto"
     """auto builds and uses compiled kernels on the CPU where there is a C++ compiler; plain never does.
     Results are equal to rounding (decision 0024)."""

@@ -23,17 +23,17 @@ from typing import Any
 import numpy as np
 from benchmarks.sheets import page_of
 
-from voxflate.config import RunConfig
-from voxflate.configfile import load_config, parse_assignments, with_values
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, whole_file, write_json
+from voxflate.config.presets import preset
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import load_config, parse_assignments, with_values
 from voxflate.data.prepared import open_prepared
 from voxflate.data.shapes import split_shape
-from voxflate.errors import VoxflateError
-from voxflate.figures import sample_sheet
-from voxflate.files import read_json, whole_file, write_json
-from voxflate.presets import preset
-from voxflate.training.log import LOG_NAME, METRICS_NAME, read_rows
+from voxflate.drawing.sheets import sample_sheet
+from voxflate.runs.log import LOG_NAME, METRICS_NAME, read_rows
+from voxflate.runs.snapshots import list_snapshots, snapshot_path
 from voxflate.training.run import FACTS_NAME, train_run
-from voxflate.training.snapshots import list_snapshots, snapshot_path
 
 log = logging.getLogger("compare_models")
 GRID_SEED = 100

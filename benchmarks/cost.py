@@ -26,9 +26,9 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocat
 from rich.console import Console
 from rich.progress import track
 
-from voxflate.allocator import keep_freed_memory
-from voxflate.figures import COLOURS, MARKERS
-from voxflate.files import read_json, whole_file, write_json
+from voxflate._system.allocator import keep_freed_memory
+from voxflate._system.files import read_json, whole_file, write_json
+from voxflate.drawing.sheets import COLOURS, MARKERS
 
 ARCHITECTURES = ("baseline", "split-shuffle")
 Law = tuple[float, float]

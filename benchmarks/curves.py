@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from voxflate.figures import curves
-from voxflate.training.log import METRICS_NAME, read_rows
+from voxflate.drawing.sheets import curves
+from voxflate.runs.log import METRICS_NAME, read_rows
 
 
 def main() -> None:

@@ -30,8 +30,8 @@ import SimpleITK
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from voxflate.data.prepare import prepare
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
+from voxflate.data.preparing.prepare import prepare
 
 SHAPE = (4, 4, 4)
 LIMIT_S = 20.0

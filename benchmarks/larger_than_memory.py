@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from voxflate.allocator import keep_freed_memory
-from voxflate.build import build_gan, build_run_networks
-from voxflate.config import RunConfig
-from voxflate.cores import available_cores
+from voxflate._system.allocator import keep_freed_memory
+from voxflate._system.cores import available_cores
+from voxflate._system.errors import VoxflateError
+from voxflate.config.build import build_gan, build_run_networks
+from voxflate.config.schema import RunConfig
 from voxflate.data.datasets import VolumeSampler
-from voxflate.errors import VoxflateError
 
 SHAPE = (16, 32, 32)
 BATCH = 8

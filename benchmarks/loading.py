@@ -30,11 +30,11 @@ import torch
 from benchmarks.larger_than_memory import MemoryLimit, drop, write_set
 from benchmarks.timing import machine, markdown
 
-from voxflate.build import Stream
-from voxflate.config import TrainingConfig
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
+from voxflate.config.build import Stream
+from voxflate.config.schema import TrainingConfig
 from voxflate.data.prepared import Manifest, PreparedSet, Scan, open_prepared
-from voxflate.errors import VoxflateError
-from voxflate.files import read_json, write_json
 
 FITS_GIB = 0.25
 STREAMS: dict[str, dict[str, Any]] = {

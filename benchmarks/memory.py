@@ -33,10 +33,10 @@ from benchmarks.timing import PRECISIONS, machine, markdown, usual_precisions
 from rich.console import Console
 from rich.progress import track
 
-from voxflate.allocator import keep_freed_memory
-from voxflate.configfile import parse_assignments
-from voxflate.errors import VoxflateError
-from voxflate.files import read_json, write_json
+from voxflate._system.allocator import keep_freed_memory
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
+from voxflate.config.toml import parse_assignments
 from voxflate.nn.compiled import use_kernels
 
 MIB = 2**20

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from voxflate.allocator import keep_freed_memory
+from voxflate._system.allocator import keep_freed_memory
 from voxflate.gans.gan import Gan, Settings
 from voxflate.gans.stylegan2 import STYLEGAN2
 from voxflate.nn import Discriminator, Generator

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from voxflate.data.prepared import open_prepared
 from voxflate.evaluation.comparison import compare_features
 from voxflate.evaluation.real import VIEW_3D, collect, plane_views
-from voxflate.metrics.features import EXTRACTORS
+from voxflate.metrics.extractors.base import EXTRACTORS
+from voxflate.metrics.extractors.volumes import VOLUME_EXTRACTORS
 from voxflate.metrics.psnr import from_error, squared_errors
-from voxflate.metrics.tables import PAIR_METRICS
-from voxflate.metrics.volume_features import VOLUME_EXTRACTORS
+from voxflate.metrics.table import PAIR_METRICS
 
 SHOWN = (
     "none", "blur, 0.7 voxels", "blur, 1.5 voxels", "noise 0.05", "noise 0.2", "average of two subjects",

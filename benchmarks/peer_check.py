@@ -18,8 +18,8 @@ import nibabel as nib
 import numpy as np
 import SimpleITK
 
-from voxflate.data.itk import world_affine
-from voxflate.data.sources import Source, find_sources
+from voxflate.data.readers.itk import world_affine
+from voxflate.data.sources.found import Source, find_sources
 from voxflate.data.volume import Volume, to_ras
 
 ITK: Any = SimpleITK

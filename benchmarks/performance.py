@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks import cost, loading, memory, sampling, step
 
-from voxflate.files import read_json, whole_file
+from voxflate._system.files import read_json, whole_file
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"

@@ -12,10 +12,10 @@ import multiprocessing
 
 import torch
 
-from voxflate.config import RunConfig
-from voxflate.configfile import with_values
-from voxflate.cores import available_cores
-from voxflate.planner import Machine, measure_machine, measure_shape
+from voxflate._system.cores import available_cores
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import with_values
+from voxflate.training.planner import Machine, measure_machine, measure_shape
 
 CASES = {"32x64x64": ((2, 4, 4), 5, 2), "48x48x48": ((3, 3, 3), 5, 2), "64x64x64": ((4, 4, 4), 5, 1)}
 """Shape -> base, stages, batch."""

@@ -20,9 +20,9 @@ from statistics import median
 import nibabel as nib
 import numpy as np
 
-from voxflate.cores import available_cores
-from voxflate.data.parallel import in_order, workers
-from voxflate.data.prepare import prepare
+from voxflate._system.cores import available_cores
+from voxflate._system.parallel import in_order, workers
+from voxflate.data.preparing.prepare import prepare
 
 
 def timed(function: Callable[[], object]) -> tuple[float, float]:

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from voxflate.training.log import LOG_NAME, read_rows
+from voxflate.runs.log import LOG_NAME, read_rows
 
 
 def command(data: Path, out: Path, kimg: float, assignments: list[str], threads: int) -> list[str]:

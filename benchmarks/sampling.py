@@ -30,10 +30,10 @@ from benchmarks.step import FLAT, Case, build_generator
 from benchmarks.timing import PRECISIONS, machine, markdown, take_turns, usual_precisions
 from torch import Tensor, nn
 
-from voxflate.allocator import keep_freed_memory
-from voxflate.errors import VoxflateError
-from voxflate.files import read_json, write_json
-from voxflate.gans.sampling import sample
+from voxflate._system.allocator import keep_freed_memory
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
+from voxflate.gans.samples import sample
 from voxflate.nn.compiled import use_kernels
 
 STEPS = {"DDIM": 50, "DDPM": 1000}

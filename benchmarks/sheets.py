@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from voxflate.data.prepared import open_prepared
-from voxflate.figures import sample_sheet
+from voxflate.drawing.sheets import sample_sheet
 
 SHARE = 0.533  # labels and the first four of eight samples
 GAP = 12

@@ -22,13 +22,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from voxflate.config import RunConfig
-from voxflate.configfile import with_values
-from voxflate.data.cohort import make_cohort
-from voxflate.data.prepare import prepare
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import with_values
+from voxflate.data.preparing.prepare import prepare
+from voxflate.data.synthetic.cohort import make_cohort
+from voxflate.runs.snapshots import list_snapshots, load_snapshot
 from voxflate.training.recorder import Progress as Step
 from voxflate.training.run import train_run
-from voxflate.training.snapshots import list_snapshots, load_snapshot
 
 SHAPE = (4, 8, 8)
 GROWTH = 1.02

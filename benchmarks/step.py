@@ -31,12 +31,12 @@ from benchmarks.timing import PRECISIONS, machine, markdown, take_turns, usual_p
 from rich.console import Console
 from rich.progress import track
 
-from voxflate.allocator import keep_freed_memory
-from voxflate.build import build_gan, build_run_networks
-from voxflate.config import RunConfig
-from voxflate.configfile import with_values
-from voxflate.errors import VoxflateError
-from voxflate.files import read_json, write_json
+from voxflate._system.allocator import keep_freed_memory
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
+from voxflate.config.build import build_gan, build_run_networks
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import with_values
 from voxflate.gans import GANS
 from voxflate.gans.gan import Gan, Shown, Step
 from voxflate.nn import Generator, functional

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from voxflate.build import use_bfloat16
+from voxflate.config.build import use_bfloat16
 from voxflate.nn.compiled import kernels_in_use
 
 PRECISIONS = ("fp32", "bf16")

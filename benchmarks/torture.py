@@ -30,14 +30,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 import voxflate.training.run  # noqa: F401  imported once, here, and not in every life
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import UNFINISHED
 from voxflate.cli import app
-from voxflate.data.cohort import make_cohort
-from voxflate.data.prepare import prepare
-from voxflate.errors import VoxflateError
-from voxflate.files import UNFINISHED
-from voxflate.training.lock import LOCK_NAME
-from voxflate.training.log import LOG_NAME, METRICS_NAME, SNAPSHOTS_NAME, read_rows
-from voxflate.training.snapshots import FOLDER, load_newest
+from voxflate.data.preparing.prepare import prepare
+from voxflate.data.synthetic.cohort import make_cohort
+from voxflate.runs.lock import LOCK_NAME
+from voxflate.runs.log import LOG_NAME, METRICS_NAME, SNAPSHOTS_NAME, read_rows
+from voxflate.runs.snapshots import FOLDER, load_newest
 
 SHAPE = (8, 16, 16)
 BATCH = 4

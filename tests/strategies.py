@@ -10,9 +10,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from voxflate.build import build_networks
-from voxflate.config import RunConfig
-from voxflate.configfile import from_dict, with_values
+from voxflate.config.build import build_networks
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import from_dict, with_values
 from voxflate.data.prepared import (
     Manifest,
     PreparedSet,

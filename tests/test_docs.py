@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from voxflate import __version__
 from voxflate.cli import app
-from voxflate.config import ARCHITECTURES, MODELS, STRATEGIES
+from voxflate.config.schema import ARCHITECTURES, MODELS, STRATEGIES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,13 +53,13 @@ def test_the_documented_make_targets_exist() -> None:
 
 
 def table_entries() -> list[str]:
-    from voxflate.data.lists import LISTS
-    from voxflate.data.read import READERS
-    from voxflate.data.recipes import RECIPES
-    from voxflate.generation import FORMATS
-    from voxflate.metrics.features import EXTRACTORS
-    from voxflate.metrics.tables import FEATURE_METRICS, PAIR_METRICS
-    from voxflate.metrics.volume_features import VOLUME_EXTRACTORS
+    from voxflate.data.preparing.recipes import RECIPES
+    from voxflate.data.readers.table import READERS
+    from voxflate.data.sources.lists import LISTS
+    from voxflate.metrics.extractors.base import EXTRACTORS
+    from voxflate.metrics.extractors.volumes import VOLUME_EXTRACTORS
+    from voxflate.metrics.table import FEATURE_METRICS, PAIR_METRICS
+    from voxflate.sampling.generate import FORMATS
 
     return [
         *MODELS,

@@ -17,15 +17,15 @@ import pytest
 import torch
 
 from tests.strategies import run_config, write_prepared
-from voxflate.configfile import load_config
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json
+from voxflate.config.toml import load_config
 from voxflate.data.prepared import open_prepared
-from voxflate.errors import VoxflateError
-from voxflate.files import read_json
-from voxflate.generation import generate
-from voxflate.training.export import CONFIG, export_generator
+from voxflate.runs.export import CONFIG, export_generator
+from voxflate.runs.snapshots import list_snapshots, load_snapshot
+from voxflate.runs.verify import verify_run
+from voxflate.sampling.generate import generate
 from voxflate.training.run import train_run
-from voxflate.training.snapshots import list_snapshots, load_snapshot
-from voxflate.training.verify import verify_run
 
 SOURCE = Path(__file__).parents[1] / "src"
 

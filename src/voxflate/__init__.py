@@ -2,10 +2,10 @@
 
 The package follows "Split&Shuffle" and the weight inflation of its paper; `docs/paper-map.md` says which
 section is in which file. Importing it loads nothing heavy: name the room you need, such as
-`voxflate.config` or `voxflate.nn`.
+`voxflate.config.schema` or `voxflate.nn`.
 """
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 
 __version__ = "0.1.0"
 __all__ = ["VoxflateError", "__version__"]

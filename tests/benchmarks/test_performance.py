@@ -15,7 +15,7 @@ import torch
 from benchmarks import cost, loading, memory, performance, sampling, step, timing
 from PIL import Image
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 from voxflate.nn.compiled import use_kernels
 
 TINY = step.Case("split-shuffle", "3d", (1, 2, 2), 3, 2, channels=4)

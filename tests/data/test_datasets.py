@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voxflate._system.errors import VoxflateError
 from voxflate.data.datasets import (
     PositionedSliceSampler,
     SliceSampler,
@@ -12,7 +13,6 @@ from voxflate.data.datasets import (
     slices_with_content,
 )
 from voxflate.data.prepared import FULL_SCALE, from_stored
-from voxflate.errors import VoxflateError
 
 counts = st.integers(1, 9)
 seeds = st.integers(0, 1000)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voxflate._system.errors import VoxflateError
 from voxflate.data.shapes import check_shape, nearest_shape, shape_of, split_shape
-from voxflate.errors import VoxflateError
 
 shapes = st.tuples(*[st.integers(4, 300)] * 3)
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from tests.strategies import random_tensor
-from voxflate.config import DEFAULT_MODEL, MODELS
+from voxflate.config.schema import DEFAULT_MODEL, MODELS
 from voxflate.gans import GANS
 from voxflate.gans.gan import LETTERS, Gan, NetworkPlan, Settings, Shown
-from voxflate.gans.sampling import sample
+from voxflate.gans.samples import sample
 
 COMPARISON = [name for name in GANS if name != DEFAULT_MODEL]
 WITH_ENCODER = ["vae-gan", "alpha-gan", "alpha-wgan-gp"]

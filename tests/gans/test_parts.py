@@ -8,7 +8,7 @@ import torch
 
 from tests.gans.test_stylegan2 import batch_of, weights
 from tests.strategies import networks
-from voxflate.distributed import World
+from voxflate._system.distributed import World
 from voxflate.gans import GANS
 from voxflate.gans.gan import Gan, Settings, sample_seeds
 from voxflate.gans.stylegan2 import STYLEGAN2

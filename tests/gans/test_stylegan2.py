@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.strategies import networks, random_tensor, run_config, write_prepared
-from voxflate.build import Stream, build_gan, build_run_networks
+from voxflate.config.build import Stream, build_gan, build_run_networks
 from voxflate.gans import stylegan2
 from voxflate.gans.gan import Gan, Settings, Shown
 from voxflate.gans.stylegan2 import STYLEGAN2, lazy_adam

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import random_tensor, seeds
-from voxflate import config
+from voxflate.config import schema as config
 from voxflate.inflation import STRATEGIES
 
 T = 3

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.strategies import VARIANTS, networks, noise_for, random_tensor
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 from voxflate.inflation import STRATEGIES, inflate
 
 PAPER = [name for name in STRATEGIES if name.startswith("inflate")]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 from voxflate.metrics import prdc
 
 

@@ -4,7 +4,7 @@ import torch
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 from voxflate.metrics.ssim import WEIGHTS, _ssim, levels_and_kernel, ms_ssim, ms_ssim_kwon
 
 

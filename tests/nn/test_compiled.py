@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import VARIANTS, randomised, seeds
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 from voxflate.losses import r1_penalty
 from voxflate.nn import Discriminator, Generator, compiled
 from voxflate.nn.conv_modules import ARCHITECTURES

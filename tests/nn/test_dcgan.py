@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 from voxflate.nn.dcgan import (
     NORMS,
     UpsamplingGenerator,

@@ -12,9 +12,9 @@ import pytest
 
 from tests.strategies import run_config, write_prepared
 from tests.training.test_run import same
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
+from voxflate.runs.snapshots import list_snapshots, load_newest
 from voxflate.training.run import train_run
-from voxflate.training.snapshots import list_snapshots, load_newest
 
 NOBODY = 65534
 

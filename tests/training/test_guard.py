@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from tests.strategies import run_config, write_prepared
-from voxflate.build import Stream
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
+from voxflate.config.build import Stream
 from voxflate.gans.gan import Gan
-from voxflate.training.log import read_rows
+from voxflate.runs.log import read_rows
+from voxflate.runs.snapshots import list_snapshots, load_newest
 from voxflate.training.run import train_run
-from voxflate.training.snapshots import list_snapshots, load_newest
 
 AT_STEP = 4  # after 16 images; the snapshots are those of 0 and 12
 
@@ -179,7 +179,7 @@ def test_a_collapse_is_warned_of_once(prepared, tmp_path, monkeypatch):
 
 def test_diversity_is_one_for_real_images_and_zero_for_equal_ones(prepared):
     from voxflate.data.prepared import from_stored
-    from voxflate.training.fingerprint import diversity, real_diversity
+    from voxflate.runs.fingerprint import diversity, real_diversity
 
     config = run_config(prepared)
     real = real_diversity(config, prepared)

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from tests.strategies import run_config, write_prepared
-from voxflate.build import build_run_networks
-from voxflate.configfile import load_config, save_config, with_values
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
+from voxflate.config.build import build_run_networks
+from voxflate.config.toml import load_config, save_config, with_values
 from voxflate.gans.gan import Gan
-from voxflate.training.loading import load_generator
-from voxflate.training.log import read_rows
+from voxflate.runs.load import load_generator
+from voxflate.runs.log import read_rows
+from voxflate.runs.snapshots import list_snapshots, load_newest, snapshot_path
 from voxflate.training.run import train_run
-from voxflate.training.snapshots import list_snapshots, load_newest, snapshot_path
 from voxflate.training.start import apply_start
 
 KINDS = {
@@ -184,8 +184,8 @@ def test_snapshots_leave_the_random_state_alone(prepared, tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from voxflate.build import build_run_networks
-from voxflate.configfile import load_config
+from voxflate.config.build import build_run_networks
+from voxflate.config.toml import load_config
 from voxflate.training.run import train_run
 print("ready", flush=True)
 train_run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), resume=len(sys.argv) > 3)

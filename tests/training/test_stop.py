@@ -5,10 +5,10 @@ import pytest
 
 from tests.strategies import run_config, write_prepared
 from tests.training.test_run import same
-from voxflate.errors import TrainingStopped
-from voxflate.training.log import read_rows
+from voxflate._system.errors import TrainingStopped
+from voxflate.runs.log import read_rows
+from voxflate.runs.snapshots import list_snapshots, load_newest
 from voxflate.training.run import train_run
-from voxflate.training.snapshots import list_snapshots, load_newest
 from voxflate.training.stop import StopRequest, stop_on_signals
 
 

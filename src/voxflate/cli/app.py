@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from voxflate import __version__
+from voxflate._system.errors import TrainingStopped, VoxflateError
 from voxflate.cli.demo import demo
 from voxflate.cli.evaluate import audit, compare, evaluate
 from voxflate.cli.prepare import prepare
@@ -18,7 +19,6 @@ from voxflate.cli.resume import AUTO, ResumableCommand
 from voxflate.cli.tables import params, presets
 from voxflate.cli.train import inflate, pretrain, train
 from voxflate.cli.verify import export, verify
-from voxflate.errors import TrainingStopped, VoxflateError
 
 USER_ERROR = 2
 INTERRUPTED = 130

@@ -27,12 +27,12 @@ def demo(
     Open runs/demo/report.html at the end. If it is interrupted, the same command goes on.
     """
     if dry_run:
-        from voxflate.demo_plan import read_plan
+        from voxflate.demo.plan import read_plan
 
         read_plan(out, minutes, seed)
         print_settings({"out": str(out), "minutes": minutes, "seed": seed})
         return
-    from voxflate.demo import run_demo
+    from voxflate.demo.run import run_demo
 
     with stage_bars() as move:
         report = run_demo(out, minutes, seed, move)

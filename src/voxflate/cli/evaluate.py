@@ -12,10 +12,10 @@ from rich.table import Table
 from voxflate.cli.options import Assignments, Batch, Device, DryRun, MovedData, Seed, Truncation
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
-from voxflate.configfile import parse_assignments
+from voxflate.config.toml import parse_assignments
 
 if TYPE_CHECKING:
-    from voxflate.config import RunConfig
+    from voxflate.config.schema import RunConfig
     from voxflate.evaluation import Assessment, Audit
 
 COPIES = 3
@@ -69,7 +69,7 @@ def evaluate(
 
     Example: voxflate evaluate runs/3d --set evaluation.samples=500
     """
-    from voxflate.generation import sampling_settings
+    from voxflate.sampling.generate import sampling_settings
 
     values = parse_assignments(assignments or [])
     settings = [sampling_settings(run, data, device, values) for run in runs]
@@ -80,9 +80,9 @@ def evaluate(
             print_settings(each)
         return
     from voxflate.evaluation import SuiteSettings
-    from voxflate.metrics.inception import download_inception
-    from voxflate.resultpages import write_results
-    from voxflate.results import FOLDER, evaluate_run
+    from voxflate.metrics.extractors.inception import download_inception
+    from voxflate.reports.evaluated import write_results
+    from voxflate.reports.evaluations import FOLDER, evaluate_run
 
     if download:
         download_inception()
@@ -118,9 +118,9 @@ def compare(
 
     Example: voxflate compare runs/baseline runs/split-shuffle --out comparison
     """
-    from voxflate.comparison import notes, table
-    from voxflate.resultpages import labels_of, write_results
-    from voxflate.results import load_evaluated
+    from voxflate.reports.evaluated import labels_of, write_results
+    from voxflate.reports.evaluations import load_evaluated
+    from voxflate.reports.tables import notes, table
 
     labels = labels_of(runs)
     evaluated = [load_evaluated(run, label) for run, label in zip(runs, labels, strict=True)]
@@ -158,14 +158,14 @@ def audit(
 
     Example: voxflate audit runs/3d --allow 0.05 --set evaluation.samples=500
     """
-    from voxflate.generation import sampling_settings
+    from voxflate.sampling.generate import sampling_settings
 
     settings = sampling_settings(run, data, device, parse_assignments(assignments or []))
     if dry_run:
         print_settings(settings)
         return
-    from voxflate.resultpages import write_results
-    from voxflate.results import FOLDER, METRICS, audit_run
+    from voxflate.reports.evaluated import write_results
+    from voxflate.reports.evaluations import FOLDER, METRICS, audit_run
 
     with progress_bar("how near is no copy") as null, progress_bar("auditing") as progress:
         found = audit_run(run, settings, seed, truncation, batch, progress, null)
@@ -183,7 +183,7 @@ def audit(
 
 
 def _device(settings: RunConfig) -> str:
-    from voxflate.build import choose_device
+    from voxflate.config.build import choose_device
 
     return str(choose_device(settings.training.device))
 

@@ -13,11 +13,11 @@ from rich.table import Table
 from voxflate.cli.progress import stage_bars
 
 if TYPE_CHECKING:
-    from voxflate.data.proposals import Proposal
-    from voxflate.data.recipes import RecipeOptions
-    from voxflate.data.sources import Reading, Refuse
+    from voxflate.data.preparing.proposals import Proposal
+    from voxflate.data.preparing.recipes import RecipeOptions
+    from voxflate.data.sources.found import Reading, Refuse
     from voxflate.data.volume import Geometry
-    from voxflate.planner import Machine
+    from voxflate.training.planner import Machine
 
 
 def print_plan(
@@ -28,10 +28,10 @@ def print_plan(
     Raises:
         VoxflateError: As `prepare` would for these scans.
     """
-    from voxflate.config import RunConfig
-    from voxflate.data.prepare import cohort_grids
-    from voxflate.data.proposals import propose
-    from voxflate.planner import measure_machine
+    from voxflate.config.schema import RunConfig
+    from voxflate.data.preparing.prepare import cohort_grids
+    from voxflate.data.preparing.proposals import propose
+    from voxflate.training.planner import measure_machine
 
     with stage_bars() as move:
         grids = cohort_grids(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from voxflate._system.errors import VoxflateError
 from voxflate.cli.options import DryRun, Seed
 from voxflate.cli.progress import stage_bars
 from voxflate.cli.settings import print_settings
-from voxflate.errors import VoxflateError
 
 if TYPE_CHECKING:
     from voxflate.data.prepared import PreparedSet
@@ -139,11 +139,11 @@ def prepare(
 
     Example: voxflate prepare scans/ data/brains --recipe mr --shape 16,32,32
     """
-    from voxflate.data.names import load_salt
-    from voxflate.data.prepare import check
-    from voxflate.data.prepare import prepare as prepare_set
-    from voxflate.data.recipes import RecipeOptions
-    from voxflate.data.sources import Reading
+    from voxflate.data.preparing.prepare import check
+    from voxflate.data.preparing.prepare import prepare as prepare_set
+    from voxflate.data.preparing.recipes import RecipeOptions
+    from voxflate.data.sources.found import Reading
+    from voxflate.data.sources.names import load_salt
 
     sides = _sides(shape)
     reading = Reading(assume, regrid, only, allow_outside)
@@ -198,7 +198,7 @@ def prepare(
 
 def _say(prepared: PreparedSet, refused: list[VoxflateError]) -> None:
     """Say what was made, what was left out, and what is to be looked at."""
-    from voxflate.data.quality import duplicates
+    from voxflate.data.preparing.quality import duplicates
 
     for error in refused:
         typer.echo(f"left out: {error}", err=True)

@@ -40,8 +40,8 @@ def generate(
 
     Example: voxflate generate runs/3d -n 100 --seed 0 --truncation 0.7 --out new-scans
     """
-    from voxflate.generation import check_generation
-    from voxflate.generation import generate as generate_volumes
+    from voxflate.sampling.generate import check_generation
+    from voxflate.sampling.generate import generate as generate_volumes
 
     if dry_run:
         settings, _ = check_generation(run, out, data, device, file_format)

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from typer.core import TyperCommand
 
+from voxflate._system.errors import VoxflateError
 from voxflate.cli.settings import Sources
-from voxflate.config import RunConfig
-from voxflate.configfile import CONFIG_NAME, load_config, parse_assignments, with_values
-from voxflate.errors import VoxflateError
-from voxflate.presets import Phase
+from voxflate.config.presets import Phase
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import CONFIG_NAME, load_config, parse_assignments, with_values
 
 LAST, AUTO = "last", "auto"
 Resume = Literal["last", "auto"]
@@ -50,7 +50,7 @@ class ResumableCommand(TyperCommand):
 def goes_on(resume: Resume | None, out: Path | None) -> bool:
     """Say whether the command takes a run up, instead of beginning one."""
     if resume == AUTO and out is not None:
-        from voxflate.training.snapshots import list_snapshots
+        from voxflate.runs.snapshots import list_snapshots
 
         return bool(list_snapshots(out))
     return resume is not None

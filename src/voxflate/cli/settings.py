@@ -14,10 +14,10 @@ from typing import Any
 import tomli_w
 import typer
 
-from voxflate.config import DEFAULT_MODEL, NetworkConfig, RunConfig
-from voxflate.configfile import load_config, parse_assignments, to_toml, with_values
-from voxflate.errors import VoxflateError
-from voxflate.presets import DEFAULT_STRATEGY, PLANAR_2D, Phase, preset, recommended
+from voxflate._system.errors import VoxflateError
+from voxflate.config.presets import DEFAULT_STRATEGY, PLANAR_2D, Phase, preset, recommended
+from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig
+from voxflate.config.toml import load_config, parse_assignments, to_toml, with_values
 
 
 @dataclass(frozen=True)

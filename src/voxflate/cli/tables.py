@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from voxflate.cli.settings import print_settings
-from voxflate.configfile import describe_settings
-from voxflate.presets import PRESETS, preset
+from voxflate.config.presets import PRESETS, preset
+from voxflate.config.toml import describe_settings
 
 DIFFERS = 1
 
@@ -20,7 +20,7 @@ def params() -> None:
 
     The exit status is 1 if a row differs. E is an encoder, C a discriminator of codes.
     """
-    from voxflate.params import compare_counts, differences
+    from voxflate.config.params import compare_counts, differences
 
     comparisons = compare_counts()
     table = Table("setting", "model", title="Trainable parameters", title_justify="left")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from voxflate._system.errors import VoxflateError
 from voxflate.cli.options import (
     Assignments,
     ConfigFile,
@@ -28,9 +29,8 @@ from voxflate.cli.settings import (
     settings_of_pretrain,
     settings_of_train,
 )
-from voxflate.config import RunConfig
-from voxflate.errors import VoxflateError
-from voxflate.presets import Phase
+from voxflate.config.presets import Phase
+from voxflate.config.schema import RunConfig
 
 
 def pretrain(
@@ -160,7 +160,7 @@ def _run(settings: RunConfig, out: Path | None, resume: bool, dry_run: bool) -> 
         print_settings(settings)
         return False
     folder = _needed(out) if resume else new_run_folder(out, settings)
-    from voxflate.distributed import joined_world
+    from voxflate._system.distributed import joined_world
     from voxflate.training.run import train_run
     from voxflate.training.stop import stop_on_signals
 

@@ -27,7 +27,7 @@ def verify(
 
     Example: voxflate verify runs/3d
     """
-    from voxflate.training.verify import verify_run
+    from voxflate.runs.verify import verify_run
 
     with progress_bar("verifying") as progress:
         checks = verify_run(run, data, progress)
@@ -57,7 +57,7 @@ def export(
     if dry_run:
         print_settings({"run": str(run), "out": str(out), "snapshot": snapshot, "data": data and str(data)})
         return
-    from voxflate.training.export import export_generator
+    from voxflate.runs.export import export_generator
 
     n_images = export_generator(run, out, snapshot, data)
     typer.echo(

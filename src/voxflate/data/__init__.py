@@ -7,8 +7,8 @@ there is), read by `read`, `itk`, `npz`, `dicom_slices`, `dicom` and `regrid`, r
 (back to files). `shapes` and `proposals`: volume shapes. `cohort` makes brains to try everything with.
 """
 
-from voxflate.data.export import write_nifti
-from voxflate.data.prepare import prepare
 from voxflate.data.prepared import SPLITS, PreparedSet, open_prepared
+from voxflate.data.preparing.prepare import prepare
+from voxflate.data.writers.nifti import write_nifti
 
 __all__ = ["SPLITS", "PreparedSet", "open_prepared", "prepare", "write_nifti"]

@@ -14,10 +14,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import FULL_SCALE, Int16, from_stored
 from voxflate.data.readahead import BATCHES, Readahead
 from voxflate.data.volume import Float32
-from voxflate.errors import VoxflateError
 
 Indices = npt.NDArray[np.int64]
 

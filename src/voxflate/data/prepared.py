@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
 from voxflate.data.volume import Float32, Float64
-from voxflate.errors import VoxflateError
-from voxflate.files import read_json, write_json
 
 SPLITS = ("train", "heldout")
 MANIFEST = "manifest.json"

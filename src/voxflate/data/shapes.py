@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 
 Shape = tuple[int, int, int]
 

@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]

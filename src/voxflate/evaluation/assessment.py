@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 
 FORMAT = 1
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
-from voxflate.errors import VoxflateError
 from voxflate.evaluation.real import Images, RealSet, check_samples
 from voxflate.metrics import PLANES, FeatureExtractor, centre_slices
 from voxflate.metrics.copies import FLIPS, Neighbours

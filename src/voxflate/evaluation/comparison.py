@@ -11,7 +11,7 @@ from voxflate.metrics import PLANES, kernel_distance
 from voxflate.metrics.bootstrap import Replicated
 from voxflate.metrics.gram import Gram
 from voxflate.metrics.kid import weighted_kernel_distance
-from voxflate.metrics.tables import FEATURE_METRICS, FeatureMetric
+from voxflate.metrics.table import FEATURE_METRICS, FeatureMetric
 
 Array = NDArray[np.float64]
 Views = Mapping[str, NDArray[np.floating]]  # view -> [n, f]

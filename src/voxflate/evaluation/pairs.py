@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 from voxflate.evaluation.real import Features, Images, RealSet
 from voxflate.metrics.bootstrap import Replicated
 from voxflate.metrics.psnr import from_error, squared_errors
-from voxflate.metrics.tables import PAIR_METRICS, PairMetric
+from voxflate.metrics.table import PAIR_METRICS, PairMetric
 
 Array = NDArray[np.float64]
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from voxflate._system.errors import VoxflateError
 from voxflate.data.datasets import slices_with_content
 from voxflate.data.prepared import SPLITS, PreparedSet
-from voxflate.errors import VoxflateError
 from voxflate.metrics import FeatureExtractor, cut_background, plane_slices
-from voxflate.metrics.cache import ArrayCache, cache_folder
+from voxflate.metrics.extractors.cache import ArrayCache, cache_folder
+from voxflate.metrics.extractors.volumes import VolumeExtractor
 from voxflate.metrics.planes import PLANES
-from voxflate.metrics.volume_features import VolumeExtractor
 
 Images = NDArray[np.float32]
 Features = dict[str, NDArray[np.float32]]  # view name ("ax", "ax-cut", ...) -> [n, f]

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
-from voxflate.errors import VoxflateError
 from voxflate.evaluation.assessment import Assessment
 from voxflate.evaluation.caveats import warnings_of
 from voxflate.evaluation.pairs import PairBank, real_pairs
@@ -34,7 +34,7 @@ from voxflate.evaluation.real import (
 from voxflate.evaluation.statistics import HALVINGS, Statistics
 from voxflate.metrics import FeatureExtractor
 from voxflate.metrics import extractor as build_extractor
-from voxflate.metrics.volume_features import VOLUME_EXTRACTORS, VolumeExtractor
+from voxflate.metrics.extractors.volumes import VOLUME_EXTRACTORS, VolumeExtractor
 
 REPLICATES = 200
 KEPT = 8

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from voxflate.distributed import ALONE, World
+from voxflate._system.distributed import ALONE, World
 from voxflate.nn.draws import Draws
 
 Losses = dict[str, Tensor]

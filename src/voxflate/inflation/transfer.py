@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 from voxflate.inflation.strategies import STRATEGIES, Strategy
 
 State = Mapping[str, Tensor]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 
 
 def pairwise_l2(volumes: NDArray[np.float32], pairs: int = 1000, seed: int = 0) -> float:

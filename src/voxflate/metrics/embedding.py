@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 
 PERPLEXITY = 30.0
 

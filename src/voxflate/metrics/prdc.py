@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 from voxflate.metrics.gram import Gram
 
 Array = NDArray[np.float64]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 
 # Weights of the scales, finest first (Wang et al. 2003, Sec. 3.2).
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)

@@ -27,8 +27,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from voxflate.errors import VoxflateError
-from voxflate.files import cache_folder, whole_file
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import cache_folder, whole_file
 
 log = logging.getLogger("voxflate")
 

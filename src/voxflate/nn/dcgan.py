@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
 
 HALVINGS = 4
 SLOPE = 0.2

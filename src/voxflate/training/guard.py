@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from voxflate.errors import VoxflateError
-from voxflate.training.state import TrainingState
+from voxflate._system.errors import VoxflateError
+from voxflate.gans.state import TrainingState
 
 
 class NonFiniteError(VoxflateError):

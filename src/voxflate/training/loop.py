@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from voxflate.gans.gan import Losses
-from voxflate.training.state import TrainingState
+from voxflate.gans.state import TrainingState
 
 Batches = Callable[[int, int], tuple[Tensor, Tensor | None]]
 """(images shown so far, batch) -> real images [N, 1, *shape] and, for planar twins, positions [N]."""

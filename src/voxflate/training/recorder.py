@@ -12,19 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from voxflate.build import is_planar_twin
-from voxflate.config import RunConfig
+from voxflate._system.errors import TrainingStopped
+from voxflate.config.build import is_planar_twin
+from voxflate.config.schema import RunConfig
 from voxflate.data.prepared import PreparedSet
-from voxflate.errors import TrainingStopped
+from voxflate.drawing.sheets import sample_sheet, slice_sheet
 from voxflate.evaluation import Evaluator
-from voxflate.figures import sample_sheet, slice_sheet
 from voxflate.gans.gan import Losses
-from voxflate.gans.sampling import sample
-from voxflate.training.fingerprint import SEED, Images, diversity, fingerprint, fixed_samples, real_diversity
+from voxflate.gans.samples import sample
+from voxflate.gans.state import TrainingState
+from voxflate.runs.fingerprint import SEED, Images, diversity, fingerprint, fixed_samples, real_diversity
+from voxflate.runs.log import METRICS_NAME, SNAPSHOTS_NAME, TrainingLog
+from voxflate.runs.snapshots import best_snapshot, save_snapshot
 from voxflate.training.guard import Guard
-from voxflate.training.log import METRICS_NAME, SNAPSHOTS_NAME, TrainingLog
-from voxflate.training.snapshots import best_snapshot, save_snapshot
-from voxflate.training.state import TrainingState
 from voxflate.training.stop import StopRequest
 
 MEASURED_SEED = 1

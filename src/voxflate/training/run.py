@@ -24,29 +24,29 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from voxflate.allocator import keep_freed_memory
-from voxflate.build import Stream, build_gan, build_run_networks
-from voxflate.config import RunConfig
-from voxflate.configfile import save_config
-from voxflate.cores import available_cores
+from voxflate._system.allocator import keep_freed_memory
+from voxflate._system.cores import available_cores
+from voxflate._system.distributed import ALONE, LostProcessError, World
+from voxflate._system.errors import TrainingStopped, VoxflateError
+from voxflate._system.files import check_no_links, write_json
+from voxflate.config.build import Stream, build_gan, build_run_networks
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import save_config
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.data.shapes import check_shape
-from voxflate.distributed import ALONE, LostProcessError, World
-from voxflate.errors import TrainingStopped, VoxflateError
 from voxflate.evaluation import Evaluator
-from voxflate.files import check_no_links, write_json
+from voxflate.gans.ema import Ema
+from voxflate.gans.state import TrainingState
 from voxflate.inflation import TransferReport
 from voxflate.nn.compiled import use_kernels
-from voxflate.training.ema import Ema
-from voxflate.training.facts import write_facts
+from voxflate.runs.facts import write_facts
+from voxflate.runs.load import check_same_data, load_state
+from voxflate.runs.lock import run_lock
+from voxflate.runs.snapshots import list_snapshots, remove_unfinished
 from voxflate.training.guard import Guard, NonFiniteError
-from voxflate.training.loading import check_same_data, load_state
-from voxflate.training.lock import run_lock
 from voxflate.training.loop import Schedule, train
 from voxflate.training.recorder import Caller, Follower, Progress, Recorder
-from voxflate.training.snapshots import list_snapshots, remove_unfinished
 from voxflate.training.start import apply_start
-from voxflate.training.state import TrainingState
 from voxflate.training.stop import StopRequest
 
 

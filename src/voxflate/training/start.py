@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from voxflate.build import is_planar_twin
-from voxflate.config import RunConfig
-from voxflate.configfile import load_config
-from voxflate.errors import VoxflateError
+from voxflate._system.errors import VoxflateError
+from voxflate.config.build import is_planar_twin
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import load_config
 from voxflate.gans.gan import Networks
 from voxflate.inflation import TransferReport, inflate
 from voxflate.nn.conv_modules import ARCHITECTURES
-from voxflate.training.snapshots import load_newest
+from voxflate.runs.snapshots import load_newest
 
 
 def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:

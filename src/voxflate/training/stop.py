@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from voxflate.errors import TrainingStopped
+from voxflate._system.errors import TrainingStopped
 
 
 class StopRequest:

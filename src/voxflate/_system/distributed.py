@@ -1,0 +1,149 @@
+"""One training in several processes, on one machine or many (torch.distributed).
+
+Every process has all networks and takes the same steps. Of every batch it shows its own share; gradients are
+summed over the processes before each step, and so are the figures for the log. Random numbers belong to the
+samples (`nn.draws`), so that n processes give the run of one, whatever n is, to the rounding of a sum.
+
+`torchrun` starts the processes and tells each its rank; `joined_world` reads that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor
+
+from voxflate._system.errors import VoxflateError
+
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for the others; the first one measures while they wait."""
+
+
+class LostProcessError(VoxflateError):
+    """Another process of the training has ended."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a training, seen from one of them. By default there is one.
+
+    Attributes:
+        rank: Number of this process.
+        size: How many there are.
+        local_rank: Number of this process on its machine; chooses its GPU.
+        local_size: How many are on its machine; they share its cores.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Say whether this is the process that writes."""
+        return self.rank == 0
+
+    def share(self, count: int) -> range:
+        """Which of `count` samples are this process'; `count` is a multiple of the size."""
+        own = count // self.size
+        return range(self.rank * own, (self.rank + 1) * own)
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace every tensor by its sum over the processes, all in one message."""
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        with _peers():
+            torch.distributed.all_reduce(flat)
+        for tensor, total in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.detach().copy_(total.view_as(tensor))
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Say whether the flag is up in any process."""
+        if self.size == 1:
+            return flag
+        raised = torch.tensor([float(flag)], device=device)
+        self.sum_([raised])
+        return bool(raised.item())
+
+    def of_the_first(self, flag: bool, device: torch.device) -> bool:
+        """The first process' flag, in all of them."""
+        return self.any(flag and self.is_first, device)
+
+    def agree_on(self, numbers: Sequence[float], device: torch.device) -> bool:
+        """Say whether all processes hold these numbers."""
+        if self.size == 1:
+            return True
+        own = torch.tensor(numbers, dtype=torch.float64, device=device)
+        low, high = own.clone(), own.clone()
+        with _peers():
+            torch.distributed.all_reduce(low, torch.distributed.ReduceOp.MIN)
+            torch.distributed.all_reduce(high, torch.distributed.ReduceOp.MAX)
+        return torch.equal(low, high)
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """Every process' tensor, of one size in all, in the order of the ranks."""
+        if self.size == 1:
+            return [tensor]
+        gathered = [torch.empty_like(tensor) for _ in range(self.size)]
+        with _peers():
+            torch.distributed.all_gather(gathered, tensor.contiguous())
+        return gathered
+
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        if self.size > 1:
+            with _peers():
+                torch.distributed.barrier()
+
+
+ALONE = World()
+"""The training has this process only."""
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """Say in a line that another process is gone; the library's message is about sockets."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostProcessError(
+            "another process of this training was lost or hangs; look at its own message, then start "
+            f"again with --resume, with as many processes as you like ({str(error).splitlines()[0][:120]})"
+        ) from error
+
+
+@contextmanager
+def joined_world(device: str, environment: Mapping[str, str] = os.environ) -> Iterator[World]:
+    """Join the processes that torchrun started, and part from them at the end; alone without torchrun.
+
+    Args:
+        device: `training.device`; decides between gloo and NCCL.
+        environment: Holds what torchrun sets.
+
+    Raises:
+        VoxflateError: If the others do not come.
+    """
+    size = int(environment.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield ALONE
+        return
+    world = World(
+        rank=int(environment["RANK"]),
+        size=size,
+        local_rank=int(environment.get("LOCAL_RANK", "0")),
+        local_size=int(environment.get("LOCAL_WORLD_SIZE", "1")),
+    )
+    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    with _peers():
+        torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    try:
+        yield world
+    finally:
+        torch.distributed.destroy_process_group()

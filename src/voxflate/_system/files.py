@@ -1,0 +1,269 @@
+"""Files and folders are written whole or not at all: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from voxflate._system.errors import VoxflateError
+
+UNFINISHED = ".tmp-*"
+"""What the temporary names of all writers here look like."""
+LARGEST_JSON = 64 * 2**20
+"""Bytes; a manifest of a hundred thousand scans stays below it."""
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: `$VOXFLATE_CACHE`, else `voxflate` in the user's cache folder."""
+    if chosen := os.environ.get("VOXFLATE_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxflate"
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends well.
+
+    The data is on the disk before the name is, so a reader (or a killed process) finds the old file
+    or the new one, never half of one. On an error the temporary file goes and the old file stays.
+
+    Args:
+        path: The file to write. Its folder is made if it is missing.
+
+    Yields:
+        The path to write to; it has the suffixes of `path`, which some writers look at.
+
+    Raises:
+        VoxflateError: If the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_be_written(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):  # a parent that is a file has no such entry either
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` that takes its name when the block ends well.
+
+    On an error it goes, and with it every parent folder that was made for it.
+
+    Args:
+        path: The folder to make; see `check_new_folder`.
+
+    Yields:
+        The folder to write to. What must survive a power cut has to be synced by its writer.
+
+    Raises:
+        VoxflateError: If the disk is full or the folder cannot be made.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    new_parents = [parent for parent in path.parents if not parent.exists()]
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_be_written(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for parent in new_parents:  # the innermost first; one that holds the result stays
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+@contextlib.contextmanager
+def continued_folder(path: str | Path) -> Iterator[Path]:
+    """As `whole_folder`, for long work: where it was interrupted, the next call goes on with what is there.
+
+    The temporary folder has the same name every time. It stays when the process is interrupted or killed and
+    when the disk is full; it goes on a `VoxflateError` (bad input).
+
+    Args:
+        path: The folder to make; see `check_new_folder`.
+
+    Yields:
+        The folder to write to. What is in it, its writer has to check.
+
+    Raises:
+        VoxflateError: If another process is at it, the disk is full, or the folder cannot be made.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".tmp-unfinished-{path.name}")
+    new_parents = [parent for parent in path.parents if not parent.exists()]
+    lock = None
+    try:
+        temporary.mkdir(parents=True, exist_ok=True)
+        lock = _lock(temporary / ".lock", path)
+        yield temporary
+        _unlock(lock, temporary / ".lock")
+        temporary.rename(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise VoxflateError(cannot_be_written(path, error)) from error
+    except VoxflateError:
+        if lock is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    finally:
+        if lock is not None:
+            _unlock(lock, temporary / ".lock")
+        for parent in new_parents:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def _lock(path: Path, purpose: Path) -> int:
+    """Take a lock that ends with the process, however it ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise VoxflateError(
+                f"{purpose}: another process is making it; wait for it, or name another"
+            ) from error
+        except OSError:  # not every file system has locks
+            pass
+    return descriptor
+
+
+def _unlock(descriptor: int, path: Path) -> None:
+    """Give a lock back; doing so twice is no error."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def check_new_folder(path: str | Path) -> None:
+    """Check that a folder can be made here without writing over anything.
+
+    Raises:
+        VoxflateError: If there is a file or a folder with something in it, or if it is the folder that the
+            command runs in, which cannot be replaced.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise VoxflateError(
+            f"{path}: already exists and is not an empty folder; choose another, or delete it first"
+        )
+    if path.name in ("", ".."):
+        raise VoxflateError(f"{path}: is the folder that you are in, or one above it; name a new one")
+
+
+def cannot_be_written(path: Path, error: OSError) -> VoxflateError:
+    """What to say when the system refuses to write: why, and what to do about it."""
+    advice = "free some space or choose another folder"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = "make its folder writable or choose another"
+    elif error.errno == errno.ENOENT:
+        advice = "its folder was removed meanwhile"
+    reason = error.strerror or error
+    return VoxflateError(f"{path}: cannot be written ({reason}); {advice}, then run the same command again")
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path` that nobody can have prepared a link under."""
+    return path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+def check_no_links(folder: Path) -> None:
+    """Refuse a folder from which a symbolic link leads out: what is written there would land elsewhere.
+
+    Raises:
+        VoxflateError: Names the link and its target.
+    """
+    root = folder.resolve()
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise VoxflateError(
+                    f"{path}: is a link that leads out of its folder, to {os.readlink(path)}; nothing is "
+                    "written through it: replace it with the file, or remove it"
+                )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable; not every file system can, so a refusal is no error."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(OSError):
+        os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` as indented JSON, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        largest: Bytes that it may have.
+
+    Raises:
+        VoxflateError: If the file is missing, too large, nested too deeply, or is not JSON.
+    """
+    path = Path(path)
+    try:
+        if (size := path.stat().st_size) > largest:
+            raise VoxflateError(
+                f"{path}: has {size:,} bytes, at most {largest:,} are read; is it the right file?"
+            )
+        return parse_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise VoxflateError(f"{path}: no such file") from error
+    except OSError as error:
+        raise VoxflateError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise VoxflateError(f"{path}: is not valid JSON ({error})") from error
+
+
+def parse_json(text: str) -> Any:
+    """JSON without NaN, infinity, endless numbers and endless nesting.
+
+    Raises:
+        ValueError: If the text is anything else.
+    """
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is no number of JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

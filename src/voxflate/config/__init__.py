@@ -1,0 +1,1 @@
+"""Settings: typed, read from TOML, named as presets, turned into objects."""

@@ -1,0 +1,192 @@
+"""The one place where a configuration becomes objects: names are looked up in the tables here."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voxflate._system.distributed import ALONE, World
+from voxflate._system.errors import VoxflateError
+from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig, TrainingConfig
+from voxflate.data.datasets import PositionedSliceSampler, SliceSampler, VolumeSampler
+from voxflate.data.prepared import PreparedSet
+from voxflate.gans import GANS
+from voxflate.gans.gan import Gan, NetworkPlan, Networks, Settings
+from voxflate.nn import Discriminator
+from voxflate.nn.generator import Synthesis
+
+
+def build_networks(
+    network: NetworkConfig,
+    spatial_dims: int,
+    *,
+    model: str = DEFAULT_MODEL,
+    planar: bool = False,
+    mbstd_group: int = 4,
+) -> Networks:
+    """Build a model's networks with fresh weights from PyTorch's global random state.
+
+    Args:
+        network: Their settings; `base` is the 3D one.
+        spatial_dims: 3, or 2 for the twin (the same settings without the first axis).
+        model: Name in `GANS`.
+        planar: With 2: the planar twin, whose generator knows depth.
+        mbstd_group: Samples per group of the minibatch standard deviation.
+    """
+    plan = NetworkPlan(
+        **network.model_dump(), spatial_dims=spatial_dims, planar=planar, mbstd_group=mbstd_group
+    )
+    return GANS[model].networks(plan)
+
+
+def is_planar_twin(config: RunConfig) -> bool:
+    """Say whether the run trains a planar twin."""
+    return config.training.phase == "2d" and config.training.twin == "planar"
+
+
+def build_run_networks(config: RunConfig) -> Networks:
+    """Build the networks of a run, with fresh weights."""
+    return build_networks(
+        config.network,
+        2 if config.training.phase == "2d" else 3,
+        model=config.model,
+        planar=is_planar_twin(config),
+        # A batch smaller than the group would fill it up: the fakes of a step with its reals.
+        mbstd_group=min(config.training.mbstd_group, config.training.batch),
+    )
+
+
+def build_gan(config: RunConfig, networks: Networks, world: World = ALONE) -> Gan:
+    """Put networks on the run's device and give them their training steps.
+
+    Raises:
+        VoxflateError: If the device is not there, or the batch cannot be shared by the processes.
+    """
+    t, c, model = config.training, config.comparison, GANS[config.model]
+    _check_shares(config, world)
+    device = choose_device(t.device, world.local_rank)
+    settings = Settings(
+        lr_g=t.lr_g,
+        lr_d=t.lr_d,
+        betas=(c.beta1, c.beta2),
+        r1_gamma=t.r1_gamma,
+        r1_every=t.r1_every,
+        augmentations=tuple(name for name in t.augment.split(",") if name),
+        augment_p=t.augment_p,
+        reuse_fakes=t.reuse_fakes,
+        train_noise=t.train_noise,
+        autocast=model.mixed_precision and use_bfloat16(t.precision, device),
+        critic_steps=c.critic_steps,
+        gp_lambda=c.gp_lambda,
+        reconstruction=c.reconstruction,
+        kl=c.kl,
+        seed=t.seed,
+        micro_batch=t.micro_batch,
+    )
+    for module in (module for network in networks.values() for module in network.modules()):
+        if isinstance(module, (Synthesis, Discriminator)):
+            module.recompute = t.activation_checkpointing
+    return Gan(model, {name: network.to(device) for name, network in networks.items()}, settings, world)
+
+
+def _check_shares(config: RunConfig, world: World) -> None:
+    if world.size == 1:
+        return
+    if not GANS[config.model].divisible:
+        raise VoxflateError(f"model = {config.model}: trains in one process only; start it without torchrun")
+    t = config.training
+    group = min(t.mbstd_group, t.batch)
+    if t.batch % (world.size * group):
+        raise VoxflateError(
+            f"training.batch = {t.batch}: {world.size} processes need a multiple of {world.size * group}, so "
+            f"that each has whole groups of training.mbstd_group = {t.mbstd_group}"
+        )
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """Turn "auto", "cpu", "cuda" or "cuda:N" into a device.
+
+    Args:
+        name: One of these; a GPU without a number is the process' own.
+        local_rank: Number of the process on its machine.
+
+    Raises:
+        VoxflateError: If the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and local_rank:
+        name = f"cuda:{local_rank}"
+    device = torch.device(name)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        seen = f"{count} CUDA device{'s' if count > 1 else ''}, counted from 0" if count else "no CUDA device"
+        raise VoxflateError(f"training.device = {name}: PyTorch sees {seen}; use cpu or auto")
+    return device
+
+
+def use_bfloat16(precision: str, device: torch.device) -> bool:
+    """Decide whether convolutions run in bfloat16.
+
+    "auto" does so only where the processor has the instructions: emulated, one convolution takes longer
+    than a whole step in float32 (decision 0006).
+    """
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return device.type == "cpu" and bool(
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+
+
+class Stream:
+    """The real images of a run: endless, shuffled, flipped when asked, a function of the image counter.
+
+    Args:
+        prepared: The data set; only its training split is shown.
+        training: Phase, twin, seed, flip, group.
+        device: Where the images go.
+        world: Every process gets its own share of each batch.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedSet,
+        training: TrainingConfig,
+        device: torch.device,
+        world: World = ALONE,
+    ) -> None:
+        stored, seed = prepared.stored("train"), training.seed
+        self.volumes = VolumeSampler(stored, seed) if training.phase == "3d" else None
+        self.slices = self.positioned = None
+        if training.phase == "2d" and training.twin == "planar":
+            group = min(training.mbstd_group, training.batch)
+            self.positioned = PositionedSliceSampler(stored, seed, group)
+        elif training.phase == "2d":
+            self.slices = SliceSampler(stored, seed, training.min_content)
+        self.flip = training.flip
+        self.seed = seed
+        self.device = device
+        self.world = world
+
+    def __call__(self, n_images: int, size: int) -> tuple[Tensor, Tensor | None]:
+        """This process' share of images n_images .. n_images + size - 1, and positions for a planar twin."""
+        positions = None
+        share = self.world.share(size)
+        first, count = n_images + share.start, len(share)
+        if self.positioned is not None:
+            images, where = self.positioned.batch(first, count, size)
+            positions = torch.from_numpy(where).to(self.device)
+        else:
+            sampler = self.volumes or self.slices
+            assert sampler is not None
+            images = sampler.batch(first, count, size)
+        if self.flip:
+            # The last axis runs from left to right, in slices and in volumes.
+            chosen = (
+                np.random.default_rng([self.seed, n_images, 1]).random(size)[share.start : share.stop] < 0.5
+            )
+            images[chosen] = images[chosen, ..., ::-1]
+        return torch.from_numpy(images).to(self.device), positions

@@ -1,0 +1,1 @@
+"""From scans to a prepared set: recipes, steps, the quality report."""

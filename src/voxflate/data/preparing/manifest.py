@@ -1,0 +1,83 @@
+"""The manifest of a new set: medians over the scans where it needs one figure for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from voxflate.data.prepared import LeftOut, Manifest, Scan
+from voxflate.data.preparing.jobs import Plan
+from voxflate.data.preparing.steps import Step
+from voxflate.data.sources.found import Reading
+from voxflate.data.volume import Float64, Geometry
+
+LIBRARIES = ("voxflate", "numpy", "scipy", "nibabel", "pydicom", "SimpleITK")
+
+
+def make_manifest(
+    plan: Plan,
+    steps: list[dict[str, Any]],
+    scans: list[Scan],
+    left_out: list[LeftOut],
+    content_sha256: str,
+) -> Manifest:
+    """Sum a set up.
+
+    Args:
+        plan: What was asked for.
+        steps: What was done, as `records` has it.
+        scans: In the order of the arrays, at least one.
+        left_out: Scans that could not be used.
+        content_sha256: Of the arrays.
+    """
+    grids = [Geometry(plan.shape, np.array(scan.affine)) for scan in scans]
+    depth, height, width = np.median([grid.spacing for grid in grids], axis=0).tolist()
+    low, high = np.median([scan.intensity for scan in scans], axis=0).tolist()
+    return Manifest(
+        recipe=plan.recipe,
+        steps=steps,
+        shape=plan.shape,
+        spacing=(depth, height, width),
+        affine=_common_affine(grids, (depth, height, width)).tolist(),
+        intensity=(low, high),
+        scans=scans,
+        held_out=plan.held_out,
+        seed=plan.seed,
+        content_sha256=content_sha256,
+        libraries={name: _version(name) for name in LIBRARIES},
+        left_out=left_out,
+    )
+
+
+def records(steps: Sequence[Step], reading: Reading) -> list[dict[str, Any]]:
+    """What was done to every scan; what was assumed and resampled on reading comes first."""
+    done: list[dict[str, Any]] = []
+    if reading.assume:
+        done.append({"step": "assume", "orientation": reading.assume})
+    if reading.regrid:
+        done.append({"step": "regrid"})
+    return done + [step.record() for step in steps]
+
+
+def _common_affine(grids: Sequence[Geometry], spacing: tuple[float, float, float]) -> Float64:
+    """An affine for volumes of nobody: the scans' own where they agree on directions, else straight axes.
+
+    The middle of the volume lies at the median of the scans' middles.
+    """
+    directions = np.array([grid.affine[:3, :3] / np.array(grid.spacing[::-1]) for grid in grids])
+    straight = np.ptp(directions, axis=0).max() > 1e-3
+    affine = np.eye(4)
+    affine[:3, :3] = (np.eye(3) if straight else directions[0]) * np.array(spacing[::-1])
+    middle = np.median([grid.centre for grid in grids], axis=0)
+    affine[:3, 3] += middle - Geometry(grids[0].shape, affine).centre
+    return affine
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

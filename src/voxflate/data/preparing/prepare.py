@@ -1,0 +1,277 @@
+"""From scans to a prepared set: whole or not at all, and where it was interrupted it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxflate._system.allocator import keep_freed_memory
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import continued_folder
+from voxflate._system.parallel import Progress, counted, in_order, workers
+from voxflate.data.prepared import VERSION, Int16, PreparedSet, Scan, open_prepared, to_stored, voxels_sha256
+from voxflate.data.preparing.jobs import Job, Plan, Refusals, check_some, find_jobs, find_scans, write_names
+from voxflate.data.preparing.manifest import make_manifest, records
+from voxflate.data.preparing.quality import Look, look
+from voxflate.data.preparing.quality_report import REPORT, write_quality_report
+from voxflate.data.preparing.recipes import RecipeOptions, cropping, find_recipe
+from voxflate.data.preparing.rows import Rows
+from voxflate.data.preparing.steps import Step
+from voxflate.data.readers.refusals import ScanError
+from voxflate.data.shapes import Shape
+from voxflate.data.sources.found import Reading, Refuse
+from voxflate.data.sources.names import Pseudonyms, load_salt
+from voxflate.data.volume import Geometry, Volume, to_ras
+
+READING = Reading()
+OPTIONS = RecipeOptions()
+
+
+@dataclass(frozen=True)
+class _Result:
+    """One prepared scan: its record, how it looks, and its voxels if they are not written yet."""
+
+    scan: Scan
+    look: Look
+    array: Int16 | None = None
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    recipe: str,
+    shape: Shape,
+    held_out: float = 0.1,
+    seed: int = 0,
+    progress: Progress | None = None,
+    refuse: Refuse | None = None,
+    *,
+    reading: Reading = READING,
+    options: RecipeOptions = OPTIONS,
+    salt: bytes | None = None,
+    names_file: Path | None = None,
+    looking: Progress | None = None,
+) -> PreparedSet:
+    """Turn scans into a prepared set.
+
+    Args:
+        source: Folder with the scans, subfolders included (DICOM series and files that `READERS` knows), or a
+            list of scans (.csv, .json).
+        out: Folder to write; must be missing or empty. An interrupted call is taken up where it ended.
+        recipe: A name in `recipes.RECIPES`.
+        shape: (D, H, W) of the prepared volumes, a small base times a power of two.
+        held_out: Share of the subjects to keep from training, 0 or more and less than 1; a list with splits
+            overrules it.
+        seed: Of the random split by subject.
+        progress: Called with (volumes done, volumes in all) after each.
+        refuse: Called with the error of every scan that cannot be used, which is then left out; None ends
+            with the first such error.
+        reading: How scans are found and read.
+        options: What may be chosen about the recipe.
+        salt: Key of the pseudonyms; the user's own if None (`names.load_salt`).
+        names_file: CSV file to write, outside of `out`, that says which pseudonym is whose; None for none.
+        looking: Called with (files looked at, files in all) before that.
+
+    Returns:
+        The new set, opened.
+
+    Raises:
+        VoxflateError: If a setting or a scan is refused, or no scan is left; `out` is then as it was before.
+    """
+    keep_freed_memory()  # every scan takes and frees the same large arrays
+    plan = Plan(Path(source), Path(out), recipe, shape, held_out, seed, reading, options)
+    refusals = Refusals(plan, refuse)
+    all_jobs = find_jobs(plan, refusals, looking)
+    _check_names_file(plan, names_file)
+    names = Pseudonyms(load_salt() if salt is None else salt)
+    jobs, grids = _with_grids(all_jobs, plan, refusals, looking)
+    steps = [*cropping(options), *find_recipe(recipe)(grids, shape, options)]
+    make = partial(_prepare_scan, steps=steps, shape=shape, names=names)
+    with continued_folder(plan.out) as folder:
+        with Rows(folder, _key(plan, jobs, steps, names), shape) as rows:
+            done = {job: _Result(scan, look(array, _spacing(scan))) for job, scan, array in rows.restore()}
+            results = _add_all(rows, jobs, make, done, refusals, progress)
+            scans = [result.scan for result in results]
+            check_some([scan for scan in scans if scan.split == "train"], plan.source)
+            with workers() as pool:
+                on_disk = pool.submit(rows.finish)  # the disk takes as long as the report
+                recorded = records(steps, reading)
+                manifest = make_manifest(plan, recorded, scans, refusals.left_out(names), rows.content_hash)
+                write_quality_report(folder / REPORT, manifest, [result.look for result in results])
+                on_disk.result()
+        manifest.write(folder)
+    if names_file is not None:
+        write_names(names_file, all_jobs, refusals, names)
+    return open_prepared(out)
+
+
+def check(
+    source: str | Path,
+    out: str | Path,
+    recipe: str,
+    shape: Shape,
+    held_out: float = 0.1,
+    seed: int = 0,
+    refuse: Refuse | None = None,
+    reading: Reading = READING,
+    options: RecipeOptions = OPTIONS,
+) -> list[Job]:
+    """Refuse all that can be refused before a voxel is read; the arguments are those of `prepare`.
+
+    Returns:
+        The scans to prepare, those of `train` first.
+
+    Raises:
+        VoxflateError: If a setting is wrong, there is no scan, or `out` holds something.
+    """
+    plan = Plan(Path(source), Path(out), recipe, shape, held_out, seed, reading, options)
+    return find_jobs(plan, Refusals(plan, refuse))
+
+
+def cohort_grids(
+    source: str | Path,
+    recipe: str,
+    refuse: Refuse | None = None,
+    reading: Reading = READING,
+    options: RecipeOptions = OPTIONS,
+    progress: Progress | None = None,
+) -> list[Geometry]:
+    """The grids that a recipe would be told of, turned to RAS; voxels are read only for a crop.
+
+    Raises:
+        VoxflateError: If a setting is wrong or there is no scan; what `refuse` raises.
+    """
+    find_recipe(recipe)
+    options.check(recipe)
+    plan = Plan(Path(source), Path(), recipe, (1, 1, 1), 0.0, 0, reading, options)
+    refusals = Refusals(plan, refuse)
+    jobs = [Job(one, "train") for one in find_scans(plan, refusals)]
+    return _with_grids(jobs, plan, refusals, progress)[1]
+
+
+def _check_names_file(plan: Plan, path: Path | None) -> None:
+    if path is None:
+        return
+    if path.exists():
+        raise VoxflateError(f"{path}: already exists; choose another --names file, or delete it first")
+    if path.resolve().is_relative_to(plan.out.resolve()):
+        raise VoxflateError(f"{path}: would name people inside the prepared set; put --names elsewhere")
+
+
+def _with_grids(
+    jobs: Sequence[Job], plan: Plan, refuse: Refuse, progress: Progress | None
+) -> tuple[list[Job], list[Geometry]]:
+    """Jobs whose grid can be told, in their order, and the grids in that of the paths."""
+    ordered = sorted(jobs, key=lambda job: job.source.path)
+    grid = partial(_grid, steps=cropping(plan.options))
+    with workers() as pool:
+        found = list(counted(in_order(pool, grid, ordered), len(ordered), progress))
+    grids = {}
+    for job, result in zip(ordered, found, strict=True):
+        if isinstance(result, VoxflateError):
+            refuse(result)
+        else:
+            grids[job.source.path] = result
+    kept = [job for job in jobs if job.source.path in grids]
+    check_some(kept, plan.source)
+    return kept, list(grids.values())
+
+
+def _grid(job: Job, steps: Sequence[Step]) -> Geometry | VoxflateError:
+    """The grid that a recipe is told of: the header's, or that after the steps before the recipe's."""
+    try:
+        if not steps:
+            return job.source.geometry().to_ras()
+        return _apply(job, to_ras(job.source.volume()), steps).geometry
+    except VoxflateError as error:
+        return error
+
+
+def _apply(job: Job, volume: Volume, steps: Sequence[Step]) -> Volume:
+    try:
+        for step in steps:
+            volume = step(volume)
+    except VoxflateError as error:
+        raise ScanError(job.source.path, str(error)) from error
+    return volume
+
+
+def _prepare_scan(
+    job: Job, steps: Sequence[Step], shape: Shape, names: Pseudonyms
+) -> _Result | VoxflateError:
+    """Read one scan and take it through the steps; an error is a result, so that it ends only its scan."""
+    source = job.source
+    try:
+        read = to_ras(source.volume())
+        volume = _apply(job, read, steps)
+    except VoxflateError as error:
+        return error
+    if volume.array.shape != shape or volume.intensity is None:
+        raise ValueError(f"a recipe must rescale, and resize to {shape}; this one made {volume.array.shape}")
+    stored = to_stored(np.asarray(volume.array, np.float32))
+    scan = Scan(
+        names.subject(source.subject),
+        job.split,
+        source.sha256(),
+        volume.affine.tolist(),
+        volume.intensity,
+        names.scan(source.name),
+        voxels_sha256(stored),
+        read.geometry.shape,
+        read.geometry.spacing,
+    )
+    return _Result(scan, look(stored, volume.geometry.spacing), stored)
+
+
+def _add_all(
+    rows: Rows,
+    jobs: Sequence[Job],
+    make: Any,
+    done: dict[int, _Result],
+    refuse: Refuse,
+    progress: Progress | None,
+) -> list[_Result]:
+    """Write the rows as they come in, those of earlier calls left alone; gives what is not refused."""
+    last = max(done, default=-1)
+
+    def one(index: int) -> _Result | VoxflateError:
+        return done[index] if index in done else make(jobs[index])
+
+    results: list[_Result] = []
+    with workers() as pool:
+        found: Iterator[Any] = counted(in_order(pool, one, range(len(jobs))), len(jobs), progress)
+        for index, result in enumerate(found):
+            if isinstance(result, VoxflateError):
+                refuse(result)
+                continue
+            if result.array is not None:
+                if index < last:  # its row would lie behind those of later scans
+                    path = jobs[index].source.path
+                    raise VoxflateError(
+                        f"{path}: could not be read before, and can now; run the same command again"
+                    )
+                rows.add(index, result.scan, result.array)
+            results.append(_Result(result.scan, result.look))
+    return results
+
+
+def _key(plan: Plan, jobs: Sequence[Job], steps: Sequence[Step], names: Pseudonyms) -> str:
+    """Tells whether rows of an earlier call are this one's: same files, steps, split and names."""
+    files = [
+        [names.scan(job.source.name), names.subject(job.source.subject), job.split]
+        + [[stat.st_size, stat.st_mtime_ns] for stat in (path.stat() for path in job.source.files)]
+        for job in jobs
+    ]
+    made = [VERSION, records(steps, plan.reading), plan.shape, files]
+    return hashlib.sha256(json.dumps(made).encode()).hexdigest()
+
+
+def _spacing(scan: Scan) -> tuple[float, float, float]:
+    return Geometry((1, 1, 1), np.array(scan.affine)).spacing

@@ -1,0 +1,1 @@
+"""Readers: one format a file, chosen in a table by suffix."""

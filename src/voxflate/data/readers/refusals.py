@@ -1,0 +1,129 @@
+"""What every reader refuses, said once, and how a refusal keeps what it knows about a person to itself."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxflate._system.errors import VoxflateError
+from voxflate.data.volume import Float64
+
+SMALLEST_MM, LARGEST_MM = 1e-4, 100.0
+"""Voxel sides that are believed, from microscopes to thick slices."""
+
+LARGEST_SHEAR = 0.2
+"""Degrees by which axes may miss a right angle; a tilted gantry is off by 5 to 30."""
+
+_MOST_PACKED = 1100
+"""No deflate stream unpacks to more than 1032 times its size."""
+
+
+class ScanError(VoxflateError):
+    """A scan that cannot be used.
+
+    Its text is for the terminal and names the file. Its `reason` is for files that are passed on: without the
+    path, and without any text that was found in a header or a file name.
+
+    Args:
+        path: The file, or the first file of a series.
+        reason: What is wrong and what to do; `{name}` stands for what only the terminal is told.
+        private: Those values.
+    """
+
+    def __init__(self, path: Path, reason: str, **private: object) -> None:
+        shown = {name: " ".join(str(value).split())[:160] for name, value in private.items()}
+        super().__init__(f"{path}: {reason.format(**shown)}")
+        self.path = path
+        self.reason = reason.format(**dict.fromkeys(private, "..."))
+
+
+def check_claim(path: Path, claimed: int, *, packed: bool) -> None:
+    """Refuse a header that claims more than its file can hold, before memory is taken for it.
+
+    Args:
+        path: The file.
+        claimed: Bytes of voxels that its header claims, at least.
+        packed: Say whether they may be compressed.
+
+    Raises:
+        ScanError: Names both sizes.
+    """
+    size = path.stat().st_size
+    if claimed > size * (_MOST_PACKED if packed else 1):
+        raise ScanError(
+            path,
+            f"is cut short or damaged: its header claims {claimed:,} bytes of voxels, the file has {size:,}; "
+            "replace or remove it",
+        )
+
+
+def check_grid(path: Path, affine: Float64) -> None:
+    """Refuse an affine that gives voxels no size, or one that no scanner makes.
+
+    One such voxel size would also blow up the box of a whole cohort.
+
+    Raises:
+        ScanError: Names the file.
+    """
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ScanError(path, "its affine cannot be inverted, so voxels have no size; repair the header")
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    if sides.min() < SMALLEST_MM or sides.max() > LARGEST_MM:
+        found = " x ".join(f"{side:.3g}" for side in sides)
+        raise ScanError(
+            path,
+            f"has voxels of {found} mm, expected sides of {SMALLEST_MM:g} to {LARGEST_MM:g} mm; repair the "
+            "header",
+        )
+
+
+def check_right_angles(path: Path, affine: Float64) -> None:
+    """Refuse axes that do not stand at right angles: such voxels fill no box.
+
+    Raises:
+        ScanError: With the angle.
+    """
+    shear = shear_degrees(affine)
+    if shear > LARGEST_SHEAR:
+        raise ScanError(
+            path,
+            f"its axes miss a right angle by {shear:.1f} degrees, at most {LARGEST_SHEAR} can be read; "
+            "resample it with --regrid, or remove it",
+        )
+
+
+def shear_degrees(affine: Float64) -> float:
+    """By how much the axes of an affine miss a right angle, at the most, degrees."""
+    return _shear_of(affine[:3, :3].tobytes())
+
+
+@lru_cache
+def _shear_of(steps: bytes) -> float:
+    """Kept, because scans of one cohort mostly have the same axes, and each is asked for more than once."""
+    axes = np.frombuffer(steps).reshape(3, 3)
+    axes = axes / np.linalg.norm(axes, axis=0)
+    products = np.abs(np.triu(axes.T @ axes, 1)).max()
+    return float(np.degrees(np.arcsin(min(1.0, products))))
+
+
+def check_voxels(path: Path, array: Any) -> None:
+    """Refuse voxels that hold NaN or infinity, or are all equal.
+
+    Raises:
+        ScanError: Names the file and what is wrong.
+    """
+    bad = int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
+    if bad:
+        raise ScanError(path, f"{bad} of {array.size} voxels are NaN or infinite; repair or remove the file")
+    if array.min() == array.max():
+        raise ScanError(path, f"all voxels are {array.flat[0]:g}, a constant volume; remove the file")
+
+
+def unreadable(path: Path, kind: str, error: BaseException) -> ScanError:
+    """What to say when a library cannot read a file: its own last line, which may quote the file."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    said = lines[-1] if lines else type(error).__name__
+    return ScanError(path, f"cannot be read as {kind} ({{said}}); replace or remove the file", said=said)

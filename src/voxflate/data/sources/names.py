@@ -1,0 +1,95 @@
+"""Names for what must not be named: pseudonyms that are the same every time and cannot be turned back.
+
+A pseudonym is the keyed hash (HMAC-SHA-256) of how the source names a person or a scan. Without the key, the
+salt, nobody can try names and compare. The salt is 32 random bytes in a file of the user's, made at first use
+and never copied into a prepared set. Whoever keeps it gets the same pseudonyms for the same people again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from voxflate._system.errors import VoxflateError
+
+SALT_FILE = "VOXFLATE_SALT_FILE"
+"""Environment variable that says where the salt lies."""
+
+_SMALLEST_SALT = 16
+_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Pseudonyms:
+    """Makes pseudonyms with one salt.
+
+    Attributes:
+        salt: The key; must not be written anywhere.
+    """
+
+    salt: bytes = field(repr=False)
+
+    def subject(self, name: str) -> str:
+        """The pseudonym of a person, "subject-" and 12 hexadecimal digits."""
+        return f"subject-{self._digest('subject', name)}"
+
+    def scan(self, name: str) -> str:
+        """The pseudonym of a scan, "scan-" and 12 hexadecimal digits.
+
+        Args:
+            name: Its path below the source.
+        """
+        return f"scan-{self._digest('scan', name)}"
+
+    def _digest(self, kind: str, name: str) -> str:
+        return hmac.new(self.salt, f"{kind}\0{name}".encode(), hashlib.sha256).hexdigest()[:_DIGITS]
+
+
+def salt_path() -> Path:
+    """Where the salt lies: `VOXFLATE_SALT_FILE`, or voxflate/salt in the user's configuration folder."""
+    if chosen := os.environ.get(SALT_FILE):
+        return Path(chosen)
+    base = os.environ.get("APPDATA") if os.name == "nt" else os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "voxflate" / "salt"
+
+
+def load_salt(path: Path | None = None) -> bytes:
+    """Read the salt, or make it: 64 hexadecimal digits that only the user may read.
+
+    Args:
+        path: Where it lies; `salt_path` if None.
+
+    Raises:
+        VoxflateError: If it can be neither read nor made, or is too short to keep a secret.
+    """
+    path = path or salt_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return _read(path)
+    except OSError as error:
+        raise VoxflateError(
+            f"{path}: the salt of the pseudonyms cannot be kept there ({error.strerror or error}); say where "
+            f"with --salt-file FILE or {SALT_FILE}"
+        ) from error
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32) + "\n")
+    return _read(path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        salt = path.read_bytes().strip()
+    except OSError as error:
+        raise VoxflateError(f"{path}: the salt cannot be read ({error.strerror or error})") from error
+    if len(salt) < _SMALLEST_SALT:
+        raise VoxflateError(
+            f"{path}: the salt has {len(salt)} bytes, at least {_SMALLEST_SALT} are needed; delete the file "
+            "to get a new one, or name another with --salt-file"
+        )
+    return salt

@@ -1,0 +1,86 @@
+"""Train and held-out, split by subject: scans of one person never lie on both sides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from voxflate._system.errors import VoxflateError
+
+BIDS_SUBJECT = re.compile(r"(?:^|/)sub-([A-Za-z0-9]+)")
+
+
+def subject_of(path: Path) -> str:
+    """Which person a scan is of: the BIDS label `sub-...` in its path, else the path itself.
+
+    >>> subject_of(Path("sub-07/ses-2/anat/sub-07_ses-2_T1w.nii.gz"))
+    '07'
+    """
+    label = BIDS_SUBJECT.search(path.as_posix())
+    return label.group(1) if label else path.as_posix()
+
+
+def split_subjects(subjects: Mapping[Path, str], held_out: float, seed: int) -> dict[str, list[Path]]:
+    """Shuffle the subjects and hold some out.
+
+    Args:
+        subjects: Scan -> whose it is, as the source names the person.
+        held_out: Share of the subjects to hold out. If it is above 0 and there are two subjects or more, at
+            least one is held out; at least one is always left to train on.
+        seed: Of the shuffle.
+
+    Returns:
+        For "train" and "heldout": the scans, those of one subject together. The order of the subjects is
+        shuffled, so that it says nothing about the order of their names.
+
+    Raises:
+        VoxflateError: If held_out is not a share.
+    """
+    check_share(held_out)
+    people = _by_person(subjects)
+    names = list(people)
+    aside = round(held_out * len(names))
+    if held_out > 0:
+        aside = min(max(aside, 1), len(names) - 1)
+    order = [people[names[chosen]] for chosen in np.random.default_rng(seed).permutation(len(names))]
+    return {"train": [*chain(*order[aside:])], "heldout": [*chain(*order[:aside])]}
+
+
+def fixed_split(subjects: Mapping[Path, str], splits: Mapping[Path, str], seed: int) -> dict[str, list[Path]]:
+    """The split that a list of scans gives, its subjects shuffled.
+
+    Raises:
+        VoxflateError: If a subject lies on both sides, or nobody is left to train on.
+    """
+    order = split_subjects(subjects, 0, seed)["train"]
+    sides: dict[str, set[str]] = {}
+    for path in order:
+        sides.setdefault(subjects[path], set()).add(splits[path])
+    for subject, found in sides.items():
+        if len(found) > 1:
+            raise VoxflateError(
+                f"subject {subject!r} is listed for training and held out; what is held out must be of others"
+            )
+    chosen = {split: [path for path in order if splits[path] == split] for split in ("train", "heldout")}
+    if not chosen["train"]:
+        raise VoxflateError("the list holds every scan out; give some the split train")
+    return chosen
+
+
+def check_share(held_out: float) -> None:
+    """Refuse what is no share of the subjects."""
+    if not 0 <= held_out < 1:
+        raise VoxflateError(
+            f"held_out is a share of the subjects, 0 or more and less than 1, got {held_out:g}"
+        )
+
+
+def _by_person(subjects: Mapping[Path, str]) -> dict[str, list[Path]]:
+    scans: dict[str, list[Path]] = {}
+    for path in sorted(subjects):
+        scans.setdefault(subjects[path], []).append(path)
+    return scans

@@ -1,0 +1,1 @@
+"""Volumes back to files: NIfTI and DICOM."""

@@ -1,0 +1,150 @@
+"""Volumes as DICOM series, CT or MR: one file a slice, made-up through and through, and said to be.
+
+The files carry fresh UIDs, the image type DERIVED, no date and nobody's data. Slices are axial and lie as a
+reader expects them: rows towards the subject's left, columns towards the back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+    generate_uid,
+)
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import whole_folder
+from voxflate.data.prepared import PreparedSet
+from voxflate.data.readers.refusals import LARGEST_SHEAR, shear_degrees
+from voxflate.data.volume import Float32, Float64, Geometry
+
+MR_LEVELS = 4095
+"""MR has no unit: [-1, 1] is stored in 12 bits, as most scanners do."""
+
+_TO_DICOM = np.diag([-1.0, -1.0, 1.0])  # RAS+ to DICOM's world: x to the left, y to the back
+
+
+def write_dicom(
+    folder: str | Path,
+    volume: Float32,
+    prepared: PreparedSet,
+    affine: Float64 | None = None,
+) -> None:
+    """Write a volume of a prepared set, or one generated from it, as a DICOM series.
+
+    CT holds whole Hounsfield units (slope 1, intercept 0); MR holds 0 to `MR_LEVELS`.
+
+    Args:
+        folder: Folder to make; new or empty.
+        volume: float32 [D, H, W] in [-1, 1]; what lies outside is clipped.
+        prepared: The set that says what the values, the voxels and the place mean.
+        affine: 4x4, index (w, h, d, 1) -> world mm, RAS+; the set's own if None.
+
+    Raises:
+        VoxflateError: If the shape is not the set's, a voxel is NaN, the axes are not at right angles, or the
+            folder cannot be written.
+    """
+    folder = Path(folder)
+    prepared.check_volume(folder, volume)
+    affine = prepared.affine if affine is None else affine
+    if shear_degrees(affine) > LARGEST_SHEAR:
+        raise VoxflateError(
+            f"{folder}: the axes miss a right angle by {shear_degrees(affine):.1f} degrees, which a DICOM "
+            "series cannot say; write NIfTI"
+        )
+    depth, height, width = volume.shape
+    # Turned about the axis from feet to head: the first row is the front, the first column the right side.
+    grid = Geometry((depth, height, width), affine).regrid(
+        (depth, height, width), (0, height - 1, width - 1), (1, -1, -1)
+    )
+    pixels = _pixels(np.clip(volume[:, ::-1, ::-1], -1, 1), prepared)
+    common = _common(grid, prepared.is_ct)
+    with whole_folder(folder) as temporary:
+        for index, plane in enumerate(pixels):
+            position = _TO_DICOM @ grid.world((index, 0, 0))
+            _write_slice(temporary / f"{index + 1:04d}.dcm", common, index, position, plane)
+
+
+def _pixels(volume: Float32, prepared: PreparedSet) -> Any:
+    if prepared.is_ct:
+        return np.rint(prepared.to_intensity(volume)).astype(np.int16)
+    return np.rint((volume + 1) * (MR_LEVELS / 2)).astype(np.uint16)
+
+
+def _common(grid: Geometry, is_ct: bool) -> Dataset:
+    """The elements that all slices share."""
+    depth, height, width = grid.spacing
+    directions = _TO_DICOM @ grid.affine[:3, :3] / grid.spacing[::-1]
+    one = Dataset()
+    one.SOPClassUID = CTImageStorage if is_ct else MRImageStorage
+    one.Modality = "CT" if is_ct else "MR"
+    one.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if is_ct else "OTHER"]
+    one.DerivationDescription = "Made by a generative network (voxflate); shows nobody"
+    study = generate_uid()
+    # A patient of its own for every volume, told apart by the study: viewers file by these two.
+    one.PatientName, one.PatientID = "SYNTHETIC^VOLUME", f"SYNTHETIC-{study[-12:]}"
+    one.StudyInstanceUID, one.StudyID, one.SeriesNumber, one.AcquisitionNumber = study, "1", 1, 1
+    one.SeriesDescription = f"Synthetic {one.Modality}"
+    one.Manufacturer = "voxflate"
+    for name in ("SeriesInstanceUID", "FrameOfReferenceUID"):
+        setattr(one, name, generate_uid())
+    for name in _EMPTY + (_EMPTY_CT if is_ct else _EMPTY_MR):
+        setattr(one, name, None)
+    one.ImageOrientationPatient = [_decimal(x) for x in directions[:, :2].T.ravel()]
+    one.PixelSpacing = [_decimal(height), _decimal(width)]
+    one.SliceThickness = one.SpacingBetweenSlices = _decimal(depth)
+    one.Rows, one.Columns = grid.shape[1:]
+    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+    one.BurnedInAnnotation, one.SyntheticData = "NO", "YES"
+    one.BitsAllocated = 16
+    one.BitsStored = 16 if is_ct else 12
+    one.HighBit = one.BitsStored - 1
+    one.PixelRepresentation = int(is_ct)
+    if is_ct:
+        one.RescaleIntercept, one.RescaleSlope, one.RescaleType = 0, 1, "HU"
+    else:
+        one.ScanningSequence, one.SequenceVariant, one.MRAcquisitionType = "RM", "NONE", "3D"
+    return one
+
+
+# Elements that must be there and may be empty (type 2).
+_EMPTY = (
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "AccessionNumber",
+    "PositionReferenceIndicator",
+    "PatientPosition",
+    "Laterality",
+)
+_EMPTY_CT = ("KVP",)
+_EMPTY_MR = ("ScanOptions", "RepetitionTime", "EchoTime", "EchoTrainLength")
+
+
+def _write_slice(path: Path, common: Dataset, index: int, position: Float64, plane: Any) -> None:
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = common.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    one = FileDataset(str(path), dict(common), file_meta=meta, preamble=b"\0" * 128)
+    one.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    one.InstanceNumber = index + 1
+    one.ImagePositionPatient = [_decimal(x) for x in position]
+    one.PixelData = (
+        np.ascontiguousarray(plane).astype("<i2" if common.PixelRepresentation else "<u2").tobytes()
+    )
+    one.save_as(path, enforce_file_format=True)
+
+
+def _decimal(value: float) -> str:
+    """A decimal string of at most 16 characters, DICOM's longest."""
+    return pydicom.valuerep.format_number_as_ds(float(value))

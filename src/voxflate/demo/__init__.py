@@ -1,0 +1,1 @@
+"""The whole method on the built-in cohort."""

@@ -1,0 +1,265 @@
+"""The whole method on the built-in cohort, in the minutes that the user gives it.
+
+Cohort -> a 2D twin -> three 3D trainings of the same length, side by side (from scratch, the paper's
+inflate-1, our preserving start) -> report. Budgets follow from speeds measured at the start, so the
+demo takes about as long on any machine; a faster one trains further. Called again, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import save_config
+from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.data.preparing.prepare import prepare
+from voxflate.data.synthetic.cohort import load_template, make_cohort
+from voxflate.demo.plan import (
+    BATCH_2D,
+    CHANNELS,
+    EVALUATED,
+    STARTS,
+    TWINS,
+    Plan,
+    common_settings,
+    make_plan,
+    read_plan,
+    settings_2d,
+    settings_3d,
+)
+from voxflate.drawing.sheets import sample_sheet
+from voxflate.evaluation import Evaluator
+from voxflate.reports.page import RunSummary, write_report
+from voxflate.runs.log import METRICS_NAME, read_rows
+from voxflate.runs.snapshots import list_snapshots, load_newest
+from voxflate.sampling.generate import generate
+
+Tell = Callable[[str, float], None]
+"""(what is being done, share of it that is done)."""
+
+SHAPE = (16, 32, 32)
+SUBJECTS = 160
+SAMPLES = 16
+POLL_SECONDS = 1.0
+
+LABELS = {
+    "none": ("from scratch", "Random weights, the usual way."),
+    "inflate-1": ("inflate-1", "The paper's best: 2D kernels in the middle slice of the 3D ones."),
+    "preserving": (
+        "preserving",
+        "Ours: as inflate-1, but the discriminator answers as strongly as its 2D twin, and nothing random is "
+        "added around the middle slice.",
+    ),
+}
+
+
+def run_demo(out: Path, minutes: float = 15.0, seed: int = 0, tell: Tell | None = None) -> Path:
+    """Run everything and write the report.
+
+    Args:
+        out: Folder for everything.
+        minutes: Time to spend on two cores, roughly.
+        seed: Of the cohort and of all trainings.
+        tell: Called with what is being done and how far it is.
+
+    Returns:
+        The report, OUT/report.html.
+
+    Raises:
+        VoxflateError: If a training fails (the message names its log), or if `out` holds a demo of another
+            seed or of other minutes.
+    """
+    started = time.monotonic()
+    say = tell or (lambda what, share: None)
+    plan = _plan(out, minutes, seed, say)
+    prepared = _data(out, seed, say)
+    base_2d, base_3d = common_settings(plan, str(prepared.root.absolute()))
+    twins = {kind: out / f"2d-{kind}" for kind in TWINS.values()}
+    _train_side_by_side(
+        "2D pre-training", {run: settings_2d(base_2d, kind) for kind, run in twins.items()}, say
+    )
+    runs = {strategy: out / f"3d-{strategy}" for strategy in STARTS}
+    twin_of = {strategy: twins[kind] for strategy, kind in TWINS.items()}
+    _train_side_by_side(
+        "3D training from three starts",
+        {run: settings_3d(base_3d, strategy, twin_of.get(strategy)) for strategy, run in runs.items()},
+        say,
+    )
+    report = _report(out, prepared, plan, runs, say)
+    seconds = time.monotonic() - started
+    write_json(out / "demo.json", {**asdict(plan), "seconds": round(seconds, 1)})
+    return report
+
+
+def _plan(out: Path, minutes: float, seed: int, say: Tell) -> Plan:
+    """The plan made before, or a new one. It comes first: it also says what a folder is a demo of."""
+    if (plan := read_plan(out, minutes, seed)) is not None:
+        return plan
+    load_template()  # in case it is missing: before anything is written
+    say("measuring this machine's speed", 0.0)
+    plan = make_plan(out, minutes, seed)
+    say("measuring this machine's speed", 1.0)
+    return plan
+
+
+def _data(out: Path, seed: int, say: Tell) -> PreparedSet:
+    data = out / "data"
+    if (data / "manifest.json").exists():
+        return open_prepared(data)
+    make_cohort(
+        out / "cohort",
+        SUBJECTS,
+        seed=seed,
+        progress=lambda done, total: say("making the cohort of synthetic brains", done / total),
+    )
+    return prepare(
+        out / "cohort",
+        data,
+        "adni",
+        SHAPE,
+        seed=seed,
+        progress=lambda done, total: say("preparing the cohort", done / total),
+        salt=b"made-up brains need no secret",
+    )
+
+
+def _train_side_by_side(stage: str, configs: dict[Path, RunConfig], say: Tell) -> None:
+    """Train every run in a process of its own, all at once, until all are done or one has failed.
+
+    Raises:
+        VoxflateError: If one fails; the others are stopped, and go on from their snapshots another time.
+    """
+    running: dict[Path, subprocess.Popen[bytes]] = {}
+    try:
+        for run, config in configs.items():
+            if not _finished(run, config):
+                running[run] = _start(run, config)
+        while not _all_done(running):
+            shares = [
+                min(1.0, _images(run) / (config.training.kimg * 1000)) for run, config in configs.items()
+            ]
+            say(stage, float(np.mean(shares)))
+            time.sleep(POLL_SECONDS)
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+    say(stage, 1.0)
+
+
+def _all_done(running: dict[Path, subprocess.Popen[bytes]]) -> bool:
+    """Say whether all trainings ended well; raise as soon as one ended otherwise."""
+    statuses = {run: process.poll() for run, process in running.items()}
+    for run, status in statuses.items():
+        if status:
+            raise VoxflateError(
+                f"{run}: its training failed; {_log_of(run)} says why, and the same command goes on"
+            )
+    return all(status == 0 for status in statuses.values())
+
+
+def _start(run: Path, config: RunConfig) -> subprocess.Popen[bytes]:
+    run.mkdir(parents=True, exist_ok=True)
+    command = "pretrain" if config.training.phase == "2d" else "train"
+    settings = save_config(config, run.parent / "settings" / run.name)
+    arguments = [sys.executable, "-m", "voxflate", command, "--out", str(run)]
+    arguments += ["--resume"] if list_snapshots(run) else ["--config", str(settings)]
+    with open(_log_of(run), "ab") as log:
+        return subprocess.Popen(arguments, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+
+def _log_of(run: Path) -> Path:
+    return run.with_suffix(".log")
+
+
+def _images(run: Path) -> int:
+    rows = read_rows(run / "log.jsonl")
+    return int(rows[-1]["n_images"]) if rows else 0
+
+
+def _finished(run: Path, config: RunConfig) -> bool:
+    snapshots = list_snapshots(run)
+    if not snapshots:
+        return False
+    return int(load_newest(run)[0]["n_images"]) >= config.training.kimg * 1000
+
+
+def _report(out: Path, prepared: PreparedSet, plan: Plan, runs: dict[str, Path], say: Tell) -> Path:
+    say("measuring the real volumes", 0.0)
+    floor = Evaluator(prepared).real_floor()
+    real_sheet = out / "real.png"
+    heldout = prepared.volumes("heldout")[:8]
+    sample_sheet(heldout, real_sheet, title="Held-out volumes of the cohort", spacing=prepared.spacing)
+    summaries = []
+    for index, (strategy, run) in enumerate(runs.items()):
+        say("writing volumes and the report", index / len(runs))
+        summaries.append(_summary(strategy, run))
+    path = out / "report.html"
+    write_report(
+        path,
+        "Three starts for a 3D GAN",
+        summaries,
+        real_sheet,
+        floor,
+        introduction=_introduction(prepared, plan),
+        settings=_listed(prepared, plan, runs),
+    )
+    say("writing volumes and the report", 1.0)
+    return path
+
+
+def _summary(strategy: str, run: Path) -> RunSummary:
+    label, description = LABELS[strategy]
+    samples = run / "samples"
+    if not samples.exists():  # it is there when it is whole
+        generate(run, SAMPLES, out=samples)
+    facts, snapshot = read_json(run / "run.json"), load_newest(run)[0]
+    rows = read_rows(run / METRICS_NAME)
+    figures = [key for key in rows[-1] if key.startswith(("frechet", "pairwise"))]
+    sheets = sorted((run / "sheets").glob("*.png"))
+    return RunSummary(
+        label=label,
+        generator_parameters=facts["parameters"]["generator"],
+        discriminator_parameters=facts["parameters"]["discriminator"],
+        kimg=snapshot["n_images"] / 1000,
+        seconds=snapshot["seconds"],
+        curves={key: [(row["n_images"] / 1000, row[key]) for row in rows] for key in figures},
+        metrics=rows[-1],
+        sheet_start=sheets[0],
+        sheet_end=sheets[-1],
+        samples=samples,
+        description=description,
+    )
+
+
+def _introduction(prepared: PreparedSet, plan: Plan) -> str:
+    train, heldout = len(prepared.stored("train")), len(prepared.stored("heldout"))
+    shape = "x".join(map(str, prepared.shape))
+    return (
+        f"{train} synthetic brains of {shape} voxels ({heldout} more held out), deformed from an average "
+        "brain. "
+        f"A 2D network saw {plan.kimg_2d:g} thousand of their slices; then three 3D Split&Shuffle networks "
+        f"of {CHANNELS} channels, half as wide as the paper's, saw {plan.kimg_3d:g} thousand volumes each. "
+        "They differ in their start and its recommended learning rate."
+    )
+
+
+def _listed(prepared: PreparedSet, plan: Plan, runs: dict[str, Path]) -> dict[str, str]:
+    return {
+        "Command": f"voxflate demo --minutes {plan.minutes:g} --seed {plan.seed}",
+        "Data": f"{prepared.root} (sha256 {prepared.content_hash[:12]})",
+        "2D": f"{plan.kimg_2d:g} kimg, batch {BATCH_2D}",
+        "3D": f"{plan.kimg_3d:g} kimg each",
+        "Measured on": f"{EVALUATED} generated volumes of each run, at every snapshot",
+        "Repeat a run": f"voxflate train --config {next(iter(runs.values()))}/config.toml --out NEW",
+    }

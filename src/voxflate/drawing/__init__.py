@@ -1,0 +1,1 @@
+"""Drawings: sheets of slices, curves, charts. Arrays in, PNG files out."""

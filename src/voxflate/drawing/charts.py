@@ -1,0 +1,95 @@
+"""Scatter charts of an evaluation: t-SNE of features, and quality over the number of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from voxflate._system.files import whole_file
+from voxflate.drawing.sheets import COLOURS, MARKERS
+
+_REAL_INK = "#3a434e"
+
+
+def embedding(points: Mapping[str, NDArray[np.floating]], path: str | Path, title: str) -> None:
+    """Draw places of samples, one colour a set; the first set (the real one) is drawn dark and last.
+
+    Args:
+        points: Label -> [n, 2].
+        path: PNG to write.
+        title: A line above.
+    """
+    figure, axes = _page()
+    for index, (label, places) in enumerate(points.items()):
+        real = index == 0
+        axes.scatter(
+            np.asarray(places)[:, 0],
+            np.asarray(places)[:, 1],
+            s=16,
+            label=f"{label} ({len(places)})",
+            color=_REAL_INK if real else COLOURS[(index - 1) % len(COLOURS)],
+            marker="x" if real else MARKERS[(index - 1) % len(MARKERS)],
+            linewidths=1.2 if real else 0,
+            alpha=0.8,
+            zorder=3 if real else 2,
+        )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    _save(figure, path)
+
+
+def quality(
+    runs: Mapping[str, tuple[int, float, tuple[float, float] | None]],
+    path: str | Path,
+    ylabel: str,
+    floor: float | None = None,
+) -> None:
+    """Draw a figure over the number of trainable parameters, one mark a run.
+
+    Args:
+        runs: Label -> parameters, figure, and the ends of its interval.
+        path: PNG to write.
+        ylabel: What the figure is.
+        floor: Value of the real set, a dashed line.
+    """
+    figure, axes = _page()
+    for index, (label, (parameters, value, ends)) in enumerate(runs.items()):
+        error = None if ends is None else [[max(0.0, value - ends[0])], [max(0.0, ends[1] - value)]]
+        axes.errorbar(
+            parameters / 1e6,
+            value,
+            yerr=error,
+            fmt=MARKERS[index % len(MARKERS)],
+            color=COLOURS[index % len(COLOURS)],
+            label=label,
+            capsize=3,
+        )
+    if floor is not None:
+        axes.axhline(floor, color=_REAL_INK, linestyle=(0, (5, 4)), linewidth=1.2, label="real vs real")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set_xlabel("trainable parameters, millions")
+    axes.set_ylabel(ylabel)
+    axes.grid(alpha=0.2, which="both")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    _save(figure, path)
+
+
+def _page() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=144, facecolor="white")

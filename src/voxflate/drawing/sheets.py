@@ -1,0 +1,217 @@
+"""Pictures: sheets of slices and curves over training.
+
+Slices are drawn as a reader of scans expects them: superior (coronal, sagittal) or anterior (axial) up, the
+subject's left on the left (neurological convention), at their physical aspect, one voxel one rectangle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from voxflate._system.files import whole_file
+
+_TILE = 112  # wished height or width of the largest slice, pixels
+_GAP = 4
+_MARGIN = 16
+_FONT_SIZE = 15
+_BACKGROUND = (14, 17, 22)
+_INK = (214, 219, 226)
+# Rows of a sheet: plane, the axis (of D, H, W) that is fixed, and those that go down and across.
+_ROWS = (("axial", 0, 1, 2), ("coronal", 1, 0, 2), ("sagittal", 2, 0, 1))
+# By order of series; distinct for any colour vision (after Okabe and Ito), on white and on black.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = "os^Dv<"
+
+
+def sample_sheet(
+    volumes: NDArray[np.floating],
+    path: str | Path,
+    title: str | None = None,
+    columns: int = 8,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+) -> None:
+    """Draw the axial, coronal and sagittal centre slices of volumes, one column a volume.
+
+    Args:
+        volumes: [n, 1, D, H, W] in [-1, 1]; values outside are clipped. The first `columns` are drawn.
+        path: PNG to write.
+        title: A line above; long ones are wrapped.
+        columns: Largest number of volumes.
+        spacing: Voxel sides, mm, order D, H, W.
+    """
+    shown = volumes[:columns]
+    extent = [size * side for size, side in zip(shown.shape[2:], spacing, strict=True)]
+    # A whole number of pixels for the smallest voxel side: every voxel is drawn equally large.
+    pixels_per_mm = max(1, round(_TILE / max(extent) * min(spacing))) / min(spacing)
+    rows = []
+    for name, fixed, down, across in _ROWS:
+        size = [max(1, round(spacing[axis] * pixels_per_mm)) for axis in (down, across)]
+        slices = shown[:, 0].take(shown.shape[2 + fixed] // 2, 1 + fixed)
+        rows.append((name, [_tile(image, size[0], size[1]) for image in slices]))
+    _write_sheet(rows, path, title)
+
+
+def slice_sheet(
+    images: NDArray[np.floating],
+    path: str | Path,
+    title: str | None = None,
+    columns: int = 8,
+    spacing: Sequence[float] = (1.0, 1.0),
+) -> None:
+    """Draw 2D images row after row.
+
+    Args:
+        images: [n, 1, H, W] in [-1, 1]; values outside are clipped. All are drawn.
+        path: PNG to write.
+        title: A line above; long ones are wrapped.
+        columns: Images in a row.
+        spacing: Pixel sides, mm, order H, W.
+    """
+    extent = [size * side for size, side in zip(images.shape[2:], spacing, strict=True)]
+    pixels_per_mm = max(1, round(_TILE / max(extent) * min(spacing))) / min(spacing)
+    size = [max(1, round(side * pixels_per_mm)) for side in spacing]
+    tiles = [_tile(image, size[0], size[1]) for image in images[:, 0]]
+    rows = [("", tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
+    _write_sheet(rows, path, title)
+
+
+def resolution_sheet(
+    sets: Mapping[str, tuple[NDArray[np.floating], Sequence[float]]],
+    path: str | Path,
+    title: str | None = None,
+    columns: int = 6,
+) -> None:
+    """Draw the axial centre slices of sets of different voxel sizes, one row a set (the paper's Fig. 6).
+
+    Args:
+        sets: Label -> volumes [n, 1, D, H, W] in [-1, 1], and their voxel sides, mm, order D, H, W. Every set
+            is drawn at about the same size in millimetres, one voxel one rectangle.
+        path: PNG to write.
+        title: A line above.
+        columns: Largest number of volumes in a row.
+    """
+    rows = []
+    for label, (volumes, spacing) in sets.items():
+        extent = max(volumes.shape[3] * spacing[1], volumes.shape[4] * spacing[2])
+        pixels_per_mm = max(1, round(2 * _TILE / extent * min(spacing[1:]))) / min(spacing[1:])
+        height, width = (max(1, round(side * pixels_per_mm)) for side in spacing[1:])
+        slices = volumes[:columns, 0, volumes.shape[2] // 2]
+        rows.append((label, [_tile(image, height, width) for image in slices]))
+    _write_sheet(rows, path, title)
+
+
+def curves(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    path: str | Path,
+    ylabel: str,
+    floor: float | None = None,
+    log: bool = False,
+    dark: bool = False,
+    floor_label: str = "real vs real",
+) -> None:
+    """Draw figures over training, one line a run.
+
+    Args:
+        series: Label -> points (kimg, value); a run without points keeps its colour and is not drawn.
+        path: PNG or SVG to write, by its suffix; transparent, so that it lies on any page.
+        ylabel: What the values are, with their unit.
+        floor: Value of the real set, a dashed line.
+        log: Logarithmic values.
+        dark: Light ink for a dark page.
+        floor_label: What the dashed line is.
+    """
+    ink = "#c9d1da" if dark else "#3a434e"
+    style: Any = {  # matplotlib 3.11 has a type of its own for these keys, older ones have not
+        "axes.edgecolor": ink,
+        "axes.labelcolor": ink,
+        "font.size": 10,
+        "svg.hashsalt": "voxflate",
+        "text.color": ink,
+        "xtick.color": ink,
+        "ytick.color": ink,
+    }
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+        for index, (label, points) in enumerate(series.items()):
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            if points:
+                kimg, values = zip(*sorted(points), strict=True)
+                axes.plot(kimg, values, marker=marker, color=colour, label=label, linewidth=1.8, markersize=4)
+        if floor is not None:
+            axes.axhline(floor, color=ink, linestyle=(0, (5, 4)), linewidth=1.2, label=floor_label)
+        _finish(axes, ylabel, log)
+        options = {"metadata": {"Date": None}} if Path(path).suffix == ".svg" else {"dpi": 144}
+        with whole_file(path) as temporary:
+            figure.savefig(temporary, transparent=True, **options)
+
+
+def _finish(axes: Axes, ylabel: str, log: bool) -> None:
+    """Labels, scale, grid and a legend above the axes, where it cannot hide a line."""
+    axes.set_xlabel("training, kimg (thousands of real images shown)")
+    axes.set_ylabel(ylabel)
+    if log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        columns = max(1, 72 // (6 + max(map(len, labels))))  # as many as fit the width of the figure
+        axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False)
+
+
+def _tile(image: NDArray[np.floating], height: int, width: int) -> Image.Image:
+    """A slice as a grey picture, its first axis upwards, one voxel `height` x `width` pixels."""
+    grey = np.clip((image[::-1] + 1) * 127.5, 0, 255).round().astype(np.uint8)
+    return Image.fromarray(grey.repeat(height, axis=0).repeat(width, axis=1))
+
+
+def _write_sheet(
+    rows: Sequence[tuple[str, Sequence[Image.Image]]], path: str | Path, title: str | None
+) -> None:
+    """Lay out rows of tiles, each with its name on the left, under a title; write a PNG."""
+    font = ImageFont.truetype(str(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), _FONT_SIZE)
+    label = max(round(font.getlength(name)) for name, _ in rows)
+    left = _MARGIN + (label + _MARGIN if label else 0)
+    cell = max(tile.width for _, tiles in rows for tile in tiles) + _GAP
+    width = left + cell * max(len(tiles) for _, tiles in rows) - _GAP + _MARGIN
+    lines = _wrapped(title, font, width - 2 * _MARGIN) if title else []
+    line_height = round(_FONT_SIZE * 1.4)
+    top = _MARGIN + len(lines) * line_height + (_MARGIN // 2 if lines else 0)
+    height = top + sum(tiles[0].height + _GAP for _, tiles in rows) - _GAP + _MARGIN
+    sheet = Image.new("RGB", (width, height), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for index, line in enumerate(lines):
+        draw.text((_MARGIN, _MARGIN + index * line_height), line, fill=_INK, font=font)
+    for name, tiles in rows:
+        draw.text((_MARGIN, top + tiles[0].height / 2), name, fill=_INK, font=font, anchor="lm")
+        for column, tile in enumerate(tiles):
+            # A narrower plane is centred in its column.
+            sheet.paste(tile, (left + column * cell + (cell - _GAP - tile.width) // 2, top))
+        top += tiles[0].height + _GAP
+    with whole_file(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Break a text into lines no wider than `width` pixels; a longer single word stays whole."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines

@@ -1,0 +1,1 @@
+"""Feature extractors: networks that turn slices and volumes into the features that metrics compare."""

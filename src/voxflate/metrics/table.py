@@ -1,0 +1,106 @@
+"""The metrics of a whole evaluation. To add one: a function in a file of its own, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from voxflate.metrics.diversity import l2
+from voxflate.metrics.extractors.base import frechet_name
+from voxflate.metrics.frechet import frechet_distance, weighted_frechet
+from voxflate.metrics.gram import Gram
+from voxflate.metrics.kid import kernel_distance, weighted_kernel_distance
+from voxflate.metrics.prdc import NEIGHBOURS, prdc, weighted_prdc
+from voxflate.metrics.psnr import psnr
+from voxflate.metrics.ssim import ms_ssim, ms_ssim_kwon
+
+Array = NDArray[np.float64]
+Features = NDArray[np.floating]
+Better = Literal["lower", "higher", "real"]
+"""Which value is best: the lowest, the highest, or the one that real volumes have among themselves."""
+
+
+@dataclass(frozen=True)
+class FeatureMetric:
+    """A comparison of generated with real features, [n, f] with [m, f].
+
+    Attributes:
+        names: The figures' names without the extractor's, by the keys that the functions return.
+        direct: The figures of generated and real features.
+        weighted: The same as a function of how often each sample counts, for the bootstrap.
+        fewest: Samples that each side must have.
+        per_plane: Whether every plane is a figure, and not only the mean.
+        after_cut: Whether the figures are also taken after the background cut.
+        better: Which value is best.
+    """
+
+    names: Mapping[str, str]
+    direct: Callable[[Features, Features], dict[str, float]]
+    weighted: Callable[[Gram], Callable[[Array, Array], dict[str, float]]]
+    fewest: int = 2
+    per_plane: bool = True
+    after_cut: bool = False
+    better: Better = "lower"
+
+    def named(self, key: str, extractor: str) -> str:
+        """The figure's name for an extractor, without its view."""
+        name = self.names[key]
+        return frechet_name(extractor) if name == "frechet" else f"{name}-{extractor}"
+
+
+@dataclass(frozen=True)
+class PairMetric:
+    """A comparison of pairs of volumes.
+
+    Attributes:
+        function: [n, 1, D, H, W] twice to one value a pair, [n].
+        partner: Whom a generated volume is compared with.
+        better: Which value is best.
+    """
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    partner: Literal["generated", "random", "nearest", "mean"]
+    better: Better
+
+
+FEATURE_METRICS: dict[str, FeatureMetric] = {
+    "frechet": FeatureMetric(
+        {"": "frechet"}, lambda a, b: {"": frechet_distance(a, b)}, weighted_frechet, after_cut=True
+    ),
+    "kid": FeatureMetric({"": "kid"}, lambda a, b: {"": kernel_distance(a, b)}, weighted_kernel_distance),
+    "prdc": FeatureMetric(
+        {name: name for name in ("precision", "recall", "density", "coverage")},
+        lambda a, b: prdc(b, a),
+        weighted_prdc,
+        fewest=NEIGHBOURS + 1,
+        per_plane=False,
+        better="higher",
+    ),
+}
+
+PAIR_METRICS: dict[str, PairMetric] = {
+    "ms-ssim": PairMetric(ms_ssim, "generated", "real"),
+    "ms-ssim-kwon": PairMetric(ms_ssim_kwon, "generated", "real"),
+    "pairwise-l2": PairMetric(l2, "generated", "real"),
+    "psnr": PairMetric(psnr, "random", "higher"),
+    "psnr-nearest": PairMetric(psnr, "nearest", "real"),
+    "psnr-mean": PairMetric(psnr, "mean", "real"),
+}
+
+
+def better(figure: str) -> Better:
+    """Which value of a figure is best, by its name.
+
+    >>> better("kid-mobilenetv2-avg"), better("psnr"), better("ms-ssim")
+    ('lower', 'higher', 'real')
+    """
+    if figure in PAIR_METRICS:
+        return PAIR_METRICS[figure].better
+    stem = figure.split("-")[0]
+    found = (metric.better for metric in FEATURE_METRICS.values() if stem in metric.names.values())
+    return next(found, "lower")  # a FID is a Frechet distance under another name

@@ -1,0 +1,282 @@
+"""The report of evaluated runs: tables, curves, sheets, t-SNE, scatter, viewer, audit."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, whole_file
+from voxflate.data.prepared import PreparedSet
+from voxflate.drawing import charts
+from voxflate.drawing.sheets import resolution_sheet, sample_sheet
+from voxflate.evaluation import Figure
+from voxflate.metrics.embedding import tsne
+from voxflate.metrics.extractors.base import frechet_name
+from voxflate.metrics.table import better
+from voxflate.reports.evaluations import (
+    AUDIT,
+    AUDIT_PAIRS,
+    FOLDER,
+    SAMPLES,
+    load_arrays,
+    load_evaluated,
+    prepared_of,
+)
+from voxflate.reports.page import RunSummary, write_report
+from voxflate.reports.parts import AuditSection, Extras, Table, VolumeSet
+from voxflate.reports.tables import DASH, EvaluatedRun, latex, markdown, notes, table
+from voxflate.runs.log import METRICS_NAME, read_rows
+
+REAL_SHOWN = 8
+_SHEET = re.compile(r"kimg-([\d.]+)\.png")
+
+
+def write_results(
+    runs: Sequence[Path], out: Path, data: Path | None = None, embed: bool = True, title: str = ""
+) -> Path:
+    """Write report.html, table.md and table.tex of evaluated 3D runs.
+
+    Args:
+        runs: Run folders that `voxflate evaluate` has measured, of one data set.
+        out: Folder for the files.
+        data: Where the data of the first run lies now; None where it says.
+        embed: Whether to compute the t-SNE.
+        title: Heading; made from the names by default.
+
+    Returns:
+        The report.
+
+    Raises:
+        VoxflateError: If a run was not evaluated or is a 2D one.
+    """
+    labels = labels_of(runs)
+    evaluated = [load_evaluated(run, label) for run, label in zip(runs, labels, strict=True)]
+    for run, each in zip(runs, evaluated, strict=True):
+        if each.assessment.facts["phase"] != "3d":
+            raise VoxflateError(f"{run}: is a 2D run; the report compares 3D runs")
+    prepared = prepared_of(runs[0], data)
+    with whole_file(out / "table.md") as temporary:
+        temporary.write_text(markdown(evaluated), encoding="utf-8")
+    with whole_file(out / "table.tex") as temporary:
+        temporary.write_text(latex(evaluated), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        real = prepared.volumes("train", range(min(REAL_SHOWN, len(prepared.stored("train")))))
+        sample_sheet(real, folder / "real.png", title="real volumes", spacing=prepared.spacing)
+        summaries = [_summary(run, each) for run, each in zip(runs, evaluated, strict=True)]
+        write_report(
+            out / "report.html",
+            title or f"Evaluation of {', '.join(labels)}",
+            summaries,
+            folder / "real.png",
+            floor_of(evaluated[0]),
+            settings={"data": f"SHA-256 {prepared.content_hash[:12]}, recipe {prepared.manifest.recipe}"},
+            extras=Extras(
+                table=Table("In the paper's layout", *table(evaluated), notes(evaluated)),
+                details=_every_figure(evaluated),
+                pictures=_pictures(runs, evaluated, prepared, folder, embed),
+                volumes=_volumes(runs, labels, prepared, real),
+                audit=_audit(runs, labels, prepared),
+            ),
+        )
+    return out / "report.html"
+
+
+def labels_of(runs: Sequence[Path]) -> list[str]:
+    """Names of the folders; with their parents' names where two are called the same."""
+    names = [run.resolve().name for run in runs]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{run.resolve().parent.name}/{run.resolve().name}" for run in runs]
+
+
+def floor_of(run: EvaluatedRun) -> dict[str, Any]:
+    """The floor of a run's figures in the flat form of `Evaluator.real_floor`."""
+    facts = run.assessment.facts
+    leading = facts["extractors"][0]
+    half = facts["n-real"] // 2
+    return {
+        name: figure.real for name, figure in run.assessment.figures.items() if figure.real is not None
+    } | {
+        "extractor": leading["name"],
+        "weights-sha256": leading["weights-sha256"],
+        "n-real": facts["n-real"] - half,
+        "n-generated": half,
+        "seed": facts["seed"],
+        "splits": facts["halvings"],
+    }
+
+
+def best_kimg(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Where a run was best: lowest held-out KID, else KID, else Frechet distance of its snapshots."""
+    for ending in ("-heldout-avg", "-avg"):
+        for start in ("kid-", "fid-", "frechet-"):
+            keys = [
+                key for key in (rows[-1] if rows else {}) if key.startswith(start) and key.endswith(ending)
+            ]
+            if keys:
+                best = min((row for row in rows if keys[0] in row), key=lambda row: row[keys[0]])
+                return float(best["n_images"]) / 1000
+    return None
+
+
+def _summary(run: Path, evaluated: EvaluatedRun) -> RunSummary:
+    facts = evaluated.assessment.facts
+    rows = read_rows(run / METRICS_NAME)
+    prefix = frechet_name(facts["extractors"][0]["name"])
+    curves = {
+        key: [(row["n_images"] / 1000, row[key]) for row in rows if key in row]
+        for key in (rows[-1] if rows else ())
+        if key.startswith((prefix, "pairwise"))
+    }
+    parameters = read_json(run / "run.json")["parameters"]
+    sheets = {
+        float(found.group(1)): path
+        for path in sorted((run / "sheets").glob("*.png"))
+        if (found := _SHEET.fullmatch(path.name))
+    }
+    if not sheets:
+        raise VoxflateError(f"{run}: has no sample sheets; was it trained by this version?")
+    best = best_kimg(rows)
+    shown = best if best in sheets else max(sheets)
+    caption = f"best snapshot, {shown:g} kimg" if shown == best else f"after {shown:g} kimg"
+    return RunSummary(
+        label=evaluated.label,
+        generator_parameters=parameters["generator"],
+        discriminator_parameters=sum(parameters.values()) - parameters["generator"],
+        kimg=facts["n_images"] / 1000,
+        seconds=facts["training_seconds"],
+        curves=curves,
+        metrics={name: figure.value for name, figure in evaluated.assessment.figures.items()}
+        | {"n-generated": facts["n-generated"], "n-real": facts["n-real"]},
+        sheet_start=sheets[min(sheets)],
+        sheet_end=sheets[shown],
+        end_caption=caption,
+    )
+
+
+def _every_figure(evaluated: Sequence[EvaluatedRun]) -> Table:
+    """All figures of all runs beside the floor of the first one."""
+    names = list(dict.fromkeys(name for run in evaluated for name in run.assessment.figures))
+    first = evaluated[0].assessment.figures
+    rows = []
+    for name in names:
+        floor = first[name].real if name in first else None
+        cells = [_cell(run.assessment.figures.get(name)) for run in evaluated]
+        best = {"real": "as real"}.get(better(name), better(name))
+        rows.append([name, best, DASH if floor is None else f"{floor:.4g}", *cells])
+    headings = ["figure", "best", "real vs real", *(run.label for run in evaluated)]
+    return Table("Every figure", headings, rows, ["In brackets the 95% interval, then the standard error."])
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return DASH
+    if figure.low is None or figure.high is None or figure.error is None:
+        return f"{figure.value:.4g}"
+    return f"{figure.value:.4g} [{figure.low:.4g}, {figure.high:.4g}] {figure.error:.2g}"
+
+
+def _pictures(
+    runs: Sequence[Path],
+    evaluated: Sequence[EvaluatedRun],
+    prepared: PreparedSet,
+    folder: Path,
+    embed: bool,
+) -> list[tuple[str, Path]]:
+    """Draw what needs more than one run, or the features."""
+    pictures = []
+    arrays = {run: load_arrays(run / FOLDER / SAMPLES) for run in runs}
+    sets = {
+        each.label: arrays[run]["features"]
+        for run, each in zip(runs, evaluated, strict=True)
+        if "features" in arrays[run]
+    }
+    same = {key.assessment.facts["extractors"][0]["weights-sha256"] for key in evaluated}
+    if embed and sets and len(same) == 1:
+        groups = {"real": arrays[runs[0]]["real_features"], **sets}
+        # Without scikit-learn the report has everything else.
+        with contextlib.suppress(VoxflateError):
+            places = tsne(np.concatenate(list(groups.values())), seed=0)
+            ends = np.cumsum([len(group) for group in groups.values()])[:-1]
+            shown = dict(zip(groups, np.split(places, ends), strict=True))
+            charts.embedding(shown, folder / "tsne.png", "t-SNE of centre slices")
+            pictures.append(("t-SNE of the features of centre slices (Fig. 7, 8)", folder / "tsne.png"))
+    if len(runs) > 1:
+        pictures.append(("Quality over parameters", _scatter(evaluated, folder / "scatter.png")))
+    shapes = {tuple(each.assessment.facts["shape"]) for each in evaluated}
+    if len(shapes) > 1:
+        rows = {}
+        for run, each in zip(runs, evaluated, strict=True):
+            volumes = arrays[run]["volumes"]
+            field = np.array(prepared.shape) * np.array(prepared.spacing)
+            rows[each.label] = (volumes, tuple(field / volumes.shape[2:]))
+        resolution_sheet(rows, folder / "resolution.png")
+        pictures.append(("Resolutions (Fig. 6)", folder / "resolution.png"))
+    return pictures
+
+
+def _scatter(evaluated: Sequence[EvaluatedRun], path: Path) -> Path:
+    stem = frechet_name(evaluated[0].assessment.facts["extractors"][0]["name"])
+    marks = {}
+    for run in evaluated:
+        figure = run.assessment.figures.get(f"{stem}-avg")
+        if figure is not None:
+            ends = None if figure.low is None or figure.high is None else (figure.low, figure.high)
+            marks[run.label] = (run.parameters, figure.value, ends)
+    floor = evaluated[0].assessment.figures.get(f"{stem}-avg")
+    charts.quality(marks, path, f"{stem}-avg", None if floor is None else floor.real)
+    return path
+
+
+def _volumes(
+    runs: Sequence[Path], labels: Sequence[str], prepared: PreparedSet, real: NDArray[np.floating]
+) -> list[VolumeSet]:
+    names = [f"training volume {number}" for number in range(len(real))]
+    sets = []
+    for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        volumes = load_arrays(run / FOLDER / SAMPLES).get("volumes", np.empty((0, 1, 1, 1, 1)))
+        if len(volumes) and volumes.shape[2:] == prepared.shape:
+            numbers = [f"sample {number}" for number in range(len(volumes))]
+            sets.append(VolumeSet(label, volumes[:, 0], numbers, prepared.spacing, f"volumes-{index}"))
+    return [*sets, VolumeSet("real", real[:, 0], names, prepared.spacing, "volumes-real")]
+
+
+def _audit(runs: Sequence[Path], labels: Sequence[str], prepared: PreparedSet) -> AuditSection | None:
+    """What the audits of these runs found; the flagged volumes of the first run that has some."""
+    lines: list[str] = []
+    sets: list[VolumeSet] = []
+    for run, label in zip(runs, labels, strict=True):
+        path = run / FOLDER / AUDIT
+        if not path.is_file():
+            continue
+        audit = read_json(path)
+        count = len(audit["flagged"])
+        lines.append(
+            f"{label}: {count} of {audit['n-generated']} generated volumes ({audit['flagged-share']:.1%}) "
+            f"are nearer to a training volume than volumes that are no copies ({audit['n-null']}, of them "
+            f"{audit['n-heldout']} held out)."
+        )
+        stored = load_arrays(run / FOLDER / AUDIT_PAIRS)
+        if count and not sets and stored["pairs"].shape[2:] == prepared.shape:
+            numbers = stored["numbers"].tolist()
+            near = [audit["samples"][number] for number in numbers]
+            left = [f"sample {number}" for number in numbers]
+            right = [f"{each['subject']}, correlation {each['correlation']:.2f}" for each in near]
+            sets = [
+                VolumeSet(
+                    f"{label}: flagged", stored["pairs"][:, 0], left, prepared.spacing, "audit-generated"
+                ),
+                VolumeSet(
+                    "nearest training volume", stored["pairs"][:, 1], right, prepared.spacing, "audit-real"
+                ),
+            ]
+    return AuditSection(" ".join(lines), sets) if lines else None

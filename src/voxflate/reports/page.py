@@ -1,0 +1,217 @@
+"""The HTML report of runs that are compared: one file, nothing to fetch.
+
+Pictures and volumes are embedded, style and script are inline, and the page's own policy forbids any
+request. It states what was measured and against what, and names a winner only by the rule printed beside it:
+the lowest mean of the last three snapshots.
+"""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import whole_file
+from voxflate.drawing.sheets import curves
+from voxflate.metrics.extractors.base import frechet_name
+from voxflate.reports.parts import Extras
+
+Figures = Mapping[str, float | int | str]
+Curve = Sequence[tuple[float, float]]
+
+# A single snapshot's distance differs by up to 30% from its neighbours'.
+_LAST_SNAPSHOTS = 3
+_DIVERSITY = "pairwise-l2"
+_PLANES = {"ax": "axial", "sag": "sagittal", "cor": "coronal"}
+_MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg"}
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What the report tells of one run.
+
+    Attributes:
+        label: Short name, unique in a report.
+        generator_parameters: Trainable parameters of G.
+        discriminator_parameters: Trainable parameters of D.
+        kimg: Thousands of real images shown.
+        seconds: Time taken by the training, evaluation included.
+        curves: Figure name (as `Evaluator.measure` has it) -> points (kimg, value).
+        metrics: `Evaluator.measure` at the end.
+        sheet_start: Sample sheet at kimg 0, PNG.
+        sheet_end: Sample sheet at the end, PNG.
+        samples: Folder with the generated volumes; None if they were not written.
+        description: A sentence on what sets this run apart.
+        end_caption: What the second sheet shows; by default the state at the end.
+    """
+
+    label: str
+    generator_parameters: int
+    discriminator_parameters: int
+    kimg: float
+    seconds: float
+    curves: Mapping[str, Curve]
+    metrics: Figures
+    sheet_start: Path
+    sheet_end: Path
+    samples: Path | None = None
+    description: str = ""
+    end_caption: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run's place.
+
+    Attributes:
+        run: The run.
+        values: The figure at its last snapshots (at most three), in their order.
+    """
+
+    run: RunSummary
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean of the values, which decides the place."""
+        return sum(self.values) / len(self.values)
+
+    def snapshots_below(self, other: Standing) -> int:
+        """At how many of these snapshots this run lies below another, last against last and so on."""
+        return sum(mine < its for mine, its in zip(self.values[::-1], other.values[::-1], strict=False))
+
+
+def standings(runs: Sequence[RunSummary], figure: str) -> list[Standing]:
+    """Order runs by the mean of a figure over their last three snapshots, lowest first.
+
+    Args:
+        runs: The runs; one without this curve counts by its final metrics.
+        figure: Name of the figure, such as "frechet-mobilenetv2-avg".
+
+    Raises:
+        VoxflateError: If a run has neither the curve nor the final figure.
+    """
+    found = []
+    for run in runs:
+        values = [value for _, value in sorted(run.curves.get(figure, ()))][-_LAST_SNAPSHOTS:]
+        if not values:
+            if figure not in run.metrics:
+                raise VoxflateError(f"run {run.label}: has no {figure}; evaluate it before it is reported")
+            values = [float(run.metrics[figure])]
+        found.append(Standing(run, tuple(values)))
+    return sorted(found, key=lambda standing: standing.mean)
+
+
+def write_report(
+    path: str | Path,
+    title: str,
+    runs: Sequence[RunSummary],
+    real_sheet: str | Path,
+    floor: Figures,
+    introduction: str = "",
+    settings: Mapping[str, str] | None = None,
+    extras: Extras | None = None,
+) -> None:
+    """Write the report.
+
+    Args:
+        path: HTML file to write.
+        title: Its heading.
+        runs: At least one; shown in this order, which also gives their colours.
+        real_sheet: Sample sheet of real volumes, PNG.
+        floor: `Evaluator.real_floor`, of the extractor that the runs were measured with.
+        introduction: A paragraph below the heading: what was trained, on which volumes.
+        settings: Name -> value, listed at the end: data, budget, command.
+        extras: Tables, pictures, volumes to look through, the audit.
+
+    Raises:
+        VoxflateError: If there are no runs or two of one label, or if a picture or figure is missing.
+    """
+    if not runs:
+        raise VoxflateError(f"{path}: there is no run to report; train one first")
+    if len({run.label for run in runs}) < len(runs):
+        raise VoxflateError(f"{path}: two runs have the same label; give each its own")
+    prefix = frechet_name(str(floor["extractor"]))
+    environment = Environment(
+        loader=PackageLoader("voxflate.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters.update(figure=_figure, duration=_duration, embedded=_embedded)
+    page = environment.get_template("report.html").render(
+        title=title,
+        introduction=introduction,
+        runs=runs,
+        standings=standings(runs, f"{prefix}-avg"),
+        real_sheet=Path(real_sheet),
+        floor=floor,
+        prefix=prefix,
+        planes=_PLANES,
+        charts=_charts(runs, floor, prefix),
+        settings=settings or {},
+        extras=extras or Extras(),
+    )
+    with whole_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _charts(runs: Sequence[RunSummary], floor: Figures, prefix: str) -> list[dict[str, str]]:
+    """The curves that any run has, each drawn for a light and for a dark page."""
+    names = {f"{prefix}-avg": "Mean distance of the three planes"}
+    names |= {f"{prefix}-{short}": f"Distance, {plane} plane" for short, plane in _PLANES.items()}
+    names |= {f"{prefix}-avg-cut": "Mean distance after the background cut", _DIVERSITY: "Diversity"}
+    charts = []
+    with tempfile.TemporaryDirectory() as folder:
+        for figure, caption in names.items():
+            series = {run.label: run.curves.get(figure, ()) for run in runs}
+            if not any(series.values()):
+                continue
+            is_distance = figure != _DIVERSITY
+            chart = {"caption": caption, "figure": figure}
+            for theme in ("light", "dark"):
+                drawn = Path(folder, f"{theme}.svg")
+                curves(
+                    series,
+                    drawn,
+                    "Frechet distance (log scale)" if is_distance else "mean L2 distance of pairs",
+                    floor=float(floor[figure]) if figure in floor else None,
+                    log=is_distance,
+                    dark=theme == "dark",
+                )
+                chart[theme] = _embedded(drawn)
+            charts.append(chart)
+    return charts
+
+
+def _embedded(path: Path) -> str:
+    """A picture as a data address."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise VoxflateError(
+            f"{path}: a picture of the report is missing ({error.strerror}); run the evaluation again"
+        ) from error
+    return f"data:{_MEDIA_TYPES[path.suffix.lower()]};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _figure(value: float | int | str | None) -> str:
+    """Three significant digits, without an exponent; a dash for what was not measured."""
+    if value is None:
+        return "\N{EN DASH}"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) or value.is_integer() or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}"
+
+
+def _duration(seconds: float) -> str:
+    """Minutes and seconds, or hours and minutes."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,168 @@
+"""Tables of evaluated runs in the layout of the paper's Tables 6, 7 and 8, as text, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from voxflate.config.paper_rows import PaperFigures
+from voxflate.evaluation.assessment import Assessment, Figure
+from voxflate.metrics.extractors.base import frechet_name
+
+DASH = "\N{EN DASH}"
+FLOOR_ROW = "real vs real"
+_PLANES = ("ax", "sag", "cor", "avg")
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run and its figures.
+
+    Attributes:
+        label: Short name.
+        parameters: Trainable parameters of all its networks.
+        assessment: What `voxflate evaluate` measured.
+        paper: The paper's row beside it, if there is one.
+    """
+
+    label: str
+    parameters: int
+    assessment: Assessment
+    paper: PaperFigures | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        heading: With its unit and an arrow to the better side.
+        ours: The figure of a run.
+        paper: The paper's figure.
+        digits: Significant digits.
+    """
+
+    heading: str
+    ours: Callable[[Assessment], Figure | None]
+    paper: Callable[[PaperFigures], float | None] = lambda row: None
+    digits: int = 3
+
+
+def columns(extractor: str) -> list[Column]:
+    """The paper's columns and what a reader needs beside them.
+
+    Args:
+        extractor: Name of the leading feature network.
+    """
+    stem = frechet_name(extractor)
+    title = "FID" if stem == "fid" else "Frechet"
+
+    def of(name: str) -> Callable[[Assessment], Figure | None]:
+        return lambda assessment: assessment.figures.get(name)
+
+    def fid(place: int) -> Callable[[PaperFigures], float]:
+        return lambda row: row.fid[place]
+
+    found = [Column(f"{title}-{plane}", of(f"{stem}-{plane}"), fid(i)) for i, plane in enumerate(_PLANES)]
+    found.append(Column("KID-avg", of(f"kid-{extractor}-avg")))
+    found.append(Column("PSNR", of("psnr"), lambda row: row.psnr, 4))
+    found.append(Column("MS-SSIM", of("ms-ssim")))
+    found.append(Column("MS-SSIM (Kwon)", of("ms-ssim-kwon"), lambda row: row.ms_ssim))
+    return found
+
+
+def table(runs: Sequence[EvaluatedRun]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: the floor, then every run with its intervals and the paper's row below it.
+
+    Args:
+        runs: At least one; all led by the same feature network.
+    """
+    first = runs[0].assessment
+    chosen = columns(first.facts["extractors"][0]["name"])
+    headings = ["Model", "#param", *(column.heading for column in chosen), "kimg", "time"]
+    rows = [[FLOOR_ROW, DASH, *(_floor(column.ours(first), column.digits) for column in chosen), DASH, DASH]]
+    for run in runs:
+        facts = run.assessment.facts
+        cells = [_with_interval(column.ours(run.assessment), column.digits) for column in chosen]
+        budget = [f"{facts['n_images'] / 1000:g}", _duration(facts["training_seconds"])]
+        rows.append([run.label, f"{run.parameters / 1e6:.3f}M", *cells, *budget])
+        if run.paper is not None:
+            printed = [_number(column.paper(run.paper), column.digits) for column in chosen]
+            rows.append(["  the paper", f"{run.paper.millions:.3f}M", *printed, "5000", DASH])
+    return headings, rows
+
+
+def notes(runs: Sequence[EvaluatedRun]) -> list[str]:
+    """What a reader must know below the table."""
+    facts = runs[0].assessment.facts
+    found = [
+        f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
+        f"{'x'.join(map(str, facts['shape']))}, seed {facts['seed']}, {facts['slices']} slice(s) per plane; "
+        f"in brackets the 95% bootstrap interval over subjects ({facts['replicates']} replicates); the first "
+        "row is half of the real volumes against the other half, or pairs of real subjects."
+    ]
+    found += [
+        f"Features: {network['name']}, {network['features']} numbers, weights (SHA-256) "
+        f"{network['weights-sha256'][:12]}."
+        for network in facts["extractors"]
+    ]
+    if any(run.paper for run in runs):
+        found.append(
+            "The paper's rows are FIDs (Inception) on other data: compare their order, not their values."
+        )
+    for key, what in (("n-generated", "numbers of volumes"), ("data", "data sets"), ("slices", "slices")):
+        if len({str(run.assessment.facts[key]) for run in runs}) > 1:
+            found.append(f"The runs were measured with different {what}: their rows do not compare.")
+    warnings = dict.fromkeys(warning for run in runs for warning in run.assessment.warnings)
+    return found + [f"Warning: {warning}." for warning in warnings]
+
+
+def markdown(runs: Sequence[EvaluatedRun]) -> str:
+    """The table and its notes as Markdown."""
+    headings, rows = table(runs)
+    lines = [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, "", *notes(runs), ""])
+
+
+def latex(runs: Sequence[EvaluatedRun]) -> str:
+    """The table as a LaTeX tabular (packages: booktabs), its notes as comments."""
+    headings, rows = table(runs)
+    lines = [f"\\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}", "\\toprule"]
+    lines += [f"{' & '.join(map(_escaped, headings))} \\\\", "\\midrule"]
+    lines += [f"{' & '.join(map(_escaped, row))} \\\\" for row in rows]
+    lines += ["\\bottomrule", "\\end{tabular}"]
+    return "\n".join([*(f"% {note}" for note in notes(runs)), *lines, ""])
+
+
+def _number(value: float | None, digits: int) -> str:
+    if value is None:
+        return DASH
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:.1f}"
+    return f"{value:#.{digits}g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
+
+
+def _with_interval(figure: Figure | None, digits: int) -> str:
+    if figure is None:
+        return DASH
+    text = _number(figure.value, digits)
+    if figure.low is None or figure.high is None:
+        return text
+    return f"{text} [{_number(figure.low, digits)}, {_number(figure.high, digits)}]"
+
+
+def _floor(figure: Figure | None, digits: int) -> str:
+    if figure is None or figure.real is None:
+        return DASH
+    return _with_interval(Figure(figure.real, figure.real_low, figure.real_high), digits)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.2f} h"
+
+
+def _escaped(text: str) -> str:
+    for character in "&%_#":
+        text = text.replace(character, f"\\{character}")
+    return text.replace(DASH, "--")

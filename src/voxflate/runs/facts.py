@@ -1,0 +1,80 @@
+"""`run.json`: what besides the settings decides a run's figures, for whoever wants to repeat or verify it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from voxflate import __version__
+from voxflate.config.schema import RunConfig
+from voxflate.data.prepared import PreparedSet
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
+from voxflate.nn.compiled import kernels_in_use
+from voxflate.gans.state import TrainingState
+
+FACTS_NAME = "run.json"
+
+
+def environment() -> dict[str, Any]:
+    """What the same bits depend on besides settings and data: versions, threads, the kind of processor."""
+    return {
+        "versions": {
+            "voxflate": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "threads": torch.get_num_threads(),
+        "kernels": kernels_in_use(),
+        "machine": f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+    }
+
+
+def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: TrainingState) -> None:
+    """Write the facts of this process, and under "sessions" how those of processes before differed."""
+    here = environment() | {
+        "device": str(state.gan.device),
+        "precision": "bf16" if state.gan.settings.autocast else "fp32",
+        "processes": state.gan.world.size,
+    }
+    sessions = list(read_facts(run).get("sessions", [])) if state.n_images else []
+    if not sessions or _without_start(sessions[-1]) != here:
+        sessions.append({"from_images": state.n_images, **here})
+    facts = {
+        "data": prepared.content_hash,
+        "seed": config.training.seed,
+        **here,
+        "parameters": {
+            name: sum(p.numel() for p in part.parameters()) for name, part in state.gan.networks.items()
+        },
+        "sessions": sessions,
+    }
+    write_json(run / FACTS_NAME, facts)
+
+
+def read_facts(run: Path) -> dict[str, Any]:
+    """Read a run's facts.
+
+    Raises:
+        VoxflateError: If the file is missing, or is not what `write_facts` writes.
+    """
+    path = run / FACTS_NAME
+    facts = read_json(path)
+    kinds = {"data": str, "seed": int, "threads": int, "versions": dict}
+    if not isinstance(facts, dict) or any(
+        not isinstance(facts.get(key), kind) for key, kind in kinds.items()
+    ):
+        raise VoxflateError(f"{path}: was not written by voxflate; restore it, or start a new run")
+    if not all(isinstance(session, dict) for session in facts.get("sessions", [])):
+        raise VoxflateError(f"{path}: its sessions are damaged; restore it, or start a new run")
+    return facts
+
+
+def _without_start(session: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in session.items() if key != "from_images"}

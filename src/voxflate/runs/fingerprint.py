@@ -1,0 +1,68 @@
+"""A fixed batch of latent codes: what it generates says whether a run can be repeated, or has collapsed."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxflate.config.build import is_planar_twin
+from voxflate.config.schema import RunConfig
+from voxflate.data.prepared import PreparedSet, from_stored
+from voxflate.gans.samples import sample
+from voxflate.metrics import pairwise_l2
+
+SAMPLES = 8
+SEED = 0
+ROUNDING = 1e-3
+"""Largest difference of a voxel, in [-1, 1], that other processors and versions are believed to make."""
+
+_PROBES = 16
+_REAL = 64
+
+Images = NDArray[np.float32]
+
+
+def fixed_samples(config: RunConfig, generator: Any) -> Images:
+    """Samples 0 to 7 of seed 0, [8, 1, *shape]: those of the sample sheets."""
+    batches = sample(generator, SAMPLES, seed=SEED, batch=SAMPLES, slices=is_planar_twin(config))
+    return np.concatenate([batch.numpy() for batch in batches])
+
+
+def fingerprint(images: Images) -> dict[str, Any]:
+    """What has to come out again: the SHA-256 of the values, and some of them for where bits may differ."""
+    digest = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
+    return {"sample-sha256": digest, "probes": _probes(images)}
+
+
+def difference(images: Images, probes: list[float]) -> float:
+    """Largest difference to the values kept by `fingerprint`; infinite if they are of another size."""
+    found = _probes(images)
+    if len(found) != len(probes):
+        return float("inf")
+    return float(np.max(np.abs(np.subtract(found, probes))))
+
+
+def real_diversity(config: RunConfig, prepared: PreparedSet) -> float:
+    """Mean distance between real training images of the run's phase: the scale of `diversity`."""
+    stored = prepared.stored("train")
+    rng = np.random.default_rng(SEED)
+    if config.training.phase == "3d":
+        chosen = from_stored(stored[np.sort(rng.permutation(len(stored))[:_REAL])])
+    else:
+        picked = rng.permutation(stored.shape[0] * stored.shape[1])[:_REAL]
+        volumes, positions = np.divmod(np.sort(picked), stored.shape[1])
+        chosen = from_stored(stored[volumes, positions])
+    return pairwise_l2(chosen) if len(chosen) > 1 else 0.0
+
+
+def diversity(images: Images, real: float) -> float:
+    """Mean distance between two samples, as a share of that between two real images; 1 where unknown."""
+    return pairwise_l2(images) / real if real else 1.0
+
+
+def _probes(images: Images) -> list[float]:
+    flat = images.ravel()
+    return [float(value) for value in flat[np.linspace(0, flat.size - 1, _PROBES).astype(np.int64)]]

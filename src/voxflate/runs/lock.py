@@ -1,0 +1,96 @@
+"""One process per run folder: a lock of the operating system's, and who holds it in JSON.
+
+The kernel lets go of the lock when its process ends, however that happens, so none is ever left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import cannot_be_written, parse_json
+
+LOCK_NAME = "run.lock"
+_LARGEST = 4096
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@contextlib.contextmanager
+def run_lock(run: Path, tell: Callable[[str], None] = lambda note: None) -> Iterator[None]:
+    """Hold the run folder while the block runs; one that was made for it and stays empty goes again.
+
+    Args:
+        run: The folder; made if missing.
+        tell: Told if the file system has no locks; the block then runs without.
+
+    Raises:
+        VoxflateError: If another process holds it (named with pid and host), or it cannot be written.
+    """
+    new_parents = [folder for folder in (run, *run.parents) if not folder.exists()]
+    path = run / LOCK_NAME
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        descriptor = _open(path, tell)
+    except OSError as error:
+        raise cannot_be_written(path, error) from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is still ours
+        os.close(descriptor)
+        for folder in new_parents:  # the innermost first; one that holds something stays
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _open(path: Path, tell: Callable[[str], None]) -> int:
+    """Lock the file and write who has it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = _owner(descriptor)
+            os.close(descriptor)
+            raise VoxflateError(
+                f"{path.parent}: is in use by {owner}; wait for it, stop it, or choose another folder"
+            ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(descriptor)
+                raise
+            tell(f"{path.parent}: its disk has no locks ({error.strerror}); start no second training in it")
+        # Whoever held it before may have removed the file between our opening and our locking it.
+        if _is_at(descriptor, path):
+            break
+        os.close(descriptor)
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, json.dumps(facts).encode())
+    return descriptor
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Say whether the open file is the one that the path names."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _owner(descriptor: int) -> str:
+    """Who holds the lock, in words; the content may be anything."""
+    try:
+        facts = parse_json(os.pread(descriptor, _LARGEST, 0).decode())
+        return f"process {int(facts['pid'])} on {facts['host']!s:.80} since {facts['since']!s:.40}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,126 @@
+"""The training's log: JSON lines for programs, TensorBoard for people."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from voxflate._system.files import cannot_be_written, whole_file
+
+LOG_NAME = "log.jsonl"
+METRICS_NAME = "metrics.jsonl"
+SNAPSHOTS_NAME = "snapshots.jsonl"
+EVENTS_NAME = "events.jsonl"
+_ALL = (LOG_NAME, METRICS_NAME, SNAPSHOTS_NAME, EVENTS_NAME)
+_LONGEST_ROW = 1_000_000  # characters
+_COUNTERS = ("n_images", "since")
+
+
+class TrainingLog:
+    """Appends rows to the JSON-lines files of a run, and their figures to TensorBoard.
+
+    Args:
+        run: Run folder.
+        n_images: Where the training (re)starts; later rows, from images that will be shown again, go.
+    """
+
+    def __init__(self, run: Path, n_images: int) -> None:
+        self.run = run
+        self.writer: SummaryWriter | None = None
+        self.rewind(n_images)
+
+    def rewind(self, n_images: int) -> None:
+        """Forget every row after `n_images` images, which will be shown again."""
+        for name in _ALL:
+            _forget_after(self.run / name, n_images)
+        self.close()
+        with self._tensorboard():
+            purge_step = n_images + 1 if n_images else None
+            self.writer = SummaryWriter(self.run / "tensorboard", purge_step=purge_step)
+
+    def losses(self, row: dict[str, Any]) -> None:
+        """Log the steps since the row before; `row` has "n_images", and "since", the images before them."""
+        self._write(LOG_NAME, row)
+
+    def metrics(self, row: dict[str, Any]) -> None:
+        """Log a snapshot's measurements; `row` has "n_images"."""
+        self._write(METRICS_NAME, row)
+
+    def snapshot(self, row: dict[str, Any]) -> None:
+        """Log what a snapshot generates, for `voxflate verify`; `row` has "n_images"."""
+        self._write(SNAPSHOTS_NAME, row)
+
+    def event(self, row: dict[str, Any]) -> None:
+        """Log a warning or a restore; `row` has "n_images", "event" and "text"."""
+        self._write(EVENTS_NAME, row)
+
+    def sync(self) -> None:
+        """Put the rows on the disk, so that a snapshot never knows of images that the log does not."""
+        with contextlib.suppress(OSError), open(self.run / LOG_NAME, "rb") as handle:
+            os.fsync(handle.fileno())
+
+    def _write(self, name: str, row: dict[str, Any]) -> None:
+        path = self.run / name
+        try:
+            with open(path, "a", encoding="utf-8") as handle:
+                handle.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise cannot_be_written(path, error) from error
+        group = name.removesuffix(".jsonl")
+        with self._tensorboard():
+            for key, value in row.items():
+                if self.writer is not None and isinstance(value, int | float) and key not in _COUNTERS:
+                    self.writer.add_scalar(f"{group}/{key}", value, row["n_images"])
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of one of the files."""
+        return read_rows(self.run / name)
+
+    def has(self, name: str, n_images: int) -> bool:
+        """Say whether a file has a row of the snapshot after `n_images` images."""
+        return any(row["n_images"] == n_images for row in self.rows(name))
+
+    def close(self) -> None:
+        """Flush TensorBoard's events."""
+        with self._tensorboard():
+            if self.writer is not None:
+                self.writer.close()
+
+    @contextlib.contextmanager
+    def _tensorboard(self) -> Iterator[None]:
+        """Go on without TensorBoard where it cannot write; the JSON lines have all of it."""
+        try:
+            yield
+        except OSError:
+            self.writer = None
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a JSON-lines file up to the first that is none: a crash cuts off the last line."""
+    rows: list[dict[str, Any]] = []
+    if not path.exists():
+        return rows
+    with open(path, encoding="utf-8", errors="replace") as handle:
+        while line := handle.readline(_LONGEST_ROW):
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                break
+            if not isinstance(row, dict) or not isinstance(row.get("n_images"), int):
+                break
+            rows.append(row)
+    return rows
+
+
+def _forget_after(path: Path, n_images: int) -> None:
+    rows = read_rows(path)
+    kept = [row for row in rows if row["n_images"] <= n_images]
+    if path.exists():
+        with whole_file(path) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")

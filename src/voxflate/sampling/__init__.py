@@ -1,0 +1,1 @@
+"""New volumes from trained generators."""

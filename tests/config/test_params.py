@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from voxflate.config.params import (
+    PAPER_COUNTS,
+    Comparison,
+    PaperCount,
+    compare_counts,
+    count_parameters,
+    differences,
+)
+from voxflate.config.schema import NetworkConfig, RunConfig
+
+# Generator, discriminator, encoder and discriminator of codes (where there are any), from the analytic count
+# of every layer (decision 0012).
+EXACT = {
+    ("COCA 32x64x64", "Baseline"): (312_718, 286_977),
+    ("COCA 32x64x64", "Group-D"): (312_718, 121_089),
+    ("COCA 32x64x64", "Depthwise-D"): (312_718, 54_332),
+    ("COCA 32x64x64", "Split&Shuffle-D"): (312_718, 102_881),
+    ("COCA 32x64x64", "Split"): (188_302, 102_881),
+    ("COCA 32x64x64", "Split&Shuffle"): (188_302, 102_881),
+    ("ADNI 64x64x64", "3D-StyleGAN2"): (313_742, 319_745),
+    ("ADNI 64x64x64", "Split&Shuffle"): (189_326, 135_649),
+    ("COCA 32x128x128", "Baseline"): (1_322_641, 1_305_217),
+    ("COCA 32x128x128", "Split&Shuffle"): (714_385, 699_457),
+    ("COCA 32x64x64", "3D-WGAN-GP"): (704_912, 693_937),
+    ("COCA 32x64x64", "3D-VAE-GAN"): (704_912, 693_937, 4_989_816),
+    ("COCA 32x64x64", "3D-alpha-GAN"): (700_816, 693_937, 1_099_540, 316_929),
+    ("COCA 32x64x64", "3D-alpha-WGAN-GP"): (700_816, 693_937, 1_099_540, 316_929),
+    ("ADNI 64x64x64", "3D-WGAN-GP"): (1_118_608, 698_033),
+    ("ADNI 64x64x64", "3D-VAE-GAN"): (1_118_608, 698_033, 9_184_120),
+    ("ADNI 64x64x64", "3D-alpha-GAN"): (1_110_416, 698_033, 1_509_140, 316_929),
+    ("ADNI 64x64x64", "3D-alpha-WGAN-GP"): (1_110_416, 698_033, 1_509_140, 316_929),
+}
+
+
+@pytest.fixture(scope="module")
+def comparisons() -> list[Comparison]:
+    return compare_counts()
+
+
+def test_the_paper_has_18_figures() -> None:
+    assert sum(row.counts for row in PAPER_COUNTS) == 18
+
+
+def test_every_row_equals_the_paper(comparisons: list[Comparison]) -> None:
+    ours = [row for row in comparisons if row.paper.counts]
+    assert len(ours) == len(EXACT) == 18
+    assert not differences(comparisons)
+    for row in ours:
+        assert row.agrees, row
+        assert tuple(row.ours.values()) == EXACT[row.paper.setting, row.paper.model]
+
+
+def test_the_reading_of_the_text_is_shown_and_not_counted(comparisons: list[Comparison]) -> None:
+    (row,) = (row for row in comparisons if not row.paper.counts)
+    assert f"{row.total / 1e6:.3f}" == "1.121"
+    assert not row.agrees
+    assert row not in differences(comparisons)
+
+
+def test_a_count_agrees_to_three_decimals_only() -> None:
+    row = PaperCount("setting", "model", 0.600, RunConfig())
+    agreeing, off = (Comparison(row, {"g": 312_718, "d": d}) for d in (286_977, 287_800))
+    assert agreeing.agrees
+    assert not off.agrees
+    assert differences([agreeing, off]) == [off]
+    assert (agreeing.remark, off.remark) == ("equal", "differs")
+
+
+def test_the_twin_has_fewer_parameters() -> None:
+    flat, deep = (count_parameters(NetworkConfig(), dims) for dims in (2, 3))
+    assert flat.keys() == deep.keys()
+    assert all(flat[name] < deep[name] for name in flat)

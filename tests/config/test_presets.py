@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from voxflate._system.errors import VoxflateError
+from voxflate.config.presets import DEFAULT_STRATEGY, PRESETS, coca64, preset, recommended
+from voxflate.config.schema import ARCHITECTURES, DEFAULT_MODEL, MODELS, STRATEGIES, RunConfig
+from voxflate.config.toml import from_toml, to_toml
+
+STYLED = [name for name, row in PRESETS.items() if row.run.model == DEFAULT_MODEL]
+OTHERS = [name for name in PRESETS if name not in STYLED]
+SCALED = [f"{name}{scale}" for name in PRESETS for scale in ("", "@paper", "@bench")]
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_every_preset_is_valid_in_both_phases_and_survives_toml(name: str) -> None:
+    for phase in ("2d", "3d") if name.partition("@")[0] in STYLED else ("3d",):
+        config = preset(name, phase)  # type: ignore[arg-type]
+        assert config.training.phase == phase
+        assert config.preset == name
+        assert from_toml(to_toml(config), name) == config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_printed_average_is_the_mean_of_the_planes(name: str) -> None:
+    *planes, average = PRESETS[name].fid
+    # The paper rounds 76.67 to 76.7 and prints one decimal.
+    assert sum(planes) / 3 == pytest.approx(average, abs=0.051)
+
+
+@pytest.mark.parametrize("name", STYLED)
+def test_a_row_trains_as_section_4_2_3_says(name: str) -> None:
+    training = preset(name).training
+    assert (training.batch, training.kimg, training.r1_gamma) == (128, 5000, 0.0512)
+    expected = 0.0025 if PRESETS[name].run.start.strategy == "none" else 0.002
+    assert training.lr_g == training.lr_d == expected
+    twin = preset(name, "2d")
+    assert preset(name).network.low_pass_d
+    assert not recommended("3d").network.low_pass_d
+    assert (twin.training.kimg, twin.training.lr_g, twin.start.strategy) == (25000, 0.0025, "none")
+
+
+@pytest.mark.parametrize("name", STYLED)
+def test_the_2d_run_has_the_networks_of_its_3d_run(name: str) -> None:
+    for scale in ("", "@bench"):
+        assert preset(name + scale, "2d").network == preset(name + scale).network
+
+
+@pytest.mark.parametrize(
+    ("prefix", "paper", "bench"),
+    [
+        ("coca64-", (32, 64, 64), (16, 32, 32)),
+        ("coca128-", (32, 128, 128), (16, 64, 64)),
+        ("adni64-", (64, 64, 64), (32, 32, 32)),
+    ],
+)
+def test_shapes(prefix: str, paper: tuple[int, ...], bench: tuple[int, ...]) -> None:
+    names = [name for name in PRESETS if name.startswith(prefix)]
+    assert names
+    for name in names:
+        assert preset(name).network.shape == paper
+        assert preset(name + "@bench").network.shape == bench
+
+
+def test_the_rows_of_tables_1_to_5_are_all_there() -> None:
+    counts = {table: 0 for table in "12345"}
+    for row in PRESETS.values():
+        for table in counts:
+            counts[table] += table in row.tables.split(", ")
+    # Table 5 has two rows; ours has the discriminator of the text as a third.
+    assert counts == {"1": 6, "2": 9, "3": 6, "4": 6, "5": 3}
+
+
+def test_tables_3_and_4_have_every_architecture() -> None:
+    for strategy in ("none", "inflate-1"):
+        found = {
+            row.run.network.architecture
+            for name, row in PRESETS.items()
+            if name.startswith("coca64")
+            and name in STYLED
+            and (row.run.start.strategy, row.run.start.modules) == (strategy, "gd")
+        }
+        assert found == set(ARCHITECTURES)
+
+
+def test_a_name_says_what_the_row_is() -> None:
+    for name in STYLED:
+        start, architecture = PRESETS[name].run.start, PRESETS[name].run.network.architecture
+        assert f"-{architecture}" in name
+        if start.strategy != "none":
+            modules = "" if start.modules == "gd" else f"-{start.modules}"
+            assert name.endswith(start.strategy + modules)
+        else:
+            assert "inflate" not in name
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_comparison_model_has_the_papers_budget_and_networks_at_both_scales(name: str) -> None:
+    paper, bench = preset(name), preset(name + "@bench")
+    assert name in (f"coca64-{paper.model}", f"adni64-{paper.model}")
+    assert (paper.training.batch, paper.training.kimg) == (128, 5000)
+    assert (bench.training.batch, bench.training.kimg) == (8, 60)
+    assert paper.comparison == bench.comparison
+    for config in (paper, bench):
+        assert (config.network.channels, config.network.z_dim) == (128, 100)
+    with pytest.raises(VoxflateError, match=f"model = {paper.model}: there are no 2D twins"):
+        preset(name, "2d")
+
+
+def test_tables_6_and_7_are_complete_with_psnr_and_ms_ssim() -> None:
+    for table, prefix in (("6", "coca64"), ("7", "adni64")):
+        rows = {name: row for name, row in PRESETS.items() if table in row.tables.split(", ")}
+        assert len(rows) == 6
+        assert all(name.startswith(prefix) for name in rows)
+        assert {row.run.model for row in rows.values()} == set(MODELS)
+        assert all(row.psnr and row.ms_ssim for row in rows.values())
+
+
+def test_no_two_rows_are_the_same_run() -> None:
+    runs = [to_toml(row.run) for row in PRESETS.values()]
+    assert len(set(runs)) == len(runs)
+
+
+@pytest.mark.parametrize(
+    "name", ["coca64-splitshuffle", "coca64-split-shuffle@tiny", "coca64-split-shuffle@"]
+)
+def test_an_unknown_preset_proposes_the_nearest(name: str) -> None:
+    with pytest.raises(VoxflateError, match=re.escape("did you mean coca64-split-shuffle")):
+        preset(name)
+
+
+def test_the_papers_rows_do_not_depend_on_our_recommendations() -> None:
+    assert coca64("split-shuffle", "inflate-1").training.lr_g == 0.002
+    assert coca64("split-shuffle").training.augment == ""
+
+
+def test_we_recommend_settings_for_every_start() -> None:
+    assert DEFAULT_STRATEGY in STRATEGIES
+    assert recommended("2d").training.phase == "2d"
+    for strategy in STRATEGIES:
+        config = recommended("3d", strategy)
+        assert config.start.strategy == strategy
+        assert isinstance(config, RunConfig)
+    for model in MODELS:
+        assert recommended("3d", model=model).model == model

@@ -1,0 +1,165 @@
+"""The whole suite on small sets of blobs, and on the inputs that break evaluations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluation.test_evaluator import SHAPE, batches, blobs
+from voxflate._system.errors import VoxflateError
+from voxflate.data.prepared import Manifest, PreparedSet, Scan, open_prepared, to_stored
+from voxflate.evaluation import Assessment, Evaluator, Suite, SuiteSettings
+
+SETTINGS = SuiteSettings(extractors=("random",), volume_extractor="random3d", replicates=20)
+FLAT = SuiteSettings(extractors=("random",), volume_extractor="none", replicates=20)
+
+
+def a_set(folder: Path, n_train: int, n_heldout: int, subjects: int | None = None) -> PreparedSet:
+    volumes = blobs(n_train + n_heldout, 0)
+    folder.mkdir()
+    np.save(folder / "train.npy", to_stored(volumes[:n_train, 0]))
+    np.save(folder / "heldout.npy", to_stored(volumes[n_train:, 0]))
+    splits = ["train"] * n_train + ["heldout"] * n_heldout
+    scans = [
+        Scan(f"s{i % (subjects or 999)}", split, "0" * 64, np.eye(4).tolist(), (0.0, 1.0))
+        for i, split in enumerate(splits)
+    ]
+    Manifest(
+        recipe="mr", steps=[], shape=SHAPE, spacing=(2.0, 1.0, 1.0), affine=np.eye(4).tolist(),
+        intensity=(0.0, 1.0), scans=scans, held_out=0.2, seed=0,
+        content_sha256=f"{n_train:032d}{n_heldout:032d}", libraries={},
+    ).write(folder)  # fmt: skip
+    return open_prepared(folder)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> PreparedSet:
+    return a_set(tmp_path / "set", 30, 10)
+
+
+def finite(assessment: Assessment) -> bool:
+    return all(np.isfinite(figure.value) for figure in assessment.figures.values())
+
+
+def test_every_figure_has_an_interval_and_a_floor(prepared: PreparedSet) -> None:
+    suite = Suite(prepared, SETTINGS)
+    assessment = suite.volumes(batches(blobs(30, 5), 8))
+    assert {"frechet-random-avg", "kid-random-avg", "frechet-random3d-3d", "ms-ssim", "psnr"} <= set(
+        assessment.figures
+    )
+    for name, figure in assessment.figures.items():
+        assert figure.low is not None, name
+        assert figure.high is not None, name
+        assert figure.real is not None, name
+        assert figure.low <= figure.high, name
+        if name.startswith(("frechet", "kid")):
+            assert figure.error is not None, name
+            assert figure.low <= figure.value <= figure.high, name
+    assert assessment.facts["n-generated"] == 30
+    assert [network["name"] for network in assessment.facts["extractors"]] == ["random", "random3d"]
+    assert {"generating", "features of slices", "pairs", "intervals"} <= set(assessment.seconds)
+    assert len(suite.first) == 8
+    again = Assessment.from_dict(json.loads(json.dumps(assessment.as_dict())), "file")
+    assert again.figures == assessment.figures
+
+
+def test_the_suite_and_the_quick_measurement_agree(prepared: PreparedSet) -> None:
+    generated = blobs(30, 5)
+    quick = Evaluator(prepared, "random").measure([generated])
+    whole = Suite(prepared, FLAT).volumes(batches(generated, 7))
+    for name, value in quick.items():
+        if name.startswith(("frechet", "kid", "precision", "recall", "density", "coverage")):
+            assert whole.value(name) == pytest.approx(value, rel=1e-4, abs=1e-7), name
+
+
+def test_real_volumes_lie_at_the_floor_and_damage_above(prepared: PreparedSet) -> None:
+    good = Suite(prepared, FLAT).volumes([blobs(30, 5)])
+    bad = Suite(prepared, FLAT).volumes([np.clip(blobs(30, 5) * -0.7, -1, 1)])
+    for name in ("frechet-random-avg", "kid-random-avg"):
+        figure, worse = good.figures[name], bad.figures[name]
+        assert worse.low is not None
+        assert figure.real is not None
+        assert worse.low > max(figure.value, figure.real)
+
+
+def test_more_slices_are_more_samples_of_the_same_volumes(prepared: PreparedSet) -> None:
+    settings = SuiteSettings(extractors=("random",), volume_extractor="none", slices=3, replicates=10)
+    three = Suite(prepared, settings).volumes([blobs(20, 5)])
+    one = Suite(prepared, FLAT).volumes([blobs(20, 5)])
+    assert three.facts["slices"] == 3
+    assert three.value("frechet-random-avg") != one.value("frechet-random-avg")
+
+
+def test_two_extractors_stand_side_by_side(prepared: PreparedSet) -> None:
+    settings = SuiteSettings(extractors=("random", "mobilenetv2"), volume_extractor="none", replicates=0)
+    figures = Suite(prepared, settings).volumes([blobs(10, 5)]).figures
+    assert {"frechet-random-avg", "frechet-mobilenetv2-avg"} <= set(figures)
+    assert figures["psnr"].low is None
+
+
+def test_a_small_set_warns_that_samples_are_fewer_than_features(prepared: PreparedSet) -> None:
+    (warning, *_) = Suite(prepared, FLAT).volumes([blobs(20, 5)]).warnings
+    assert "20 generated and 40 real samples are fewer than its 64 features" in warning
+
+
+@pytest.mark.parametrize(("n_train", "n_heldout"), [(40, 0), (40, 1), (5, 1), (3, 1)])
+def test_tiny_sets_give_figures_and_say_what_is_missing(tmp_path: Path, n_train: int, n_heldout: int) -> None:
+    assessment = Suite(a_set(tmp_path / "set", n_train, n_heldout), FLAT).volumes([blobs(8, 5)])
+    assert finite(assessment)
+    assert any(f"no held-out KID: {n_heldout} volumes" in warning for warning in assessment.warnings)
+    assert assessment.value("kid-random-heldout-avg") is None
+    few = n_train + n_heldout <= 5
+    assert any("no precision and recall" in warning for warning in assessment.warnings) == few
+
+
+def test_one_subject_has_neither_interval_nor_floor(tmp_path: Path) -> None:
+    assessment = Suite(a_set(tmp_path / "set", 8, 0, subjects=1), FLAT).volumes([blobs(8, 5)])
+    assert finite(assessment)
+    assert all(figure.low is None and figure.real is None for figure in assessment.figures.values())
+    assert any("all real volumes are of one subject" in warning for warning in assessment.warnings)
+
+
+def test_constant_samples_are_measured_and_called_what_they_are(prepared: PreparedSet) -> None:
+    assessment = Suite(prepared, SETTINGS).volumes([np.zeros((10, 1, *SHAPE), np.float32)])
+    assert finite(assessment)
+    assert any("10 of 10 generated samples are constant" in warning for warning in assessment.warnings)
+    assert any("collapsed" in warning for warning in assessment.warnings)
+
+
+def test_exact_copies_have_a_finite_psnr(prepared: PreparedSet) -> None:
+    assessment = Suite(prepared, FLAT).volumes([prepared.volumes("train")[:10]])
+    assert 90 < (assessment.value("psnr-nearest") or 0) < 107  # to rounding
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_are_refused(prepared: PreparedSet, value: float) -> None:
+    samples = blobs(6, 5)
+    samples[4, 0, 1, 2, 3] = value
+    with pytest.raises(VoxflateError, match="NaN or infinite"):
+        Suite(prepared, FLAT).volumes([samples])
+
+
+def test_too_few_samples_and_bad_settings_are_refused(prepared: PreparedSet) -> None:
+    with pytest.raises(VoxflateError, match="at least 2 samples, got 1"):
+        Suite(prepared, FLAT).volumes([blobs(1, 5)])
+    with pytest.raises(VoxflateError, match="slices per plane"):
+        Suite(prepared, SuiteSettings(extractors=("random",), slices=0))
+    with pytest.raises(VoxflateError, match="choose one of auto, none, deepbet, random3d"):
+        Suite(prepared, SuiteSettings(extractors=("random",), volume_extractor="nothing"))
+
+
+def test_images_of_the_2d_stage(prepared: PreparedSet) -> None:
+    slices = prepared.volumes("train")[:, 0].reshape(-1, 1, *SHAPE[1:])
+    assessment = Suite(prepared, FLAT).images([slices])
+    figure = assessment.figures["frechet-random-2d"]
+    assert figure.value == pytest.approx(0, abs=1e-6)
+    assert figure.real is not None
+    assert "psnr" not in assessment.figures
+
+
+def test_an_assessment_of_another_format_is_refused() -> None:
+    with pytest.raises(VoxflateError, match="run voxflate evaluate again"):
+        Assessment.from_dict({"format": 0}, "metrics.json")

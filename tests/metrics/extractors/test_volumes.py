@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from voxflate.metrics.extractors.deepbet import N_FEATURES, LinkNetEncoder
+from voxflate.metrics.extractors.volumes import DEEPBET_WEIGHTS, VOLUME_EXTRACTORS
+from voxflate.metrics.extractors.weights import load_script
+
+
+@pytest.fixture(scope="module", params=sorted(VOLUME_EXTRACTORS))
+def extract(request):
+    return VOLUME_EXTRACTORS[request.param]("cpu")
+
+
+def volumes(n, seed=0):
+    coarse = torch.rand(n, 1, 4, 8, 8, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return torch.nn.functional.interpolate(coarse, (8, 16, 16), mode="trilinear")
+
+
+def test_our_encoder_is_the_one_in_the_file():
+    script = load_script(DEEPBET_WEIGHTS.find())
+    state = script.state_dict()
+    encoder = LinkNetEncoder().eval()
+    encoder.load_state_dict({name: state[name] for name in encoder.state_dict()})
+    x = torch.rand(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(0))
+    relu = getattr(script.conv, "2")
+    with torch.inference_mode():
+        theirs = script.init(relu, x)
+        for index, ours in enumerate(encoder.stages(x)):
+            theirs = getattr(script, f"down{index}")(relu, theirs)
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_features_know_nothing_of_their_batch_and_of_contrast(extract):
+    x = volumes(3)
+    together = extract(x)
+    assert together.shape == (3, N_FEATURES)
+    torch.testing.assert_close(
+        torch.cat([extract(one) for one in x.split(1)]), together, rtol=1e-4, atol=1e-4
+    )
+    torch.testing.assert_close(extract(0.5 * x - 0.2), together, rtol=1e-3, atol=1e-3)
+    assert torch.pdist(together).min() > 0.01
+
+
+def test_a_constant_volume_has_finite_features(extract):
+    assert extract(torch.full((2, 1, 8, 16, 16), -1.0)).isfinite().all()
+
+
+def test_other_shapes_are_refused(extract):
+    with pytest.raises(ValueError, match=r"\[n, 1, D, H, W\]"):
+        extract(torch.zeros(2, 1, 8, 8))

@@ -1,0 +1,230 @@
+"""Evaluated runs: metrics.json, tables, and a report that is opened in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.evaluation.test_suite import a_set
+from voxflate.cli import app
+from voxflate.config.paper_rows import paper_figures
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import with_values
+from voxflate.reports.evaluated import best_kimg, labels_of
+from voxflate.reports.evaluations import load_evaluated
+from voxflate.reports.parts import VolumeSet
+from voxflate.reports.tables import latex, markdown
+
+SMALL = ["network.channels=8", "network.mapping_layers=2", "network.base=1,2,2", "network.stages=3"]
+SETTINGS = [
+    *SMALL, "training.batch=4", "training.precision=fp32", "training.kimg=0.008",
+    "training.snapshot_kimg=0.004", "evaluation.samples=12", "evaluation.extractor=random",
+]  # fmt: skip
+SET = [word for setting in SETTINGS for word in ("--set", setting)]
+
+
+def voxflate(*arguments: object, status: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two tiny 3D runs, evaluated; the first one is audited."""
+    folder = tmp_path_factory.mktemp("runs")
+    a_set(folder / "set", 16, 4)
+    found = []
+    for name, architecture in (("base", "baseline"), ("split", "split-shuffle")):
+        run = folder / name
+        voxflate("train", folder / "set", "--out", run, *SET, "--set", f"network.architecture={architecture}")
+        found.append(run)
+    voxflate("evaluate", *found, "--replicates", 10, "--volume-extractor", "random3d", "--no-tsne")
+    voxflate("audit", found[0], "--allow", 1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def report(runs: list[Path]) -> Path:
+    out = runs[0].parent / "comparison"
+    shown = voxflate("compare", *runs, "--out", out)
+    assert "real vs real" in shown
+    assert "MS-SSIM" in shown
+    assert "the paper" in shown  # the baseline from scratch is 3D-StyleGAN2
+    return out / "report.html"
+
+
+def test_metrics_json_says_what_a_figure_depends_on(runs: list[Path]) -> None:
+    content = json.loads((runs[0] / "evaluation" / "metrics.json").read_text())
+    facts = content["facts"]
+    assert facts["n-generated"] == 12
+    assert facts["n-real"] == 20
+    assert facts["n_images"] == 8
+    assert facts["parameters"] > 1000
+    assert len(facts["extractors"][0]["weights-sha256"]) == 64
+    assert content["figures"]["kid-random-avg"]["error"] > 0
+
+
+def test_tables_have_the_floor_the_run_and_the_paper(runs: list[Path], report: Path) -> None:
+    table = (report.parent / "table.md").read_text()
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
+    assert rows == ["Model", "real vs real", "base", "the paper", "split"]
+    assert "12 generated and 20 real volumes" in table
+    assert "Warning" in table
+    tex = (report.parent / "table.tex").read_text()
+    assert tex.count("&") == 5 * table.splitlines()[0].count("|") - 5 * 2
+    assert "\\#param" in tex
+    evaluated = [load_evaluated(run) for run in runs]
+    assert markdown(evaluated) == table
+    assert latex(evaluated) == tex
+
+
+def test_an_audit_over_the_allowed_share_ends_with_status_3(runs: list[Path], monkeypatch: Any) -> None:
+    from voxflate.evaluation import audit as module
+
+    monkeypatch.setattr(module, "ALLOWED", 1.0)  # far above: everything is flagged
+    monkeypatch.setattr(module, "flags", lambda near, thresholds: ("correlation",))
+    shown = voxflate("audit", runs[1], "--allow", 0.5, status=3)
+    assert "12 of 12 generated volumes flagged" in shown
+    assert "are allowed" in shown
+    page = (runs[1] / "evaluation" / "report.html").read_text()
+    assert 'id="audit-generated"' in page
+
+
+def test_a_run_that_was_not_evaluated_is_one_line(runs: list[Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs[0], run, ignore=shutil.ignore_patterns("evaluation"))
+    assert "voxflate evaluate" in voxflate("compare", run, status=2)
+
+
+def test_samples_that_are_no_numbers_end_with_one_line(runs: list[Path], tmp_path: Path) -> None:
+    from voxflate.runs.snapshots import load_newest, save_snapshot
+
+    run = tmp_path / "run"
+    shutil.copytree(runs[0], run, ignore=shutil.ignore_patterns("evaluation"))
+    state, _ = load_newest(run)
+    for value in state["ema"].values():
+        if value.is_floating_point():
+            value.fill_(float("nan"))
+    save_snapshot(run, state, keep=1)
+    assert "NaN" in voxflate("evaluate", run, status=2)
+    assert not (run / "evaluation").exists()
+
+
+def test_the_best_snapshot_is_chosen_on_held_out_volumes() -> None:
+    rows = [
+        {"n_images": 1000, "kid-x-avg": 1.0, "kid-x-heldout-avg": 3.0},
+        {"n_images": 2000, "kid-x-avg": 2.0, "kid-x-heldout-avg": 1.0},
+    ]
+    assert best_kimg(rows) == 2.0
+    assert best_kimg([{"n_images": 1000, "frechet-x-avg": 1.0}]) == 1.0
+    assert best_kimg([]) is None
+
+
+def test_labels_are_unique(tmp_path: Path) -> None:
+    assert labels_of([tmp_path / "a" / "run", tmp_path / "b" / "run"]) == ["a/run", "b/run"]
+
+
+def test_the_papers_rows_stand_beside_their_models_only() -> None:
+    def of(architecture: str, strategy: str, recipe: str = "adni") -> float | None:
+        values = {"network.architecture": architecture, "start.strategy": strategy}
+        row = paper_figures(with_values(RunConfig(), values), recipe)
+        return None if row is None else row.fid[3]
+
+    assert of("baseline", "none") == 100.7
+    assert of("split-shuffle", "inflate-1") == 71.3
+    assert of("split-shuffle", "inflate-1", "ct") == 58.3
+    assert of("split-shuffle", "none") is None
+    assert of("baseline", "inflate-1") is None
+
+
+def test_volumes_of_the_page_are_bytes_that_cannot_end_the_script() -> None:
+    volumes = np.linspace(-1, 1, 16).reshape(2, 2, 2, 2)
+    content = VolumeSet("a", volumes, ["</script>", "b"], (1, 1, 1), "id").json
+    assert "</" not in content
+    assert json.loads(content)["names"][0] == "</script>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium that logs its console and its requests."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    from selenium.webdriver.chrome.service import Service
+
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.add_argument("--window-size=1300,1000")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    found = webdriver.Chrome(options=options, service=Service(driver))
+    yield found
+    found.quit()
+
+
+def pixels(browser: Any, canvas: Any) -> str:
+    return str(browser.execute_script("return arguments[0].toDataURL()", canvas))
+
+
+def test_the_report_in_a_real_browser(report: Path, browser: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    browser.get(report.as_uri())
+    look = browser.find_element(By.CSS_SELECTOR, "#look .viewer")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", look)
+    for plane, depth in (("axial", 4), ("coronal", 8), ("sagittal", 8)):
+        canvas = look.find_element(By.CSS_SELECTOR, f'canvas[data-plane="{plane}"]')
+        place = canvas.find_element(By.XPATH, "./following-sibling::span")
+        canvas.send_keys(Keys.HOME)
+        seen = set()
+        for number in range(1, depth + 1):  # through every slice with the keyboard
+            assert place.text == f"{plane} {number} / {depth}"
+            seen.add(pixels(browser, canvas))
+            canvas.send_keys(Keys.ARROW_UP)
+        assert len(seen) > depth // 2
+        assert place.text == f"{plane} {depth} / {depth}"
+        ActionChains(browser).scroll_from_origin(ScrollOrigin.from_element(canvas), 0, 100).perform()
+        assert place.text == f"{plane} {depth - 1} / {depth}"
+    axial = look.find_element(By.CSS_SELECTOR, 'canvas[data-plane="axial"]')
+    name = look.find_element(By.CSS_SELECTOR, ".name")
+    before = name.text
+    axial.send_keys(Keys.ARROW_RIGHT)
+    assert name.text != before
+    sagittal = look.find_element(By.CSS_SELECTOR, 'canvas[data-plane="sagittal"]')
+    ActionChains(browser).move_to_element_with_offset(
+        axial, -axial.size["width"] // 2 + 3, 0
+    ).click().perform()
+    assert sagittal.find_element(By.XPATH, "./following-sibling::span").text == "sagittal 1 / 8"
+
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    requests = [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    ]
+    assert report.as_uri() in requests
+    assert all(url.startswith("data:") or url == report.as_uri() for url in requests)
+
+
+def test_the_page_itself_forbids_requests(report: Path, browser: Any) -> None:
+    browser.get(report.as_uri())
+    answer = browser.execute_async_script(
+        "const done = arguments[0];"
+        "fetch('http://127.0.0.1:9/').then(() => done('sent'), () => done('refused'))"
+    )
+    assert answer == "refused"
+    assert "Content Security Policy" in str(browser.get_log("browser"))

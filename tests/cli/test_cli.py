@@ -16,13 +16,22 @@ from typer.testing import CliRunner
 
 from tests.strategies import write_prepared
 from voxflate.cli import app
-from voxflate.config.presets import DEFAULT_STRATEGY, preset, recommended
-from voxflate.config.schema import RunConfig
-from voxflate.config.toml import from_toml, load_config, save_config, with_values
+from voxflate.config.presets import PRESETS, Phase
+from voxflate.config.recommended import DEFAULT_STRATEGY
+from voxflate.config.schema import INFLATIONS, MODELS, RunConfig
+from voxflate.config.toml import from_toml, from_values, load_config, save_config, with_values
 from voxflate.training.planner import Machine, measure_machine
 
 COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
 WITH_SETTINGS = ("pretrain", "train")
+
+
+def preset(name: str, phase: Phase = "3d") -> RunConfig:
+    return from_values({"preset": name, "training.phase": phase})
+
+
+def recommended(phase: Phase, strategy: str = "none") -> RunConfig:
+    return from_values({"training.phase": phase, "start.strategy": strategy})
 
 
 def voxflate(*arguments: object) -> Any:

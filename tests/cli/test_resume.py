@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import TrainingStopped, VoxflateError
 from voxflate.cli import app
-from voxflate.config.schema import MIGRATIONS, VERSION, RunConfig, migrate
+from voxflate.config.migrations import MIGRATIONS, migrate
+from voxflate.config.schema import VERSION, RunConfig
 from voxflate.config.toml import from_dict, from_toml, load_config, save_config, to_toml
 from voxflate.runs.snapshots import FOLDER, list_snapshots, load_newest
 
@@ -87,7 +88,7 @@ def test_settings_removed_from_a_run_are_missed(settings: Path, tmp_path: Path) 
     command = ("train", "--config", settings, "--out", run, "--resume", "auto")
     voxflate(*command)
     (run / "config.toml").unlink()
-    assert f"{run}: is no run folder, it has no config.toml" in refused(*command)
+    assert f"{run}: is not a run folder, it has no config.toml" in refused(*command)
     assert len(list_snapshots(run)) == 2
 
 
@@ -135,8 +136,8 @@ def test_migrations_are_taken_one_after_the_other(monkeypatch: pytest.MonkeyPatc
         1: lambda content: {"kimg": content["kilo"]},
         2: lambda content: {"images": content["kimg"] * 1000},
     }
-    monkeypatch.setattr("voxflate.config.schema.MIGRATIONS", later)
-    monkeypatch.setattr("voxflate.config.schema.VERSION", 3)
+    monkeypatch.setattr("voxflate.config.migrations.MIGRATIONS", later)
+    monkeypatch.setattr("voxflate.config.migrations.VERSION", 3)
     expected = {"version": 3, "images": 2000}
     assert migrate({"kilo": 2}) == migrate({"version": 1, "kilo": 2}) == expected
     assert migrate({"version": 2, "kimg": 2}) == expected

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from voxflate.config.build import build_run_networks
-from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig
+from voxflate.config.migrations import UNNAMED_IN_1
+from voxflate.config.schema import DEFAULT_MODEL, RunConfig
 from voxflate.config.toml import load_config
 from voxflate.data.prepared import PreparedSet
 from voxflate._system.errors import VoxflateError
@@ -59,8 +60,8 @@ def check_networks(snapshot: dict[str, Any], config: RunConfig, path: Path) -> N
     Raises:
         VoxflateError: Names the first setting that differs.
     """
-    # Settings that came later than the snapshot had their defaults.
-    network = NetworkConfig().model_dump(mode="json") | snapshot["network"]
+    # What a snapshot does not name came later; version 1 has what was done before.
+    network = {**UNNAMED_IN_1["network"], **snapshot["network"]}
     made = {"model": snapshot.get("model", DEFAULT_MODEL), **_dotted(network)}
     wanted = {"model": config.model, **_dotted(config.network.model_dump(mode="json"))}
     for name in sorted(made.keys() | wanted.keys()):

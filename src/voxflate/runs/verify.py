@@ -14,6 +14,8 @@ from voxflate.config.toml import load_config
 from voxflate.data.prepared import open_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate.nn.compiled import use_kernels
+from voxflate.config.values import flat
+from voxflate.runs import history
 from voxflate.runs.facts import environment, read_facts
 from voxflate.runs.fingerprint import ROUNDING, difference, fingerprint, fixed_samples
 from voxflate.runs.load import check_networks, generator_of
@@ -57,7 +59,7 @@ def verify_run(
     config, facts, snapshots = load_config(run), read_facts(run), list_snapshots(run)
     if not snapshots:
         raise VoxflateError(f"{run}: no snapshot to verify; has it trained?")
-    total = 2 + len(snapshots)
+    total = 3 + len(snapshots)
     threads = torch.get_num_threads()
     checks: list[Check] = []
     try:
@@ -75,6 +77,7 @@ def _checks(
     run: Path, config: RunConfig, facts: dict[str, Any], snapshots: list[Path], data: Path | None
 ) -> Iterator[list[Check]]:
     yield [_environment(facts)]
+    yield _settings(config, facts)
     yield [_data(facts["data"], data or Path(config.data))]
     recorded = {row["n_images"]: row for row in read_rows(run / SNAPSHOTS_NAME)}
     for path in snapshots:
@@ -89,6 +92,20 @@ def _environment(facts: dict[str, Any]) -> Check:
     if changes:
         return Check("environment", None, f"other bits are no fault here: {', '.join(changes)}")
     return Check("environment", True, f"the same versions, machine and {facts['threads']} threads")
+
+
+def _settings(config: RunConfig, facts: dict[str, Any]) -> list[Check]:
+    """What was changed while the run went on, and whether `config.toml` still has the last settings."""
+    entries = facts.get("settings", [])
+    if not entries:
+        return [Check("settings", None, "no changes recorded: the run is from before they were")]
+    recorded, now = history.settings_of(entries), flat(config.model_dump(mode="json"))
+    differing = [key for key in recorded if key in now and now[key] != recorded[key] and key != "version"]
+    if differing:
+        key = differing[0]
+        return [Check("settings", False, f"config.toml has {key} = {now[key]}, trained with {recorded[key]}")]
+    found = history.changes(entries)
+    return [Check("settings", None, line) for line in found] or [Check("settings", True, "never changed")]
 
 
 def _data(expected: str, folder: Path) -> Check:

@@ -104,9 +104,9 @@ def _paper_rows(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow]) -> lis
 
 
 def _paper_label(row: PaperRow) -> str:
-    """The name and the number of the last table that prints the row, such as "the paper: Split, Table 4"."""
+    """The last table that prints the row and its name there, such as "Table 7: 3D-StyleGAN2"."""
     number = max(row.labels)
-    return f"the paper: {row.labels[number]}, Table {number}"
+    return f"Table {number}: {row.labels[number]}"
 
 
 def notes(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> list[str]:
@@ -125,7 +125,8 @@ def notes(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> list
     ]
     if _paper_rows(runs, wanted):
         found.append(
-            "The paper's rows are FIDs (Inception) on other data: compare their order, not their values."
+            'Rows called "Table ..." are the paper\'s: FIDs (Inception) on other data; compare their order, not '
+            "their values."
         )
     for key, what in (("n-generated", "numbers of volumes"), ("data", "data sets"), ("slices", "slices")):
         if len({str(run.assessment.facts[key]) for run in runs}) > 1:

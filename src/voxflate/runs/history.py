@@ -1,4 +1,4 @@
-"""Which settings a run had since which image: kept in `run.json`, because `config.toml` has the last ones only.
+"""Which settings a run had since which image: kept in `run.json`; `config.toml` has the last ones only.
 
 A history is a list of entries {"from_images": n, "settings": {dotted key: value}}. The first entry has every
 setting, each later one what differs from then on.

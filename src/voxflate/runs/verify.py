@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from voxflate.config.presets import DECIDES_NO_RESULT
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import load_config
 from voxflate.data.prepared import open_prepared
@@ -59,7 +60,7 @@ def verify_run(
     config, facts, snapshots = load_config(run), read_facts(run), list_snapshots(run)
     if not snapshots:
         raise VoxflateError(f"{run}: no snapshot to verify; has it trained?")
-    total = 3 + len(snapshots)
+    total = 2 + len(snapshots)
     threads = torch.get_num_threads()
     checks: list[Check] = []
     try:
@@ -76,8 +77,7 @@ def verify_run(
 def _checks(
     run: Path, config: RunConfig, facts: dict[str, Any], snapshots: list[Path], data: Path | None
 ) -> Iterator[list[Check]]:
-    yield [_environment(facts)]
-    yield _settings(config, facts)
+    yield [_environment(facts), *_settings(config, facts)]
     yield [_data(facts["data"], data or Path(config.data))]
     recorded = {row["n_images"]: row for row in read_rows(run / SNAPSHOTS_NAME)}
     for path in snapshots:
@@ -100,7 +100,8 @@ def _settings(config: RunConfig, facts: dict[str, Any]) -> list[Check]:
     if not entries:
         return [Check("settings", None, "no changes recorded: the run is from before they were")]
     recorded, now = history.settings_of(entries), flat(config.model_dump(mode="json"))
-    differing = [key for key in recorded if key in now and now[key] != recorded[key] and key != "version"]
+    differing = [key for key in now if key in recorded and now[key] != recorded[key]]
+    differing = [key for key in differing if key not in DECIDES_NO_RESULT]
     if differing:
         key = differing[0]
         return [Check("settings", False, f"config.toml has {key} = {now[key]}, trained with {recorded[key]}")]

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from voxflate import __version__
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import CONFIG_NAME, load_config
 from voxflate.data.prepared import PreparedSet
-from voxflate._system.errors import VoxflateError
-from voxflate._system.files import read_json, write_json
-from voxflate.nn.compiled import kernels_in_use
 from voxflate.gans.state import TrainingState
+from voxflate.nn.compiled import kernels_in_use
 from voxflate.runs import history
 
 FACTS_NAME = "run.json"

@@ -125,8 +125,8 @@ def notes(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> list
     ]
     if _paper_rows(runs, wanted):
         found.append(
-            "The rows of the paper (Table ...) are FIDs (Inception) on other data: compare their order, not their "
-            "values."
+            "The rows of the paper (Table ...) are FIDs (Inception) on other data: compare their order, "
+            "not their values."
         )
     for key, what in (("n-generated", "numbers of volumes"), ("data", "data sets"), ("slices", "slices")):
         if len({str(run.assessment.facts[key]) for run in runs}) > 1:

@@ -240,6 +240,26 @@ class TrainingConfig(Section):
         return self
 
 
+class SliceConfig(Section):
+    """A second discriminator that judges single slices by frozen features of a pretrained network."""
+
+    weight: float = Field(default=0.0, ge=0)
+    """Weight of the slices in the generator's loss; the 3D discriminator's is 1. 0 leaves the slice
+    discriminator out."""
+    per_volume: int = Field(default=1, ge=1, le=3)
+    """Random slices per volume and step, in turn of the three planes; 3 takes one of each. Images of a 2D
+    training are taken whole."""
+    side: int = Field(default=64, ge=32, multiple_of=16)
+    """Slices are resized to squares of this many pixels, a multiple of 16."""
+    lr: float = Field(default=0.001, gt=0)
+    """Adam's learning rate of the slice discriminator."""
+    ramp_kimg: float = Field(default=0.0, ge=0)
+    """The weight grows from 0 over the first this many kimg; 0 uses all of it at once."""
+    features: Literal["efficientnet-lite0", "mobilenetv2", "random"] = "efficientnet-lite0"
+    """The frozen network, ImageNet weights: efficientnet-lite0 or mobilenetv2. "random" has random weights,
+    for tests."""
+
+
 class ComparisonConfig(Section):
     """What only the comparison models read: all of `MODELS` but stylegan2."""
 
@@ -292,6 +312,8 @@ class RunConfig(Section):
     """Weights that a 3D training starts from."""
     training: TrainingConfig = TrainingConfig()
     """The training loop."""
+    slice_discriminator: SliceConfig = SliceConfig()
+    """The discriminator of single slices."""
     comparison: ComparisonConfig = ComparisonConfig()
     """The comparison models' own settings."""
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -16,6 +16,7 @@ from voxflate.data.prepared import PreparedSet
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
 from voxflate.nn.compiled import kernels_in_use
+from voxflate.gans.slice_features import WEIGHTS
 from voxflate.gans.state import TrainingState
 
 FACTS_NAME = "run.json"
@@ -55,6 +56,9 @@ def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: Trai
         },
         "sessions": sessions,
     }
+    if config.slice_discriminator.weight:
+        name = config.slice_discriminator.features
+        facts["slice_features"] = {"network": name, "weights_sha256": WEIGHTS.get(name)}
     write_json(run / FACTS_NAME, facts)
 
 

@@ -45,10 +45,16 @@ DECIDES_NO_RESULT = (
     "training.device",
     "training.threads",
     "training.keep",
+    "slice_discriminator.per_volume",
+    "slice_discriminator.side",
+    "slice_discriminator.lr_s",
+    "slice_discriminator.ramp_kimg",
+    "slice_discriminator.features",
     "evaluation.every",
     "evaluation.diversity_floor",
 )
-"""Settings that a row leaves open: where things are, how they are computed, what is kept and reported."""
+"""Settings that a row leaves open: where things are, how they are computed, what is kept and reported, and
+the slice discriminator's own, as the rows have none."""
 
 # "StyleGAN2 configuration, with the following exceptions" (Sec. 4.2.3); what it leaves open: decision 0010.
 _PAPER: Values = {
@@ -82,6 +88,7 @@ _PAPER: Values = {
     "training.reuse_fakes": False,
     "training.restores": 0,
     "training.restore_lr": 0.5,
+    "slice_discriminator.weight": 0.0,
     "comparison.critic_steps": 1,
     "comparison.gp_lambda": 10.0,
     "comparison.reconstruction": 10.0,

@@ -15,11 +15,12 @@ test keeps them equal to the tables in `nn` and `inflation`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from voxflate.config.limits import limits_of_comparison
 from voxflate.config.recommended import complete
 
 MODELS = ("stylegan2", "wgan-gp", "vae-gan", "alpha-gan", "alpha-wgan-gp")
@@ -31,8 +32,6 @@ AUGMENTATIONS = ("translation", "cutout", "intensity")
 SPLIT_ARCHITECTURES = ("split-shuffle-d", "split", "split-shuffle")
 GROUPS_OF_GROUP_D = 4
 CRITIC_NORMS = ("batch", "layer")
-SIDES_OF_COMPARISON = 16
-WIDTHS_OF_COMPARISON = 8
 VERSION: Final = 2
 """Of the settings: raised whenever one is added, renamed or removed, or comes to mean something else."""
 
@@ -223,6 +222,26 @@ class TrainingConfig(Section):
         return self
 
 
+class SliceConfig(Section):
+    """A second discriminator that judges single slices by frozen features of a pretrained network."""
+
+    weight: float = Field(default=0.0, ge=0)
+    """Weight of the slices in the generator's loss; the 3D discriminator's is 1. 0 leaves the slice
+    discriminator out."""
+    per_volume: int = Field(default=1, ge=1, le=3)
+    """Random slices per volume and step, in turn of the three planes; 3 takes one of each. Images of a 2D
+    training are taken whole."""
+    side: int = Field(default=64, ge=32, multiple_of=16)
+    """Slices are resized to squares of this many pixels, a multiple of 16."""
+    lr_s: float = Field(default=0.001, gt=0)
+    """Adam's learning rate of the slice discriminator."""
+    ramp_kimg: float = Field(default=0.0, ge=0)
+    """The weight grows from 0 over the first this many kimg; 0 uses all of it at once."""
+    features: Literal["efficientnet-lite0", "mobilenetv2", "random"] = "efficientnet-lite0"
+    """The frozen network, ImageNet weights: efficientnet-lite0 or mobilenetv2. "random" has random weights,
+    for tests."""
+
+
 class ComparisonConfig(Section):
     """What only the comparison models read: all of `MODELS` but stylegan2."""
 
@@ -283,6 +302,8 @@ class RunConfig(Section):
     """Weights that a 3D training starts from."""
     training: TrainingConfig = TrainingConfig()
     """The training loop."""
+    slice_discriminator: SliceConfig = SliceConfig()
+    """The discriminator of single slices."""
     comparison: ComparisonConfig = ComparisonConfig()
     """The comparison models' own settings."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -307,7 +328,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _model_can_be_built(self) -> Self:
         if self.model != DEFAULT_MODEL:
-            for bad, problem in _limits_of_comparison(self):
+            for bad, problem in limits_of_comparison(self):
                 if bad:
                     raise ValueError(f"model = {self.model}: {problem}")
         return self
@@ -323,24 +344,3 @@ class RunConfig(Section):
         if planar and not self.network.position:
             raise ValueError("network.position = false: a planar twin and its start need it to be true")
         return self
-
-
-def _limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
-    """What a comparison model cannot do: (whether it is asked for, what to say)."""
-    shape, training = config.network.shape, config.training
-    sides = "x".join(map(str, shape))
-    yield (
-        any(side % SIDES_OF_COMPARISON for side in shape),
-        f"every side must be a multiple of {SIDES_OF_COMPARISON}, the volume is {sides}; change network.base",
-    )
-    yield (
-        config.network.channels % WIDTHS_OF_COMPARISON > 0,
-        f"network.channels = {config.network.channels} must be a multiple of {WIDTHS_OF_COMPARISON}",
-    )
-    yield training.phase == "2d", "there are no 2D twins of it, it trains on volumes (voxflate train)"
-    yield config.start.strategy != "none", f"has no start.strategy = {config.start.strategy}, only none"
-    yield training.batch < 2, "training.batch = 1 is too small for its normalisation; set 2 or more"
-    yield training.augment != "", "training.augment is for stylegan2; leave it empty"
-    yield training.precision == "bf16", "training.precision = bf16 is for stylegan2; set fp32"
-    yield training.micro_batch > 0, "training.micro_batch is for stylegan2; set 0"
-    yield training.activation_checkpointing, "training.activation_checkpointing is for stylegan2; set false"

@@ -22,7 +22,13 @@ Losses = dict[str, Tensor]
 Networks = dict[str, nn.Module]
 """By name: generator, discriminator, encoder, code_discriminator."""
 
-LETTERS = {"generator": "g", "discriminator": "d", "encoder": "e", "code_discriminator": "c"}
+LETTERS = {
+    "generator": "g",
+    "discriminator": "d",
+    "encoder": "e",
+    "code_discriminator": "c",
+    "slice_discriminator": "s",
+}
 """How logs, settings and snapshots shorten a network's name."""
 
 
@@ -58,6 +64,18 @@ class NetworkPlan:
 
 
 @dataclass(frozen=True)
+class SliceSettings:
+    """Plain settings of the slice discriminator; `config.SliceConfig` explains them."""
+
+    weight: float = 1.0
+    per_volume: int = 1
+    side: int = 64
+    lr: float = 0.001
+    ramp_images: int = 0
+    features: str = "efficientnet-lite0"
+
+
+@dataclass(frozen=True)
 class Settings:
     """Plain settings of the steps; `config.TrainingConfig` and `config.ComparisonConfig` explain them."""
 
@@ -77,6 +95,7 @@ class Settings:
     kl: float = 1.0
     seed: int = 0
     micro_batch: int = 0
+    slices: SliceSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -88,12 +107,14 @@ class Shown:
         positions: Planar twins: the axial position of every real, [N] integers; fakes get the same.
         draws: Random numbers of the fakes; the global random state's if None.
         first: Number of the first image in its batch.
+        seen: Images that the run showed before the batch.
     """
 
     reals: Tensor
     positions: Tensor | None = None
     draws: Draws | None = None
     first: int = 0
+    seen: int = 0
 
     def parts(self, size: int) -> Iterator[Shown]:
         """The batch in parts of at most `size` images; 0 leaves it whole."""
@@ -105,6 +126,7 @@ class Shown:
                 None if self.positions is None else self.positions[first:last],
                 None if self.draws is None else self.draws.part(first, last),
                 self.first + first,
+                self.seen,
             )
 
 
@@ -252,7 +274,8 @@ class Gan:
                 if self._divisible:
                     seeds = sample_seeds(self.settings.seed, number, index, images)
                     draws = Draws(count, self.device, seeds)
-                losses |= self.take(step, Shown(reals, positions, draws))
+                shown = Shown(reals, positions, draws, seen=number * count * self.world.size)
+                losses |= self.take(step, shown)
         return losses
 
     def take(self, step: Step, shown: Shown) -> Losses:

@@ -16,6 +16,7 @@ from voxflate._system.files import read_json, write_json
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import CONFIG_NAME, load_config
 from voxflate.data.prepared import PreparedSet
+from voxflate.gans.slice_features import WEIGHTS
 from voxflate.gans.state import TrainingState
 from voxflate.nn.compiled import kernels_in_use
 from voxflate.runs import history
@@ -65,6 +66,9 @@ def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: Trai
         "sessions": sessions,
         "settings": history.extended(changes, state.n_images, config),
     }
+    if config.slice_discriminator.weight:
+        name = config.slice_discriminator.features
+        facts["slice_features"] = {"network": name, "weights_sha256": WEIGHTS.get(name)}
     write_json(run / FACTS_NAME, facts)
 
 

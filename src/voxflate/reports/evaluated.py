@@ -19,7 +19,7 @@ from voxflate.drawing import charts
 from voxflate.drawing.sheets import resolution_sheet, sample_sheet
 from voxflate.evaluation import Figure
 from voxflate.metrics.embedding import tsne
-from voxflate.metrics.extractors.base import frechet_name
+from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.metrics.table import better
 from voxflate.reports.evaluations import (
     AUDIT,

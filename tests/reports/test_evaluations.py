@@ -17,8 +17,8 @@ from voxflate.cli import app
 from voxflate.config.paper_rows import paper_figures
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import with_values
-from voxflate.reports.evaluated import best_kimg, labels_of
-from voxflate.reports.evaluations import load_evaluated
+from voxflate.reports.evaluated import labels_of
+from voxflate.reports.evaluations import load_evaluated, place_of
 from voxflate.reports.parts import VolumeSet
 from voxflate.reports.tables import latex, markdown
 
@@ -81,7 +81,7 @@ def test_tables_have_the_floor_the_run_and_the_paper(runs: list[Path], report: P
     tex = (report.parent / "table.tex").read_text()
     assert tex.count("&") == 5 * table.splitlines()[0].count("|") - 5 * 2
     assert "\\#param" in tex
-    evaluated = [load_evaluated(run) for run in runs]
+    evaluated = [load_evaluated(place_of(run)) for run in runs]
     assert markdown(evaluated) == table
     assert latex(evaluated) == tex
 
@@ -116,16 +116,6 @@ def test_samples_that_are_no_numbers_end_with_one_line(runs: list[Path], tmp_pat
     save_snapshot(run, state, keep=1)
     assert "NaN" in voxflate("evaluate", run, status=2)
     assert not (run / "evaluation").exists()
-
-
-def test_the_best_snapshot_is_chosen_on_held_out_volumes() -> None:
-    rows = [
-        {"n_images": 1000, "kid-x-avg": 1.0, "kid-x-heldout-avg": 3.0},
-        {"n_images": 2000, "kid-x-avg": 2.0, "kid-x-heldout-avg": 1.0},
-    ]
-    assert best_kimg(rows) == 2.0
-    assert best_kimg([{"n_images": 1000, "frechet-x-avg": 1.0}]) == 1.0
-    assert best_kimg([]) is None
 
 
 def test_labels_are_unique(tmp_path: Path) -> None:

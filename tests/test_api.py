@@ -1,4 +1,4 @@
-"""The public API: what `import voxflate` gives, and the README's own lines on a real run and a real export."""
+"""The public API: what `import voxflate` gives; the README's own lines on a real run and a real export."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a reader of the README has it: data, runs/3d, and brains-generator, its best snapshot."""
     folder = tmp_path_factory.mktemp("home")
     data = write_prepared(folder / "data" / "brains")
-    config = run_config(data, training__kimg=0.012, training__snapshot_kimg=0.004, evaluation__every=1)
+    every = {"training__snapshot_kimg": 0.004, "training__keep": 9, "evaluation__every": 1}
+    config = run_config(data, training__kimg=0.012, **every)
     train_run(config, folder / "runs" / "3d")
     export_generator(folder / "runs" / "3d", folder / "brains-generator", "best")
     return folder

@@ -43,6 +43,12 @@ def verify(
         table.add_row(check.name, _MARKS[check.matches], check.found)
     Console().print(table)
     wrong = sum(check.matches is False for check in checks)
-    typer.echo(f"{run}: {f'{wrong} of {len(checks)} checks differ' if wrong else 'everything matches'}")
+    undecided = sum(check.matches is None for check in checks)
+    if wrong:
+        typer.echo(f"{run}: {wrong} of {len(checks)} checks differ")
+    elif undecided:
+        typer.echo(f"{run}: nothing differs; {undecided} of {len(checks)} checks are undecided")
+    else:
+        typer.echo(f"{run}: everything matches")
     if wrong:
         raise typer.Exit(DIFFERS)

@@ -149,7 +149,11 @@ def open_source(
             of another shape, or a value is wrong.
     """
     exported = read_exported(folder) if is_exported(folder) else None
-    settings = exported.settings if exported is not None else load_config(folder)
+    if exported is not None:
+        # Whatever paths a stranger's export names are not followed.
+        settings = with_values(exported.settings, {"data": "", "start.twin": ""})
+    else:
+        settings = load_config(folder)
     settings = with_values(settings, values or {}, "--set")
     if data is not None:
         settings = with_values(settings, {"data": str(data.absolute())}, "--data")

@@ -107,8 +107,14 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
             raise
         return paths
 
+    def copy(self, order: Any = "C") -> Any:
+        """A copy that knows its place and units too."""
+        copied = super().copy(order)
+        copied._prepared = self._prepared
+        return copied
+
     def __reduce__(self) -> Any:
-        """Pickle and copy with place and units."""
+        """Pickle with place and units."""
         if self._prepared is None:
             return np.asarray, (self.view(np.ndarray),)
         return type(self), (self.view(np.ndarray), self._prepared)

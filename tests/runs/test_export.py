@@ -10,7 +10,9 @@ from safetensors.torch import load, save_file
 from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import sha256
-from voxflate.runs.export import CONFIG, SCHEMA, WEIGHTS, export_generator, load_exported
+from voxflate.runs.export import export_generator
+from voxflate.runs.exported import CONFIG, SCHEMA, WEIGHTS
+from voxflate.runs.load import open_source
 from voxflate.sampling.generate import generate
 from voxflate.training.run import train_run
 
@@ -32,7 +34,7 @@ def exported(run, tmp_path):
 
 
 def test_an_export_generates_what_the_run_does_without_its_data(run, tmp_path):
-    assert export_generator(run, tmp_path / "shared") == 12
+    assert export_generator(run, tmp_path / "shared").n_images == 12
     ours = generate(run, 2, out=tmp_path / "ours")
     theirs = generate(tmp_path / "shared", 2, out=tmp_path / "theirs")
     for a, b in zip(map(nib.load, ours), map(nib.load, theirs), strict=True):
@@ -58,7 +60,7 @@ def test_the_best_snapshot_can_be_exported(run, tmp_path):
     rows = read_rows(run / "metrics.jsonl")
     best = min(rows, key=lambda row: row["kid-random-heldout-avg"])["n_images"]
     assert images_of(best_snapshot(run)) == best
-    assert export_generator(run, tmp_path / "best", "best") == best
+    assert export_generator(run, tmp_path / "best", "best").n_images == best
 
 
 def test_a_2d_run_and_a_full_folder_are_refused(run, tmp_path):
@@ -69,8 +71,9 @@ def test_a_2d_run_and_a_full_folder_are_refused(run, tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(VoxflateError, match="is not an empty folder"):
         export_generator(run, tmp_path / "flat")
+    train_run(run_config(data, training__kimg=0.004), tmp_path / "deep")
     with pytest.raises(VoxflateError, match="has no best snapshot"):
-        export_generator(tmp_path / "flat", tmp_path / "out", "best")
+        export_generator(tmp_path / "deep", tmp_path / "out", "best")
 
 
 def change(exported, **values):
@@ -153,4 +156,4 @@ def test_weights_of_another_kind_of_number_or_name_are_refused(exported):
     save_file({f"x.{name}": tensor for name, tensor in weights.items()}, exported / WEIGHTS)
     change(exported, weights_sha256=sha256(exported / WEIGHTS))
     with pytest.raises(VoxflateError, match="its networks are not those"):
-        load_exported(exported)
+        open_source(exported).load()

@@ -289,7 +289,7 @@ def test_a_run_folder_holds_what_its_description_says(prepared, tmp_path):
     assert facts["data"] == prepared.content_hash
     assert facts["seed"] == 0
     assert [progress.n_images for progress in told] == [4, 8, 12, 16, 20, 24]
-    assert {"loss_g", "loss_d", "r1"} <= told[0].losses.keys()
+    assert {"loss_g", "loss_d", "r1"} <= told[0].scalars.keys()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["n_images"] for row in rows] == [0, 12, 24]
     assert rows[0]["frechet-random-avg"] > 0

@@ -8,15 +8,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from voxflate.gans.gan import (
-    Losses,
     Model,
     NetworkPlan,
     Networks,
+    Scalars,
     Settings,
     Shown,
     Step,
     adam_each,
-    figures_of,
+    scalars_of,
 )
 from voxflate.losses import gradient_penalty, wasserstein_d, wasserstein_g
 from voxflate.nn.dcgan import UpsamplingGenerator, critic, random_volumes
@@ -34,17 +34,17 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
     """A step of the critic at every batch, one of the generator after every `critic_steps` of them."""
     generator, judge = networks["generator"], networks["discriminator"]
 
-    def loss_d(shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_d(shown: Shown) -> tuple[Tensor, Scalars]:
         made = random_volumes(generator, len(shown.reals))
         logits_real, logits_fake = judge(shown.reals), judge(made)
         loss = wasserstein_d(logits_real, logits_fake)
         penalty = gradient_penalty(judge, shown.reals, made)
-        figures = figures_of(loss_d=loss, gp=penalty, logits_real=logits_real, logits_fake=logits_fake)
-        return loss + settings.gp_lambda * penalty, figures
+        scalars = scalars_of(loss_d=loss, gp=penalty, logits_real=logits_real, logits_fake=logits_fake)
+        return loss + settings.gp_lambda * penalty, scalars
 
-    def loss_g(shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_g(shown: Shown) -> tuple[Tensor, Scalars]:
         loss = wasserstein_g(judge(random_volumes(generator, len(shown.reals))))
-        return loss, figures_of(loss_g=loss)
+        return loss, scalars_of(loss_g=loss)
 
     n = settings.critic_steps
     return [Step("d", "discriminator", loss_d), Step("g", "generator", loss_g, every=n, first=n - 1)]

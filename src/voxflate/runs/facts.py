@@ -1,4 +1,4 @@
-"""`run.json`: what besides the settings decides a run's figures, for whoever wants to repeat or verify it."""
+"""`run.json`: everything besides the settings that a run's results depend on, to repeat or verify it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 import torch
 
 from voxflate import __version__
-from voxflate.config.schema import RunConfig
-from voxflate.data.prepared import PreparedSet
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
-from voxflate.nn.compiled import kernels_in_use
+from voxflate.config.schema import RunConfig
+from voxflate.data.prepared import PreparedSet
 from voxflate.gans.state import TrainingState
+from voxflate.nn.compiled import kernels_in_use
 
 FACTS_NAME = "run.json"
 
 
 def environment() -> dict[str, Any]:
-    """What the same bits depend on besides settings and data: versions, threads, the kind of processor."""
+    """What bit-exact results depend on besides settings and data: versions, threads, kind of processor."""
     return {
         "versions": {
             "voxflate": __version__,
@@ -37,7 +37,7 @@ def environment() -> dict[str, Any]:
 
 
 def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: TrainingState) -> None:
-    """Write the facts of this process, and under "sessions" how those of processes before differed."""
+    """Write the facts of this process, and under "sessions" those of earlier ones that differed."""
     here = environment() | {
         "device": str(state.gan.device),
         "precision": "bf16" if state.gan.settings.autocast else "fp32",
@@ -62,7 +62,7 @@ def read_facts(run: Path) -> dict[str, Any]:
     """Read a run's facts.
 
     Raises:
-        VoxflateError: If the file is missing, or is not what `write_facts` writes.
+        VoxflateError: If the file is missing or was not written by `write_facts`.
     """
     path = run / FACTS_NAME
     facts = read_json(path)

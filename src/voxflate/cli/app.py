@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from voxflate import __version__
+from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import TrainingStopped, VoxflateError
 from voxflate.cli.demo import demo
 from voxflate.cli.evaluate import audit, compare, evaluate
@@ -97,6 +98,7 @@ def voxflate(
 
     Your own data: prepare, pretrain, train, generate, evaluate, audit. No data at hand: demo.
     """
+    keep_freed_memory()  # only here: the allocator belongs to the whole process
 
 
 for _command in (

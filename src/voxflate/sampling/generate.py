@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, whole_folder, write_json
 from voxflate.config.build import choose_device
@@ -165,6 +164,5 @@ def generator_on_device(run: Path, settings: RunConfig, snapshot: str = "newest"
         VoxflateError: If the device is not there, or as `load_generator`.
     """
     device = choose_device(settings.training.device)
-    keep_freed_memory()
     generator, _, n_images = load_exported(run) if is_exported(run) else load_generator(run, snapshot)
     return generator.to(device), n_images

@@ -1,7 +1,7 @@
 """Features of whole volumes, for a Frechet distance that sees all three axes at once.
 
-The 2D distances look at single slices: anatomy that is wrong across slices escapes them. `deepbet` sees
-brains; other organs need another network. To add one: write a class that meets `VolumeExtractor` and a
+The 2D distances see single slices and miss anatomy that is wrong across slices. `deepbet` is for brains;
+other organs need another network. To add one: write a class that meets `VolumeExtractor` and a
 function of the device that builds it, and add that to `VOLUME_EXTRACTORS`.
 
 Shape letters: n volumes; D, H, W voxels (S, A, R); f features.
@@ -39,7 +39,7 @@ class VolumeExtractor(Protocol):
 
     @property
     def name(self) -> str:
-        """Name in figures, lower case, no spaces."""
+        """Name in metrics, lower case, no spaces."""
 
     @property
     def weights_sha256(self) -> str:
@@ -57,9 +57,9 @@ class VolumeNetwork:
     """A frozen network on cubes, with the intensities that deepbet's networks expect.
 
     Args:
-        name: Name in figures.
+        name: Name in metrics.
         network: Maps [n, 1, side, side, side], axes R, A, S, to [n, f]; used in evaluation mode.
-        weights_sha256: Hash of its weights.
+        weights_sha256: SHA-256 of its weights.
         device: Where the network runs.
     """
 
@@ -85,7 +85,7 @@ class VolumeNetwork:
 
     def _features(self, volumes: Tensor) -> Tensor:
         x = volumes.to(self._device, torch.float32).permute(0, 1, 4, 3, 2)
-        x = functional.interpolate(x, (self.side,) * 3, mode="trilinear")
+        x = resized(x, self.side)
         flat = x.flatten(1)
         low, high = flat.quantile(torch.tensor([_LOW, _HIGH], device=flat.device), dim=1, keepdim=True)
         # A constant volume has no range: everything becomes the network's mean.
@@ -96,11 +96,24 @@ class VolumeNetwork:
         return features.float().cpu()
 
 
+def resized(volumes: Tensor, side: int) -> Tensor:
+    """Resize volumes [n, 1, A, B, C] to cubes: trilinear, with a low-pass along axes that shrink.
+
+    PyTorch's low-pass resizing has two axes only, so two axes come first and then the third.
+    """
+    n, _, a, b, c = volumes.shape
+    x = volumes.reshape(n * a, 1, b, c)
+    x = functional.interpolate(x, (side, side), mode="bilinear", antialias=True)
+    x = x.reshape(n, 1, a, side * side)
+    x = functional.interpolate(x, (side, side * side), mode="bilinear", antialias=True)
+    return x.view(n, 1, side, side, side)
+
+
 def deepbet(device: str | torch.device = "cpu") -> VolumeNetwork:
     """The encoder of deepbet's brain extraction (Fisch et al. 2023), 480 features, for T1 brains.
 
     Raises:
-        VoxflateError: If the package with the weights is not installed or its file is another one.
+        VoxflateError: If the package with the weights is not installed, or its file has another SHA-256.
     """
     state = load_script(DEEPBET_WEIGHTS.find()).state_dict()
     encoder = LinkNetEncoder()

@@ -1,5 +1,6 @@
 import ctypes
 import platform
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,15 +33,16 @@ def test_a_c_library_without_mallopt_is_no_error(monkeypatch):
 def test_every_command_keeps_freed_memory(monkeypatch):
     """Trainings that the demo starts are commands too, and so are the processes of torchrun."""
     calls = []
-    monkeypatch.setattr("voxflate.cli.app.keep_freed_memory", lambda: calls.append(1))
+    monkeypatch.setattr(sys.modules["voxflate.cli.app"], "keep_freed_memory", lambda: calls.append(1))
     assert CliRunner().invoke(app, ["presets"]).exit_code == 0
     assert calls == [1]
 
 
 def test_no_library_call_changes_the_allocator_of_its_caller():
     source = Path(voxflate.__file__).parent
-    users = [path for path in source.rglob("*.py") if "keep_freed_memory" in path.read_text(encoding="utf-8")]
-    assert sorted(path.relative_to(source).as_posix() for path in users) == [
-        "_system/allocator.py",
-        "cli/app.py",
-    ]
+    users = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if "keep_freed_memory" in path.read_text(encoding="utf-8")
+    }
+    assert users == {"_system/allocator.py", "cli/app.py"}

@@ -1,8 +1,8 @@
 """Keep freed memory: glibc's malloc returns large blocks to the kernel and faults them in again.
 
-Every activation of a 3D network is such a block. Keeping them saves the page faults, over a quarter of a small
-training step on a CPU (decision 0008). It holds for the whole process until it ends, so only the command line
-asks for it. Nothing happens with other C libraries (macOS, musl).
+Every activation of a 3D network is such a block. Keeping them saves the page faults, over a quarter of a
+small training step on a CPU (decision 0008). The whole process is changed until it ends, so only the command
+line does it. Nothing happens with other C libraries (macOS, musl).
 """
 
 from __future__ import annotations

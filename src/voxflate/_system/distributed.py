@@ -1,8 +1,8 @@
 """One training in several processes, on one machine or many (torch.distributed).
 
 Every process has all networks and takes the same steps on its own share of each batch; gradients and scalars
-are summed over the processes before each step. Random numbers belong to the samples (`nn.draws`), so any number
-of processes gives the same run, up to the rounding of a sum.
+are summed over the processes before each step. Random numbers belong to the samples (`nn.draws`), so any
+number of processes gives the same run, up to the rounding of a sum.
 
 `torchrun` starts the processes and tells each its rank; `joined_world` reads it.
 """

@@ -154,9 +154,7 @@ def _lock(path: Path, purpose: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise VoxflateError(
-            f"{purpose}: another process is making it; wait for it, or name another"
-        ) from error
+        raise VoxflateError(f"{purpose}: another process makes it; wait for it, or name another") from error
     except OSError:  # not every file system has locks
         pass
     return descriptor

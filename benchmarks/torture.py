@@ -134,7 +134,9 @@ def stop_in_a_write(pid: int, run: Path, rng: np.random.Generator) -> int | None
         if not left_over and writes(run):
             time.sleep(rng.random() * 0.0005)  # at another byte every time
             os.kill(pid, signal.SIGSTOP)
-            os.waitpid(pid, os.WUNTRACED)
+            _, status = os.waitpid(pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                return os.waitstatus_to_exitcode(status)
             if writes(run):
                 return None
             os.kill(pid, signal.SIGCONT)  # too late: the next one

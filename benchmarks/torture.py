@@ -170,7 +170,7 @@ def torture(words: list[str], run: Path, kills: int, longest: float, rng: np.ran
     log, tally = run.with_suffix(".log"), Tally()
     with Progress(console=Console(stderr=True)) as bar:
         for number in bar.track(range(kills), description=f"killing {run.name}"):
-            aimed = number % EVERY == EVERY - 1 or kills < EVERY
+            aimed = number % EVERY == 0
             status = kill(start(words, log), run, None if aimed else longest, rng)
             check(status is None, f"{run}: ended with {status} after {tally.kills} kills; see {log}")
             tally.kills += 1

@@ -118,43 +118,39 @@ def ended(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if done else None
 
 
-def writes(run: Path) -> bool:
-    """Whether a snapshot is being written, or a killed process left one unfinished."""
-    return any((run / FOLDER).glob(UNFINISHED))
+def unfinished(run: Path) -> set[str]:
+    """Names of snapshots that are being written, or that a killed process left unfinished."""
+    return {path.name for path in (run / FOLDER).glob(UNFINISHED)}
 
 
-def stop_in_a_write(pid: int, run: Path, rng: np.random.Generator) -> int | None:
-    """Stop a process inside a snapshot's write; returns its exit status if it ended before."""
+def stop_in_a_write(pid: int, run: Path, before: set[str], rng: np.random.Generator) -> int | None:
+    """Stop a process inside a snapshot's write; returns its exit status if it ended before.
+
+    Args:
+        pid: The process.
+        run: Its run folder.
+        before: What earlier processes left unfinished.
+        rng: Decides how far the write gets.
+    """
     deadline = time.monotonic() + PATIENCE
-    left_over = writes(run)  # by the process before; removed at the start
     while time.monotonic() < deadline:
         if (status := ended(pid)) is not None:
             return status
-        left_over = left_over and writes(run)
-        if not left_over and writes(run):
+        if unfinished(run) - before:
             time.sleep(rng.random() * 0.0005)  # at another byte every time
             os.kill(pid, signal.SIGSTOP)
             _, status = os.waitpid(pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 return os.waitstatus_to_exitcode(status)
-            if writes(run):
+            if unfinished(run) - before:
                 return None
             os.kill(pid, signal.SIGCONT)  # too late: the next one
         time.sleep(0.0001)
     return None
 
 
-def kill(pid: int, run: Path, longest: float | None, rng: np.random.Generator) -> int | None:
-    """Kill a process after up to `longest` seconds, or inside a snapshot's write if that is None.
-
-    Returns:
-        Its exit status if it ended before.
-    """
-    if longest is None:
-        status = stop_in_a_write(pid, run, rng)
-    else:
-        time.sleep(longest * rng.random())
-        status = ended(pid)
+def kill(pid: int, status: int | None) -> int | None:
+    """Kill a process that runs, which is so if `status` is None; returns its exit status if it had ended."""
     if status is None:
         os.kill(pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -170,11 +166,15 @@ def torture(words: list[str], run: Path, kills: int, longest: float, rng: np.ran
     log, tally = run.with_suffix(".log"), Tally()
     with Progress(console=Console(stderr=True)) as bar:
         for number in bar.track(range(kills), description=f"killing {run.name}"):
-            aimed = number % EVERY == 0
-            status = kill(start(words, log), run, None if aimed else longest, rng)
+            before, pid = unfinished(run), start(words, log)
+            if number % EVERY == 0:
+                status = kill(pid, stop_in_a_write(pid, run, before, rng))
+            else:
+                time.sleep(longest * rng.random())
+                status = kill(pid, ended(pid))
             check(status is None, f"{run}: ended with {status} after {tally.kills} kills; see {log}")
             tally.kills += 1
-            tally.in_a_write += writes(run)
+            tally.in_a_write += bool(unfinished(run) - before)
     finish(words, run)
     check("skipped" not in log.read_text(), f"{run}: passed over a snapshot; see {log}")
     return tally

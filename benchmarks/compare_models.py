@@ -26,9 +26,8 @@ from benchmarks.sheets import page_of
 from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, whole_file, write_json
-from voxflate.config.presets import preset
 from voxflate.config.schema import RunConfig
-from voxflate.config.toml import load_config, parse_assignments, with_values
+from voxflate.config.toml import from_values, load_config, parse_assignments, with_values
 from voxflate.data.prepared import open_prepared
 from voxflate.data.shapes import split_shape
 from voxflate.drawing.sheets import sample_sheet
@@ -121,7 +120,7 @@ class Study:
         }
         if name == INFLATED and self.twin:
             values["start.twin"] = str(self.twin.absolute())
-        return with_values(preset(entry.preset), values | self.values)
+        return from_values({"preset": entry.preset, **values, **self.values})
 
     def folder(self, name: str, seed: int) -> Path:
         """Of a final run."""

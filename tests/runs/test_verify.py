@@ -52,7 +52,7 @@ def test_one_changed_voxel_differs(run, tmp_path):
     assert wrong(run) == ["data"]
     result = CliRunner().invoke(app, ["verify", str(run)])
     assert result.exit_code == 1
-    assert "1 of 6 checks differ" in result.stdout
+    assert "1 of 7 checks differ" in result.stdout
 
 
 def test_other_data_differs(run, tmp_path):

@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from voxflate.cli.options import Assignments, Batch, Device, DryRun, MovedData, Seed, Truncation
+from voxflate.cli.options import Assignments, Batch, Device, DryRun, MovedData, PaperRows, Seed, Truncation
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
+from voxflate.config.presets import rows_of
 from voxflate.config.toml import parse_assignments
 
 if TYPE_CHECKING:
@@ -109,12 +110,13 @@ def compare(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write report.html, table.md and table.tex there."),
     ] = None,
+    paper: PaperRows = None,
     data: MovedData = None,
     embed: Embed = True,
 ) -> None:
     """Print evaluated runs side by side in the layout of the paper's Tables 6, 7 and 8.
 
-    The paper's own figures stand below the runs of its models; they come from other data and other features.
+    Runs of a preset have their row of the paper below; it comes from other data and other features.
 
     Example: voxflate compare runs/baseline runs/split-shuffle --out comparison
     """
@@ -122,19 +124,20 @@ def compare(
     from voxflate.reports.evaluations import load_evaluated
     from voxflate.reports.tables import notes, table
 
+    wanted = rows_of(paper or [])
     labels = labels_of(runs)
     evaluated = [load_evaluated(run, label) for run, label in zip(runs, labels, strict=True)]
-    headings, rows = table(evaluated)
+    headings, rows = table(evaluated, wanted)
     shown = Table(*headings[:1])
     for heading in headings[1:]:
         shown.add_column(heading, justify="right")
     for row in rows:
         shown.add_row(*row)
     _wide(shown)
-    for note in notes(evaluated):
+    for note in notes(evaluated, wanted):
         typer.echo(note)
     if out is not None:
-        typer.echo(f"written to {write_results(runs, out, data, embed).parent}")
+        typer.echo(f"written to {write_results(runs, out, data, embed, paper=wanted).parent}")
 
 
 def audit(

@@ -24,7 +24,8 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="Settings from a TOML file, or from a run folder to repeat that run.",
+        help="Settings from a TOML file (what it leaves out is as recommended, or as in the preset that it "
+        "names), or from a run folder to repeat that run.",
         rich_help_panel=_SETTINGS,
     ),
 ]
@@ -71,6 +72,15 @@ MovedData = Annotated[
         "--data",
         metavar="FOLDER",
         help="Where the prepared folder of the run lies, if it has moved.",
+        show_default=False,
+    ),
+]
+PaperRows = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--paper",
+        metavar="PRESET",
+        help="Also print this preset's row of the paper; repeatable. See: voxflate presets",
         show_default=False,
     ),
 ]

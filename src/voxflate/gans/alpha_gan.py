@@ -23,6 +23,7 @@ from voxflate.gans.gan import (
     adam_each,
     scalars_of,
 )
+from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import l1_reconstruction, non_saturating_d, wasserstein_g
 from voxflate.nn.dcgan import (
     UpsamplingGenerator,
@@ -70,8 +71,9 @@ def parts_of(networks: Networks) -> Parts:
     return Parts(*(networks[name] for name in names))
 
 
-def makers(parts: Parts, settings: Settings) -> list[Step]:
-    """The steps of E and G, at every `critic_steps`-th batch."""
+def makers(parts: Parts, networks: Networks, settings: Settings) -> list[Step]:
+    """The steps of E, G and the slice discriminator, at every `critic_steps`-th batch."""
+    slices = slice_judge(networks, settings, lambda shown: parts.generator(parts.random_codes(shown)))
 
     def loss_e(shown: Shown) -> tuple[Tensor, Scalars]:
         codes, images = parts.reconstruct(shown)
@@ -85,12 +87,14 @@ def makers(parts: Parts, settings: Settings) -> list[Step]:
         fakes = parts.generator(parts.random_codes(shown))
         adversarial = wasserstein_g(parts.judge(images)) + wasserstein_g(parts.judge(fakes))
         reconstruction = l1_reconstruction(shown.reals, images)
-        return adversarial + settings.reconstruction * reconstruction, scalars_of(loss_g=adversarial)
+        loss = adversarial + settings.reconstruction * reconstruction + slices.loss_g(fakes, shown)
+        return loss, scalars_of(loss_g=adversarial)
 
     n = settings.critic_steps
     return [
         Step("e", "encoder", loss_e, every=n, first=n - 1),
         Step("g", "generator", loss_g, every=n, first=n - 1),
+        *slices.steps(every=n, first=n - 1),
     ]
 
 
@@ -111,7 +115,7 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
         return loss, scalars_of(loss_c=loss)
 
     return [
-        *makers(parts, settings),
+        *makers(parts, networks, settings),
         Step("d", "discriminator", loss_d),
         Step("c", "code_discriminator", loss_c),
     ]

@@ -33,7 +33,7 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
         return loss + settings.gp_lambda * penalty, scalars_of(loss_c=loss, gp_c=penalty)
 
     return [
-        *makers(parts, settings),
+        *makers(parts, networks, settings),
         Step("d", "discriminator", loss_d),
         Step("c", "code_discriminator", loss_c),
     ]

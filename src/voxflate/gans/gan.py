@@ -24,7 +24,13 @@ Scalars = dict[str, Tensor]
 Networks = dict[str, nn.Module]
 """By name: generator, discriminator, encoder, code_discriminator."""
 
-LETTERS = {"generator": "g", "discriminator": "d", "encoder": "e", "code_discriminator": "c"}
+LETTERS = {
+    "generator": "g",
+    "discriminator": "d",
+    "encoder": "e",
+    "code_discriminator": "c",
+    "slice_discriminator": "s",
+}
 """Short names of the networks in logs, settings and snapshots."""
 
 
@@ -60,6 +66,18 @@ class NetworkPlan:
 
 
 @dataclass(frozen=True)
+class SliceSettings:
+    """Plain settings of the slice discriminator; `config.SliceConfig` explains them."""
+
+    weight: float = 1.0
+    per_volume: int = 1
+    side: int = 64
+    lr: float = 0.001
+    ramp_images: int = 0
+    features: str = "efficientnet-lite0"
+
+
+@dataclass(frozen=True)
 class Settings:
     """Plain settings of the steps; `config.TrainingConfig` and `config.ComparisonConfig` explain them."""
 
@@ -79,6 +97,7 @@ class Settings:
     kl: float = 1.0
     seed: int = 0
     micro_batch: int = 0
+    slices: SliceSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -90,12 +109,14 @@ class Shown:
         positions: Planar twins only: axial position of every real image, [N] integers; fakes get the same.
         draws: Random numbers for the fakes; None takes them from the global random state.
         first: Index of the first image in its batch.
+        seen: Images that the run showed before the batch.
     """
 
     reals: Tensor
     positions: Tensor | None = None
     draws: Draws | None = None
     first: int = 0
+    seen: int = 0
 
     def parts(self, size: int) -> Iterator[Shown]:
         """Split the batch into parts of at most `size` images; 0 leaves it whole."""
@@ -107,6 +128,7 @@ class Shown:
                 None if self.positions is None else self.positions[first:last],
                 None if self.draws is None else self.draws.part(first, last),
                 self.first + first,
+                self.seen,
             )
 
 
@@ -258,7 +280,8 @@ class Gan:
                 if self._model.divisible:
                     seeds = sample_seeds(self.settings.seed, number, index, images)
                     draws = Draws(count, self.device, seeds)
-                scalars |= self.take(step, Shown(reals, positions, draws))
+                shown = Shown(reals, positions, draws, seen=number * count * self.world.size)
+                scalars |= self.take(step, shown)
         return scalars
 
     def take(self, step: Step, shown: Shown) -> Scalars:

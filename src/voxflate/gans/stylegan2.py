@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from voxflate.gans.gan import Model, NetworkPlan, Networks, Scalars, Settings, Shown, Step, scalars_of
+from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import non_saturating_d, non_saturating_g, r1_penalty
 from voxflate.nn import Discriminator, Generator
 from voxflate.nn.augment import augment
@@ -80,9 +81,10 @@ def optimizers(networks: Networks, settings: Settings) -> dict[str, Adam]:
 
 
 def steps(networks: Networks, settings: Settings) -> list[Step]:
-    """One step of G, one of D, and every `r1_every`-th time one of R1."""
+    """A step each of G, D and, where there is one, the slice discriminator; R1 every `r1_every`-th time."""
     losses = StyleGAN2Losses(networks, settings)
     taken = [Step("g", "generator", losses.loss_g), Step("d", "discriminator", losses.loss_d)]
+    taken += losses.slices.steps()
     if settings.r1_gamma:
         taken.append(Step("r1", "discriminator", losses.loss_r1, every=settings.r1_every))
     return taken
@@ -104,14 +106,16 @@ class StyleGAN2Losses:
         self.device = synthesis.const.device
         self.depth = synthesis.shape[0] if synthesis.planar else 0
         self._reusable: dict[int, Tensor] = {}
+        self.slices = slice_judge(networks, settings, self.fakes, self._augmented)
 
     def loss_g(self, shown: Shown) -> tuple[Tensor, Scalars]:
         """D's answer to fakes."""
         fakes = self.fakes(shown)
-        loss = non_saturating_g(self.judge(self._augmented(fakes, shown), shown.positions))
+        seen = self._augmented(fakes, shown)
+        loss = non_saturating_g(self.judge(seen, shown.positions))
         if self.settings.reuse_fakes:
             self._reusable[shown.first] = fakes.detach()
-        return loss, scalars_of(loss_g=loss)
+        return loss + self.slices.loss_g(seen, shown), scalars_of(loss_g=loss)
 
     def loss_d(self, shown: Shown) -> tuple[Tensor, Scalars]:
         """D's answer to fakes and reals; the fakes are those of the generator's step if they are reused."""

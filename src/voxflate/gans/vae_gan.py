@@ -21,6 +21,7 @@ from voxflate.gans.gan import (
     adam_each,
     scalars_of,
 )
+from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import kl_to_normal, l1_reconstruction, non_saturating_d, non_saturating_g
 from voxflate.nn.dcgan import UpsamplingGenerator, VariationalEncoder, critic, random_volumes, statistics_kept
 
@@ -37,6 +38,7 @@ def networks(plan: NetworkPlan) -> Networks:
 def steps(networks: Networks, settings: Settings) -> list[Step]:
     """One step each of D, E and G at every batch; of E and G at every `critic_steps`-th."""
     generator, judge, encoder = (networks[name] for name in ("generator", "discriminator", "encoder"))
+    slices = slice_judge(networks, settings, lambda shown: random_volumes(generator, len(shown.reals)))
 
     def autoencode(reals: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction error and KL of the codes."""
@@ -59,15 +61,18 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
         return loss, scalars_of(loss_e=loss, kl=kl, reconstruction=reconstruction)
 
     def loss_g(shown: Shown) -> tuple[Tensor, Scalars]:
-        adversarial = non_saturating_g(judge(random_volumes(generator, len(shown.reals))))
+        made = random_volumes(generator, len(shown.reals))
+        adversarial = non_saturating_g(judge(made))
         reconstruction, _ = autoencode(shown.reals)
-        return adversarial + settings.reconstruction * reconstruction, scalars_of(loss_g=adversarial)
+        loss = adversarial + settings.reconstruction * reconstruction + slices.loss_g(made, shown)
+        return loss, scalars_of(loss_g=adversarial)
 
     n = settings.critic_steps
     return [
         Step("d", "discriminator", loss_d),
         Step("e", "encoder", loss_e, every=n, first=n - 1),
         Step("g", "generator", loss_g, every=n, first=n - 1),
+        *slices.steps(every=n, first=n - 1),
     ]
 
 

@@ -18,6 +18,7 @@ from voxflate.gans.gan import (
     adam_each,
     scalars_of,
 )
+from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import gradient_penalty, wasserstein_d, wasserstein_g
 from voxflate.nn.dcgan import UpsamplingGenerator, critic, random_volumes
 
@@ -33,6 +34,7 @@ def networks(plan: NetworkPlan) -> Networks:
 def steps(networks: Networks, settings: Settings) -> list[Step]:
     """A step of the critic at every batch, one of the generator after every `critic_steps` of them."""
     generator, judge = networks["generator"], networks["discriminator"]
+    slices = slice_judge(networks, settings, lambda shown: random_volumes(generator, len(shown.reals)))
 
     def loss_d(shown: Shown) -> tuple[Tensor, Scalars]:
         made = random_volumes(generator, len(shown.reals))
@@ -43,11 +45,16 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
         return loss + settings.gp_lambda * penalty, scalars
 
     def loss_g(shown: Shown) -> tuple[Tensor, Scalars]:
-        loss = wasserstein_g(judge(random_volumes(generator, len(shown.reals))))
-        return loss, scalars_of(loss_g=loss)
+        made = random_volumes(generator, len(shown.reals))
+        loss = wasserstein_g(judge(made))
+        return loss + slices.loss_g(made, shown), scalars_of(loss_g=loss)
 
     n = settings.critic_steps
-    return [Step("d", "discriminator", loss_d), Step("g", "generator", loss_g, every=n, first=n - 1)]
+    return [
+        Step("d", "discriminator", loss_d),
+        Step("g", "generator", loss_g, every=n, first=n - 1),
+        *slices.steps(every=n, first=n - 1),
+    ]
 
 
 WGAN_GP = Model(networks, adam_each, steps)

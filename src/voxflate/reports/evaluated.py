@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, whole_file
+from voxflate.config.paper_rows import PaperRow
 from voxflate.data.prepared import PreparedSet
 from voxflate.drawing import charts
 from voxflate.drawing.sheets import resolution_sheet, sample_sheet
@@ -40,7 +41,12 @@ _SHEET = re.compile(r"kimg-([\d.]+)\.png")
 
 
 def write_results(
-    runs: Sequence[Path], out: Path, data: Path | None = None, embed: bool = True, title: str = ""
+    runs: Sequence[Path],
+    out: Path,
+    data: Path | None = None,
+    embed: bool = True,
+    title: str = "",
+    paper: Sequence[PaperRow] = (),
 ) -> Path:
     """Write report.html, table.md and table.tex of evaluated 3D runs.
 
@@ -50,6 +56,7 @@ def write_results(
         data: Where the data of the first run lies now; None where it says.
         embed: Whether to compute the t-SNE.
         title: Heading; made from the names by default.
+        paper: Rows of the paper to print although no run stands for them.
 
     Returns:
         The report.
@@ -64,9 +71,9 @@ def write_results(
             raise VoxflateError(f"{run}: is a 2D run; the report compares 3D runs")
     prepared = prepared_of(runs[0], data)
     with whole_file(out / "table.md") as temporary:
-        temporary.write_text(markdown(evaluated), encoding="utf-8")
+        temporary.write_text(markdown(evaluated, paper), encoding="utf-8")
     with whole_file(out / "table.tex") as temporary:
-        temporary.write_text(latex(evaluated), encoding="utf-8")
+        temporary.write_text(latex(evaluated, paper), encoding="utf-8")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         real = prepared.volumes("train", range(min(REAL_SHOWN, len(prepared.stored("train")))))
@@ -80,7 +87,7 @@ def write_results(
             floor_of(evaluated[0]),
             settings={"data": f"SHA-256 {prepared.content_hash[:12]}, recipe {prepared.manifest.recipe}"},
             extras=Extras(
-                table=Table("In the paper's layout", *table(evaluated), notes(evaluated)),
+                table=Table("In the paper's layout", *table(evaluated, paper), notes(evaluated, paper)),
                 details=_every_figure(evaluated),
                 pictures=_pictures(runs, evaluated, prepared, folder, embed),
                 volumes=_volumes(runs, labels, prepared, real),

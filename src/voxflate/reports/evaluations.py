@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, whole_file, write_json
 from voxflate.config.build import is_planar_twin
-from voxflate.config.paper_rows import paper_figures
+from voxflate.config.presets import paper_row
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import load_config
+from voxflate.config.values import flat
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.evaluation import Assessment, Audit, Auditor, Suite, SuiteSettings
 from voxflate.gans.samples import sample
@@ -157,7 +158,7 @@ def load_evaluated(run: Path, label: str | None = None) -> EvaluatedRun:
         raise VoxflateError(f"{run}: was not evaluated; run: voxflate evaluate {run}")
     assessment = Assessment.from_dict(read_json(path), path)
     facts = assessment.facts
-    paper = paper_figures(load_config(run), facts["recipe"]) if facts["phase"] == "3d" else None
+    paper = paper_row(flat(load_config(run).model_dump())) if facts["phase"] == "3d" else None
     return EvaluatedRun(label or run.name, facts["parameters"], assessment, paper)
 
 

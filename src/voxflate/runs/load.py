@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from voxflate._system.errors import VoxflateError
 from voxflate.config.build import build_run_networks
-from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig
+from voxflate.config.migrations import UNNAMED_IN_1
+from voxflate.config.schema import DEFAULT_MODEL, RunConfig
 from voxflate.config.toml import load_config
 from voxflate.data.prepared import PreparedSet
-from voxflate._system.errors import VoxflateError
+from voxflate.gans.state import TrainingState
 from voxflate.runs.facts import read_facts
 from voxflate.runs.snapshots import list_snapshots, load_chosen, load_newest
-from voxflate.gans.state import TrainingState
 
 
 def load_state(state: TrainingState, run: Path, config: RunConfig, note: Callable[[str], None]) -> None:
@@ -59,8 +60,8 @@ def check_networks(snapshot: dict[str, Any], config: RunConfig, path: Path) -> N
     Raises:
         VoxflateError: Names the first setting that differs.
     """
-    # Settings that came later than the snapshot had their defaults.
-    network = NetworkConfig().model_dump(mode="json") | snapshot["network"]
+    # What a snapshot does not name came later; version 1 has what was done before.
+    network = {**UNNAMED_IN_1["network"], **snapshot["network"]}
     made = {"model": snapshot.get("model", DEFAULT_MODEL), **_dotted(network)}
     wanted = {"model": config.model, **_dotted(config.network.model_dump(mode="json"))}
     for name in sorted(made.keys() | wanted.keys()):

@@ -10,10 +10,13 @@ from typing import Any
 import torch
 
 from voxflate._system.errors import VoxflateError
+from voxflate.config.presets import DECIDES_NO_RESULT
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import load_config
+from voxflate.config.values import flat
 from voxflate.data.prepared import open_prepared
 from voxflate.nn.compiled import use_kernels
+from voxflate.runs import history
 from voxflate.runs.facts import environment, read_facts
 from voxflate.runs.fingerprint import ROUNDING, difference, fingerprint, fixed_samples
 from voxflate.runs.load import check_networks, generator_of
@@ -74,7 +77,7 @@ def verify_run(
 def _checks(
     run: Path, config: RunConfig, facts: dict[str, Any], snapshots: list[Path], data: Path | None
 ) -> Iterator[list[Check]]:
-    yield [_environment(facts)]
+    yield [_environment(facts), *_settings(config, facts)]
     yield [_data(facts["data"], data or Path(config.data))]
     recorded = {row["n_images"]: row for row in read_rows(run / SNAPSHOTS_NAME)}
     for path in snapshots:
@@ -89,6 +92,21 @@ def _environment(facts: dict[str, Any]) -> Check:
     if changes:
         return Check("environment", None, f"other bits are no fault here: {', '.join(changes)}")
     return Check("environment", True, f"the same versions, machine and {facts['threads']} threads")
+
+
+def _settings(config: RunConfig, facts: dict[str, Any]) -> list[Check]:
+    """What was changed while the run went on, and whether `config.toml` still has the last settings."""
+    entries = facts.get("settings", [])
+    if not entries:
+        return [Check("settings", None, "no changes recorded: the run is from before they were")]
+    recorded, now = history.settings_of(entries), flat(config.model_dump(mode="json"))
+    differing = [key for key in now if key in recorded and now[key] != recorded[key]]
+    differing = [key for key in differing if key not in DECIDES_NO_RESULT]
+    if differing:
+        key = differing[0]
+        return [Check("settings", False, f"config.toml has {key} = {now[key]}, trained with {recorded[key]}")]
+    found = history.changes(entries)
+    return [Check("settings", None, line) for line in found] or [Check("settings", True, "never changed")]
 
 
 def _data(expected: str, folder: Path) -> Check:

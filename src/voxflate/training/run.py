@@ -178,8 +178,8 @@ def _begin(
         return _Session(config, run, state, stream, schedule, guard, follower, report)
     evaluator = _evaluator(config, prepared)
     remove_unfinished(run)
-    save_config(config, run)
     write_facts(config, run, prepared, state)
+    save_config(config, run)
     if report is not None:
         write_json(run / "inflation.json", report.as_dict())
     recorder = Recorder(config, run, prepared, evaluator, state, guard, caller, fresh=not resume)

@@ -63,7 +63,8 @@ def _check_settings(config: RunConfig, twin: RunConfig) -> None:
         raise VoxflateError(
             f"{config.start.twin}: has network.low_pass_d = {str(twin.network.low_pass_d).lower()}, the 3D "
             f"network {str(config.network.low_pass_d).lower()}; a discriminator's kernels only fit the way "
-            "they were trained"
+            f"they were trained: set network.low_pass_d={str(twin.network.low_pass_d).lower()}, or pre-train "
+            "with the settings of the 3D run"
         )
     if config.network.base[1:] != twin.network.base[1:]:
         raise VoxflateError(

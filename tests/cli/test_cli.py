@@ -67,7 +67,7 @@ def trained_run(folder: Path, data: Path) -> Path:
     """A 3D run as far as a command looks at it before it loads a network."""
     save_config(with_values(recommended("3d"), {"data": str(data), "network.stages": 3}), folder)
     (folder / "snapshots").mkdir()
-    (folder / "snapshots" / "snapshot-000000008.pt").touch()
+    (folder / "snapshots" / "snapshot-000000008.safetensors").touch()
     return folder
 
 

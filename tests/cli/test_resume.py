@@ -33,7 +33,10 @@ def test_one_command_begins_goes_on_and_finds_nothing_left_to_do(settings: Path,
     run = tmp_path / "run"
     command = ("train", "--config", settings, "--out", run, "--resume", "auto")
     assert voxflate(*command).exit_code == 0
-    assert [path.name for path in list_snapshots(run)] == ["snapshot-000000000.pt", "snapshot-000000008.pt"]
+    assert [path.name for path in list_snapshots(run)] == [
+        "snapshot-000000000.safetensors",
+        "snapshot-000000008.safetensors",
+    ]
     assert voxflate(*command, "--set", "training.kimg=0.016").exit_code == 0
     assert load_newest(run)[0]["n_images"] == 16
     before = {path: path.read_bytes() for path in (run / FOLDER).iterdir()}

@@ -14,7 +14,7 @@ from voxflate.config.toml import load_config, save_config, with_values
 from voxflate.gans.gan import Gan
 from voxflate.runs.load import open_source
 from voxflate.runs.log import read_rows
-from voxflate.runs.snapshots import list_snapshots, load_newest, snapshot_path
+from voxflate.runs.snapshots import list_snapshots, load_newest, load_snapshot, snapshot_path
 from voxflate.training.run import train_run
 from voxflate.training.start import apply_start
 
@@ -120,7 +120,7 @@ def test_a_comparison_model_in_two_parts_is_the_same_too(model, cubes, tmp_path)
 def test_models_that_draw_from_the_global_random_state_have_it_in_their_snapshots(cubes, tmp_path):
     config = comparison(cubes, "vae-gan", training__keep=5)
     train_run(config, tmp_path / "run")
-    first, last = (torch.load(snapshot_path(tmp_path / "run", n)) for n in (0, 24))
+    first, last = (load_snapshot(snapshot_path(tmp_path / "run", n)) for n in (0, 24))
     assert not torch.equal(first["rng"], last["rng"])
 
 
@@ -154,7 +154,7 @@ def test_all_that_a_training_changes_is_in_its_snapshot(prepared, tmp_path):
     """The last snapshot differs from the first in every parameter, average and moment."""
     config = run_config(prepared, training__keep=5)
     train_run(config, tmp_path / "run")
-    first, last = (torch.load(snapshot_path(tmp_path / "run", n)) for n in (0, 24))
+    first, last = (load_snapshot(snapshot_path(tmp_path / "run", n)) for n in (0, 24))
     for network in ("generator", "discriminator"):
         for name, tensor in first["gan"][network].items():
             assert not torch.equal(tensor, last["gan"][network][name]), name
@@ -289,7 +289,7 @@ def test_a_run_folder_holds_what_its_description_says(prepared, tmp_path):
     assert facts["data"] == prepared.content_hash
     assert facts["seed"] == 0
     assert [progress.n_images for progress in told] == [4, 8, 12, 16, 20, 24]
-    assert {"loss_g", "loss_d", "r1"} <= told[0].losses.keys()
+    assert {"loss_g", "loss_d", "r1"} <= told[0].scalars.keys()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["n_images"] for row in rows] == [0, 12, 24]
     assert rows[0]["frechet-random-avg"] > 0

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.cores import available_cores
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
@@ -168,7 +167,6 @@ def settings_3d(base: RunConfig, strategy: str, twin: Path | None) -> RunConfig:
 
 def _images_per_second(config: RunConfig, seconds: float = 6.0) -> float:
     """Time training steps of a configuration on random images."""
-    keep_freed_memory()  # as the trainings do
     threads = torch.get_num_threads()
     torch.set_num_threads(config.training.threads)
     gan = build_gan(config, build_run_networks(config))

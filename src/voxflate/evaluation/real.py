@@ -25,7 +25,7 @@ Extract = Callable[[torch.Tensor], torch.Tensor]
 VIEW_2D, VIEW_3D = "2d", "3d"
 VIEWS = (*PLANES, *(f"{plane}-cut" for plane in PLANES))
 # Part of the cache's key: raise it whenever the same volumes would give other features.
-_VERSION = 2
+_VERSION = 3
 _BATCH = 32
 # Each half of the floor needs a covariance, and so two volumes.
 _FEWEST = 4

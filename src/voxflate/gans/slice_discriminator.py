@@ -21,15 +21,15 @@ from torch import Tensor
 from torch.optim import Adam
 
 from voxflate.gans.gan import (
-    Losses,
     Model,
     NetworkPlan,
     Networks,
+    Scalars,
     Settings,
     Shown,
     SliceSettings,
     Step,
-    figures_of,
+    scalars_of,
 )
 from voxflate.gans.slice_features import REDUCTIONS, WIDTH, SliceFeatures
 from voxflate.nn.draws import Draws
@@ -108,7 +108,7 @@ class SliceJudge:
         """
         return [Step("s", NAME, self.loss_s, every=every, first=first)]
 
-    def loss_s(self, shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_s(self, shown: Shown) -> tuple[Tensor, Scalars]:
         """Hinge loss of the heads."""
         fake_features = self._fakes.pop(shown.first, None)
         with torch.no_grad():
@@ -117,7 +117,7 @@ class SliceJudge:
             real_features = self._look(self.augmented(shown.reals, shown), shown)
         real, fake = self._judge(real_features), self._judge(fake_features)
         loss = (1 - real).relu().mean() + (1 + fake).relu().mean()
-        return loss, figures_of(loss_s=loss, logits_slice_real=real, logits_slice_fake=fake)
+        return loss, scalars_of(loss_s=loss, logits_slice_real=real, logits_slice_fake=fake)
 
     def _weight(self, shown: Shown) -> float:
         """Of the generator's term: grows from 0 over the first `ramp_images` images."""

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from voxflate.gans.gan import (
-    Losses,
     Model,
     NetworkPlan,
     Networks,
+    Scalars,
     Settings,
     Shown,
     Step,
     adam_each,
-    figures_of,
+    scalars_of,
 )
 from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import kl_to_normal, l1_reconstruction, non_saturating_d, non_saturating_g
@@ -48,24 +48,24 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
             reconstruction = l1_reconstruction(reals, generator(codes))
         return reconstruction, kl_to_normal(mean, log_variance)
 
-    def loss_d(shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_d(shown: Shown) -> tuple[Tensor, Scalars]:
         logits_real, logits_fake = judge(shown.reals), judge(random_volumes(generator, len(shown.reals)))
         loss = non_saturating_d(logits_real, logits_fake)
-        return loss, figures_of(loss_d=loss, logits_real=logits_real, logits_fake=logits_fake)
+        return loss, scalars_of(loss_d=loss, logits_real=logits_real, logits_fake=logits_fake)
 
-    def loss_e(shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_e(shown: Shown) -> tuple[Tensor, Scalars]:
         reconstruction, kl = autoencode(shown.reals)
         # A voxel's share of the KL, so that the weights mean the same at every size.
         share = kl / shown.reals[0].numel()
         loss = settings.reconstruction * (reconstruction + settings.kl * share)
-        return loss, figures_of(loss_e=loss, kl=kl, reconstruction=reconstruction)
+        return loss, scalars_of(loss_e=loss, kl=kl, reconstruction=reconstruction)
 
-    def loss_g(shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_g(shown: Shown) -> tuple[Tensor, Scalars]:
         made = random_volumes(generator, len(shown.reals))
         adversarial = non_saturating_g(judge(made))
         reconstruction, _ = autoencode(shown.reals)
         loss = adversarial + settings.reconstruction * reconstruction + slices.loss_g(made, shown)
-        return loss, figures_of(loss_g=adversarial)
+        return loss, scalars_of(loss_g=adversarial)
 
     n = settings.critic_steps
     return [

@@ -1,4 +1,4 @@
-"""`run.json`: what besides the settings decides a run's figures, for whoever wants to repeat or verify it."""
+"""`run.json`: everything besides the settings that a run's results depend on, to repeat or verify it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FACTS_NAME = "run.json"
 
 
 def environment() -> dict[str, Any]:
-    """What the same bits depend on besides settings and data: versions, threads, the kind of processor."""
+    """What bit-exact results depend on besides settings and data: versions, threads, kind of processor."""
     return {
         "versions": {
             "voxflate": __version__,
@@ -76,7 +76,7 @@ def read_facts(run: Path) -> dict[str, Any]:
     """Read a run's facts.
 
     Raises:
-        VoxflateError: If the file is missing, or is not what `write_facts` writes.
+        VoxflateError: If the file is missing or was not written by `write_facts`.
     """
     path = run / FACTS_NAME
     facts = read_json(path)

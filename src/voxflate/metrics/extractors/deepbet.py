@@ -131,7 +131,7 @@ class VolumeNetwork:
 
     def _features(self, volumes: Tensor) -> Tensor:
         x = volumes.to(self._device, torch.float32).permute(0, 1, 4, 3, 2)
-        x = functional.interpolate(x, (self.side,) * 3, mode="trilinear")
+        x = resized(x, self.side)
         flat = x.flatten(1)
         low, high = flat.quantile(torch.tensor([_LOW, _HIGH], device=flat.device), dim=1, keepdim=True)
         # A constant volume has no range: everything becomes the network's mean.
@@ -140,6 +140,19 @@ class VolumeNetwork:
         flat = (flat - mean) / deviation.clamp(min=1e-6) * _STD + _MEAN
         features: Tensor = self._network(flat.view_as(x))
         return features.float().cpu()
+
+
+def resized(volumes: Tensor, side: int) -> Tensor:
+    """Resize volumes [n, 1, A, B, C] to cubes: trilinear, with a low-pass along axes that shrink.
+
+    PyTorch's low-pass resizing has two axes only, so two axes come first and then the third.
+    """
+    n, _, a, b, c = volumes.shape
+    x = volumes.reshape(n * a, 1, b, c)
+    x = functional.interpolate(x, (side, side), mode="bilinear", antialias=True)
+    x = x.reshape(n, 1, a, side * side)
+    x = functional.interpolate(x, (side, side * side), mode="bilinear", antialias=True)
+    return x.view(n, 1, side, side, side)
 
 
 def deepbet(device: str | torch.device = "cpu") -> VolumeNetwork:

@@ -12,7 +12,7 @@ from voxflate.metrics import (
     kernel_distance,
     pairwise_l2,
 )
-from voxflate.metrics.extractors import base as features
+from voxflate.metrics.extractors.untrained import random_network
 
 SHAPE = (4, 8, 8)
 N_TRAIN, N_HELDOUT = 30, 10
@@ -86,7 +86,7 @@ def test_kid_and_shares_stand_beside_the_distance_and_in_the_floor(evaluator, pr
 def test_heldout_kid_is_taken_against_held_out_volumes_alone(evaluator, prepared):
     heldout = prepared.volumes("heldout")
     slices = centre_slices(blobs(20, 5))
-    network = features.random_network()
+    network = random_network()
 
     def extract(images):
         return network(torch.from_numpy(np.ascontiguousarray(images))).numpy()
@@ -101,7 +101,7 @@ def test_heldout_kid_is_taken_against_held_out_volumes_alone(evaluator, prepared
 def test_each_figure_is_the_distance_of_its_plane(evaluator, prepared):
     generated, real = blobs(20, 7), prepared.volumes("all")
     figures = evaluator.measure(batches(generated, 6))
-    network = features.random_network()
+    network = random_network()
 
     def extract(images):
         return network(torch.from_numpy(np.ascontiguousarray(images))).numpy()

@@ -9,6 +9,7 @@ from voxflate.evaluation.assessment import Figure
 from voxflate.evaluation.real import RealSet
 from voxflate.metrics import NEIGHBOURS
 from voxflate.metrics.extractors.table import VOLUME_EXTRACTORS
+from voxflate.metrics.extractors.voxels import VOXELS
 
 _ALIKE = 0.01  # of the real volumes' distance from each other
 
@@ -27,7 +28,9 @@ def warnings_of(
     found = []
     n_generated, n_real = facts["n-generated"], facts["n-real"]
     for network in facts["extractors"]:
-        count = min(n_generated, n_real) * (1 if network["name"] in VOLUME_EXTRACTORS else facts["slices"])
+        count = min(n_generated, n_real) * (
+            1 if network["name"] in (VOXELS, *VOLUME_EXTRACTORS) else facts["slices"]
+        )
         if count < network["features"]:
             found.append(
                 f"{network['name']}: {n_generated} generated and {n_real} real samples are fewer than its "

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation.comparison import compare_features, halvings, heldout_kid
 from voxflate.evaluation.real import (
     VIEW_2D,
+    VIEW_3D,
     VIEWS,
     Features,
     Images,
@@ -27,6 +29,7 @@ from voxflate.evaluation.real import (
 )
 from voxflate.metrics import extractor as build_extractor
 from voxflate.metrics import pairwise_l2
+from voxflate.metrics.extractors.voxels import VOXELS
 
 Figures = dict[str, float | int | str]
 
@@ -81,26 +84,32 @@ class Evaluator:
             kid of the same planes and, against the held-out volumes alone if there are two,
             "kid-<extractor>-heldout-avg";
             "precision-<extractor>-avg" and the same of recall, density and coverage, means of the planes, if
-            both sets are large enough; "pairwise-l2" (over the first 256 volumes), "n-real", "n-generated",
-            "extractor", "weights-sha256", "seed".
+            both sets are large enough; the same of the voxels' principal components, which no network has
+            seen, "frechet-voxels-3d" and so on; "pairwise-l2" (over the first 256 volumes), "n-real",
+            "n-generated", "extractor", "weights-sha256", "seed".
 
         Raises:
             VoxflateError: If a value is not finite, there are fewer than 2 volumes, or their shape is
                 not the real volumes' shape.
         """
         kept: list[Images] = []
+        voxels: list[NDArray[np.float32]] = []
+        components = self._real.components
 
         def checked() -> Iterator[Images]:
             for batch in volumes:
                 check_samples(batch, (1, *self._prepared.shape))
                 kept.append(batch[: max(0, _DIVERSITY_VOLUMES - sum(map(len, kept)))])
+                voxels.append(components(torch.from_numpy(batch)).numpy())
                 yield batch
 
         generated = collect(checked(), plane_views, self._extractor)
         real = self._real.plane_features(self._extractor)
+        real_voxels = self._real.volume_features(components)
         figures: Figures = {
             **compare_features(self._extractor.name, generated, real),
             **heldout_kid(self._extractor.name, generated, real, self._real.n_train),
+            **compare_features(VOXELS, {VIEW_3D: np.concatenate(voxels)}, real_voxels),
             DIVERSITY: pairwise_l2(np.concatenate(kept), seed=self._seed),
         }
         return figures | self._provenance(len(real["ax"]), len(generated["ax"]))
@@ -140,6 +149,8 @@ class Evaluator:
         if "3d" not in self._floors:
             real = self._real.plane_features(self._extractor)
             floor = self._floor({view: real[view] for view in VIEWS}, self._real.subjects)
+            voxels = self._real.volume_features(self._real.components)
+            floor = self._floor(voxels, self._real.subjects, VOXELS) | floor
             self._floors["3d"] = floor | {DIVERSITY: self._real_diversity()}
         return self._floors["3d"]
 
@@ -151,8 +162,8 @@ class Evaluator:
             self._floors[VIEW_2D] = self._floor(real, slices)
         return self._floors[VIEW_2D]
 
-    def _floor(self, real: Features, subjects: list[str]) -> Figures:
-        rounds = halvings(self._extractor.name, real, subjects, _FLOOR_SPLITS, self._seed)
+    def _floor(self, real: Features, subjects: list[str], name: str | None = None) -> Figures:
+        rounds = halvings(name or self._extractor.name, real, subjects, _FLOOR_SPLITS, self._seed)
         figures: Figures = {
             key: float(np.mean([figures[key] for figures in rounds])) for key in (rounds or [{}])[0]
         }

@@ -16,6 +16,7 @@ from voxflate.data.prepared import SPLITS, PreparedSet
 from voxflate.metrics import FeatureExtractor, cut_background, plane_slices
 from voxflate.metrics.extractors.base import VolumeExtractor
 from voxflate.metrics.extractors.cache import ArrayCache, cache_folder
+from voxflate.metrics.extractors.voxels import FITTED, VoxelComponents, principal_components
 from voxflate.metrics.planes import PLANES
 
 Images = NDArray[np.float32]
@@ -94,6 +95,17 @@ class RealSet:
             return collect(self.batches(), lambda batch: {VIEW_3D: batch}, extractor)
 
         return self.cache.get(self.key("whole", *_network(extractor)), (VIEW_3D,), compute)
+
+    @cached_property
+    def components(self) -> VoxelComponents:
+        """Principal components of the voxels, of all volumes or a random part of them."""
+
+        def compute() -> Features:
+            chosen = np.random.default_rng(self._seed).permutation(self.count)[:FITTED]
+            return dict(zip(("mean", "axes"), principal_components(self.volumes(chosen)), strict=True))
+
+        found = self.cache.get(self.key("components", self._seed), ("mean", "axes"), compute)
+        return VoxelComponents(found["mean"], found["axes"], self.prepared.content_hash)
 
     def slice_features(self, extractor: FeatureExtractor) -> Features:
         """Features of random axial slices of the training volumes, {"2d": [at most 1000, f]}."""

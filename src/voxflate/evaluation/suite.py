@@ -108,7 +108,11 @@ class Suite:
         self.real = RealSet(prepared, self.settings.seed, cache, min_content)
         self._extractors = [build_extractor(name, self.settings.device) for name in self.settings.extractors]
         self.warnings: list[str] = []
-        self._volume_extractor = self._build_volume_extractor()
+        network = self._build_volume_extractor()
+        self._volume_extractors: list[VolumeExtractor] = [
+            self.real.components,
+            *([network] if network else []),
+        ]
         self.seconds: dict[str, float] = {}
         self.features: dict[str, Features] = {}
         self.first: Images = np.empty((0,), np.float32)
@@ -131,9 +135,8 @@ class Suite:
             with self._stage("features of slices"):
                 for view, images in plane_views(batch, self.settings.slices).items():
                     self._extract(self._extractors, view, images, collected)
-            if self._volume_extractor is not None:
-                with self._stage("features of volumes"):
-                    self._extract([self._volume_extractor], VIEW_3D, batch, collected)
+            with self._stage("features of volumes"):
+                self._extract(self._volume_extractors, VIEW_3D, batch, collected)
             with self._stage("pairs"):
                 pairs.add(batch)
         return self._assess(collected, pairs)
@@ -219,8 +222,8 @@ class Suite:
         settings = self.settings
         self.first = np.concatenate(collected.first)
         networks: list[FeatureExtractor | VolumeExtractor] = [*self._extractors]
-        if pairs is not None and self._volume_extractor is not None:
-            networks.append(self._volume_extractor)
+        if pairs is not None:
+            networks += self._volume_extractors
         statistics = Statistics(settings.replicates, settings.seed)
         for network in networks:
             generated = self.features[network.name] = collected.views(network.name)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tests.strategies import random_tensor
-from voxflate.metrics.extractors.voxels import VoxelComponents
+from voxflate.metrics.extractors.voxels import VoxelComponents, principal_components
 
 
 def a_set(n=12, seed=0):
@@ -13,9 +13,13 @@ def a_set(n=12, seed=0):
     return np.tensordot(weights, directions, 1) + 0.01 * random_tensor(n, 1, 4, 5, 6, seed=seed + 2).numpy()
 
 
+def fitted(volumes, *components):
+    return VoxelComponents(*principal_components(volumes, *components), "hash")
+
+
 def test_coordinates_are_those_of_a_singular_value_decomposition():
     volumes = a_set()
-    extractor = VoxelComponents(volumes, "hash", 3)
+    extractor = fitted(volumes, 3)
     ours = extractor(torch.from_numpy(volumes)).numpy()
     centred = volumes.reshape(len(volumes), -1) - volumes.reshape(len(volumes), -1).mean(axis=0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
@@ -23,7 +27,7 @@ def test_coordinates_are_those_of_a_singular_value_decomposition():
 
 
 def test_other_volumes_keep_their_distances_within_the_components():
-    extractor = VoxelComponents(a_set(), "hash")
+    extractor = fitted(a_set())
     others = a_set(seed=9)
     features = extractor(torch.from_numpy(others)).numpy()
     expected = np.linalg.norm(others[0] - others[1])
@@ -31,9 +35,9 @@ def test_other_volumes_keep_their_distances_within_the_components():
 
 
 def test_there_are_at_most_n_minus_1_components():
-    assert VoxelComponents(a_set(5), "hash").side == 4
-    assert VoxelComponents(a_set(60), "hash").side == 40
+    assert fitted(a_set(5)).side == 4
+    assert fitted(a_set(60)).side == 40
     equal = np.repeat(a_set(1), 5, axis=0)
-    assert np.isfinite(VoxelComponents(equal, "hash")(torch.from_numpy(equal)).numpy()).all()
+    assert np.isfinite(fitted(equal)(torch.from_numpy(equal)).numpy()).all()
     with pytest.raises(ValueError, match="at least 2 volumes, got 1"):
-        VoxelComponents(a_set(1), "hash")
+        fitted(a_set(1))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import VARIANTS, networks, noise_for, random_tensor, seeds
 from voxflate.nn import Discriminator, Generator
-from voxflate.nn.discriminator import FromImage, depth_ramp
+from voxflate.nn.discriminator_blocks import FromImage, depth_ramp
 from voxflate.nn.mapping import W_AVG_DECAY, Mapping
 
 KINDS = [*((name, False) for name in VARIANTS), ("split", True), ("split-shuffle", True)]

@@ -38,7 +38,7 @@ from voxflate.evaluation import Evaluator
 from voxflate.gans.ema import Ema
 from voxflate.gans.state import TrainingState
 from voxflate.inflation import TransferReport
-from voxflate.nn.compiled import use_kernels
+from voxflate.nn.run_stage import use_kernels
 from voxflate.runs.facts import write_facts
 from voxflate.runs.load import check_same_data, load_state
 from voxflate.runs.lock import run_lock

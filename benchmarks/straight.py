@@ -100,13 +100,13 @@ class StraightGenerator(nn.Module):
 
     @staticmethod
     def _styled(layer: StyledConv, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        style = layer.affine(w)
+        style, up = layer.affine(w), layer.strides is not None
         if isinstance(layer.conv, ModulatedConv):
-            y = own_kernels(layer.conv, x, style, up=layer.strides is not None)
+            y = own_kernels(layer.conv, x, style, up=up)
         else:
             halves = zip(layer.conv.branches, x.chunk(2, 1), style.chunk(2, 1), strict=True)
             y = torch.cat(
-                [own_kernels(branch, half, s, up=layer.strides is not None) for branch, half, s in halves],
+                [own_kernels(branch, half, s, up=up) for branch, half, s in halves],
                 dim=1,
             )
             y = shuffle(y) if layer.conv.shuffle else y

@@ -15,7 +15,7 @@ from voxflate.config.schema import RunConfig
 from voxflate.data.prepared import PreparedSet
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
-from voxflate.nn.compiled import kernels_in_use
+from voxflate.nn.run_stage import kernels_in_use
 from voxflate.gans.state import TrainingState
 
 FACTS_NAME = "run.json"

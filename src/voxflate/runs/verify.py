@@ -13,7 +13,7 @@ from voxflate.config.schema import RunConfig
 from voxflate.config.toml import load_config
 from voxflate.data.prepared import open_prepared
 from voxflate._system.errors import VoxflateError
-from voxflate.nn.compiled import use_kernels
+from voxflate.nn.run_stage import use_kernels
 from voxflate.runs.facts import environment, read_facts
 from voxflate.runs.fingerprint import ROUNDING, difference, fingerprint, fixed_samples
 from voxflate.runs.load import check_networks, generator_of

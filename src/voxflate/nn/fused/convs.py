@@ -1,4 +1,4 @@
-"""What the convolutions of `nn/conv_modules.py` leave for a sweep to join: branches, and halves to begin with.
+"""What the convolutions of `nn/conv_modules.py` take from one sweep and leave for the next: halves, branches.
 
 A convolution that no table here knows runs as the plain module that it is, as one branch.
 """

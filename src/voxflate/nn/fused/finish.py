@@ -1,7 +1,7 @@
 """What follows a convolution as autograd functions of compiled kernels, twice differentiable for R1.
 
-`sweeps` calls them. The second derivatives of a discriminator go through the kernels too; a generator's, which
-training does not need, are PyTorch operations.
+`sweeps` calls them. The second derivatives of a discriminator go through the kernels too; a generator's,
+which training does not need, are PyTorch operations.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ class FromImage(nn.Module):
 
     def kernel(self) -> Tensor:
         """The convolution's, [C, image_channels]."""
-        return self.weight.flatten(1) * self.gain
+        kernel: Tensor = self.weight.flatten(1) * self.gain
+        return kernel
 
     def forward(self, image: Tensor, positions: Tensor | None) -> Tensor:
         """[N, image_channels, *spatial] and, for slices, positions in [-1, 1], [N] -> [N, C, *spatial]."""

@@ -38,7 +38,7 @@ from voxflate.evaluation import Evaluator
 from voxflate.gans.ema import Ema
 from voxflate.gans.state import TrainingState
 from voxflate.inflation import TransferReport
-from voxflate.nn.run_stage import use_kernels
+from voxflate.nn.run_stage import describe_path, use_kernels
 from voxflate.runs.facts import write_facts
 from voxflate.runs.load import check_same_data, load_state
 from voxflate.runs.lock import run_lock
@@ -68,7 +68,8 @@ def train_run(
         resume: Go on from the newest whole snapshot.
         on_progress: Called after every step.
         stop_at: Stop after this many images, as if the process had ended there; 0 only writes the start.
-        on_note: Told in a line what is out of the ordinary: snapshots passed over, restores, warnings.
+        on_note: Told in a line how the networks run, then what is out of the ordinary: snapshots passed
+            over, restores, warnings.
         stop: Asked after every step whether to end early.
         world: The processes that train together; each calls this, the first one writes.
 
@@ -173,6 +174,8 @@ def _begin(
     networks = build_run_networks(config)
     report = None if resume else apply_start(config, networks)
     gan = build_gan(config, networks, world)
+    if world.is_first:
+        caller.note(describe_path(networks.values(), gan.device, bfloat16=gan.settings.autocast))
     state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
     if resume:
         check_same_data(run, config, prepared)

@@ -154,7 +154,7 @@ def why_not(stage: nn.Module, *inputs: Any) -> str:
 
 
 def _why_not_features(x: Tensor) -> str:
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
         return "it is being exported or compiled"
     if x.device.type != "cpu":
         return f"it runs on {x.device.type}; the kernels are for CPUs"

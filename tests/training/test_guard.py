@@ -83,13 +83,11 @@ def test_where_nan_spreads_the_layer_nearest_to_the_loss_is_named(prepared, tmp_
     """Gradients run backwards: what is nearer to the loss than the origin stays a number."""
 
     def spread(module, inputs, output):
-        branches, _ = output
-        for part in branches.parts:
-            if part.requires_grad:
-                part.register_hook(lambda gradient: gradient * torch.nan)
+        if output.requires_grad:
+            output.register_hook(lambda gradient: gradient * torch.nan)
 
     def poison(gan):
-        gan.generator.get_submodule("synthesis.stages.1.conv0").register_forward_hook(spread)
+        gan.generator.get_submodule("synthesis.stages.1.conv0.conv").register_forward_hook(spread)
 
     injected(monkeypatch, poison)
     with pytest.raises(VoxflateError) as caught:

@@ -37,7 +37,7 @@ from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
 from voxflate.config.toml import parse_assignments
-from voxflate.nn.compiled import use_kernels
+from voxflate.nn.run_stage import use_kernels
 
 MIB = 2**20
 STEP_VARIANTS = ("compiled", "plain", "straight")

@@ -34,7 +34,7 @@ from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
 from voxflate.gans.samples import sample
-from voxflate.nn.compiled import use_kernels
+from voxflate.nn.run_stage import use_kernels
 
 STEPS = {"DDIM": 50, "DDPM": 1000}
 UNET = {

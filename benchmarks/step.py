@@ -40,7 +40,7 @@ from voxflate.config.toml import with_values
 from voxflate.gans import GANS
 from voxflate.gans.gan import Gan, Shown, Step
 from voxflate.nn import Generator, functional
-from voxflate.nn.compiled import use_kernels
+from voxflate.nn.run_stage import use_kernels
 
 VARIANTS = ("compiled", "plain", "straight")
 ALONE = "convolutions alone"

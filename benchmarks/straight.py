@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from voxflate.nn import Discriminator, Generator
 from voxflate.nn.conv_modules import ModulatedConv, SplitConv
-from voxflate.nn.discriminator import DiscriminatorStage
+from voxflate.nn.discriminator_blocks import DiscriminatorStage
 from voxflate.nn.functional import LEAKY_GAIN, LEAKY_SLOPE, minibatch_std
-from voxflate.nn.generator import StyledConv, ToImage
+from voxflate.nn.generator_blocks import StyledConv, ToImage
 from voxflate.nn.layers import EqualConv
 
 CONV = {2: F.conv2d, 3: F.conv3d}
@@ -100,12 +100,15 @@ class StraightGenerator(nn.Module):
 
     @staticmethod
     def _styled(layer: StyledConv, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        style = layer.affine(w)
+        style, up = layer.affine(w), layer.strides is not None
         if isinstance(layer.conv, ModulatedConv):
-            y = own_kernels(layer.conv, x, style, up=layer.up)
+            y = own_kernels(layer.conv, x, style, up=up)
         else:
             halves = zip(layer.conv.branches, x.chunk(2, 1), style.chunk(2, 1), strict=True)
-            y = torch.cat([own_kernels(branch, half, s, up=layer.up) for branch, half, s in halves], dim=1)
+            y = torch.cat(
+                [own_kernels(branch, half, s, up=up) for branch, half, s in halves],
+                dim=1,
+            )
             y = shuffle(y) if layer.conv.shuffle else y
         if noise is None:
             noise = torch.randn(len(y), 1, *y.shape[2:])

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from voxflate.config.build import use_bfloat16
-from voxflate.nn.compiled import kernels_in_use
+from voxflate.nn.run_stage import kernels_in_use
 
 PRECISIONS = ("fp32", "bf16")
 UNSTEADY = 2.0

@@ -16,7 +16,7 @@ from benchmarks import cost, loading, memory, performance, sampling, step, timin
 from PIL import Image
 
 from voxflate._system.errors import VoxflateError
-from voxflate.nn.compiled import use_kernels
+from voxflate.nn.run_stage import use_kernels
 
 TINY = step.Case("split-shuffle", "3d", (1, 2, 2), 3, 2, channels=4)
 

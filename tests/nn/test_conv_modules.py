@@ -8,9 +8,8 @@ from torch.nn import functional as F
 
 from tests.strategies import VARIANTS, random_tensor, randomised, seeds, sizes
 from voxflate.nn.conv_modules import ARCHITECTURES, CONVS, STYLED_CONVS
-from voxflate.nn.epilogue import Branches, finish_modulated
-from voxflate.nn.functional import channels_last, modulate
-from voxflate.nn.generator import StyledConv
+from voxflate.nn.functional import channels_last
+from voxflate.nn.generator_blocks import StyledConv
 from voxflate.nn.layers import EqualConv, Halving
 
 CONV = {2: F.conv2d, 3: F.conv3d}
@@ -68,13 +67,6 @@ def definition(layer, name, x, style, *, up):
     return torch.cat(halves, 1) if name == "split" else interleaved(*halves)
 
 
-def styled(layer, x, w, noise):
-    """The whole of a `StyledConv`, with nothing behind it."""
-    style = layer.style(w)
-    convolved = layer(modulate(x, style, layer.conv.parts), style, noise)
-    return finish_modulated(*convolved, torch.ones_like(style), 1)[0]
-
-
 @given(sizes(1, 4), st.sampled_from(list(STYLED_CONVS)), st.booleans(), st.integers(1, 3), seeds)
 def test_a_styled_convolution_is_its_definition(size, name, up, n, seed):
     dims = len(size)
@@ -85,7 +77,7 @@ def test_a_styled_convolution_is_its_definition(size, name, up, n, seed):
     y = definition(layer, name, x, style, up=up)
     y = y + layer.noise_strength * noise + axes(layer.bias[None], dims)
     expected = torch.where(y > 0, y, 0.2 * y) * SQRT2
-    assert (styled(layer, channels_last(x), w, noise) - expected).abs().max() < 1e-10
+    assert (layer(channels_last(x), w, noise) - expected).abs().max() < 1e-10
 
 
 @given(sizes(1, 3).filter(lambda size: len(size) == 3), st.sampled_from(list(STYLED_CONVS)), seeds)
@@ -101,7 +93,7 @@ def test_a_kernel_without_depth_is_one_with_zeros_around_it(size, name, seed):
     )
     x, w = random_tensor(2, 4, *size, seed=seed), random_tensor(2, 5, seed=seed + 1)
     noise = random_tensor(2, 1, *(2 * m for m in size), seed=seed + 2)
-    torch.testing.assert_close(styled(planar, x, w, noise), styled(full, x, w, noise), rtol=0, atol=1e-10)
+    torch.testing.assert_close(planar(x, w, noise), full(x, w, noise), rtol=0, atol=1e-10)
 
 
 def gained(conv):
@@ -150,18 +142,12 @@ DEFINITIONS = {
 }
 
 
-def joined(y):
-    return y.join() if isinstance(y, Branches) else y
-
-
 @given(st.sampled_from(list(CONVS)), st.sampled_from([2, 3]), st.sampled_from(HALVINGS), seeds)
 def test_the_discriminators_convolutions_are_their_definitions(name, dims, down, seed):
     module = CONVS[name](8, 8, (3,) * dims)
     randomised(module, seed).double()
     x = random_tensor(2, 8, *(4, 6, 2)[:dims], seed=seed)
-    torch.testing.assert_close(
-        joined(module(x, down)), DEFINITIONS[name](module, x, down), rtol=0, atol=1e-10
-    )
+    torch.testing.assert_close(module(x, down), DEFINITIONS[name](module, x, down), rtol=0, atol=1e-10)
 
 
 @given(st.sampled_from([2, 3]), st.sampled_from(["low-pass", "stride"]), seeds)
@@ -177,7 +163,7 @@ def test_an_odd_number_of_channels_goes_through_a_pointwise_convolution_first(na
     module = randomised(CONVS[name](5, 4, (3, 3))).double()
     x = random_tensor(2, 5, 4, 4)
     even = convolved(x, gained(module.even)) + axes(module.even_bias[None], 2)
-    torch.testing.assert_close(module(x).join(), split_definition(module, even, "none"), rtol=0, atol=1e-10)
+    torch.testing.assert_close(module(x), split_definition(module, even, "none"), rtol=0, atol=1e-10)
 
 
 def test_group_d_stays_dense_where_four_groups_do_not_fit():
@@ -194,11 +180,11 @@ def test_branch_2_hears_of_branch_1_only_through_the_shuffle(kind, name, shuffle
         first, second = (randomised(StyledConv(4, 5, (3,) * dims, name, up=False), seed) for seed in (0, 1))
         w = random_tensor(2, 5, dtype=torch.float32)
         noise = torch.zeros(2, 1, *(4,) * dims)
-        y = styled(second, styled(first, x, w, noise), w, noise)
+        y = second(first(x, w, noise), w, noise)
         first = first.conv
     else:
         first, second = CONVS[name](4, 4, (3,) * dims), CONVS[name](4, 4, (3,) * dims)
-        y = second(first(x).join()).join()
+        y = second(first(x))
     of_branch_2 = y[:, 1::2] if shuffled else y[:, 2:]
     (gradient,) = torch.autograd.grad(of_branch_2.square().sum(), first.branches[0].weight, allow_unused=True)
     assert bool(gradient is not None and gradient.any()) == shuffled

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import VARIANTS, networks, noise_for, random_tensor, seeds
 from voxflate.nn import Discriminator, Generator
-from voxflate.nn.discriminator import FromImage, depth_ramp
+from voxflate.nn.discriminator_blocks import FromImage, depth_ramp
 from voxflate.nn.mapping import W_AVG_DECAY, Mapping
 
 KINDS = [*((name, False) for name in VARIANTS), ("split", True), ("split-shuffle", True)]
@@ -190,6 +190,39 @@ def test_the_mean_style_follows_the_batches_of_training_only():
     mapping.eval()(random_tensor(4, 6, seed=1, dtype=torch.float32))
     mapping.after_step(lambda tensors: None)
     torch.testing.assert_close(mapping.w_avg, expected)
+
+
+STYLED = [
+    "noise_strength",
+    "bias",
+    "affine.weight",
+    "affine.bias",
+    *(f"conv.branches.{i}.weight" for i in (0, 1)),
+]
+TO_IMAGE = ["weight", "bias", "affine.weight", "affine.bias"]
+
+
+def test_parameters_have_the_names_and_the_order_of_earlier_snapshots():
+    """Optimizers store their state by order, snapshots and inflation by name."""
+    generator, discriminator = networks(position=True)
+    assert list(generator.state_dict()) == [
+        "mapping.w_avg",
+        *(f"mapping.layers.{i}.{name}" for i in (0, 1) for name in ("weight", "bias")),
+        "synthesis.const",
+        *(f"synthesis.stages.0.conv1.{name}" for name in STYLED),
+        *(f"synthesis.stages.0.to_image.{name}" for name in TO_IMAGE),
+        *(f"synthesis.stages.1.conv{i}.{name}" for i in (0, 1) for name in STYLED),
+        *(f"synthesis.stages.1.to_image.{name}" for name in TO_IMAGE),
+    ]
+    assert list(discriminator.state_dict()) == [
+        *(f"from_image.{name}" for name in ("weight", "bias", "position")),
+        *("stages.0.bias0", "stages.0.bias1"),
+        *(f"stages.0.conv{i}.branches.{j}.weight" for i in (0, 1) for j in (0, 1)),
+        "stages.0.skip.weight",
+        *(f"epilogue.{name}" for name in ("bias", "conv.even_bias", "conv.even.weight")),
+        *(f"epilogue.conv.branches.{j}.weight" for j in (0, 1)),
+        *(f"epilogue.{layer}.{name}" for layer in ("fc", "out") for name in ("weight", "bias")),
+    ]
 
 
 def tuples(output):

@@ -56,6 +56,7 @@ def goes_on(config, run, whole, notes=()):
     told = []
     train_run(config, run, resume=True, on_note=told.append)
     same(load_newest(run)[0], whole)
+    notes = (" path (", *notes)  # how the networks run comes first
     assert len(told) == len(notes)
     assert all(note in line for note, line in zip(notes, told, strict=True)), told
 

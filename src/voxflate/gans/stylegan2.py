@@ -18,9 +18,9 @@ from voxflate.losses import non_saturating_d, non_saturating_g, r1_penalty
 from voxflate.nn import Discriminator, Generator
 from voxflate.nn.augment import augment
 from voxflate.nn.conv_modules import ARCHITECTURES
-from voxflate.nn.discriminator import depth_ramp
+from voxflate.nn.discriminator_blocks import depth_ramp
 from voxflate.nn.draws import Draws
-from voxflate.nn.generator import StyledConv
+from voxflate.nn.generator_blocks import StyledConv
 
 BETAS = (0.0, 0.99)
 

@@ -1,7 +1,8 @@
 """The convolutions that the six architectures differ in (Sec. 3.3, Fig. 3).
 
-`STYLED_CONVS` holds the generator's (modulated) ones, `CONVS` the discriminator's. To add one: a class here
-and a line in the table; an architecture is a pair of names in `ARCHITECTURES`.
+`STYLED_CONVS` holds the generator's (modulated) ones, `CONVS` the discriminator's. To add one, write a class
+here and a line in its table; an architecture is a pair of names in `ARCHITECTURES`. The fused path runs every
+module that it does not know (`nn/fused/convs.py`) as it stands here.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from voxflate.nn.epilogue import Branches
-from voxflate.nn.functional import halves, modulated_conv
+from voxflate.nn.functional import channel_shuffle, channels_last, modulated_conv, per_channel
 from voxflate.nn.layers import EqualConv, Halving
 
 
@@ -23,35 +23,25 @@ def _half(channels: int) -> int:
     return channels // 2
 
 
+def _join(branches: Sequence[Tensor], *, shuffle: bool) -> Tensor:
+    """One tensor [N, C, *spatial] from branches [N, C / 2, *spatial], channels-last."""
+    return channel_shuffle(branches) if shuffle else channels_last(torch.cat(list(branches), dim=1))
+
+
 class ModulatedConv(nn.Module):
     """One modulated convolution over all channels (Eqs. 1-2)."""
-
-    parts = 1
-    """Into how many parts the channels of the input are cut."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, *kernel_size))
-
-    def forward(
-        self, scaled: Sequence[Tensor], style: Tensor, up_stride: Sequence[int] | None = None
-    ) -> tuple[Branches, Tensor]:
-        """The input times its style, in one part [N, I, *spatial], and the style [N, I].
-
-        Returns:
-            One branch [N, O, *spatial'] and the demodulation [N, O].
-        """
-        y, factor = self.convolve(scaled[0], style, up_stride)
-        return Branches((y,)), factor
-
-    def convolve(
-        self, scaled: Tensor, style: Tensor, up_stride: Sequence[int] | None
-    ) -> tuple[Tensor, Tensor]:
-        """The same for tensors: w' * x and d of `modulated_conv`."""
         # Demodulation makes the result independent of this gain; it keeps activations of order one. Scaled
         # with it, epsilon does not tell a kernel from the same one with zeros around it (planar inflation).
-        gain = self.weight[0].numel() ** -0.5
-        return modulated_conv(scaled, self.weight * gain, style, up_stride=up_stride, eps=1e-8 * gain**2)
+        self.gain = self.weight[0].numel() ** -0.5
+        self.eps = 1e-8 * self.gain**2
+
+    def forward(self, x: Tensor, style: Tensor, up_stride: Sequence[int] | None = None) -> Tensor:
+        """Convolve as in `modulated_conv`: [N, I, *spatial] and the style [N, I] -> [N, O, *spatial']."""
+        return modulated_conv(x, self.weight * self.gain, style, up_stride=up_stride, eps=self.eps)
 
 
 class SplitModulatedConv(nn.Module):
@@ -64,8 +54,6 @@ class SplitModulatedConv(nn.Module):
         shuffle: Interleave the branches' channels (Split&Shuffle); else concatenate them (Split).
     """
 
-    parts = 2
-
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Sequence[int], *, shuffle: bool
     ) -> None:
@@ -74,22 +62,10 @@ class SplitModulatedConv(nn.Module):
         self.branches = nn.ModuleList(ModulatedConv(half_in, half_out, kernel_size) for _ in range(2))
         self.shuffle = shuffle
 
-    def forward(
-        self, scaled: Sequence[Tensor], style: Tensor, up_stride: Sequence[int] | None = None
-    ) -> tuple[Branches, Tensor]:
-        """The halves of the input times its style, [N, I / 2, *spatial] each, and the style [N, I].
-
-        Returns:
-            Branches [N, O / 2, *spatial'] and the demodulation [N, O].
-        """
-        features, factors = [], []
-        for branch, half, s in zip(self.branches, scaled, style.chunk(2, dim=1), strict=True):
-            assert isinstance(branch, ModulatedConv)
-            y, factor = branch.convolve(half, s, up_stride)
-            features.append(y)
-            factors.append(factor)
-        joined = torch.stack(factors, dim=-1).flatten(-2) if self.shuffle else torch.cat(factors, dim=-1)
-        return Branches(tuple(features), self.shuffle), joined
+    def forward(self, x: Tensor, style: Tensor, up_stride: Sequence[int] | None = None) -> Tensor:
+        """[N, I, *spatial] and the style [N, I] -> [N, O, *spatial']."""
+        halves = zip(self.branches, x.chunk(2, dim=1), style.chunk(2, dim=1), strict=True)
+        return _join([branch(half, s, up_stride) for branch, half, s in halves], shuffle=self.shuffle)
 
 
 class DepthwiseConv(nn.Module):
@@ -131,7 +107,7 @@ class SplitConv(nn.Module):
     ) -> None:
         super().__init__()
         point = (1,) * len(kernel_size)
-        self.even: nn.Module | None = None
+        self.even: EqualConv | None = None
         if in_channels % 2:
             self.even = EqualConv(in_channels, out_channels, point)
             self.even_bias = nn.Parameter(torch.zeros(out_channels))
@@ -141,26 +117,28 @@ class SplitConv(nn.Module):
         self.branches = nn.ModuleList(EqualConv(half_in, half_out, size) for size in sizes)
         self.shuffle = shuffle
 
-    def forward(self, x: Tensor | tuple[Tensor, ...], down: Halving = "none") -> Branches:
-        """[N, I, *spatial], or its halves -> branches [N, O / 2, *spatial], or half of every axis."""
-        inputs = zip(self._halves(x) if isinstance(x, Tensor) else x, self.branches, strict=True)
-        return Branches(tuple(branch(half, down) for half, branch in inputs), self.shuffle)
+    def even_out(self, x: Tensor) -> Tensor:
+        """Give x an even number of channels."""
+        if self.even is None:
+            return x
+        y: Tensor = self.even(x)
+        return y + per_channel(self.even_bias, y)
 
-    def _halves(self, x: Tensor) -> tuple[Tensor, ...]:
-        if self.even is not None:
-            x = self.even(x) + self.even_bias.view(-1, *(1,) * (x.ndim - 2)).to(x.dtype)
-        return halves(x)
+    def forward(self, x: Tensor, down: Halving = "none") -> Tensor:
+        """[N, I, *spatial] -> [N, O, *spatial], or half of every axis."""
+        halves = zip(self.branches, self.even_out(x).chunk(2, dim=1), strict=True)
+        return _join([branch(half, down) for branch, half in halves], shuffle=self.shuffle)
 
 
 def _group4(in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> nn.Module:
-    # The epilogue's 33 channels make no 4 groups and stay dense, as the paper's count says.
+    # The epilogue's 33 channels do not make 4 groups and stay dense, as the paper's count says.
     groups = 4 if in_channels % 4 == 0 else 1
     return EqualConv(in_channels, out_channels, kernel_size, groups=groups)
 
 
 ConvFactory = Callable[[int, int, Sequence[int]], nn.Module]
 
-STYLED_CONVS: dict[str, Callable[[int, int, Sequence[int]], ModulatedConv | SplitModulatedConv]] = {
+STYLED_CONVS: dict[str, ConvFactory] = {
     "plain": ModulatedConv,
     "split": lambda i, o, k: SplitModulatedConv(i, o, k, shuffle=False),
     "split-shuffle": lambda i, o, k: SplitModulatedConv(i, o, k, shuffle=True),

@@ -7,136 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from voxflate.nn.conv_modules import STYLED_CONVS, ModulatedConv, SplitModulatedConv
 from voxflate.nn.draws import Draws
-from voxflate.nn.epilogue import Branches, Styled, finish_modulated, finish_with_image
-from voxflate.nn.functional import channels_last, modulate
-from voxflate.nn.layers import EqualLinear
+from voxflate.nn.functional import channels_last
+from voxflate.nn.generator_blocks import SynthesisStage
 from voxflate.nn.mapping import Mapping
 from voxflate.nn.planar import SliceWindow, slice_window
-from voxflate.nn.recompute import run_stage
-from voxflate.nn.resample import DOUBLE, SMOOTH_UP, Filter, resample
+from voxflate.nn.run_stage import run_stage
 
 Noise = Sequence[Tensor] | Draws | None
-
-
-class StyledConv(nn.Module):
-    """Modulated convolution, and what its doubling, noise, bias and leaky ReLU take.
-
-    Args:
-        channels: C, in and out.
-        w_dim: Length of the style code.
-        kernel_size: One number per spatial axis; an axis with kernel 1 is doubled by the low-pass alone.
-        conv: Key of `STYLED_CONVS`.
-        up: Double every axis.
-    """
-
-    def __init__(self, channels: int, w_dim: int, kernel_size: Sequence[int], conv: str, *, up: bool) -> None:
-        super().__init__()
-        self.affine = EqualLinear(w_dim, channels, bias_init=1.0)
-        self.conv: ModulatedConv | SplitModulatedConv = STYLED_CONVS[conv](channels, channels, kernel_size)
-        self.noise_strength = nn.Parameter(torch.zeros(()))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.kernel_size = tuple(kernel_size)
-        self.up = up
-
-    def style(self, w: Tensor) -> Tensor:
-        """Style codes [N, w_dim] -> the factor of every input channel, [N, C]."""
-        style: Tensor = self.affine(w)
-        return style
-
-    def forward(
-        self, scaled: Sequence[Tensor], style: Tensor, noise: Tensor, mixing: Tensor | None = None
-    ) -> tuple[Branches, Styled]:
-        """Convolve; `finish_modulated` or `finish_with_image` does the rest, with what follows.
-
-        Args:
-            scaled: The input times `style`, cut as the convolution takes it: [N, C / parts, *spatial] each.
-            style: [N, C].
-            noise: [N, 1, *spatial'], standard normal.
-            mixing: Depth matrices of a slice window, [N, S', S], instead of the plain doubling.
-        """
-        strides = tuple(2 if k > 1 else 1 for k in self.kernel_size) if self.up else None
-        filters: list[Filter] = [SMOOTH_UP if k > 1 else DOUBLE for k in self.kernel_size] if self.up else []
-        if mixing is not None:
-            filters[0] = mixing
-        branches, demodulation = self.conv(scaled, style, strides)
-        return branches, Styled(filters, demodulation, noise, self.noise_strength, self.bias)
-
-
-class ToImage(nn.Module):
-    """1x1 modulated convolution to image channels, without demodulation ("toRGB" of the literature)."""
-
-    def __init__(self, channels: int, image_channels: int, w_dim: int, spatial_dims: int) -> None:
-        super().__init__()
-        self.affine = EqualLinear(w_dim, channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(image_channels, channels, *(1,) * spatial_dims))
-        self.bias = nn.Parameter(torch.zeros(image_channels))
-        self.gain = channels**-0.5
-
-    def mix(self, w: Tensor) -> Tensor:
-        """Weight of every channel in every image channel, from style codes: [N, image_channels, C]."""
-        mix: Tensor = (self.weight * self.gain).flatten(1) * self.affine(w)[:, None, :]
-        return mix
-
-    def forward(self, image: Tensor) -> Tensor:
-        """What `mix` gave, [N, image_channels, *spatial], with the bias: float32 or wider."""
-        image = image.to(self.bias.dtype)
-        return image + self.bias.view(-1, *(1,) * (image.ndim - 2))
-
-
-class SynthesisStage(nn.Module):
-    """One resolution: two styled convolutions (the base has one) and the image added at this size."""
-
-    def __init__(
-        self,
-        channels: int,
-        image_channels: int,
-        w_dim: int,
-        kernel_size: Sequence[int],
-        conv: str,
-        *,
-        first: bool,
-        last: bool,
-    ) -> None:
-        super().__init__()
-        self.last = last
-        self.conv0 = None if first else StyledConv(channels, w_dim, kernel_size, conv, up=True)
-        self.conv1 = StyledConv(channels, w_dim, kernel_size, conv, up=False)
-        self.to_image = ToImage(channels, image_channels, w_dim, len(kernel_size))
-
-    def forward(
-        self,
-        x: Tensor,
-        image: Tensor | None,
-        ws: Sequence[Tensor],
-        noise: Sequence[Tensor],
-        mixing: Tensor | None,
-    ) -> tuple[Tensor | None, Tensor]:
-        """Take features and image of the stage before to this one; the last has no features.
-
-        Args:
-            x: [N, C, *spatial].
-            image: [N, image_channels, *spatial] or None at the base.
-            ws: One [N, w_dim] per layer: the convolutions', then the image's.
-            noise: One per convolution.
-            mixing: As in `StyledConv`.
-        """
-        style, parts = self.conv1.style(ws[-2]), self.conv1.conv.parts
-        if self.conv0 is None:
-            scaled = modulate(x, style, parts)
-        else:
-            first = self.conv0.style(ws[0])
-            branches, styled = self.conv0(modulate(x, first, parts), first, noise[0], mixing)
-            scaled = finish_modulated(branches, styled, style, parts)
-        branches, styled = self.conv1(scaled, style, noise[-1])
-        features, new = finish_with_image(branches, styled, self.to_image.mix(ws[-1]), last=self.last)
-        new = self.to_image(new)
-        if image is not None:
-            filters: list[Filter] = [DOUBLE] * (image.ndim - 2)
-            with torch.autocast(image.device.type, enabled=False):
-                new = new + resample(image, filters if mixing is None else [mixing, *filters[1:]])
-        return features, new
 
 
 class Synthesis(nn.Module):
@@ -225,7 +103,7 @@ class Synthesis(nn.Module):
             stage_noise = self._noise(noise, index, layer, count, window, x)
             mixing = window.mixing[index - 1] if window is not None and index > 0 else None
             styles = ws[:, layer : layer + count + 1].unbind(1)
-            x, image = run_stage(stage, self.recompute, x, image, styles, stage_noise, mixing)
+            x, image = run_stage(stage, x, image, styles, stage_noise, mixing, recompute=self.recompute)
             layer += count
         assert image is not None  # there is at least one stage
         return image.squeeze(2) if window is not None else image

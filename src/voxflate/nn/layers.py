@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voxflate.nn.functional import activate, conv
-from voxflate.nn.resample import HALVE, SMOOTH_DOWN, resample
+from voxflate.nn.functional import bias_leaky_relu, conv
+from voxflate.nn.resample import HALVE, SMOOTH_DOWN, LowPass, resample
 
 Halving = Literal["none", "low-pass", "stride"]
 """How a convolution halves its axes: not at all; low-pass, then every other sample (StyleGAN2's); or every
@@ -48,7 +48,7 @@ class EqualLinear(nn.Module):
         """[N, in] -> [N, out], in float32: these layers are small and their sums are long."""
         with torch.autocast(x.device.type, enabled=False):
             x = F.linear(x.to(self.weight.dtype), self.weight * self.gain, self.bias * self.lr_multiplier)
-            return activate(x) if self.activation else x
+            return bias_leaky_relu(x, None) if self.activation else x
 
 
 class EqualConv(nn.Module):
@@ -73,17 +73,28 @@ class EqualConv(nn.Module):
         self.gain = self.weight[0].numel() ** -0.5
         self.groups = groups
 
+    def low_pass(self, down: Halving) -> LowPass | None:
+        """The low-pass that each axis goes through before the convolution, if any.
+
+        One tap reads only the samples that stay, so its low-pass makes only those; it has one even for
+        "stride", which would otherwise ignore all the other samples.
+        """
+        if down != "none" and self._one_tap():
+            return HALVE
+        return SMOOTH_DOWN if down == "low-pass" else None
+
+    def convolve(self, x: Tensor, down: Halving) -> Tensor:
+        """The convolution alone, of what the low-pass gave."""
+        kernel = self.weight * self.gain
+        padding = 0 if self.low_pass(down) else tuple(k // 2 for k in kernel.shape[2:])
+        stride = 1 if down == "none" or self._one_tap() else 2
+        return conv(x, kernel, stride=stride, padding=padding, groups=self.groups)
+
     def forward(self, x: Tensor, down: Halving = "none") -> Tensor:
         """[N, I, *spatial] -> [N, O, *spatial], or half of every axis."""
-        kernel = self.weight * self.gain
-        padding = tuple(k // 2 for k in kernel.shape[2:])
-        if down == "none":
-            return conv(x, kernel, padding=padding, groups=self.groups)
-        if kernel[0, 0].numel() == 1:
-            # One tap reads only the samples that stay, so the low-pass makes only those. A bare stride would
-            # ignore all the others.
-            return conv(resample(x, [HALVE] * (x.ndim - 2)), kernel, groups=self.groups)
-        if down == "stride":
-            return conv(x, kernel, stride=2, padding=padding, groups=self.groups)
-        x = resample(x, [SMOOTH_DOWN] * (x.ndim - 2))
-        return conv(x, kernel, stride=2, groups=self.groups)
+        if (low_pass := self.low_pass(down)) is not None:
+            x = resample(x, [low_pass] * (x.ndim - 2))
+        return self.convolve(x, down)
+
+    def _one_tap(self) -> bool:
+        return self.weight[0, 0].numel() == 1

@@ -18,7 +18,7 @@ from voxflate.config.toml import CONFIG_NAME, load_config
 from voxflate.data.prepared import PreparedSet
 from voxflate.gans.slice_features import WEIGHTS
 from voxflate.gans.state import TrainingState
-from voxflate.nn.compiled import kernels_in_use
+from voxflate.nn.run_stage import kernels_in_use
 from voxflate.runs import history
 
 FACTS_NAME = "run.json"

@@ -15,7 +15,7 @@ from voxflate.config.schema import RunConfig
 from voxflate.config.toml import load_config
 from voxflate.config.values import flat
 from voxflate.data.prepared import open_prepared
-from voxflate.nn.compiled import use_kernels
+from voxflate.nn.run_stage import use_kernels
 from voxflate.runs import history
 from voxflate.runs.chosen import Snapshot, find_snapshot
 from voxflate.runs.exported import (

@@ -36,7 +36,7 @@ from voxflate.evaluation import Evaluator
 from voxflate.gans.ema import Ema
 from voxflate.gans.state import TrainingState
 from voxflate.inflation import TransferReport
-from voxflate.nn.compiled import use_kernels
+from voxflate.nn.run_stage import describe_path, use_kernels
 from voxflate.runs.facts import write_facts
 from voxflate.runs.load import check_same_data, load_state
 from voxflate.runs.lock import run_lock
@@ -66,7 +66,8 @@ def train_run(
         resume: Resume from the newest intact snapshot.
         on_progress: Called after every step.
         stop_at: Stop after this many images, as if the process had ended there; 0 only writes the start.
-        on_note: Called with a line about anything unusual: snapshots skipped, restores, warnings.
+        on_note: Called with a line on how the networks run, then with one about anything unusual: snapshots
+            skipped, restores, warnings.
         stop: Checked after every step for a request to end early.
         world: The processes that train together; each calls this function, the first one writes.
 
@@ -165,6 +166,8 @@ def _begin(
     networks = build_run_networks(config)
     report = None if resume else apply_start(config, networks)
     gan = build_gan(config, networks, world)
+    if world.is_first:
+        caller.note(describe_path(networks.values(), gan.device, bfloat16=gan.settings.autocast))
     state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
     if resume:
         check_same_data(run, config, prepared)

@@ -2,8 +2,7 @@
 // float32 or bfloat16; whatever is small (scales, noise, sums, images) and all arithmetic is float32.
 //
 // Plain C++17 and OpenMP behind a C interface: no PyTorch headers, so that one build serves every version of
-// PyTorch. The PyTorch operations next door (nn/resample.py, nn/epilogue.py) are the definition; a test holds
-// these functions to them.
+// PyTorch. The plain modules in nn are the definition; tests hold these functions to them.
 //
 // N samples, C channels, spatial sizes D, H, W (images: D = 1). "Two branches": tensors of C/2 channels each,
 // whose channels alternate in the joined tensor (channel shuffle).
@@ -36,7 +35,7 @@ struct bfloat16 {
   uint16_t bits;
 };
 
-// Rounded to the nearest, ties to even, as PyTorch does; what is no number stays none. The processor's own instruction
+// Rounded to the nearest, ties to even, as PyTorch does; NaN stays NaN. The processor's own instruction
 // also takes numbers below 1e-38 for 0.
 inline Halfwords narrowed(Lanes value) {
 #ifdef __AVX512BF16__
@@ -148,10 +147,17 @@ inline float get(bfloat16 value) { return widened(Halfwords{value.bits})[0]; }
 
 inline Lanes leaky(Lanes value) { return value > 0.0f ? value : value * kSlope; }
 
+// Lanes of a (0 to 15) and b (16 to 31) in a new order. GCC before 12 has only a builtin of its own for it.
+#if defined(__clang__) || (__GNUC__ >= 12 && !defined(VOXFLATE_OLD_SHUFFLE))
+#define VOXFLATE_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define VOXFLATE_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Words{__VA_ARGS__})
+#endif
+
 inline float total(Lanes value) {
-  value += __builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-  value += __builtin_shufflevector(value, value, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-  value += __builtin_shufflevector(value, value, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+  value += VOXFLATE_SHUFFLE(value, value, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  value += VOXFLATE_SHUFFLE(value, value, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+  value += VOXFLATE_SHUFFLE(value, value, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
   return value[0] + value[1];
 }
 
@@ -164,13 +170,13 @@ struct Dealt {
 };
 
 inline Joined shuffled(Lanes a, Lanes b) {
-  return {__builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
-          __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)};
+  return {VOXFLATE_SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
+          VOXFLATE_SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)};
 }
 
 inline Dealt dealt(Lanes low, Lanes high) {
-  return {__builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
-          __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)};
+  return {VOXFLATE_SHUFFLE(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
+          VOXFLATE_SHUFFLE(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)};
 }
 
 // How many of 2 x `count` channels are in `low` and in `high`.
@@ -713,6 +719,15 @@ void to_image_backward(const float* g, const T* x, const float* w, T* gx, float*
   }
 
 extern "C" {
+
+// Whether the sweeps use several threads.
+int voxflate_has_openmp() {
+#ifdef _OPENMP
+  return 1;
+#else
+  return 0;
+#endif
+}
 
 // a, b: input, b null for one branch. sizes: N, C, D, H, W in, D, H, W out. index, weight: the tables of D, H and W one
 // after the other; a flag per axis says that it stays as it is.

@@ -1,113 +1,27 @@
-"""Compiled kernels for the CPU: what lies between two convolutions, in one sweep over memory.
+"""The compiled kernels as functions of tensors, without gradients.
 
-Optional. `kernels.cpp` is built with the machine's C++ compiler when it is first wanted (some six seconds)
-and kept in the cache folder. Without a compiler, or with `use_kernels("plain")` or VOXFLATE_KERNELS=plain,
-the PyTorch operations of `functional`, `resample` and `epilogue`, which define the results, do the same work.
-Decision 0024 has the measurements.
-
-Tensors here are rows, [N, *spatial, C] contiguous, without gradients; one or two spatial axes are read as a
-volume of depth 1. These features are float32 or bfloat16; scales, noise, images and sums are float32, and so
-is the arithmetic.
+Tensors here are rows, [N, *spatial, C] contiguous; one or two spatial axes are read as a volume of depth 1.
+Features are float32 or bfloat16; scales, noise, images and sums are float32, and so is the arithmetic.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import logging
-import os
-import platform
-import shutil
-import subprocess
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from voxflate._system.errors import VoxflateError
-from voxflate._system.files import cache_folder, whole_file
+from voxflate.nn.fused import build
 
-log = logging.getLogger("voxflate")
-
-MODES = ("auto", "plain")
 FEATURE_TYPES = (torch.float32, torch.bfloat16)
-SOURCE = Path(__file__).with_name("kernels.cpp")
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-BUILD_SECONDS = 120
-
-_mode = "auto"
-
-
-def use_kernels(mode: str) -> None:
-    """Choose "auto" (compiled where it can be) or "plain" for the networks run from now on."""
-    if mode not in MODES:
-        raise VoxflateError(f"kernels: {mode!r} is not one of {', '.join(MODES)}")
-    global _mode
-    _mode = mode
-
-
-def kernels_in_use() -> str:
-    """Say what networks on the CPU run with: "compiled" or "plain"."""
-    return "compiled" if _mode != "plain" and _library() is not None else "plain"
-
-
-def usable(*features: Tensor, small: Sequence[Tensor] = ()) -> bool:
-    """Say whether the kernels take these features, of one type, and these scales, noises and biases."""
-    return (
-        _mode != "plain"
-        and features[0].dtype in FEATURE_TYPES
-        and all(x.dtype == features[0].dtype and x.device.type == "cpu" for x in features)
-        and all(x.dtype == torch.float32 and x.device.type == "cpu" for x in small)
-        and _library() is not None
-    )
+_SMALL_TYPES = (torch.float32, torch.int32, torch.int64)
 
 
 def cuts(channels: int) -> bool:
     """Say whether `resample`, `finish` and `finish_backward` take and give halves of so many channels."""
     return channels % 16 == 0
-
-
-@lru_cache(maxsize=1)
-def _library() -> ctypes.CDLL | None:
-    """Load the kernels, after building them if need be; None, and one line of log, if that fails."""
-    try:
-        return ctypes.CDLL(str(_built()))
-    except (OSError, VoxflateError, subprocess.SubprocessError) as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        log.warning("no compiled kernels, training runs on plain PyTorch: %s", reason)
-        return None
-
-
-def _built() -> Path:
-    """The shared library for this source, compiler and processor."""
-    if os.environ.get("VOXFLATE_KERNELS") == "plain":
-        raise VoxflateError("VOXFLATE_KERNELS=plain")
-    compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        raise VoxflateError("there is no C++ compiler")
-    # A home folder may be shared by machines of different processors.
-    key = (SOURCE.read_bytes(), compiler, FLAGS, platform.machine(), _processor())
-    name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
-    path = cache_folder() / "kernels" / f"{name}.so"
-    if not path.exists():
-        with whole_file(path) as temporary:
-            command = [compiler, *FLAGS, str(SOURCE), "-o", str(temporary)]
-            threaded = subprocess.run([*command, "-fopenmp"], capture_output=True, timeout=BUILD_SECONDS)
-            if threaded.returncode:  # some compilers come without OpenMP: the kernels then use one thread
-                subprocess.run(command, capture_output=True, timeout=BUILD_SECONDS, check=True)
-    return path
-
-
-def _processor() -> str:
-    """What -march=native depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
 
 
 class Tables(NamedTuple):
@@ -132,14 +46,14 @@ def make_tables(matrices: Sequence[Tensor | None], sizes: Sequence[int]) -> Tabl
     matrices, sizes = [None] * missing + list(matrices), [1] * missing + list(sizes)
     filled = [torch.eye(n) if matrix is None else matrix for matrix, n in zip(matrices, sizes, strict=True)]
     if 0 in sizes or not all(len(matrix) for matrix in filled):
-        raise ValueError(f"the kernels take and give axes of one sample at least, got {list(sizes)}")
+        raise ValueError(f"the kernels take and give axes of at least one sample, got {list(sizes)}")
     # The largest four, non-zero ones first, in ascending order of position.
     rows = []
     for matrix in filled:
         wide = torch.nn.functional.pad(matrix, (0, max(0, 4 - matrix.shape[1])))
         order = (wide == 0).to(torch.int8).argsort(dim=1, stable=True)[:, :4]
         if any(int(row.nonzero().max() - row.nonzero().min()) > 3 for row in matrix if row.any()):
-            raise ValueError("the kernels take at most 4 neighbouring input samples for an output sample")
+            raise ValueError("the kernels take at most 4 neighbouring input samples per output sample")
         rows.append((order.clamp(max=matrix.shape[1] - 1), wide.gather(1, order)))
     return Tables(
         sizes=(*sizes, *(len(matrix) for matrix in filled)),
@@ -257,6 +171,7 @@ def _finish(
     sizes = torch.tensor([parts[0].shape[0], parts[0].shape[-1] * len(parts), *tables.sizes])
     _call(
         "voxflate_finish",
+        parts[0],
         *_pair(parts),
         *_pair(branches),
         *_halves(whole),
@@ -273,7 +188,6 @@ def _finish(
         style,
         mix,
         image,
-        *_type_and_threads(parts[0]),
     )
 
 
@@ -303,7 +217,7 @@ def finish_backward(
         halves: 2 to cut them.
 
     Returns:
-        The gradient in front of the scale, and sums [N, 5, C] over the voxels: of g, of g times the value
+        The gradient before the scale, and sums [N, 5, C] over the voxels: of g, of g times the value
         before the leaky ReLU, of g times the noise, of the features' gradient times x, of the image's
         gradient times x. g is the gradient that arrives at x, times the slope.
     """
@@ -315,6 +229,7 @@ def finish_backward(
     voxels = x[0].numel() * len(x) // max(1, n * channels)
     _call(
         "voxflate_finish_backward",
+        x[0],
         *_halves(grads),
         *_halves(x),
         image_grad,
@@ -326,7 +241,6 @@ def finish_backward(
         *_halves(whole),
         sums,
         *map(ctypes.c_int64, (n, voxels, channels)),
-        *_type_and_threads(x[0]),
     )
     return gs, sums
 
@@ -334,7 +248,7 @@ def finish_backward(
 def modulate(x: Tensor, style: Tensor | None, parts: int) -> list[Tensor]:
     """Scale the channels by style [N, C], or by 1, and cut them into one part or two halves."""
     outs = [x.new_empty(*x.shape[:-1], x.shape[-1] // parts) for _ in range(parts)]
-    _call("voxflate_modulate", x, style, *_pair(outs), *_sizes(x))
+    _call("voxflate_modulate", x, x, style, *_pair(outs), *_sizes(x))
     return outs
 
 
@@ -344,14 +258,14 @@ def modulate_backward(
     """Gradient of `modulate`: of x, and of the style [N, C] if there is one."""
     out = torch.empty_like(x)
     sums = None if style is None else torch.empty_like(style)
-    _call("voxflate_modulate_backward", *_pair(grads), x, style, out, sums, *_sizes(x))
+    _call("voxflate_modulate_backward", x, *_pair(grads), x, style, out, sums, *_sizes(x))
     return out, sums
 
 
 def from_image(image: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
     """leaky_relu(weight image + bias): [N, *spatial] and [C] twice -> [N, *spatial, C] of this type."""
     out = image.new_empty(*image.shape, len(weight), dtype=dtype)
-    _call("voxflate_from_image", image, weight, bias, out, *_sizes(out))
+    _call("voxflate_from_image", out, image, weight, bias, out, *_sizes(out))
     return out
 
 
@@ -361,21 +275,21 @@ def from_image_backward(
     """Gradient of `from_image`: of the image if asked, and [N, 2, C], of the weight and the bias."""
     sums = weight.new_empty(len(image), 2, len(weight))
     g_image = torch.empty_like(image) if to_image else None
-    _call("voxflate_from_image_backward", grad, out, image, weight, g_image, sums, *_sizes(out))
+    _call("voxflate_from_image_backward", out, grad, out, image, weight, g_image, sums, *_sizes(out))
     return g_image, sums
 
 
 def to_image(x: Tensor, weight: Tensor) -> Tensor:
     """Weighted sum over the channels, weight [N, C]: [N, *spatial, C] -> [N, *spatial]."""
     out = weight.new_empty(x.shape[:-1])
-    _call("voxflate_to_image", x, weight, out, *_sizes(x))
+    _call("voxflate_to_image", x, x, weight, out, *_sizes(x))
     return out
 
 
 def to_image_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Gradient of `to_image`: of x and of the weight."""
     out, sums = torch.empty_like(x), torch.empty_like(weight)
-    _call("voxflate_to_image_backward", grad, x, weight, out, sums, *_sizes(x))
+    _call("voxflate_to_image_backward", x, grad, x, weight, out, sums, *_sizes(x))
     return out, sums
 
 
@@ -393,23 +307,38 @@ def _halves(parts: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
 def _sizes(x: Tensor) -> tuple[object, ...]:
     n, channels = x.shape[0], x.shape[-1]
     voxels = x.numel() // max(1, n * channels)
-    return (*map(ctypes.c_int64, (n, voxels, channels)), *_type_and_threads(x))
+    return tuple(map(ctypes.c_int64, (n, voxels, channels)))
 
 
-def _type_and_threads(features: Tensor) -> tuple[object, ...]:
-    narrow = features.dtype == torch.bfloat16
-    return ctypes.c_int(narrow), ctypes.c_int(torch.get_num_threads())
+_FEATURES = {
+    "voxflate_finish": range(9),
+    "voxflate_finish_backward": (0, 1, 2, 3, 9, 10, 11, 12),
+    "voxflate_modulate": (0, 2, 3),
+    "voxflate_modulate_backward": (0, 1, 2, 4),
+    "voxflate_from_image": (3,),
+    "voxflate_from_image_backward": (0, 1),
+    "voxflate_to_image": (0,),
+    "voxflate_to_image_backward": (1, 3),
+}
+"""Which arguments of each kernel are features; its other tensors are float32 or integers."""
 
 
-def _call(name: str, *arguments: object) -> None:
-    """Call a kernel; tensors are passed as pointers, None as the null pointer."""
+def _call(name: str, like: Tensor, *arguments: object) -> None:
+    """Call a kernel with features of the type of `like`; tensors are passed as pointers, None as null.
+
+    Raises:
+        TypeError: If a tensor is of another type than the kernel reads, or not contiguous.
+    """
+    library = build.kernels().library
+    assert library is not None  # nothing comes here before `stages` has asked
     converted: list[object] = []
-    for value in arguments:
-        if isinstance(value, Tensor):
-            assert value.is_contiguous(), f"{name} takes contiguous tensors"
-            converted.append(ctypes.c_void_p(value.data_ptr()))
-        else:
+    for position, value in enumerate(arguments):
+        if not isinstance(value, Tensor):
             converted.append(value)
-    library = _library()
-    assert library is not None  # `usable` was asked before
-    getattr(library, name)(*converted)
+            continue
+        types = (like.dtype,) if position in _FEATURES[name] else _SMALL_TYPES
+        if value.dtype not in types or not value.is_contiguous() or like.dtype not in FEATURE_TYPES:
+            raise TypeError(f"{name}: argument {position} is {value.dtype} with strides {value.stride()}")
+        converted.append(ctypes.c_void_p(value.data_ptr()))
+    narrow = like.dtype == torch.bfloat16
+    getattr(library, name)(*converted, ctypes.c_int(narrow), ctypes.c_int(torch.get_num_threads()))

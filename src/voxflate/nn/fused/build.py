@@ -1,0 +1,156 @@
+"""Build and load the compiled kernels, or say in one line why there are none.
+
+`kernels.cpp` is built with the machine's C++ compiler when it is first wanted (some six seconds) and kept in
+the cache folder under a hash of source, compiler, flags and processor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import cache_folder, whole_file
+
+log = logging.getLogger("voxflate")
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+BUILD_SECONDS = 120
+USUAL_COMPILERS = ("c++", "g++", "clang++")
+SWITCH = "VOXFLATE_KERNELS"
+"""Environment variable; "plain" switches the kernels off."""
+COST = (
+    "training on the CPU takes 1.2 to 1.9 times as long in float32, 1.8 to 3.1 times in bfloat16 "
+    "(docs/performance.md)"
+)
+
+
+class Kernels(NamedTuple):
+    """What `kernels` found.
+
+    Attributes:
+        library: The loaded kernels, or None.
+        problem: Why there are none, in one line; empty if there are.
+    """
+
+    library: ctypes.CDLL | None
+    problem: str
+
+
+@lru_cache(maxsize=1)
+def kernels() -> Kernels:
+    """Load the kernels, building them first if need be; once per process, with one warning if that fails."""
+    if os.environ.get(SWITCH) == "plain":
+        return Kernels(None, f"{SWITCH}=plain")
+    try:
+        return Kernels(ctypes.CDLL(str(_built())), "")
+    except (OSError, VoxflateError) as error:
+        problem = _first_line(str(error))
+        log.warning("no compiled kernels, %s: %s", COST, problem)
+        return Kernels(None, problem)
+
+
+def has_openmp() -> bool:
+    """Say whether the kernels use several threads; a compiler without OpenMP builds them for one."""
+    library = kernels().library
+    return library is not None and bool(library.voxflate_has_openmp())
+
+
+def _built() -> Path:
+    """The shared library for this source, compiler and processor.
+
+    Raises:
+        VoxflateError: If there is no compiler, it fails, or the cache folder cannot be written.
+    """
+    compiler = _compiler()
+    # A home folder may be shared by machines with different processors.
+    key = (SOURCE.read_bytes(), compiler, FLAGS, platform.machine(), _processor())
+    name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+    path = cache_folder() / "kernels" / f"{name}.so"
+    if not path.exists():
+        with whole_file(path) as temporary:
+            _compile(compiler, temporary)
+    return path
+
+
+def _compiler() -> list[str]:
+    """The command that starts the compiler: that of $CXX, else the first of the usual ones.
+
+    Raises:
+        VoxflateError: If it is not installed.
+    """
+    if chosen := shlex.split(os.environ.get("CXX", "")):
+        if shutil.which(chosen[0]) is None:
+            raise VoxflateError(f"CXX={os.environ['CXX']} is not a program; unset it or name a C++ compiler")
+        return chosen
+    for name in USUAL_COMPILERS:
+        if found := shutil.which(name):
+            return [found]
+    raise VoxflateError("there is no C++ compiler; install one (on Debian and Ubuntu: apt install g++)")
+
+
+def _compile(compiler: list[str], to: Path) -> None:
+    """Build the kernels.
+
+    Raises:
+        VoxflateError: If the compiler fails; names it and the first line of its error.
+    """
+    command = [*compiler, *FLAGS, str(SOURCE), "-o", str(to)]
+    if _run([*command, "-fopenmp"]).returncode == 0:
+        return
+    # Some compilers come without OpenMP: the kernels then use one thread.
+    result = _run(command)
+    if result.returncode:
+        raise VoxflateError(f"{_version(compiler)} failed: {_first_error(result.stderr)}")
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a compiler; what it says is text in whatever language.
+
+    Raises:
+        VoxflateError: If it does not come to an end, or cannot be started.
+    """
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=BUILD_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise VoxflateError(f"{command[0]} was stopped after {BUILD_SECONDS} s") from error
+    except OSError as error:
+        raise VoxflateError(f"{command[0]} cannot be started: {error.strerror}") from error
+
+
+def _version(compiler: list[str]) -> str:
+    """Which compiler: its command and the first line of what it says about itself."""
+    name = shlex.join(compiler)
+    said = _first_line(_run([*compiler, "--version"]).stdout)
+    return f"{name} ({said})" if said else name
+
+
+def _first_error(stderr: str) -> str:
+    """The first line that is an error, rather than the place it is in or a warning."""
+    errors = (line for line in stderr.splitlines() if "error" in line.lower())
+    return next(errors, _first_line(stderr)).strip() or "it gave no reason"
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _processor() -> str:
+    """What -march=native depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())

@@ -1,0 +1,188 @@
+"""The fused stages: the plain modules' forward passes with sweeps between the convolutions.
+
+Each takes the plain module itself, so parameters, their names and snapshots are the same. `why_not` says in
+one line what keeps a stage from being fused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from voxflate.nn.discriminator_blocks import SKIP_GAIN, DiscriminatorStage, Epilogue, FromImage
+from voxflate.nn.functional import minibatch_std
+from voxflate.nn.fused import build
+from voxflate.nn.fused.convs import (
+    MODULATED_CONVS,
+    convolve,
+    cut_for,
+    modulated_convolve,
+    parts_of,
+)
+from voxflate.nn.fused.ops import FEATURE_TYPES
+from voxflate.nn.fused.resampling import fork, modulate, resample
+from voxflate.nn.fused.sweeps import (
+    Branches,
+    Styled,
+    finish,
+    finish_image,
+    finish_modulated,
+    finish_with_image,
+)
+from voxflate.nn.generator_blocks import StyledConv, SynthesisStage, skip_filters
+
+
+def _synthesis_stage(
+    stage: SynthesisStage,
+    x: Tensor,
+    image: Tensor | None,
+    ws: Sequence[Tensor],
+    noise: Sequence[Tensor],
+    mixing: Tensor | None,
+) -> tuple[Tensor | None, Tensor]:
+    style, parts = stage.conv1.affine(ws[-2]), parts_of(stage.conv1.conv)
+    if stage.conv0 is None:
+        scaled = modulate(x, style, parts)
+    else:
+        first = stage.conv0.affine(ws[0])
+        convolved = _styled_conv(stage.conv0, modulate(x, first, parts), first, noise[0], mixing)
+        scaled = finish_modulated(*convolved, style, parts)
+    convolved = _styled_conv(stage.conv1, scaled, style, noise[-1], None)
+    features, new = finish_with_image(*convolved, stage.to_image.mix(ws[-1]), last=stage.last)
+    new = stage.to_image.add_bias(new)
+    if image is not None:
+        with torch.autocast(image.device.type, enabled=False):
+            new = new + resample(image, skip_filters(image, mixing))
+    return features, new
+
+
+def _styled_conv(
+    layer: StyledConv, scaled: tuple[Tensor, ...], style: Tensor, noise: Tensor, mixing: Tensor | None
+) -> tuple[Branches, Styled]:
+    """The convolution of a `StyledConv`, and what its sweep needs."""
+    branches, demodulation = modulated_convolve(layer.conv, scaled, style, layer.strides)
+    filters = layer.low_pass(mixing) if layer.strides is not None else ()
+    return branches, Styled(filters, demodulation, noise, layer.noise_strength, layer.bias)
+
+
+def _from_image(stage: FromImage, image: Tensor, positions: Tensor | None) -> Tensor:
+    if stage.position is None:
+        return finish_image(image, stage.kernel(), stage.bias)
+    return finish(Branches((stage.before_bias(image, positions),)), stage.bias)[0]
+
+
+def _discriminator_stage(stage: DiscriminatorStage, x: Tensor) -> Tensor:
+    parts = parts_of(stage.conv0)
+    inputs, small = fork(x, parts)
+    skip: Tensor = stage.skip(small)
+    inputs = finish(convolve(stage.conv0, inputs), stage.bias0, parts=parts)
+    (x,) = finish(convolve(stage.conv1, inputs, stage.down), stage.bias1, gain=SKIP_GAIN)
+    return torch.add(x, skip, alpha=SKIP_GAIN)
+
+
+def _epilogue(stage: Epilogue, x: Tensor) -> Tensor:
+    inputs = cut_for(stage.conv, minibatch_std(x, stage.group))
+    (x,) = finish(convolve(stage.conv, inputs), stage.bias)
+    return stage.logits(x)
+
+
+def _why_not_synthesis(
+    stage: SynthesisStage,
+    x: Tensor,
+    image: Tensor | None,
+    ws: Sequence[Tensor],
+    noise: Sequence[Tensor],
+    mixing: Tensor | None,
+) -> str:
+    if len(stage.to_image.bias) != 1:
+        return f"its image has {len(stage.to_image.bias)} channels; the kernels make one"
+    if unknown := [
+        type(layer.conv).__name__
+        for layer in (stage.conv0, stage.conv1)
+        if layer is not None and type(layer.conv) not in MODULATED_CONVS
+    ]:
+        return f"its convolution {unknown[0]} has no fused form"
+    if any(one.requires_grad for one in noise):
+        return "its noise wants a gradient; the kernels give none"
+    return _why_not_small([*noise, *([] if image is None else [image])])
+
+
+def _why_not_from_image(stage: FromImage, image: Tensor, positions: Tensor | None) -> str:
+    if image.shape[1] != 1:
+        return f"its image has {image.shape[1]} channels; the kernels read one"
+    return _why_not_small([image])
+
+
+def _nothing_more(stage: nn.Module, *inputs: object) -> str:
+    return ""
+
+
+class _Fused(NamedTuple):
+    """A fused forward pass, and what else keeps this kind of stage from being fused."""
+
+    forward: Callable[..., Any]
+    why_not: Callable[..., str] = _nothing_more
+
+
+STAGES: dict[type[nn.Module], _Fused] = {
+    SynthesisStage: _Fused(_synthesis_stage, _why_not_synthesis),
+    FromImage: _Fused(_from_image, _why_not_from_image),
+    DiscriminatorStage: _Fused(_discriminator_stage),
+    Epilogue: _Fused(_epilogue),
+}
+"""The stages that can be fused, by the class of the plain module; a subclass may compute something else."""
+
+
+def why_not(stage: nn.Module, *inputs: Any) -> str:
+    """Why a stage cannot be fused for these inputs, in one line; empty if it can.
+
+    Args:
+        stage: A plain module.
+        inputs: Of its forward pass; the first are features or the image.
+    """
+    if type(stage) not in STAGES:
+        return f"{type(stage).__name__} has no fused form"
+    return (
+        _why_not_features(inputs[0])
+        or _why_not_module(stage)
+        or STAGES[type(stage)].why_not(stage, *inputs)
+        or build.kernels().problem
+    )
+
+
+def _why_not_features(x: Tensor) -> str:
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+        return "it is being exported or compiled"
+    if x.device.type != "cpu":
+        return f"it runs on {x.device.type}; the kernels are for CPUs"
+    if x.dtype not in FEATURE_TYPES:
+        return f"its features are {_name(x.dtype)}; the kernels take float32 and bfloat16"
+    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") not in FEATURE_TYPES:
+        return f"it runs in {_name(torch.get_autocast_dtype('cpu'))}; the kernels take float32 and bfloat16"
+    return ""
+
+
+def _why_not_module(stage: nn.Module) -> str:
+    """Hooks would see modules that a fused stage passes by."""
+    for module in stage.modules():
+        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+            return f"a hook is attached to its {type(module).__name__}"
+        for parameter in module._parameters.values():
+            if parameter is not None and parameter.dtype != torch.float32:
+                return f"its parameters are {_name(parameter.dtype)}; the kernels take float32"
+    return ""
+
+
+def _why_not_small(tensors: Iterable[Tensor]) -> str:
+    """Noise and images are read in one precision only."""
+    for tensor in tensors:
+        if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+            return f"its noise or image is {_name(tensor.dtype)} on {tensor.device}; the kernels take float32"
+    return ""
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,81 @@
+"""Fused networks give what plain ones give: images, logits, every gradient, R1 and its gradients."""
+
+import pytest
+import torch
+
+from tests.strategies import VARIANTS, randomised
+from voxflate.losses import r1_penalty
+from voxflate.nn import Discriminator, Generator
+from voxflate.nn.conv_modules import ARCHITECTURES
+from voxflate.nn.fused.build import kernels
+from voxflate.nn.run_stage import use_kernels, why_plain
+
+needs_kernels = pytest.mark.skipif(bool(kernels().problem), reason="no C++ compiler here")
+KINDS = [((2, 4), False), ((2, 4), True), ((2, 3, 4), False)]
+
+
+@pytest.fixture(autouse=True)
+def _auto_again():
+    yield
+    use_kernels("auto")
+
+
+def everything(
+    mode: str,
+    architecture: str,
+    base: tuple[int, ...],
+    *,
+    planar: bool,
+    low_pass: bool = True,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 3,
+) -> list[torch.Tensor]:
+    use_kernels(mode)
+    names = ARCHITECTURES[architecture]
+    generator = Generator((2, *base) if planar else base, 3, 8, 8, 8, 2, names.generator, planar=planar)
+    discriminator = Discriminator(base, 3, 8, names.discriminator, position=planar, low_pass=low_pass)
+    generator = randomised(generator, seed).to(dtype)
+    discriminator = randomised(discriminator, seed + 1).to(dtype)
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(4, 8, generator=rng).to(dtype)
+    noise = [torch.randn(4, *shape, generator=rng).to(dtype) for shape in generator.synthesis.noise_shapes()]
+    positions = torch.tensor([0, 3, 5, 7]) if planar else None
+    where = None if positions is None else (positions / 7 * 2 - 1).to(dtype)
+    images = generator(z, noise=noise, positions=positions)
+    logits = discriminator(images, where)
+    weights = torch.tensor([1.0, -2.0, 3.0, 0.5]).to(dtype)
+    gradients = torch.autograd.grad(
+        (logits * weights).sum(), [*generator.parameters(), *discriminator.parameters()]
+    )
+    penalty = r1_penalty(lambda x: discriminator(x, where), images.detach())
+    second = torch.autograd.grad(penalty, list(discriminator.parameters()), allow_unused=True)
+    there = [torch.zeros(()) if s is None else s for s in second]
+    return [images, logits, *gradients, penalty, *there]
+
+
+@needs_kernels
+@pytest.mark.parametrize("architecture", VARIANTS)
+@pytest.mark.parametrize(("base", "planar"), KINDS)
+def test_whole_networks_agree_with_float64_to_rounding(architecture, base, planar):
+    kind = {"planar": planar, "low_pass": not planar}
+    exact = everything("plain", architecture, base, **kind, dtype=torch.float64)
+    for mode in ("plain", "auto"):
+        for expected, got in zip(exact, everything(mode, architecture, base, **kind), strict=True):
+            scale = expected.abs().max().clamp(min=1e-2)
+            assert (got - expected).abs().max() < 2e-4 * scale
+
+
+@needs_kernels
+@pytest.mark.parametrize("architecture", VARIANTS)
+@pytest.mark.parametrize(("base", "planar"), KINDS)
+def test_no_stage_of_the_paper_s_networks_runs_plain(architecture, base, planar, monkeypatch):
+    reasons = []
+
+    def asked(stage, *inputs):
+        reasons.append(why_plain(stage, *inputs))
+        return reasons[-1]
+
+    monkeypatch.setattr("voxflate.nn.run_stage.why_plain", asked)
+    everything("auto", architecture, base, planar=planar)
+    assert set(reasons) == {""}
+    assert len(reasons) == 3 + 2 * (1 + 2 + 1)  # the generator's stages, the discriminator's twice

@@ -1,0 +1,55 @@
+"""Networks export to ONNX as they are, and give there what they give here."""
+
+import io
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from tests.strategies import networks, noise_for, random_tensor
+
+OPSET = 18
+
+
+class Rendered(nn.Module):
+    """A generator whose noise is an input like its codes."""
+
+    def __init__(self, generator):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, z, noise):
+        return self.generator(z, noise=noise)
+
+
+def exported(module, arguments):
+    """Run in onnxruntime what `torch.onnx.export` makes of a module."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch's own exporter
+        program = torch.onnx.export(module, arguments, dynamo=True, opset_version=OPSET, verbose=False)
+    file = io.BytesIO()
+    program.save(file)
+    opsets = {one.domain: one.version for one in onnx.load_from_string(file.getvalue()).opset_import}
+    assert opsets[""] >= OPSET
+    session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    flat = [tensor for one in arguments for tensor in (one if isinstance(one, list) else [one])]
+    names = [one.name for one in session.get_inputs()]
+    assert len(names) == len(flat)
+    return session.run(None, {name: one.numpy() for name, one in zip(names, flat, strict=True)})[0]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_both_networks_give_the_same_in_onnxruntime(dims):
+    generator, discriminator = (one.eval() for one in networks(dims))
+    z, noise = random_tensor(2, 6, dtype=torch.float32), noise_for(generator, 2)
+    with torch.no_grad():
+        images = generator(z, noise=noise)
+        logits = discriminator(images)
+    np.testing.assert_allclose(
+        exported(Rendered(generator), (z, noise)), images.numpy(), rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(exported(discriminator, (images,)), logits.numpy(), rtol=1e-4, atol=1e-4)

@@ -15,7 +15,7 @@ from voxflate.cli.progress import stage_bars
 if TYPE_CHECKING:
     from voxflate.data.preparing.proposals import Proposal
     from voxflate.data.preparing.recipes import RecipeOptions
-    from voxflate.data.sources.found import Reading, Refuse
+    from voxflate.data.sources.source import Reading, Refuse
     from voxflate.data.volume import Geometry
     from voxflate.training.planner import Machine
 

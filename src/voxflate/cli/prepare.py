@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -169,7 +171,7 @@ def prepare(
         str,
         typer.Option(
             metavar="largest|percentile|common",
-            help="Field of view of the set along each axis: of the largest scan, of three quarters of them, or "
+            help="Field of view of the set along each axis: of the largest scan, of three quarters, or "
             "of the smallest.",
             rich_help_panel=_VALUES,
         ),
@@ -206,6 +208,7 @@ def prepare(
 
     Example: voxflate prepare scans/ data/brains --recipe mr --shape 16,32,32
     """
+    _quiet_pydicom()
     from voxflate.data.preparing.prepare import check
     from voxflate.data.preparing.prepare import prepare as prepare_set
     from voxflate.data.preparing.recipes import RecipeOptions
@@ -276,6 +279,12 @@ def prepare(
     _say(prepared, refused, account)
 
 
+def _quiet_pydicom() -> None:
+    """Keep odd values of headers off the terminal: what matters of them is refused or noted by us."""
+    logging.getLogger("pydicom").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pydicom")
+
+
 def _say(prepared: PreparedSet, refused: list[VoxflateError], account: Account) -> None:
     """Say what was made, what became of every file, and what is to be looked at."""
     from voxflate.data.preparing.quality import duplicates
@@ -285,7 +294,8 @@ def _say(prepared: PreparedSet, refused: list[VoxflateError], account: Account) 
     scans = prepared.manifest.scans
     for group in duplicates(scans):
         sides = " and ".join(sorted({scans[index].split for index in group}))
-        typer.echo(f"copies: {', '.join(scans[index].scan for index in group)} ({sides})", err=True)
+        advice = ": what is held out is trained on; remove one" if " and " in sides else ""
+        typer.echo(f"copies: {', '.join(scans[i].scan for i in group)} ({sides}){advice}", err=True)
     for note in account.notes:
         typer.echo(f"note: {note}", err=True)
     for line in account.lines():

@@ -127,10 +127,19 @@ def find_jobs(plan: Plan, refuse: Refusals, progress: Progress | None = None) ->
     subjects = {key: one.subject for key, one in sources.items()}
     fixed = {key: one.split for key, one in sources.items() if one.split}
     if fixed:
-        splits = fixed_split(subjects, fixed, plan.seed)
+        splits = _listed_split(plan, subjects, fixed)
     else:
         splits = split_subjects(subjects, plan.held_out, plan.seed)
     return [Job(sources[key], split) for split in SPLITS for key in splits[split]]
+
+
+def _listed_split(
+    plan: Plan, subjects: dict[tuple[Path, int], str], fixed: dict[tuple[Path, int], str]
+) -> dict[str, list[tuple[Path, int]]]:
+    try:
+        return fixed_split(subjects, fixed, plan.seed)
+    except VoxflateError as error:
+        raise VoxflateError(f"{plan.source}: {error}") from error
 
 
 def find_scans(plan: Plan, refuse: Refusals, progress: Progress | None = None) -> list[Source]:
@@ -156,7 +165,6 @@ def _reading(plan: Plan) -> Reading:
     """How scans are read under the plan's recipe."""
     if not plan.is_ct:
         return plan.reading
-    # What is not CT is refused one by one under these recipes, so it cannot be mixed in.
     return replace(plan.reading, hounsfield=True)
 
 

@@ -151,14 +151,17 @@ def check_voxels(path: Path, array: Any, air: float | None = None) -> Any:
 
 
 def _not_finite(path: Path, array: Any, bad: int) -> ScanError:
-    infinite = int(np.isinf(array).sum())
-    way_out = (
-        "repair or remove the file"
-        if infinite
-        else f"take NaN for empty space with --nan {NAN_AIR}, repair it"
-    )
+    if np.isinf(array).any():
+        return ScanError(
+            path,
+            f"{bad} of {array.size} voxels are NaN or infinite, or too large for 32 bits; repair or remove "
+            "the file",
+        )
     return ScanError(
-        path, f"{bad} of {array.size} voxels are NaN or infinite ({infinite} infinite); {way_out}"
+        path,
+        f"{bad} of {array.size} voxels are NaN; if they are empty space, say so with --nan {NAN_AIR}, else "
+        "repair or "
+        "remove the file",
     )
 
 

@@ -17,7 +17,7 @@ from voxflate.data.readers.table import READERS, reader_of, scan_files
 from voxflate.data.sources.account import Account, some
 from voxflate.data.sources.kinds import check_one_kind, chosen_series
 from voxflate.data.sources.lists import LISTS, read_list
-from voxflate.data.sources.looking import SCAN, look_inside
+from voxflate.data.sources.looking import SCAN, look_inside, may_be_scan
 from voxflate.data.sources.source import Reading, Refuse, Source
 from voxflate.data.sources.split import subject_of
 from voxflate.data.sources.walk import File, files_below
@@ -76,7 +76,9 @@ def find_sources(
     sources = chosen_series(sources, reading, account)
     if not sources:
         raise _nothing(source, account)
-    check_one_kind(source, sources, reading)
+    # What is not CT is refused one by one where CT is wanted, so it is not mixed in.
+    fitting = [one for one in sources if not reading.hounsfield or one.modality in ("", "CT")]
+    check_one_kind(source, fitting, reading)
     return sources
 
 
@@ -179,8 +181,8 @@ def _listed(source: Path, refuse: Refuse, reading: Reading, account: Account) ->
             name = entry.path.relative_to(root) if entry.path.is_relative_to(root) else entry.path
             found = [File(entry.path, name.as_posix())]
             account.see(entry.path, name.as_posix())
-        if not any(reader_of(file.path) or look_inside(file.path) for file in found):
-            refuse(ScanError(entry.path, "is listed, but holds no file at all; correct the list"))
+        if not any(reader_of(file.path) or may_be_scan(file.path) for file in found):
+            refuse(ScanError(entry.path, "is listed, but holds no scan that can be read; correct the list"))
         for file in found:
             if file.path in files:
                 raise VoxflateError(f"{source}: names {file.path} twice, the second time in {entry.where}")

@@ -153,7 +153,9 @@ def _check_files(source: Path, sources: Sequence[Source]) -> None:
         kinds.setdefault(words, []).append(one.name)
         cases.setdefault(case, set()).add(words)
     strong = {words & _STRONG for words in kinds}
-    if len(strong - {frozenset()}) > 1 or any(len(found) > 1 for found in cases.values()):
+    # t1, t2, t3 may be numbers: words count only where every file has one, or one case has several.
+    everywhere = len(strong) > 1 and frozenset() not in strong
+    if everywhere or any(case and len(found) > 1 for case, found in cases.items()):
         ordered = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
         found = ", ".join(
             f"{len(names)} {' '.join(sorted(words)) or 'others'}" for words, names in ordered[:_MOST_KINDS]

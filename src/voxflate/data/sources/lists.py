@@ -168,7 +168,8 @@ def _other_case(folder: Path, file: str) -> str:
             found /= same[0]
     except OSError:
         return ""
-    return found.relative_to(folder).as_posix()
+    other = found.relative_to(folder).as_posix()
+    return "" if other == file else other
 
 
 LISTS: dict[str, Callable[[Path], Iterator[Entry]]] = {".csv": _table, ".tsv": _table, ".json": _json}

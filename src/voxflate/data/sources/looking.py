@@ -55,6 +55,12 @@ def look_inside(path: Path) -> list[Slice] | str | VoxflateError:
     return _reason(name)
 
 
+def may_be_scan(path: Path) -> bool:
+    """Say whether a file should be a scan or part of one, by its content."""
+    found = look_inside(path)
+    return found is SCAN or not isinstance(found, str)
+
+
 def _slices(path: Path) -> list[Slice] | str:
     slices = read_slices(path)
     return next(filter(None, map(not_a_scan, slices)), slices)

@@ -46,7 +46,9 @@ class Pseudonyms:
         return f"scan-{self._digest('scan', name)}"
 
     def _digest(self, kind: str, name: str) -> str:
-        return hmac.new(self.salt, f"{kind}\0{name}".encode(), hashlib.sha256).hexdigest()[:_DIGITS]
+        return hmac.new(
+            self.salt, f"{kind}\0{name}".encode("utf-8", "surrogateescape"), hashlib.sha256
+        ).hexdigest()[:_DIGITS]
 
 
 def salt_path() -> Path:

@@ -67,8 +67,7 @@ def fixed_split(subjects: Mapping[Key, str], splits: Mapping[Key, str], seed: in
     for subject, found in sides.items():
         if len(found) > 1:
             raise VoxflateError(
-                f"subject {subject!r} is listed both to train on and as held out; what is held out must be "
-                "of others"
+                f"subject {subject!r} is listed for training and held out; hold out other people"
             )
     chosen = {split: [path for path in order if splits[path] == split] for split in ("train", "heldout")}
     if not chosen["train"]:

@@ -61,13 +61,29 @@ def group(slices: Iterable[Slice]) -> list[list[Slice]]:
         series.setdefault(_key(one), []).append(one)
     stacks: list[list[Slice]] = []
     for key, members in series.items():
-        parts = _folders_apart(members, trusted=key[2] not in shared)
-        stacks += chain.from_iterable(_by_size(stack) for part in parts for stack in _by_orientation(part))
+        for part in _folders_apart(members, trusted=key[2] not in shared):
+            for frame in _parts(part, "FrameOfReferenceUID"):
+                for stack in _by_orientation(frame):
+                    stacks += _parts(stack, "Rows", "Columns")
     return stacks
 
 
+def is_torn(stack: Sequence[Slice], stacks: Iterable[Sequence[Slice]]) -> bool:
+    """Say whether a few slices are torn from their series: others share its name and orientation.
+
+    Then a header is damaged, and the series would be silently shorter without them.
+    """
+    name, directions = stack[0].text("SeriesInstanceUID"), _directions(stack[0])
+    return bool(name) and any(
+        other is not stack
+        and other[0].text("SeriesInstanceUID") == name
+        and _near(_directions(other[0]), directions)
+        for other in stacks
+    )
+
+
 def _key(one: Slice) -> tuple[str, ...]:
-    names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality")
+    names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
     return tuple(one.text(name) for name in names)
 
 
@@ -127,11 +143,9 @@ def _near(first: Any, second: Any) -> bool:
     return bool((first * second).sum(axis=1).min() >= np.cos(np.radians(ONE_STACK)))
 
 
-def _by_size(members: list[Slice]) -> list[list[Slice]]:
-    """Stacks of one size each, if none of them is a mere slice or two among others."""
-    sizes: dict[tuple[str, str], list[Slice]] = {}
+def _parts(members: list[Slice], *names: str) -> list[list[Slice]]:
+    """Slices that agree in some elements, if each part has enough of them; else they stay together."""
+    parts: dict[tuple[str, ...], list[Slice]] = {}
     for one in members:
-        sizes.setdefault((one.text("Rows"), one.text("Columns")), []).append(one)
-    if min(map(len, sizes.values())) < _FEWEST:
-        return [members]
-    return list(sizes.values())
+        parts.setdefault(tuple(one.text(name) for name in names), []).append(one)
+    return [members] if min(map(len, parts.values())) < _FEWEST else list(parts.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 from voxflate._system.errors import VoxflateError
 from voxflate._system.parallel import Progress, counted, in_order, workers
 from voxflate.data.readers import dicom
-from voxflate.data.readers.dicom_series import drop_copies, group
+from voxflate.data.readers.dicom_series import drop_copies, group, is_torn
 from voxflate.data.readers.dicom_slices import Slice
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.readers.stack import check_alike
@@ -144,12 +144,13 @@ def _series(
     account.leave(copies, "a copy of a slice that is there already")
     if copies:
         account.note(f"{len(copies)} DICOM files are copies of others, byte for byte, and were left out")
-    stacks: dict[Path, int] = {}
-    for acquisition in group(slices):
+    numbers: dict[Path, int] = {}
+    stacks = group(slices)
+    for acquisition in stacks:
         paths = tuple(dict.fromkeys(one.path for one in acquisition))
         try:
             if len(acquisition) < reading.min_slices:
-                check_alike(acquisition)  # what is damaged is refused, not passed over
+                _check_whole(acquisition, stacks)
                 account.leave(paths, f"DICOM series of fewer than {reading.min_slices} slices")
                 continue
             series = dicom.order(acquisition, regrid=reading.regrid)
@@ -158,12 +159,24 @@ def _series(
             refuse(error)
         else:
             first = files[series.files[0]]
-            stack = stacks.get(first.path, -1) + 1
-            stacks[first.path] = stack
+            stack = numbers.get(first.path, -1) + 1
+            numbers[first.path] = stack
             name = f"{first.name}#{stack + 1}" if stack else first.name
             known = series.patient or (f"study {series.study}" if series.study else "")
             subject = first.subject or _subject(first.name, reading, known)
             yield Source(first.path, name, subject, series, reading, first.split, stack=stack)
+
+
+def _check_whole(stack: Sequence[Slice], stacks: Sequence[Sequence[Slice]]) -> None:
+    """Refuse a few slices that are damaged or torn from a series, which must not be passed over."""
+    check_alike(stack)
+    if is_torn(stack, stacks):
+        raise ScanError(
+            stack[0].path,
+            f"is {len(stack)} of the slices of a series, but names another patient, study or frame of "
+            "reference "
+            "than the rest; export the series again, or remove it",
+        )
 
 
 def _is_list(source: Path) -> bool:

@@ -17,7 +17,7 @@ from voxflate.config.toml import load_config, with_values
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.data.volume import Float32
 from voxflate.data.writers.dicom import write_dicom
-from voxflate.data.writers.nifti import write_nifti
+from voxflate.data.writers.nifti import write_synthetic_nifti
 from voxflate.gans.samples import sample
 from voxflate.runs.export import exported_settings, is_exported, load_exported
 from voxflate.runs.load import load_generator
@@ -25,7 +25,10 @@ from voxflate.runs.snapshots import list_snapshots
 
 Writer = Callable[[Path, Float32, PreparedSet], None]
 
-FORMATS: dict[str, tuple[str, Writer]] = {"nifti": (".nii.gz", write_nifti), "dicom": ("", write_dicom)}
+FORMATS: dict[str, tuple[str, Writer]] = {
+    "nifti": (".nii.gz", write_synthetic_nifti),
+    "dicom": ("", write_dicom),
+}
 """Name -> what is put behind a volume's name, and what writes it: a file, or a folder of slices."""
 
 

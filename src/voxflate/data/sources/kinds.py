@@ -42,6 +42,7 @@ _MAPS = frozenset((
 ))
 """Words of a DICOM image type that make a series another kind than its neighbours."""
 # fmt: on
+_SEPARATORS = re.compile(r"[_\-\s]+")
 _CHANNEL = re.compile(r"^(.*)_(\d{4})$")
 
 
@@ -168,23 +169,34 @@ def _check_files(source: Path, sources: Sequence[Source]) -> None:
 
 
 def _words(name: str) -> tuple[frozenset[str], str]:
-    """The words in a path that say what kind of scan it is, and what is left of it: the case."""
-    *folders, file = name.split("/")
-    stem = file.split(".")[0]
-    parts = [*folders, *re.split(r"[_\-\s]+", stem)]
-    kinds = frozenset(part.lower() for part in parts if part.lower() in _STRONG | _WEAK)
-    return kinds, "/".join(part.lower() for part in parts if part.lower() not in _STRONG | _WEAK)
+    """The words in a path that say what kind of scan it is, and what is left of it: the case.
+
+    Weak ones only count as a folder or as the end of a name: at its beginning they may be a group of people.
+    """
+    *folders, file = name.lower().split("/")
+    *start, end = _SEPARATORS.split(file.split(".")[0])
+    anywhere, kinds = {*folders, end}, set()
+    case = []
+    for part in (*folders, *start, end):
+        if part in _STRONG or (part in _WEAK and part in anywhere):
+            kinds.add(part)
+        else:
+            case.append(part)
+    return frozenset(kinds), "/".join(case)
 
 
 def _pattern(words: frozenset[str], name: str) -> str:
     """A pattern for --only that takes files with these words; an example, where there are none."""
-    for part in name.split("/")[:-1]:
-        if part.lower() in words:
-            return f"*{part}/*"
-    for part in re.split(r"[_\-\s.]+", name.rsplit("/", 1)[-1]):
-        if part.lower() in words:
-            return f"*{part}*"
-    return "*_T1w.nii*"
+    *folders, file = name.split("/")
+    stem = file.split(".")[0]
+    for folder in folders:
+        if folder.lower() in words:
+            return f"*{folder}/*"
+    end = _SEPARATORS.split(stem)[-1]
+    if end.lower() in words:
+        before = f"*{stem[-len(end) - 1]}" if len(stem) > len(end) else ""
+        return f"{before}{end}.*"
+    return next((f"*{part}*" for part in _SEPARATORS.split(stem) if part.lower() in words), "*_T1w.nii*")
 
 
 def _check_channels(source: Path, sources: Sequence[Source]) -> None:

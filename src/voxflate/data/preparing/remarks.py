@@ -20,7 +20,8 @@ ENOUGH = 100
 
 _MUCH_EMPTY = 0.25
 """Share of the box outside the scans that is worth a word."""
-_MUCH_CLIPPED = 0.05
+_MUCH_CUT = 0.01
+"""Share of a scan outside the box that is worth a word."""
 _DARK_HU = -900.0
 
 
@@ -60,7 +61,7 @@ def remark_on_grids(account: Account, grids: Sequence[Geometry], steps: Sequence
     if box is None:
         return
     filled = [np.prod(np.minimum(grid.extent, box)) / np.prod(box) for grid in grids]
-    cut = [1 - np.prod(np.minimum(grid.extent, box)) / np.prod(grid.extent) for grid in grids]
+    cut = np.array([1 - np.prod(np.minimum(grid.extent, box)) / np.prod(grid.extent) for grid in grids])
     empty = 1 - float(np.mean(filled))
     text = " x ".join(f"{side:.0f}" for side in box)
     if empty > _MUCH_EMPTY:
@@ -69,10 +70,11 @@ def remark_on_grids(account: Account, grids: Sequence[Geometry], steps: Sequence
             "is "
             "filled with air; --box common or --box percentile makes it smaller, --crop cuts scans down first"
         )
-    if np.mean(cut) > _MUCH_CLIPPED:
+    if (hurt := cut[cut > _MUCH_CUT]).size:
         account.note(
-            f"the box of {text} mm cuts away {np.mean(cut):.0%} of the scans on average; --box largest "
-            "keeps all"
+            f"the box of {text} mm cuts {hurt.mean():.0%} away from {hurt.size} of {cut.size} scans; --box "
+            "largest "
+            "keeps all of them"
         )
 
 

@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from voxflate import __version__
-from voxflate._system.errors import VoxflateError
-from voxflate._system.files import check_new_folder, read_json, sha256, whole_file, whole_folder, write_json
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import from_dict, with_values
 from voxflate.data.prepared import Manifest, PreparedSet, open_prepared
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import check_new_folder, read_json, sha256, whole_file, whole_folder, write_json
 from voxflate.runs.load import generator_of, load_generator
 
 WEIGHTS = "generator.safetensors"

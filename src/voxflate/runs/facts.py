@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from voxflate import __version__
-from voxflate._system.errors import VoxflateError
-from voxflate._system.files import read_json, write_json
 from voxflate.config.schema import RunConfig
 from voxflate.data.prepared import PreparedSet
-from voxflate.gans.state import TrainingState
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
 from voxflate.nn.compiled import kernels_in_use
+from voxflate.gans.state import TrainingState
 
 FACTS_NAME = "run.json"
 

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from voxflate._system.errors import VoxflateError
 from voxflate.config.build import build_run_networks
 from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig
 from voxflate.config.toml import load_config
 from voxflate.data.prepared import PreparedSet
-from voxflate.gans.state import TrainingState
+from voxflate._system.errors import VoxflateError
 from voxflate.runs.facts import read_facts
 from voxflate.runs.snapshots import list_snapshots, load_chosen, load_newest
+from voxflate.gans.state import TrainingState
 
 
 def load_state(state: TrainingState, run: Path, config: RunConfig, note: Callable[[str], None]) -> None:

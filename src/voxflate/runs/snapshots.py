@@ -20,8 +20,8 @@ import torch
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import UNFINISHED, whole_file
-from voxflate.gans.state import FORMAT, upgrade
 from voxflate.runs.log import METRICS_NAME, read_rows
+from voxflate.gans.state import FORMAT, upgrade
 
 FOLDER = "snapshots"
 LARGEST = 16 * 2**30

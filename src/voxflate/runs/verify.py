@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from voxflate._system.errors import VoxflateError
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import load_config
 from voxflate.data.prepared import open_prepared
+from voxflate._system.errors import VoxflateError
 from voxflate.nn.compiled import use_kernels
 from voxflate.runs.facts import environment, read_facts
 from voxflate.runs.fingerprint import ROUNDING, difference, fingerprint, fixed_samples

@@ -1,1 +1,0 @@
-"""A run folder on disk: snapshots, log, lock, facts, export, verification."""

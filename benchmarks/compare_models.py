@@ -23,17 +23,18 @@ from typing import Any
 import numpy as np
 from benchmarks.sheets import page_of
 
+from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, whole_file, write_json
-from voxflate.config.presets import preset
 from voxflate.config.schema import RunConfig
-from voxflate.config.toml import load_config, parse_assignments, with_values
+from voxflate.config.toml import from_values, load_config, parse_assignments, with_values
 from voxflate.data.prepared import open_prepared
 from voxflate.data.shapes import split_shape
 from voxflate.drawing.sheets import sample_sheet
+from voxflate.runs.facts import FACTS_NAME
 from voxflate.runs.log import LOG_NAME, METRICS_NAME, read_rows
 from voxflate.runs.snapshots import list_snapshots, snapshot_path
-from voxflate.training.run import FACTS_NAME, train_run
+from voxflate.training.run import train_run
 
 log = logging.getLogger("compare_models")
 GRID_SEED = 100
@@ -119,7 +120,7 @@ class Study:
         }
         if name == INFLATED and self.twin:
             values["start.twin"] = str(self.twin.absolute())
-        return with_values(preset(entry.preset), values | self.values)
+        return from_values({"preset": entry.preset, **values, **self.values})
 
     def folder(self, name: str, seed: int) -> Path:
         """Of a final run."""
@@ -315,6 +316,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=ENTRIES, default=list(ENTRIES))
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all models")
     a = parser.parse_args()
+    keep_freed_memory()  # as the command line does
     a.out.mkdir(parents=True, exist_ok=True)
     handlers: list[logging.Handler] = [
         logging.StreamHandler(),

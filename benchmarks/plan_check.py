@@ -12,6 +12,7 @@ import multiprocessing
 
 import torch
 
+from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.cores import available_cores
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import with_values
@@ -23,6 +24,7 @@ CASES = {"32x64x64": ((2, 4, 4), 5, 2), "48x48x48": ((3, 3, 3), 5, 2), "64x64x64
 
 def measure(base: tuple[int, int, int] | None, stages: int, batch: int, threads: int) -> Machine:
     """One measurement; where the plan measures if base is None."""
+    keep_freed_memory()  # as the command line does
     torch.set_num_threads(threads)
     if base is None:
         return measure_machine(RunConfig())

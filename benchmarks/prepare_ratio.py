@@ -20,6 +20,7 @@ from statistics import median
 import nibabel as nib
 import numpy as np
 
+from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.cores import available_cores
 from voxflate._system.parallel import in_order, workers
 from voxflate.data.preparing.prepare import prepare
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--shape", default="64,64,64")
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
+    keep_freed_memory()  # as the command line does
     depth, height, width = (int(side) for side in arguments.shape.split(","))
     paths = sorted(path for path in arguments.folder.rglob("*.nii*"))
     with tempfile.TemporaryDirectory(prefix="voxflate-") as scratch:

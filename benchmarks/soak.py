@@ -3,8 +3,8 @@
     python -m benchmarks.soak --snapshots 2000
 
 A tiny 3D run on random boxes takes a snapshot after every step: state, log rows, TensorBoard, sample sheet,
-fingerprint, and a measurement at every twentieth. Resident memory, open files and objects are read at every
-hundredth. The first tenth is warming up; after it memory may grow by 2 percent and handles not at all.
+fingerprint, and metrics at every twentieth. Resident memory and open files are read twenty times. The first
+tenth is for warming up; after it memory may grow by 2 percent and open files not at all.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from voxflate._system.allocator import keep_freed_memory
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import with_values
 from voxflate.data.preparing.prepare import prepare
@@ -37,7 +38,7 @@ READINGS = 20
 
 @dataclass(frozen=True)
 class Reading:
-    """What the process holds after so many snapshots."""
+    """What the process holds after a number of snapshots."""
 
     snapshots: int
     megabytes: float
@@ -52,7 +53,7 @@ def read(snapshots: int) -> Reading:
 
 
 def soak(folder: Path, snapshots: int) -> list[Reading]:
-    """Train with a snapshot at every step; gives the readings."""
+    """Train with a snapshot at every step; returns the readings."""
     make_cohort(folder / "cohort", 8, (16, 32, 32))
     data = prepare(folder / "cohort", folder / "data", "adni", SHAPE, held_out=0.25).root
     batch = 2
@@ -101,6 +102,7 @@ def main() -> None:
     )
     parser.add_argument("--snapshots", type=int, default=2000)
     snapshots = parser.parse_args().snapshots
+    keep_freed_memory()  # as the command line does
     with tempfile.TemporaryDirectory(prefix="voxflate-soak-") as folder:
         readings = soak(Path(folder), snapshots)
     for reading in readings:

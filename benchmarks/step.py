@@ -144,6 +144,7 @@ def settings(case: Case, values: Mapping[str, Any] | None = None) -> RunConfig:
             "network.base": case.base,
             "network.stages": case.stages,
             "network.channels": case.channels,
+            "network.low_pass_d": True,  # as in the paper
             "training.phase": case.phase,
             "training.batch": case.batch,
             "training.precision": case.precision,

@@ -3,10 +3,11 @@
     python -m benchmarks.torture --kills 100 --seed 0
 
 Both trainings run on the built-in cohort through the command line (`voxflate pretrain` and `train`, always
-with `--resume auto`). One is left alone. The other gets SIGKILL at random moments: at any moment, and in
-every third life while a snapshot is being written. It must go on every time, never skip a
-snapshot, and end with the same weights, optimizer moments, random state, samples, sheets and measurements
-bit for bit; its log must have every image once.
+with `--resume auto`). One is left alone. The other gets SIGKILL: every third time inside a snapshot's write,
+otherwise at a random moment. It must go on every time, never skip a snapshot, and end with the same weights,
+optimizer moments, random state, samples, sheets and metrics bit for bit; its log must have every image once.
+
+A write is found by its temporary file. The process is then stopped, and killed if the file is still there.
 """
 
 from __future__ import annotations
@@ -60,16 +61,23 @@ SETTINGS = {
 }
 
 
+EVERY = 3
+"""One of so many kills is aimed at a snapshot's write."""
+
+PATIENCE = 120.0
+"""Seconds that an aimed kill waits for a write; it then comes where the process is."""
+
+
 @dataclass
 class Tally:
-    """What the kills met."""
+    """What the kills hit."""
 
     kills: int = 0
     in_a_write: int = 0
 
 
 def command(phase: str, root: Path, data: Path, every: int, total: int) -> list[str]:
-    """The command that begins a training, and goes on with it; lengths in images."""
+    """The command that begins a training and resumes it; lengths in images."""
     words = [
         "pretrain" if phase == "2d" else "train",
         str(data),
@@ -87,7 +95,7 @@ def command(phase: str, root: Path, data: Path, every: int, total: int) -> list[
 
 
 def start(words: list[str], log: Path) -> int:
-    """Run a command in a fork of this process; gives its process id."""
+    """Run a command in a fork of this process; returns its process id."""
     if pid := os.fork():
         return pid
     with open(log, "ab", buffering=0) as output:
@@ -105,46 +113,75 @@ def start(words: list[str], log: Path) -> int:
 
 
 def ended(pid: int) -> int | None:
-    """How a process ended, or None while it runs; 0 is well, -9 is killed."""
+    """The exit status of a process, or None while it runs; 0 is success, -9 is killed."""
     done, status = os.waitpid(pid, os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if done else None
 
 
-def kill_at_random(pid: int, run: Path, longest: float, rng: np.random.Generator) -> int | None:
-    """Kill a process after up to `longest` seconds or in a snapshot's write; gives its status if it ended."""
-    deadline = time.monotonic() + longest * (rng.random() if (at_any := rng.random() < 2 / 3) else 1.0)
+def unfinished(run: Path) -> set[str]:
+    """Names of snapshots that are being written, or that a killed process left unfinished."""
+    return {path.name for path in (run / FOLDER).glob(UNFINISHED)}
+
+
+def stop_in_a_write(pid: int, run: Path, before: set[str], rng: np.random.Generator) -> int | None:
+    """Stop a process inside a snapshot's write; returns its exit status if it ended before.
+
+    Args:
+        pid: The process.
+        run: Its run folder.
+        before: What earlier processes left unfinished.
+        rng: Decides how far the write gets.
+    """
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if (status := ended(pid)) is not None:
             return status
-        if not at_any and any((run / FOLDER).glob(UNFINISHED)):
-            time.sleep(rng.random() * 0.002)
-            break
-        time.sleep(0.0005)
-    os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    return None if (code := os.waitstatus_to_exitcode(status)) == -signal.SIGKILL else code
+        if unfinished(run) - before:
+            time.sleep(rng.random() * 0.0005)  # at another byte every time
+            os.kill(pid, signal.SIGSTOP)
+            _, status = os.waitpid(pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                return os.waitstatus_to_exitcode(status)
+            if unfinished(run) - before:
+                return None
+            os.kill(pid, signal.SIGCONT)  # too late: the next one
+        time.sleep(0.0001)
+    return None
+
+
+def kill(pid: int, status: int | None) -> int | None:
+    """Kill a process that runs, which is so if `status` is None; returns its exit status if it had ended."""
+    if status is None:
+        os.kill(pid, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return None if status == -signal.SIGKILL else status
 
 
 def torture(words: list[str], run: Path, kills: int, longest: float, rng: np.random.Generator) -> Tally:
-    """Kill a training `kills` times, then let it end.
+    """Kill a training `kills` times, then let it finish.
 
     Raises:
-        AssertionError: If it ends otherwise than by a kill before, or does not go on.
+        AssertionError: If it ends before in any other way, or does not go on.
     """
     log, tally = run.with_suffix(".log"), Tally()
     with Progress(console=Console(stderr=True)) as bar:
-        for _ in bar.track(range(kills), description=f"killing {run.name}"):
-            status = kill_at_random(start(words, log), run, longest, rng)
+        for number in bar.track(range(kills), description=f"killing {run.name}"):
+            before, pid = unfinished(run), start(words, log)
+            if number % EVERY == 0:
+                status = kill(pid, stop_in_a_write(pid, run, before, rng))
+            else:
+                time.sleep(longest * rng.random())
+                status = kill(pid, ended(pid))
             check(status is None, f"{run}: ended with {status} after {tally.kills} kills; see {log}")
             tally.kills += 1
-            tally.in_a_write += any((run / FOLDER).glob(UNFINISHED))
+            tally.in_a_write += bool(unfinished(run) - before)
     finish(words, run)
     check("skipped" not in log.read_text(), f"{run}: passed over a snapshot; see {log}")
     return tally
 
 
 def finish(words: list[str], run: Path) -> float:
-    """Let a training end; gives its seconds."""
+    """Let a training finish; returns its seconds."""
     log, begun = run.with_suffix(".log"), time.monotonic()
     run.parent.mkdir(parents=True, exist_ok=True)
     _, status = os.waitpid(start(words, log), 0)
@@ -202,7 +239,7 @@ def check(holds: bool, message: str) -> None:
 
 
 def run_all(folder: Path, kills: int, steps: int, seed: int) -> None:
-    """Prepare the cohort, train alone, train under fire, compare; print one line a phase."""
+    """Prepare the cohort, train alone, train under fire, compare; print one line per phase."""
     rng = np.random.default_rng(seed)
     make_cohort(folder / "cohort", 12, (16, 32, 32), seed=seed)
     data = prepare(folder / "cohort", folder / "data", "adni", SHAPE, held_out=0.25, seed=seed).root
@@ -211,7 +248,7 @@ def run_all(folder: Path, kills: int, steps: int, seed: int) -> None:
         alone, killed = folder / "alone" / phase, folder / "killed" / phase
         every, total = steps * BATCH, snapshots * steps * BATCH
         seconds = finish(command(phase, alone.parent, data, every, total), alone)
-        # Long enough for a start and, on the average, one snapshot.
+        # Long enough for a start and, on average, one snapshot.
         longest = 1.0 + 2 * seconds / snapshots
         killed.parent.mkdir(exist_ok=True)
         begun = time.monotonic()
@@ -220,13 +257,13 @@ def run_all(folder: Path, kills: int, steps: int, seed: int) -> None:
         print(
             f"{phase}: {tally.kills} kills, {tally.in_a_write} of them inside a snapshot's write, in "
             f"{time.monotonic() - begun:.0f} s (left alone {seconds:.0f} s); {total} images, "
-            "counted twice 0, missing 0; final state, samples, sheets and measurements equal bit for bit",
+            "counted twice 0, missing 0; final state, samples, sheets and metrics equal bit for bit",
             flush=True,
         )
 
 
 def main() -> None:
-    """Print a line a phase; exit status 1 with the difference if there is one."""
+    """Print a line per phase; exit status 1 with the difference if there is one."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.runs.test_snapshots import sealed
 from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
 from voxflate.config.toml import load_config
 from voxflate.data.prepared import open_prepared
-from voxflate.runs.export import CONFIG, export_generator
-from voxflate.runs.snapshots import list_snapshots, load_snapshot
+from voxflate.runs.export import export_generator
+from voxflate.runs.exported import CONFIG
+from voxflate.runs.snapshots import list_snapshots, load_snapshot, save_snapshot, snapshot_path
 from voxflate.runs.verify import verify_run
 from voxflate.sampling.generate import generate
 from voxflate.training.run import train_run
@@ -79,11 +81,15 @@ PICKLES = {
 }
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 @pytest.mark.parametrize("kind", PICKLES)
-def test_a_pickled_payload_in_place_of_a_snapshot_does_not_run(kind: str, run: Path, tmp_path: Path) -> None:
+def test_a_pickled_payload_in_place_of_a_snapshot_does_not_run(
+    kind: str, suffix: str, run: Path, tmp_path: Path
+) -> None:
     mark = tmp_path / "sprung"
     for path in list_snapshots(run):
-        path.write_bytes(PICKLES[kind](mark))
+        path.unlink()
+        path.with_suffix(suffix).write_bytes(PICKLES[kind](mark))
     config = load_config(run)
     refused(lambda: train_run(config, run, resume=True), "none of its 2 snapshots can be read")
     refused(lambda: generate(run, 1, out=tmp_path / "new"), "none of its 2 snapshots can be read")
@@ -161,8 +167,40 @@ def test_networks_that_the_weights_do_not_fill_take_no_memory(run: Path, tmp_pat
     (path,) = list_snapshots(run)[-1:]
     state = load_snapshot(path)
     state["network"]["channels"] = 2**24
-    path.write_bytes(as_torch_file(state | {"format": 2}))
+    assert save_snapshot(run, state, keep=9) == path
     refused(lambda: generate(run, 1, out=tmp_path / "new"), "its networks are not those of its settings")
+
+
+def in_the_file_of_the_version_before(run: Path, state: dict[str, Any]) -> Path:
+    """Put a state in place of the run's snapshots."""
+    for path in list_snapshots(run):
+        path.unlink()
+    path = snapshot_path(run, state["n_images"]).with_suffix(".pt")
+    path.write_bytes(sealed(as_torch_file(state | {"format": 3})))
+    return path
+
+
+TENSORS = {
+    "average": lambda state: (state["ema"], "synthesis.const"),
+    "weight": lambda state: (state["gan"]["discriminator"], "from_image.weight"),
+    "moment": lambda state: (state["gan"]["optimizer_g"]["state"][0], "exp_avg"),
+    "random state": lambda state: (state, "rng"),
+}
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+def test_a_terabyte_of_one_number_is_refused_before_memory_is_taken(
+    kind: str, run: Path, tmp_path: Path
+) -> None:
+    """Files of the version before can repeat a number; safetensors cannot."""
+    state = load_snapshot(list_snapshots(run)[-1])
+    part, name = TENSORS[kind](state)
+    part[name] = torch.zeros(1, dtype=part[name].dtype).expand(2**40)
+    in_the_file_of_the_version_before(run, state)
+    config = run_config(load_config(run).data, training__kimg=0.008)
+    refused(lambda: train_run(config, run, resume=True), "does not fit the settings")
+    if kind == "average":
+        refused(lambda: generate(run, 1, out=tmp_path / "new"), "its networks are not those of its settings")
 
 
 def outside(folder: Path) -> dict[Path, bytes]:
@@ -191,11 +229,12 @@ def test_a_link_inside_the_run_and_a_run_that_is_a_link_are_fine(run: Path, tmp_
     (run / "latest").symlink_to(list_snapshots(run)[-1])
     (tmp_path / "link").symlink_to(run)
     train_run(run_config(load_config(run).data, training__kimg=0.008), tmp_path / "link", resume=True)
-    assert list_snapshots(run)[-1].name == "snapshot-000000008.pt"
+    assert list_snapshots(run)[-1].name == "snapshot-000000008.safetensors"
 
 
 def test_names_inside_an_archive_are_never_paths(run: Path, tmp_path: Path) -> None:
-    path = list_snapshots(run)[-1]
+    path = in_the_file_of_the_version_before(run, load_snapshot(list_snapshots(run)[-1]))
+    load_snapshot(path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("../../escaped", b"content")
         archive.writestr("/tmp/voxflate-escaped", b"content")
@@ -220,7 +259,7 @@ def test_paths_in_an_export_are_not_followed(trained: Path, tmp_path: Path) -> N
 def test_a_log_of_somebody_else_is_only_text(run: Path) -> None:
     (run / "log.jsonl").write_text('{"n_images": 4, "__class__": "os.system"}\n' + "[" * 100_000 + "\n")
     train_run(run_config(load_config(run).data, training__kimg=0.008), run, resume=True)
-    assert list_snapshots(run)[-1].name == "snapshot-000000008.pt"
+    assert list_snapshots(run)[-1].name == "snapshot-000000008.safetensors"
 
 
 FORBIDDEN = {

@@ -115,8 +115,8 @@ def test_torchrun_starts_them(prepared, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("next: voxflate generate") == 1
     assert [path.name for path in list_snapshots(tmp_path / "run")] == [
-        "snapshot-000000000.pt",
-        "snapshot-000000004.pt",
+        "snapshot-000000000.safetensors",
+        "snapshot-000000004.safetensors",
     ]
 
 

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
+from tests.cli.calls import preset, recommended, refused, voxflate
 from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import TrainingStopped, VoxflateError
-from voxflate.cli import app
-from voxflate.config.schema import MIGRATIONS, VERSION, RunConfig, migrate
-from voxflate.config.toml import from_dict, from_toml, load_config, save_config, to_toml
+from voxflate.config.migrations import MIGRATIONS, migrate
+from voxflate.config.schema import VERSION, RunConfig
+from voxflate.config.toml import from_dict, from_toml, load_config, save_config, to_toml, with_values
 from voxflate.runs.snapshots import FOLDER, list_snapshots, load_newest
-
-
-def voxflate(*arguments: object) -> Any:
-    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, [str(a) for a in arguments])
-
-
-def refused(*arguments: object) -> str:
-    result = voxflate(*arguments)
-    assert result.exit_code == 2, result.output
-    (line,) = result.stderr.splitlines()
-    return str(line)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +33,10 @@ def test_one_command_begins_goes_on_and_finds_nothing_left_to_do(settings: Path,
     run = tmp_path / "run"
     command = ("train", "--config", settings, "--out", run, "--resume", "auto")
     assert voxflate(*command).exit_code == 0
-    assert [path.name for path in list_snapshots(run)] == ["snapshot-000000000.pt", "snapshot-000000008.pt"]
+    assert [path.name for path in list_snapshots(run)] == [
+        "snapshot-000000000.safetensors",
+        "snapshot-000000008.safetensors",
+    ]
     assert voxflate(*command, "--set", "training.kimg=0.016").exit_code == 0
     assert load_newest(run)[0]["n_images"] == 16
     before = {path: path.read_bytes() for path in (run / FOLDER).iterdir()}
@@ -87,7 +79,7 @@ def test_settings_removed_from_a_run_are_missed(settings: Path, tmp_path: Path) 
     command = ("train", "--config", settings, "--out", run, "--resume", "auto")
     voxflate(*command)
     (run / "config.toml").unlink()
-    assert f"{run}: is no run folder, it has no config.toml" in refused(*command)
+    assert f"{run}: is not a run folder, it has no config.toml" in refused(*command)
     assert len(list_snapshots(run)) == 2
 
 
@@ -135,8 +127,8 @@ def test_migrations_are_taken_one_after_the_other(monkeypatch: pytest.MonkeyPatc
         1: lambda content: {"kimg": content["kilo"]},
         2: lambda content: {"images": content["kimg"] * 1000},
     }
-    monkeypatch.setattr("voxflate.config.schema.MIGRATIONS", later)
-    monkeypatch.setattr("voxflate.config.schema.VERSION", 3)
+    monkeypatch.setattr("voxflate.config.migrations.MIGRATIONS", later)
+    monkeypatch.setattr("voxflate.config.migrations.VERSION", 3)
     expected = {"version": 3, "images": 2000}
     assert migrate({"kilo": 2}) == migrate({"version": 1, "kilo": 2}) == expected
     assert migrate({"version": 2, "kimg": 2}) == expected
@@ -150,3 +142,131 @@ def test_a_run_from_before_versions_is_taken_up(settings: Path, tmp_path: Path) 
     assert "version" not in path.read_text()
     assert voxflate("train", "--out", run, "--resume", "--set", "training.kimg=0.016").exit_code == 0
     assert load_config(run).version == VERSION
+
+
+def test_resume_takes_the_settings_of_the_run(
+    tmp_path: Path, trainings: list[tuple[RunConfig, Path, bool]]
+) -> None:
+    config = with_values(preset("coca64-split@bench"), {"data": "somewhere"})
+    save_config(config, tmp_path)
+    assert voxflate("train", "--out", tmp_path, "--resume", "--set", "training.kimg=99").exit_code == 0
+    assert trainings == [(with_values(config, {"training.kimg": 99}), tmp_path, True)]
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "training.lr_g=0.001",
+        "training.snapshot_kimg=1",
+        "training.keep=5",
+        "training.device=cpu",
+        "training.precision=fp32",
+        "training.kernels=plain",
+        "training.micro_batch=4",
+        "training.activation_checkpointing=true",
+        "evaluation.samples=10",
+        "data=elsewhere",
+        "training.seed=0",  # as it was
+    ],
+)
+def test_what_a_resumed_run_may_change(
+    assignment: str, tmp_path: Path, trainings: list[tuple[RunConfig, Path, bool]]
+) -> None:
+    save_config(with_values(recommended("3d"), {"data": "somewhere"}), tmp_path)
+    result = voxflate("train", "--out", tmp_path, "--resume", "--set", assignment)
+    assert result.exit_code == 0, result.output
+    assert len(trainings) == 1
+
+
+@pytest.mark.parametrize(
+    ("assignment", "was"),
+    [
+        ("training.seed=5", "0"),
+        ("training.batch=16", "8"),
+        ("training.flip=true", "False"),
+        ("training.phase=2d", "3d"),
+        ("network.channels=16", "32"),
+        ("start.modules=g", "gd"),
+        ("preset=mine", ""),
+    ],
+)
+def test_what_a_resumed_run_has_done_is_not_rewritten(
+    assignment: str, was: str, tmp_path: Path, trainings: list[tuple[RunConfig, Path, bool]]
+) -> None:
+    save_config(recommended("3d"), tmp_path)
+    line = refused("train", "--out", tmp_path, "--resume", "--set", assignment)
+    assert assignment.partition("=")[0] in line
+    assert f"was begun with {was}" in line
+    assert not trainings
+
+
+def test_a_run_that_ran_out_of_memory_is_rescued_with_smaller_pieces(settings: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert voxflate("train", "--config", settings, "--out", run).exit_code == 0
+    less = (
+        "training.micro_batch=2",
+        "training.activation_checkpointing=true",
+        "training.kernels=plain",
+        "training.kimg=0.016",
+    )
+    command = ("train", "--out", run, "--resume", *(word for value in less for word in ("--set", value)))
+    result = voxflate(*command)
+    assert result.exit_code == 0, result.output
+    assert load_newest(run)[0]["n_images"] == 16
+    assert load_config(run).training.micro_batch == 2
+
+
+def test_what_a_resumed_run_changes_stands_in_run_json_and_verify_shows_it(
+    settings: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert voxflate("train", "--config", settings, "--out", run).exit_code == 0
+    assert "never changed" in voxflate("verify", run).stdout
+    rates = ("--set", "training.lr_g=0.001", "--set", "training.kimg=0.016")
+    assert voxflate("train", "--out", run, "--resume", *rates).exit_code == 0
+    first, second = json.loads((run / "run.json").read_text())["settings"]
+    assert (first["from_images"], second["from_images"]) == (0, 8)
+    assert (first["settings"]["training.lr_g"], first["settings"]["training.kimg"]) == (0.0025, 0.008)
+    assert second["settings"] == {"training.lr_g": 0.001, "training.kimg": 0.016}
+    assert voxflate("train", "--out", run, "--resume").exit_code == 0  # changes nothing
+    assert len(json.loads((run / "run.json").read_text())["settings"]) == 2
+    shown = voxflate("verify", run)
+    assert shown.exit_code == 0, shown.output
+    assert "training.lr_g 0.0025 -> 0.001 from 8 images" in shown.stdout
+    save_config(with_values(load_config(run), {"training.lr_g": 0.5}), run)
+    shown = voxflate("verify", run)
+    assert shown.exit_code != 0
+    assert "config.toml has training.lr_g = 0.5, trained with 0.001" in shown.stdout
+
+
+def test_a_run_of_an_older_version_is_taken_up_with_its_first_settings_recorded(
+    settings: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert voxflate("train", "--config", settings, "--out", run).exit_code == 0
+    facts = json.loads((run / "run.json").read_text())
+    del facts["settings"]
+    (run / "run.json").write_text(json.dumps(facts))
+    assert "from before they were" in voxflate("verify", run).stdout
+    changes = ("--set", "training.lr_d=0.001", "--set", "training.kimg=0.016")
+    assert voxflate("train", "--out", run, "--resume", *changes).exit_code == 0
+    first, second = json.loads((run / "run.json").read_text())["settings"]
+    assert first["settings"]["training.lr_d"] == 0.0025
+    assert second == {"from_images": 8, "settings": {"training.lr_d": 0.001, "training.kimg": 0.016}}
+
+
+def test_auto_compares_what_is_named_and_keeps_the_rest(
+    prepared: Path, tmp_path: Path, trainings: list[tuple[RunConfig, Path, bool]]
+) -> None:
+    """So a new version with better recommendations takes up the runs of an old one."""
+    run, file = tmp_path / "run", tmp_path / "mine.toml"
+    begun = run_config(prepared, network__low_pass_d=True, training__lr_g=0.004)
+    save_config(begun, run)
+    (run / FOLDER).mkdir()
+    (run / FOLDER / "snapshot-000000008.pt").touch()
+    file.write_text("[training]\nbatch = 4\n")
+    command = ("train", "--config", file, "--out", run, "--resume", "auto")
+    assert voxflate(*command).exit_code == 0
+    assert trainings == [(begun, run, True)]
+    file.write_text("[training]\nbatch = 2\n")
+    assert "the command says training.batch = 2" in refused(*command)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from voxflate._system.errors import VoxflateError
+from voxflate.config.presets import PRESETS
 from voxflate.config.schema import (
     ARCHITECTURES,
     AUGMENTATIONS,
@@ -33,7 +34,6 @@ from voxflate.config.toml import (
 SIDES = st.integers(1, 6)
 CONFIGS = st.builds(
     RunConfig,
-    preset=st.text(),
     data=st.text(),
     network=st.builds(
         NetworkConfig,
@@ -54,8 +54,9 @@ CONFIGS = st.builds(
 )
 
 
-@given(CONFIGS)
-def test_toml_gives_the_same_settings_back(config: RunConfig) -> None:
+@given(CONFIGS, st.one_of(st.text(), st.sampled_from([*PRESETS])))
+def test_toml_gives_the_same_settings_back(config: RunConfig, preset: str) -> None:
+    config = with_values(config, {"preset": preset})
     assert from_toml(to_toml(config), "text") == config
 
 
@@ -171,7 +172,7 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
 def test_a_missing_file_and_a_folder_without_a_run_are_named(tmp_path: Path) -> None:
     with pytest.raises(VoxflateError, match="no such file or run folder"):
         load_config(tmp_path / "missing")
-    with pytest.raises(VoxflateError, match="is no run folder"):
+    with pytest.raises(VoxflateError, match="is not a run folder"):
         load_config(tmp_path)
 
 

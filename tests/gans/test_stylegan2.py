@@ -61,6 +61,38 @@ def test_a_step_of_one_network_leaves_the_other_untouched(kind, reuse):
     assert not torch.equal(weights(gan.discriminator), before_d)
 
 
+@pytest.mark.parametrize("name", ["g", "d", "r1"])
+@pytest.mark.parametrize("where", ["loss", "gradients"])
+def test_a_step_that_raises_leaves_nothing_behind(name, where, monkeypatch):
+    """It may fail in the loss, or later, when an optimizer is about to use its gradients."""
+    gan = gan_of("3d", reuse_fakes=True, train_noise=False)
+    reals, positions = batch_of("3d", gan)
+    trained = {p: p.requires_grad for network in gan.networks.values() for p in network.parameters()}
+    before = copy.deepcopy(gan.state_dict())
+
+    def fail(*_):
+        raise RuntimeError("interrupted")
+
+    if where == "loss":
+        losses = losses_of(gan)
+        (loss,) = (step.loss for step in gan.steps if step.name == name)
+        fakes = losses.fakes(Shown(reals, positions))  # leaves its mark in the mapping network
+        losses._reusable[0] = fakes.detach()
+        monkeypatch.setattr(type(losses), loss.__name__, fail)
+        gan.steps = STYLEGAN2.steps(gan.networks, gan.settings)
+    else:
+        for optimizer in gan.optimizers.values():
+            optimizer.register_step_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        take(gan, name, reals, positions)
+    assert {p: p.requires_grad for p in trained} == trained
+    assert all(p.grad is None for p in trained)
+    assert gan.generator.mapping._seen is None
+    assert not losses_of(gan)._reusable
+    for key, value in before.items():
+        torch.testing.assert_close(gan.state_dict()[key], value, rtol=0, atol=0, msg=key)
+
+
 def seeded(function, *args):
     with torch.random.fork_rng():
         torch.manual_seed(7)

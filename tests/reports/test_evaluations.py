@@ -14,13 +14,11 @@ from typer.testing import CliRunner
 
 from tests.evaluation.test_suite import a_set
 from voxflate.cli import app
-from voxflate.config.paper_rows import paper_figures
-from voxflate.config.schema import RunConfig
-from voxflate.config.toml import with_values
-from voxflate.reports.evaluated import best_kimg, labels_of
-from voxflate.reports.evaluations import load_evaluated
+from voxflate.config.paper_rows import PAPER_ROWS, PaperRow
+from voxflate.reports.evaluated import labels_of
+from voxflate.reports.evaluations import load_evaluated, place_of
 from voxflate.reports.parts import VolumeSet
-from voxflate.reports.tables import latex, markdown
+from voxflate.reports.tables import EvaluatedRun, latex, markdown, notes, table
 
 SMALL = ["network.channels=8", "network.mapping_layers=2", "network.base=1,2,2", "network.stages=3"]
 SETTINGS = [
@@ -38,14 +36,13 @@ def voxflate(*arguments: object, status: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two tiny 3D runs, evaluated; the first one is audited."""
+    """Two tiny 3D runs, one of a preset, evaluated; the first one is audited."""
     folder = tmp_path_factory.mktemp("runs")
     a_set(folder / "set", 16, 4)
     found = []
-    for name, architecture in (("base", "baseline"), ("split", "split-shuffle")):
-        run = folder / name
-        voxflate("train", folder / "set", "--out", run, *SET, "--set", f"network.architecture={architecture}")
-        found.append(run)
+    for name, preset in (("base", ("--preset", "coca64-baseline@bench")), ("split", ())):
+        voxflate("train", folder / "set", "--out", folder / name, *preset, *SET)
+        found.append(folder / name)
     voxflate("evaluate", *found, "--replicates", 10, "--volume-extractor", "random3d", "--no-tsne")
     voxflate("audit", found[0], "--allow", 1)
     return found
@@ -57,7 +54,8 @@ def report(runs: list[Path]) -> Path:
     shown = voxflate("compare", *runs, "--out", out)
     assert "real vs real" in shown
     assert "MS-SSIM" in shown
-    assert "the paper" in shown  # the baseline from scratch is 3D-StyleGAN2
+    assert "Table 6: 3D-StyleGAN2" in shown
+    assert "Split&Shuffle" not in shown  # our own settings with its architecture are not the paper's
     return out / "report.html"
 
 
@@ -75,13 +73,13 @@ def test_metrics_json_says_what_a_figure_depends_on(runs: list[Path]) -> None:
 def test_tables_have_the_floor_the_run_and_the_paper(runs: list[Path], report: Path) -> None:
     table = (report.parent / "table.md").read_text()
     rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
-    assert rows == ["Model", "real vs real", "base", "the paper", "split"]
+    assert rows == ["Model", "real vs real", "base", "split", "Table 6: 3D-StyleGAN2"]
     assert "12 generated and 20 real volumes" in table
     assert "Warning" in table
     tex = (report.parent / "table.tex").read_text()
     assert tex.count("&") == 5 * table.splitlines()[0].count("|") - 5 * 2
     assert "\\#param" in tex
-    evaluated = [load_evaluated(run) for run in runs]
+    evaluated = [load_evaluated(place_of(run)) for run in runs]
     assert markdown(evaluated) == table
     assert latex(evaluated) == tex
 
@@ -118,31 +116,38 @@ def test_samples_that_are_no_numbers_end_with_one_line(runs: list[Path], tmp_pat
     assert not (run / "evaluation").exists()
 
 
-def test_the_best_snapshot_is_chosen_on_held_out_volumes() -> None:
-    rows = [
-        {"n_images": 1000, "kid-x-avg": 1.0, "kid-x-heldout-avg": 3.0},
-        {"n_images": 2000, "kid-x-avg": 2.0, "kid-x-heldout-avg": 1.0},
-    ]
-    assert best_kimg(rows) == 2.0
-    assert best_kimg([{"n_images": 1000, "frechet-x-avg": 1.0}]) == 1.0
-    assert best_kimg([]) is None
-
-
 def test_labels_are_unique(tmp_path: Path) -> None:
     assert labels_of([tmp_path / "a" / "run", tmp_path / "b" / "run"]) == ["a/run", "b/run"]
 
 
-def test_the_papers_rows_stand_beside_their_models_only() -> None:
-    def of(architecture: str, strategy: str, recipe: str = "adni") -> float | None:
-        values = {"network.architecture": architecture, "start.strategy": strategy}
-        row = paper_figures(with_values(RunConfig(), values), recipe)
-        return None if row is None else row.fid[3]
+def test_a_row_of_the_paper_is_printed_once_for_many_seeds(runs: list[Path]) -> None:
+    def names(paper: PaperRow | None, *wanted: PaperRow) -> list[str]:
+        seeds = [EvaluatedRun(f"seed {seed}", 1, assessment, paper) for seed in range(3)]
+        about = "paper" in " ".join(notes(seeds, wanted))
+        found = [row[0] for row in table(seeds, wanted)[1]][1:]
+        assert found[:3] == ["seed 0", "seed 1", "seed 2"]
+        assert about == bool(found[3:])
+        return found[3:]
 
-    assert of("baseline", "none") == 100.7
-    assert of("split-shuffle", "inflate-1") == 71.3
-    assert of("split-shuffle", "inflate-1", "ct") == 58.3
-    assert of("split-shuffle", "none") is None
-    assert of("baseline", "inflate-1") is None
+    assessment = load_evaluated(place_of(runs[0])).assessment
+    row, other = PAPER_ROWS["adni64-split-shuffle-inflate-1"], PAPER_ROWS["coca64-group-d"]
+    assert names(row) == names(row, row) == names(None, row) == ["Table 7: Split&Shuffle (Ours)"]
+    assert names(row, other)[1:] == ["Table 3: Group-D"]
+    assert names(None) == []
+    printed = table([EvaluatedRun("a", 1, assessment)], [row])[1][-1]
+    assert [*printed[1:6], printed[-2]] == ["0.325M", "65.0", "67.0", "82.0", "71.3", "5000"]
+
+
+def test_other_rows_of_the_paper_are_printed_on_request(runs: list[Path], tmp_path: Path) -> None:
+    shown = voxflate("compare", runs[1])
+    assert "Table" not in shown
+    wanted = ("--paper", "coca64-alpha-gan", "--paper", "adni64-baseline@bench")
+    shown = voxflate("compare", runs[1], *wanted, "--out", tmp_path, "--no-tsne")
+    assert "Table 6: 3D-alpha-GAN" in shown
+    assert "Table 7: 3D-StyleGAN2" in shown
+    for name in ("table.md", "table.tex", "report.html"):
+        assert "Table 6: 3D-alpha-GAN" in (tmp_path / name).read_text()
+    assert "did you mean coca64-alpha-gan" in voxflate("compare", runs[1], "--paper", "alpha-gan", status=2)
 
 
 def test_volumes_of_the_page_are_bytes_that_cannot_end_the_script() -> None:

@@ -13,11 +13,11 @@ def rows_of(log, name):
 def test_rows_of_images_that_are_shown_again_go(tmp_path):
     log = TrainingLog(tmp_path, 0)
     for n_images in (8, 16, 24):
-        log.losses({"n_images": n_images, "loss_g": 0.5})
+        log.scalars({"n_images": n_images, "loss_g": 0.5})
         log.metrics({"n_images": n_images, "extractor": "random"})
     log.close()
     again = TrainingLog(tmp_path, 16)
-    again.losses({"n_images": 32, "loss_g": 0.25})
+    again.scalars({"n_images": 32, "loss_g": 0.25})
     again.close()
     assert rows_of(again, LOG_NAME) == [8, 16, 32]
     assert rows_of(again, METRICS_NAME) == [8, 16]
@@ -41,7 +41,7 @@ def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path):
     path.write_text(json.dumps({"n_images": 8}) + "\n" + '{"n_images": 1')
     assert read_rows(path) == [{"n_images": 8}]
     log = TrainingLog(tmp_path, 8)
-    log.losses({"n_images": 16})
+    log.scalars({"n_images": 16})
     log.close()
     assert rows_of(log, LOG_NAME) == [8, 16]
     assert read_rows(tmp_path / "nothing.jsonl") == []
@@ -51,7 +51,7 @@ def test_a_log_that_cannot_be_written_is_a_line_for_the_user(tmp_path):
     log = TrainingLog(tmp_path, 0)
     (tmp_path / LOG_NAME).mkdir()
     with pytest.raises(VoxflateError, match=r"log\.jsonl: cannot be written"):
-        log.losses({"n_images": 8})
+        log.scalars({"n_images": 8})
     log.close()
 
 
@@ -65,6 +65,6 @@ def test_rows_end_before_the_first_that_is_none(tmp_path, line):
 def test_a_tensorboard_that_cannot_be_written_is_done_without(tmp_path):
     (tmp_path / "tensorboard").write_text("a file where the folder should be")
     log = TrainingLog(tmp_path, 0)
-    log.losses({"n_images": 8, "loss_g": 0.5})
+    log.scalars({"n_images": 8, "loss_g": 0.5})
     log.close()
     assert rows_of(log, LOG_NAME) == [8]

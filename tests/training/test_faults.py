@@ -183,7 +183,11 @@ def test_a_damaged_newest_snapshot(damage, said, prepared, whole, tmp_path):
 def test_leftovers_of_a_killed_process_go(prepared, whole, tmp_path):
     run, config = tmp_path / "run", run_config(prepared)
     train_run(config, run, stop_at=12)
-    leftovers = [run / ".tmp-1-log.jsonl", run / "snapshots" / ".tmp-1-x.pt", run / "sheets" / ".tmp-1-a.png"]
+    leftovers = [
+        run / ".tmp-1-log.jsonl",
+        run / "snapshots" / ".tmp-1-x.safetensors",
+        run / "sheets" / ".tmp-1-a.png",
+    ]
     for path in leftovers:
         path.write_text("half")
     goes_on(config, run, whole)

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from tests.strategies import run_config, write_prepared
+from tests.training.test_run import same
 from voxflate._system.errors import VoxflateError
 from voxflate.config.build import Stream
 from voxflate.gans.gan import Gan
 from voxflate.runs.log import read_rows
-from voxflate.runs.snapshots import list_snapshots, load_newest
+from voxflate.runs.snapshots import list_snapshots, load_newest, snapshot_path
 from voxflate.training.run import train_run
 
 AT_STEP = 4  # after 16 images; the snapshots are those of 0 and 12
@@ -72,7 +73,7 @@ def test_what_is_no_number_is_caught_in_its_step_and_named(poison, said, prepare
         train_run(run_config(prepared), run)
     assert f"{run}: {said} is not finite in the step after 16 images" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert sorted(path.name for path in contents(run)) == ["snapshot-000000000.pt", "snapshot-000000012.pt"]
+    assert list_snapshots(run) == sorted(contents(run)) == [snapshot_path(run, 0), snapshot_path(run, 12)]
     assert all(torch.isfinite(tensor).all() for tensor in load_newest(run)[0]["ema"].values())
     monkeypatch.undo()
     train_run(run_config(prepared), run, resume=True)
@@ -98,7 +99,8 @@ def test_where_nan_spreads_the_layer_nearest_to_the_loss_is_named(prepared, tmp_
     assert re.search(named, str(caught.value))
 
 
-def test_nan_in_an_image_is_named_by_its_number(prepared, tmp_path, monkeypatch):
+def test_nan_in_an_image_is_caught_in_its_step(prepared, tmp_path, monkeypatch):
+    """It cannot be in a prepared set, which stores integers."""
     original = Stream.__call__
 
     def spoiled(self, n_images, size):
@@ -108,7 +110,7 @@ def test_nan_in_an_image_is_named_by_its_number(prepared, tmp_path, monkeypatch)
         return images, positions
 
     monkeypatch.setattr(Stream, "__call__", spoiled)
-    with pytest.raises(VoxflateError, match="training image 18 of the run is not finite"):
+    with pytest.raises(VoxflateError, match=r"gradient of discriminator\..* in the step after 16 images"):
         train_run(run_config(prepared), tmp_path / "run")
     assert load_newest(tmp_path / "run")[0]["n_images"] == 12
 
@@ -139,6 +141,26 @@ def test_a_run_goes_back_with_lower_rates_when_asked_to(prepared, tmp_path, monk
     assert [row["since"] for row in rows] == [0, *[row["n_images"] for row in rows[:-1]]]
 
 
+@pytest.mark.parametrize("reuse_fakes", [False, True])
+@pytest.mark.parametrize(
+    ("network", "name"), [("generator", "mapping.layers.0.weight"), ("discriminator", "from_image.weight")]
+)
+def test_nothing_is_left_of_a_step_that_failed(network, name, reuse_fakes, prepared, tmp_path, monkeypatch):
+    """With unchanged learning rates, going back once gives what would have come without the failure."""
+    config = run_config(
+        prepared, training__restores=2, training__restore_lr=1.0, training__reuse_fakes=reuse_fakes
+    )
+    train_run(config, tmp_path / "whole")
+    injected(monkeypatch, spoil_weight(network, name))
+    told = []
+    train_run(config, tmp_path / "run", on_note=told.append)
+    assert len(told) == 1
+    assert f"weight of {network}.{name} is not finite" in told[0]
+    whole, restored = (load_newest(tmp_path / run)[0] for run in ("whole", "run"))
+    assert restored["restores"] == 1
+    same(restored | {"restores": 0}, whole)
+
+
 def test_what_was_switched_off_for_a_part_of_a_step_is_on_again(prepared, tmp_path, monkeypatch):
     """The generator's step fails while the discriminator stands still."""
     injected(monkeypatch, spoil_gradient("generator", "synthesis.const", torch.nan))
@@ -159,7 +181,7 @@ def test_what_was_switched_off_for_a_part_of_a_step_is_on_again(prepared, tmp_pa
 def test_restores_are_counted_over_the_whole_run(prepared, tmp_path, monkeypatch):
     injected(monkeypatch, spoil_weight("generator", "synthesis.const"), times=9)
     config = run_config(prepared, training__restores=2)
-    with pytest.raises(VoxflateError, match=r"is not finite .* after 2 restores; the snapshots before are"):
+    with pytest.raises(VoxflateError, match=r"is not finite .* after 2 restores; earlier snapshots are"):
         train_run(config, tmp_path / "run")
     assert load_newest(tmp_path / "run")[0]["restores"] == 2
     with pytest.raises(VoxflateError, match="after 2 restores"):

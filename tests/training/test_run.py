@@ -12,9 +12,9 @@ from voxflate._system.errors import VoxflateError
 from voxflate.config.build import build_run_networks
 from voxflate.config.toml import load_config, save_config, with_values
 from voxflate.gans.gan import Gan
-from voxflate.runs.load import load_generator
+from voxflate.runs.load import open_source
 from voxflate.runs.log import read_rows
-from voxflate.runs.snapshots import list_snapshots, load_newest, snapshot_path
+from voxflate.runs.snapshots import list_snapshots, load_newest, load_snapshot, snapshot_path
 from voxflate.training.run import train_run
 from voxflate.training.start import apply_start
 
@@ -120,7 +120,7 @@ def test_a_comparison_model_in_two_parts_is_the_same_too(model, cubes, tmp_path)
 def test_models_that_draw_from_the_global_random_state_have_it_in_their_snapshots(cubes, tmp_path):
     config = comparison(cubes, "vae-gan", training__keep=5)
     train_run(config, tmp_path / "run")
-    first, last = (torch.load(snapshot_path(tmp_path / "run", n)) for n in (0, 24))
+    first, last = (load_snapshot(snapshot_path(tmp_path / "run", n)) for n in (0, 24))
     assert not torch.equal(first["rng"], last["rng"])
 
 
@@ -145,16 +145,16 @@ def test_a_run_from_before_there_were_models_still_loads(prepared, tmp_path):
     text = "\n".join(lines)
     before, _, after = text.partition("[comparison]")
     (run / "config.toml").write_text(before + after[after.index("[") :])
-    _, config, n_images = load_generator(run)
-    assert (config.model, n_images) == ("stylegan2", 24)
-    train_run(with_values(config, {"training.kimg": 0.028}), run, resume=True)
+    loaded = open_source(run).load()
+    assert (loaded.settings.model, loaded.n_images) == ("stylegan2", 24)
+    train_run(with_values(loaded.settings, {"training.kimg": 0.028}), run, resume=True)
 
 
 def test_all_that_a_training_changes_is_in_its_snapshot(prepared, tmp_path):
     """The last snapshot differs from the first in every parameter, average and moment."""
     config = run_config(prepared, training__keep=5)
     train_run(config, tmp_path / "run")
-    first, last = (torch.load(snapshot_path(tmp_path / "run", n)) for n in (0, 24))
+    first, last = (load_snapshot(snapshot_path(tmp_path / "run", n)) for n in (0, 24))
     for network in ("generator", "discriminator"):
         for name, tensor in first["gan"][network].items():
             assert not torch.equal(tensor, last["gan"][network][name]), name
@@ -289,7 +289,7 @@ def test_a_run_folder_holds_what_its_description_says(prepared, tmp_path):
     assert facts["data"] == prepared.content_hash
     assert facts["seed"] == 0
     assert [progress.n_images for progress in told] == [4, 8, 12, 16, 20, 24]
-    assert {"loss_g", "loss_d", "r1"} <= told[0].losses.keys()
+    assert {"loss_g", "loss_d", "r1"} <= told[0].scalars.keys()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["n_images"] for row in rows] == [0, 12, 24]
     assert rows[0]["frechet-random-avg"] > 0
@@ -360,10 +360,11 @@ def test_a_3d_run_is_no_twin(twin, prepared, tmp_path):
 def test_the_generator_that_comes_back_is_the_average(prepared, tmp_path):
     config = run_config(prepared)
     train_run(config, tmp_path / "run")
-    generator, loaded, n_images = load_generator(tmp_path / "run")
+    loaded = open_source(tmp_path / "run").load()
+    generator = loaded.network
     state = load_newest(tmp_path / "run")[0]
-    assert loaded == config
-    assert n_images == 24
+    assert loaded.settings == config
+    assert loaded.n_images == 24
     assert not generator.training
     same(dict(generator.state_dict()), dict(state["ema"]))
     assert not torch.equal(generator.synthesis.const, state["gan"]["generator"]["synthesis.const"])

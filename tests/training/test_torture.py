@@ -15,6 +15,7 @@ def test_a_training_killed_at_random_moments_is_the_one_left_alone(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line[:11] for line in lines] == ["2d: 2 kills", "3d: 1 kills"]
+    assert all(re.search(r"kills, 1 of them inside a snapshot's write", line) for line in lines)
     assert all(re.search(r"counted twice 0, missing 0; .* equal bit for bit", line) for line in lines)
 
 

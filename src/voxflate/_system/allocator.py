@@ -1,8 +1,8 @@
-"""Keep freed memory: glibc's malloc hands large blocks back to the kernel and faults them in again.
+"""Keep freed memory: glibc's malloc returns large blocks to the kernel and faults them in again.
 
-Every activation of a 3D network is such a block. Decision 0008: holding on to them saves the page faults,
-over a quarter of a small training step on a CPU. Nothing happens where the C library is another one (macOS,
-Windows, musl).
+Every activation of a 3D network is such a block. Keeping them saves the page faults, over a quarter of a
+small training step on a CPU (decision 0008). The whole process is changed until it ends, so only the command
+line does it. Nothing happens with other C libraries (macOS, musl).
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ _M_MMAP_MAX = -4
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc never to map single blocks and never to give memory back; say whether it listened.
+    """Tell glibc never to map single blocks and never to return memory.
 
     The environment variable GLIBC_TUNABLES would do the same, but only before the process starts.
+
+    Returns:
+        Whether glibc accepted it.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

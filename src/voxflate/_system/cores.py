@@ -8,8 +8,8 @@ import os
 def available_cores() -> int:
     """Cores that the process may run on, at least 1.
 
-    `os.cpu_count` counts the whole machine, also where a scheduler or `taskset` has given the process a
-    part of it; the affinity, which not every system has, tells.
+    `os.cpu_count` counts the whole machine even if a scheduler or `taskset` limits the process to a part of
+    it. The affinity, which macOS does not have, knows the limit.
     """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -1,10 +1,10 @@
 """One training in several processes, on one machine or many (torch.distributed).
 
-Every process has all networks and takes the same steps. Of every batch it shows its own share; gradients are
-summed over the processes before each step, and so are the figures for the log. Random numbers belong to the
-samples (`nn.draws`), so that n processes give the run of one, whatever n is, to the rounding of a sum.
+Every process has all networks and takes the same steps on its own share of each batch; gradients and scalars
+are summed over the processes before each step. Random numbers belong to the samples (`nn.draws`), so any
+number of processes gives the same run, up to the rounding of a sum.
 
-`torchrun` starts the processes and tells each its rank; `joined_world` reads that.
+`torchrun` starts the processes and tells each its rank; `joined_world` reads it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from voxflate._system.errors import VoxflateError
 
 PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others; the first one measures while they wait."""
+"""How long a process waits for the others, which it does while the first one measures."""
 
 
 class LostProcessError(VoxflateError):
@@ -30,13 +30,13 @@ class LostProcessError(VoxflateError):
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training, seen from one of them. By default there is one.
+    """The processes of a training, seen from one of them; a single one by default.
 
     Attributes:
         rank: Number of this process.
-        size: How many there are.
-        local_rank: Number of this process on its machine; chooses its GPU.
-        local_size: How many are on its machine; they share its cores.
+        size: Number of processes.
+        local_rank: Number of this process on its machine; selects its GPU.
+        local_size: Number of processes on its machine; they share its cores.
     """
 
     rank: int = 0
@@ -46,16 +46,16 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Say whether this is the process that writes."""
+        """Whether this is the process that writes."""
         return self.rank == 0
 
     def share(self, count: int) -> range:
-        """Which of `count` samples are this process'; `count` is a multiple of the size."""
+        """Which of `count` samples are this process's; `count` is a multiple of the size."""
         own = count // self.size
         return range(self.rank * own, (self.rank + 1) * own)
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Replace every tensor by its sum over the processes, all in one message."""
+        """Replace every tensor with its sum over the processes, in one message."""
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
@@ -65,7 +65,7 @@ class World:
             tensor.detach().copy_(total.view_as(tensor))
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Say whether the flag is up in any process."""
+        """Whether the flag is set in any process."""
         if self.size == 1:
             return flag
         raised = torch.tensor([float(flag)], device=device)
@@ -73,11 +73,11 @@ class World:
         return bool(raised.item())
 
     def of_the_first(self, flag: bool, device: torch.device) -> bool:
-        """The first process' flag, in all of them."""
+        """The first process's flag, in all of them."""
         return self.any(flag and self.is_first, device)
 
     def agree_on(self, numbers: Sequence[float], device: torch.device) -> bool:
-        """Say whether all processes hold these numbers."""
+        """Whether all processes hold the same numbers."""
         if self.size == 1:
             return True
         own = torch.tensor(numbers, dtype=torch.float64, device=device)
@@ -88,7 +88,7 @@ class World:
         return torch.equal(low, high)
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """Every process' tensor, of one size in all, in the order of the ranks."""
+        """Every process's tensor, in the order of ranks; all have the same size."""
         if self.size == 1:
             return [tensor]
         gathered = [torch.empty_like(tensor) for _ in range(self.size)]
@@ -97,19 +97,19 @@ class World:
         return gathered
 
     def wait(self) -> None:
-        """Wait until every process has come here."""
+        """Wait until every process has got here."""
         if self.size > 1:
             with _peers():
                 torch.distributed.barrier()
 
 
 ALONE = World()
-"""The training has this process only."""
+"""A training in this process only."""
 
 
 @contextmanager
 def _peers() -> Iterator[None]:
-    """Say in a line that another process is gone; the library's message is about sockets."""
+    """Say in one line that another process is gone; the library's own message is about sockets."""
     try:
         yield
     except RuntimeError as error:
@@ -121,14 +121,14 @@ def _peers() -> Iterator[None]:
 
 @contextmanager
 def joined_world(device: str, environment: Mapping[str, str] = os.environ) -> Iterator[World]:
-    """Join the processes that torchrun started, and part from them at the end; alone without torchrun.
+    """Join the processes that torchrun started, and leave them at the end; without torchrun there is one.
 
     Args:
         device: `training.device`; decides between gloo and NCCL.
-        environment: Holds what torchrun sets.
+        environment: Holds the variables that torchrun sets.
 
     Raises:
-        VoxflateError: If the others do not come.
+        VoxflateError: If the others cannot be reached.
     """
     size = int(environment.get("WORLD_SIZE", "1"))
     if size == 1:

@@ -2,7 +2,7 @@
 
 
 class VoxflateError(Exception):
-    """Something the user can mend: bad input, a bad setting, a full disk.
+    """A problem that the user can solve: bad input, a bad setting, a full disk.
 
     The message is one line that names the file, the value, the limit and the next step. The command
     line prints it without a traceback and exits with status 2.
@@ -10,10 +10,10 @@ class VoxflateError(Exception):
 
 
 class TrainingStopped(Exception):
-    """A training ended early because it was asked to; no mistake, and nothing is lost.
+    """A training ended early because it was asked to; nothing is lost.
 
     Args:
-        n_images: Images shown by the snapshot that it goes on from; None where it had not begun.
+        n_images: Images shown by the snapshot to resume from; None if the training had not begun.
     """
 
     def __init__(self, n_images: int | None) -> None:

@@ -4,40 +4,53 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path, user_config_path
+
 from voxflate._system.errors import VoxflateError
 
 UNFINISHED = ".tmp-*"
-"""What the temporary names of all writers here look like."""
+"""Pattern of the temporary names of all writers here."""
 LARGEST_JSON = 64 * 2**20
 """Bytes; a manifest of a hundred thousand scans stays below it."""
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: `$VOXFLATE_CACHE`, else `voxflate` in the user's cache folder."""
+    """Folder for what can be made again: `$VOXFLATE_CACHE`, else `voxflate` in the user's cache folder."""
     if chosen := os.environ.get("VOXFLATE_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxflate"
+    return _in_use("XDG_CACHE_HOME", ".cache") or user_cache_path("voxflate")
+
+
+def config_folder() -> Path:
+    """Folder for what must not be lost: `voxflate` in the user's configuration folder."""
+    return _in_use("XDG_CONFIG_HOME", ".config") or user_config_path("voxflate")
+
+
+def _in_use(variable: str, usual: str) -> Path | None:
+    """The folder of the first versions, which macOS has elsewhere by now, if it is there (decision 0092)."""
+    folder = Path(os.environ.get(variable) or Path.home() / usual) / "voxflate"
+    return folder if folder.is_dir() else None
 
 
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block ends well.
+    """Yield a temporary path next to `path`; rename it to `path` when the block succeeds.
 
-    The data is on the disk before the name is, so a reader (or a killed process) finds the old file
-    or the new one, never half of one. On an error the temporary file goes and the old file stays.
+    The data is synced before the rename, so a reader or a killed process finds the old file or the new one,
+    never half of one. On an error the temporary file is removed and the old file stays.
 
     Args:
-        path: The file to write. Its folder is made if it is missing.
+        path: The file to write. Its folder is made if missing.
 
     Yields:
         The path to write to; it has the suffixes of `path`, which some writers look at.
@@ -57,21 +70,21 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_be_written(path, error) from error
     finally:
-        with contextlib.suppress(OSError):  # a parent that is a file has no such entry either
+        with contextlib.suppress(OSError):  # as when the parent is a file
             temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path` that takes its name when the block ends well.
+    """Yield a temporary folder next to `path`; rename it to `path` when the block succeeds.
 
-    On an error it goes, and with it every parent folder that was made for it.
+    On an error it is removed, with every parent folder that was made for it.
 
     Args:
         path: The folder to make; see `check_new_folder`.
 
     Yields:
-        The folder to write to. What must survive a power cut has to be synced by its writer.
+        The folder to write to. Its writer has to sync what must survive a power cut.
 
     Raises:
         VoxflateError: If the disk is full or the folder cannot be made.
@@ -95,19 +108,19 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def continued_folder(path: str | Path) -> Iterator[Path]:
-    """As `whole_folder`, for long work: where it was interrupted, the next call goes on with what is there.
+    """Like `whole_folder`, for long work: after an interruption the next call continues with what is there.
 
     The temporary folder has the same name every time. It stays when the process is interrupted or killed and
-    when the disk is full; it goes on a `VoxflateError` (bad input).
+    when the disk is full; a `VoxflateError` (bad input) removes it.
 
     Args:
         path: The folder to make; see `check_new_folder`.
 
     Yields:
-        The folder to write to. What is in it, its writer has to check.
+        The folder to write to. Its writer has to check what is already in it.
 
     Raises:
-        VoxflateError: If another process is at it, the disk is full, or the folder cannot be made.
+        VoxflateError: If another process works on it, the disk is full, or the folder cannot be made.
     """
     path = Path(path)
     temporary = path.with_name(f".tmp-unfinished-{path.name}")
@@ -135,36 +148,31 @@ def continued_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _lock(path: Path, purpose: Path) -> int:
-    """Take a lock that ends with the process, however it ends."""
+    """Take a lock that ends with the process, however that happens."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    if sys.platform != "win32":
-        import fcntl
-
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise VoxflateError(
-                f"{purpose}: another process is making it; wait for it, or name another"
-            ) from error
-        except OSError:  # not every file system has locks
-            pass
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise VoxflateError(f"{purpose}: another process makes it; wait for it, or name another") from error
+    except OSError:  # not every file system has locks
+        pass
     return descriptor
 
 
 def _unlock(descriptor: int, path: Path) -> None:
-    """Give a lock back; doing so twice is no error."""
+    """Release a lock; doing so twice is harmless."""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
 def check_new_folder(path: str | Path) -> None:
-    """Check that a folder can be made here without writing over anything.
+    """Check that a folder can be made here without overwriting anything.
 
     Raises:
-        VoxflateError: If there is a file or a folder with something in it, or if it is the folder that the
-            command runs in, which cannot be replaced.
+        VoxflateError: If there is a file or a folder that is not empty, or if it is the current folder, which
+            cannot be replaced.
     """
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -176,7 +184,7 @@ def check_new_folder(path: str | Path) -> None:
 
 
 def cannot_be_written(path: Path, error: OSError) -> VoxflateError:
-    """What to say when the system refuses to write: why, and what to do about it."""
+    """The error for a refused write: the system's reason, and what to do."""
     advice = "free some space or choose another folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         advice = "make its folder writable or choose another"
@@ -187,12 +195,12 @@ def cannot_be_written(path: Path, error: OSError) -> VoxflateError:
 
 
 def _temporary(path: Path) -> Path:
-    """A name beside `path` that nobody can have prepared a link under."""
+    """A name next to `path` that nobody can have placed a link at."""
     return path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
 
 
 def check_no_links(folder: Path) -> None:
-    """Refuse a folder from which a symbolic link leads out: what is written there would land elsewhere.
+    """Refuse a folder with a symbolic link that leads out of it: writes would end up elsewhere.
 
     Raises:
         VoxflateError: Names the link and its target.
@@ -209,7 +217,7 @@ def check_no_links(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; not every file system can, so a refusal is no error."""
+    """Make the rename itself durable; not every file system can, so a refusal is ignored."""
     descriptor = os.open(folder, os.O_RDONLY)
     with contextlib.suppress(OSError):
         os.fsync(descriptor)
@@ -227,7 +235,7 @@ def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
 
     Args:
         path: The file.
-        largest: Bytes that it may have.
+        largest: Most bytes that it may have.
 
     Raises:
         VoxflateError: If the file is missing, too large, nested too deeply, or is not JSON.
@@ -248,14 +256,14 @@ def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """JSON without NaN, infinity, endless numbers and endless nesting.
+    """Parse JSON, refusing NaN, infinity, endless numbers and endless nesting.
 
     Raises:
-        ValueError: If the text is anything else.
+        ValueError: If the text is not such JSON.
     """
 
     def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is no number of JSON")
+        raise ValueError(f"{constant} is not a JSON number")
 
     try:
         return json.loads(text, parse_constant=refuse)

@@ -17,10 +17,10 @@ R = TypeVar("R")
 
 @contextmanager
 def workers() -> Iterator[ThreadPoolExecutor]:
-    """A pool of one thread per core, whose waiting jobs are dropped when the block ends in an error.
+    """A pool of one thread per core; its waiting jobs are dropped if the block raises.
 
-    Threads and not processes: the work is decompressing, sorting and interpolating, all of which let go of
-    the interpreter's lock, and nothing has to be copied between processes or imported again in them.
+    Threads rather than processes: the work is decompressing, sorting and interpolating, which all release the
+    interpreter's lock, and nothing has to be copied to other processes or imported again in them.
     """
     pool = ThreadPoolExecutor(available_cores())
     try:
@@ -30,7 +30,7 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 
 
 def in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Like `pool.map`, but never more than a few results ahead of the consumer, so memory stays flat."""
+    """Like `pool.map`, but only a few results ahead of the consumer, so that memory stays flat."""
     ahead = 4 * available_cores()
     waiting: deque[Future[R]] = deque()
     for item in items:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -24,7 +24,8 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="Settings from a TOML file, or from a run folder to repeat that run.",
+        help="Settings from a TOML file (what it leaves out is as recommended, or as in the preset that it "
+        "names), or from a run folder to repeat that run.",
         rich_help_panel=_SETTINGS,
     ),
 ]
@@ -62,15 +63,38 @@ ResumeMode = Annotated[
     ),
 ]
 Snapshot = Annotated[
-    Literal["newest", "best"],
-    typer.Option(help="Which snapshot: the newest, or the best by its distance (KID) to held-out volumes."),
+    str,
+    typer.Option(
+        metavar="newest|best|KIMG",
+        help="Which snapshot of a run: the newest, the best by its distance (KID) to held-out volumes, or "
+        "the one after that many kimg.",
+    ),
 ]
+EvaluationOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FOLDER",
+        help="Where to write; for an export, a folder outside it. (default: RUN/evaluation)",
+        show_default=False,
+    ),
+]
+Embed = Annotated[bool, typer.Option("--tsne/--no-tsne", help="Draw the t-SNE of features in the report.")]
 MovedData = Annotated[
     Path | None,
     typer.Option(
         "--data",
         metavar="FOLDER",
         help="Where the prepared folder of the run lies, if it has moved.",
+        show_default=False,
+    ),
+]
+PaperRows = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--paper",
+        metavar="PRESET",
+        help="Also print this preset's row of the paper; repeatable. See: voxflate presets",
         show_default=False,
     ),
 ]

@@ -57,9 +57,9 @@ def training_bar(task: str) -> Iterator[tuple[Callable[[TrainingProgress], None]
 
         def move(progress: TrainingProgress) -> None:
             losses = " ".join(
-                f"{label} {progress.losses[name]:.2f}"
+                f"{label} {progress.scalars[name]:.2f}"
                 for name, label in _LOSSES.items()
-                if name in progress.losses
+                if name in progress.scalars
             )
             state = (
                 f"{progress.n_images / 1000:.1f}/{progress.total / 1000:g} kimg  "

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from typer.core import TyperCommand
 
 from voxflate._system.errors import VoxflateError
-from voxflate.cli.settings import Sources
 from voxflate.config.presets import Phase
 from voxflate.config.schema import RunConfig
-from voxflate.config.toml import CONFIG_NAME, load_config, parse_assignments, with_values
+from voxflate.config.toml import CONFIG_NAME, Source, load_config, resolve
+from voxflate.config.values import flat
 
 LAST, AUTO = "last", "auto"
 Resume = Literal["last", "auto"]
@@ -28,11 +28,15 @@ MAY_CHANGE = (
     "training.threads",
     "training.device",
     "training.precision",
-    "training.restore",
+    "training.kernels",
+    "training.micro_batch",
+    "training.activation_checkpointing",
+    "training.restores",
+    "training.restore_lr",
     "evaluation.",
 )
-"""What a resumed run may do otherwise from now on. Any other setting would say of the run's past what is not
-true; a moved prepared folder is the same data."""
+"""What may differ from now on in a run that goes on: `run.json` has the image from which it does. Any other
+change would make the settings untrue of the run's past; a prepared folder that moved is the same data."""
 
 
 class ResumableCommand(TyperCommand):
@@ -56,53 +60,31 @@ def goes_on(resume: Resume | None, out: Path | None) -> bool:
     return resume is not None
 
 
-def settings_to_resume(sources: Sources, out: Path, phase: Phase, others: Mapping[str, object]) -> RunConfig:
-    """The settings of the run in `out`, with `--set` on top (a larger training.kimg, say).
+def settings_to_resume(
+    named: Sequence[Source], out: Path, phase: Phase, resume: Resume | None, begins: Mapping[str, object]
+) -> RunConfig:
+    """The settings of the run in `out`, with what the command names on top (a larger training.kimg, say).
 
     Args:
-        sources: The common options.
+        named: What the command names.
         out: Run folder.
         phase: What the command trains.
-        others: The command's own options by name; they belong to new runs.
+        resume: With auto, the options that begin a run may be there, and must say what the run says.
+        begins: These options by name.
 
     Raises:
         VoxflateError: If there is no run of this phase, or if an option would change what was begun.
     """
-    if given := _given(sources, others):
+    given = [name for name, value in begins.items() if value]
+    if given and resume != AUTO:
         raise VoxflateError(
             f"--resume with --{given[0]}: a run continues with its own settings ({out / CONFIG_NAME}); "
             "change one with --set, or give the command that began it with --resume auto"
         )
     begun = _begun(out, phase)
-    values = {"data": str(sources.data.absolute())} if sources.data else {}
-    config = with_values(begun, values, "options")
-    config = with_values(config, parse_assignments(sources.assignments), "--set")
-    return _compatible(begun, config, out, "--set {key}={value}")
-
-
-def settings_of_either(
-    sources: Sources, out: Path, phase: Phase, others: Mapping[str, object], new: Callable[[], RunConfig]
-) -> RunConfig:
-    """The settings of the run in `out`, from the same command that began it (`--resume auto`).
-
-    Args:
-        sources: The common options.
-        out: Run folder.
-        phase: What the command trains.
-        others: The command's own options by name.
-        new: Gives the settings that the command would begin a run with.
-
-    Raises:
-        VoxflateError: If the command asks for another run than the one that was begun.
-    """
-    if not _given(sources, others):
-        return settings_to_resume(sources, out, phase, others)
-    return _compatible(_begun(out, phase), new(), out, "--resume auto: the command says {key} = {value}")
-
-
-def _given(sources: Sources, others: Mapping[str, object]) -> list[str]:
-    options = {"preset": sources.preset, "config": sources.config, **others}
-    return [name for name, value in options.items() if value]
+    config = resolve((str(out / CONFIG_NAME), begun.model_dump(mode="json")), *named)
+    asked = "--resume auto: the command says {key} = {value}" if given else "--set {key}={value}"
+    return _compatible(begun, config, out, asked)
 
 
 def _begun(out: Path, phase: Phase) -> RunConfig:
@@ -117,7 +99,7 @@ def _begun(out: Path, phase: Phase) -> RunConfig:
 
 def _compatible(begun: RunConfig, config: RunConfig, out: Path, asked: str) -> RunConfig:
     """Refuse settings that contradict what the run has done."""
-    before, after = _by_key(begun), _by_key(config)
+    before, after = (flat(each.model_dump(mode="json")) for each in (begun, config))
     for key, value in after.items():
         if value != before[key] and not key.startswith(MAY_CHANGE):
             raise VoxflateError(
@@ -125,15 +107,3 @@ def _compatible(begun: RunConfig, config: RunConfig, out: Path, asked: str) -> R
                 f"goes on keeps it; start another with --config {out} and a new --out"
             )
     return config
-
-
-def _by_key(config: RunConfig) -> dict[str, Any]:
-    """Every setting by its dotted key."""
-    values: dict[str, Any] = {}
-    for name, value in config.model_dump(mode="json").items():
-        values |= (
-            {f"{name}.{key}": leaf for key, leaf in value.items()}
-            if isinstance(value, dict)
-            else {name: value}
-        )
-    return values

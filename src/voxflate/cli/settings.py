@@ -1,7 +1,7 @@
 """From a command's options to one checked configuration.
 
-Later sources win: our recommended settings, a preset or a configuration file; what the data or the 2D
-run dictate; the command's own options; `--set`.
+Later sources win: our recommended settings, or the preset's; what the 2D run or the data dictate; a file;
+the command's own options; `--set`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,21 @@ import tomli_w
 import typer
 
 from voxflate._system.errors import VoxflateError
-from voxflate.config.presets import DEFAULT_STRATEGY, PLANAR_2D, Phase, preset, recommended
-from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig
-from voxflate.config.toml import load_config, parse_assignments, to_toml, with_values
+from voxflate.config.presets import Phase
+from voxflate.config.recommended import DEFAULT_STRATEGY
+from voxflate.config.schema import NetworkConfig, RunConfig
+from voxflate.config.toml import (
+    Source,
+    load_config,
+    load_named,
+    merged,
+    parse_assignments,
+    resolve,
+    to_toml,
+)
+from voxflate.config.values import flat, nested
+
+_OPTIONS = "options"
 
 
 @dataclass(frozen=True)
@@ -39,94 +51,102 @@ class Sources:
     def __post_init__(self) -> None:
         """Refuse two contradicting sources."""
         if self.preset and self.config:
-            raise VoxflateError(f"--preset {self.preset} and --config {self.config}: give one of them")
-
-    @property
-    def named(self) -> bool:
-        """Whether a preset or a file decides on the networks."""
-        return bool(self.preset or self.config)
-
-    def base(self, phase: Phase, strategy: str = "none") -> RunConfig:
-        """The settings to start from; `strategy` picks ours where neither preset nor file is named."""
-        if self.preset:
-            return preset(self.preset, phase)
-        if self.config:
-            return load_config(self.config)
-        model = str(parse_assignments(self.assignments).get("model", DEFAULT_MODEL))
-        return recommended(phase, strategy, model)
-
-    def finish(self, config: RunConfig, values: Mapping[str, Any], phase: Phase) -> RunConfig:
-        """Put the command's own values, then `--set`, on top of `config`; refuse another phase or shape."""
-        given = {"data": str(self.data.absolute())} if self.data else {}
-        config = with_values(config, {**values, **given}, "options")
-        if not self.named and "network.base" not in values:
-            config = with_values(config, _network_for(config.data), config.data)
-        config = with_values(config, parse_assignments(self.assignments), "--set")
-        if config.training.phase != phase:
             raise VoxflateError(
-                f"--set training.phase={config.training.phase}: the command decides on the phase; "
-                "2d is voxflate pretrain, 3d is voxflate train"
+                f"--preset {self.preset} and --config {self.config}: give one of them; a file may name a "
+                f'preset itself, with preset = "{self.preset}" at its top'
             )
-        _check_volumes(config)
-        return config
+
+    def named(self, options: Mapping[str, Any]) -> list[Source]:
+        """All that was named, the later ones win.
+
+        Args:
+            options: What the command's own options say, by dotted key.
+        """
+        found: list[Source] = []
+        if self.preset:
+            found.append((f"--preset {self.preset}", {"preset": self.preset}))
+        if self.config:
+            found.append((str(self.config), load_named(self.config)))
+        data = {"data": str(self.data.absolute())} if self.data else {}
+        found.append((_OPTIONS, nested({**options, **data})))
+        found.append(("--set", nested(parse_assignments(self.assignments))))
+        return found
 
 
-def settings_of_pretrain(sources: Sources, twin: str | None) -> RunConfig:
-    """Settings of a 2D run; `twin` is plain, planar or None to leave it as it is."""
-    values: dict[str, Any] = {
+def named_for_pretrain(sources: Sources, twin: str | None) -> list[Source]:
+    """What is named for a 2D run; `twin` is plain, planar or None to leave it as it is."""
+    options: dict[str, Any] = {
         "training.phase": "2d",
         "start.strategy": "none",
         "start.modules": "gd",
         "start.twin": "",
     }
     if twin:
-        values |= {"training.twin": twin, "network.position": twin == "planar"}
-    if twin == "planar" and not sources.named:
-        values |= PLANAR_2D
-    return sources.finish(sources.base("2d"), values, "2d")
+        options |= {"training.twin": twin, "network.position": twin == "planar"}
+    return sources.named(options)
 
 
-def settings_of_train(
+def named_for_train(
     sources: Sources, start: Path | None, strategy: str | None, modules: str | None
-) -> RunConfig:
-    """Settings of a 3D run.
+) -> list[Source]:
+    """What is named for a 3D run.
 
     Args:
         sources: The common options.
         start: Folder of the 2D run to inflate, or None.
-        strategy: How to inflate; None leaves it to the preset, or to the kind of twin.
+        strategy: How to inflate; None leaves it to the file, the preset or the kind of twin.
         modules: g, d, gd or None to leave it as it is.
+    """
+    options: dict[str, Any] = {"training.phase": "3d"}
+    if start:
+        options["start.twin"] = str(start.absolute())
+    if strategy:
+        options["start.strategy"] = strategy
+    if strategy == "planar":
+        options["network.position"] = True
+    if modules:
+        options["start.modules"] = modules
+    return sources.named(options)
+
+
+def settings_of_pretrain(named: Sequence[Source]) -> RunConfig:
+    """Settings of a 2D run.
 
     Raises:
-        VoxflateError: If a strategy has no 2D run to work on, or as `from_dict`.
+        VoxflateError: If the data has another shape than the networks make, or as `resolve`.
     """
-    values: dict[str, Any] = {"training.phase": "3d"}
-    twin = load_config(start) if start else None
-    if not strategy and twin and not sources.named:
-        strategy = "planar" if twin.training.twin == "planar" else DEFAULT_STRATEGY
-    base = sources.base("3d", strategy or "none")
-    if start:
-        values["start.twin"] = str(start.absolute())
-    if twin and not sources.named:
-        values["data"] = twin.data
-        values |= {f"network.{key}": value for key, value in twin.network.model_dump(mode="json").items()}
-        values["network.base"] = _base_of_volumes(str(sources.data or twin.data), twin.network)
-    if strategy:
-        values["start.strategy"] = strategy
-    if strategy == "planar":
-        values["network.position"] = True
-    if modules:
-        values["start.modules"] = modules
-    config = sources.finish(base, values, "3d")
+    said = flat(merged(named))
+    return _finished((str(said.get("data")), _network_for(said)), named, "2d")
+
+
+def settings_of_train(named: Sequence[Source], start: Path | None) -> RunConfig:
+    """Settings of a 3D run.
+
+    Args:
+        named: What was named, `start` included.
+        start: The 2D run of the command line, or None.
+
+    Raises:
+        VoxflateError: If there is no such 2D run or nothing to inflate with it, the data has another shape
+            than the networks make, or as `resolve`.
+    """
+    said = flat(merged(named))
+    twin = said.get("start.twin")
+    if twin and (start or not _is_complete(said)):
+        facts = _facts_of_twin(said, load_config(twin))
+    else:
+        facts = _network_for(said)
+    config = _finished((str(twin or said.get("data")), facts), named, "3d")
     if start and config.start.strategy == "none":
         raise VoxflateError(
-            f"--start {start}: nothing is inflated with strategy none; choose --strategy inflate-1"
+            f"--start {start}: nothing is inflated with start.strategy = none; choose --strategy "
+            f"{DEFAULT_STRATEGY} (ours) or inflate-1 (the paper's), or leave --start out"
         )
     return config
 
 
 def new_run_folder(out: Path | None, config: RunConfig) -> Path:
-    """Check that the command says all that a training needs.
+    """The folder of a new run, if the settings say all that a training needs.
 
     Raises:
         VoxflateError: If there is no data, no `out`, or no twin to inflate.
@@ -151,10 +171,30 @@ def print_settings(settings: RunConfig | Mapping[str, Any]) -> None:
     typer.echo(text, nl=False)
 
 
-def _network_for(data: str) -> dict[str, Any]:
-    """Base and stages that fit the prepared volumes; nothing if the data is not there (yet)."""
-    shape = _shape_at(data)
-    if shape is None:
+def _finished(facts: tuple[str, Mapping[str, Any]], named: Sequence[Source], phase: Phase) -> RunConfig:
+    """Settings from what was named and, below it, facts by dotted key; refuse another phase or shape."""
+    for origin, values in named:
+        said = flat(values).get("training.phase", phase)
+        if said != phase:
+            raise VoxflateError(
+                f"{origin}: training.phase = {said}: the command decides on the phase; "
+                "2d is voxflate pretrain, 3d is voxflate train"
+            )
+    origin, values = facts
+    config = resolve((origin, nested(values)), *named)
+    _check_volumes(config)
+    return config
+
+
+def _is_complete(said: Mapping[str, Any]) -> bool:
+    """Whether every setting is named, as in the file of a run."""
+    return flat(RunConfig().model_dump()).keys() <= said.keys()
+
+
+def _network_for(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Base and stages that fit the prepared volumes, if they are there and no preset decides."""
+    shape = _shape_at(said.get("data"))
+    if shape is None or said.get("preset"):
         return {}
     from voxflate.data.shapes import split_shape
 
@@ -162,7 +202,19 @@ def _network_for(data: str) -> dict[str, Any]:
     return {"network.base": base, "network.stages": stages}
 
 
-def _base_of_volumes(data: str, twin: NetworkConfig) -> tuple[int, int, int]:
+def _facts_of_twin(said: Mapping[str, Any], twin: RunConfig) -> dict[str, Any]:
+    """What the 2D run dictates by dotted key: data and, unless a preset decides, networks and strategy."""
+    facts: dict[str, Any] = {"data": twin.data}
+    if said.get("preset"):
+        return facts
+    facts |= {f"network.{key}": value for key, value in twin.network.model_dump(mode="json").items()}
+    facts["network.base"] = _base_of_volumes(said.get("data", twin.data), twin.network)
+    facts["network.position"] = twin.network.position or said.get("start.strategy") == "planar"
+    facts["start.strategy"] = "planar" if twin.training.twin == "planar" else DEFAULT_STRATEGY
+    return facts
+
+
+def _base_of_volumes(data: object, twin: NetworkConfig) -> tuple[int, int, int]:
     """The base that a twin's 3D network needs for these volumes; the twin saw slices, their number is free.
 
     The twin's own where none fits; `_check_volumes` then says why.
@@ -185,8 +237,8 @@ def _check_volumes(config: RunConfig) -> None:
         raise VoxflateError(f"{config.data}: {error}") from error
 
 
-def _shape_at(data: str) -> tuple[int, int, int] | None:
-    if not data or not Path(data).exists():
+def _shape_at(data: object) -> tuple[int, int, int] | None:
+    if not isinstance(data, str) or not data or not Path(data).exists():
         return None
     from voxflate.data.prepared import open_prepared
 

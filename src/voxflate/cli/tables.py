@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from voxflate.cli.settings import print_settings
-from voxflate.config.presets import PRESETS, preset
-from voxflate.config.toml import describe_settings
+from voxflate.config.presets import PRESETS
+from voxflate.config.schema import DEFAULT_MODEL, INFLATIONS, MODELS, RunConfig
+from voxflate.config.toml import describe_settings, from_values
+from voxflate.config.values import flat
 
 DIFFERS = 1
 
@@ -28,12 +30,12 @@ def params() -> None:
     for heading in ("paper (M)", "ours (M)", *networks.values()):
         table.add_column(heading, justify="right")
     table.add_column("")
-    for row in comparisons:
-        millions = (f"{figure:.3f}" for figure in (row.paper.millions, row.total / 1e6))
-        counts = (f"{row.ours[name]:,}" if name in row.ours else "" for name in networks)
-        table.add_row(row.paper.setting, row.paper.model, *millions, *counts, row.remark)
+    for each in comparisons:
+        millions = (f"{count:.3f}" for count in (each.row.millions, each.total / 1e6))
+        counts = (f"{each.ours[name]:,}" if name in each.ours else "" for name in networks)
+        table.add_row(each.row.setting, each.row.label, *millions, *counts, each.remark)
     _print(table)
-    rows, different = sum(row.paper.counts for row in comparisons), differences(comparisons)
+    rows, different = sum(each.preset.exact for each in comparisons), differences(comparisons)
     typer.echo(f"{rows - len(different)} of {rows} rows equal the paper", err=True)
     if different:
         raise typer.Exit(DIFFERS)
@@ -43,40 +45,67 @@ def presets(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="Print this preset as TOML instead of the list.", show_default=False
+            metavar="[NAME]", help="Print the settings of this preset as TOML.", show_default=False
         ),
     ] = None,
     two_d: Annotated[bool, typer.Option("--2d", help="With NAME: the 2D run that precedes it.")] = False,
-    keys: Annotated[bool, typer.Option("--keys", help="List every setting with its default.")] = False,
+    keys: Annotated[
+        bool,
+        typer.Option("--keys", help="Explain every setting, with its value in NAME or as recommended."),
+    ] = False,
 ) -> None:
-    """List the settings of the paper's rows, or print one; NAME@bench is the small form of NAME.
+    """List the rows of the paper's tables, or print the settings of one; NAME@bench is its small form.
 
-    The FID figures are the paper's. They come from its data and its feature network.
+    A settings file names one at its top, preset = "NAME", and changes from there. The FIDs are the paper's,
+    from its data and its feature network.
 
     Example: voxflate presets coca64-split-shuffle-inflate-1@bench
     """
+    config = from_values({"preset": name or "", "training.phase": "2d" if two_d else "3d"}, "presets")
     if keys:
-        for key, default, meaning in describe_settings():
-            typer.echo(f"{key} = {_toml(default)}\n    {meaning}")
+        _explain(config, {} if name or two_d else _other_cases())
     elif name:
-        print_settings(preset(name, "2d" if two_d else "3d"))
+        print_settings(config)
     else:
         _print(_preset_table())
+
+
+def _other_cases() -> dict[str, dict[str, str]]:
+    """Trainings with recommended values of their own: how a command line says it, and the settings."""
+    cases = {"pretrain": {"training.phase": "2d"}}
+    cases["pretrain --twin planar"] = {"training.phase": "2d", "training.twin": "planar"}
+    cases |= {f"--strategy {name}": {"start.strategy": name} for name in INFLATIONS}
+    return cases | {f"--set model={name}": {"model": name} for name in MODELS if name != DEFAULT_MODEL}
+
+
+def _explain(config: RunConfig, cases: dict[str, dict[str, str]]) -> None:
+    """Print every setting with its meaning, and the cases in which it has another value."""
+    values = flat(config.model_dump())
+    others = {said: flat(from_values(named).model_dump()) for said, named in cases.items()}
+    for key, _, meaning in describe_settings():
+        typer.echo(f"{key} = {_toml(values[key])}\n    {meaning}")
+        differing: dict[str, list[str]] = {}
+        for said, other in others.items():
+            if other[key] != values[key] and key not in cases[said]:
+                differing.setdefault(_toml(other[key]), []).append(said)
+        for value, found in differing.items():
+            typer.echo(f"    {value} with {', '.join(found)}")
 
 
 def _preset_table() -> Table:
     table = Table("preset", "table", "row", "shape", "start", title="Rows of the paper", title_justify="left")
     table.add_column("FID-avg", justify="right")
-    for name, row in PRESETS.items():
-        start = row.run.start
+    for name, preset in PRESETS.items():
+        config, row = RunConfig(preset=name), preset.row
+        start, label = config.start, ", ".join(filter(None, (row.label, preset.reading)))
         modules = "" if start.strategy == "none" or start.modules == "gd" else f" ({start.modules.upper()})"
-        shape = "x".join(str(side) for side in row.run.network.shape)
-        table.add_row(name, row.tables, row.label, shape, start.strategy + modules, f"{row.fid[-1]:.1f}")
+        shape = "x".join(str(side) for side in config.network.shape)
+        table.add_row(name, row.tables, label, shape, start.strategy + modules, f"{row.fid[-1]:.1f}")
     return table
 
 
 def _print(table: Table) -> None:
-    """Print at full width: a table that is cut to 80 columns in a file or a pipe is of no use."""
+    """Print at full width: a table cut to 80 columns is of no use in a file or a pipe."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)

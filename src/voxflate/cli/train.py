@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -21,15 +20,16 @@ from voxflate.cli.options import (
     Strategy,
 )
 from voxflate.cli.progress import training_bar
-from voxflate.cli.resume import LAST, Resume, goes_on, settings_of_either, settings_to_resume
+from voxflate.cli.resume import goes_on, settings_to_resume
 from voxflate.cli.settings import (
     Sources,
+    named_for_pretrain,
+    named_for_train,
     new_run_folder,
     print_settings,
     settings_of_pretrain,
     settings_of_train,
 )
-from voxflate.config.presets import Phase
 from voxflate.config.schema import RunConfig
 
 
@@ -55,16 +55,13 @@ def pretrain(
 
     Example: voxflate pretrain data/brains --out runs/2d
     """
-    sources = Sources(data, preset, config, assignments or [])
+    named = named_for_pretrain(Sources(data, preset, config, assignments or []), twin)
     going_on = goes_on(resume, out)
-    settings = _settings(
-        sources,
-        out,
-        "2d",
-        resume if going_on else None,
-        {"twin": twin},
-        lambda: settings_of_pretrain(sources, twin),
-    )
+    if going_on:
+        begins = {"preset": preset, "config": config, "twin": twin}
+        settings = settings_to_resume(named, _needed(out), "2d", resume, begins)
+    else:
+        settings = settings_of_pretrain(named)
     if _run(settings, out, going_on, dry_run):
         typer.echo(f"next: voxflate train {settings.data} --start {out} --out runs/3d")
 
@@ -90,16 +87,19 @@ def train(
 
     Example: voxflate train data/brains --start runs/2d --out runs/3d
     """
-    sources = Sources(data, preset, config, assignments or [])
+    named = named_for_train(Sources(data, preset, config, assignments or []), start, strategy, modules)
     going_on = goes_on(resume, out)
-    settings = _settings(
-        sources,
-        out,
-        "3d",
-        resume if going_on else None,
-        {"start": start, "strategy": strategy, "modules": modules},
-        lambda: settings_of_train(sources, start, strategy, modules),
-    )
+    if going_on:
+        begins = {
+            "preset": preset,
+            "config": config,
+            "start": start,
+            "strategy": strategy,
+            "modules": modules,
+        }
+        settings = settings_to_resume(named, _needed(out), "3d", resume, begins)
+    else:
+        settings = settings_of_train(named, start)
     if _run(settings, out, going_on, dry_run):
         typer.echo(f"next: voxflate generate {out} -n 20 --out new-scans")
 
@@ -119,7 +119,8 @@ def inflate(
 
     Example: voxflate inflate runs/2d --strategy inflate-1 --out runs/inflated
     """
-    settings = settings_of_train(Sources(None, None, None, assignments or []), run, strategy, modules)
+    named = named_for_train(Sources(None, None, None, assignments or []), run, strategy, modules)
+    settings = settings_of_train(named, run)
     if dry_run:
         print_settings(settings)
         return
@@ -130,22 +131,6 @@ def inflate(
     if report is not None:
         typer.echo(f"{out}: {report.summary()}")
     typer.echo(f"next: voxflate train --out {out} --resume")
-
-
-def _settings(
-    sources: Sources,
-    out: Path | None,
-    phase: Phase,
-    resume: Resume | None,
-    others: Mapping[str, object],
-    new: Callable[[], RunConfig],
-) -> RunConfig:
-    """The settings of a new run, or of the one that goes on."""
-    if resume is None:
-        return new()
-    if resume == LAST:
-        return settings_to_resume(sources, _needed(out), phase, others)
-    return settings_of_either(sources, _needed(out), phase, others, new)
 
 
 def _needed(out: Path | None) -> Path:

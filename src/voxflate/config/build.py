@@ -8,11 +8,12 @@ from torch import Tensor
 
 from voxflate._system.distributed import ALONE, World
 from voxflate._system.errors import VoxflateError
-from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig, TrainingConfig
+from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig, SliceConfig, TrainingConfig
 from voxflate.data.datasets import PositionedSliceSampler, SliceSampler, VolumeSampler
 from voxflate.data.prepared import PreparedSet
 from voxflate.gans import GANS
-from voxflate.gans.gan import Gan, NetworkPlan, Networks, Settings
+from voxflate.gans.gan import Gan, Model, NetworkPlan, Networks, Settings, SliceSettings
+from voxflate.gans.slice_discriminator import with_slices
 from voxflate.nn import Discriminator
 from voxflate.nn.generator import Synthesis
 
@@ -24,6 +25,7 @@ def build_networks(
     model: str = DEFAULT_MODEL,
     planar: bool = False,
     mbstd_group: int = 4,
+    slices: SliceConfig | None = None,
 ) -> Networks:
     """Build a model's networks with fresh weights from PyTorch's global random state.
 
@@ -33,11 +35,17 @@ def build_networks(
         model: Name in `GANS`.
         planar: With 2: the planar twin, whose generator knows depth.
         mbstd_group: Samples per group of the minibatch standard deviation.
+        slices: Adds a slice discriminator where its weight is not 0.
     """
     plan = NetworkPlan(
         **network.model_dump(), spatial_dims=spatial_dims, planar=planar, mbstd_group=mbstd_group
     )
-    return GANS[model].networks(plan)
+    return choose_model(model, slices or SliceConfig()).networks(plan)
+
+
+def choose_model(name: str, slices: SliceConfig) -> Model:
+    """A model of the table, with a slice discriminator where its weight is not 0."""
+    return with_slices(GANS[name], slices.side) if slices.weight else GANS[name]
 
 
 def is_planar_twin(config: RunConfig) -> bool:
@@ -54,6 +62,7 @@ def build_run_networks(config: RunConfig) -> Networks:
         planar=is_planar_twin(config),
         # A batch smaller than the group would fill it up: the fakes of a step with its reals.
         mbstd_group=min(config.training.mbstd_group, config.training.batch),
+        slices=config.slice_discriminator,
     )
 
 
@@ -63,7 +72,8 @@ def build_gan(config: RunConfig, networks: Networks, world: World = ALONE) -> Ga
     Raises:
         VoxflateError: If the device is not there, or the batch cannot be shared by the processes.
     """
-    t, c, model = config.training, config.comparison, GANS[config.model]
+    t, c = config.training, config.comparison
+    model = choose_model(config.model, config.slice_discriminator)
     _check_shares(config, world)
     device = choose_device(t.device, world.local_rank)
     settings = Settings(
@@ -83,11 +93,25 @@ def build_gan(config: RunConfig, networks: Networks, world: World = ALONE) -> Ga
         kl=c.kl,
         seed=t.seed,
         micro_batch=t.micro_batch,
+        slices=_slice_settings(config.slice_discriminator),
     )
     for module in (module for network in networks.values() for module in network.modules()):
         if isinstance(module, (Synthesis, Discriminator)):
             module.recompute = t.activation_checkpointing
     return Gan(model, {name: network.to(device) for name, network in networks.items()}, settings, world)
+
+
+def _slice_settings(slices: SliceConfig) -> SliceSettings | None:
+    if not slices.weight:
+        return None
+    return SliceSettings(
+        weight=slices.weight,
+        per_volume=slices.per_volume,
+        side=slices.side,
+        lr=slices.lr_s,
+        ramp_images=round(slices.ramp_kimg * 1000),
+        features=slices.features,
+    )
 
 
 def _check_shares(config: RunConfig, world: World) -> None:

@@ -1,57 +1,78 @@
-"""Named settings: every row of the paper's Tables 1 to 7, and what we recommend ourselves.
+"""Presets: the settings that we read from the rows of the paper's Tables 1 to 7.
 
-A row is a function of the rows it differs from, plus one line in `PRESETS`. `NAME` is the row as printed;
-`NAME@bench` is the same row one stage smaller and much shorter, for two CPU cores. The paper's rows set
-every value they depend on, so that a better default never changes what they mean.
+`NAME` is the row as printed; `NAME@bench` is the same row one stage smaller and much shorter, for two CPU
+cores. A row names every setting that changes results, so a better default never changes what it means.
+The figures that the paper prints are in `paper_rows`.
 
-To add a row: write it with `coca64`, `coca128`, `adni64` or `comparison` and add one line to `PRESETS`.
+To add a row: write it with `coca64`, `coca128`, `adni64` or `comparison`, add one line to `_ROWS` and its
+figures to `PAPER_ROWS`.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from voxflate._system.errors import VoxflateError
-from voxflate.config.schema import DEFAULT_MODEL, STRATEGIES, RunConfig
-from voxflate.config.toml import with_values
+from voxflate.config.paper_rows import (
+    ADNI_VOLUMES,
+    BATCH,
+    COCA_VOLUMES,
+    KIMG_2D,
+    KIMG_3D,
+    LR_FROM_SCRATCH,
+    LR_INFLATED,
+    PAPER_ROWS,
+    R1_GAMMA,
+    PaperRow,
+)
+from voxflate.config.values import Values
 
 Phase = Literal["2d", "3d"]
 
 SCALES = ("paper", "bench")
-DEFAULT_STRATEGY = "preserving"
-"""How `voxflate train --start RUN` inflates a plain twin when nobody says how."""
 
+DECIDES_NO_RESULT = (
+    "version",
+    "preset",
+    "data",
+    "start.twin",
+    "training.micro_batch",
+    "training.activation_checkpointing",
+    "training.kernels",
+    "training.device",
+    "training.threads",
+    "training.keep",
+    "slice_discriminator.per_volume",
+    "slice_discriminator.side",
+    "slice_discriminator.lr_s",
+    "slice_discriminator.ramp_kimg",
+    "slice_discriminator.features",
+    "evaluation.every",
+    "evaluation.diversity_floor",
+)
+"""Settings that a row leaves open: where things are, how they are computed, what is kept and reported, and
+the slice discriminator's own, as the rows have none."""
 
-@dataclass(frozen=True)
-class Preset:
-    """One row of one or more of the paper's tables.
-
-    Attributes:
-        run: The 3D run at paper scale.
-        tables: The tables that print the row.
-        label: The row's name there.
-        fid: FID-ax, -sag, -cor and -avg as printed. They are shown beside ours and never asserted.
-        psnr: PSNR in dB, as printed in Table 8; None where it has no such row.
-        ms_ssim: MS-SSIM, likewise.
-    """
-
-    run: RunConfig
-    tables: str
-    label: str
-    fid: tuple[float, float, float, float]
-    psnr: float | None = None
-    ms_ssim: float | None = None
-
-
-# What every row of the paper shares; "StyleGAN2 configuration, with the following exceptions" (Sec. 4.2.3).
-_PAPER_TRAINING: Mapping[str, Any] = {
-    "training.kimg": 5000,
-    "training.batch": 128,
+# "StyleGAN2 configuration, with the following exceptions" (Sec. 4.2.3); what it leaves open: decision 0010.
+_PAPER: Values = {
+    "model": "stylegan2",
+    "network.z_dim": 64,
+    "network.w_dim": 64,
+    "network.mapping_layers": 8,
+    "network.symmetric_d": False,
+    "network.position": False,
+    "network.low_pass_d": True,
+    "network.critic_norm": "batch",
+    "training.phase": "3d",
+    "training.twin": "plain",
+    "training.min_content": 0.0,
+    "training.kimg": KIMG_3D,
+    "training.batch": BATCH,
     "training.lr_decay": 1.0,
-    "training.r1_gamma": 0.0512,
+    "training.r1_gamma": R1_GAMMA,
     "training.r1_every": 16,
     "training.mbstd_group": 4,
     "training.ema_halflife_fraction": 0.05,
@@ -60,54 +81,40 @@ _PAPER_TRAINING: Mapping[str, Any] = {
     "training.train_noise": True,
     "training.flip": False,
     "training.augment": "",
-    "training.reuse_fakes": False,
-    "training.min_content": 0.0,
+    "training.augment_p": 1.0,
+    "training.precision": "auto",
     "training.snapshot_kimg": 200,
+    "training.seed": 0,
+    "training.reuse_fakes": False,
+    "training.restores": 0,
+    "training.restore_lr": 0.5,
+    "slice_discriminator.weight": 0.0,
+    "comparison.critic_steps": 1,
+    "comparison.gp_lambda": 10.0,
+    "comparison.reconstruction": 10.0,
+    "comparison.kl": 1.0,
+    "comparison.beta1": 0.0,
+    "comparison.beta2": 0.9,
+    "evaluation.extractor": "mobilenetv2",
 }
-_PAPER_2D_KIMG = 25000
-
-_BENCH_TRAINING: Mapping[str, Any] = {
+_PAPER_2D: Values = {
+    "training.phase": "2d",
+    "training.kimg": KIMG_2D,
+    "training.lr_g": LR_FROM_SCRATCH,
+    "training.lr_d": LR_FROM_SCRATCH,
+    "start.strategy": "none",
+    "start.modules": "gd",
+}
+_BENCH: Values = {
     "training.kimg": 60,
     "training.batch": 8,
     "training.snapshot_kimg": 5,
     "evaluation.samples": 192,
 }
-_BENCH_CHANNELS = 32
-_BENCH_2D: Mapping[str, Any] = {"training.kimg": 200, "training.snapshot_kimg": 20}
-_FROM_SCRATCH_2D: Mapping[str, Any] = {
-    "training.phase": "2d",
-    "training.lr_g": 0.0025,
-    "training.lr_d": 0.0025,
-    "start.strategy": "none",
-    "start.modules": "gd",
-}
-_INFLATED: Mapping[str, Any] = {"training.lr_g": 0.002, "training.lr_d": 0.002}
-_RECIPES: Mapping[str, Mapping[str, Any]] = {
-    **{name: _INFLATED for name in STRATEGIES if name != "none"},
-    "preserving": {**_INFLATED, "training.train_noise": False},
-    "planar": {
-        "network.position": True,
-        "network.low_pass_d": True,
-        "training.lr_g": 0.001,
-        "training.lr_d": 0.001,
-        "training.freeze_g_kimg": 0.5,
-        "training.train_noise": False,
-    },
-}
+_BENCH_2D: Values = {"training.kimg": 200, "training.snapshot_kimg": 20}
+_BENCH_CHANNELS: Values = {"network.channels": 32}
 
-# A discriminator that sees the finest textures (decision 0072); in 2D it also learns faster than G.
-_OURS: Mapping[str, Any] = {"network.low_pass_d": False}
-# A planar twin gained nothing from it (decision 0072).
-PLANAR_2D: Mapping[str, Any] = {"network.position": True, "network.low_pass_d": True, "training.lr_d": 0.0025}
-_OURS_2D: Mapping[str, Any] = {
-    **_FROM_SCRATCH_2D,
-    **_BENCH_2D,
-    **_OURS,
-    "training.lr_d": 0.01,
-    "training.min_content": 0.02,
-}
-
-_COMPARISON: Mapping[str, Any] = {
+_COMPARISON: Values = {
     "network.architecture": "baseline",
     "network.channels": 128,
     "network.z_dim": 100,
@@ -116,170 +123,149 @@ _COMPARISON: Mapping[str, Any] = {
     "training.lr_d": 0.0002,
 }
 # The losses' weights and Adam's betas are those of the models' own papers (decision 0051).
-_MODELS: Mapping[str, Mapping[str, Any]] = {
+COMPARISON_MODELS: Mapping[str, Values] = {
     "wgan-gp": {
+        **_COMPARISON,
         "training.lr_g": 0.0001,
         "training.lr_d": 0.0001,
         "comparison.critic_steps": 5,
         "comparison.beta1": 0.0,
     },
-    "vae-gan": {"comparison.beta1": 0.5, "comparison.beta2": 0.999},
-    "alpha-gan": {"comparison.beta1": 0.5},
-    "alpha-wgan-gp": {"comparison.beta1": 0.5},
+    "vae-gan": {**_COMPARISON, "comparison.beta1": 0.5, "comparison.beta2": 0.999},
+    "alpha-gan": {**_COMPARISON, "comparison.beta1": 0.5},
+    "alpha-wgan-gp": {**_COMPARISON, "comparison.beta1": 0.5},
 }
+"""Networks, rates and losses of the comparison models, by name."""
 
 
-def coca64(architecture: str = "baseline", strategy: str = "none", modules: str = "gd") -> RunConfig:
+def coca64(architecture: str = "baseline", strategy: str = "none", modules: str = "gd") -> dict[str, Any]:
     """Heart CT at 32x64x64, the setting of Tables 1 to 4 (Sec. 4.2)."""
-    lr = 0.0025 if strategy == "none" else 0.002
-    return with_values(
-        RunConfig(),
-        {
-            "network.architecture": architecture,
-            "network.base": (2, 4, 4),
-            "network.stages": 5,
-            "network.channels": 32,
-            "network.low_pass_d": True,
-            "start.strategy": strategy,
-            "start.modules": modules,
-            **_PAPER_TRAINING,
-            "training.lr_g": lr,
-            "training.lr_d": lr,
-            "evaluation.samples": 787,
-        },
-    )
+    lr = LR_FROM_SCRATCH if strategy == "none" else LR_INFLATED
+    return {
+        **_PAPER,
+        "network.architecture": architecture,
+        "network.base": (2, 4, 4),
+        "network.stages": 5,
+        "network.channels": 32,
+        "start.strategy": strategy,
+        "start.modules": modules,
+        "training.lr_g": lr,
+        "training.lr_d": lr,
+        "evaluation.samples": COCA_VOLUMES,
+    }
 
 
-def coca128(architecture: str, strategy: str = "none", symmetric_d: bool = False) -> RunConfig:
+def coca128(architecture: str, strategy: str = "none", symmetric_d: bool = False) -> dict[str, Any]:
     """Heart CT at 32x128x128 with 64 channels, the setting of Table 5 (Sec. 4.3.3)."""
-    return with_values(
-        coca64(architecture, strategy),
-        {
-            "network.base": (1, 4, 4),
-            "network.stages": 6,
-            "network.channels": 64,
-            "network.symmetric_d": symmetric_d,
-        },
-    )
+    return {
+        **coca64(architecture, strategy),
+        "network.base": (1, 4, 4),
+        "network.stages": 6,
+        "network.channels": 64,
+        "network.symmetric_d": symmetric_d,
+    }
 
 
-def adni64(architecture: str, strategy: str = "none") -> RunConfig:
+def adni64(architecture: str, strategy: str = "none") -> dict[str, Any]:
     """Brain MRI at 64x64x64, the setting of Table 7."""
-    return with_values(coca64(architecture, strategy), {"network.base": (4, 4, 4), "evaluation.samples": 991})
+    return {
+        **coca64(architecture, strategy),
+        "network.base": (4, 4, 4),
+        "evaluation.samples": ADNI_VOLUMES,
+    }
 
 
-def comparison(model: str, row: RunConfig) -> RunConfig:
-    """One of the models of Tables 6 and 7 that the paper compares with, on the data of `row`."""
-    return with_values(row, {"model": model, **_COMPARISON, **_MODELS[model]})
+def comparison(model: str, row: Values) -> dict[str, Any]:
+    """A comparison model of Tables 6 and 7, on the data of `row`."""
+    return {**row, "model": model, **COMPARISON_MODELS[model]}
 
 
-PRESETS: dict[str, Preset] = {
+_ROWS: Mapping[str, Values] = {
     # Table 1: strategies on the baseline.
-    "coca64-baseline": Preset(
-        coca64(), "1, 3, 6", "No Inflate / Baseline", (104, 92, 112, 102.7), 16.04, 0.8362
-    ),
-    "coca64-baseline-inflate-1": Preset(
-        coca64(strategy="inflate-1"), "1, 2, 4", "Inflate-1", (60, 83, 76, 73.0)
-    ),
-    "coca64-baseline-inflate-2": Preset(
-        coca64(strategy="inflate-2"), "1", "Inflate-2", (68, 133, 110, 103.7)
-    ),
-    "coca64-baseline-inflate-3": Preset(
-        coca64(strategy="inflate-3"), "1", "Inflate-3", (89, 119, 110, 106.0)
-    ),
-    "coca64-baseline-inflate-asc": Preset(
-        coca64(strategy="inflate-asc"), "1, 2", "Inflate-ASC", (79, 108, 83, 90.0)
-    ),
-    "coca64-baseline-inflate-nwi": Preset(
-        coca64(strategy="inflate-nwi"), "1, 2", "Inflate-NWI", (85, 87, 83, 85.0)
-    ),
+    "coca64-baseline": coca64(),
+    "coca64-baseline-inflate-1": coca64(strategy="inflate-1"),
+    "coca64-baseline-inflate-2": coca64(strategy="inflate-2"),
+    "coca64-baseline-inflate-3": coca64(strategy="inflate-3"),
+    "coca64-baseline-inflate-asc": coca64(strategy="inflate-asc"),
+    "coca64-baseline-inflate-nwi": coca64(strategy="inflate-nwi"),
     # Table 2: the generator or the discriminator alone.
-    "coca64-baseline-inflate-1-g": Preset(
-        coca64(strategy="inflate-1", modules="g"), "2", "Inflate-1, G", (105, 82, 88, 91.7)
-    ),
-    "coca64-baseline-inflate-1-d": Preset(
-        coca64(strategy="inflate-1", modules="d"), "2", "Inflate-1, D", (85, 94, 104, 94.3)
-    ),
-    "coca64-baseline-inflate-asc-g": Preset(
-        coca64(strategy="inflate-asc", modules="g"), "2", "Inflate-ASC, G", (93, 96, 94, 94.3)
-    ),
-    "coca64-baseline-inflate-asc-d": Preset(
-        coca64(strategy="inflate-asc", modules="d"), "2", "Inflate-ASC, D", (123, 113, 127, 121.0)
-    ),
-    "coca64-baseline-inflate-nwi-g": Preset(
-        coca64(strategy="inflate-nwi", modules="g"), "2", "Inflate-NWI, G", (85, 91, 94, 90.0)
-    ),
-    "coca64-baseline-inflate-nwi-d": Preset(
-        coca64(strategy="inflate-nwi", modules="d"), "2", "Inflate-NWI, D", (90, 92, 98, 93.3)
-    ),
+    "coca64-baseline-inflate-1-g": coca64(strategy="inflate-1", modules="g"),
+    "coca64-baseline-inflate-1-d": coca64(strategy="inflate-1", modules="d"),
+    "coca64-baseline-inflate-asc-g": coca64(strategy="inflate-asc", modules="g"),
+    "coca64-baseline-inflate-asc-d": coca64(strategy="inflate-asc", modules="d"),
+    "coca64-baseline-inflate-nwi-g": coca64(strategy="inflate-nwi", modules="g"),
+    "coca64-baseline-inflate-nwi-d": coca64(strategy="inflate-nwi", modules="d"),
     # Table 3: architectures from scratch.
-    "coca64-group-d": Preset(coca64("group-d"), "3", "Group-D", (80, 130, 105, 105.0)),
-    "coca64-depthwise-d": Preset(coca64("depthwise-d"), "3", "Depthwise-D", (67, 136, 117, 106.7)),
-    "coca64-split-shuffle-d": Preset(
-        coca64("split-shuffle-d"), "3", "Split&Shuffle-D", (84, 121, 118, 107.7)
-    ),
-    "coca64-split": Preset(coca64("split"), "3", "Split", (109, 151, 146, 135.3)),
-    "coca64-split-shuffle": Preset(coca64("split-shuffle"), "3", "Split&Shuffle", (85, 113, 91, 96.3)),
+    "coca64-group-d": coca64("group-d"),
+    "coca64-depthwise-d": coca64("depthwise-d"),
+    "coca64-split-shuffle-d": coca64("split-shuffle-d"),
+    "coca64-split": coca64("split"),
+    "coca64-split-shuffle": coca64("split-shuffle"),
     # Table 4: architectures with inflate-1.
-    "coca64-group-d-inflate-1": Preset(coca64("group-d", "inflate-1"), "4", "Group-D", (78, 76, 76, 76.7)),
-    "coca64-depthwise-d-inflate-1": Preset(
-        coca64("depthwise-d", "inflate-1"), "4", "Depthwise-D", (87, 129, 84, 100.0)
-    ),
-    "coca64-split-shuffle-d-inflate-1": Preset(
-        coca64("split-shuffle-d", "inflate-1"), "4", "Split&Shuffle-D", (95, 112, 101, 102.7)
-    ),
-    "coca64-split-inflate-1": Preset(coca64("split", "inflate-1"), "4", "Split", (120, 144, 106, 123.3)),
-    "coca64-split-shuffle-inflate-1": Preset(
-        coca64("split-shuffle", "inflate-1"), "4, 6", "Split&Shuffle", (46, 66, 63, 58.3), 16.56, 0.7513
-    ),
+    "coca64-group-d-inflate-1": coca64("group-d", "inflate-1"),
+    "coca64-depthwise-d-inflate-1": coca64("depthwise-d", "inflate-1"),
+    "coca64-split-shuffle-d-inflate-1": coca64("split-shuffle-d", "inflate-1"),
+    "coca64-split-inflate-1": coca64("split", "inflate-1"),
+    "coca64-split-shuffle-inflate-1": coca64("split-shuffle", "inflate-1"),
     # Table 5: 128x128. The paper does not say how its Split&Shuffle starts (decision 0010).
-    "coca128-baseline": Preset(coca128("baseline"), "5", "Baseline", (92, 103, 81, 92.0)),
-    "coca128-split-shuffle-inflate-1": Preset(
-        coca128("split-shuffle", "inflate-1", symmetric_d=True), "5", "Split&Shuffle", (55, 67, 34, 52.0)
-    ),
-    "coca128-split-shuffle-text-inflate-1": Preset(
-        coca128("split-shuffle", "inflate-1"), "5", "Split&Shuffle, D as in the text", (55, 67, 34, 52.0)
-    ),
+    "coca128-baseline": coca128("baseline"),
+    "coca128-split-shuffle-inflate-1": coca128("split-shuffle", "inflate-1", symmetric_d=True),
+    "coca128-split-shuffle-text-inflate-1": coca128("split-shuffle", "inflate-1"),
     # Table 7: brains.
-    "adni64-baseline": Preset(adni64("baseline"), "7", "3D-StyleGAN2", (114, 89, 99, 100.7), 27.80, 0.8999),
-    "adni64-split-shuffle-inflate-1": Preset(
-        adni64("split-shuffle", "inflate-1"), "7", "Split&Shuffle (Ours)", (65, 67, 82, 71.3), 28.57, 0.8488
-    ),
-    # Tables 6 and 7: models of others.
-    "coca64-wgan-gp": Preset(
-        comparison("wgan-gp", coca64()), "6", "3D-WGAN-GP", (191, 223, 191, 201.7), 16.22, 0.9988
-    ),
-    "coca64-vae-gan": Preset(
-        comparison("vae-gan", coca64()), "6", "3D-VAE-GAN", (196, 281, 272, 249.7), 16.38, 0.8436
-    ),
-    "coca64-alpha-gan": Preset(
-        comparison("alpha-gan", coca64()), "6", "3D-alpha-GAN", (91, 88, 80, 86.3), 16.19, 0.8288
-    ),
-    "coca64-alpha-wgan-gp": Preset(
-        comparison("alpha-wgan-gp", coca64()), "6", "3D-alpha-WGAN-GP", (70, 86, 69, 75.0), 15.82, 0.7916
-    ),
-    "adni64-wgan-gp": Preset(
-        comparison("wgan-gp", adni64("baseline")), "7", "3D-WGAN-GP", (161, 161, 231, 184.3), 27.11, 0.9945
-    ),
-    "adni64-vae-gan": Preset(
-        comparison("vae-gan", adni64("baseline")), "7", "3D-VAE-GAN", (167, 122, 224, 171.0), 27.03, 0.9719
-    ),
-    "adni64-alpha-gan": Preset(
-        comparison("alpha-gan", adni64("baseline")), "7", "3D-alpha-GAN", (73, 77, 99, 83.0), 27.42, 0.8750
-    ),
-    "adni64-alpha-wgan-gp": Preset(
-        comparison("alpha-wgan-gp", adni64("baseline")),
-        "7",
-        "3D-alpha-WGAN-GP",
-        (74, 72, 87, 77.7),
-        27.71,
-        0.8678,
-    ),
+    "adni64-baseline": adni64("baseline"),
+    "adni64-split-shuffle-inflate-1": adni64("split-shuffle", "inflate-1"),
+    # Tables 6 and 7: the comparison models.
+    "coca64-wgan-gp": comparison("wgan-gp", coca64()),
+    "coca64-vae-gan": comparison("vae-gan", coca64()),
+    "coca64-alpha-gan": comparison("alpha-gan", coca64()),
+    "coca64-alpha-wgan-gp": comparison("alpha-wgan-gp", coca64()),
+    "adni64-wgan-gp": comparison("wgan-gp", adni64("baseline")),
+    "adni64-vae-gan": comparison("vae-gan", adni64("baseline")),
+    "adni64-alpha-gan": comparison("alpha-gan", adni64("baseline")),
+    "adni64-alpha-wgan-gp": comparison("alpha-wgan-gp", adni64("baseline")),
 }
 
 
-def preset(name: str, phase: Phase = "3d") -> RunConfig:
-    """Settings of a preset, for its 3D run or for the 2D run that precedes it.
+@dataclass(frozen=True)
+class Preset:
+    """Our reading of a row of the paper.
+
+    Attributes:
+        values: The 3D run at paper scale: every setting but `DECIDES_NO_RESULT`, by dotted key.
+        row: What the paper prints.
+        reading: What is particular about our reading, if anything.
+        exact: Whether its parameter count must equal the paper's; false for a second reading of a row.
+    """
+
+    values: Values
+    row: PaperRow
+    reading: str = ""
+    exact: bool = True
+
+
+# Two presets read the same row (decision 0015).
+_SECOND_READINGS: Mapping[str, str] = {
+    "coca128-split-shuffle-text-inflate-1": "coca128-split-shuffle-inflate-1",
+}
+_READINGS: Mapping[str, str] = {
+    "coca128-split-shuffle-inflate-1": "3x3x3 in both branches of D",
+    "coca128-split-shuffle-text-inflate-1": "3x3x3 and 1x1x1 in D, as in the text",
+}
+PRESETS: Mapping[str, Preset] = {
+    name: Preset(
+        values,
+        PAPER_ROWS[_SECOND_READINGS.get(name, name)],
+        _READINGS.get(name, ""),
+        name not in _SECOND_READINGS,
+    )
+    for name, values in _ROWS.items()
+}
+
+_IS_THE_ROW = ("model", "network.architecture", "network.symmetric_d", "start.strategy", "start.modules")
+
+
+def preset_values(name: str, phase: str = "3d") -> dict[str, Any]:
+    """Settings of a preset by dotted key, for its 3D run or for the 2D run that precedes it.
 
     Args:
         name: A key of `PRESETS`, with `@bench` for two CPU cores: one stage fewer (half of every side),
@@ -287,37 +273,52 @@ def preset(name: str, phase: Phase = "3d") -> RunConfig:
         phase: "2d" gives the twin's pre-training: the same networks, from scratch.
 
     Raises:
-        VoxflateError: If there is no such preset (the nearest is proposed), or it has no twin.
+        ValueError: If there is no such preset; proposes the nearest.
     """
+    preset, bench = _find(name)
+    values = dict(preset.values)
+    if bench:
+        values |= {**_BENCH, "network.stages": values["network.stages"] - 1}
+    if bench and values["model"] not in COMPARISON_MODELS:
+        values |= _BENCH_CHANNELS
+    if phase == "2d":
+        values |= {**_PAPER_2D, **(_BENCH_2D if bench else {})}
+    return values
+
+
+def rows_of(names: Sequence[str]) -> list[PaperRow]:
+    """The paper's rows of presets.
+
+    Raises:
+        VoxflateError: If there is no such preset; proposes the nearest.
+    """
+    try:
+        return [_find(name)[0].row for name in names]
+    except ValueError as error:
+        raise VoxflateError(str(error)) from error
+
+
+def _find(name: str) -> tuple[Preset, bool]:
+    """A preset, and whether its small form is meant."""
     row, at, scale = name.partition("@")
     if row not in PRESETS or (at and scale not in SCALES):
         known = [*PRESETS, *(f"{row}@bench" for row in PRESETS)]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else "`voxflate presets` lists them"
-        raise VoxflateError(f"--preset {name}: no such preset; {hint}")
-    config = with_values(PRESETS[row].run, {"preset": name})
-    bench = scale == "bench"
-    if bench:
-        stages = config.network.stages - 1
-        config = with_values(config, {"network.stages": stages, **_BENCH_TRAINING})
-        if config.model == DEFAULT_MODEL:
-            config = with_values(config, {"network.channels": _BENCH_CHANNELS})
-    if phase == "2d":
-        budget = _BENCH_2D if bench else {"training.kimg": _PAPER_2D_KIMG}
-        return with_values(config, {**_FROM_SCRATCH_2D, **budget})
-    return config
+        raise ValueError(f"preset = {name}: no such preset; {hint}")
+    return PRESETS[row], scale == "bench"
 
 
-def recommended(phase: Phase, strategy: str = "none", model: str = DEFAULT_MODEL) -> RunConfig:
-    """Our own settings, used where no preset is named (decisions 0017 and 0072 have the evidence).
+def paper_row(values: Values) -> PaperRow | None:
+    """The row of the paper that a run stands for, or None.
+
+    It is the row of the run's preset, unless the run changes what makes it this row: model, architecture
+    or start. A shorter training, a smaller volume or another seed is still that row.
 
     Args:
-        phase: "2d" or "3d".
-        strategy: How the 3D run starts; the learning rates depend on it.
-        model: A comparison model brings its own networks and rates.
+        values: All settings of the run by dotted key.
     """
-    if model in _MODELS:
-        return comparison(model, RunConfig())
-    if phase == "2d":
-        return with_values(RunConfig(), _OURS_2D)
-    return with_values(RunConfig(), {**_OURS, "start.strategy": strategy, **_RECIPES.get(strategy, {})})
+    found = PRESETS.get(values["preset"].partition("@")[0])
+    if found is None or any(values[key] != found.values[key] for key in _IS_THE_ROW):
+        return None
+    return found.row

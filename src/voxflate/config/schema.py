@@ -1,55 +1,68 @@
 """One run's settings: typed, checked, read from TOML and written back.
 
-A `RunConfig` is saved as `config.toml` in its run folder, and a run can be repeated from it. Nothing
-else in the package holds defaults: `build` turns a configuration into objects, and the networks
-themselves take plain arguments.
+A `RunConfig` is saved as `config.toml` in its run folder, and a run can be repeated from it.
 
-To add a setting: add a field with its docstring (unit, origin, range) to one of the sections below.
-The names of architectures and strategies are repeated here so that a configuration can be checked
-without loading PyTorch; a test keeps them equal to the tables in `nn` and `inflation`.
+The defaults below are what we recommend for a 3D training from scratch. `recommended` has what differs for
+other phases, starts and models, and `presets` has the paper's rows. Nothing else decides what a run uses:
+`build` passes every value on, so no default of a network or a training step is ever reached.
+
+To add a setting: add a field with its docstring (unit, origin, range) to one of the sections below, name it
+in the paper's rows (`presets`), raise `VERSION` and say in `migrations` what older runs did. The names of
+architectures and strategies are repeated here so that settings can be checked without loading PyTorch; a
+test keeps them equal to the tables in `nn` and `inflation`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from voxflate.config.limits import limits_of_comparison
+from voxflate.config.recommended import complete
 
 MODELS = ("stylegan2", "wgan-gp", "vae-gan", "alpha-gan", "alpha-wgan-gp")
 DEFAULT_MODEL = "stylegan2"
 ARCHITECTURES = ("baseline", "group-d", "depthwise-d", "split-shuffle-d", "split", "split-shuffle")
-STRATEGIES = (
-    "none",
-    "inflate-1",
-    "inflate-2",
-    "inflate-3",
-    "inflate-asc",
-    "inflate-nwi",
-    "preserving",
-    "planar",
-)
+INFLATIONS = ("inflate-1", "inflate-2", "inflate-3", "inflate-asc", "inflate-nwi", "preserving", "planar")
+STRATEGIES = ("none", *INFLATIONS)
 AUGMENTATIONS = ("translation", "cutout", "intensity")
 SPLIT_ARCHITECTURES = ("split-shuffle-d", "split", "split-shuffle")
 GROUPS_OF_GROUP_D = 4
 CRITIC_NORMS = ("batch", "layer")
-SIDES_OF_COMPARISON = 16
-WIDTHS_OF_COMPARISON = 8
-VERSION = 1
-"""Of the schema below: raised whenever a setting is renamed, removed or changes its meaning."""
+VERSION: Final = 2
+"""Of the settings: raised whenever one is added, renamed or removed, or comes to mean something else."""
 
 
-def _one_of(value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ValueError(f"is not one of {', '.join(allowed)}")
-    return value
+def _one_of(allowed: tuple[str, ...]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"is not one of {', '.join(allowed)}")
+        return value
+
+    return AfterValidator(check)
 
 
 def _numbers(value: Any) -> Any:
     """Read "2,4,4" or "2x4x4" as numbers, so that a command line needs no brackets."""
     if isinstance(value, str):
         return [part.strip() for part in value.replace("x", ",").split(",")]
+    return value
+
+
+def _known_augmentations(value: str) -> str:
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise ValueError(f"{name!r} is not one of {', '.join(AUGMENTATIONS)}")
+    return ",".join(names)
+
+
+def _known_device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", value):
+        raise ValueError("is not auto, cpu, cuda or cuda:N")
     return value
 
 
@@ -66,7 +79,7 @@ class Section(BaseModel):
 class NetworkConfig(Section):
     """Generator and discriminator; the 2D twin has the same settings without the first axis."""
 
-    architecture: str = "split-shuffle"
+    architecture: Annotated[str, _one_of(ARCHITECTURES)] = "split-shuffle"
     """Which convolutions the networks use (Sec. 3.3): baseline, group-d, depthwise-d,
     split-shuffle-d, split or split-shuffle."""
     base: Base = (2, 4, 4)
@@ -86,10 +99,10 @@ class NetworkConfig(Section):
     (decision 0015: the 1.414M row of Table 5 needs it)."""
     position: bool = False
     """Tell the discriminator each slice's axial position; planar starts need it (decision 0009)."""
-    low_pass_d: bool = True
-    """Low-pass in front of the discriminator's strided convolutions, as in StyleGAN2. Without it the finest
-    textures stay visible to them (decision 0072)."""
-    critic_norm: str = "batch"
+    low_pass_d: bool = False
+    """Low-pass in front of the discriminator's strided convolutions, as in StyleGAN2 and the paper's rows.
+    Without it the finest textures stay visible to them (decision 0072)."""
+    critic_norm: Annotated[str, _one_of(CRITIC_NORMS)] = "batch"
     """Normalisation in the comparison models' discriminators: batch or layer (decision 0053)."""
 
     @property
@@ -97,16 +110,6 @@ class NetworkConfig(Section):
         """Size of the generated volume in voxels, [D, H, W]."""
         depth, height, width = (size * 2 ** (self.stages - 1) for size in self.base)
         return depth, height, width
-
-    @field_validator("architecture")
-    @classmethod
-    def _known_architecture(cls, value: str) -> str:
-        return _one_of(value, ARCHITECTURES)
-
-    @field_validator("critic_norm")
-    @classmethod
-    def _known_norm(cls, value: str) -> str:
-        return _one_of(value, CRITIC_NORMS)
 
     @model_validator(mode="after")
     def _channels_can_be_split(self) -> Self:
@@ -124,18 +127,13 @@ class NetworkConfig(Section):
 class StartConfig(Section):
     """Where a 3D training starts: fresh, or inflated from a 2D run (Sec. 3.2)."""
 
-    strategy: str = "none"
+    strategy: Annotated[str, _one_of(STRATEGIES)] = "none"
     """How 2D kernels become 3D: none, inflate-1, inflate-2, inflate-3, inflate-asc, inflate-nwi
     (the paper's), preserving or planar (ours)."""
     modules: Literal["g", "d", "gd"] = "gd"
     """Which networks are inflated: g, d, or gd for both (the paper's default)."""
     twin: str = ""
     """Folder of the 2D run to inflate; empty when the strategy is none."""
-
-    @field_validator("strategy")
-    @classmethod
-    def _known_strategy(cls, value: str) -> str:
-        return _one_of(value, STRATEGIES)
 
 
 class TrainingConfig(Section):
@@ -176,13 +174,13 @@ class TrainingConfig(Section):
     ema_kimg: float = Field(default=0.0, ge=0)
     """Longest half-life of the moving average, in kimg; 0 sets no limit."""
     freeze_g_kimg: float = Field(default=0.0, ge=0)
-    """The generator stands still for the first this many kimg, so that the discriminator settles."""
+    """The generator does not learn for this many kimg at the start, so that the discriminator settles."""
     train_noise: bool = True
     """Learn how strongly noise is injected. Off keeps the strengths of the start: those of the 2D run, or
     zero from scratch (decision 0019)."""
     flip: bool = False
     """Flip real images left to right at random. Leave it off where left and right must not be swapped."""
-    augment: str = ""
+    augment: Annotated[str, AfterValidator(_known_augmentations)] = ""
     """Differentiable augmentations, separated by commas: translation, cutout, intensity."""
     augment_p: float = Field(default=1.0, ge=0, le=1)
     """Probability that an image is augmented."""
@@ -192,7 +190,7 @@ class TrainingConfig(Section):
     kernels: Literal["auto", "plain"] = "auto"
     """auto builds and uses compiled kernels on the CPU where there is a C++ compiler; plain never does.
     Results are equal to rounding (decision 0024)."""
-    device: str = "auto"
+    device: Annotated[str, AfterValidator(_known_device)] = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: int = Field(default=0, ge=0)
     """CPU threads; 0 uses every core."""
@@ -205,31 +203,15 @@ class TrainingConfig(Section):
     reuse_fakes: bool = False
     """Show the discriminator the generator step's images instead of fresh ones: faster, slightly stale."""
     restores: int = Field(default=0, ge=0)
-    """How often a run may go back to its last snapshot where a loss, a weight or a gradient is no number;
-    0 ends it instead."""
+    """How often a run may go back to its last snapshot when a loss, a weight or a gradient is NaN or
+    infinite; 0 ends it instead."""
     restore_lr: float = Field(default=0.5, gt=0, le=1)
-    """Factor on both learning rates at every such restore."""
+    """Factor on both learning rates at every restore."""
 
     @property
     def snapshot_images(self) -> int:
         """Distance between snapshots in images, at least one batch."""
         return max(round(self.snapshot_kimg * 1000), self.batch)
-
-    @field_validator("augment")
-    @classmethod
-    def _known_augmentations(cls, value: str) -> str:
-        names = [name.strip() for name in value.split(",") if name.strip()]
-        for name in names:
-            if name not in AUGMENTATIONS:
-                raise ValueError(f"{name!r} is not one of {', '.join(AUGMENTATIONS)}")
-        return ",".join(names)
-
-    @field_validator("device")
-    @classmethod
-    def _known_device(cls, value: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", value):
-            raise ValueError("is not auto, cpu, cuda or cuda:N")
-        return value
 
     @model_validator(mode="after")
     def _groups_fill_the_batch(self) -> Self:
@@ -238,6 +220,26 @@ class TrainingConfig(Section):
             if value % group:
                 raise ValueError(f"{name} = {value}: must be a multiple of mbstd_group = {self.mbstd_group}")
         return self
+
+
+class SliceConfig(Section):
+    """A second discriminator that judges single slices by frozen features of a pretrained network."""
+
+    weight: float = Field(default=0.0, ge=0)
+    """Weight of the slices in the generator's loss; the 3D discriminator's is 1. 0 leaves the slice
+    discriminator out."""
+    per_volume: int = Field(default=1, ge=1, le=3)
+    """Random slices per volume and step, in turn of the three planes; 3 takes one of each. Images of a 2D
+    training are taken whole."""
+    side: int = Field(default=64, ge=32, multiple_of=16)
+    """Slices are resized to squares of this many pixels, a multiple of 16."""
+    lr_s: float = Field(default=0.001, gt=0)
+    """Adam's learning rate of the slice discriminator."""
+    ramp_kimg: float = Field(default=0.0, ge=0)
+    """The weight grows from 0 over the first this many kimg; 0 uses all of it at once."""
+    features: Literal["efficientnet-lite0", "mobilenetv2", "random"] = "efficientnet-lite0"
+    """The frozen network, ImageNet weights: efficientnet-lite0 or mobilenetv2. "random" has random weights,
+    for tests."""
 
 
 class ComparisonConfig(Section):
@@ -275,37 +277,58 @@ class EvaluationConfig(Section):
 
 
 class RunConfig(Section):
-    """Everything that decides a run's outcome."""
+    """Everything that decides a run's outcome.
 
-    version: Literal[1] = 1
-    """Version of the settings' names and meanings; older files are brought up to it."""
+    What is not named when it is made takes its recommended value, or that of the preset.
+
+    >>> RunConfig(training={"phase": "2d"}).training.lr_d
+    0.01
+    >>> RunConfig(preset="coca64-baseline").training.batch
+    128
+    """
+
+    version: Literal[2] = VERSION
+    """Version of the settings; files of older versions go on meaning what they meant."""
     preset: str = ""
-    """Preset that the run started from; a label, the values below decide."""
+    """Row of the paper that gives every setting that is not named; `voxflate presets` lists them."""
     data: str = ""
     """Folder of the prepared volumes."""
-    model: str = DEFAULT_MODEL
-    """Kind of model: stylegan2 (all that the paper proposes), or one that it is compared with: wgan-gp,
-    vae-gan, alpha-gan, alpha-wgan-gp. These read base, stages, channels and z_dim of the network."""
+    model: Annotated[str, _one_of(MODELS)] = DEFAULT_MODEL
+    """Kind of model: stylegan2 (all that the paper proposes), or a comparison model: wgan-gp, vae-gan,
+    alpha-gan, alpha-wgan-gp. These read base, stages, channels and z_dim of the network."""
     network: NetworkConfig = NetworkConfig()
     """Generator and discriminator."""
     start: StartConfig = StartConfig()
     """Weights that a 3D training starts from."""
     training: TrainingConfig = TrainingConfig()
     """The training loop."""
+    slice_discriminator: SliceConfig = SliceConfig()
+    """The discriminator of single slices."""
     comparison: ComparisonConfig = ComparisonConfig()
     """The comparison models' own settings."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Measurements at snapshots."""
 
-    @field_validator("model")
+    @model_validator(mode="before")
     @classmethod
-    def _known_model(cls, value: str) -> str:
-        return _one_of(value, MODELS)
+    def _fill_in(cls, named: Any) -> Any:
+        """Add what was not named."""
+        if not isinstance(named, Mapping):
+            return named
+        given = {
+            name: value.model_dump(exclude_unset=True) if isinstance(value, Section) else value
+            for name, value in named.items()
+        }
+        defaults = {
+            name: field.default.model_dump() if isinstance(field.default, Section) else field.default
+            for name, field in cls.model_fields.items()
+        }
+        return complete(given, defaults)
 
     @model_validator(mode="after")
     def _model_can_be_built(self) -> Self:
         if self.model != DEFAULT_MODEL:
-            for bad, problem in _limits_of_comparison(self):
+            for bad, problem in limits_of_comparison(self):
                 if bad:
                     raise ValueError(f"model = {self.model}: {problem}")
         return self
@@ -321,50 +344,3 @@ class RunConfig(Section):
         if planar and not self.network.position:
             raise ValueError("network.position = false: a planar twin and its start need it to be true")
         return self
-
-
-def _limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
-    """What a comparison model cannot do: (whether it is asked for, what to say)."""
-    shape, training = config.network.shape, config.training
-    sides = "x".join(map(str, shape))
-    yield (
-        any(side % SIDES_OF_COMPARISON for side in shape),
-        f"every side must be a multiple of {SIDES_OF_COMPARISON}, the volume is {sides}; change network.base",
-    )
-    yield (
-        config.network.channels % WIDTHS_OF_COMPARISON > 0,
-        f"network.channels = {config.network.channels} must be a multiple of {WIDTHS_OF_COMPARISON}",
-    )
-    yield training.phase == "2d", "there are no 2D twins of it, it trains on volumes (voxflate train)"
-    yield config.start.strategy != "none", f"has no start.strategy = {config.start.strategy}, only none"
-    yield training.batch < 2, "training.batch = 1 is too small for its normalisation; set 2 or more"
-    yield training.augment != "", "training.augment is for stylegan2; leave it empty"
-    yield training.precision == "bf16", "training.precision = bf16 is for stylegan2; set fp32"
-    yield training.micro_batch > 0, "training.micro_batch is for stylegan2; set 0"
-    yield training.activation_checkpointing, "training.activation_checkpointing is for stylegan2; set false"
-
-
-def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring settings of an older version, as TOML gives them, to the current one.
-
-    Raises:
-        ValueError: If the version is unknown.
-    """
-    version = content.get("version", 0)
-    if not isinstance(version, int) or (version != VERSION and version not in MIGRATIONS):
-        raise ValueError(
-            f"has version = {version!r}, this voxflate reads {min(MIGRATIONS)} to {VERSION}; update voxflate"
-        )
-    settings = dict(content)
-    for older in range(version, VERSION):
-        settings = MIGRATIONS[older](settings) | {"version": older + 1}
-    return settings
-
-
-def _from_0(content: dict[str, Any]) -> dict[str, Any]:
-    """Files without a version, and what people write by hand: the same names, the same meanings."""
-    return content
-
-
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: _from_0}
-"""What turns settings of a version into those of the next."""

@@ -1,4 +1,4 @@
-"""Configurations as text: TOML in and out, overrides from a command line, errors in one line."""
+"""From text and values to settings and back: TOML, assignments of a command line, errors in one line."""
 
 from __future__ import annotations
 
@@ -13,46 +13,80 @@ from pydantic import ValidationError
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
-from voxflate.config.schema import RunConfig, Section, migrate
+from voxflate.config.migrations import migrate
+from voxflate.config.schema import RunConfig, Section
+from voxflate.config.values import nested, overlay
 
 CONFIG_NAME = "config.toml"
 """Name of the saved configuration in a run folder."""
+_BESIDE_IT = "run.json"
 LARGEST = 65_536
 """Bytes; a file of settings has some thousands, and the parser is slow on long keys made to harm."""
 
 
-def from_dict(content: Mapping[str, Any], origin: str) -> RunConfig:
-    """Check a nested mapping and make it a configuration.
+Source = tuple[str, Mapping[str, Any]]
+"""Where settings come from (a file, "--set"), for messages, and what they are: nested, as TOML gives them."""
 
-    Args:
-        content: Sections and values, as TOML gives them; what is left out takes its default.
-        origin: Where the values come from (a file, "--set"), for the error message.
+
+def resolve(*sources: Source) -> RunConfig:
+    """Turn what was named into complete settings: later sources win, the rest is as recommended.
+
+    Every way to settings ends here or in `RunConfig` itself: files, `--set`, presets, Python.
 
     Raises:
-        VoxflateError: On an unknown key (the nearest known one is proposed), a bad value, or an unknown
-            version; older versions are migrated.
+        VoxflateError: On an unknown key (proposes the nearest one) or a bad value; names the first source
+            that leads to it.
     """
     try:
-        return RunConfig.model_validate(migrate(content))
+        return RunConfig.model_validate(merged(sources))
     except ValidationError as error:
-        raise VoxflateError(f"{origin}: {_first_problem(error)}") from error
-    except ValueError as error:
-        raise VoxflateError(f"{origin}: {error}") from error
+        problem = _first_problem(error)
+        prefixes = (sources[: end + 1] for end in range(len(sources)))
+        origin = next(prefix[-1][0] for prefix in prefixes if _problem_of(merged(prefix)) == problem)
+        raise VoxflateError(f"{origin}: {problem}") from error
+
+
+def merged(sources: Iterable[Source]) -> dict[str, Any]:
+    """What sources name together, nested; later ones win."""
+    found: dict[str, Any] = {}
+    for _, values in sources:
+        found = overlay(found, values)
+    return found
+
+
+def from_dict(content: Mapping[str, Any], origin: str) -> RunConfig:
+    """Turn a nested mapping into complete settings.
+
+    Args:
+        content: Sections and values, as TOML gives them; what is left out is as recommended, or as the preset
+            says. With a `version` below the current one, it means what it meant in that version.
+        origin: Where the values come from, for messages.
+
+    Raises:
+        VoxflateError: As `resolve`, or if the version is unknown.
+    """
+    return resolve((origin, _current(content, origin)))
+
+
+def from_values(values: Mapping[str, Any], origin: str = "settings") -> RunConfig:
+    """Turn values by dotted key into complete settings; what is left out is as recommended.
+
+    >>> from_values({"training.phase": "2d", "training.kimg": 5}).training.lr_d
+    0.01
+
+    Raises:
+        VoxflateError: As `resolve`.
+    """
+    return resolve((origin, nested(values)))
 
 
 def from_toml(text: str, origin: str) -> RunConfig:
-    """Read a configuration from TOML text; `origin` names it in errors.
+    """Read settings from TOML text; `origin` names it in messages.
 
     Raises:
         VoxflateError: If the text is not TOML, or as `from_dict`.
     """
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise VoxflateError(f"{origin}: is not valid TOML ({error})") from error
-    except (RecursionError, ValueError) as error:  # nested too deeply, or a number of too many digits
-        raise VoxflateError(f"{origin}: is no TOML of settings ({error})") from error
-    return from_dict(content, origin)
+    return from_dict(_parsed(text, origin), origin)
 
 
 def to_toml(config: RunConfig) -> str:
@@ -70,20 +104,27 @@ def load_config(path: str | Path) -> RunConfig:
     Raises:
         VoxflateError: If there is no such file, or as `from_toml`.
     """
+    return resolve((str(path), load_named(path)))
+
+
+def load_named(path: str | Path) -> dict[str, Any]:
+    """What a TOML file, or the `config.toml` of a run folder, names: everything in a run's.
+
+    Returns:
+        Nested settings of the current version.
+
+    Raises:
+        VoxflateError: If there is no such file, it is not TOML, or its version is unknown.
+    """
     path = Path(path)
     if path.is_dir():
         path = path / CONFIG_NAME
         if not path.exists():
-            raise VoxflateError(f"{path.parent}: is no run folder, it has no {CONFIG_NAME}")
-    try:
-        if path.stat().st_size > LARGEST:
-            raise VoxflateError(f"{path}: is larger than {LARGEST:,} bytes; is it a file of settings?")
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise VoxflateError(f"{path}: no such file or run folder") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise VoxflateError(f"{path}: cannot be read as text ({error})") from error
-    return from_toml(text, str(path))
+            raise VoxflateError(f"{path.parent}: is not a run folder, it has no {CONFIG_NAME}")
+    content = _parsed(_text_of(path), str(path))
+    if path.name == CONFIG_NAME and (path.parent / _BESIDE_IT).exists():
+        content = {"version": 0, **content}  # a run's, not one that somebody wrote; versions came later
+    return _current(content, str(path))
 
 
 def save_config(config: RunConfig, run: str | Path) -> Path:
@@ -95,24 +136,15 @@ def save_config(config: RunConfig, run: str | Path) -> Path:
 
 
 def with_values(config: RunConfig, values: Mapping[str, Any], origin: str = "settings") -> RunConfig:
-    """Replace values by dotted key, and check the result as a whole.
+    """Replace values by dotted key in complete settings, and check the result; all others stay as they are.
 
     >>> with_values(RunConfig(), {"training.kimg": 5}).training.kimg
     5.0
 
     Raises:
-        VoxflateError: As `from_dict`.
+        VoxflateError: As `resolve`.
     """
-    content = config.model_dump(mode="json")
-    for key, value in values.items():
-        *sections, name = key.split(".")
-        target = content
-        for section in sections:
-            target = target.setdefault(section, {})
-            if not isinstance(target, dict):
-                raise VoxflateError(f"{origin}: {key}: {section} has no keys of its own")
-        target[name] = value
-    return from_dict(content, origin)
+    return resolve((origin, overlay(config.model_dump(mode="json"), nested(values))))
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -160,6 +192,42 @@ def _toml_value(text: str) -> Any:
         return text
 
 
+def _text_of(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise VoxflateError(f"{path}: is larger than {LARGEST:,} bytes; is it a file of settings?")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise VoxflateError(f"{path}: no such file or run folder") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise VoxflateError(f"{path}: cannot be read as text ({error})") from error
+
+
+def _parsed(text: str, origin: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise VoxflateError(f"{origin}: is not valid TOML ({error})") from error
+    except (RecursionError, ValueError) as error:  # nested too deeply, or a number of too many digits
+        raise VoxflateError(f"{origin}: is not TOML of settings ({error})") from error
+
+
+def _current(content: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Settings of the current version; without a version they are what somebody writes today."""
+    try:
+        return migrate(content) if "version" in content else dict(content)
+    except ValueError as error:
+        raise VoxflateError(f"{origin}: {error}") from error
+
+
+def _problem_of(named: Mapping[str, Any]) -> str | None:
+    try:
+        RunConfig.model_validate(named)
+    except ValidationError as error:
+        return _first_problem(error)
+    return None
+
+
 def _first_problem(error: ValidationError) -> str:
     """One line about the first problem; a misspelt key comes before the values."""
     problems = error.errors(include_url=False, include_context=False)
@@ -169,6 +237,8 @@ def _first_problem(error: ValidationError) -> str:
     if unknown:
         return f"unknown key {key}{_suggestion(key)}"
     message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], dict) and problem["type"] != "value_error":
+        return f"{key} has no keys of its own"
     if isinstance(problem["input"], dict | Section):  # the problem is between several keys
         return f"{key}.{message}" if key else message
     return f"{key} = {problem['input']!r}: {message[0].lower()}{message[1:]}"

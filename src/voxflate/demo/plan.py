@@ -9,14 +9,12 @@ from typing import Any
 
 import torch
 
-from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.cores import available_cores
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
 from voxflate.config.build import build_gan, build_run_networks
-from voxflate.config.presets import recommended
 from voxflate.config.schema import RunConfig
-from voxflate.config.toml import with_values
+from voxflate.config.toml import from_values, with_values
 
 PLAN_NAME = "plan.json"
 BATCH_2D = 8
@@ -144,10 +142,7 @@ def common_settings(plan: Plan, data: str) -> tuple[RunConfig, RunConfig]:
         "training.threads": plan.threads_3d,
         "training.snapshot_kimg": plan.kimg_3d / SNAPSHOTS_3D,
     }
-    return (
-        with_values(recommended("2d"), common | two_d),
-        with_values(recommended("3d"), common | three_d),
-    )
+    return from_values({"training.phase": "2d", **common, **two_d}), from_values(common | three_d)
 
 
 def settings_2d(base: RunConfig, kind: str) -> RunConfig:
@@ -157,7 +152,7 @@ def settings_2d(base: RunConfig, kind: str) -> RunConfig:
 
 def settings_3d(base: RunConfig, strategy: str, twin: Path | None) -> RunConfig:
     """Settings of the 3D run that starts from a twin by this strategy."""
-    own = recommended("3d", strategy)
+    own = from_values({"start.strategy": strategy})
     values: dict[str, Any] = {
         "start.strategy": strategy,
         "start.twin": str(twin.absolute()) if twin else "",
@@ -172,7 +167,6 @@ def settings_3d(base: RunConfig, strategy: str, twin: Path | None) -> RunConfig:
 
 def _images_per_second(config: RunConfig, seconds: float = 6.0) -> float:
     """Time training steps of a configuration on random images."""
-    keep_freed_memory()  # as the trainings do
     threads = torch.get_num_threads()
     torch.set_num_threads(config.training.threads)
     gan = build_gan(config, build_run_networks(config))

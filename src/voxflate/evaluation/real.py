@@ -14,8 +14,8 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.datasets import slices_with_content
 from voxflate.data.prepared import SPLITS, PreparedSet
 from voxflate.metrics import FeatureExtractor, cut_background, plane_slices
+from voxflate.metrics.extractors.base import VolumeExtractor
 from voxflate.metrics.extractors.cache import ArrayCache, cache_folder
-from voxflate.metrics.extractors.volumes import VolumeExtractor
 from voxflate.metrics.planes import PLANES
 
 Images = NDArray[np.float32]
@@ -25,7 +25,7 @@ Extract = Callable[[torch.Tensor], torch.Tensor]
 VIEW_2D, VIEW_3D = "2d", "3d"
 VIEWS = (*PLANES, *(f"{plane}-cut" for plane in PLANES))
 # Part of the cache's key: raise it whenever the same volumes would give other features.
-_VERSION = 2
+_VERSION = 3
 _BATCH = 32
 # Each half of the floor needs a covariance, and so two volumes.
 _FEWEST = 4

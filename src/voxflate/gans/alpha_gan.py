@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from voxflate.gans.gan import (
-    Losses,
     Model,
     NetworkPlan,
     Networks,
+    Scalars,
     Settings,
     Shown,
     Step,
     adam_each,
-    figures_of,
+    scalars_of,
 )
+from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import l1_reconstruction, non_saturating_d, wasserstein_g
 from voxflate.nn.dcgan import (
     UpsamplingGenerator,
@@ -70,27 +71,30 @@ def parts_of(networks: Networks) -> Parts:
     return Parts(*(networks[name] for name in names))
 
 
-def makers(parts: Parts, settings: Settings) -> list[Step]:
-    """The steps of E and G, at every `critic_steps`-th batch."""
+def makers(parts: Parts, networks: Networks, settings: Settings) -> list[Step]:
+    """The steps of E, G and the slice discriminator, at every `critic_steps`-th batch."""
+    slices = slice_judge(networks, settings, lambda shown: parts.generator(parts.random_codes(shown)))
 
-    def loss_e(shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_e(shown: Shown) -> tuple[Tensor, Scalars]:
         codes, images = parts.reconstruct(shown)
         reconstruction = l1_reconstruction(shown.reals, images)
         adversarial = wasserstein_g(parts.judge_codes(codes))
-        figures = figures_of(loss_e=adversarial, reconstruction=reconstruction)
-        return adversarial + settings.reconstruction * reconstruction, figures
+        scalars = scalars_of(loss_e=adversarial, reconstruction=reconstruction)
+        return adversarial + settings.reconstruction * reconstruction, scalars
 
-    def loss_g(shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_g(shown: Shown) -> tuple[Tensor, Scalars]:
         _, images = parts.reconstruct(shown)
         fakes = parts.generator(parts.random_codes(shown))
         adversarial = wasserstein_g(parts.judge(images)) + wasserstein_g(parts.judge(fakes))
         reconstruction = l1_reconstruction(shown.reals, images)
-        return adversarial + settings.reconstruction * reconstruction, figures_of(loss_g=adversarial)
+        loss = adversarial + settings.reconstruction * reconstruction + slices.loss_g(fakes, shown)
+        return loss, scalars_of(loss_g=adversarial)
 
     n = settings.critic_steps
     return [
         Step("e", "encoder", loss_e, every=n, first=n - 1),
         Step("g", "generator", loss_g, every=n, first=n - 1),
+        *slices.steps(every=n, first=n - 1),
     ]
 
 
@@ -98,20 +102,20 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
     """One step each of E, G, D and the discriminator of codes."""
     parts = parts_of(networks)
 
-    def loss_d(shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_d(shown: Shown) -> tuple[Tensor, Scalars]:
         _, images = parts.reconstruct(shown)
         fakes = parts.generator(parts.random_codes(shown))
         real, fake, again = (parts.judge(x) for x in (shown.reals, fakes, images))
         loss = non_saturating_d(real, fake) + softplus(again).mean()
-        return loss, figures_of(loss_d=loss, logits_real=real, logits_fake=fake, logits_again=again)
+        return loss, scalars_of(loss_d=loss, logits_real=real, logits_fake=fake, logits_again=again)
 
-    def loss_c(shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_c(shown: Shown) -> tuple[Tensor, Scalars]:
         codes = parts.encoder(shown.reals)
         loss = non_saturating_d(parts.judge_codes(parts.random_codes(shown)), parts.judge_codes(codes))
-        return loss, figures_of(loss_c=loss)
+        return loss, scalars_of(loss_c=loss)
 
     return [
-        *makers(parts, settings),
+        *makers(parts, networks, settings),
         Step("d", "discriminator", loss_d),
         Step("c", "code_discriminator", loss_c),
     ]

@@ -1,8 +1,8 @@
 """What a model declares, and the one object that trains any of them.
 
-A model is its networks, an optimizer for each, and a list of steps. A step says which one network learns,
-the loss that it lowers, and how often it is due. One call of `Gan.step` shows one batch of real images; "five
-steps of the critic for one of the generator" is a generator's step that is due every fifth time.
+A model is its networks, one optimizer per network, and a list of steps. A step says which network learns,
+which loss it lowers, and how often it is due. One call of `Gan.step` shows one batch of real images; "five
+steps of the critic per step of the generator" is a generator's step that is due at every fifth batch.
 """
 
 from __future__ import annotations
@@ -18,17 +18,25 @@ from torch.optim import Adam
 from voxflate._system.distributed import ALONE, World
 from voxflate.nn.draws import Draws
 
-Losses = dict[str, Tensor]
+Scalars = dict[str, Tensor]
+"""What a step logs, by name."""
+
 Networks = dict[str, nn.Module]
 """By name: generator, discriminator, encoder, code_discriminator."""
 
-LETTERS = {"generator": "g", "discriminator": "d", "encoder": "e", "code_discriminator": "c"}
-"""How logs, settings and snapshots shorten a network's name."""
+LETTERS = {
+    "generator": "g",
+    "discriminator": "d",
+    "encoder": "e",
+    "code_discriminator": "c",
+    "slice_discriminator": "s",
+}
+"""Short names of the networks in logs, settings and snapshots."""
 
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """Plain settings of the networks; `config.NetworkConfig` says what each means.
+    """Plain settings of the networks; `config.NetworkConfig` explains them.
 
     Attributes:
         spatial_dims: 3, or 2 for a twin.
@@ -58,6 +66,18 @@ class NetworkPlan:
 
 
 @dataclass(frozen=True)
+class SliceSettings:
+    """Plain settings of the slice discriminator; `config.SliceConfig` explains them."""
+
+    weight: float = 1.0
+    per_volume: int = 1
+    side: int = 64
+    lr: float = 0.001
+    ramp_images: int = 0
+    features: str = "efficientnet-lite0"
+
+
+@dataclass(frozen=True)
 class Settings:
     """Plain settings of the steps; `config.TrainingConfig` and `config.ComparisonConfig` explain them."""
 
@@ -77,6 +97,7 @@ class Settings:
     kl: float = 1.0
     seed: int = 0
     micro_batch: int = 0
+    slices: SliceSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -85,18 +106,20 @@ class Shown:
 
     Attributes:
         reals: [N, 1, *shape].
-        positions: Planar twins: the axial position of every real, [N] integers; fakes get the same.
-        draws: Random numbers of the fakes; the global random state's if None.
-        first: Number of the first image in its batch.
+        positions: Planar twins only: axial position of every real image, [N] integers; fakes get the same.
+        draws: Random numbers for the fakes; None takes them from the global random state.
+        first: Index of the first image in its batch.
+        seen: Images that the run showed before the batch.
     """
 
     reals: Tensor
     positions: Tensor | None = None
     draws: Draws | None = None
     first: int = 0
+    seen: int = 0
 
     def parts(self, size: int) -> Iterator[Shown]:
-        """The batch in parts of at most `size` images; 0 leaves it whole."""
+        """Split the batch into parts of at most `size` images; 0 leaves it whole."""
         size = size or len(self.reals)
         for first in range(0, len(self.reals), size):
             last = min(first + size, len(self.reals))
@@ -105,6 +128,7 @@ class Shown:
                 None if self.positions is None else self.positions[first:last],
                 None if self.draws is None else self.draws.part(first, last),
                 self.first + first,
+                self.seen,
             )
 
 
@@ -114,20 +138,20 @@ class Step:
 
     Attributes:
         name: For people and tests.
-        updates: The one network that learns; the others stand still.
-        loss: What the step lowers, a mean over the images shown, and figures to log, detached means too.
-        every: It is due at every so manyth batch.
+        updates: The network that learns; the others stand still.
+        loss: Gives what the step lowers, a mean over the images shown, and scalars to log, detached means.
+        every: The step is due once in this many batches.
         first: Number of the first batch at which it is due.
     """
 
     name: str
     updates: str
-    loss: Callable[[Shown], tuple[Tensor, Losses]]
+    loss: Callable[[Shown], tuple[Tensor, Scalars]]
     every: int = 1
     first: int = 0
 
     def is_due(self, number: int) -> bool:
-        """Say whether the step is taken after `number` batches."""
+        """Whether the step is taken after `number` batches."""
         return number % self.every == self.first
 
 
@@ -137,11 +161,12 @@ class Model:
 
     Attributes:
         networks: Fresh networks, from PyTorch's global random state.
-        optimizers: One for every network.
-        steps: In the order in which they are taken.
-        mixed_precision: Whether the steps heed `Settings.autocast`.
-        divisible: Whether a batch may be shown in parts. Batch normalisation forbids it, and random numbers
-            from the global state.
+        optimizers: One per network.
+        steps: In the order in which they are taken. Made again after a step that failed, so that what its
+            losses kept is gone.
+        mixed_precision: Whether the steps use `Settings.autocast`.
+        divisible: Whether a batch may be shown in parts. Batch normalisation rules it out, and so do random
+            numbers from the global state.
     """
 
     networks: Callable[[NetworkPlan], Networks]
@@ -156,23 +181,26 @@ class AfterStep(Protocol):
     """A module that keeps a statistic of what went through it in a step."""
 
     def after_step(self, sum_: Callable[[Sequence[Tensor]], None]) -> None:
-        """Take the step's samples into account; `sum_` sums over all processes, in place."""
+        """Add the step's samples to the statistic; `sum_` sums over all processes, in place."""
+
+    def forget_step(self) -> None:
+        """Drop what was seen since the last `after_step`: its step failed."""
 
 
 def sample_seeds(seed: int, number: int, step: int, images: range) -> list[int]:
-    """One seed of 32 bits for every image of a batch, whoever shows it.
+    """One 32-bit seed per image of a batch; the same whichever process shows the image.
 
     Args:
-        seed: Of the training.
-        number: Of the batch.
-        step: Number of the kind of step.
-        images: Numbers in the batch.
+        seed: Seed of the training.
+        number: Number of the batch.
+        step: Index of the step in the model's list.
+        images: Indices of the images in the batch.
     """
     return [int(np.random.SeedSequence((seed, number, step, image)).generate_state(1)[0]) for image in images]
 
 
 def adam_each(networks: Networks, settings: Settings) -> dict[str, Adam]:
-    """An Adam for every network: encoders learn at the generator's rate, every discriminator at D's."""
+    """One Adam per network: encoders learn at the generator's rate, discriminators at D's."""
     return {
         name: Adam(
             network.parameters(),
@@ -190,11 +218,11 @@ class Gan:
     Args:
         model: Declares optimizers and steps.
         networks: On their device.
-        settings: Of the steps.
-        world: The processes that show the batch together.
+        settings: Settings of the steps.
+        world: The processes that share each batch.
 
     Raises:
-        ValueError: If the model's batches cannot be shown in parts, and shall be.
+        ValueError: If batches are to be shown in parts and the model does not allow it.
     """
 
     def __init__(self, model: Model, networks: Networks, settings: Settings, world: World = ALONE) -> None:
@@ -203,7 +231,7 @@ class Gan:
         self.networks = networks
         self.settings = settings
         self.world = world
-        self._divisible = model.divisible
+        self._model = model
         self._after_step = [
             module
             for network in networks.values()
@@ -231,62 +259,83 @@ class Gan:
         for group in self._groups():
             group["lr"] = group["initial_lr"] * factor
 
-    def step(self, reals: Tensor, positions: Tensor | None, *, number: int, train_g: bool = True) -> Losses:
+    def step(self, reals: Tensor, positions: Tensor | None, *, number: int, train_g: bool = True) -> Scalars:
         """Take every step that is due, in the model's order.
 
         Args:
-            reals: Real images, [N, 1, *shape]: this process' share of the batch.
+            reals: Real images, [N, 1, *shape]: this process's share of the batch.
             positions: See `Shown`.
-            number: How many batches there were before.
-            train_g: Off while the generator is frozen.
+            number: Number of batches shown before.
+            train_g: False while the generator is frozen.
 
         Returns:
             Detached scalars by name.
         """
-        losses: Losses = {}
+        scalars: Scalars = {}
         count = len(reals)
         images = self.world.share(count * self.world.size)
         for index, step in enumerate(self.steps):
             if step.is_due(number) and (train_g or step.updates != "generator"):
                 draws = None
-                if self._divisible:
+                if self._model.divisible:
                     seeds = sample_seeds(self.settings.seed, number, index, images)
                     draws = Draws(count, self.device, seeds)
-                losses |= self.take(step, Shown(reals, positions, draws))
-        return losses
+                shown = Shown(reals, positions, draws, seen=number * count * self.world.size)
+                scalars |= self.take(step, shown)
+        return scalars
 
-    def take(self, step: Step, shown: Shown) -> Losses:
+    def take(self, step: Step, shown: Shown) -> Scalars:
         """Take one step, due or not; only the network that it updates gets gradients.
 
-        The loss is a mean over images, so that the gradients of parts, each times its share of the batch,
-        add up to the gradient of the whole.
+        A step that raises leaves nothing behind but random numbers drawn from the global state.
         """
-        # The others' weight gradients are not wanted, and are a third of a backward pass.
+        # Gradients of the other networks' weights are not needed, and are a third of a backward pass.
         others = [network for name, network in self.networks.items() if name != step.updates]
         still = [p for network in others for p in network.parameters() if p.requires_grad]
         _require_grad(still, wanted=False)
+        try:
+            return self._lower(step, shown)
+        except BaseException:
+            self.forget_step()
+            raise
+        finally:
+            _require_grad(still, wanted=True)
+
+    def _lower(self, step: Step, shown: Shown) -> Scalars:
+        """Move one network down the gradient of its loss.
+
+        The loss is a mean over images, so the gradients of the parts, each weighted by its share of the
+        batch, add up to the gradient of the whole.
+        """
         optimizer = self.optimizers[step.updates]
         optimizer.zero_grad(set_to_none=True)
-        figures: Losses = {}
+        scalars: Scalars = {}
         for part in shown.parts(self.settings.micro_batch):
             share = len(part.reals) / (len(shown.reals) * self.world.size)
             loss, seen = step.loss(part)
             (loss * share).backward()
-            figures = {name: value * share + figures.get(name, 0.0) for name, value in seen.items()}
+            scalars = {name: value * share + scalars.get(name, 0.0) for name, value in seen.items()}
         gradients = [p.grad for p in self.networks[step.updates].parameters() if p.grad is not None]
-        self.world.sum_([*gradients, *figures.values()])
+        self.world.sum_([*gradients, *scalars.values()])
         optimizer.step()
         for module in self._after_step:
             module.after_step(self.world.sum_)
-        _require_grad(still, wanted=True)
-        return figures
+        return scalars
+
+    def forget_step(self) -> None:
+        """Drop gradients, statistics and whatever the losses kept of a step that was not finished."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        for module in self._after_step:
+            module.forget_step()
+        self.steps = self._model.steps(self.networks, self.settings)
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks and optimizers, tensors and numbers only."""
+        """Networks and optimizers; tensors and numbers only."""
         return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Undo `state_dict`; learning rates and betas stay those of the settings."""
+        """Load what `state_dict` gave; learning rates and betas stay those of the settings."""
         options = [
             {key: value for key, value in group.items() if key != "params"} for group in self._groups()
         ]
@@ -308,6 +357,6 @@ def _require_grad(parameters: Sequence[Tensor], *, wanted: bool) -> None:
         parameter.requires_grad_(wanted)
 
 
-def figures_of(**losses: Tensor) -> Losses:
+def scalars_of(**losses: Tensor) -> Scalars:
     """Detached means for the log."""
     return {name: value.detach().mean() for name, value in losses.items()}

@@ -9,8 +9,8 @@ import torch
 from voxflate.gans.ema import Ema
 from voxflate.gans.gan import Gan
 
-FORMAT = 3
-"""Version of the snapshot's layout; `upgrade` reads those before."""
+FORMAT = 4
+"""Version of the snapshot's layout; `upgrade` takes over earlier ones."""
 
 
 class TrainingState:
@@ -20,7 +20,7 @@ class TrainingState:
 
     Args:
         gan: Networks and optimizers.
-        ema: Average of the generator.
+        ema: Moving average of the generator.
     """
 
     def __init__(self, gan: Gan, ema: Ema) -> None:
@@ -38,7 +38,7 @@ class TrainingState:
         return self.n_images / 1000
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors, numbers and strings only, so that it loads without running code."""
+        """Nested dicts of tensors, numbers and strings, so that they load without running code."""
         state: dict[str, Any] = {
             "format": FORMAT,
             "n_images": self.n_images,
@@ -55,11 +55,12 @@ class TrainingState:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo `state_dict`.
+        """Load what `state_dict` gave, and drop what a failed step left behind.
 
         Raises:
-            RuntimeError, ValueError, KeyError, TypeError: If the state is that of other networks.
+            RuntimeError, ValueError, KeyError, TypeError: If the state belongs to other networks.
         """
+        self.gan.forget_step()
         self.gan.load_state_dict(state["gan"])
         self.ema.load_state_dict(state["ema"])
         _check_moments(self.gan)
@@ -71,17 +72,15 @@ class TrainingState:
 
 
 def upgrade(state: dict[str, Any]) -> dict[str, Any]:
-    """Bring the state of an older format to the current one.
+    """Bring the state of an earlier format to the current one.
 
-    Format 2 knew no restores: its learning rates were never lowered by one.
+    Format 2 had no restores, so no learning rate was ever lowered by one. Format 3 differed in its file only.
     """
-    if state["format"] == 2:
-        state = state | {"format": 3, "lr_scale": 1.0, "restores": 0}
-    return state
+    return {"lr_scale": 1.0, "restores": 0} | state | {"format": FORMAT}
 
 
 def _check_moments(gan: Gan) -> None:
-    """Optimizers take over whatever they find, and would fail at the next step only."""
+    """Refuse moments of other shapes: optimizers load anything, and would fail at the next step only."""
     for name, optimizer in gan.optimizers.items():
         for parameter, moments in optimizer.state.items():
             for key, value in moments.items():

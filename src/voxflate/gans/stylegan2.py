@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from voxflate.gans.gan import Losses, Model, NetworkPlan, Networks, Settings, Shown, Step, figures_of
+from voxflate.gans.gan import Model, NetworkPlan, Networks, Scalars, Settings, Shown, Step, scalars_of
+from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import non_saturating_d, non_saturating_g, r1_penalty
 from voxflate.nn import Discriminator, Generator
 from voxflate.nn.augment import augment
@@ -80,9 +81,10 @@ def optimizers(networks: Networks, settings: Settings) -> dict[str, Adam]:
 
 
 def steps(networks: Networks, settings: Settings) -> list[Step]:
-    """One step of G, one of D, and every `r1_every`-th time one of R1."""
+    """A step each of G, D and, where there is one, the slice discriminator; R1 every `r1_every`-th time."""
     losses = StyleGAN2Losses(networks, settings)
     taken = [Step("g", "generator", losses.loss_g), Step("d", "discriminator", losses.loss_d)]
+    taken += losses.slices.steps()
     if settings.r1_gamma:
         taken.append(Step("r1", "discriminator", losses.loss_r1, every=settings.r1_every))
     return taken
@@ -93,7 +95,7 @@ class StyleGAN2Losses:
 
     Args:
         networks: G and D.
-        settings: Of the steps.
+        settings: Settings of the steps.
     """
 
     def __init__(self, networks: Networks, settings: Settings) -> None:
@@ -104,17 +106,19 @@ class StyleGAN2Losses:
         self.device = synthesis.const.device
         self.depth = synthesis.shape[0] if synthesis.planar else 0
         self._reusable: dict[int, Tensor] = {}
+        self.slices = slice_judge(networks, settings, self.fakes, self._augmented)
 
-    def loss_g(self, shown: Shown) -> tuple[Tensor, Losses]:
-        """What D says of fakes."""
+    def loss_g(self, shown: Shown) -> tuple[Tensor, Scalars]:
+        """D's answer to fakes."""
         fakes = self.fakes(shown)
-        loss = non_saturating_g(self.judge(self._augmented(fakes, shown), shown.positions))
+        seen = self._augmented(fakes, shown)
+        loss = non_saturating_g(self.judge(seen, shown.positions))
         if self.settings.reuse_fakes:
             self._reusable[shown.first] = fakes.detach()
-        return loss, figures_of(loss_g=loss)
+        return loss + self.slices.loss_g(seen, shown), scalars_of(loss_g=loss)
 
-    def loss_d(self, shown: Shown) -> tuple[Tensor, Losses]:
-        """What D says of fakes and reals; of the generator step's fakes if they are reused."""
+    def loss_d(self, shown: Shown) -> tuple[Tensor, Scalars]:
+        """D's answer to fakes and reals; the fakes are those of the generator's step if they are reused."""
         fakes = self._reusable.pop(shown.first, None)
         if fakes is None:
             with torch.no_grad():
@@ -124,15 +128,15 @@ class StyleGAN2Losses:
         logits = self.judge(both, where)
         fake_logits, real_logits = logits.split(len(shown.reals))
         loss = non_saturating_d(real_logits, fake_logits)
-        return loss, figures_of(loss_d=loss, logits_real=real_logits, logits_fake=fake_logits)
+        return loss, scalars_of(loss_d=loss, logits_real=real_logits, logits_fake=fake_logits)
 
-    def loss_r1(self, shown: Shown) -> tuple[Tensor, Losses]:
-        """R1, times as much as it is taken more seldom."""
+    def loss_r1(self, shown: Shown) -> tuple[Tensor, Scalars]:
+        """R1, multiplied by `r1_every` because it is taken only that often."""
         penalty = r1_penalty(lambda x: self.judge(self._augmented(x, shown), shown.positions), shown.reals)
-        return penalty * (self.settings.r1_gamma / 2 * self.settings.r1_every), figures_of(r1=penalty)
+        return penalty * (self.settings.r1_gamma / 2 * self.settings.r1_every), scalars_of(r1=penalty)
 
     def fakes(self, shown: Shown) -> Tensor:
-        """As many new images from random codes."""
+        """New images from random codes, one per real image."""
         draws = shown.draws or Draws(len(shown.reals), self.device)
         z = draws.normal(self.generator.z_dim)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):

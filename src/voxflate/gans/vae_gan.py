@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from voxflate.gans.gan import (
-    Losses,
     Model,
     NetworkPlan,
     Networks,
+    Scalars,
     Settings,
     Shown,
     Step,
     adam_each,
-    figures_of,
+    scalars_of,
 )
+from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import kl_to_normal, l1_reconstruction, non_saturating_d, non_saturating_g
 from voxflate.nn.dcgan import UpsamplingGenerator, VariationalEncoder, critic, random_volumes, statistics_kept
 
@@ -37,6 +38,7 @@ def networks(plan: NetworkPlan) -> Networks:
 def steps(networks: Networks, settings: Settings) -> list[Step]:
     """One step each of D, E and G at every batch; of E and G at every `critic_steps`-th."""
     generator, judge, encoder = (networks[name] for name in ("generator", "discriminator", "encoder"))
+    slices = slice_judge(networks, settings, lambda shown: random_volumes(generator, len(shown.reals)))
 
     def autoencode(reals: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction error and KL of the codes."""
@@ -46,28 +48,31 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
             reconstruction = l1_reconstruction(reals, generator(codes))
         return reconstruction, kl_to_normal(mean, log_variance)
 
-    def loss_d(shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_d(shown: Shown) -> tuple[Tensor, Scalars]:
         logits_real, logits_fake = judge(shown.reals), judge(random_volumes(generator, len(shown.reals)))
         loss = non_saturating_d(logits_real, logits_fake)
-        return loss, figures_of(loss_d=loss, logits_real=logits_real, logits_fake=logits_fake)
+        return loss, scalars_of(loss_d=loss, logits_real=logits_real, logits_fake=logits_fake)
 
-    def loss_e(shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_e(shown: Shown) -> tuple[Tensor, Scalars]:
         reconstruction, kl = autoencode(shown.reals)
         # A voxel's share of the KL, so that the weights mean the same at every size.
         share = kl / shown.reals[0].numel()
         loss = settings.reconstruction * (reconstruction + settings.kl * share)
-        return loss, figures_of(loss_e=loss, kl=kl, reconstruction=reconstruction)
+        return loss, scalars_of(loss_e=loss, kl=kl, reconstruction=reconstruction)
 
-    def loss_g(shown: Shown) -> tuple[Tensor, Losses]:
-        adversarial = non_saturating_g(judge(random_volumes(generator, len(shown.reals))))
+    def loss_g(shown: Shown) -> tuple[Tensor, Scalars]:
+        made = random_volumes(generator, len(shown.reals))
+        adversarial = non_saturating_g(judge(made))
         reconstruction, _ = autoencode(shown.reals)
-        return adversarial + settings.reconstruction * reconstruction, figures_of(loss_g=adversarial)
+        loss = adversarial + settings.reconstruction * reconstruction + slices.loss_g(made, shown)
+        return loss, scalars_of(loss_g=adversarial)
 
     n = settings.critic_steps
     return [
         Step("d", "discriminator", loss_d),
         Step("e", "encoder", loss_e, every=n, first=n - 1),
         Step("g", "generator", loss_g, every=n, first=n - 1),
+        *slices.steps(every=n, first=n - 1),
     ]
 
 

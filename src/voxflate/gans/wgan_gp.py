@@ -8,16 +8,17 @@ from __future__ import annotations
 from torch import Tensor
 
 from voxflate.gans.gan import (
-    Losses,
     Model,
     NetworkPlan,
     Networks,
+    Scalars,
     Settings,
     Shown,
     Step,
     adam_each,
-    figures_of,
+    scalars_of,
 )
+from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import gradient_penalty, wasserstein_d, wasserstein_g
 from voxflate.nn.dcgan import UpsamplingGenerator, critic, random_volumes
 
@@ -33,21 +34,27 @@ def networks(plan: NetworkPlan) -> Networks:
 def steps(networks: Networks, settings: Settings) -> list[Step]:
     """A step of the critic at every batch, one of the generator after every `critic_steps` of them."""
     generator, judge = networks["generator"], networks["discriminator"]
+    slices = slice_judge(networks, settings, lambda shown: random_volumes(generator, len(shown.reals)))
 
-    def loss_d(shown: Shown) -> tuple[Tensor, Losses]:
+    def loss_d(shown: Shown) -> tuple[Tensor, Scalars]:
         made = random_volumes(generator, len(shown.reals))
         logits_real, logits_fake = judge(shown.reals), judge(made)
         loss = wasserstein_d(logits_real, logits_fake)
         penalty = gradient_penalty(judge, shown.reals, made)
-        figures = figures_of(loss_d=loss, gp=penalty, logits_real=logits_real, logits_fake=logits_fake)
-        return loss + settings.gp_lambda * penalty, figures
+        scalars = scalars_of(loss_d=loss, gp=penalty, logits_real=logits_real, logits_fake=logits_fake)
+        return loss + settings.gp_lambda * penalty, scalars
 
-    def loss_g(shown: Shown) -> tuple[Tensor, Losses]:
-        loss = wasserstein_g(judge(random_volumes(generator, len(shown.reals))))
-        return loss, figures_of(loss_g=loss)
+    def loss_g(shown: Shown) -> tuple[Tensor, Scalars]:
+        made = random_volumes(generator, len(shown.reals))
+        loss = wasserstein_g(judge(made))
+        return loss + slices.loss_g(made, shown), scalars_of(loss_g=loss)
 
     n = settings.critic_steps
-    return [Step("d", "discriminator", loss_d), Step("g", "generator", loss_g, every=n, first=n - 1)]
+    return [
+        Step("d", "discriminator", loss_d),
+        Step("g", "generator", loss_g, every=n, first=n - 1),
+        *slices.steps(every=n, first=n - 1),
+    ]
 
 
 WGAN_GP = Model(networks, adam_each, steps)

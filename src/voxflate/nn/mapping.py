@@ -68,3 +68,7 @@ class Mapping(nn.Module):
         total, self._seen = self._seen, None
         sum_([total])
         self.w_avg.lerp_((total[:-1] / total[-1]).to(self.w_avg.dtype), 1 - W_AVG_DECAY)
+
+    def forget_step(self) -> None:
+        """Drop the styles seen since the last `after_step`: their step failed."""
+        self._seen = None

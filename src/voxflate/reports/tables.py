@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from voxflate.config.paper_rows import PaperFigures
+from voxflate.config.paper_rows import KIMG_3D, PaperRow
 from voxflate.evaluation.assessment import Assessment, Figure
-from voxflate.metrics.extractors.base import frechet_name
+from voxflate.metrics.extractors.inception import frechet_name
 
 DASH = "\N{EN DASH}"
 FLOOR_ROW = "real vs real"
@@ -22,13 +22,20 @@ class EvaluatedRun:
         label: Short name.
         parameters: Trainable parameters of all its networks.
         assessment: What `voxflate evaluate` measured.
-        paper: The paper's row beside it, if there is one.
+        paper: The paper's row that its preset stands for, or None.
+        outdated: What the run has done since, if it went on; "" if it has not.
     """
 
     label: str
     parameters: int
     assessment: Assessment
-    paper: PaperFigures | None = None
+    paper: PaperRow | None = None
+    outdated: str = ""
+
+    @property
+    def snapshot(self) -> str:
+        """How the evaluated snapshot was chosen; older evaluations are of the newest."""
+        return str(self.assessment.facts.get("snapshot", "newest"))
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Column:
 
     heading: str
     ours: Callable[[Assessment], Figure | None]
-    paper: Callable[[PaperFigures], float | None] = lambda row: None
+    paper: Callable[[PaperRow], float | None] = lambda row: None
     digits: int = 3
 
 
@@ -60,7 +67,7 @@ def columns(extractor: str) -> list[Column]:
     def of(name: str) -> Callable[[Assessment], Figure | None]:
         return lambda assessment: assessment.figures.get(name)
 
-    def fid(place: int) -> Callable[[PaperFigures], float]:
+    def fid(place: int) -> Callable[[PaperRow], float]:
         return lambda row: row.fid[place]
 
     found = [Column(f"{title}-{plane}", of(f"{stem}-{plane}"), fid(i)) for i, plane in enumerate(_PLANES)]
@@ -71,11 +78,12 @@ def columns(extractor: str) -> list[Column]:
     return found
 
 
-def table(runs: Sequence[EvaluatedRun]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows: the floor, then every run with its intervals and the paper's row below it.
+def table(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: the floor, the runs with their intervals, then rows of the paper, each once.
 
     Args:
         runs: At least one; all led by the same feature network.
+        wanted: Rows of the paper to print although no run stands for them.
     """
     first = runs[0].assessment
     chosen = columns(first.facts["extractors"][0]["name"])
@@ -86,13 +94,29 @@ def table(runs: Sequence[EvaluatedRun]) -> tuple[list[str], list[list[str]]]:
         cells = [_with_interval(column.ours(run.assessment), column.digits) for column in chosen]
         budget = [f"{facts['n_images'] / 1000:g}", _duration(facts["training_seconds"])]
         rows.append([run.label, f"{run.parameters / 1e6:.3f}M", *cells, *budget])
-        if run.paper is not None:
-            printed = [_number(column.paper(run.paper), column.digits) for column in chosen]
-            rows.append(["  the paper", f"{run.paper.millions:.3f}M", *printed, "5000", DASH])
+    for row in _paper_rows(runs, wanted):
+        count = DASH if row.millions is None else f"{row.millions:.3f}M"
+        printed = [_number(column.paper(row), column.digits) for column in chosen]
+        rows.append([_paper_label(row), count, *printed, f"{KIMG_3D}", DASH])
     return headings, rows
 
 
-def notes(runs: Sequence[EvaluatedRun]) -> list[str]:
+def _paper_rows(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow]) -> list[PaperRow]:
+    """Rows that the runs stand for and those that are wanted, each once."""
+    found: list[PaperRow] = []
+    for row in (*(run.paper for run in runs), *wanted):
+        if row is not None and row not in found:
+            found.append(row)
+    return found
+
+
+def _paper_label(row: PaperRow) -> str:
+    """The last table that prints the row and its name there, such as "Table 7: 3D-StyleGAN2"."""
+    number = max(row.labels)
+    return f"Table {number}: {row.labels[number]}"
+
+
+def notes(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> list[str]:
     """What a reader must know below the table."""
     facts = runs[0].assessment.facts
     found = [
@@ -106,10 +130,15 @@ def notes(runs: Sequence[EvaluatedRun]) -> list[str]:
         f"{network['weights-sha256'][:12]}."
         for network in facts["extractors"]
     ]
-    if any(run.paper for run in runs):
+    if _paper_rows(runs, wanted):
         found.append(
-            "The paper's rows are FIDs (Inception) on other data: compare their order, not their values."
+            "The rows of the paper (Table ...) are FIDs (Inception) on other data: compare their order, "
+            "not their values."
         )
+    found.append(f"Snapshots: {'; '.join(map(_snapshot, runs))}.")
+    if len({run.snapshot for run in runs} - {""}) > 1:
+        found.append("Warning: the snapshots were chosen in different ways: the rows do not compare.")
+    found += [f"Warning: {run.label} {run.outdated}; evaluate it again." for run in runs if run.outdated]
     for key, what in (("n-generated", "numbers of volumes"), ("data", "data sets"), ("slices", "slices")):
         if len({str(run.assessment.facts[key]) for run in runs}) > 1:
             found.append(f"The runs were measured with different {what}: their rows do not compare.")
@@ -117,22 +146,22 @@ def notes(runs: Sequence[EvaluatedRun]) -> list[str]:
     return found + [f"Warning: {warning}." for warning in warnings]
 
 
-def markdown(runs: Sequence[EvaluatedRun]) -> str:
-    """The table and its notes as Markdown."""
-    headings, rows = table(runs)
+def markdown(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> str:
+    """The table and its notes as Markdown; arguments as for `table`."""
+    headings, rows = table(runs, wanted)
     lines = [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([*lines, "", *notes(runs), ""])
+    return "\n".join([*lines, "", *notes(runs, wanted), ""])
 
 
-def latex(runs: Sequence[EvaluatedRun]) -> str:
-    """The table as a LaTeX tabular (packages: booktabs), its notes as comments."""
-    headings, rows = table(runs)
+def latex(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> str:
+    """The table as a LaTeX tabular (packages: booktabs), its notes as comments; arguments as for `table`."""
+    headings, rows = table(runs, wanted)
     lines = [f"\\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}", "\\toprule"]
     lines += [f"{' & '.join(map(_escaped, headings))} \\\\", "\\midrule"]
     lines += [f"{' & '.join(map(_escaped, row))} \\\\" for row in rows]
     lines += ["\\bottomrule", "\\end{tabular}"]
-    return "\n".join([*(f"% {note}" for note in notes(runs)), *lines, ""])
+    return "\n".join([*(f"% {note}" for note in notes(runs, wanted)), *lines, ""])
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -158,7 +187,17 @@ def _floor(figure: Figure | None, digits: int) -> str:
     return _with_interval(Figure(figure.real, figure.real_low, figure.real_high), digits)
 
 
-def _duration(seconds: float) -> str:
+def _snapshot(run: EvaluatedRun) -> str:
+    """Which generator was measured, in words."""
+    facts = run.assessment.facts
+    weights = f", weights {facts['generator_sha256'][:12]}" if "generator_sha256" in facts else ""
+    chosen = f" ({run.snapshot})" if run.snapshot else ""
+    return f"{run.label} after {facts['n_images'] / 1000:g} kimg{chosen}{weights}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:  # of an old export
+        return DASH
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.2f} h"
 
 

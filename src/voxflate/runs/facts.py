@@ -1,4 +1,4 @@
-"""`run.json`: what besides the settings decides a run's figures, for whoever wants to repeat or verify it."""
+"""`run.json`: everything besides the settings that a run's results depend on, to repeat or verify it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from voxflate import __version__
-from voxflate.config.schema import RunConfig
-from voxflate.data.prepared import PreparedSet
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
-from voxflate.nn.compiled import kernels_in_use
+from voxflate._system.version import __version__
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import CONFIG_NAME, load_config
+from voxflate.data.prepared import PreparedSet
+from voxflate.gans.slice_features import WEIGHTS
 from voxflate.gans.state import TrainingState
+from voxflate.nn.compiled import kernels_in_use
+from voxflate.runs import history
 
 FACTS_NAME = "run.json"
 
 
 def environment() -> dict[str, Any]:
-    """What the same bits depend on besides settings and data: versions, threads, the kind of processor."""
+    """What bit-exact results depend on besides settings and data: versions, threads, kind of processor."""
     return {
         "versions": {
             "voxflate": __version__,
@@ -37,15 +40,22 @@ def environment() -> dict[str, Any]:
 
 
 def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: TrainingState) -> None:
-    """Write the facts of this process, and under "sessions" how those of processes before differed."""
+    """Write the facts of this process; "sessions" and "settings" say since which image, and what held before.
+
+    It must come before `config.toml` is written: a run from before "settings" has its first ones there.
+    """
     here = environment() | {
         "device": str(state.gan.device),
         "precision": "bf16" if state.gan.settings.autocast else "fp32",
         "processes": state.gan.world.size,
     }
-    sessions = list(read_facts(run).get("sessions", [])) if state.n_images else []
+    before = read_facts(run) if state.n_images else {}
+    sessions = list(before.get("sessions", []))
     if not sessions or _without_start(sessions[-1]) != here:
         sessions.append({"from_images": state.n_images, **here})
+    changes = list(before.get("settings", []))
+    if before and not changes and (run / CONFIG_NAME).is_file():
+        changes = history.extended([], 0, load_config(run))
     facts = {
         "data": prepared.content_hash,
         "seed": config.training.seed,
@@ -54,7 +64,11 @@ def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: Trai
             name: sum(p.numel() for p in part.parameters()) for name, part in state.gan.networks.items()
         },
         "sessions": sessions,
+        "settings": history.extended(changes, state.n_images, config),
     }
+    if config.slice_discriminator.weight:
+        name = config.slice_discriminator.features
+        facts["slice_features"] = {"network": name, "weights_sha256": WEIGHTS.get(name)}
     write_json(run / FACTS_NAME, facts)
 
 
@@ -62,7 +76,7 @@ def read_facts(run: Path) -> dict[str, Any]:
     """Read a run's facts.
 
     Raises:
-        VoxflateError: If the file is missing, or is not what `write_facts` writes.
+        VoxflateError: If the file is missing or was not written by `write_facts`.
     """
     path = run / FACTS_NAME
     facts = read_json(path)
@@ -73,6 +87,8 @@ def read_facts(run: Path) -> dict[str, Any]:
         raise VoxflateError(f"{path}: was not written by voxflate; restore it, or start a new run")
     if not all(isinstance(session, dict) for session in facts.get("sessions", [])):
         raise VoxflateError(f"{path}: its sessions are damaged; restore it, or start a new run")
+    if not history.is_whole(facts.get("settings", [])):
+        raise VoxflateError(f"{path}: its settings are damaged; restore it, or start a new run")
     return facts
 
 

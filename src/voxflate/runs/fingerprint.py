@@ -1,4 +1,4 @@
-"""A fixed batch of latent codes: what it generates says whether a run can be repeated, or has collapsed."""
+"""Samples of a fixed batch of latent codes: whether a run was repeated exactly, and whether it collapsed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from voxflate.metrics import pairwise_l2
 SAMPLES = 8
 SEED = 0
 ROUNDING = 1e-3
-"""Largest difference of a voxel, in [-1, 1], that other processors and versions are believed to make."""
+"""Largest difference of a voxel, in [-1, 1], that is put down to another processor or version."""
 
 _PROBES = 16
 _REAL = 64
@@ -32,13 +32,13 @@ def fixed_samples(config: RunConfig, generator: Any) -> Images:
 
 
 def fingerprint(images: Images) -> dict[str, Any]:
-    """What has to come out again: the SHA-256 of the values, and some of them for where bits may differ."""
+    """SHA-256 of the values, and a few of the values for machines whose rounding differs."""
     digest = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
     return {"sample-sha256": digest, "probes": _probes(images)}
 
 
 def difference(images: Images, probes: list[float]) -> float:
-    """Largest difference to the values kept by `fingerprint`; infinite if they are of another size."""
+    """Largest difference to the values kept by `fingerprint`; infinite if their number differs."""
     found = _probes(images)
     if len(found) != len(probes):
         return float("inf")
@@ -46,7 +46,7 @@ def difference(images: Images, probes: list[float]) -> float:
 
 
 def real_diversity(config: RunConfig, prepared: PreparedSet) -> float:
-    """Mean distance between real training images of the run's phase: the scale of `diversity`."""
+    """Mean distance between real training images (slices in a 2D run): the scale of `diversity`."""
     stored = prepared.stored("train")
     rng = np.random.default_rng(SEED)
     if config.training.phase == "3d":
@@ -59,7 +59,7 @@ def real_diversity(config: RunConfig, prepared: PreparedSet) -> float:
 
 
 def diversity(images: Images, real: float) -> float:
-    """Mean distance between two samples, as a share of that between two real images; 1 where unknown."""
+    """Mean distance between samples relative to that between real images; 1 if the latter is unknown."""
     return pairwise_l2(images) / real if real else 1.0
 
 

@@ -1,6 +1,6 @@
-"""One process per run folder: a lock of the operating system's, and who holds it in JSON.
+"""One process per run folder: a lock of the operating system, and its holder in JSON.
 
-The kernel lets go of the lock when its process ends, however that happens, so none is ever left behind.
+The kernel releases the lock when its process ends, however that happens, so none is ever left behind.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextlib.contextmanager
 def run_lock(run: Path, tell: Callable[[str], None] = lambda note: None) -> Iterator[None]:
-    """Hold the run folder while the block runs; one that was made for it and stays empty goes again.
+    """Hold the run folder while the block runs; a folder made for it that stays empty is removed again.
 
     Args:
         run: The folder; made if missing.
-        tell: Told if the file system has no locks; the block then runs without.
+        tell: Called with a line if the file system has no locks; the block then runs without one.
 
     Raises:
-        VoxflateError: If another process holds it (named with pid and host), or it cannot be written.
+        VoxflateError: If another process holds the folder (pid and host are named), or it cannot be written.
     """
     new_parents = [folder for folder in (run, *run.parents) if not folder.exists()]
     path = run / LOCK_NAME
@@ -52,7 +52,7 @@ def run_lock(run: Path, tell: Callable[[str], None] = lambda note: None) -> Iter
 
 
 def _open(path: Path, tell: Callable[[str], None]) -> int:
-    """Lock the file and write who has it."""
+    """Lock the file and write who holds it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
@@ -67,8 +67,11 @@ def _open(path: Path, tell: Callable[[str], None]) -> int:
             if error.errno not in _NO_LOCKS:
                 os.close(descriptor)
                 raise
-            tell(f"{path.parent}: its disk has no locks ({error.strerror}); start no second training in it")
-        # Whoever held it before may have removed the file between our opening and our locking it.
+            tell(
+                f"{path.parent}: its file system has no locks ({error.strerror}); do not start a second "
+                "training in it"
+            )
+        # The previous holder may have removed the file between our opening and our locking it.
         if _is_at(descriptor, path):
             break
         os.close(descriptor)
@@ -80,7 +83,7 @@ def _open(path: Path, tell: Callable[[str], None]) -> int:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Say whether the open file is the one that the path names."""
+    """Whether the open file is the one at the path."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
@@ -88,7 +91,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _owner(descriptor: int) -> str:
-    """Who holds the lock, in words; the content may be anything."""
+    """Who holds the lock, in words; the file may contain anything."""
     try:
         facts = parse_json(os.pread(descriptor, _LARGEST, 0).decode())
         return f"process {int(facts['pid'])} on {facts['host']!s:.80} since {facts['since']!s:.40}"

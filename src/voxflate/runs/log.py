@@ -1,4 +1,4 @@
-"""The training's log: JSON lines for programs, TensorBoard for people."""
+"""The log of a training: JSON lines for programs, TensorBoard for people."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _COUNTERS = ("n_images", "since")
 
 
 class TrainingLog:
-    """Appends rows to the JSON-lines files of a run, and their figures to TensorBoard.
+    """Appends rows to the JSON-lines files of a run, and their numbers to TensorBoard.
 
     Args:
         run: Run folder.
-        n_images: Where the training (re)starts; later rows, from images that will be shown again, go.
+        n_images: Where the training starts or resumes; rows after it are dropped, their images come again.
     """
 
     def __init__(self, run: Path, n_images: int) -> None:
@@ -36,7 +36,7 @@ class TrainingLog:
         self.rewind(n_images)
 
     def rewind(self, n_images: int) -> None:
-        """Forget every row after `n_images` images, which will be shown again."""
+        """Drop every row after `n_images` images, which will be shown again."""
         for name in _ALL:
             _forget_after(self.run / name, n_images)
         self.close()
@@ -44,16 +44,16 @@ class TrainingLog:
             purge_step = n_images + 1 if n_images else None
             self.writer = SummaryWriter(self.run / "tensorboard", purge_step=purge_step)
 
-    def losses(self, row: dict[str, Any]) -> None:
-        """Log the steps since the row before; `row` has "n_images", and "since", the images before them."""
+    def scalars(self, row: dict[str, Any]) -> None:
+        """Log the steps since the previous row; `row` has "n_images", and "since", the images before them."""
         self._write(LOG_NAME, row)
 
     def metrics(self, row: dict[str, Any]) -> None:
-        """Log a snapshot's measurements; `row` has "n_images"."""
+        """Log a snapshot's metrics; `row` has "n_images"."""
         self._write(METRICS_NAME, row)
 
     def snapshot(self, row: dict[str, Any]) -> None:
-        """Log what a snapshot generates, for `voxflate verify`; `row` has "n_images"."""
+        """Log the fingerprint of what a snapshot generates; `row` has "n_images"."""
         self._write(SNAPSHOTS_NAME, row)
 
     def event(self, row: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ class TrainingLog:
         self._write(EVENTS_NAME, row)
 
     def sync(self) -> None:
-        """Put the rows on the disk, so that a snapshot never knows of images that the log does not."""
+        """Flush the rows to the disk, so that no snapshot is ahead of the log."""
         with contextlib.suppress(OSError), open(self.run / LOG_NAME, "rb") as handle:
             os.fsync(handle.fileno())
 
@@ -79,22 +79,22 @@ class TrainingLog:
                     self.writer.add_scalar(f"{group}/{key}", value, row["n_images"])
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """The rows of one of the files."""
+        """Rows of one of the files."""
         return read_rows(self.run / name)
 
     def has(self, name: str, n_images: int) -> bool:
-        """Say whether a file has a row of the snapshot after `n_images` images."""
+        """Whether a file has a row of the snapshot after `n_images` images."""
         return any(row["n_images"] == n_images for row in self.rows(name))
 
     def close(self) -> None:
-        """Flush TensorBoard's events."""
+        """Close TensorBoard's writer."""
         with self._tensorboard():
             if self.writer is not None:
                 self.writer.close()
 
     @contextlib.contextmanager
     def _tensorboard(self) -> Iterator[None]:
-        """Go on without TensorBoard where it cannot write; the JSON lines have all of it."""
+        """Go on without TensorBoard if it cannot write; the JSON lines hold everything."""
         try:
             yield
         except OSError:
@@ -102,7 +102,7 @@ class TrainingLog:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file up to the first that is none: a crash cuts off the last line."""
+    """Rows of a JSON-lines file up to the first invalid line: a crash cuts off the last one."""
     rows: list[dict[str, Any]] = []
     if not path.exists():
         return rows

@@ -1,36 +1,35 @@
-"""Snapshots on the disk: written whole, sealed, found again, the newest valid one loaded.
+"""Snapshots on disk: written whole, checked by a SHA-256, the newest intact one loaded.
 
-A snapshot is a plain PyTorch file (`torch.load` opens it) whose ZIP comment is the SHA-256 of all bytes
-before the comment. Loading unpickles tensors, numbers and strings only, after the seal and the sizes that the
-file claims were checked against the file.
+A snapshot is one safetensors file. Its tensors are named by their path in the state, as in
+"gan/generator/mapping.w_avg"; everything else is JSON in the file's metadata, next to the SHA-256 of both
+(decision 0090). Nothing in it can run code. Snapshots of earlier versions, PyTorch's ZIP files, are read too.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import pickle
+import json
 import re
-import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import UNFINISHED, whole_file
-from voxflate.runs.log import METRICS_NAME, read_rows
 from voxflate.gans.state import FORMAT, upgrade
+from voxflate.runs.log import METRICS_NAME, read_rows
+from voxflate.runs.zip_snapshots import ZIP_FORMATS, read_zip
 
 FOLDER = "snapshots"
 LARGEST = 16 * 2**30
 """Bytes; no networks of this package come near."""
 
-_NAME = re.compile(r"snapshot-(\d{9,15})\.pt")
-_SEALED_FORMAT = 3
-_HEX = 64
-_LENGTH = _HEX.to_bytes(2, "little")  # a ZIP ends with the length of its comment and the comment
+_NAME = re.compile(r"snapshot-(\d{9,15})\.(pt|safetensors)")
 _REQUIRED: dict[str, type] = {
     "n_images": int,
     "steps": int,
@@ -40,13 +39,13 @@ _REQUIRED: dict[str, type] = {
     "network": dict,
     "gan": dict,
     "ema": dict,
-    "rng": torch.Tensor,
+    "rng": Tensor,
 }
 
 
 def snapshot_path(run: Path, n_images: int) -> Path:
-    """Where the snapshot after `n_images` images lies."""
-    return run / FOLDER / f"snapshot-{n_images:09d}.pt"
+    """Where the snapshot after `n_images` images is written."""
+    return run / FOLDER / f"snapshot-{n_images:09d}.safetensors"
 
 
 def images_of(path: Path) -> int:
@@ -63,9 +62,9 @@ def remove_unfinished(run: Path) -> None:
 
 
 def list_snapshots(run: Path) -> list[Path]:
-    """The run's snapshots, oldest first: by their images, never by the clock."""
-    found = (path for path in (run / FOLDER).glob("snapshot-*.pt") if images_of(path) >= 0)
-    return sorted(found, key=images_of)
+    """The run's snapshots, oldest first: by images shown, never by the clock."""
+    found = (path for path in (run / FOLDER).glob("snapshot-*") if images_of(path) >= 0)
+    return sorted(found, key=lambda path: (images_of(path), path.suffix))
 
 
 def save_snapshot(run: Path, state: dict[str, Any], keep: int, protect: Collection[Path] = ()) -> Path:
@@ -74,23 +73,20 @@ def save_snapshot(run: Path, state: dict[str, Any], keep: int, protect: Collecti
     Args:
         run: Run folder.
         state: What `TrainingState.state_dict` gives, and the settings of the networks.
-        keep: How many stay, this one included.
-        protect: Snapshots up to this one that stay besides.
+        keep: Number of snapshots to keep, this one included.
+        protect: Older snapshots to keep as well.
 
     Raises:
-        VoxflateError: If it cannot be written; the snapshots before it stay.
+        VoxflateError: If it cannot be written; earlier snapshots stay.
     """
     path = snapshot_path(run, state["n_images"])
-    # Through memory (some megabytes): PyTorch's own writer hides why the disk refused.
-    content = io.BytesIO()
-    torch.save(state, content)
-    _seal(content)
+    content = _encode(state)
     with whole_file(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
-    # Newer ones can only be damaged leftovers that a resumed training passed over.
-    others = list_snapshots(run)
-    stale = [other for other in others if images_of(other) > images_of(path)]
-    old = [other for other in others if other not in stale][:-keep]
+        temporary.write_bytes(content)
+    # Newer ones can only be damaged files that a resumed training skipped.
+    others = [other for other in list_snapshots(run) if other != path]
+    stale = [other for other in others if images_of(other) >= images_of(path)]
+    old = [*(other for other in others if other not in stale), path][:-keep]
     for other in stale + [other for other in old if other not in protect]:
         other.unlink(missing_ok=True)
     return path
@@ -100,34 +96,27 @@ def load_snapshot(path: Path) -> dict[str, Any]:
     """Read a snapshot without running code from it.
 
     Raises:
-        VoxflateError: If the file is damaged, claims more than it holds, or is no snapshot of this version
-            or an older one.
+        VoxflateError: If the file is damaged, claims more than it holds, or is not a snapshot of this version
+            or an earlier one.
     """
-    content = _read(path)
-    sealed = _is_sealed(content)
-    _check_sizes(path, content)
-    try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, MemoryError, RecursionError) as error:
-        raise VoxflateError(f"{path}: is not a snapshot: it holds more than tensors and numbers") from error
-    except Exception as error:  # a damaged file makes the unpickler raise anything
-        raise VoxflateError(f"{path}: is not a snapshot, or is damaged; use an older one") from error
+    content, is_zip = _read(path), path.suffix == ".pt"
+    state = read_zip(path, content) if is_zip else _decode(path, content)
     found = state.get("format") if isinstance(state, dict) else type(state).__name__
-    if not isinstance(found, int) or not 2 <= found <= FORMAT:
+    if not isinstance(found, int) or found not in (ZIP_FORMATS if is_zip else (FORMAT,)):
         raise VoxflateError(f"{path}: snapshot format {found}, this version of voxflate reads 2 to {FORMAT}")
-    if found >= _SEALED_FORMAT and not sealed:
-        raise VoxflateError(f"{path}: is damaged: its checksum is missing; use an older one")
     state = upgrade(state)
-    _check_state(path, state)
+    for name, kind in _REQUIRED.items():
+        if not isinstance(state.get(name), kind):
+            raise VoxflateError(f"{path}: is not a snapshot: its {name} is not of type {kind.__name__}")
     return state
 
 
 def load_newest(run: Path, on_skip: Callable[[str], None] | None = None) -> tuple[dict[str, Any], Path]:
-    """Load the newest snapshot that is whole.
+    """Load the newest intact snapshot.
 
     Args:
         run: Run folder.
-        on_skip: Told why, for every snapshot that is passed over.
+        on_skip: Called with the reason for every snapshot that is skipped.
 
     Raises:
         VoxflateError: If there is none.
@@ -147,18 +136,19 @@ def load_newest(run: Path, on_skip: Callable[[str], None] | None = None) -> tupl
 
 
 def best_snapshot(run: Path) -> Path | None:
-    """The snapshot nearest to the held-out volumes by the measured kernel distance, if there is one.
+    """The snapshot with the smallest kernel distance (KID) to the held-out volumes, if one was measured.
 
-    A 2D run has no such figure, and neither has a set with fewer than two held-out volumes.
+    Distances of two feature networks do not compare, so only measurements with the network of the newest one
+    count. A 2D run has no such distance, and neither has a set with fewer than two held-out volumes.
     """
-    found: tuple[float, Path] | None = None
-    for row in read_rows(run / METRICS_NAME):
-        path = snapshot_path(run, row["n_images"])
-        for key, value in row.items():
-            is_figure = key.startswith("kid-") and key.endswith("-heldout-avg") and isinstance(value, float)
-            if is_figure and (found is None or value < found[0]) and path.exists():
-                found = value, path
-    return found[1] if found else None
+    paths = {images_of(path): path for path in list_snapshots(run)}
+    measured = [row for row in read_rows(run / METRICS_NAME) if isinstance(row.get(_kid_name(row)), float)]
+    found = [
+        (row[_kid_name(row)], row["n_images"])
+        for row in measured
+        if row["n_images"] in paths and _network_of(row) == _network_of(measured[-1])
+    ]
+    return paths[min(found)[1]] if found else None
 
 
 def load_chosen(run: Path, which: str) -> tuple[dict[str, Any], Path]:
@@ -178,18 +168,74 @@ def load_chosen(run: Path, which: str) -> tuple[dict[str, Any], Path]:
     return load_snapshot(path), path
 
 
-def _seal(content: io.BytesIO) -> None:
-    """Put the SHA-256 of the file behind it, as the comment of the ZIP that it is."""
-    content.seek(-2, io.SEEK_END)
-    content.write(_LENGTH)
-    digest = hashlib.sha256(content.getbuffer()).hexdigest()
-    content.write(digest.encode())
+def _kid_name(row: dict[str, Any]) -> str:
+    """Name of the distance to the held-out volumes in a row of metrics."""
+    return f"kid-{row.get('extractor')}-heldout-avg"
 
 
-def _is_sealed(content: bytes) -> bool:
-    """Say whether the file ends with the checksum of what comes before it."""
-    body = memoryview(content)[:-_HEX]
-    return body[-2:] == _LENGTH and hashlib.sha256(body).hexdigest().encode() == content[-_HEX:]
+def _network_of(row: dict[str, Any]) -> tuple[Any, Any]:
+    """Which feature network a row was measured with."""
+    return row.get("extractor"), row.get("weights-sha256")
+
+
+def _encode(state: dict[str, Any]) -> bytes:
+    """The content of a snapshot file."""
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(_take_tensors(state, "", tensors), allow_nan=False)
+    return save(tensors, metadata={"state": text, "sha256": _digest(text, tensors)})
+
+
+def _take_tensors(part: dict[Any, Any], path: str, tensors: dict[str, Tensor]) -> dict[Any, Any]:
+    """Nested dicts without their tensors, which go into `tensors` under their paths."""
+    kept = {}
+    for key, value in part.items():
+        if isinstance(value, Tensor):
+            tensors[f"{path}{key}"] = value.detach().cpu().contiguous()
+        else:
+            inner = isinstance(value, dict)
+            kept[key] = _take_tensors(value, f"{path}{key}/", tensors) if inner else value
+    return kept
+
+
+def _decode(path: Path, content: bytes) -> dict[str, Any]:
+    """Undo `_encode`."""
+    try:
+        tensors = load(content)  # compares every size with the file
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        text, digest = header["__metadata__"]["state"], header["__metadata__"]["sha256"]
+        if digest != _digest(text, tensors):
+            raise ValueError("its checksum differs")
+        state: dict[str, Any] = json.loads(text, object_hook=_with_numbers)
+        for name, tensor in tensors.items():
+            *folders, last = name.split("/")
+            part: Any = state
+            for folder in folders:
+                part = part[_key(folder)]
+            part[_key(last)] = tensor
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = str(error).split("\n")[0][:120]
+        raise VoxflateError(
+            f"{path}: is not a snapshot, or is damaged ({reason}); use an older one"
+        ) from error
+    return state
+
+
+def _with_numbers(part: dict[str, Any]) -> dict[Any, Any]:
+    return {_key(key): value for key, value in part.items()}
+
+
+def _key(text: str) -> int | str:
+    """A key as it was: optimizers number their parameters, and JSON has no numbers for keys."""
+    return int(text) if text.isdecimal() else text
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of the state's JSON and of every tensor with its name, type and shape."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> bytes:
@@ -203,43 +249,3 @@ def _read(path: Path) -> bytes:
         raise VoxflateError(f"{path}: no such snapshot") from error
     except OSError as error:
         raise VoxflateError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _check_sizes(path: Path, content: bytes) -> None:
-    """Refuse an archive that would grow in memory; PyTorch itself never compresses."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            entries = archive.infolist()
-    except Exception as error:  # a damaged directory makes the parser raise anything
-        raise VoxflateError(f"{path}: is not a snapshot, or is damaged; use an older one") from error
-    claimed = sum(entry.file_size for entry in entries)
-    if claimed > len(content) or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise VoxflateError(
-            f"{path}: claims to hold {claimed:,} bytes, the file has {len(content):,}, and a snapshot is "
-            "never compressed; it was not written by voxflate, remove it"
-        )
-
-
-def _check_state(path: Path, state: dict[str, Any]) -> None:
-    """Refuse a state without its parts, or with tensors larger than the numbers behind them."""
-    for name, kind in _REQUIRED.items():
-        if not isinstance(state.get(name), kind):
-            raise VoxflateError(f"{path}: is not a snapshot: its {name} is no {kind.__name__}")
-    for tensor in _tensors(state):
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise VoxflateError(
-                f"{path}: a tensor claims {tuple(tensor.shape)} numbers, more than the file holds; it was "
-                "not written by voxflate, remove it"
-            )
-
-
-def _tensors(part: Any) -> Iterator[torch.Tensor]:
-    """All tensors in nested dicts, lists and tuples; a stack, because the nesting may be deep."""
-    waiting, seen = [part], set()
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, torch.Tensor):
-            yield part
-        elif isinstance(part, dict | list | tuple) and id(part) not in seen:
-            seen.add(id(part))  # a list may hold itself
-            waiting.extend(part.values() if isinstance(part, dict) else part)

@@ -1,1 +1,1 @@
-"""Training: a short loop, its state, what it writes."""
+"""Training: a short loop, the checks around it, and what it writes."""

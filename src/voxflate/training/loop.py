@@ -1,4 +1,4 @@
-"""The loop: show images, take steps, tell whoever wants to know."""
+"""The loop: show images, take steps, report each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from voxflate.gans.gan import Losses
+from voxflate.gans.gan import Scalars
 from voxflate.gans.state import TrainingState
 
 Batches = Callable[[int, int], tuple[Tensor, Tensor | None]]
@@ -18,7 +18,7 @@ Batches = Callable[[int, int], tuple[Tensor, Tensor | None]]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, and what changes on the way. All lengths in images; `stop_at` may cut `total` short."""
+    """How long to train and what changes meanwhile; lengths in images. `stop_at` may cut `total` short."""
 
     total: int
     batch: int
@@ -34,11 +34,11 @@ class Schedule:
         return self.lr_scale * (self.lr_decay + (1 - self.lr_decay) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def scaled(self, lr_scale: float) -> Schedule:
-        """The same schedule with other learning rates."""
+        """The same schedule with learning rates scaled by `lr_scale`."""
         return replace(self, lr_scale=lr_scale)
 
     def is_snapshot(self, n_images: int) -> bool:
-        """Say whether the step ending at `n_images` crossed a multiple of `snapshot_every`, or the stop."""
+        """Whether the step ending at `n_images` crossed a multiple of `snapshot_every`, or the end."""
         crossed = n_images // self.snapshot_every > (n_images - self.batch) // self.snapshot_every
         return crossed or n_images >= self.stop_at
 
@@ -47,19 +47,19 @@ def train(
     state: TrainingState,
     batches: Batches,
     schedule: Schedule,
-    on_step: Callable[[TrainingState, Losses], None],
+    on_step: Callable[[TrainingState, Scalars], None],
     on_snapshot: Callable[[TrainingState], None],
 ) -> None:
-    """Train until `schedule.stop_at` images were shown.
+    """Train until `schedule.stop_at` images have been shown.
 
-    A fresh state is snapshot before its first step: kimg 0 shows what the start is worth.
+    A fresh state gets a snapshot before its first step: it shows what the start is worth.
 
     Args:
         state: Changed in place.
-        batches: Gives the images.
-        schedule: Lengths and rates.
-        on_step: Called after every step, with its losses.
-        on_snapshot: Called at snapshots; must leave the random state as it was.
+        batches: Gives the real images.
+        schedule: Lengths and learning rates.
+        on_step: Called after every step with its scalars.
+        on_snapshot: Called at snapshots; must leave the random state unchanged.
     """
     if state.n_images == 0:
         on_snapshot(state)
@@ -67,13 +67,13 @@ def train(
         started = time.perf_counter()
         state.gan.scale_learning_rates(schedule.learning_rate(state.n_images))
         reals, positions = batches(state.n_images, schedule.batch)
-        losses = state.gan.step(
+        scalars = state.gan.step(
             reals, positions, number=state.steps, train_g=state.n_images >= schedule.freeze_g
         )
         state.steps += 1
         state.n_images += schedule.batch
         state.ema.update(state.gan.generator, state.n_images, schedule.batch)
         state.seconds += time.perf_counter() - started
-        on_step(state, losses)
+        on_step(state, scalars)
         if schedule.is_snapshot(state.n_images):
             on_snapshot(state)

@@ -1,4 +1,4 @@
-"""What a training leaves behind: snapshots, log rows, sample sheets, distances."""
+"""What a training writes: snapshots, log rows, sample sheets, metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from voxflate.config.schema import RunConfig
 from voxflate.data.prepared import PreparedSet
 from voxflate.drawing.sheets import sample_sheet, slice_sheet
 from voxflate.evaluation import Evaluator
-from voxflate.gans.gan import Losses
+from voxflate.gans.gan import Scalars
 from voxflate.gans.samples import sample
 from voxflate.gans.state import TrainingState
 from voxflate.runs.fingerprint import SEED, Images, diversity, fingerprint, fixed_samples, real_diversity
@@ -28,10 +28,10 @@ from voxflate.training.guard import Guard
 from voxflate.training.stop import StopRequest
 
 MEASURED_SEED = 1
-"""Another seed than the sheets', so that nobody chooses a model by the samples it is judged by."""
+"""Not the seed of the sheets, so that no model is chosen by the samples that it is judged by."""
 SAMPLE_BATCH = 8
 LOG_SECONDS = 2.0
-FLOOR_FIGURES = ("-avg", "-2d", "pairwise-l2")
+FLOOR_METRICS = ("-avg", "-2d", "pairwise-l2")
 
 
 @dataclass(frozen=True)
@@ -40,25 +40,25 @@ class Progress:
 
     Attributes:
         n_images: Images shown.
-        total: Images to show.
-        images_per_second: Of this process, snapshots left out.
-        losses: The last step's.
+        total: Images to show in all.
+        images_per_second: Speed of this process, without snapshots.
+        scalars: Scalars of the last step.
     """
 
     n_images: int
     total: int
     images_per_second: float
-    losses: dict[str, float]
+    scalars: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who runs the training, and what they want to know.
+    """What the caller of a training gets told, and how they end it.
 
     Attributes:
         on_progress: Called after every step.
-        note: Told in a line what is out of the ordinary.
-        stop: Asked after every step.
+        note: Called with a line about anything unusual.
+        stop: Checked after every step.
     """
 
     on_progress: Callable[[Progress], None]
@@ -67,7 +67,7 @@ class Caller:
 
 
 class Recorder:
-    """Writes what a training leaves behind: log rows, snapshots, sample sheets, distances."""
+    """Writes log rows, snapshots, sample sheets and metrics of a training."""
 
     def __init__(
         self,
@@ -97,21 +97,21 @@ class Recorder:
         self._since = (state.n_images, state.seconds)
 
     def rewind(self, state: TrainingState) -> None:
-        """Forget what was logged after the state that the training went back to."""
+        """Drop what was logged after the state that the training went back to."""
         self.log.rewind(state.n_images)
         self._begin_row(state)
         self._since = (state.n_images, state.seconds)
 
-    def after_step(self, state: TrainingState, losses: Losses) -> None:
-        """Refuse a loss that is no number; move the bar; log every few seconds; end if asked to.
+    def after_step(self, state: TrainingState, scalars: Scalars) -> None:
+        """Check the scalars, report progress, log every few seconds, end if asked to.
 
         Raises:
-            NonFiniteError: If a loss is none.
+            NonFiniteError: If a scalar is NaN or infinite.
             TrainingStopped: After everything was saved.
         """
-        self.guard.check_losses(losses)
+        self.guard.check_scalars(scalars)
         images, seconds = state.n_images - self._since[0], state.seconds - self._since[1]
-        values = {name: float(value) for name, value in losses.items()}
+        values = {name: float(value) for name, value in scalars.items()}
         speed = images / seconds if seconds else 0.0
         total = round(self.config.training.kimg * 1000)
         self.caller.on_progress(Progress(state.n_images, total, speed, values))
@@ -125,7 +125,7 @@ class Recorder:
 
     def _log_step(self, state: TrainingState) -> None:
         if self._row:
-            self.log.losses(self._row)
+            self.log.scalars(self._row)
         self._begin_row(state)
 
     def _begin_row(self, state: TrainingState) -> None:
@@ -134,15 +134,15 @@ class Recorder:
         self._logged = time.perf_counter()
 
     def at_snapshot(self, state: TrainingState) -> None:
-        """Save the state first; then what can be made again from it."""
+        """Save the state first, then everything that can be made again from it."""
         self.save(state)
         self.complete(state)
 
     def save(self, state: TrainingState) -> None:
-        """Write the log's rows and a snapshot, if all weights are numbers.
+        """Write the log's rows and a snapshot, if all weights are finite.
 
         Raises:
-            NonFiniteError: If one is none; nothing is written then.
+            NonFiniteError: If a weight is NaN or infinite; nothing is written then.
         """
         self.guard.check_weights()
         self._log_step(state)
@@ -152,10 +152,10 @@ class Recorder:
         save_snapshot(self.run, state.state_dict() | made, self.config.training.keep, [best] if best else [])
 
     def complete(self, state: TrainingState) -> None:
-        """Make the samples and the measurement of a state just saved or resumed, unless they exist.
+        """Make the samples and metrics of a state just saved or resumed, unless they exist.
 
         Raises:
-            TrainingStopped: If asked to meanwhile; they are made up when the run goes on.
+            TrainingStopped: If asked to end meanwhile; they are made when the run is resumed.
         """
         with self.caller.stop.at_once(state.n_images):
             sheet = self.run / "sheets" / f"kimg-{state.kimg:010.3f}.png"
@@ -174,7 +174,7 @@ class Recorder:
         self.log.close()
 
     def event(self, n_images: int, event: str, text: str) -> None:
-        """Log something out of the ordinary, and say it."""
+        """Log something unusual, and tell the caller."""
         self.log.event({"n_images": n_images, "event": event, "text": text})
         self.caller.note(f"{self.run}: {text}")
 
@@ -211,20 +211,20 @@ class Recorder:
         assert self.evaluator is not None  # there is one whenever a measurement can be due
         batches = (batch.numpy() for batch in measured_samples(state, self.config))
         if self.config.training.phase == "2d":
-            figures, floor = self.evaluator.measure_2d(batches), self.evaluator.real_floor_2d()
+            metrics, floor = self.evaluator.measure_2d(batches), self.evaluator.real_floor_2d()
         else:
-            figures, floor = self.evaluator.measure(batches), self.evaluator.real_floor()
-        beside = {f"real-{key}": value for key, value in floor.items() if key.endswith(FLOOR_FIGURES)}
-        return figures | beside | {"sample-seed": MEASURED_SEED}
+            metrics, floor = self.evaluator.measure(batches), self.evaluator.real_floor()
+        beside = {f"real-{key}": value for key, value in floor.items() if key.endswith(FLOOR_METRICS)}
+        return metrics | beside | {"sample-seed": MEASURED_SEED}
 
 
 class Follower:
     """What the other processes do while the first one records: the same checks, and a share of the samples.
 
     Args:
-        config: Of the run.
-        guard: Of this process.
-        caller: Its stop request counts like the first process'.
+        config: Settings of the run.
+        guard: Guard of this process.
+        caller: Its stop request counts like that of the first process.
     """
 
     def __init__(self, config: RunConfig, guard: Guard, caller: Caller) -> None:
@@ -232,9 +232,9 @@ class Follower:
         self.guard = guard
         self.caller = caller
 
-    def after_step(self, state: TrainingState, losses: Losses) -> None:
+    def after_step(self, state: TrainingState, scalars: Scalars) -> None:
         """As `Recorder.after_step`."""
-        self.guard.check_losses(losses)
+        self.guard.check_scalars(scalars)
         if state.gan.world.any(self.caller.stop.requested, state.gan.device):
             self.save(state)
             raise TrainingStopped(state.n_images)
@@ -245,11 +245,11 @@ class Follower:
         self.complete(state)
 
     def save(self, state: TrainingState) -> None:
-        """Refuse weights that are no numbers, as the first process does."""
+        """Check the weights, as the first process does."""
         self.guard.check_weights()
 
     def complete(self, state: TrainingState) -> None:
-        """Make this process' share of the samples, if the first one measures."""
+        """Make this process's share of the samples, if the first one measures."""
         if state.gan.world.of_the_first(False, state.gan.device):
             for _ in measured_samples(state, self.config):
                 pass
@@ -258,7 +258,7 @@ class Follower:
         """Nothing was logged."""
 
     def event(self, n_images: int, event: str, text: str) -> None:
-        """The first process says it."""
+        """The first process reports it."""
 
     def close(self) -> None:
         """Nothing is open."""
@@ -267,13 +267,13 @@ class Follower:
 def measured_samples(state: TrainingState, config: RunConfig) -> Iterator[Tensor]:
     """The samples that a snapshot is measured by, in batches on the CPU; every process makes a share.
 
-    Every process has to take them all.
+    Every process must consume all batches.
     """
     world, slices = state.gan.world, is_planar_twin(config)
     count = config.evaluation.samples
     for start in range(0, count, SAMPLE_BATCH * world.size):
         first = start + SAMPLE_BATCH * world.rank
-        # Beyond the last sample too, so that all messages have one size; those are dropped.
+        # Samples beyond the last one are made too, so that all messages have one size, and then dropped.
         own = SAMPLE_BATCH if world.size > 1 else min(SAMPLE_BATCH, count - start)
         made = sample(
             state.ema.generator, own, seed=MEASURED_SEED, slices=slices, batch=SAMPLE_BATCH, first=first

@@ -1,17 +1,17 @@
-"""A run: a folder, a configuration, a training that can be taken up again.
+"""A run: a folder, its settings, and a training that can be resumed.
 
 RUN/
     config.toml           all settings; repeats the run
-    run.json              versions, seed, data hash, device, threads; of every process that worked on it
-    inflation.json        for inflated starts: what became of every parameter
-    snapshots/            snapshot-000060000.pt: everything that changes during training
-    sheets/               kimg-000060.000.png: samples from the average, always the same latent codes
-    log.jsonl             losses; every row says since which image
-    metrics.jsonl         distances
-    snapshots.jsonl       what each snapshot generates, for voxflate verify
+    run.json              seed, data hash; versions, device and threads of every process that worked on it
+    inflation.json        of inflated starts: what became of each parameter
+    snapshots/            snapshot-000060000.safetensors: everything that changes during training
+    sheets/               kimg-000060.000.png: samples of the averaged generator, always of the same codes
+    log.jsonl             scalars of the steps; every row says since which image
+    metrics.jsonl         metrics of the snapshots
+    snapshots.jsonl       fingerprints of what each snapshot generates, for voxflate verify
     events.jsonl          warnings and restores
-    tensorboard/          the same figures
-    run.lock              while a process works on it: its pid and host
+    tensorboard/          scalars and metrics again
+    run.lock              pid and host of the process that works on it
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.cores import available_cores
 from voxflate._system.distributed import ALONE, LostProcessError, World
 from voxflate._system.errors import TrainingStopped, VoxflateError
@@ -60,27 +58,27 @@ def train_run(
     stop: StopRequest | None = None,
     world: World = ALONE,
 ) -> TransferReport | None:
-    """Train, or take a training up again, until `training.kimg`.
+    """Train, or resume a training, until `training.kimg`.
 
     Args:
         config: All settings.
         run: Folder of the run; made if missing.
-        resume: Go on from the newest whole snapshot.
+        resume: Resume from the newest intact snapshot.
         on_progress: Called after every step.
         stop_at: Stop after this many images, as if the process had ended there; 0 only writes the start.
-        on_note: Told in a line what is out of the ordinary: snapshots passed over, restores, warnings.
-        stop: Asked after every step whether to end early.
-        world: The processes that train together; each calls this, the first one writes.
+        on_note: Called with a line about anything unusual: snapshots skipped, restores, warnings.
+        stop: Checked after every step for a request to end early.
+        world: The processes that train together; each calls this function, the first one writes.
 
     Returns:
-        The inflation's report, where this call inflated.
+        The inflation's report, if this call inflated.
 
     Raises:
-        VoxflateError: If settings, data and 2D run do not fit, there is nothing to resume, another process
-            works on the run, a loss, a weight or a gradient is no number, or another process was lost.
+        VoxflateError: If settings, data and 2D run do not fit together, there is nothing to resume, another
+            process works on the run, a loss, weight or gradient is NaN or infinite, or another process was
+            lost.
         TrainingStopped: If asked to end, after everything was saved.
     """
-    keep_freed_memory()
     _use_threads(config.training.threads, world)
     use_kernels(config.training.kernels)
     caller = Caller(on_progress or _ignore, on_note or _ignore, stop or StopRequest())
@@ -93,7 +91,7 @@ def train_run(
             finally:
                 session.recorder.close()
         except LostProcessError as error:
-            if caller.stop.requested:  # everybody was asked to end, and the others were quicker
+            if caller.stop.requested:  # all were asked to end, and another one was quicker
                 raise TrainingStopped(None) from error
             raise
     return session.report
@@ -101,7 +99,7 @@ def train_run(
 
 @dataclass
 class _Session:
-    """One process' work on a run, ready to go."""
+    """One process's work on a run, ready to go."""
 
     config: RunConfig
     run: Path
@@ -113,14 +111,14 @@ class _Session:
     report: TransferReport | None
 
     def train(self) -> None:
-        """Train to the schedule's stop, going back to the last snapshot where the settings allow it."""
+        """Train to the end of the schedule, going back to the last snapshot where the settings allow it."""
         if self.state.n_images and self.schedule.is_snapshot(self.state.n_images):
-            self.recorder.complete(self.state)  # the process may have ended before this one was measured
+            self.recorder.complete(self.state)  # its process may have ended before measuring it
         while True:
             try:
                 train(
                     self.state,
-                    self._images,
+                    self.stream,
                     self.schedule.scaled(self.state.lr_scale),
                     self.recorder.after_step,
                     self.recorder.at_snapshot,
@@ -129,28 +127,22 @@ class _Session:
             except NonFiniteError as error:
                 self._go_back(error)
 
-    def _images(self, n_images: int, batch: int) -> tuple[Tensor, Tensor | None]:
-        images, positions = self.stream(n_images, batch)
-        self.guard.check_images(images)
-        return images, positions
-
     def _go_back(self, error: NonFiniteError) -> None:
-        """Return to the last good snapshot with lower learning rates, or end with a clear message."""
+        """Go back to the last snapshot with lower learning rates, or end with a clear message."""
         allowed, failed_at = self.config.training.restores, self.state.n_images
         if self.state.restores >= allowed:
             after = f" after {allowed} restores" if allowed else ""
             raise VoxflateError(
-                f"{self.run}: {error}{after}; the snapshots before are untouched: go on with --resume and "
+                f"{self.run}: {error}{after}; earlier snapshots are untouched: go on with --resume and "
                 "lower training.lr_g and training.lr_d, with training.precision=fp32, or with "
                 "training.restores=3, which lowers the rates by itself"
             ) from error
         load_state(self.state, self.run, self.config, self.recorder.caller.note)
-        self.state.gan.world.wait()  # before the first process writes over what the others read
-        self.guard.reset()
+        self.state.gan.world.wait()  # before the first process overwrites what the others read
         self.state.restores += 1
         self.state.lr_scale *= self.config.training.restore_lr
         self.recorder.rewind(self.state)
-        self.recorder.save(self.state)  # the count and the rates must not be forgotten
+        self.recorder.save(self.state)  # so that the number of restores survives this process
         self.recorder.event(
             self.state.n_images,
             "restored",
@@ -186,8 +178,8 @@ def _begin(
         return _Session(config, run, state, stream, schedule, guard, follower, report)
     evaluator = _evaluator(config, prepared)
     remove_unfinished(run)
-    save_config(config, run)
     write_facts(config, run, prepared, state)
+    save_config(config, run)
     if report is not None:
         write_json(run / "inflation.json", report.as_dict())
     recorder = Recorder(config, run, prepared, evaluator, state, guard, caller, fresh=not resume)
@@ -195,7 +187,7 @@ def _begin(
 
 
 def _check_agreement(state: TrainingState, run: Path) -> None:
-    """Refuse processes that would go on from different weights.
+    """Refuse processes that start from different weights.
 
     Raises:
         VoxflateError: If they do.
@@ -204,17 +196,17 @@ def _check_agreement(state: TrainingState, run: Path) -> None:
     sums = torch.stack([weight.sum() for weight in weights] + [weight.square().sum() for weight in weights])
     if not state.gan.world.agree_on([state.n_images, *sums.tolist()], state.gan.device):
         raise VoxflateError(
-            f"{run}: its processes began with different weights; give all machines the same run folder, data "
+            f"{run}: its processes start from different weights; give all machines the same run folder, data "
             "and version of voxflate"
         )
 
 
 def _ignore(told: object) -> None:
-    """Nobody wants to know."""
+    """Nobody is listening."""
 
 
 def _use_threads(threads: int, world: World) -> None:
-    if threads or world.size > 1:  # torchrun sets one thread a process, wherever cores are left
+    if threads or world.size > 1:  # torchrun sets one thread per process, even where cores are idle
         torch.set_num_threads(threads or max(1, available_cores() // world.local_size))
 
 
@@ -234,7 +226,7 @@ def _check_data(config: RunConfig, prepared: PreparedSet, *, trains: bool) -> No
 def _evaluator(config: RunConfig, prepared: PreparedSet) -> Evaluator | None:
     if not config.evaluation.every:
         return None
-    with torch.random.fork_rng(devices=[]):  # its network draws weights before it loads its own
+    with torch.random.fork_rng(devices=[]):  # its network draws random weights before it loads its own
         return Evaluator(prepared, config.evaluation.extractor, min_content=config.training.min_content)
 
 

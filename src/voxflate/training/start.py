@@ -1,4 +1,4 @@
-"""The start of a 3D run: a 2D run's networks, inflated into the fresh ones."""
+"""The start of a 3D run: the networks of a 2D run, inflated into fresh 3D ones."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from voxflate.runs.snapshots import load_newest
 
 
 def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
-    """Inflate the 2D run's networks into the fresh 3D ones.
+    """Inflate the networks of `start.twin` into the fresh 3D ones.
 
     Returns:
         The report; None where the strategy is "none".
 
     Raises:
-        VoxflateError: If `start.twin` is no 2D run, or its networks are no twins of these.
+        VoxflateError: If `start.twin` is not a 2D run, or its networks are not twins of these.
     """
     start = config.start
     if start.strategy == "none":
@@ -40,7 +40,7 @@ def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
         )
     _check_settings(config, twin)
     snapshot, _ = load_newest(Path(start.twin))
-    # The average, not the last weights: it makes the better images, and the start is judged by them.
+    # The average, not the last weights: its images are better, and they are what the start is judged by.
     twins = {"generator": snapshot["ema"], "discriminator": snapshot["gan"]["discriminator"]}
     fresh = {name: network.state_dict() for name, network in networks.items()}
     rng = torch.Generator().manual_seed(config.training.seed)
@@ -51,7 +51,7 @@ def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
 
 
 def _check_settings(config: RunConfig, twin: RunConfig) -> None:
-    """Compare what shapes cannot tell: split kernels are as large as shuffled ones, heads know no axes."""
+    """Compare settings that shapes do not show: split and shuffled kernels have the same shapes."""
     ours, theirs = ARCHITECTURES[config.network.architecture], ARCHITECTURES[twin.network.architecture]
     for letter, name, other in zip("gd", ours, theirs, strict=True):
         if letter in config.start.modules and name != other:
@@ -63,7 +63,8 @@ def _check_settings(config: RunConfig, twin: RunConfig) -> None:
         raise VoxflateError(
             f"{config.start.twin}: has network.low_pass_d = {str(twin.network.low_pass_d).lower()}, the 3D "
             f"network {str(config.network.low_pass_d).lower()}; a discriminator's kernels only fit the way "
-            "they were trained"
+            f"they were trained: set network.low_pass_d={str(twin.network.low_pass_d).lower()}, or pre-train "
+            "with the settings of the 3D run"
         )
     if config.network.base[1:] != twin.network.base[1:]:
         raise VoxflateError(

@@ -1,4 +1,4 @@
-"""Ending a training early without losing a step: SIGTERM (what SLURM sends) and Ctrl-C."""
+"""Ending a training early without losing a step: SIGTERM (which SLURM sends) and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from voxflate._system.errors import TrainingStopped
 
 
 class StopRequest:
-    """Remembers that the training shall end; asked for after every step.
+    """Remembers a request to end the training; the training checks it after every step.
 
     Args:
-        tell: Told that the request has arrived.
+        tell: Called with a line when the request arrives.
     """
 
     def __init__(self, tell: Callable[[str], None] | None = None) -> None:
@@ -24,7 +24,7 @@ class StopRequest:
         self._at_once = False
 
     def ask(self) -> None:
-        """Ask for the end: after the step, or now where nothing would be lost."""
+        """Ask the training to end: after the step, or at once where nothing would be lost."""
         first, self.requested = not self.requested, True
         if first and self._tell is not None:
             self._tell("stopping: finishing the step and saving it; a second Ctrl-C stops at once")
@@ -33,13 +33,13 @@ class StopRequest:
 
     @contextlib.contextmanager
     def at_once(self, saved: int | None) -> Iterator[None]:
-        """While the block runs nothing is unsaved: a request ends it right away.
+        """Everything is saved while the block runs, so a request ends it at once.
 
         Args:
-            saved: Images of the snapshot that has everything; None where nothing has begun.
+            saved: Images shown by the newest snapshot; None before the training has begun.
 
         Raises:
-            TrainingStopped: On a request before the block or in it.
+            TrainingStopped: On a request before or during the block.
         """
         self._saved, self._at_once = saved, True
         try:
@@ -52,12 +52,12 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals(tell: Callable[[str], None] | None = None) -> Iterator[StopRequest]:
-    """Turn SIGTERM and the first Ctrl-C into a request; the second Ctrl-C is a KeyboardInterrupt.
+    """Turn SIGTERM and the first Ctrl-C into a request; the second Ctrl-C raises KeyboardInterrupt.
 
-    Only the main thread may do this. Afterwards signals do what they did before.
+    Only the main thread may do this. The previous signal handlers are restored afterwards.
 
     Args:
-        tell: Told that the request has arrived.
+        tell: Called with a line when the request arrives.
     """
     stop = StopRequest(tell)
     interrupts = 0

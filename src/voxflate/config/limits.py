@@ -1,0 +1,37 @@
+"""What the comparison models cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from voxflate.config.schema import RunConfig
+
+SIDES_OF_COMPARISON = 16
+WIDTHS_OF_COMPARISON = 8
+
+
+def limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
+    """Limits of the comparison models.
+
+    Yields:
+        Whether the settings break the limit, and what to say then.
+    """
+    shape, training = config.network.shape, config.training
+    sides = "x".join(map(str, shape))
+    yield (
+        any(side % SIDES_OF_COMPARISON for side in shape),
+        f"every side must be a multiple of {SIDES_OF_COMPARISON}, the volume is {sides}; change network.base",
+    )
+    yield (
+        config.network.channels % WIDTHS_OF_COMPARISON > 0,
+        f"network.channels = {config.network.channels} must be a multiple of {WIDTHS_OF_COMPARISON}",
+    )
+    yield training.phase == "2d", "there are no 2D twins of it, it trains on volumes (voxflate train)"
+    yield config.start.strategy != "none", f"has no start.strategy = {config.start.strategy}, only none"
+    yield training.batch < 2, "training.batch = 1 is too small for its normalisation; set 2 or more"
+    yield training.augment != "", "training.augment is for stylegan2; leave it empty"
+    yield training.precision == "bf16", "training.precision = bf16 is for stylegan2; set fp32"
+    yield training.micro_batch > 0, "training.micro_batch is for stylegan2; set 0"
+    yield training.activation_checkpointing, "training.activation_checkpointing is for stylegan2; set false"

@@ -1,0 +1,116 @@
+"""Settings of older versions: what turns them into those of the current one.
+
+A run's `config.toml` names every setting that there was. It must go on meaning the same, so a migration also
+says what runs did before a setting existed, and what an unnamed one meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from voxflate.config.schema import VERSION
+from voxflate.config.values import Values, nested, overlay
+
+UNNAMED_IN_1: Mapping[str, Any] = nested(
+    {
+        "preset": "",
+        "data": "",
+        "model": "stylegan2",
+        "network.architecture": "split-shuffle",
+        "network.base": (2, 4, 4),
+        "network.stages": 4,
+        "network.channels": 32,
+        "network.z_dim": 64,
+        "network.w_dim": 64,
+        "network.mapping_layers": 8,
+        "network.symmetric_d": False,
+        "network.position": False,
+        "network.low_pass_d": True,
+        "network.critic_norm": "batch",
+        "start.strategy": "none",
+        "start.modules": "gd",
+        "start.twin": "",
+        "training.phase": "3d",
+        "training.twin": "plain",
+        "training.min_content": 0.0,
+        "training.kimg": 60.0,
+        "training.batch": 8,
+        "training.micro_batch": 0,
+        "training.activation_checkpointing": False,
+        "training.lr_g": 0.0025,
+        "training.lr_d": 0.0025,
+        "training.lr_decay": 1.0,
+        "training.r1_gamma": 0.0512,
+        "training.r1_every": 16,
+        "training.mbstd_group": 4,
+        "training.ema_halflife_fraction": 0.05,
+        "training.ema_kimg": 0.0,
+        "training.freeze_g_kimg": 0.0,
+        "training.train_noise": True,
+        "training.flip": False,
+        "training.augment": "",
+        "training.augment_p": 1.0,
+        "training.precision": "auto",
+        "training.kernels": "auto",
+        "training.device": "auto",
+        "training.threads": 0,
+        "training.snapshot_kimg": 5.0,
+        "training.keep": 2,
+        "training.seed": 0,
+        "training.reuse_fakes": False,
+        "training.restores": 0,
+        "training.restore_lr": 0.5,
+        "slice_discriminator.weight": 0.0,
+        "slice_discriminator.per_volume": 1,
+        "slice_discriminator.side": 64,
+        "slice_discriminator.lr_s": 0.001,
+        "slice_discriminator.ramp_kimg": 0.0,
+        "slice_discriminator.features": "efficientnet-lite0",
+        "comparison.critic_steps": 1,
+        "comparison.gp_lambda": 10.0,
+        "comparison.reconstruction": 10.0,
+        "comparison.kl": 1.0,
+        "comparison.beta1": 0.0,
+        "comparison.beta2": 0.9,
+        "evaluation.samples": 192,
+        "evaluation.extractor": "mobilenetv2",
+        "evaluation.every": 1,
+        "evaluation.diversity_floor": 0.1,
+    }
+)
+"""What version 1 took where a file named nothing, whatever the phase, the start and the preset."""
+
+
+def migrate(content: Values) -> dict[str, Any]:
+    """Bring settings of an older version, as TOML gives them, to the current one.
+
+    Args:
+        content: Nested settings; without a `version`, those of a run from before there were versions.
+
+    Raises:
+        ValueError: If the version is unknown.
+    """
+    version = content.get("version", 0)
+    if not isinstance(version, int) or (version != VERSION and version not in MIGRATIONS):
+        raise ValueError(
+            f"has version = {version!r}, this voxflate reads {min(MIGRATIONS)} to {VERSION}; update voxflate"
+        )
+    settings = dict(content)
+    for older in range(version, VERSION):
+        settings = MIGRATIONS[older](settings) | {"version": older + 1}
+    return settings
+
+
+def _from_0(content: dict[str, Any]) -> dict[str, Any]:
+    """Runs from before there were versions: the same names, the same meanings."""
+    return content
+
+
+def _from_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Unnamed settings had fixed values; a preset was only a label."""
+    return overlay(UNNAMED_IN_1, content)
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: _from_0, 1: _from_1}
+"""What turns settings of a version into those of the next."""

@@ -1,0 +1,84 @@
+"""What we recommend beyond the defaults of `schema`, and the preset's values where one is named.
+
+`RunConfig` fills in what was not named, however the rest arrives: from a file, `--set` or Python.
+Decisions 0017 and 0072 have the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from voxflate.config.paper_rows import LR_FROM_SCRATCH, LR_INFLATED
+from voxflate.config.presets import COMPARISON_MODELS, preset_values
+from voxflate.config.values import Values, flat, nested, overlay
+
+DEFAULT_STRATEGY = "preserving"
+"""How a 3D run starts from a plain 2D run if nobody says how."""
+
+_PRETRAIN: Values = {
+    "training.kimg": 200.0,
+    "training.snapshot_kimg": 20.0,
+    "training.min_content": 0.02,
+    # Without the low-pass, D learns faster than G (decision 0072).
+    "training.lr_d": 0.01,
+}
+# A planar twin gained nothing from a D without the low-pass (decision 0072).
+_PRETRAIN_PLANAR: Values = {
+    **_PRETRAIN,
+    "network.position": True,
+    "network.low_pass_d": True,
+    "training.lr_d": LR_FROM_SCRATCH,
+}
+_INFLATED: Values = {"training.lr_g": LR_INFLATED, "training.lr_d": LR_INFLATED}
+_STARTS: Mapping[str, Values] = {
+    "none": {},
+    "inflate-1": _INFLATED,
+    "inflate-2": _INFLATED,
+    "inflate-3": _INFLATED,
+    "inflate-asc": _INFLATED,
+    "inflate-nwi": _INFLATED,
+    "preserving": {**_INFLATED, "training.train_noise": False},
+    "planar": {
+        "network.position": True,
+        "network.low_pass_d": True,
+        "training.lr_g": 0.001,
+        "training.lr_d": 0.001,
+        "training.freeze_g_kimg": 0.5,
+        "training.train_noise": False,
+    },
+}
+"""By the strategy of the start."""
+
+
+def complete(named: Values, defaults: Values) -> dict[str, Any]:
+    """Fill in what was not named. Where everything was, as in the file of a run, a preset is only a label.
+
+    Args:
+        named: Nested settings.
+        defaults: Every setting, nested, as for a 3D training from scratch.
+
+    Raises:
+        ValueError: If there is no such preset.
+    """
+    if flat(defaults).keys() <= flat(named).keys():
+        return dict(named)
+    return overlay(overlay(defaults, nested(_values_for(flat(named)))), named)
+
+
+def _values_for(named: Values) -> dict[str, Any]:
+    """What differs from the defaults, by dotted key: everything in a preset.
+
+    Of `named`, the preset, the model, the phase, the twin and the start are read. Values of a wrong type are
+    passed over here; the schema refuses them.
+    """
+    texts = {key: value for key, value in named.items() if isinstance(value, str)}
+    phase = texts.get("training.phase", "3d")
+    if texts.get("preset"):
+        return preset_values(texts["preset"], phase)
+    if texts.get("model") in COMPARISON_MODELS:
+        return dict(COMPARISON_MODELS[texts["model"]])
+    if phase == "2d":
+        return dict(_PRETRAIN_PLANAR if texts.get("training.twin") == "planar" else _PRETRAIN)
+    strategy = texts.get("start.strategy", DEFAULT_STRATEGY if texts.get("start.twin") else "none")
+    return {"start.strategy": strategy, **_STARTS.get(strategy, {})}

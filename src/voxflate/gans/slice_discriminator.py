@@ -1,0 +1,207 @@
+"""A second discriminator that judges single slices, by frozen features of a pretrained network.
+
+A 3D discriminator sees a few hundred volumes and has to learn from nothing what anatomy is. This one looks
+at slices of all three planes through a network that already knows edges and textures; only small heads on top
+are trained. It works beside the 3D discriminator, which keeps the whole volume together (decision 0110).
+
+Any model can use it: `with_slices` adds the network and its optimizer; the model asks `slice_judge` what to
+add to its generator's loss, and for one more step.
+
+Source: Sauer et al. 2021, "Projected GANs converge faster"; Kumari et al. 2022, "Ensembling off-the-shelf
+models for GAN training". Hinge loss: Lim and Ye 2017, "Geometric GAN".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from voxflate.gans.gan import (
+    Model,
+    NetworkPlan,
+    Networks,
+    Scalars,
+    Settings,
+    Shown,
+    SliceSettings,
+    Step,
+    scalars_of,
+)
+from voxflate.gans.slice_features import REDUCTIONS, WIDTH, SliceFeatures
+from voxflate.nn.draws import Draws
+from voxflate.nn.slice_heads import SliceHeads
+
+NAME = "slice_discriminator"
+PLANES = 3
+MARGIN = 0.1
+"""Share of an axis at either end that no slice is taken from: there is mostly air."""
+BETAS = (0.0, 0.99)
+
+
+Fakes = Callable[[Shown], Tensor]
+"""Makes as many images as the batch has, without gradients."""
+
+
+class NoSlices:
+    """What models ask where there is no slice discriminator: nothing is added, nothing is trained."""
+
+    def loss_g(self, fakes: Tensor, shown: Shown) -> float:
+        """Nothing."""
+        return 0.0
+
+    def steps(self, every: int = 1, first: int = 0) -> list[Step]:
+        """None."""
+        return []
+
+
+class SliceJudge:
+    """What the slice discriminator adds to the generator's loss, and the step that trains it.
+
+    Args:
+        heads: The network that is trained.
+        settings: Of the slices.
+        make: Makes images for batches in which the generator takes no step.
+        augmented: The augmentation that real images pass through.
+        autocast: Compute in bfloat16.
+    """
+
+    def __init__(
+        self,
+        heads: SliceHeads,
+        settings: SliceSettings,
+        make: Fakes,
+        augmented: Callable[[Tensor, Shown], Tensor],
+        autocast: bool,
+    ) -> None:
+        self.heads = heads
+        self.settings = settings
+        self.make = make
+        self.augmented = augmented
+        self.autocast = autocast
+        self.device = next(heads.parameters()).device
+        self.features = SliceFeatures(settings.features, settings.side, self.device)
+        self._fakes: dict[int, list[list[Tensor]]] = {}
+
+    def loss_g(self, fakes: Tensor, shown: Shown) -> Tensor:
+        """What is added to the generator's loss: minus the mean logit of its slices, times the weight.
+
+        The features are kept for the heads' own step of the same batch.
+
+        Args:
+            fakes: Generated images as discriminators see them, augmented or not, [N, C, *shape].
+            shown: The batch.
+        """
+        features = self._look(fakes, shown)
+        self._fakes[shown.first] = [[x.detach() for x in maps] for maps in features]
+        return -self._judge(features).mean() * self._weight(shown)
+
+    def steps(self, every: int = 1, first: int = 0) -> list[Step]:
+        """The heads' step, taken after the generator's.
+
+        Args:
+            every: As often as the generator's.
+            first: Likewise.
+        """
+        return [Step("s", NAME, self.loss_s, every=every, first=first)]
+
+    def loss_s(self, shown: Shown) -> tuple[Tensor, Scalars]:
+        """Hinge loss of the heads."""
+        fake_features = self._fakes.pop(shown.first, None)
+        with torch.no_grad():
+            if fake_features is None:
+                fake_features = self._look(self.augmented(self.make(shown), shown), shown)
+            real_features = self._look(self.augmented(shown.reals, shown), shown)
+        real, fake = self._judge(real_features), self._judge(fake_features)
+        loss = (1 - real).relu().mean() + (1 + fake).relu().mean()
+        return loss, scalars_of(loss_s=loss, logits_slice_real=real, logits_slice_fake=fake)
+
+    def _weight(self, shown: Shown) -> float:
+        """Of the generator's term: grows from 0 over the first `ramp_images` images."""
+        ramp = self.settings.ramp_images
+        return self.settings.weight * (min(1.0, shown.seen / ramp) if ramp else 1.0)
+
+    def _look(self, images: Tensor, shown: Shown) -> list[list[Tensor]]:
+        """Features of random slices: per plane, one map per scale."""
+        planes = [images] if images.ndim == 4 else cut(images, shown, self.settings.per_volume)
+        squares = [self.features.resize(slices) for slices in planes]
+        counts = [len(slices) for slices in squares]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            maps = self.features(torch.cat(squares))
+        return [list(one) for one in zip(*(x.split(counts) for x in maps), strict=True)]
+
+    def _judge(self, features: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Logits of all slices, [n, P]."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            logits = [self.heads(plane, maps) for plane, maps in enumerate(features)]
+        return torch.cat(logits).float()
+
+
+def cut(volumes: Tensor, shown: Shown, per_volume: int) -> list[Tensor]:
+    """Take random slices, in turn of the three planes: the image's number in the batch says which.
+
+    Args:
+        volumes: [N, C, D, H, W].
+        shown: Its random numbers say where; nothing depends on how the batch is cut into parts.
+        per_volume: Slices of every volume.
+
+    Returns:
+        Slices of each plane, axial, coronal, sagittal: [n, C, H, W], [n, C, D, W] and [n, C, D, H].
+    """
+    draws = shown.draws or Draws(len(volumes), volumes.device)
+    where = MARGIN + (1 - 2 * MARGIN) * draws.uniform(per_volume)  # [N, per_volume]
+    slices: list[list[Tensor]] = [[] for _ in range(PLANES)]
+    for number, volume in enumerate(volumes):
+        for turn in range(per_volume):
+            plane = (shown.first + number + turn) % PLANES
+            place = int(where[number, turn] * volume.shape[1 + plane])
+            slices[plane].append(volume.select(1 + plane, place))
+    empty = [volumes.select(2 + plane, 0)[:0] for plane in range(PLANES)]
+    return [torch.stack(some) if some else none for some, none in zip(slices, empty, strict=True)]
+
+
+def with_slices(model: Model, side: int) -> Model:
+    """A model with a slice discriminator beside its own networks.
+
+    Args:
+        model: Of the table.
+        side: Of the squares that slices are resized to, pixels.
+    """
+
+    def networks(plan: NetworkPlan) -> Networks:
+        built = model.networks(plan)
+        planes = PLANES if plan.spatial_dims == 3 else 1
+        with torch.random.fork_rng(devices=[]):  # the others' weights are those without it
+            built[NAME] = SliceHeads(planes, [side // r for r in REDUCTIONS], WIDTH)
+        return built
+
+    def optimizers(networks: Networks, settings: Settings) -> dict[str, Adam]:
+        own = {name: network for name, network in networks.items() if name != NAME}
+        assert settings.slices is not None
+        adam = Adam(networks[NAME].parameters(), lr=settings.slices.lr, betas=BETAS, fused=True)
+        return {**model.optimizers(own, settings), NAME: adam}
+
+    return replace(model, networks=networks, optimizers=optimizers)
+
+
+def slice_judge(
+    networks: Networks,
+    settings: Settings,
+    make: Fakes,
+    augmented: Callable[[Tensor, Shown], Tensor] = lambda images, _: images,
+) -> SliceJudge | NoSlices:
+    """The slice discriminator of a model, or what stands for none.
+
+    Args:
+        networks: Of the model.
+        settings: Of the steps.
+        make: Makes images for batches in which the generator takes no step.
+        augmented: The augmentation that real images pass through.
+    """
+    if settings.slices is None:
+        return NoSlices()
+    heads: SliceHeads = networks[NAME]  # type: ignore[assignment]
+    return SliceJudge(heads, settings.slices, make, augmented, settings.autocast)

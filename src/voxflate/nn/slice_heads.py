@@ -1,0 +1,106 @@
+"""The trained part of the slice discriminator: small heads on frozen features, one per plane and scale.
+
+Shape letters: n slices; P places of all scales together; O, I channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voxflate.nn.functional import LEAKY_SLOPE
+
+LOGITS_SIDE = 4
+"""Heads halve a feature map until its side is at most this many places."""
+
+
+class SpectralConv(nn.Module):
+    """2D convolution whose kernel, as a matrix [O, I k k], is divided by its largest singular value.
+
+    The singular value is followed by one power iteration per training step (`after_step`), not per forward
+    pass, so that a batch that is shown in parts gives the gradients of the whole.
+
+    Args:
+        in_channels: I.
+        out_channels: O.
+        kernel_size: k.
+        stride: Step of the output.
+        padding: Zeros added on all sides.
+
+    Source: Miyato et al. 2018, "Spectral normalization for generative adversarial networks".
+    """
+
+    left: Tensor
+    right: Tensor
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
+        nn.init.kaiming_normal_(self.weight)
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.stride, self.padding = stride, padding
+        self.register_buffer("left", F.normalize(torch.randn(out_channels), dim=0))
+        self.register_buffer("right", F.normalize(torch.randn(self.weight[0].numel()), dim=0))
+        if self.weight.device.type != "meta":
+            for _ in range(15):
+                self._iterate()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, I, H, W] -> [n, O, H', W']."""
+        norm = self.left @ self.weight.flatten(1) @ self.right
+        return F.conv2d(x, self.weight / norm, self.bias, self.stride, self.padding)
+
+    def after_step(self, sum_: Callable[[Sequence[Tensor]], None]) -> None:
+        """Follow the kernel's largest singular value; every process has the same kernel."""
+        self._iterate()
+
+    @torch.no_grad()
+    def _iterate(self) -> None:
+        matrix = self.weight.flatten(1)
+        self.left.copy_(F.normalize(matrix @ self.right, dim=0))
+        self.right.copy_(F.normalize(self.left @ matrix, dim=0))
+
+
+class SliceHeads(nn.Module):
+    """One small discriminator per plane and scale.
+
+    Args:
+        planes: Families of slices, each with heads of its own: 3 for volumes, 1 for images.
+        sides: Side of the feature map at each scale, places.
+        width: Channels of every feature map.
+    """
+
+    def __init__(self, planes: int, sides: Sequence[int], width: int = 64) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.ModuleList(_head(side, width) for side in sides) for _ in range(planes))
+
+    @property
+    def planes(self) -> int:
+        """Families of slices."""
+        return len(self.heads)
+
+    def forward(self, plane: int, features: Sequence[Tensor]) -> Tensor:
+        """Judge slices of one plane.
+
+        Args:
+            plane: Number of the plane.
+            features: One map per scale, [n, width, side, side].
+
+        Returns:
+            Logits, [n, P]; positive means real.
+        """
+        heads: nn.ModuleList = self.heads[plane]  # type: ignore[assignment]
+        return torch.cat([head(x).flatten(1) for head, x in zip(heads, features, strict=True)], dim=1)
+
+
+def _head(side: int, width: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    while side > LOGITS_SIDE:
+        layers += [SpectralConv(width, width, 4, stride=2, padding=1), nn.LeakyReLU(LEAKY_SLOPE)]
+        side //= 2
+    return nn.Sequential(*layers, SpectralConv(width, 1, 1))

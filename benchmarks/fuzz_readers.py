@@ -141,12 +141,12 @@ def _contents(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
-def fuzz(cases: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """Run cases; gives how they ended, and what went wrong with the number of the case."""
+def fuzz(cases: int, seed: int, first: int = 0) -> tuple[Counter[str], list[str]]:
+    """Run cases from the first on; gives how they ended, and what went wrong with the number of the case."""
     ends: Counter[str] = Counter()
     wrong: list[str] = []
     context = multiprocessing.get_context("spawn")
-    number = 0
+    number, cases = first, first + cases
     while number < cases:
         with ProcessPoolExecutor(2, mp_context=context) as pool:
             waiting = {case: pool.submit(run_case, seed, case) for case in range(number, cases)}
@@ -171,8 +171,9 @@ def main() -> None:
     )
     parser.add_argument("--cases", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
     arguments = parser.parse_args()
-    ends, wrong = fuzz(arguments.cases, arguments.seed)
+    ends, wrong = fuzz(arguments.cases, arguments.seed, arguments.first)
     for end, count in sorted(ends.items()):
         print(f"{count:6d}  {end}")
     for line in wrong:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,15 +11,21 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from voxflate.cli.progress import stage_bars
 
 if TYPE_CHECKING:
     from voxflate.data.preparing.proposals import Proposal
     from voxflate.data.preparing.recipes import RecipeOptions
-    from voxflate.data.sources.found import Reading, Refuse
+    from voxflate.data.sources.source import Reading, Refuse
     from voxflate.data.volume import Geometry
     from voxflate.training.planner import Machine
+
+KIMG = 100
+"""Thousands of images that a training shows, for the column of hours."""
+LONGEST_HOURS = 24
+"""What a recommended shape may take."""
 
 
 def print_plan(
@@ -40,7 +48,7 @@ def print_plan(
     config = RunConfig()
     machine = measure_machine(config)
     _print_grids(grids)
-    _print_proposals(propose(grids, recipe, options), machine, config.training.batch)
+    _print_proposals(source, recipe, propose(grids, recipe, options), machine, config.training.batch)
 
 
 def _print_grids(grids: list[Geometry]) -> None:
@@ -57,23 +65,45 @@ def _print_grids(grids: list[Geometry]) -> None:
     Console().print(table)
 
 
-def _print_proposals(proposals: list[Proposal], machine: Machine, batch: int) -> None:
-    headings = ("--shape", "base", "stages", "field of view, mm", "voxels, mm", "GiB", "images/s", "hours")
-    table = Table(*headings)
+def _print_proposals(
+    source: Path, recipe: str, proposals: list[Proposal], machine: Machine, batch: int
+) -> None:
+    table = Table(
+        "", "--shape", "field of view, mm", "voxels, mm", "GiB", "images/s", "hours", padding=(0, 1, 0, 0)
+    )
+    best = _recommended(proposals, machine)
     for one in proposals:
         speed = machine.images_per_second(one.shape)
         table.add_row(
-            ",".join(map(str, one.shape)),
-            ",".join(map(str, one.base)),
-            str(one.stages),
-            " x ".join(f"{side:.0f}" for side in one.field_of_view),
-            " x ".join(f"{side:.2g}" for side in one.spacing),
+            ">" if one is best else "",
+            Text(",".join(map(str, one.shape)), no_wrap=True),
+            "x".join(f"{side:.0f}" for side in one.field_of_view),
+            "x".join(f"{side:.2g}" for side in one.spacing),
             f"{machine.gib(one.shape, batch):.1f}",
             f"{speed:.3g}",
-            f"{100_000 / speed / 3600:.3g}",
+            f"{_hours(speed):.3g}",
         )
     Console().print(table)
+    shape = ",".join(map(str, best.shape))
+    typer.echo(
+        f"recommended: --shape {shape} (base {','.join(map(str, best.base))}, {best.stages} stages), the "
+        "finest that "
+        f"shows {KIMG} kimg within {LONGEST_HOURS} hours here"
+    )
+    command = ["voxflate", "prepare", str(source), "OUT", "--recipe", recipe, "--shape", shape]
+    typer.echo(f"next: {shlex.join(command)}")
     typer.echo(
         f"GiB and images/s: batch {batch}, default network, measured on {machine.device} at 16x32x32 beside "
-        "whatever else runs, and scaled by the voxels. hours: for 100 kimg. GiB shrinks with training.batch."
+        f"whatever else runs, and scaled by the voxels. hours: for {KIMG} kimg. GiB shrinks with "
+        "training.batch."
     )
+
+
+def _recommended(proposals: list[Proposal], machine: Machine) -> Proposal:
+    """The finest shape that trains in reasonable time; the coarsest where none does."""
+    quick = [one for one in proposals if _hours(machine.images_per_second(one.shape)) <= LONGEST_HOURS]
+    return max(quick or proposals[:1], key=lambda one: prod(one.shape))
+
+
+def _hours(images_per_second: float) -> float:
+    return KIMG * 1000 / images_per_second / 3600

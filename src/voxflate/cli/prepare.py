@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +17,7 @@ from voxflate.cli.settings import print_settings
 
 if TYPE_CHECKING:
     from voxflate.data.prepared import PreparedSet
+    from voxflate.data.sources.account import Account
 
 _SCANS = "Which scans, and how they are read"
 _VALUES = "Intensities and field of view"
@@ -25,7 +29,7 @@ def prepare(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="Folder of DICOM series or files, subfolders included; or a list of them (.csv, .json).",
+            help="Folder of DICOM series or files, subfolders included; or a list (.csv, .tsv, .json).",
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not hold anything yet.")],
@@ -63,6 +67,45 @@ def prepare(
             rich_help_panel=_SCANS,
         ),
     ] = False,
+    series: Annotated[
+        str,
+        typer.Option(
+            metavar="PATTERN",
+            help="Take only DICOM series whose description matches, such as 'T1*'.",
+            rich_help_panel=_SCANS,
+        ),
+    ] = "",
+    modality: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Take only DICOM series of a modality: CT, MR, PT, ...",
+            rich_help_panel=_SCANS,
+        ),
+    ] = "",
+    min_slices: Annotated[
+        int,
+        typer.Option(
+            min=2, metavar="N", help="Leave out DICOM series of fewer slices.", rich_help_panel=_SCANS
+        ),
+    ] = 3,
+    mixed: Annotated[
+        bool,
+        typer.Option(
+            "--mixed",
+            help="Take several kinds of scans, and label maps, as one set; else they are refused.",
+            rich_help_panel=_SCANS,
+        ),
+    ] = False,
+    subjects: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|folder|file",
+            help="Whose a scan is: as headers and BIDS names say, by the first folder below SOURCE, or a "
+            "person per file.",
+            rich_help_panel=_SCANS,
+        ),
+    ] = "auto",
     regrid: Annotated[
         bool,
         typer.Option(
@@ -91,6 +134,23 @@ def prepare(
             metavar="LOW,HIGH", help="Recipe ct: Hounsfield units to learn.", rich_help_panel=_VALUES
         ),
     ] = "-250,650",
+    hu_offset: Annotated[
+        float,
+        typer.Option(
+            metavar="HU",
+            help="Recipes ct and coca: added to scans that are not in Hounsfield units, such as -1024; else "
+            "they are refused.",
+            rich_help_panel=_VALUES,
+        ),
+    ] = 0.0,
+    nan: Annotated[
+        str,
+        typer.Option(
+            metavar="air",
+            help="With air, voxels that are NaN become empty space; else they are refused.",
+            rich_help_panel=_VALUES,
+        ),
+    ] = "",
     percentiles: Annotated[
         str,
         typer.Option(
@@ -107,6 +167,15 @@ def prepare(
             rich_help_panel=_VALUES,
         ),
     ] = False,
+    box: Annotated[
+        str,
+        typer.Option(
+            metavar="largest|percentile|common",
+            help="Field of view of the set along each axis: of the largest scan, of three quarters, or "
+            "of the smallest.",
+            rich_help_panel=_VALUES,
+        ),
+    ] = "largest",
     salt_file: Annotated[
         Path | None,
         typer.Option(
@@ -139,15 +208,20 @@ def prepare(
 
     Example: voxflate prepare scans/ data/brains --recipe mr --shape 16,32,32
     """
+    _quiet_pydicom()
     from voxflate.data.preparing.prepare import check
     from voxflate.data.preparing.prepare import prepare as prepare_set
     from voxflate.data.preparing.recipes import RecipeOptions
-    from voxflate.data.sources.found import Reading
+    from voxflate.data.sources.account import Account
     from voxflate.data.sources.names import load_salt
+    from voxflate.data.sources.source import Reading
 
     sides = _sides(shape)
-    reading = Reading(assume, regrid, only, allow_outside)
-    options = RecipeOptions(_pair("--window", window), _pair("--percentiles", percentiles), crop)
+    reading = Reading(
+        assume, regrid, only, allow_outside, series, modality, min_slices, mixed, subjects, nan, hu_offset
+    )
+    options = RecipeOptions(_pair("--window", window), _pair("--percentiles", percentiles), crop, box)
+    account = Account()
     refused: list[VoxflateError] = []
     refuse = refused.append if skip_bad else None
     if plan:
@@ -169,9 +243,17 @@ def prepare(
                 "regrid": regrid,
                 "assume": assume,
                 "allow_outside": allow_outside,
+                "series": series,
+                "modality": modality,
+                "min_slices": min_slices,
+                "mixed": mixed,
+                "subjects": subjects,
                 "window": options.window,
+                "hu_offset": hu_offset,
+                "nan": nan,
                 "percentiles": options.percentiles,
                 "crop": crop,
+                "box": box,
                 "seed": seed,
             }
         )
@@ -192,12 +274,19 @@ def prepare(
             salt=salt,
             names_file=names,
             looking=lambda done, total: move("looking at files", done / total),
+            account=account,
         )
-    _say(prepared, refused)
+    _say(prepared, refused, account)
 
 
-def _say(prepared: PreparedSet, refused: list[VoxflateError]) -> None:
-    """Say what was made, what was left out, and what is to be looked at."""
+def _quiet_pydicom() -> None:
+    """Keep odd values of headers off the terminal: what matters of them is refused or noted by us."""
+    logging.getLogger("pydicom").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pydicom")
+
+
+def _say(prepared: PreparedSet, refused: list[VoxflateError], account: Account) -> None:
+    """Say what was made, what became of every file, and what is to be looked at."""
     from voxflate.data.preparing.quality import duplicates
 
     for error in refused:
@@ -205,11 +294,17 @@ def _say(prepared: PreparedSet, refused: list[VoxflateError]) -> None:
     scans = prepared.manifest.scans
     for group in duplicates(scans):
         sides = " and ".join(sorted({scans[index].split for index in group}))
-        typer.echo(f"copies: {', '.join(scans[index].scan for index in group)} ({sides})", err=True)
+        advice = ": what is held out is trained on; remove one" if " and " in sides else ""
+        typer.echo(f"copies: {', '.join(scans[i].scan for i in group)} ({sides}){advice}", err=True)
+    for note in account.notes:
+        typer.echo(f"note: {note}", err=True)
+    for line in account.lines():
+        typer.echo(line, err=True)
     train, heldout = (len(prepared.stored(split)) for split in ("train", "heldout"))
     typer.echo(f"{prepared.root}: {train} volumes to train on, {heldout} held out")
     typer.echo(f"look first: {prepared.root / 'report.html'}")
-    typer.echo(f"next: voxflate pretrain {prepared.root} --out runs/2d")
+    command = shlex.join(["voxflate", "pretrain", str(prepared.root), "--out", "runs/2d"])
+    typer.echo(f"next: {command}")
 
 
 def _sides(text: str) -> tuple[int, int, int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _LOSSES = {"loss_g": "G", "loss_d": "D"}
 """What of the losses fits on a line; the log has all."""
+
+SECONDS_PER_LINE = 60.0
+"""Between two lines of progress where there is no terminal."""
 
 
 @contextmanager
@@ -85,10 +89,29 @@ def stage_bars() -> Iterator[Callable[[str, float], None]]:
         yield move
 
 
+class _Lines(Progress):
+    """Progress for a log: no bar, but a line per minute."""
+
+    def __init__(self, *columns: ProgressColumn, console: Console) -> None:
+        super().__init__(*columns, console=console, disable=True)
+        self._next = time.monotonic() + SECONDS_PER_LINE
+
+    def update(self, task_id: TaskID, **values: Any) -> None:
+        """Take note of how far a task is, and say so if the last time is a minute ago."""
+        super().update(task_id, **values)
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + SECONDS_PER_LINE
+        task = self._tasks[task_id]
+        state = task.fields.get("state") or f"{task.percentage:.0f}%"
+        self.console.print(f"{task.description}: {state}", markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def _bar(state: ProgressColumn) -> Iterator[Progress]:
     columns = TextColumn("{task.description}"), BarColumn(bar_width=20), state, TimeRemainingColumn()
-    bar = Progress(*columns, console=Console(stderr=True))
+    console = Console(stderr=True)
+    bar = (Progress if console.is_terminal else _Lines)(*columns, console=console)
     try:
         yield bar
     finally:

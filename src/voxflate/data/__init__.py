@@ -1,10 +1,11 @@
 """Scans in, training volumes out, and back: reading, preparing, sampling, exporting. Needs no network.
 
-Files, in the order a scan passes them: `volume` (axes and world positions); `lists` and `sources` (what
-there is), read by `read`, `itk`, `npz`, `dicom_slices`, `dicom` and `regrid`, refused by `checks`; `jobs` and
-`split`; `steps` and `recipes`; `prepare`, with `rows`, `names`, `quality`, `quality_report` and `manifest`;
-`prepared` (the result on disk); `datasets` and `readahead` (streams for training); `export` and `dicom_out`
-(back to files). `shapes` and `proposals`: volume shapes. `cohort` makes brains to try everything with.
+In the order in which a scan passes them: `volume` (axes and world positions); `readers` (one format per file,
+and what every reader refuses); `sources` (what is in a folder or list, whose it is, and an account of every
+file); `preparing` (recipes, steps, checks of intensities, the report); `prepared` (the set on disk);
+`datasets`
+and `readahead` (streams for training); `writers` (back to files). `shapes`: volume shapes. `synthetic` makes
+brains to try everything with.
 """
 
 from voxflate.data.prepared import SPLITS, PreparedSet, open_prepared

@@ -25,10 +25,10 @@ from voxflate.data.volume import Float32, Float64
 
 SPLITS = ("train", "heldout")
 MANIFEST = "manifest.json"
-VERSION = 4
-READABLE = (1, 2, 3, VERSION)
+VERSION = 5
+READABLE = (1, 2, 3, 4, VERSION)
 """Version 1 did not keep what the report of the sources needs. Up to version 3, `content_sha256` went over
-all values, and `voxels_sha256` over the source's."""
+all values, and `voxels_sha256` over the source's. Up to version 4 there was no account of the files."""
 FULL_SCALE = 32767
 
 Int16 = npt.NDArray[np.int16]
@@ -120,6 +120,7 @@ class Manifest:
         content_sha256: Over the volumes' hashes, those of `train` first; see `content_sha256`.
         libraries: Versions of what computed it.
         left_out: Scans that were found and could not be used.
+        files: What became of every file that was seen: counts and reasons; see `sources.account`.
         version: Of this format.
     """
 
@@ -135,6 +136,7 @@ class Manifest:
     content_sha256: str
     libraries: dict[str, str]
     left_out: list[LeftOut] = field(default_factory=list)
+    files: dict[str, Any] = field(default_factory=dict)
     version: int = VERSION
 
     def write(self, folder: Path) -> None:

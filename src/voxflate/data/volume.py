@@ -35,10 +35,12 @@ class Geometry:
     Attributes:
         shape: (D, H, W), voxels.
         affine: 4x4, index (w, h, d, 1) -> world (x, y, z, 1) in mm, RAS+.
+        note: What the reader found odd about where the file says it lies, for people; mostly empty.
     """
 
     shape: tuple[int, int, int]
     affine: Float64
+    note: str = ""
 
     @cached_property
     def spacing(self) -> Triple:

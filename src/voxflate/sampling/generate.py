@@ -10,7 +10,7 @@ from voxflate._system.files import check_new_folder, whole_folder, write_json
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32
 from voxflate.data.writers.dicom import write_dicom
-from voxflate.data.writers.nifti import write_nifti
+from voxflate.data.writers.nifti import write_synthetic_nifti
 from voxflate.gans.samples import sample
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
@@ -18,7 +18,10 @@ from voxflate.sampling.trained import check_numbers
 
 Writer = Callable[[Path, Float32, PreparedSet], None]
 
-FORMATS: dict[str, tuple[str, Writer]] = {"nifti": (".nii.gz", write_nifti), "dicom": ("", write_dicom)}
+FORMATS: dict[str, tuple[str, Writer]] = {
+    "nifti": (".nii.gz", write_synthetic_nifti),
+    "dicom": ("", write_dicom),
+}
 """Name -> what is put behind a volume's name, and what writes it: a file, or a folder of slices."""
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import from_stored, to_stored
-from voxflate.data.preparing.recipes import RECIPES, RecipeOptions, common_box, cropping, find_recipe
+from voxflate.data.preparing.recipes import RECIPES, RecipeOptions, cohort_box, cropping, find_recipe
 from voxflate.data.preparing.steps import (
     AIR,
     crop_foreground,
@@ -152,9 +152,9 @@ def test_depth_is_fitted_by_whole_slices_that_stay_in_place(old: int, new: int) 
     assert abs(cut_below - (old - new) / 2) <= 0.5
 
 
-def test_the_common_box_holds_every_scan() -> None:
+def test_the_cohort_box_holds_every_scan() -> None:
     grids = [Geometry((10, 20, 30), np.diag([1.0, 1, 4, 1])), Geometry((50, 5, 5), np.diag([1.0, 1, 1, 1]))]
-    assert common_box(grids) == (50, 20, 30)
+    assert cohort_box(grids) == (50, 20, 30)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -10,7 +10,8 @@ import SimpleITK
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.readers import dicom
-from voxflate.data.readers.dicom_slices import Slice, group, is_dicom, read_slices
+from voxflate.data.readers.dicom_series import group
+from voxflate.data.readers.dicom_slices import Slice, is_dicom, read_slices
 from voxflate.data.volume import to_ras
 
 WriteSeries = Callable[..., list[Path]]

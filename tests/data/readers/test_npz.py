@@ -40,14 +40,14 @@ def test_without_an_affine_it_needs_spacing_and_an_orientation(tmp_path: Path) -
     ("entries", "message"),
     [
         ({"other": array()}, "an entry called array"),
-        ({"array": array()[0], "affine": AFFINE}, "is of 5x4 voxels"),
-        ({"array": array().astype(complex), "affine": AFFINE}, "no single real number"),
-        ({"array": array().astype(object), "affine": AFFINE}, "no single real number"),
+        ({"array": array()[0], "affine": AFFINE}, "has 5x4 voxels"),
+        ({"array": array().astype(complex), "affine": AFFINE}, "does not have one real number"),
+        ({"array": array().astype(object), "affine": AFFINE}, "does not have one real number"),
         ({"array": np.full((4, 4, 4), np.nan), "affine": AFFINE}, "NaN"),
-        ({"array": array(), "affine": AFFINE[:3]}, "affine is not of 16 numbers"),
-        ({"array": array(), "affine": AFFINE.T}, "no 4x4 matrix"),
-        ({"array": array(), "affine": np.zeros((4, 4))}, "no 4x4 matrix"),
-        ({"array": array(), "affine": np.zeros((900, 900))}, "affine is not of 16 numbers"),
+        ({"array": array(), "affine": AFFINE[:3]}, "affine does not hold 16 numbers"),
+        ({"array": array(), "affine": AFFINE.T}, "is not a 4x4 matrix"),
+        ({"array": array(), "affine": np.zeros((4, 4))}, "is not a 4x4 matrix"),
+        ({"array": array(), "affine": np.zeros((900, 900))}, "affine does not hold 16 numbers"),
     ],
 )
 def test_what_is_no_volume_is_refused(tmp_path: Path, entries: dict[str, Any], message: str) -> None:

@@ -46,8 +46,8 @@ def with_nan() -> np.ndarray:
         (np.ones((8, 8, 1), np.float32), "is a single slice (8x8x1)"),
         (np.ones((4, 4, 4, 2), np.float32), "is a 4D image (4x4x4x2)"),
         (np.full((4, 4, 4), 7, np.int16), "all voxels are 7"),
-        (with_nan(), "1 of 64 voxels are NaN or infinite"),
-        (np.ones((4, 4, 4), np.complex64), "no single real number per voxel"),
+        (with_nan(), "1 of 64 voxels are NaN; "),
+        (np.ones((4, 4, 4), np.complex64), "does not have one real number per voxel"),
     ],
     ids=["2d", "slice", "4d", "constant", "nan", "complex"],
 )

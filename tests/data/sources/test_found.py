@@ -37,7 +37,10 @@ def test_scans_are_found_in_subfolders_and_nothing_else_is(
         (lambda path: None, "no such folder"),
         (lambda path: path.mkdir(), "holds no scan (it is empty)"),
         (lambda path: path.write_text("x"), "is a file, not a folder"),
-        (lambda path: (path.mkdir(), (path / "a.txt").write_text("x")), "holds no scan (1 files)"),
+        (
+            lambda path: (path.mkdir(), (path / "a.txt").write_text("x")),
+            "holds no scan (1 file: 1 not a scan (a.txt))",
+        ),
     ],
     ids=["missing", "empty", "file", "other"],
 )
@@ -88,9 +91,11 @@ def test_bad_scans_can_be_left_out_and_none_is_lost_with_them(
     refused: list[VoxflateError] = []
     prepared = prepare(tmp_path / "pacs", tmp_path / "out", "ct", SMALL, held_out=0.3, refuse=refused.append)
     reasons = sorted(str(error) for error in refused)
-    assert len(reasons) == 5
-    for word in ("single slice", "not CT", "constant volume", "torn.dcm", "torn.nii"):
+    assert len(reasons) == 4
+    for word in ("not CT", "constant volume", "torn.dcm", "torn.nii"):
         assert any(word in reason for reason in reasons)
+    rows = {row["reason"]: row["files"] for row in prepared.manifest.files["left_out"]}
+    assert rows["DICOM series of fewer than 3 slices"] == 1
     assert sum(len(prepared.stored(split)) for split in ("train", "heldout")) == 6
     # Without permission, the first of them ends it, and nothing is left behind.
     with pytest.raises(VoxflateError):

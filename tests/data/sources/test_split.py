@@ -44,7 +44,7 @@ def test_a_list_s_split_is_kept_and_nobody_is_on_both_sides() -> None:
     assert {path: split for split, paths in splits.items() for path in paths} == sides
     with pytest.raises(VoxflateError, match="'one' is listed for training and held out"):
         fixed_split(dict.fromkeys(PATHS, "one"), sides, 0)
-    with pytest.raises(VoxflateError, match="holds every scan out"):
+    with pytest.raises(VoxflateError, match="holds out every scan"):
         fixed_split(PATHS, dict.fromkeys(PATHS, "heldout"), 0)
 
 

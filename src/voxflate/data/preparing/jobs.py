@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
@@ -14,8 +14,10 @@ from voxflate.data.prepared import SPLITS, LeftOut
 from voxflate.data.preparing.recipes import CT_RECIPES, RecipeOptions, find_recipe
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.shapes import Shape, split_shape
-from voxflate.data.sources.found import Reading, Refuse, Source, find_sources
+from voxflate.data.sources.account import Account
+from voxflate.data.sources.found import find_sources
 from voxflate.data.sources.names import Pseudonyms
+from voxflate.data.sources.source import Reading, Refuse, Source
 from voxflate.data.sources.split import check_share, fixed_split, split_subjects
 from voxflate.data.volume import assumed_affine
 
@@ -33,6 +35,11 @@ class Plan:
     reading: Reading
     options: RecipeOptions
 
+    @property
+    def is_ct(self) -> bool:
+        """Whether the recipe reads Hounsfield units."""
+        return self.recipe in CT_RECIPES
+
     def check(self) -> None:
         """Refuse settings that are wrong by themselves.
 
@@ -42,10 +49,21 @@ class Plan:
         split_shape(self.shape)
         find_recipe(self.recipe)
         self.options.check(self.recipe)
+        self.reading.check()
         check_share(self.held_out)
         check_new_folder(self.out)
+        self._check_place()
         if self.reading.assume:
-            assumed_affine(self.reading.assume, (1.0, 1.0, 1.0))  # refuses what is no orientation
+            assumed_affine(self.reading.assume, (1.0, 1.0, 1.0))  # refuses what is not an orientation
+        if self.reading.hu_offset and not self.is_ct:
+            raise VoxflateError(f"--hu-offset is not for --recipe {self.recipe}, but for ct or coca")
+
+    def _check_place(self) -> None:
+        """Refuse to write among the scans, where the next preparation would look for some."""
+        if self.source.is_dir() and self.out.resolve().is_relative_to(self.source.resolve()):
+            raise VoxflateError(
+                f"{self.out}: lies in the folder of scans, {self.source}; choose a folder outside of it"
+            )
 
 
 @dataclass(frozen=True)
@@ -62,11 +80,13 @@ class Refusals:
     Args:
         plan: Says below which folder paths are.
         refuse: Is told of every error; raises to end with it.
+        account: Is told which files are left out.
     """
 
-    def __init__(self, plan: Plan, refuse: Refuse | None) -> None:
+    def __init__(self, plan: Plan, refuse: Refuse | None, account: Account | None = None) -> None:
         self._folder = plan.source if plan.source.is_dir() else plan.source.parent
         self._refuse = refuse
+        self.account = Account() if account is None else account
         self.errors: list[ScanError] = []
 
     def __call__(self, error: VoxflateError) -> None:
@@ -76,6 +96,13 @@ class Refusals:
         self._refuse(error)
         if isinstance(error, ScanError):
             self.errors.append(error)
+            self.account.leave(error.files, error.reason)
+
+    def of(self, source: Source, error: VoxflateError) -> None:
+        """The same for a scan that was found, all of whose files are left out."""
+        if isinstance(error, ScanError):
+            error.files = source.files
+        self(error)
 
     def name(self, path: Path) -> str:
         """How `Source.name` calls a path."""
@@ -86,7 +113,7 @@ class Refusals:
         return [LeftOut(names.scan(self.name(error.path)), error.reason) for error in self.errors]
 
 
-def find_jobs(plan: Plan, refuse: Refuse, progress: Progress | None = None) -> list[Job]:
+def find_jobs(plan: Plan, refuse: Refusals, progress: Progress | None = None) -> list[Job]:
     """Refuse all that can be refused before a voxel is read.
 
     Returns:
@@ -96,36 +123,66 @@ def find_jobs(plan: Plan, refuse: Refuse, progress: Progress | None = None) -> l
         VoxflateError: If a setting is wrong, there is no scan, or `out` holds something.
     """
     plan.check()
-    sources = {one.path: one for one in find_scans(plan, refuse, progress)}
-    subjects = {path: one.subject for path, one in sources.items()}
-    fixed = {path: one.split for path, one in sources.items() if one.split}
+    sources = {one.key: one for one in find_scans(plan, refuse, progress)}
+    subjects = {key: one.subject for key, one in sources.items()}
+    fixed = {key: one.split for key, one in sources.items() if one.split}
     if fixed:
-        splits = fixed_split(subjects, fixed, plan.seed)
+        splits = _listed_split(plan, subjects, fixed)
     else:
         splits = split_subjects(subjects, plan.held_out, plan.seed)
-    return [Job(sources[path], split) for split in SPLITS for path in splits[split]]
+    return [Job(sources[key], split) for split in SPLITS for key in splits[split]]
 
 
-def find_scans(plan: Plan, refuse: Refuse, progress: Progress | None = None) -> list[Source]:
+def _listed_split(
+    plan: Plan, subjects: dict[tuple[Path, int], str], fixed: dict[tuple[Path, int], str]
+) -> dict[str, list[tuple[Path, int]]]:
+    try:
+        return fixed_split(subjects, fixed, plan.seed)
+    except VoxflateError as error:
+        raise VoxflateError(f"{plan.source}: {error}") from error
+
+
+def find_scans(plan: Plan, refuse: Refusals, progress: Progress | None = None) -> list[Source]:
     """The scans of a source that the recipe can be for; of the plan, only source, reading and recipe count.
 
     Raises:
         VoxflateError: If there is none; what `refuse` raises.
     """
     sources = []
-    for found in find_sources(plan.source, refuse, plan.reading, progress):
-        if plan.recipe in CT_RECIPES and found.modality not in ("", "CT"):
-            refuse(
-                ScanError(
-                    found.path,
-                    f"is {found.modality}, not CT, and --recipe {plan.recipe} reads Hounsfield units; "
-                    "prepare it apart with --recipe mr, or remove it",
-                )
-            )
+    found = find_sources(plan.source, refuse, _reading(plan), progress, refuse.account)
+    for one in found:
+        if plan.is_ct and one.modality not in ("", "CT"):
+            refuse.of(one, _not_ct(one, plan.recipe))
+        elif plan.is_ct and one.lacks_units and not plan.reading.hu_offset:
+            refuse.of(one, _without_units(one))
         else:
-            sources.append(found)
+            sources.append(one)
     check_some(sources, plan.source)
     return sources
+
+
+def _reading(plan: Plan) -> Reading:
+    """How scans are read under the plan's recipe."""
+    if not plan.is_ct:
+        return plan.reading
+    return replace(plan.reading, hounsfield=True)
+
+
+def _not_ct(one: Source, recipe: str) -> ScanError:
+    return ScanError(
+        one.path,
+        f"is {one.modality}, not CT, and --recipe {recipe} reads Hounsfield units; leave it out with "
+        "--modality CT, or prepare it apart with --recipe mr",
+    )
+
+
+def _without_units(one: Source) -> ScanError:
+    return ScanError(
+        one.path,
+        "is CT without a RescaleIntercept, so its values are not in Hounsfield units; say what is to be "
+        "added "
+        "to them with --hu-offset -1024, or remove it",
+    )
 
 
 def check_some(scans: Sized, source: Path) -> None:
@@ -139,7 +196,10 @@ def write_names(path: Path, jobs: Iterable[Job], refusals: Refusals, names: Pseu
 
     It undoes the pseudonyms, so it belongs beside the scans and not into the set.
     """
-    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+    with (
+        whole_file(path) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         table = csv.writer(file)
         table.writerow(["scan", "subject", "path", "name"])
         for job in jobs:

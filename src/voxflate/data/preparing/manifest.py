@@ -1,4 +1,4 @@
-"""The manifest of a new set: medians over the scans where it needs one figure for all."""
+"""The manifest of a new set: medians over the scans where it needs one number for all."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from voxflate.data.prepared import LeftOut, Manifest, Scan
-from voxflate.data.preparing.jobs import Plan
+from voxflate.data.prepared import Manifest, Scan
+from voxflate.data.preparing.jobs import Plan, Refusals
 from voxflate.data.preparing.steps import Step
-from voxflate.data.sources.found import Reading
+from voxflate.data.sources.names import Pseudonyms
+from voxflate.data.sources.source import Reading
 from voxflate.data.volume import Float64, Geometry
 
 LIBRARIES = ("voxflate", "numpy", "scipy", "nibabel", "pydicom", "SimpleITK")
@@ -21,16 +22,18 @@ def make_manifest(
     plan: Plan,
     steps: list[dict[str, Any]],
     scans: list[Scan],
-    left_out: list[LeftOut],
+    refusals: Refusals,
+    names: Pseudonyms,
     content_sha256: str,
 ) -> Manifest:
-    """Sum a set up.
+    """Sum up a set.
 
     Args:
         plan: What was asked for.
         steps: What was done, as `records` has it.
         scans: In the order of the arrays, at least one.
-        left_out: Scans that could not be used.
+        refusals: Scans that could not be used, and the account of all files.
+        names: Makes pseudonyms of them.
         content_sha256: Of the arrays.
     """
     grids = [Geometry(plan.shape, np.array(scan.affine)) for scan in scans]
@@ -48,7 +51,8 @@ def make_manifest(
         seed=plan.seed,
         content_sha256=content_sha256,
         libraries={name: _version(name) for name in LIBRARIES},
-        left_out=left_out,
+        left_out=refusals.left_out(names),
+        files=refusals.account.record(),
     )
 
 
@@ -59,11 +63,15 @@ def records(steps: Sequence[Step], reading: Reading) -> list[dict[str, Any]]:
         done.append({"step": "assume", "orientation": reading.assume})
     if reading.regrid:
         done.append({"step": "regrid"})
+    if reading.nan:
+        done.append({"step": "nan", "as": reading.nan})
+    if reading.hu_offset:
+        done.append({"step": "hu_offset", "added": reading.hu_offset, "to": "scans not in Hounsfield units"})
     return done + [step.record() for step in steps]
 
 
 def _common_affine(grids: Sequence[Geometry], spacing: tuple[float, float, float]) -> Float64:
-    """An affine for volumes of nobody: the scans' own where they agree on directions, else straight axes.
+    """An affine for volumes of no scan: the scans' own where they agree on directions, else straight axes.
 
     The middle of the volume lies at the median of the scans' middles.
     """

@@ -1,11 +1,12 @@
-"""From scans to a prepared set: whole or not at all, and where it was interrupted it goes on."""
+"""From scans to a prepared set: whole or not at all, and taken up where it was interrupted."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,20 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import continued_folder
 from voxflate._system.parallel import Progress, counted, in_order, workers
 from voxflate.data.prepared import VERSION, Int16, PreparedSet, Scan, open_prepared, to_stored, voxels_sha256
+from voxflate.data.preparing.intensities import check_intensities
 from voxflate.data.preparing.jobs import Job, Plan, Refusals, check_some, find_jobs, find_scans, write_names
 from voxflate.data.preparing.manifest import make_manifest, records
 from voxflate.data.preparing.quality import Look, look
 from voxflate.data.preparing.quality_report import REPORT, write_quality_report
 from voxflate.data.preparing.recipes import RecipeOptions, cropping, find_recipe
+from voxflate.data.preparing.remarks import remark_on_grids, remark_on_set, remark_on_sources
 from voxflate.data.preparing.rows import Rows
-from voxflate.data.preparing.steps import Step
+from voxflate.data.preparing.steps import Step, window_hu
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.shapes import Shape
-from voxflate.data.sources.found import Reading, Refuse
+from voxflate.data.sources.account import Account
 from voxflate.data.sources.names import Pseudonyms, load_salt
+from voxflate.data.sources.source import Reading, Refuse
 from voxflate.data.volume import Geometry, Volume, to_ras
 
 READING = Reading()
@@ -57,12 +61,13 @@ def prepare(
     salt: bytes | None = None,
     names_file: Path | None = None,
     looking: Progress | None = None,
+    account: Account | None = None,
 ) -> PreparedSet:
     """Turn scans into a prepared set.
 
     Args:
         source: Folder with the scans, subfolders included (DICOM series and files that `READERS` knows), or a
-            list of scans (.csv, .json).
+            list of scans (.csv, .tsv, .json).
         out: Folder to write; must be missing or empty. An interrupted call is taken up where it ended.
         recipe: A name in `recipes.RECIPES`.
         shape: (D, H, W) of the prepared volumes, a small base times a power of two.
@@ -77,6 +82,7 @@ def prepare(
         salt: Key of the pseudonyms; the user's own if None (`names.load_salt`).
         names_file: CSV file to write, outside of `out`, that says which pseudonym is whose; None for none.
         looking: Called with (files looked at, files in all) before that.
+        account: An empty one, to be told what became of every file and what else there is to say.
 
     Returns:
         The new set, opened.
@@ -85,24 +91,27 @@ def prepare(
         VoxflateError: If a setting or a scan is refused, or no scan is left; `out` is then as it was before.
     """
     plan = Plan(Path(source), Path(out), recipe, shape, held_out, seed, reading, options)
-    refusals = Refusals(plan, refuse)
+    refusals = Refusals(plan, refuse, account)
     all_jobs = find_jobs(plan, refusals, looking)
     _check_names_file(plan, names_file)
     names = Pseudonyms(load_salt() if salt is None else salt)
     jobs, grids = _with_grids(all_jobs, plan, refusals, looking)
     steps = [*cropping(options), *find_recipe(recipe)(grids, shape, options)]
+    remark_on_sources(refusals.account, [job.source for job in jobs])
+    remark_on_grids(refusals.account, grids, steps)
     make = partial(_prepare_scan, steps=steps, shape=shape, names=names)
     with continued_folder(plan.out) as folder:
         with Rows(folder, _key(plan, jobs, steps, names), shape) as rows:
             done = {job: _Result(scan, look(array, _spacing(scan))) for job, scan, array in rows.restore()}
             results = _add_all(rows, jobs, make, done, refusals, progress)
-            scans = [result.scan for result in results]
+            scans, looks = [one.scan for one in results], [one.look for one in results]
             check_some([scan for scan in scans if scan.split == "train"], plan.source)
             with workers() as pool:
                 on_disk = pool.submit(rows.finish)  # the disk takes as long as the report
                 recorded = records(steps, reading)
-                manifest = make_manifest(plan, recorded, scans, refusals.left_out(names), rows.content_hash)
-                write_quality_report(folder / REPORT, manifest, [result.look for result in results])
+                remark_on_set(refusals.account, scans, looks, recorded, held_out)
+                manifest = make_manifest(plan, recorded, scans, refusals, names, rows.content_hash)
+                write_quality_report(folder / REPORT, manifest, looks)
                 on_disk.result()
         manifest.write(folder)
     if names_file is not None:
@@ -140,6 +149,7 @@ def cohort_grids(
     reading: Reading = READING,
     options: RecipeOptions = OPTIONS,
     progress: Progress | None = None,
+    account: Account | None = None,
 ) -> list[Geometry]:
     """The grids that a recipe would be told of, turned to RAS; voxels are read only for a crop.
 
@@ -149,7 +159,7 @@ def cohort_grids(
     find_recipe(recipe)
     options.check(recipe)
     plan = Plan(Path(source), Path(), recipe, (1, 1, 1), 0.0, 0, reading, options)
-    refusals = Refusals(plan, refuse)
+    refusals = Refusals(plan, refuse, account)
     jobs = [Job(one, "train") for one in find_scans(plan, refusals)]
     return _with_grids(jobs, plan, refusals, progress)[1]
 
@@ -164,29 +174,37 @@ def _check_names_file(plan: Plan, path: Path | None) -> None:
 
 
 def _with_grids(
-    jobs: Sequence[Job], plan: Plan, refuse: Refuse, progress: Progress | None
+    jobs: Sequence[Job], plan: Plan, refusals: Refusals, progress: Progress | None
 ) -> tuple[list[Job], list[Geometry]]:
     """Jobs whose grid can be told, in their order, and the grids in that of the paths."""
-    ordered = sorted(jobs, key=lambda job: job.source.path)
+    ordered = sorted(jobs, key=lambda job: job.source.key)
     grid = partial(_grid, steps=cropping(plan.options))
     with workers() as pool:
         found = list(counted(in_order(pool, grid, ordered), len(ordered), progress))
     grids = {}
     for job, result in zip(ordered, found, strict=True):
         if isinstance(result, VoxflateError):
-            refuse(result)
+            refusals.of(job.source, result)
         else:
-            grids[job.source.path] = result
-    kept = [job for job in jobs if job.source.path in grids]
+            grids[job.source.key] = result
+    kept = [job for job in jobs if job.source.key in grids]
     check_some(kept, plan.source)
-    return kept, list(grids.values())
+    _note_odd_grids(refusals.account, grids.values())
+    return kept, [replace(grid, note="") for grid in grids.values()]
+
+
+def _note_odd_grids(account: Account, grids: Iterable[Geometry]) -> None:
+    """Say what readers found odd about where files say they lie."""
+    for note, count in Counter(grid.note for grid in grids if grid.note).items():
+        account.note(f"{count} {'scan' if count == 1 else 'scans'}: {note}")
 
 
 def _grid(job: Job, steps: Sequence[Step]) -> Geometry | VoxflateError:
     """The grid that a recipe is told of: the header's, or that after the steps before the recipe's."""
     try:
         if not steps:
-            return job.source.geometry().to_ras()
+            grid = job.source.geometry()
+            return replace(grid.to_ras(), note=grid.note)
         return _apply(job, to_ras(job.source.volume()), steps).geometry
     except VoxflateError as error:
         return error
@@ -208,6 +226,7 @@ def _prepare_scan(
     source = job.source
     try:
         read = to_ras(source.volume())
+        read = check_intensities(source, read, *_window(steps))
         volume = _apply(job, read, steps)
     except VoxflateError as error:
         return error
@@ -228,12 +247,18 @@ def _prepare_scan(
     return _Result(scan, look(stored, volume.geometry.spacing), stored)
 
 
+def _window(steps: Sequence[Step]) -> tuple[bool, float]:
+    """Whether the steps read Hounsfield units, and the upper end of their window."""
+    highs = [step.settings["high"] for step in steps if step.function is window_hu]
+    return bool(highs), highs[0] if highs else 0.0
+
+
 def _add_all(
     rows: Rows,
     jobs: Sequence[Job],
     make: Any,
     done: dict[int, _Result],
-    refuse: Refuse,
+    refusals: Refusals,
     progress: Progress | None,
 ) -> list[_Result]:
     """Write the rows as they come in, those of earlier calls left alone; gives what is not refused."""
@@ -247,8 +272,9 @@ def _add_all(
         found: Iterator[Any] = counted(in_order(pool, one, range(len(jobs))), len(jobs), progress)
         for index, result in enumerate(found):
             if isinstance(result, VoxflateError):
-                refuse(result)
+                refusals.of(jobs[index].source, result)
                 continue
+            refusals.account.used.update(jobs[index].source.files)
             if result.array is not None:
                 if index < last:  # its row would lie behind those of later scans
                     path = jobs[index].source.path

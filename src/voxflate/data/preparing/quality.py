@@ -1,4 +1,4 @@
-"""What can be said of a prepared cohort before anything trains: figures, copies, scans unlike the others."""
+"""What can be said of a prepared cohort before anything trains: numbers, copies, scans unlike the others."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from voxflate.data.volume import Float32, Float64, Triple
 
 BINS = 64
 FEWEST = 8
-"""Scans that it takes to say that one is unlike the others."""
+"""Scans that are needed to say how much they vary, and that one is unlike the others."""
 FAR = 6.0
 """Deviations from the median, in the normal distribution's measure, that make an outlier."""
 
 _PICTURE = 96  # pixels along the longest side of the field of view
 _COARSE = 8
 _SAMPLED = 32
-"""Voxels along an axis that are enough to tell a volume's figures."""
+"""Voxels along an axis that are enough for a volume's mean, deviation and histogram."""
+_APART = 2.0
+"""How many times the median makes a side or voxel odd among fewer than `FEWEST` scans."""
 
 
 @dataclass(frozen=True)
@@ -104,21 +106,45 @@ def several_scans(scans: Sequence[Scan]) -> dict[str, list[int]]:
     return {subject: members for subject, members in subjects.items() if len(members) > 1}
 
 
-def outliers(scans: Sequence[Scan], looks: Sequence[Look]) -> list[Outlier]:
+def outliers(scans: Sequence[Scan], looks: Sequence[Look], *, normalised: bool = False) -> list[Outlier]:
     """Scans that lie more than `FAR` robust deviations from the median in one respect, the farthest first.
 
     The deviation is 1.48 times the median distance from the median, but at least the respect's floor, so
     that a cohort of equals does not turn trifles into outliers.
+
+    Args:
+        scans: Of the cohort.
+        looks: At their volumes.
+        normalised: Whether every scan was brought to its own range, so that the source's says nothing.
     """
     if len(scans) < FEWEST:
         return []
     found = []
     similarity = _similarity(looks)
     for respect, (measure, floor, logarithmic) in _RESPECTS.items():
+        if normalised and respect == _RANGE:
+            continue
         values = np.array([measure(scan, one) for scan, one in zip(scans, looks, strict=True)])
         found += _far(respect, values, floor, logarithmic)
     found += [one for one in _far("likeness to the mean volume", similarity, 0.03) if one.value < one.median]
     return sorted(found, key=lambda one: -one.deviations)
+
+
+def apart(scans: Sequence[Scan]) -> dict[str, list[int]]:
+    """Respect -> scans of a small cohort whose field of view or voxels are far from the median's.
+
+    With so few scans, how much they vary cannot be told; a factor of `_APART` is odd all the same.
+    """
+    if len(scans) < 3:
+        return {}
+    found = {}
+    for respect in _SIDES:
+        measure = _RESPECTS[respect][0]
+        values = np.array([measure(scan, _NOTHING) for scan in scans])
+        ratios = np.abs(np.log(values / np.median(values)))
+        if (far := np.flatnonzero(ratios > log(_APART))).size:
+            found[respect] = far.tolist()
+    return found
 
 
 def _far(respect: str, values: Float64, floor: float, logarithmic: bool = False) -> list[Outlier]:
@@ -136,18 +162,23 @@ def _side(axis: int) -> Callable[[Scan, Look], float]:
     return lambda scan, _: max(scan.source_shape[axis] * scan.source_spacing[axis], 1e-9)
 
 
+_RANGE = "intensity range of the source"
+_NOTHING = Look(np.zeros(BINS), 0.0, 0.0, 0.0, 0.0, np.zeros(1, np.float32), b"")
+
 _RESPECTS: dict[str, tuple[Callable[[Scan, Look], float], float, bool]] = {
     "mean intensity": (lambda _, one: one.mean, 0.02, False),
     "contrast (standard deviation)": (lambda _, one: one.deviation, 0.02, False),
     "share of air": (lambda _, one: one.air, 0.02, False),
     "share at the upper end": (lambda _, one: one.top, 0.01, False),
-    "intensity range of the source": (lambda scan, _: scan.intensity[1] - scan.intensity[0], log(1.3), True),
+    _RANGE: (lambda scan, _: scan.intensity[1] - scan.intensity[0], log(1.3), True),
     "field of view, feet to head, mm": (_side(0), log(1.1), True),
     "field of view, back to front, mm": (_side(1), log(1.1), True),
     "field of view, left to right, mm": (_side(2), log(1.1), True),
     "voxel volume, mm³": (lambda scan, _: max(float(np.prod(scan.source_spacing)), 1e-9), log(1.2), True),
 }
 """Respect -> (measure, smallest deviation, whether it is compared by ratio)."""
+
+_SIDES = [respect for respect in _RESPECTS if respect.startswith(("field of view", "voxel"))]
 
 
 def _similarity(looks: Sequence[Look]) -> Float64:

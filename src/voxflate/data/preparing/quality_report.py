@@ -45,7 +45,8 @@ def write_quality_report(path: Path, manifest: Manifest, looks: Sequence[Look]) 
         looks: Of its volumes, in the order of `manifest.scans`.
     """
     scans = manifest.scans
-    odd = outliers(scans, looks)
+    normalised = not any(step["step"] == "window_hu" for step in manifest.steps)
+    odd = outliers(scans, looks, normalised=normalised)
     copies = duplicates(scans)
     environment = Environment(
         loader=PackageLoader("voxflate.data.preparing"),
@@ -70,6 +71,7 @@ def write_quality_report(path: Path, manifest: Manifest, looks: Sequence[Look]) 
         histogram=_histogram(looks, odd),
         size=(_WIDE, _HIGH),
         tiles=_tiles(scans, looks, odd, copies),
+        files=manifest.files,
     )
     with whole_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from voxflate._system.errors import VoxflateError
 from voxflate.data.preparing.steps import (
     Step,
@@ -22,6 +24,9 @@ from voxflate.data.preparing.steps import (
 from voxflate.data.shapes import Shape
 from voxflate.data.volume import Geometry, Triple
 
+BOXES = {"largest": 100.0, "percentile": 75.0, "common": 0.0}
+"""Name -> percentile of the scans' sides that the box has along each axis."""
+
 CROP_MARGIN = 5.0
 """What a foreground crop keeps around the foreground, mm."""
 
@@ -34,20 +39,24 @@ class RecipeOptions:
         window: Hounsfield units that become -1 and 1; those of the paper if not given (Sec. 4.2.1).
         percentiles: Percentiles of a volume that become -1 and 1, for intensities without a unit.
         crop: Cut every scan down to its foreground before the cohort's box is chosen.
+        box: One of `BOXES`: how large the box is that all scans of a cohort are cut or padded to.
     """
 
     window: tuple[float, float] = (-250.0, 650.0)
     percentiles: tuple[float, float] = (0.1, 99.9)
     crop: bool = False
+    box: str = "largest"
 
     def check(self, recipe: str) -> None:
-        """Refuse values that are none, or that the recipe does not read.
+        """Refuse values that make no sense, or that the recipe does not read.
 
         Raises:
             VoxflateError: Names the option and what fits.
         """
         defaults = RecipeOptions()
         window, percentiles = self.window, self.percentiles
+        if self.box not in BOXES:
+            raise VoxflateError(f"--box {self.box}: choose one of {', '.join(BOXES)}")
         if not window[0] < window[1]:
             raise VoxflateError(
                 f"--window {window[0]:g},{window[1]:g}: expected LOW,HIGH with LOW below HIGH"
@@ -61,14 +70,19 @@ class RecipeOptions:
             "--window": window != defaults.window and recipe != "ct",
             "--percentiles": percentiles != defaults.percentiles and recipe in CT_RECIPES,
             "--crop": self.crop and recipe == "coca",
+            "--box": self.box != defaults.box and recipe == "coca",
         }
         for option, wrong in foreign.items():
             if wrong:
-                fitting = {"--window": "ct", "--percentiles": "mr or adni", "--crop": "mr, adni or ct"}[
-                    option
-                ]
-                raise VoxflateError(f"{option} is not for --recipe {recipe}, but for {fitting}")
+                raise VoxflateError(f"{option} is not for --recipe {recipe}, but for {_FITTING[option]}")
 
+
+_FITTING = {
+    "--window": "ct",
+    "--percentiles": "mr or adni",
+    "--crop": "mr, adni or ct",
+    "--box": "mr, adni or ct",
+}
 
 Recipe = Callable[[Sequence[Geometry], Shape, RecipeOptions], list[Step]]
 
@@ -76,10 +90,13 @@ Recipe = Callable[[Sequence[Geometry], Shape, RecipeOptions], list[Step]]
 def mr(grids: Sequence[Geometry], shape: Shape, options: RecipeOptions) -> list[Step]:
     """MR scans: percentiles to [-1, 1], one physical box for the whole cohort, resized to the shape.
 
-    The box is as large as the largest scan along each axis, so nothing is cut off and all volumes have one
-    voxel size; its sides, and so the voxels, may differ between the axes.
+    The box is as large as the largest scan along each axis unless another is asked for, so nothing is cut off
+    and all volumes have one voxel size; its sides, and so the voxels, may differ between the axes.
     """
-    return [_percentiles(options), Step(resample_box, {"box": common_box(grids), "shape": shape})]
+    return [
+        _percentiles(options),
+        Step(resample_box, {"box": cohort_box(grids, options.box), "shape": shape}),
+    ]
 
 
 def adni(grids: Sequence[Geometry], shape: Shape, options: RecipeOptions) -> list[Step]:
@@ -87,13 +104,13 @@ def adni(grids: Sequence[Geometry], shape: Shape, options: RecipeOptions) -> lis
 
     A cube (256 slices each way in the paper) keeps the brain's proportions at a cubic shape.
     """
-    side = max(common_box(grids))
+    side = max(cohort_box(grids, options.box))
     return [_percentiles(options), Step(resample_box, {"box": (side, side, side), "shape": shape})]
 
 
 def ct(grids: Sequence[Geometry], shape: Shape, options: RecipeOptions) -> list[Step]:
     """CT scans in general: a window to [-1, 1], one physical box for the cohort, resized."""
-    return [_window(options), Step(resample_box, {"box": common_box(grids), "shape": shape})]
+    return [_window(options), Step(resample_box, {"box": cohort_box(grids, options.box), "shape": shape})]
 
 
 def coca(grids: Sequence[Geometry], shape: Shape, options: RecipeOptions) -> list[Step]:
@@ -120,15 +137,16 @@ def cropping(options: RecipeOptions) -> list[Step]:
     return [Step(crop_foreground, {"margin": CROP_MARGIN})] if options.crop else []
 
 
-def common_box(grids: Sequence[Geometry]) -> Triple:
-    """The smallest box that holds every scan of the cohort about its own middle, mm, D, H, W.
+def cohort_box(grids: Sequence[Geometry], box: str = "largest") -> Triple:
+    """The box that every scan of the cohort is cut or padded to about its own middle, mm, D, H, W.
 
     Args:
         grids: Turned by `to_ras`; at least one.
+        box: One of `BOXES`: the largest extent along each axis, the one that three quarters of the scans stay
+            below, or the smallest, which all scans fill.
     """
-    depth, height, width = (
-        round(max(sides), 6) for sides in zip(*(grid.extent for grid in grids), strict=True)
-    )
+    sides = np.percentile([grid.extent for grid in grids], BOXES[box], axis=0)
+    depth, height, width = (round(float(side), 6) for side in sides)
     return depth, height, width
 
 

@@ -20,7 +20,14 @@ from voxflate.data.readers.itk import simple_itk
 from voxflate.data.volume import Float32, Triple, Volume, Voxels
 
 _MARGIN = 0.01
-"""By how much, of all values, a sample's percentile is taken to be off."""
+"""By how much a sample's percentile is taken to be off, as a share of all values."""
+
+_CLIPPED = (0.1, 99.9)
+"""Percentiles to which intensities are clipped before a foreground is looked for."""
+_LARGE_PART = 0.3
+"""Share of the largest part's voxels that another part of the foreground has at least; a table has fewer."""
+_LEAST_KEPT = 0.02
+"""Share of a volume's voxels that a crop must keep."""
 
 AIR = -1.0
 """The value of empty space once intensities are in [-1, 1].
@@ -104,7 +111,11 @@ def rescale_percentiles(volume: Volume, low: float, high: float) -> Volume:
 def crop_foreground(volume: Volume, margin: float) -> Volume:
     """Cut away the empty space around what was scanned.
 
-    Foreground is the largest connected part above Otsu's threshold of the intensities.
+    Foreground is the largest connected part above Otsu's threshold of the intensities, and every part that
+    has
+    at least `_LARGE_PART` of its size. The brightest and darkest voxels are clipped first, so that a spike
+    or a
+    piece of metal does not decide on the threshold.
 
     Args:
         volume: In the source's units; empty space is dark.
@@ -113,21 +124,38 @@ def crop_foreground(volume: Volume, margin: float) -> Volume:
     Returns:
         A new volume, a part of the old one.
 
+    Raises:
+        VoxflateError: If next to nothing would be left.
+
     Source: Otsu, "A threshold selection method from gray-level histograms", 1979.
     """
     from scipy import ndimage  # slow to load, and seldom needed
 
     itk = simple_itk()
-    image = itk.GetImageFromArray(np.asarray(volume.array, np.float32))
+    clipped = np.clip(np.asarray(volume.array, np.float32), *_percentiles(volume.array, *_CLIPPED))
+    image = itk.GetImageFromArray(clipped)
     bright = itk.OtsuThreshold(image, 0, 1)  # 0 up to the threshold, 1 above
     parts, count = ndimage.label(itk.GetArrayViewFromImage(bright))
     sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    box = ndimage.find_objects(parts)[int(np.argmax(sizes))]
+    large = np.flatnonzero(sizes >= _LARGE_PART * sizes.max(initial=1))
+    found = ndimage.find_objects(parts)
+    if not len(large):
+        raise VoxflateError("has nothing that is brighter than the rest, so --crop finds nothing to keep")
+    box = [
+        slice(min(found[part][axis].start for part in large), max(found[part][axis].stop for part in large))
+        for axis in range(3)
+    ]
     grid = volume.geometry
     reach = [math.ceil(margin / side) for side in grid.spacing]
     low = [max(0, part.start - r) for part, r in zip(box, reach, strict=True)]
     high = [min(n, part.stop + r) for part, r, n in zip(box, reach, grid.shape, strict=True)]
     kept = volume.array[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    if kept.size < _LEAST_KEPT * volume.array.size:
+        raise VoxflateError(
+            f"--crop would keep only {kept.size / volume.array.size:.1%} of its voxels, "
+            f"{'x'.join(map(str, kept.shape))}"
+            "; look at the scan, and prepare it without --crop or remove it"
+        )
     depth, height, width = kept.shape
     moved = grid.regrid((depth, height, width), (low[0], low[1], low[2]), (1, 1, 1))
     return replace(volume, array=np.ascontiguousarray(kept), affine=moved.affine)

@@ -1,27 +1,38 @@
-"""Single slices of DICOM: what their headers say, and which of them belong together.
+"""Single slices of DICOM: what their headers say.
 
-A file holds one slice, or, in enhanced DICOM, one slice a frame.
+A file holds one slice, or, in enhanced DICOM, one slice per frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from voxflate.data.readers.content import head_of, is_dicom_head
 from voxflate.data.readers.refusals import ScanError, check_claim, unreadable
 from voxflate.data.volume import Float64
 
 SUFFIXES = (".dcm", ".ima")
 
-_MAGIC_AT, _MAGIC = 128, b"DICM"
 _TAGS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
     "SeriesInstanceUID",
+    "FrameOfReferenceUID",
     "PatientID",
     "Modality",
+    "SeriesDescription",
+    "ProtocolName",
+    "ImageType",
+    "EchoTime",
+    "InstanceNumber",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
@@ -31,6 +42,11 @@ _TAGS = (
     "SamplesPerPixel",
     "NumberOfFrames",
     "PhotometricInterpretation",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleSlope",
+    "RescaleIntercept",
 )
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _FRAME_TAGS = {
@@ -42,6 +58,29 @@ _FRAME_TAGS = {
 }
 """Element -> the functional group that holds it in enhanced DICOM, for all frames or for each."""
 
+_IMAGES = "1.2.840.10008.5.1.4.1.1."
+_VOLUME_IMAGES = tuple(f"{_IMAGES}{number}" for number in ("2", "4", "20", "128", "130"))
+"""Storage classes of CT, MR, NM and PET: without a position, such an image is damaged."""
+
+_OTHER_OBJECTS = {
+    "1.2.840.10008.1.3.10": "index of a disc (DICOMDIR)",
+    f"{_IMAGES}4.2": "DICOM spectroscopy",
+    f"{_IMAGES}9": "DICOM waveform",
+    f"{_IMAGES}11": "DICOM presentation state",
+    f"{_IMAGES}66": "DICOM segmentation, registration or raw data",
+    f"{_IMAGES}67": "DICOM value mapping",
+    f"{_IMAGES}88": "DICOM report",
+    f"{_IMAGES}104": "DICOM document",
+    f"{_IMAGES}481": "DICOM radiotherapy object",
+}
+"""Storage class, or what it begins with -> what such an object is."""
+
+_LOCALIZER = re.compile(r"locali[sz]er|scout|topogram|surview|\bsurvey\b|plane[ _-]?loc\b", re.IGNORECASE)
+
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_MOST_INFLATED = 2**31
+"""Bytes to which a deflated data set may unpack."""
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -50,7 +89,7 @@ class Slice:
     Attributes:
         path: The file.
         elements: Keyword -> value of its DICOM elements, as far as they are needed.
-        compressed: Say whether its pixels are.
+        compressed: Whether its pixels are.
         frame: Which frame of the file it is; 0 in a file of one slice.
     """
 
@@ -63,6 +102,16 @@ class Slice:
         """An element's value, None where it is missing or empty."""
         value = self.elements.get(name)
         return None if value is None or value == "" else value
+
+    def text(self, name: str) -> str:
+        """An element's value as text, empty where it is missing."""
+        value = self.value(name)
+        return "" if value is None else str(value).strip()
+
+    @property
+    def label(self) -> str:
+        """How a message calls the slice: its file, and its frame in a file of several."""
+        return self.path.name if not self.frame else f"frame {self.frame + 1} of {self.path.name}"
 
     def count(self, name: str, default: int = 0) -> int:
         """An element that is one whole number, `default` where it is missing.
@@ -102,37 +151,105 @@ class Slice:
 
 
 def is_dicom(path: Path) -> bool:
-    """Say whether a file is DICOM, by its suffix or by the mark at byte 128."""
-    if path.name.lower().endswith(SUFFIXES):
-        return True
-    with open(path, "rb") as file:
-        return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+    """Say whether a file is DICOM, by its suffix or by its first bytes.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    return path.name.lower().endswith(SUFFIXES) or is_dicom_head(head_of(path))
 
 
 def read_slices(path: Path) -> list[Slice]:
-    """Read what is needed of a file's header: one slice, or one a frame.
+    """Read what is needed of a file's header: one slice, or one per frame.
 
     Raises:
-        ScanError: If it is no DICOM image, or holds frames that do not say where they lie.
+        ScanError: If the file cannot be read, or holds frames that do not say where they lie.
     """
     import pydicom  # here, because most preparations see no DICOM and need not wait for it
 
     try:
+        _check_inflated(path)
         # Values are converted when they are asked for, and odd ones are warned of then.
         with pydicom.config.disable_value_validation():
             tags = [*_TAGS, _SHARED, _PER_FRAME]
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-            syntax = header.file_meta.get("TransferSyntaxUID")
-            compressed = syntax is None or pydicom.uid.UID(syntax).is_compressed
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
+            meta = header.file_meta
+            syntax = meta.get("TransferSyntaxUID") or (header.original_encoding and _native(header))
+            compressed = syntax is None or syntax == _DEFLATED or pydicom.uid.UID(syntax).is_compressed
             elements = {name: header.get(name) for name in _TAGS}
+            elements["SOPClassUID"] = elements["SOPClassUID"] or meta.get("MediaStorageSOPClassUID")
             frames = _frames(header)
     except Exception as error:  # a damaged file makes the parser raise anything
         raise unreadable(path, "DICOM", error) from error
     one = Slice(path, elements, compressed)
+    if not any(one.value(name) for name in ("SOPClassUID", "Rows", "Modality")):
+        raise unreadable(path, "DICOM", ValueError("it holds no element of an image"))
     count = one.count("NumberOfFrames", 1)
-    if count <= 1 and not frames:
+    if (count <= 1 and not frames) or (not frames and not_a_scan(one)):
         return [one]
     return _enhanced(one, count, frames)
+
+
+def not_a_scan(one: Slice) -> str:
+    """What a DICOM object is that is no part of a scan, in words; empty for a slice.
+
+    Reports, indexes of discs, pictures of a screen and the like lie beside the scans of every export.
+    """
+    sop_class = one.text("SOPClassUID")
+    for prefix, what in _OTHER_OBJECTS.items():
+        if sop_class == prefix or sop_class.startswith(f"{prefix}."):
+            return what
+    placed = one.value("ImagePositionPatient") is not None
+    if sop_class.startswith(_IMAGES) and not placed and not sop_class.startswith(_VOLUME_IMAGES):
+        return "DICOM picture without a place in the body (radiograph, ultrasound, screenshot)"
+    image_type = one.value("ImageType")
+    words = [image_type] if isinstance(image_type, str) else list(image_type or ())
+    if "LOCALIZER" in map(str, words) or _LOCALIZER.search(one.text("SeriesDescription")):
+        return "DICOM localizer"
+    return ""
+
+
+def check_slice(one: Slice) -> None:
+    """Refuse what is not a single-channel image.
+
+    Raises:
+        ScanError: Says what it is.
+    """
+    samples, kind = one.count("SamplesPerPixel", 1), one.value("PhotometricInterpretation")
+    if not one.count("Rows") or not one.count("Columns"):
+        raise ScanError(one.path, "is DICOM without an image; remove it")
+    if samples != 1 or kind not in (None, "MONOCHROME2"):
+        raise ScanError(
+            one.path, f"is a {{kind}} picture of {samples} channels, not a scan; remove it", kind=kind
+        )
+    _check_size(one, one.count("NumberOfFrames", 1))
+
+
+def _check_inflated(path: Path) -> None:
+    """Refuse a deflated data set that unpacks to more than memory should hold, before the parser does it."""
+    head = head_of(path)
+    if _DEFLATED.encode() not in head or head[128:132] != b"DICM":
+        return
+    # The group length of the file's own elements says where the deflated part begins.
+    start = 144 + int.from_bytes(head[140:144], "little")
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = 0
+    with open(path, "rb") as file:
+        file.seek(start)
+        while (packed := unpacker.unconsumed_tail or file.read(2**16)) and size <= _MOST_INFLATED:
+            size += len(unpacker.decompress(packed, 2**22))
+    if size > _MOST_INFLATED:
+        raise ScanError(
+            path, f"unpacks to more than {_MOST_INFLATED:,} bytes; export it with another transfer syntax"
+        )
+
+
+def _native(header: Any) -> str | None:
+    """The transfer syntax of a file without file meta information, as the parser found it."""
+    implicit, little = header.original_encoding
+    if implicit is None or little is None:
+        return None
+    return "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.1"
 
 
 def _frames(header: Any) -> list[dict[str, Any]]:
@@ -154,70 +271,25 @@ def _enhanced(one: Slice, count: int, frames: list[dict[str, Any]]) -> list[Slic
         raise ScanError(
             one.path,
             f"holds {count} frames and says of {len(frames)} where they lie (a film, or damaged); convert it "
-            "to NIfTI, or export it as one file a slice",
+            "to NIfTI, or export it as one file per slice",
         )
-    rescales = {(str(frame.pop("RescaleSlope")), str(frame.pop("RescaleIntercept"))) for frame in frames}
+    rescales = {(str(frame["RescaleSlope"]), str(frame["RescaleIntercept"])) for frame in frames}
     if len(rescales) > 1:  # the decoder applies the first to all
         raise ScanError(
             one.path,
             f"holds {count} frames with {len(rescales)} different slopes and intercepts, which are read only "
-            "from single slices; convert it to NIfTI, or export it as one file a slice",
+            "from single slices; convert it to NIfTI, or export it as one file per slice",
         )
     _check_size(one, count)
+    own = [{name: value for name, value in frame.items() if value is not None} for frame in frames]
     return [
-        Slice(one.path, {**one.elements, **frame}, one.compressed, index)
-        for index, frame in enumerate(frames)
+        Slice(one.path, {**one.elements, **frame}, one.compressed, index) for index, frame in enumerate(own)
     ]
-
-
-def group(slices: Iterable[Slice]) -> list[list[Slice]]:
-    """Sort slices into acquisitions: one series, one orientation, one size.
-
-    Scouts often share the series of the scan that they were made for, and differ in orientation. The folder
-    does not matter, unless folders hold copies of the same slices: then each folder is an acquisition.
-    """
-    groups: dict[tuple[Any, ...], list[Slice]] = {}
-    for one in slices:
-        directions = one.value("ImageOrientationPatient")
-        try:
-            rounded = tuple(round(float(part), 2) + 0.0 for part in directions)
-        except (TypeError, ValueError):
-            rounded = ()
-        size = (str(one.value("Rows")), str(one.value("Columns")))  # damaged ones may be lists
-        key = (str(one.value("SeriesInstanceUID")), rounded, *size)
-        groups.setdefault(key, []).append(one)
-    return [part for members in groups.values() for part in _copies_apart(members)]
-
-
-def _copies_apart(members: list[Slice]) -> list[list[Slice]]:
-    places = {str(one.value("ImagePositionPatient")) for one in members}
-    if len(places) == len(members):
-        return [members]
-    folders: dict[Path, list[Slice]] = {}
-    for one in members:
-        folders.setdefault(one.path.parent, []).append(one)
-    return list(folders.values())
-
-
-def check_slice(one: Slice) -> None:
-    """Refuse what is no single-channel image.
-
-    Raises:
-        ScanError: Says what it is.
-    """
-    samples, kind = one.count("SamplesPerPixel", 1), one.value("PhotometricInterpretation")
-    if not one.count("Rows") or not one.count("Columns"):
-        raise ScanError(one.path, "is DICOM without an image; remove it")
-    if samples != 1 or kind not in (None, "MONOCHROME2"):
-        raise ScanError(
-            one.path, f"is a {{kind}} picture of {samples} channels, no scan; remove it", kind=kind
-        )
-    _check_size(one, one.count("NumberOfFrames", 1))
 
 
 def _check_size(one: Slice, frames: int) -> None:
     """Refuse a header that claims more pixels than its file can hold, before memory is taken for them."""
-    if one.compressed:
-        return
     pixels = one.count("Rows") * one.count("Columns") * frames
-    check_claim(one.path, pixels * one.count("BitsAllocated", 8) // 8, packed=False)
+    claimed = pixels * one.count("BitsAllocated", 8) // 8
+    if not one.compressed:
+        check_claim(one.path, claimed, packed=False)

@@ -1,9 +1,12 @@
-"""NRRD and MetaImage files, read by SimpleITK."""
+"""NRRD and MetaImage files, in one file or with their voxels in another, read by SimpleITK."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -12,48 +15,90 @@ from voxflate.data.readers.refusals import ScanError, check_claim, check_grid, c
 from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
 
 _HEADER = 65536
-# SimpleITK takes an upright scan where a header says nothing, so the header's text is asked.
-_ORIENTED = {
-    ".nrrd": re.compile(rb"^space *:", re.MULTILINE),
-    ".mha": re.compile(rb"^ *(TransformMatrix|Rotation|Orientation) *=", re.MULTILINE),
-}
+# SimpleITK takes a scan to lie straight where a header says nothing, so the header's text is asked.
+_NRRD_ORIENTED = re.compile(rb"^space *:", re.MULTILINE)
+_META_ORIENTED = re.compile(rb"^ *(TransformMatrix|Rotation|Orientation) *=", re.MULTILINE)
+_NRRD_DATA = re.compile(rb"^data ?file: *([^\r\n]+)", re.MULTILINE | re.IGNORECASE)
+_META_DATA = re.compile(rb"^ *ElementDataFile *= *([^\r\n]+)", re.MULTILINE)
+
+
+def itk_files(path: Path) -> tuple[Path, ...]:
+    """The files of a scan: one, or a header and the file with its voxels.
+
+    Raises:
+        ScanError: If the header names several files, one outside its folder, or one that is missing.
+    """
+    header = _header(path)
+    named = (_NRRD_DATA if _is_nrrd(header) else _META_DATA).search(header)
+    name = named[1].decode("utf-8", "surrogateescape").strip() if named else "LOCAL"
+    if name.upper() == "LOCAL":
+        return (path,)
+    if name.split()[0] == "LIST" or "%" in name:
+        raise ScanError(path, "keeps its voxels in several files; save it as one file")
+    if PureWindowsPath(name).anchor or PurePosixPath(name).anchor or ".." in re.split(r"[/\\]", name):
+        raise ScanError(
+            path, "names a voxel file outside its folder ({name}); save it again beside its header", name=name
+        )
+    if not path.with_name(name).is_file():
+        raise ScanError(
+            path, "names a voxel file that is not there ({name}); copy it beside its header", name=name
+        )
+    return (path, path.parent / name)
 
 
 def itk_geometry(path: Path, assume: str = "") -> Geometry:
-    """The grid of a NRRD or MetaImage file with its data inside, from its header.
+    """The grid of a NRRD or MetaImage file, from its header.
 
     Raises:
-        ScanError: If it is no 3D image with one number per voxel, claims more voxels than it can hold, or
+        ScanError: If it is not a 3D image with one number per voxel, claims more voxels than it can hold, or
             does not say how it lies.
     """
-    return _geometry(path, _open(path), assume)
+    with _open(path) as reader:
+        return _geometry(path, reader, assume)
 
 
-def read_itk(path: Path, assume: str = "") -> Volume:
+def read_itk(path: Path, assume: str = "", air: float | None = None) -> Volume:
     """Voxels and grid of a NRRD or MetaImage file.
 
     Raises:
         ScanError: As `itk_geometry`; also if the data is damaged, holds NaN or infinity, or is constant.
     """
-    reader = _open(path)
-    geometry = _geometry(path, reader, assume)
-    reader.SetOutputPixelType(simple_itk().sitkFloat32)
-    try:
-        array = simple_itk().GetArrayFromImage(reader.Execute())
-    except RuntimeError as error:
-        raise unreadable(path, "an image", error) from error
-    check_voxels(path, array)
-    return Volume(array, geometry.affine)
+    with _open(path) as reader:
+        geometry = _geometry(path, reader, assume)
+        reader.SetOutputPixelType(simple_itk().sitkFloat32)
+        try:
+            array = simple_itk().GetArrayFromImage(reader.Execute())
+        except RuntimeError as error:
+            raise unreadable(path, "an image", error) from error
+    return Volume(check_voxels(path, array, air), geometry.affine)
 
 
 def simple_itk() -> Any:
-    """SimpleITK, loaded at first use: a preparation of NIfTI files alone does without.
+    """SimpleITK, loaded at first use: a preparation of NIfTI files alone does without it.
 
     It says that it is typed, but most of its functions are not.
     """
     import SimpleITK
 
     return SimpleITK
+
+
+@contextmanager
+def itk_name(files: tuple[Path, ...]) -> Iterator[str]:
+    """A name by which SimpleITK can open the first of some files.
+
+    It ends the process when it is given a path that is not UTF-8, so such files get links with plain names
+    for as long as the block runs.
+    """
+    try:
+        str(files[0]).encode()
+        yield str(files[0])
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="voxflate-") as folder:
+            for index, path in enumerate(files):
+                name = path.name if index else f"scan{path.suffix.lower()}"
+                (Path(folder) / name).symlink_to(path.resolve())
+            yield f"{folder}/scan{files[0].suffix.lower()}"
 
 
 def world_affine(directions: Float64, spacing: Float64, origin: Float64) -> Float64:
@@ -73,21 +118,35 @@ def world_affine(directions: Float64, spacing: Float64, origin: Float64) -> Floa
     return affine
 
 
-def _open(path: Path) -> Any:
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
     reader = simple_itk().ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.GlobalWarningDisplayOff()
     try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
+        files = itk_files(path)
+    except OSError as error:
         raise unreadable(path, "an image", error) from error
-    return reader
+    with itk_name(files) as name:
+        reader.SetFileName(name)
+        reader.GlobalWarningDisplayOff()
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as error:
+            raise unreadable(path, "an image", error) from error
+        yield reader
+
+
+def _header(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_HEADER)
+
+
+def _is_nrrd(header: bytes) -> bool:
+    return header.startswith(b"NRRD")
 
 
 def _geometry(path: Path, reader: Any, assume: str) -> Geometry:
-    with open(path, "rb") as file:
-        header = file.read(_HEADER)
-    lies = bool(_ORIENTED[path.suffix.lower()].search(header))
+    header = _header(path)
+    lies = bool((_NRRD_ORIENTED if _is_nrrd(header) else _META_ORIENTED).search(header))
     if not lies and not assume:
         raise ScanError(
             path,
@@ -97,11 +156,11 @@ def _geometry(path: Path, reader: Any, assume: str) -> Geometry:
     size = tuple(reader.GetSize())
     if len(size) != 3 or min(size) < 2:
         raise ScanError(
-            path, f"is of {'x'.join(map(str, size))} voxels, expected a 3D volume; remove or split it"
+            path, f"has {'x'.join(map(str, size))} voxels, expected a 3D volume; remove or split it"
         )
     if reader.GetNumberOfComponents() != 1:
         raise ScanError(path, f"has {reader.GetNumberOfComponents()} numbers per voxel; convert it")
-    check_claim(path, int(np.prod(size, dtype=object)), packed=True)
+    check_claim(itk_files(path)[-1], int(np.prod(size, dtype=object)), packed=True)
     directions = np.array(reader.GetDirection(), np.float64).reshape(3, 3)
     sides = np.array(reader.GetSpacing())
     origin = np.array(reader.GetOrigin())

@@ -32,26 +32,26 @@ def npz_geometry(path: Path, assume: str = "") -> Geometry:
     if len(shape) != 3 or min(shape) < 2:
         raise ScanError(
             path,
-            f"its array is of {'x'.join(map(str, shape))} voxels, expected a 3D volume; remove or split it",
+            f"its array has {'x'.join(map(str, shape))} voxels, expected a 3D volume; remove or split it",
         )
     if dtype.kind not in "iuf":
-        raise ScanError(path, f"has no single real number per voxel ({dtype}); convert it")
+        raise ScanError(path, f"does not have one real number per voxel ({dtype}); convert it")
     check_claim(path, int(np.prod(shape, dtype=object)) * dtype.itemsize, packed=True)
     affine = _affine(path, assume)
     check_grid(path, affine)
     return Geometry((shape[2], shape[1], shape[0]), affine)
 
 
-def read_npz(path: Path, assume: str = "") -> Volume:
+def read_npz(path: Path, assume: str = "", air: float | None = None) -> Volume:
     """Voxels and grid of an NPZ file.
 
     Raises:
         ScanError: As `npz_geometry`; also if the data is damaged, holds NaN or infinity, or is constant.
     """
     geometry = npz_geometry(path, assume)
-    array = np.ascontiguousarray(_member(path, "array").T, np.float32)
-    check_voxels(path, array)
-    return Volume(array, geometry.affine)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+        array = np.ascontiguousarray(_member(path, "array").T, np.float32)
+    return Volume(check_voxels(path, array, air), geometry.affine)
 
 
 def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -69,7 +69,7 @@ def _affine(path: Path, assume: str) -> Float64:
     if "affine.npy" in names:
         affine = _numbers(path, "affine", 16)
         if not np.array_equal(affine[12:], [0, 0, 0, 1]):
-            raise ScanError(path, "its affine is no 4x4 matrix with 0 0 0 1 below; save it again")
+            raise ScanError(path, "its affine is not a 4x4 matrix whose last row is 0 0 0 1; save it again")
         return affine.reshape(4, 4)
     if not assume or "spacing.npy" not in names:
         raise ScanError(
@@ -85,7 +85,7 @@ def _numbers(path: Path, name: str, count: int) -> Float64:
         size = archive.getinfo(f"{name}.npy").file_size
     found = _member(path, name) if size < _LARGEST_ENTRY else np.empty(0)
     if found.size != count or found.dtype.kind not in "iuf":
-        raise ScanError(path, f"its {name} is not of {count} numbers; save it again")
+        raise ScanError(path, f"its {name} does not hold {count} numbers; save it again")
     return np.asarray(found, np.float64).ravel()
 
 

@@ -1,4 +1,4 @@
-"""What every reader refuses, said once, and how a refusal keeps what it knows about a person to itself."""
+"""What every reader refuses, and how a refusal keeps what it knows about a person private."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from voxflate._system.errors import VoxflateError
+from voxflate.data.readers.content import hint
 from voxflate.data.volume import Float64
 
 SMALLEST_MM, LARGEST_MM = 1e-4, 100.0
@@ -16,6 +17,9 @@ SMALLEST_MM, LARGEST_MM = 1e-4, 100.0
 
 LARGEST_SHEAR = 0.2
 """Degrees by which axes may miss a right angle; a tilted gantry is off by 5 to 30."""
+
+NAN_AIR = "air"
+"""The one way to read NaN: as empty space."""
 
 _MOST_PACKED = 1100
 """No deflate stream unpacks to more than 1032 times its size."""
@@ -31,13 +35,24 @@ class ScanError(VoxflateError):
         path: The file, or the first file of a series.
         reason: What is wrong and what to do; `{name}` stands for what only the terminal is told.
         private: Those values.
+
+    Attributes:
+        files: All files of the scan, as far as they are known.
     """
 
     def __init__(self, path: Path, reason: str, **private: object) -> None:
-        shown = {name: " ".join(str(value).split())[:160] for name, value in private.items()}
-        super().__init__(f"{path}: {reason.format(**shown)}")
+        shown = {name: " ".join(printable(value).split())[:160] for name, value in private.items()}
+        super().__init__(f"{printable(path)}: {reason.format(**shown)}")
         self.path = path
         self.reason = reason.format(**dict.fromkeys(private, "..."))
+        self.files: tuple[Path, ...] = (path,)
+
+
+def printable(value: object) -> str:
+    """A text on one line that any terminal takes: line breaks, control characters and lone bytes escaped."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in str(value)
+    )
 
 
 def check_claim(path: Path, claimed: int, *, packed: bool) -> None:
@@ -46,7 +61,7 @@ def check_claim(path: Path, claimed: int, *, packed: bool) -> None:
     Args:
         path: The file.
         claimed: Bytes of voxels that its header claims, at least.
-        packed: Say whether they may be compressed.
+        packed: Whether they may be compressed.
 
     Raises:
         ScanError: Names both sizes.
@@ -68,7 +83,7 @@ def check_grid(path: Path, affine: Float64) -> None:
     Raises:
         ScanError: Names the file.
     """
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-14:
         raise ScanError(path, "its affine cannot be inverted, so voxels have no size; repair the header")
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     if sides.min() < SMALLEST_MM or sides.max() > LARGEST_MM:
@@ -76,12 +91,12 @@ def check_grid(path: Path, affine: Float64) -> None:
         raise ScanError(
             path,
             f"has voxels of {found} mm, expected sides of {SMALLEST_MM:g} to {LARGEST_MM:g} mm; repair the "
-            "header",
+            "header (NIfTI: pixdim and xyzt_units)",
         )
 
 
 def check_right_angles(path: Path, affine: Float64) -> None:
-    """Refuse axes that do not stand at right angles: such voxels fill no box.
+    """Refuse axes that are not at right angles: such voxels fill no box.
 
     Raises:
         ScanError: With the angle.
@@ -102,28 +117,62 @@ def shear_degrees(affine: Float64) -> float:
 
 @lru_cache
 def _shear_of(steps: bytes) -> float:
-    """Kept, because scans of one cohort mostly have the same axes, and each is asked for more than once."""
+    """Cached: scans of one cohort mostly have the same axes, and each is asked for more than once."""
     axes = np.frombuffer(steps).reshape(3, 3)
     axes = axes / np.linalg.norm(axes, axis=0)
     products = np.abs(np.triu(axes.T @ axes, 1)).max()
     return float(np.degrees(np.arcsin(min(1.0, products))))
 
 
-def check_voxels(path: Path, array: Any) -> None:
+def check_voxels(path: Path, array: Any, air: float | None = None) -> Any:
     """Refuse voxels that hold NaN or infinity, or are all equal.
+
+    Args:
+        path: The file.
+        array: Its voxels.
+        air: To take NaN for empty space: it becomes the smallest number of the scan, but at most this one.
+            None to refuse it.
+
+    Returns:
+        The voxels, without NaN.
 
     Raises:
         ScanError: Names the file and what is wrong.
     """
-    bad = int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
-    if bad:
-        raise ScanError(path, f"{bad} of {array.size} voxels are NaN or infinite; repair or remove the file")
+    finite = np.isfinite(array) if array.dtype.kind == "f" else None
+    if finite is not None and not finite.all():
+        if air is not None and finite.any() and not np.isinf(array).any():
+            array = np.where(finite, array, np.float32(min(air, array[finite].min())))
+        else:
+            raise _not_finite(path, array, int(array.size - finite.sum()))
     if array.min() == array.max():
         raise ScanError(path, f"all voxels are {array.flat[0]:g}, a constant volume; remove the file")
+    return array
+
+
+def _not_finite(path: Path, array: Any, bad: int) -> ScanError:
+    if np.isinf(array).any():
+        return ScanError(
+            path,
+            f"{bad} of {array.size} voxels are NaN or infinite, or too large for 32 bits; repair or remove "
+            "the file",
+        )
+    return ScanError(
+        path,
+        f"{bad} of {array.size} voxels are NaN; if they are empty space, say so with --nan {NAN_AIR}, else "
+        "repair or "
+        "remove the file",
+    )
 
 
 def unreadable(path: Path, kind: str, error: BaseException) -> ScanError:
     """What to say when a library cannot read a file: its own last line, which may quote the file."""
+    if isinstance(error, ScanError):
+        return error
+    if isinstance(error, PermissionError):
+        return ScanError(path, "may not be read (permission denied); change its permissions, or remove it")
+    if instead := hint(path):
+        return ScanError(path, f"cannot be read as {kind} ({instead}); replace or remove it")
     lines = [line for line in str(error).splitlines() if line.strip()]
     said = lines[-1] if lines else type(error).__name__
     return ScanError(path, f"cannot be read as {kind} ({{said}}); replace or remove the file", said=said)

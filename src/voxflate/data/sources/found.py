@@ -2,248 +2,233 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
-from voxflate._system.files import sha256
 from voxflate._system.parallel import Progress, counted, in_order, workers
 from voxflate.data.readers import dicom
-from voxflate.data.readers.dicom_slices import Slice, group, is_dicom, read_slices
-from voxflate.data.readers.refusals import ScanError, check_right_angles, check_voxels
-from voxflate.data.readers.regrid import upright, upright_geometry
-from voxflate.data.readers.table import READERS, read_geometry, read_volume, reader_of
+from voxflate.data.readers.dicom_series import drop_copies, group, is_torn
+from voxflate.data.readers.dicom_slices import Slice
+from voxflate.data.readers.refusals import ScanError
+from voxflate.data.readers.stack import check_alike
+from voxflate.data.readers.table import READERS, reader_of, scan_files
+from voxflate.data.sources.account import Account, some
+from voxflate.data.sources.kinds import check_one_kind, chosen_series
 from voxflate.data.sources.lists import LISTS, read_list
+from voxflate.data.sources.looking import SCAN, look_inside, may_be_scan
+from voxflate.data.sources.source import Reading, Refuse, Source
 from voxflate.data.sources.split import subject_of
-from voxflate.data.volume import Geometry, Volume
+from voxflate.data.sources.walk import File, files_below
 
-Refuse = Callable[[VoxflateError], None]
-"""Called with what is wrong with a scan; raises it, or notes it and so leaves the scan out."""
-
-BIDS_MARK = "dataset_description.json"
-_BIDS_NO_SCANS = ("derivatives", "sourcedata", "code", "stimuli")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How scans are found and read.
-
-    Attributes:
-        assume: Orientation of files that have none, such as "RAS"; empty to refuse them.
-        regrid: Resample tilted, sheared and unevenly spaced scans to a box of voxels; else they are refused.
-        only: Pattern such as "*_T1w.nii.gz" that names or paths below the source must match; empty for all.
-        allow_outside: Let a list name files outside its folder.
-    """
-
-    assume: str = ""
-    regrid: bool = False
-    only: str = ""
-    allow_outside: bool = False
-
-
-@dataclass(frozen=True)
-class Source:
-    """One scan on the disk.
-
-    Attributes:
-        path: Its file, or the first file of its series.
-        name: The path below the source; must not be written anywhere.
-        subject: Whose scan it is, as the source names the person; must not be written anywhere.
-        series: The DICOM series, None for a file that is a volume by itself.
-        reading: How it is read.
-        split: One of `prepared.SPLITS` where a list says so, else empty.
-    """
-
-    path: Path
-    name: str
-    subject: str
-    series: dicom.Series | None = None
-    reading: Reading = Reading()
-    split: str = ""
-
-    @property
-    def modality(self) -> str:
-        """CT, MR, PT, ...; empty where the format does not say."""
-        return self.series.modality if self.series else ""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All its files."""
-        return self.series.files if self.series else (self.path,)
-
-    def geometry(self) -> Geometry:
-        """The grid; the voxels are not touched.
-
-        Raises:
-            ScanError: If the reader refuses the file.
-        """
-        grid = self.series.geometry if self.series else read_geometry(self.path, self.reading.assume)
-        return upright_geometry(grid) if self._sheared(grid) else grid
-
-    def volume(self) -> Volume:
-        """The voxels, in the source's units.
-
-        Raises:
-            ScanError: If the reader refuses a file, or the voxels are of no use.
-        """
-        if self.series is None:
-            volume = read_volume(self.path, self.reading.assume)
-        else:
-            volume = dicom.read_series(self.series)
-            check_voxels(self.path, volume.array)
-        return upright(volume) if self._sheared(volume.geometry) else volume
-
-    def _sheared(self, grid: Geometry) -> bool:
-        """Say whether the axes miss right angles, which is refused unless resampling was asked for."""
-        try:
-            check_right_angles(self.path, grid.affine)
-        except VoxflateError:
-            if not self.reading.regrid:
-                raise
-            return True
-        return False
-
-    def sha256(self) -> str:
-        """SHA-256 of the file, or of the hashes of a series' files in their order."""
-        if self.series is None:
-            return sha256(self.path)
-        return hashlib.sha256("".join(map(sha256, self.files)).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _File:
-    """A file that may be a scan or part of one, and what a list says about it."""
-
-    path: Path
-    name: str
-    subject: str = ""
-    split: str = ""
+READING = Reading()
 
 
 def find_sources(
-    source: Path, refuse: Refuse, reading: Reading = Reading(), progress: Progress | None = None
+    source: Path,
+    refuse: Refuse,
+    reading: Reading = READING,
+    progress: Progress | None = None,
+    account: Account | None = None,
 ) -> list[Source]:
-    """All scans below a folder or in a list, sorted by path; hidden files and other kinds are left out.
+    """All scans below a folder or in a list, sorted by path.
 
     Args:
         source: Folder to look in, subfolders included, or a list that `lists.read_list` reads.
-        refuse: Called for every DICOM file or series that is no volume.
+        refuse: Called for every file or series that should be a volume and is not.
         reading: How scans are found and read.
         progress: Called with (files looked at, files in all) where files may be DICOM.
+        account: Is told of every file that is seen, and why files are left out.
 
     Returns:
         At least one scan.
 
     Raises:
-        VoxflateError: If the folder is missing, is a file, holds no scan, or is a BIDS tree with several
-            kinds of scans; if the list is refused; what `refuse` raises.
+        VoxflateError: If the folder is missing, is a file, holds no scan, or holds several kinds of scans; if
+            the list is refused; what `refuse` raises.
     """
-    found = _listed(source, refuse, reading) if _is_list(source) else _in_folder(source)
-    files = sorted((file for file in found if _matches(file.name, reading.only)), key=lambda file: file.path)
-    sources = [
-        Source(f.path, f.name, f.subject or subject_of(Path(f.name)), reading=reading, split=f.split)
-        for f in files
-        if reader_of(f.path)
-    ]
-    others = {f.path: f for f in files if reader_of(f.path) is None}
-    sources += _series(others, _slices(others, refuse, progress), refuse, reading)
-    if not sources:
-        seen = f"{len(files)} files" if files else "it is empty"
-        wanted = f" that match {reading.only}" if reading.only else ""
-        raise VoxflateError(
-            f"{source}: holds no scan{wanted} ({seen}); expected DICOM, or files ending in "
-            f"{', '.join(READERS)}"
-        )
-    if (source / BIDS_MARK).is_file():
-        _check_one_kind(source, sources)
-    return sorted(sources, key=lambda source: source.path)
+    account = Account() if account is None else account
+    reading.check()
 
+    def leave_out(error: VoxflateError) -> None:
+        if isinstance(error, ScanError):
+            account.leave(error.files, error.reason)
+        refuse(error)
 
-def _slices(paths: Collection[Path], refuse: Refuse, progress: Progress | None) -> list[Slice]:
-    """The headers of all DICOM files; one damaged file costs no other."""
+    files = _listed(source, leave_out, reading, account) if _is_list(source) else _in_folder(source, account)
+    files = _matching(source, files, reading.only, account)
+    sources = [*_volumes(files, leave_out, reading)]
+    used = {path for one in sources for path in one.files}
+    others = {f.path: f for f in files if f.path not in used and reader_of(f.path) is None}
     slices: list[Slice] = []
+    for file, found in _looked_at(others, progress):
+        if found is SCAN:
+            sources.append(_source(file, reading))
+        elif isinstance(found, str):
+            account.leave([file.path], found)
+        elif isinstance(found, VoxflateError):
+            leave_out(found)
+        else:
+            slices += found
+    sources += _series(others, slices, leave_out, reading, account)
+    sources = sorted(sources, key=lambda one: one.key)
+    sources = chosen_series(sources, reading, account)
+    if not sources:
+        raise _nothing(source, account)
+    # What is not CT is refused one by one where CT is wanted, so it is not mixed in.
+    fitting = [one for one in sources if not reading.hounsfield or one.modality in ("", "CT")]
+    check_one_kind(source, fitting, reading)
+    return sources
+
+
+def _nothing(source: Path, account: Account) -> VoxflateError:
+    seen = "it is empty"
+    if account.seen:
+        seen = f"{account.seen} file{'s' if account.seen > 1 else ''}: {account.summary()}"
+    elif account.summary():
+        seen = account.summary()
+    return VoxflateError(
+        f"{source}: holds no scan ({seen}); expected DICOM, or files ending in {', '.join(READERS)}"
+    )
+
+
+def _volumes(files: Iterable[File], refuse: Refuse, reading: Reading) -> Iterator[Source]:
+    """Files whose suffix a reader knows."""
+    for file in files:
+        if reader_of(file.path):
+            try:
+                yield _source(file, reading)
+            except VoxflateError as error:
+                refuse(error)
+
+
+def _source(file: File, reading: Reading) -> Source:
+    parts = scan_files(file.path)
+    subject = file.subject or _subject(file.name, reading)
+    return Source(
+        file.path,
+        file.name,
+        subject,
+        reading=reading,
+        split=file.split,
+        parts=parts if len(parts) > 1 else (),
+    )
+
+
+def _subject(name: str, reading: Reading, known: str = "") -> str:
+    """Whose a scan is, where no list says so."""
+    if reading.subjects == "folder" and "/" in name:
+        return name.split("/", 1)[0]
+    return name if reading.subjects == "file" else known or subject_of(Path(name))
+
+
+def _looked_at(
+    files: Mapping[Path, File], progress: Progress | None
+) -> Iterator[tuple[File, list[Slice] | str | VoxflateError]]:
+    """What is in every file whose name does not say; one damaged file costs no other."""
     with workers() as pool:
-        for found in counted(in_order(pool, _read_slices, paths), len(paths), progress):
-            if isinstance(found, VoxflateError):
-                refuse(found)
-            else:
-                slices += found
-    return slices
-
-
-def _read_slices(path: Path) -> list[Slice] | VoxflateError:
-    try:
-        return read_slices(path) if is_dicom(path) else []
-    except VoxflateError as error:
-        return error
+        found = counted(in_order(pool, look_inside, files), len(files), progress)
+        yield from zip(files.values(), found, strict=True)
 
 
 def _series(
-    files: Mapping[Path, _File], slices: Sequence[Slice], refuse: Refuse, reading: Reading
+    files: Mapping[Path, File],
+    slices: Sequence[Slice],
+    refuse: Refuse,
+    reading: Reading,
+    account: Account,
 ) -> Iterator[Source]:
     """Slices put together to series."""
-    for acquisition in group(slices):
+    slices, copies = drop_copies(slices)
+    account.leave(copies, "a copy of a slice that is there already")
+    if copies:
+        account.note(f"{len(copies)} DICOM files are copies of others, byte for byte, and were left out")
+    numbers: dict[Path, int] = {}
+    stacks = group(slices)
+    for acquisition in stacks:
+        paths = tuple(dict.fromkeys(one.path for one in acquisition))
         try:
+            if len(acquisition) < reading.min_slices:
+                _check_whole(acquisition, stacks)
+                account.leave(paths, f"DICOM series of fewer than {reading.min_slices} slices")
+                continue
             series = dicom.order(acquisition, regrid=reading.regrid)
-        except VoxflateError as error:
+        except ScanError as error:
+            error.files = paths
             refuse(error)
         else:
             first = files[series.files[0]]
-            subject = first.subject or series.patient or subject_of(Path(first.name))
-            yield Source(first.path, first.name, subject, series, reading, first.split)
+            stack = numbers.get(first.path, -1) + 1
+            numbers[first.path] = stack
+            name = f"{first.name}#{stack + 1}" if stack else first.name
+            known = series.patient or (f"study {series.study}" if series.study else "")
+            subject = first.subject or _subject(first.name, reading, known)
+            yield Source(first.path, name, subject, series, reading, first.split, stack=stack)
+
+
+def _check_whole(stack: Sequence[Slice], stacks: Sequence[Sequence[Slice]]) -> None:
+    """Refuse a few slices that are damaged or torn from a series, which must not be passed over."""
+    check_alike(stack)
+    if is_torn(stack, stacks):
+        raise ScanError(
+            stack[0].path,
+            f"is {len(stack)} of the slices of a series, but names another patient, study or frame of "
+            "reference "
+            "than the rest; export the series again, or remove it",
+        )
 
 
 def _is_list(source: Path) -> bool:
     return source.is_file() and source.suffix.lower() in LISTS
 
 
-def _listed(source: Path, refuse: Refuse, reading: Reading) -> Iterator[_File]:
+def _listed(source: Path, refuse: Refuse, reading: Reading, account: Account) -> list[File]:
     """Every file that a list names, itself or by its folder."""
+    files: dict[Path, File] = {}
+    root = source.parent
     for entry in read_list(source, allow_outside=reading.allow_outside):
-        paths = _below(entry.path) if entry.path.is_dir() else [entry.path]
-        scans = [path for path in paths if reader_of(path) or is_dicom(path)]
-        if not scans:
+        if entry.path.is_dir():
+            found = files_below(entry.path, root, account)
+        else:
+            name = entry.path.relative_to(root) if entry.path.is_relative_to(root) else entry.path
+            found = [File(entry.path, name.as_posix())]
+            account.see(entry.path, name.as_posix())
+        if not any(reader_of(file.path) or may_be_scan(file.path) for file in found):
             refuse(ScanError(entry.path, "is listed, but holds no scan that can be read; correct the list"))
-        for path in scans:
-            yield _File(path, _name(path, source.parent), entry.subject, entry.split)
+        for file in found:
+            if file.path in files:
+                raise VoxflateError(f"{source}: names {file.path} twice, the second time in {entry.where}")
+            files[file.path] = File(file.path, file.name, entry.subject, entry.split)
+    return list(files.values())
 
 
-def _in_folder(source: Path) -> Iterator[_File]:
+def _in_folder(source: Path, account: Account) -> list[File]:
     """Every file below a folder; of a BIDS tree, those of raw scans."""
     if not source.is_dir():
         state = "is a file, not a folder" if source.exists() else "no such folder"
         raise VoxflateError(
-            f"{source}: {state}; name the folder that holds the scans, or a list of them (.csv, .json)"
+            f"{source}: {state}; name the folder that holds the scans, or a list of them ({', '.join(LISTS)})"
         )
-    is_bids = (source / BIDS_MARK).is_file()
-    for path in _below(source):
-        name = path.relative_to(source)
-        if not (is_bids and name.parts[0] in _BIDS_NO_SCANS):
-            yield _File(path, name.as_posix())
+    return files_below(source, source, account)
+
+
+def _matching(source: Path, files: list[File], pattern: str, account: Account) -> list[File]:
+    """Files whose name or path matches a pattern, sorted by path.
+
+    Raises:
+        VoxflateError: If there are files, but none matches.
+    """
+    kept = [file for file in files if _matches(file.name, pattern)]
+    account.leave((file.path for file in files if not _matches(file.name, pattern)), "does not match --only")
+    if files and not kept:
+        names = [file.name for file in files]
+        raise VoxflateError(
+            f"{source}: holds no scan that matches --only {pattern!r}; it has {len(files)} files, such as "
+            f"{some(names)}"
+        )
+    return sorted(kept, key=lambda file: file.path)
 
 
 def _matches(name: str, pattern: str) -> bool:
     return not pattern or fnmatch(name, pattern) or fnmatch(name.rsplit("/", 1)[-1], pattern)
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-
-
-def _name(path: Path, folder: Path) -> str:
-    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
-
-
-def _check_one_kind(source: Path, sources: list[Source]) -> None:
-    """Refuse a BIDS tree with several kinds of scans: a network would learn them as one."""
-    kinds = Counter(one.path.name.split(".")[0].rsplit("_", 1)[-1] for one in sources)
-    if len(kinds) > 1:
-        found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(6))
-        raise VoxflateError(
-            f"{source}: is a BIDS tree with several kinds of scans ({found}); choose one, such as "
-            f"--only '*_{kinds.most_common(1)[0][0]}.nii*'"
-        )

@@ -1,6 +1,6 @@
-"""Lists of scans: a CSV table or a MONAI datalist, which say whose a scan is and where it belongs.
+"""Lists of scans: a table or a MONAI datalist, which say whose a scan is and where it belongs.
 
-CSV: a header line with the column `file`, and `subject` and `split` where wanted.
+CSV or TSV: a header line with the column `file`, and `subject` and `split` where wanted.
 JSON: {"training": [{"image": "a.nii.gz", "subject": "7"}], "validation": [...]}, as MONAI's datalists.
 
 Paths are relative to the list. A path is a file, or a folder with one DICOM series or more.
@@ -8,14 +8,16 @@ Paths are relative to the list. A path is a file, or a folder with one DICOM ser
 
 from __future__ import annotations
 
-import csv
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from voxflate._system.errors import VoxflateError
-from voxflate._system.files import read_json
+from voxflate._system.files import parse_json
+from voxflate.data.readers.refusals import printable
+from voxflate.data.sources.tables import read_rows, read_text
 
 SPLIT_NAMES = {
     "train": "train",
@@ -27,10 +29,11 @@ SPLIT_NAMES = {
     "test": "heldout",
     "testing": "heldout",
 }
-"""How lists call the two splits; what no network learns from is held out."""
+"""How lists call the two splits; whatever no network learns from is held out."""
 
 _FILE_COLUMNS = ("file", "path", "image", "filename")
 _SUBJECT_COLUMNS = ("subject", "subject_id", "participant_id", "patient_id")
+_SHOWN = 120
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,13 @@ class Entry:
 
     Attributes:
         path: File or folder.
+        where: Which line it is, for messages.
         subject: Whose scan it is; empty where the list does not say.
         split: One of `prepared.SPLITS`; empty where the list does not say.
     """
 
     path: Path
+    where: str
     subject: str = ""
     split: str = ""
 
@@ -52,7 +57,7 @@ def read_list(path: Path, *, allow_outside: bool = False) -> list[Entry]:
     """Read a list of scans.
 
     Args:
-        path: The list, .csv or .json.
+        path: The list; `LISTS` has its suffixes.
         allow_outside: Let paths lead out of the folder that the list lies in.
 
     Returns:
@@ -65,73 +70,107 @@ def read_list(path: Path, *, allow_outside: bool = False) -> list[Entry]:
     entries = list(LISTS[path.suffix.lower()](path))
     if not entries:
         raise VoxflateError(f"{path}: lists no scan")
-    seen: set[Path] = set()
+    seen: dict[str, str] = {}
     for entry in entries:
-        if entry.path in seen:
-            raise VoxflateError(f"{path}: lists {entry.path} twice")
-        seen.add(entry.path)
+        same = os.path.normpath(entry.path)
+        if same in seen:
+            raise VoxflateError(
+                f"{path}: lists {printable(entry.path)} twice, {seen[same]} and {entry.where}; remove one"
+            )
+        seen[same] = entry.where
         if not allow_outside:
-            _check_inside(path, entry.path)
-        if not entry.path.exists():
-            raise VoxflateError(f"{path}: lists {entry.path}, which is not there")
-    if len({bool(entry.split) for entry in entries}) > 1:
-        raise VoxflateError(f"{path}: gives a split to some scans only; give it to all, or to none")
+            _check_inside(path, entry)
+    without = [entry.where for entry in entries if not entry.split]
+    if without and len(without) < len(entries):
+        raise VoxflateError(
+            f"{path}: gives a split to some scans only ({without[0]} has none); give it to all, or to none"
+        )
     return entries
 
 
-def _check_inside(path: Path, entry: Path) -> None:
+def _check_inside(path: Path, entry: Entry) -> None:
     """Refuse paths and links that lead elsewhere: a list from others must not open any file."""
-    if not entry.resolve().is_relative_to(path.parent.resolve()):
+    if not entry.path.resolve().is_relative_to(path.parent.resolve()):
         raise VoxflateError(
-            f"{path}: lists {entry}, which lies outside the list's folder; allow it with --allow-outside"
+            f"{path}: lists {printable(entry.path)} ({entry.where}), which lies outside the list's folder; "
+            "allow "
+            "it with --allow-outside"
         )
 
 
-def _csv(path: Path) -> Iterator[Entry]:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, skipinitialspace=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise VoxflateError(f"{path}: cannot be read as CSV ({error})") from error
-    columns = {str(name).strip().lower(): name for name in (rows[0] if rows else {})}
-    if rows and not any(name in columns for name in _FILE_COLUMNS):
-        raise VoxflateError(
-            f"{path}: has the columns {', '.join(columns)}, expected file (and subject, split); is it a list "
-            "of scans?"
-        )
-    for number, row in enumerate(rows, 2):
-        lowered = {name: (row.get(column) or "").strip() for name, column in columns.items()}
-        yield _entry(path, f"line {number}", lowered, lowered.get("split", ""))
+def _table(path: Path) -> Iterator[Entry]:
+    for number, row in read_rows(path, _FILE_COLUMNS):
+        yield _entry(path, f"line {number}", dict(row), row.get("split", ""))
 
 
 def _json(path: Path) -> Iterator[Entry]:
-    content = read_json(path)
+    try:
+        content = parse_json(read_text(path).removeprefix("\ufeff"))
+    except ValueError as error:
+        raise VoxflateError(f"{path}: is not valid JSON ({error})") from error
     lists = {k: v for k, v in content.items() if k in SPLIT_NAMES} if isinstance(content, dict) else {}
     if not lists:
         raise VoxflateError(
-            f"{path}: is no datalist, expected an object with lists called {', '.join(SPLIT_NAMES)}"
+            f"{path}: is not a datalist, expected an object with lists called {', '.join(SPLIT_NAMES)}"
         )
     for split, items in lists.items():
         for number, item in enumerate(items if isinstance(items, list) else [items]):
             where = f"{split}[{number}]"
             item = {"image": item} if isinstance(item, str) else item
             if not isinstance(item, dict):
-                raise VoxflateError(f"{path}: {where} is no object with an image")
+                raise VoxflateError(f"{path}: {where} is not an object with an image")
             yield _entry(path, where, item, split if len(lists) > 1 else item.get("split", ""))
 
 
 def _entry(path: Path, where: str, values: dict[str, Any], split: object) -> Entry:
     """One entry from its named values."""
-    file = next((values[name] for name in _FILE_COLUMNS if values.get(name)), None)
+    column, file = next(((name, values[name]) for name in _FILE_COLUMNS if values.get(name)), ("", None))
     if not isinstance(file, str):
         raise VoxflateError(f"{path}: {where} names no single file under {' or '.join(_FILE_COLUMNS)}")
-    if split and str(split).lower() not in SPLIT_NAMES:
+    known = str(split).strip().lower()
+    if known and known not in SPLIT_NAMES:
         raise VoxflateError(
             f"{path}: {where} has the split {split!r}; expected one of {', '.join(SPLIT_NAMES)}"
         )
     subject = next((str(values[name]) for name in _SUBJECT_COLUMNS if values.get(name)), "")
-    return Entry(path.parent / file, subject, SPLIT_NAMES[str(split).lower()] if split else "")
+    found = _find(path, f"{where}, column {column}", file)
+    return Entry(found, where, subject, SPLIT_NAMES.get(known, ""))
 
 
-LISTS: dict[str, Callable[[Path], Iterator[Entry]]] = {".csv": _csv, ".json": _json}
+def _find(path: Path, where: str, file: str) -> Path:
+    """The file that a cell names; Windows' separators are understood.
+
+    Raises:
+        VoxflateError: If there is none.
+    """
+    for name in dict.fromkeys((file, file.replace("\\", "/"))):
+        try:
+            (path.parent / name).stat()
+        except (OSError, ValueError) as error:  # over-long names, loops of links, a NUL
+            reason = getattr(error, "strerror", None) or str(error)
+        else:
+            return path.parent / name
+    shown = printable(file)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+    other = _other_case(path.parent, file)
+    advice = f"there is {printable(other)}; correct the list" if other else "correct the list"
+    raise VoxflateError(f"{path}: {where} lists {shown}, which is not there ({reason}); {advice}")
+
+
+def _other_case(folder: Path, file: str) -> str:
+    """The same path in other letters, large for small; empty if there is none."""
+    found = folder
+    try:
+        for part in file.replace("\\", "/").split("/"):
+            same = [one.name for one in found.iterdir() if one.name.lower() == part.lower()]
+            if not same:
+                return ""
+            found /= same[0]
+    except OSError:
+        return ""
+    other = found.relative_to(folder).as_posix()
+    return "" if other == file else other
+
+
+LISTS: dict[str, Callable[[Path], Iterator[Entry]]] = {".csv": _table, ".tsv": _table, ".json": _json}
 """Suffix of a list -> what reads it."""

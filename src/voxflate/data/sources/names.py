@@ -1,4 +1,4 @@
-"""Names for what must not be named: pseudonyms that are the same every time and cannot be turned back.
+"""Pseudonyms for people and scans: the same every time, and not to be turned back into names.
 
 A pseudonym is the keyed hash (HMAC-SHA-256) of how the source names a person or a scan. Without the key, the
 salt, nobody can try names and compare. The salt is 32 random bytes in a file of the user's, made at first use
@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,7 +48,9 @@ class Pseudonyms:
         return f"scan-{self._digest('scan', name)}"
 
     def _digest(self, kind: str, name: str) -> str:
-        return hmac.new(self.salt, f"{kind}\0{name}".encode(), hashlib.sha256).hexdigest()[:_DIGITS]
+        return hmac.new(
+            self.salt, f"{kind}\0{name}".encode("utf-8", "surrogateescape"), hashlib.sha256
+        ).hexdigest()[:_DIGITS]
 
 
 def salt_path() -> Path:
@@ -69,17 +72,29 @@ def load_salt(path: Path | None = None) -> bytes:
     path = path or salt_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+        if not path.exists():
+            _make(path)
+    except FileExistsError:  # made by another process meanwhile
         return _read(path)
     except OSError as error:
         raise VoxflateError(
             f"{path}: the salt of the pseudonyms cannot be kept there ({error.strerror or error}); say where "
             f"with --salt-file FILE or {SALT_FILE}"
         ) from error
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(32) + "\n")
     return _read(path)
+
+
+def _make(path: Path) -> None:
+    """Write a new salt, whole or not at all; one that another process made meanwhile stays."""
+    descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)  # for the user alone
+    try:
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
 
 
 def _read(path: Path) -> bytes:

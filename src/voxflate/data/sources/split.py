@@ -6,16 +6,20 @@ import re
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from voxflate._system.errors import VoxflateError
 
+Key = TypeVar("Key", bound=Path | tuple[Path, int])
+"""What tells scans apart: the path, or the path and the number of a stack in its file."""
+
 BIDS_SUBJECT = re.compile(r"(?:^|/)sub-([A-Za-z0-9]+)")
 
 
 def subject_of(path: Path) -> str:
-    """Which person a scan is of: the BIDS label `sub-...` in its path, else the path itself.
+    """Whose scan it is: the BIDS label `sub-...` in its path, else the path itself.
 
     >>> subject_of(Path("sub-07/ses-2/anat/sub-07_ses-2_T1w.nii.gz"))
     '07'
@@ -24,7 +28,7 @@ def subject_of(path: Path) -> str:
     return label.group(1) if label else path.as_posix()
 
 
-def split_subjects(subjects: Mapping[Path, str], held_out: float, seed: int) -> dict[str, list[Path]]:
+def split_subjects(subjects: Mapping[Key, str], held_out: float, seed: int) -> dict[str, list[Key]]:
     """Shuffle the subjects and hold some out.
 
     Args:
@@ -50,7 +54,7 @@ def split_subjects(subjects: Mapping[Path, str], held_out: float, seed: int) -> 
     return {"train": [*chain(*order[aside:])], "heldout": [*chain(*order[:aside])]}
 
 
-def fixed_split(subjects: Mapping[Path, str], splits: Mapping[Path, str], seed: int) -> dict[str, list[Path]]:
+def fixed_split(subjects: Mapping[Key, str], splits: Mapping[Key, str], seed: int) -> dict[str, list[Key]]:
     """The split that a list of scans gives, its subjects shuffled.
 
     Raises:
@@ -63,24 +67,24 @@ def fixed_split(subjects: Mapping[Path, str], splits: Mapping[Path, str], seed: 
     for subject, found in sides.items():
         if len(found) > 1:
             raise VoxflateError(
-                f"subject {subject!r} is listed for training and held out; what is held out must be of others"
+                f"subject {subject!r} is listed for training and held out; hold out other people"
             )
     chosen = {split: [path for path in order if splits[path] == split] for split in ("train", "heldout")}
     if not chosen["train"]:
-        raise VoxflateError("the list holds every scan out; give some the split train")
+        raise VoxflateError("the list holds out every scan; give some of them the split train")
     return chosen
 
 
 def check_share(held_out: float) -> None:
-    """Refuse what is no share of the subjects."""
+    """Refuse a number that is not a share of the subjects."""
     if not 0 <= held_out < 1:
         raise VoxflateError(
             f"held_out is a share of the subjects, 0 or more and less than 1, got {held_out:g}"
         )
 
 
-def _by_person(subjects: Mapping[Path, str]) -> dict[str, list[Path]]:
-    scans: dict[str, list[Path]] = {}
-    for path in sorted(subjects):
-        scans.setdefault(subjects[path], []).append(path)
+def _by_person(subjects: Mapping[Key, str]) -> dict[str, list[Key]]:
+    scans: dict[str, list[Key]] = {}
+    for key in sorted(subjects):
+        scans.setdefault(subjects[key], []).append(key)
     return scans

@@ -14,6 +14,9 @@ from voxflate._system.files import whole_file
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
 
+SYNTHETIC = "synthetic: made by a generative network (voxflate), shows nobody"
+"""What the header of a generated volume says."""
+
 # nibabel says that it is typed, but its classes are not.
 _nifti: Any = nib.nifti1
 
@@ -21,7 +24,12 @@ SUFFIXES = (".nii.gz", ".nii")
 
 
 def write_nifti(
-    path: str | Path, volume: Float32, prepared: PreparedSet, affine: Float64 | None = None
+    path: str | Path,
+    volume: Float32,
+    prepared: PreparedSet,
+    affine: Float64 | None = None,
+    *,
+    description: str = "",
 ) -> None:
     """Write a volume of a prepared set, or one generated from it, as NIfTI.
 
@@ -31,6 +39,7 @@ def write_nifti(
         prepared: The set that says what the values, the voxels and the place mean.
         affine: 4x4, index (w, h, d, 1) -> world mm; the set's own if None. Give a scan's from the manifest to
             put that scan back where it was.
+        description: For the header, at most 79 characters.
 
     Raises:
         VoxflateError: If the shape is not the set's, if a voxel is NaN, or if the file cannot be written.
@@ -40,16 +49,22 @@ def write_nifti(
     # Scanners write whole Hounsfield units; MR has no unit, and rounding could lose a narrow range.
     if prepared.is_ct:
         intensity = np.rint(intensity).astype(np.int16)
-    write_array(path, intensity, prepared.affine if affine is None else affine)
+    write_array(path, intensity, prepared.affine if affine is None else affine, description)
 
 
-def write_array(path: str | Path, array: npt.NDArray[Any], affine: Float64) -> None:
+def write_synthetic_nifti(path: str | Path, volume: Float32, prepared: PreparedSet) -> None:
+    """Write a generated volume as NIfTI, with a header that says that it is one; see `write_nifti`."""
+    write_nifti(path, volume, prepared, description=SYNTHETIC)
+
+
+def write_array(path: str | Path, array: npt.NDArray[Any], affine: Float64, description: str = "") -> None:
     """Write an array as NIfTI, whole or not at all.
 
     Args:
         path: File to write, .nii or .nii.gz.
         array: [D, H, W] in the source's units; the file's axes are the reverse.
         affine: 4x4, index (w, h, d, 1) -> world mm.
+        description: For the header, at most 79 characters.
 
     Raises:
         VoxflateError: If the name has another suffix, or if the file cannot be written.
@@ -59,5 +74,6 @@ def write_array(path: str | Path, array: npt.NDArray[Any], affine: Float64) -> N
     image = _nifti.Nifti1Image(array.T, affine)
     image.set_qform(affine, code=2)
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = description.encode("ascii", "replace")
     with whole_file(path) as temporary:
         image.to_filename(temporary)

@@ -1,0 +1,107 @@
+"""Whether a scan's values are what its recipe takes them for: Hounsfield units, and not a label map."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxflate.data.readers.refusals import ScanError
+from voxflate.data.sources.source import Reading, Source
+from voxflate.data.volume import Float64, Volume
+
+_SAMPLED = 50_000
+
+MOST_LABELS = 51
+"""Different whole numbers, from 0 on, that a label map holds at the most."""
+
+_BONE_HU, _BONE_SHARE = 700.0, 0.2
+"""No more of a scan's voxels are bone, contrast agent or metal."""
+_AIR_HU = -500.0
+"""Anything darker is air or lung."""
+
+
+def check_intensities(source: Source, volume: Volume, is_ct: bool, top: float) -> Volume:
+    """Refuse label maps and, for CT, values that are not Hounsfield units; mend what may be mended.
+
+    Args:
+        source: Where the volume came from.
+        volume: In the source's units.
+        is_ct: Whether the recipe reads Hounsfield units.
+        top: Upper end of the recipe's window, HU.
+
+    Returns:
+        The volume, with `Reading.hu_offset` added if it was needed.
+
+    Raises:
+        ScanError: With the values that were found and what to do.
+    """
+    reading = source.reading
+    sample = _sample(volume.array)
+    if source.series is None and not reading.mixed and _may_be_labels(sample):
+        _check_labels(source.path, volume.array)
+    if not is_ct:
+        return volume
+    if source.lacks_units:
+        return _shifted(volume, reading)
+    problem = _not_hounsfield(sample, max(top, _BONE_HU))
+    if not problem:
+        return volume
+    if reading.hu_offset and not _not_hounsfield(sample + reading.hu_offset, max(top, _BONE_HU)):
+        return _shifted(volume, reading)
+    advice = (
+        f"--hu-offset {reading.hu_offset:g} does not mend it"
+        if reading.hu_offset
+        else "add what is missing with --hu-offset, such as --hu-offset -1024 where 1024 was added"
+    )
+    raise ScanError(
+        source.path,
+        f"is not a CT in Hounsfield units: {problem}; {advice}, or use --recipe mr for other scans",
+    )
+
+
+def _sample(array: Any) -> Float64:
+    flat = array.ravel()
+    return np.asarray(flat[:: max(1, flat.size // _SAMPLED)], np.float64)
+
+
+def _may_be_labels(values: Float64) -> bool:
+    """Say whether sampled values are few whole numbers from 0 on, or a mask of 0 and 255."""
+    if values.min() < 0 or (values.max() > MOST_LABELS - 1 and values.max() != 255):
+        return False
+    found = np.unique(values)
+    return bool((found == np.rint(found)).all() and (found.max() < MOST_LABELS or len(found) <= 2))
+
+
+def _check_labels(path: Path, array: Any) -> None:
+    found = np.unique(array)
+    if not _may_be_labels(found.astype(np.float64)):
+        return
+    raise ScanError(
+        path,
+        f"holds only {len(found)} different whole numbers, 0 to {found[-1]:g}, and seems to be a label map "
+        "or "
+        "mask; take the scans alone, such as with --only 'images/*', or take all as one set with --mixed",
+    )
+
+
+def _not_hounsfield(values: Float64, top: float) -> str:
+    """What speaks against Hounsfield units; empty if nothing does."""
+    darkest, brightest = np.percentile(values, [0.5, 99])
+    above = float((values > top).mean())
+    if darkest > _AIR_HU and above > _BONE_SHARE:
+        return (
+            f"its darkest values are about {darkest:.0f} (air is -1000) and {above:.0%} of its voxels lie "
+            "above "
+            f"{top:g}, so they would be clipped"
+        )
+    if brightest < _AIR_HU:
+        return f"99% of its values lie below {brightest:.0f}, where there is only air"
+    return ""
+
+
+def _shifted(volume: Volume, reading: Reading) -> Volume:
+    array = np.asarray(volume.array, np.float32) + np.float32(reading.hu_offset)
+    return replace(volume, array=array)

@@ -1,0 +1,144 @@
+"""What people should know about a set before anything trains, for the terminal and the report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from voxflate.data.prepared import Scan
+from voxflate.data.preparing.quality import FEWEST, Look, apart, outliers
+from voxflate.data.preparing.steps import Step
+from voxflate.data.sources.account import Account, some
+from voxflate.data.sources.source import Source
+from voxflate.data.volume import Geometry
+
+ENOUGH = 100
+"""Volumes below which a network mostly learns its training scans by heart."""
+
+_MUCH_EMPTY = 0.25
+"""Share of the box outside the scans that is worth a word."""
+_MUCH_CUT = 0.01
+"""Share of a scan outside the box that is worth a word."""
+_DARK_HU = -900.0
+
+
+def remark_on_sources(account: Account, sources: Sequence[Source]) -> None:
+    """Say whose scans they are, where that may be wrong, and which series are called differently."""
+    people = Counter(one.subject for one in sources)
+    count = len(sources)
+    if count > 1 and len(people) == 1:
+        account.note(
+            f"all {count} scans are of one subject ({{subject}}), so none can be held out; if they are of "
+            "several "
+            "people, say whose they are with --subjects folder, or with a list that has a column subject",
+            subject=next(iter(people)),
+        )
+    unnamed = [one for one in sources if one.subject == one.name]
+    if count > 1 and len(unnamed) == count:
+        account.note(
+            f"nothing says whose the {count} scans are, so each counts as a person of its own; if somebody "
+            "was "
+            "scanned twice, the same person may be trained on and held out: say whose they are with "
+            "--subjects "
+            "folder (the first folder below the source), or with a list that has a column subject"
+        )
+    called = Counter(one.series.description for one in sources if one.series and one.series.description)
+    if len(called) > 1:
+        account.note(
+            f"the series have {len(called)} different descriptions ({{called}}); choose with --series "
+            "PATTERN if "
+            "they are not of one kind",
+            called=some([f"{number} {name}" for name, number in called.most_common()]),
+        )
+
+
+def remark_on_grids(account: Account, grids: Sequence[Geometry], steps: Sequence[Step]) -> None:
+    """Say how large the cohort's box is, and how much of it lies outside the scans."""
+    box = next((step.settings["box"] for step in steps if "box" in step.settings), None)
+    if box is None:
+        return
+    filled = [np.prod(np.minimum(grid.extent, box)) / np.prod(box) for grid in grids]
+    cut = np.array([1 - np.prod(np.minimum(grid.extent, box)) / np.prod(grid.extent) for grid in grids])
+    empty = 1 - float(np.mean(filled))
+    text = " x ".join(f"{side:.0f}" for side in box)
+    if empty > _MUCH_EMPTY:
+        account.note(
+            f"the box of {text} mm is larger than most scans: {empty:.0%} of it lies outside the scans and "
+            "is "
+            "filled with air; --box common or --box percentile makes it smaller, --crop cuts scans down first"
+        )
+    if (hurt := cut[cut > _MUCH_CUT]).size:
+        account.note(
+            f"the box of {text} mm cuts {hurt.mean():.0%} away from {hurt.size} of {cut.size} scans; --box "
+            "largest "
+            "keeps all of them"
+        )
+
+
+def remark_on_set(
+    account: Account,
+    scans: Sequence[Scan],
+    looks: Sequence[Look],
+    steps: Sequence[dict[str, Any]],
+    held_out: float,
+) -> None:
+    """Say how many volumes were prepared, how empty and how clipped they are, and which are odd."""
+    counts = Counter(scan.split for scan in scans)
+    _remark_on_split(account, counts, len({scan.subject for scan in scans}), held_out)
+    if counts["train"] < ENOUGH:
+        account.note(
+            f"{counts['train']} volumes to train on are few: a network learns fewer than {ENOUGH} or so by "
+            "heart; "
+            "compare generated volumes with the audit command"
+        )
+    window = next((step for step in steps if step["step"] == "window_hu"), None)
+    if window is not None:
+        _remark_on_window(account, window, looks)
+    _remark_on_odd(account, scans, looks, normalised=window is None)
+
+
+def _remark_on_split(account: Account, counts: Counter[str], people: int, held_out: float) -> None:
+    if counts["heldout"]:
+        return
+    why = "--held-out is 0" if not held_out else f"there is only {people} subject"
+    account.note(
+        f"no volume is held out, because {why}: evaluate has no real volumes to compare with that were not "
+        "trained on, and audit cannot tell copies from likeness"
+    )
+
+
+def _remark_on_window(account: Account, window: dict[str, Any], looks: Sequence[Look]) -> None:
+    low, high = window["low"], window["high"]
+    below, above = (float(np.mean([getattr(one, end) for one in looks])) for end in ("air", "top"))
+    account.note(
+        f"{below:.0%} of the voxels lie below the window of {low:g} to {high:g} HU and {above:.1%} above; "
+        "they are "
+        "clipped to its ends"
+    )
+    if low > _DARK_HU:
+        account.note(
+            f"air will be {low:g} HU in generated volumes, not -1000, because the window begins there; "
+            "--window "
+            f"-1000,{high:g} keeps air and lung"
+        )
+
+
+def _remark_on_odd(
+    account: Account, scans: Sequence[Scan], looks: Sequence[Look], *, normalised: bool
+) -> None:
+    """Name scans that are far from their cohort."""
+    if len(scans) >= FEWEST:
+        found: dict[str, list[str]] = {}
+        for one in outliers(scans, looks, normalised=normalised):
+            value = f"{scans[one.index].scan} ({one.value:.4g}, median {one.median:.4g})"
+            found.setdefault(one.respect, []).append(value)
+    else:
+        found = {respect: [scans[i].scan for i in far] for respect, far in apart(scans).items()}
+    for respect, names in found.items():
+        account.note(
+            f"{len(names)} {'scan is' if len(names) == 1 else 'scans are'} unlike the others in {respect}: "
+            f"{some(names)}"
+        )

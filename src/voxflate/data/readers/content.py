@@ -1,0 +1,95 @@
+"""What a file is by its first bytes, where its name is missing, wrong or says nothing."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+GZIP_MARK = b"\x1f\x8b"
+HEAD = 1024
+"""Bytes that are looked at."""
+
+_DICOM_MARK = b"DICM"
+_FIRST_GROUPS = (2, 8)
+_LONG_FORMS = (b"OB", b"OD", b"OF", b"OL", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT")
+
+
+def head_of(path: Path, *, unpack: bool = False) -> bytes:
+    """The first `HEAD` bytes of a file.
+
+    Args:
+        path: The file.
+        unpack: Whether to give those of a gzip file's content.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+    if unpack and head.startswith(GZIP_MARK):
+        try:
+            return zlib.decompressobj(wbits=31).decompress(head, HEAD)
+        except zlib.error:
+            return b""
+    return head
+
+
+def is_dicom_head(head: bytes) -> bool:
+    """Say whether bytes begin a DICOM file, with or without the preamble of 128 bytes.
+
+    Without it, the file must begin with three whole elements of rising tags in a DICOM file's first groups.
+    """
+    return head[128:132] == _DICOM_MARK or _begins_with_elements(head)
+
+
+def _begins_with_elements(head: bytes) -> bool:
+    place, last = 0, (0, 0)
+    for _ in range(3):
+        group, element = (int.from_bytes(head[place + at : place + at + 2], "little") for at in (0, 2))
+        if place + 8 > len(head) or group not in _FIRST_GROUPS or (group, element) <= last:
+            return False
+        place, last = _after_element(head, place), (group, element)
+    return True
+
+
+def _after_element(head: bytes, place: int) -> int:
+    """Where the element that begins at a place ends; past the end if its length is no sensible one."""
+    form = head[place + 4 : place + 6]
+    if form in _LONG_FORMS:
+        return place + 12 + int.from_bytes(head[place + 8 : place + 12], "little")
+    if form.isalpha() and form.isupper():
+        return place + 8 + int.from_bytes(head[place + 6 : place + 8], "little")
+    return place + 8 + int.from_bytes(head[place + 4 : place + 8], "little")
+
+
+def suffix_by_content(head: bytes) -> str:
+    """The usual suffix of a scan's file by its first bytes, unpacked; empty if it is not a format we read."""
+    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
+        return ".nii"
+    if head.startswith(b"NRRD000"):
+        return ".nrrd"
+    if head.startswith(b"ObjectType") and b"NDims" in head:
+        return ".mha"
+    return ""
+
+
+def hint(path: Path) -> str:
+    """What a file that cannot be read seems to be instead; empty if nothing is known."""
+    try:
+        head = head_of(path)
+    except OSError:
+        return ""
+    text = head.lstrip().lower()
+    if not head:
+        return "the file is empty"
+    if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return "it is a web page; download the file again"
+    if text.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer; fetch the file with git lfs pull"
+    if b"/annex/objects/" in text[:256]:
+        return "it is a git-annex pointer; fetch the file with datalad get"
+    if is_dicom_head(head):
+        return "it is DICOM; name it .dcm"
+    if head.startswith(b"PK\x03\x04"):
+        return "it is a ZIP archive; unpack it"
+    return ""

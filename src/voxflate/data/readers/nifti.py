@@ -1,0 +1,189 @@
+"""NIfTI: version 1 or 2, one file or a pair of .hdr and .img, packed or not as its first bytes say."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from isal import igzip
+
+from voxflate.data.readers.content import GZIP_MARK
+from voxflate.data.readers.refusals import ScanError, check_claim, check_grid, check_voxels, unreadable
+from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
+
+PAIR_HEADERS = (".hdr", ".hdr.gz")
+_IMAGES = {".hdr": (".img", ".img.gz"), ".hdr.gz": (".img.gz", ".img")}
+_HEADERS: dict[tuple[int, bool], Any] = {
+    (348, False): nib.nifti1.Nifti1Header,
+    (348, True): nib.nifti1.Nifti1PairHeader,
+    (540, False): nib.nifti2.Nifti2Header,
+    (540, True): nib.nifti2.Nifti2PairHeader,
+}
+"""(bytes of the header, whether the voxels are in a second file) -> class."""
+
+_MILLIMETRES = {1: 1000.0, 3: 0.001}
+"""Spatial unit of a header -> its length in mm; every other code is taken for mm, as all tools do."""
+
+_DISAGREE = 0.02
+"""Largest difference of the columns of sform and qform, in voxel sides, that is taken for rounding."""
+
+
+def nifti_files(path: Path) -> tuple[Path, ...]:
+    """The files of a scan: one, or header and voxels.
+
+    Raises:
+        ScanError: If the header of a pair has no voxel file beside it.
+    """
+    suffix = _pair_suffix(path)
+    if not suffix:
+        return (path,)
+    stem = path.name[: -len(suffix)]
+    for image in _IMAGES[suffix]:
+        for name in (stem + image, stem + image.upper()):
+            if path.with_name(name).is_file():
+                return (path, path.with_name(name))
+    raise ScanError(path, "is a header without its .img file; copy that file too, or remove this one")
+
+
+def nifti_geometry(path: Path, assume: str = "") -> Geometry:
+    """The grid of a NIfTI file, from its header.
+
+    Raises:
+        ScanError: If the file is not a 3D NIfTI image with one number per voxel, or does not say how
+            it lies.
+    """
+    with _open_nifti(path) as file:
+        return _geometry(path, file, assume)
+
+
+def read_nifti(path: Path, assume: str = "", air: float | None = None) -> Volume:
+    """A NIfTI file's voxels (slope and intercept applied) and grid.
+
+    Raises:
+        ScanError: As `nifti_geometry`; also if the file is cut short, holds NaN or infinity, or if all
+            its voxels are equal.
+    """
+    with _open_nifti(path) as file:
+        geometry = _geometry(path, file, assume)
+        try:
+            array = np.asarray(file.voxels)
+        except Exception as error:  # a damaged file makes the parser raise anything
+            raise unreadable(path, "NIfTI", error) from error
+    narrow = array.dtype.kind in "iu" and array.dtype.itemsize <= 2
+    kind = array.dtype.newbyteorder("=") if narrow else np.float32
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+        array = array.reshape(geometry.shape[::-1]).T.astype(kind, copy=False)
+    return Volume(check_voxels(path, array, air), geometry.affine)
+
+
+@dataclass(frozen=True)
+class _Nifti:
+    """An open NIfTI file.
+
+    Attributes:
+        header: As nibabel has it.
+        affine: The one that the header prefers, in its own unit.
+        voxels: Those of the file, read when they are made an array.
+        image: The file that holds the voxels.
+        packed: Whether that file is packed.
+    """
+
+    header: Any
+    affine: Any
+    voxels: Any
+    image: Path
+    packed: bool
+
+
+@contextmanager
+def _open_nifti(path: Path) -> Iterator[_Nifti]:
+    """One stream for header and voxels, so that nothing is unpacked twice (decision 0035)."""
+    files = nifti_files(path)
+    with ExitStack() as opened:
+        try:
+            stream, packed = _stream(path, opened)
+            header = _header(stream, pair=bool(_pair_suffix(path)))
+            if len(files) > 1:
+                stream, packed = _stream(files[1], opened)
+            voxels = nib.arrayproxy.ArrayProxy(stream, header, mmap=False)
+            file = _Nifti(header, header.get_best_affine(), voxels, files[-1], packed)
+        except Exception as error:  # a damaged file makes the parser raise anything
+            raise unreadable(path, "NIfTI", error) from error
+        yield file
+
+
+def _stream(path: Path, opened: ExitStack) -> tuple[Any, bool]:
+    """An open file, unpacked if its first bytes say so, whatever its name says."""
+    stream: Any = opened.enter_context(path.open("rb"))
+    packed = stream.read(2) == GZIP_MARK
+    stream.seek(0)
+    return (opened.enter_context(igzip.open(stream)) if packed else stream), packed
+
+
+def _header(stream: io.BufferedIOBase, *, pair: bool) -> Any:
+    """Read a header of either version and byte order.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    start = stream.read(4)
+    stream.seek(0)
+    for order in ("little", "big"):
+        size = int.from_bytes(start, order)
+        if (size, pair) in _HEADERS:
+            return _HEADERS[size, pair].from_fileobj(stream)
+    raise ValueError("it does not begin like a NIfTI header")
+
+
+def _pair_suffix(path: Path) -> str:
+    name = path.name.lower()
+    return next((suffix for suffix in PAIR_HEADERS if name.endswith(suffix)), "")
+
+
+def _geometry(path: Path, file: _Nifti, assume: str) -> Geometry:
+    header = file.header
+    shape = tuple(int(side) for side in header.get_data_shape())
+    # A fourth axis of length 1 is how some tools write a 3D image.
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 2:
+        kind = f"{len(shape)}D image" if len(shape) != 3 else "single slice"
+        raise ScanError(
+            path, f"is a {kind} ({'x'.join(map(str, shape))}), expected a 3D volume; remove or split it"
+        )
+    if header.get_data_dtype().kind not in "iuf":
+        raise ScanError(
+            path, f"does not have one real number per voxel ({header.get_data_dtype()}); convert it"
+        )
+    lies = bool(header["sform_code"] or header["qform_code"])
+    if not lies and not assume:
+        raise ScanError(
+            path,
+            "does not say which way its axes point (sform and qform codes are 0), and left and right are "
+            "never guessed; convert it again with the orientation kept, or say it with --assume RAS",
+        )
+    claimed = int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
+    check_claim(file.image, claimed, packed=file.packed)
+    zooms = header.get_zooms()[:3]
+    affine = np.array(file.affine, np.float64) if lies else assumed_affine(assume, zooms)
+    affine[:3] *= _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
+    check_grid(path, affine)
+    return Geometry((shape[2], shape[1], shape[0]), affine, _note(header))
+
+
+def _note(header: Any) -> str:
+    """Say so if a header has two affines that differ in more than the place."""
+    if not (header["sform_code"] and header["qform_code"]):
+        return ""
+    sform: Float64 = header.get_sform()[:3, :3]
+    qform: Float64 = header.get_qform()[:3, :3]
+    sides = np.maximum(np.linalg.norm(sform, axis=0), 1e-9)
+    if np.abs((sform - qform) / sides).max() <= _DISAGREE:
+        return ""
+    return "sform and qform disagree about directions or voxel sizes; the sform is used"

@@ -1,0 +1,215 @@
+"""One kind of scan per set: a network would learn several kinds as one.
+
+DICOM says what a series is: modality, description, image type. Of files only the name tells, so that a case
+with several files is recognised by the words in which their names differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
+from math import isnan
+from pathlib import Path
+
+from voxflate._system.errors import VoxflateError
+from voxflate.data.readers.dicom import Series
+from voxflate.data.readers.refusals import printable
+from voxflate.data.sources.account import Account
+from voxflate.data.sources.source import Reading, Source
+from voxflate.data.sources.walk import BIDS_MARK
+
+_MOST_KINDS = 6
+_LONG_ECHO_MS = 45.0
+"""Between the echo times of T1 and T2 weighting."""
+
+# fmt: off
+_STRONG = frozenset((
+    "t1", "t1w", "t1ce", "t1c", "t1gd", "t1n", "t2", "t2w", "t2f", "flair", "adc", "dwi", "dti", "swi",
+    "tof", "bold", "seg", "segmentation", "mask", "masks", "label", "labels", "labelmap", "labelstr",
+    "labelsts", "aseg", "aparc", "parcellation", "roi", "contour",
+))
+"""Words of a name that say what kind of scan a file is."""
+_WEAK = frozenset((
+    "pd", "pdw", "ct", "pet", "mr", "mri", "ce", "gd", "gad", "contrast", "phase", "mag", "magnitude", "fa",
+    "md", "trace", "b0", "perf", "asl", "cbf", "image", "images", "imagestr", "imagests", "img", "imgs",
+    "scan", "scans", "brain", "head", "bias",
+))
+"""Words that say so only where they are all that two files of a case differ in."""
+_MAPS = frozenset((
+    "ADC", "TRACEW", "TRACE", "FA", "EXP", "PHASE", "P", "MAP", "PERFUSION", "SUBTRACTION", "MIP",
+))
+"""Words of a DICOM image type that make a series another kind than its neighbours."""
+# fmt: on
+_SEPARATORS = re.compile(r"[_\-\s]+")
+_CHANNEL = re.compile(r"^(.*)_(\d{4})$")
+
+
+def chosen_series(sources: Sequence[Source], reading: Reading, account: Account) -> list[Source]:
+    """The scans that --series and --modality ask for; the others go to the account."""
+    kept = []
+    for one in sources:
+        description = one.series.description.lower() if one.series else ""
+        if reading.modality and one.modality != reading.modality.upper():
+            account.leave(one.files, "does not match --modality")
+        elif reading.series and not (one.series and fnmatch(description, reading.series.lower())):
+            account.leave(one.files, "does not match --series")
+        else:
+            kept.append(one)
+    return kept
+
+
+def check_one_kind(source: Path, sources: Sequence[Source], reading: Reading) -> None:
+    """Refuse several kinds of scans as one set, unless that was asked for.
+
+    Raises:
+        VoxflateError: Lists the kinds and says how to choose one.
+    """
+    if reading.mixed:
+        return
+    if (source / BIDS_MARK).is_file():
+        _check_bids(source, sources)
+    series = [one for one in sources if one.series]
+    _check_series(source, series, reading)
+    _check_files(source, [one for one in sources if not one.series])
+
+
+def _check_bids(source: Path, sources: Iterable[Source]) -> None:
+    kinds = Counter(one.path.name.split(".")[0].rsplit("_", 1)[-1] for one in sources)
+    if len(kinds) > 1:
+        found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_MOST_KINDS))
+        raise VoxflateError(
+            f"{source}: is a BIDS tree with several kinds of scans ({found}); choose one, such as "
+            f"--only '*_{kinds.most_common(1)[0][0]}.nii*'"
+        )
+
+
+def _check_series(source: Path, sources: Sequence[Source], reading: Reading) -> None:
+    """Refuse series of several modalities or contrasts, or several series of one study."""
+    kinds: dict[tuple[str, ...], list[Source]] = {}
+    for one in sources:
+        kinds.setdefault(_kind(one.series), []).append(one)
+    modalities = {kind[0] for kind in kinds if kind[0]}
+    contrasts = {kind[1:3] for kind in kinds}
+    studies: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    for kind, members in kinds.items():
+        for one in members:
+            if one.series and (one.series.study or one.series.patient):
+                studies.setdefault((one.series.patient, one.series.study), set()).add(kind)
+    several = len(contrasts) > 1 or any(len(found) > 1 for found in studies.values())
+    if len(modalities) > 1 or (several and not reading.series):
+        found = "; ".join(_described(members) for members in _commonest(kinds.values()))
+        more = f"; and {len(kinds) - _MOST_KINDS} more" if len(kinds) > _MOST_KINDS else ""
+        raise VoxflateError(
+            f"{source}: holds several kinds of scans: {found}{more}. Choose one with --series PATTERN (its "
+            "description) or --modality NAME, leave short ones out with --min-slices N, or take all as one "
+            "set "
+            "with --mixed"
+        )
+
+
+def _kind(series: Series | None) -> tuple[str, ...]:
+    """Modality, contrast by description and image type, length of the echo, description."""
+    if series is None:
+        return ("", "", "", "")
+    words = re.split(r"[^a-z0-9]+", series.description.lower())
+    contrast = _contrast(words) | {word for word in series.image_type[2:] if word in _MAPS}
+    echo = "" if contrast or isnan(series.echo_ms) or series.modality != "MR" else "short"
+    if echo and series.echo_ms > _LONG_ECHO_MS:
+        echo = "long"
+    return series.modality, " ".join(sorted(contrast)), echo, " ".join(words)
+
+
+def _contrast(words: Iterable[str]) -> set[str]:
+    return {word.removesuffix("w") for word in words if word in _STRONG}
+
+
+def _commonest(kinds: Iterable[list[Source]]) -> list[list[Source]]:
+    return sorted(kinds, key=lambda members: -len(members))[:_MOST_KINDS]
+
+
+def _described(members: Sequence[Source]) -> str:
+    """A kind of series in words: how many, of how many people, and its commonest grid."""
+    found = [one.series for one in members if one.series]
+    grid, _ = Counter(
+        (one.geometry.shape, tuple(round(side, 2) for side in one.geometry.spacing)) for one in found
+    ).most_common(1)[0]
+    shape = "x".join(map(str, grid[0]))
+    sides = "x".join(f"{side:g}" for side in grid[1])
+    people = len({one.subject for one in members})
+    name = printable(found[0].description) or "no description"
+    return (
+        f"{len(members)} {found[0].modality or 'of no modality'} ({name}) of {people} "
+        f"{'person' if people == 1 else 'people'}, {shape} voxels of {sides} mm"
+    )
+
+
+def _check_files(source: Path, sources: Sequence[Source]) -> None:
+    """Refuse files of one case that are of several kinds, by the words in their names."""
+    kinds: dict[frozenset[str], list[str]] = {}
+    cases: dict[str, set[frozenset[str]]] = {}
+    for one in sources:
+        words, case = _words(one.name)
+        kinds.setdefault(words, []).append(one.name)
+        cases.setdefault(case, set()).add(words)
+    strong = {words & _STRONG for words in kinds}
+    # t1, t2, t3 may be numbers: words count only where every file has one, or one case has several.
+    everywhere = len(strong) > 1 and frozenset() not in strong
+    if everywhere or any(case and len(found) > 1 for case, found in cases.items()):
+        ordered = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
+        found = ", ".join(
+            f"{len(names)} {' '.join(sorted(words)) or 'others'}" for words, names in ordered[:_MOST_KINDS]
+        )
+        raise VoxflateError(
+            f"{source}: its files seem to be several kinds of scans ({found}); choose one, such as "
+            f"--only '{_pattern(ordered[0][0], ordered[0][1][0])}', or take all as one set with --mixed"
+        )
+    _check_channels(source, sources)
+
+
+def _words(name: str) -> tuple[frozenset[str], str]:
+    """The words in a path that say what kind of scan it is, and what is left of it: the case.
+
+    Weak ones only count as a folder or as the end of a name: at its beginning they may be a group of people.
+    """
+    *folders, file = name.lower().split("/")
+    *start, end = _SEPARATORS.split(file.split(".")[0])
+    anywhere, kinds = {*folders, end}, set()
+    case = []
+    for part in (*folders, *start, end):
+        if part in _STRONG or (part in _WEAK and part in anywhere):
+            kinds.add(part)
+        else:
+            case.append(part)
+    return frozenset(kinds), "/".join(case)
+
+
+def _pattern(words: frozenset[str], name: str) -> str:
+    """A pattern for --only that takes files with these words; an example, where there are none."""
+    *folders, file = name.split("/")
+    stem = file.split(".")[0]
+    for folder in folders:
+        if folder.lower() in words:
+            return f"*{folder}/*"
+    end = _SEPARATORS.split(stem)[-1]
+    if end.lower() in words:
+        before = f"*{stem[-len(end) - 1]}" if len(stem) > len(end) else ""
+        return f"{before}{end}.*"
+    return next((f"*{part}*" for part in _SEPARATORS.split(stem) if part.lower() in words), "*_T1w.nii*")
+
+
+def _check_channels(source: Path, sources: Sequence[Source]) -> None:
+    """Refuse several channels of one case: names that end in _0000, _0001, ... as nnU-Net's do."""
+    channels: dict[str, set[str]] = {}
+    for one in sources:
+        if found := _CHANNEL.match(one.name.split(".")[0]):
+            channels.setdefault(found[1], set()).add(found[2])
+    cases = [found for found in channels.values() if len(found) > 1]
+    if len(channels) > 1 and len(cases) == len(channels) and all("0000" in found for found in cases):
+        numbers = ", ".join(sorted(set().union(*cases))[:_MOST_KINDS])
+        raise VoxflateError(
+            f"{source}: its cases have several channels ({numbers}), which are several kinds of scans; "
+            "choose "
+            "one, such as --only '*_0000.*', or take all as one set with --mixed"
+        )

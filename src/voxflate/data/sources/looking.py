@@ -1,0 +1,77 @@
+"""What is in a file whose name does not say: slices of DICOM, a scan of another format, or something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from voxflate._system.errors import VoxflateError
+from voxflate.data.readers.content import head_of
+from voxflate.data.readers.dicom_slices import SUFFIXES, Slice, is_dicom, not_a_scan, read_slices
+from voxflate.data.readers.refusals import ScanError
+from voxflate.data.readers.table import VOXEL_SUFFIXES, reader_by_content
+
+SCAN = "a scan in one file"
+"""Found by its content: a reader knows it."""
+
+_OTHER = "not a scan"
+_ARCHIVE = "an archive, which is not searched: unpack it"
+_FORMAT = "a format that is not read: convert it to NIfTI"
+_PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".bz2", ".xz", ".zst")
+_UNREAD = (
+    ".mnc", ".par", ".rec", ".h5", ".hdf5", ".npy", ".tif", ".tiff", ".vtk", ".vti", ".gipl", ".v", ".brik",
+    ".head", ".fdf", ".2dseq", ".pic", ".mif", ".mif.gz", ".pt", ".pkl", ".mat", ".ecat",
+)  # fmt: skip
+_NO_SCANS = (
+    ".txt", ".md", ".rst", ".json", ".csv", ".tsv", ".xls", ".xlsx", ".doc", ".docx", ".pdf", ".html", ".htm",
+    ".css", ".js", ".xml", ".log", ".ini", ".inf", ".cfg", ".toml", ".yml", ".yaml", ".py", ".sh", ".ipynb",
+    ".bval", ".bvec", ".exe", ".dll", ".db", ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".svg", ".mp4", ".avi",
+    ".lnk", ".lock", ".license",
+)  # fmt: skip
+"""Not scans whatever is in them, so it does not matter if they may not be opened."""
+
+
+def look_inside(path: Path) -> list[Slice] | str | VoxflateError:
+    """Look into a file.
+
+    Returns:
+        Slices of DICOM; `SCAN` for another format that can be read; why the file is left out; or, where it
+        should be a scan and is damaged, what is wrong.
+    """
+    name = path.name.lower()
+    try:
+        if name.endswith(SUFFIXES) or is_dicom(path):
+            return _slices(path)
+        if not name.endswith(_PACKED) and reader_by_content(head_of(path, unpack=True)):
+            return SCAN
+    except VoxflateError as error:
+        return error
+    except OSError as error:
+        if name.endswith(_NO_SCANS):
+            return _OTHER
+        return ScanError(
+            path,
+            f"may be a scan, and cannot be opened ({error.strerror}); change its permissions, or remove it",
+        )
+    return _reason(name)
+
+
+def may_be_scan(path: Path) -> bool:
+    """Say whether a file should be a scan or part of one, by its content."""
+    found = look_inside(path)
+    return found is SCAN or not isinstance(found, str)
+
+
+def _slices(path: Path) -> list[Slice] | str:
+    slices = read_slices(path)
+    return next(filter(None, map(not_a_scan, slices)), slices)
+
+
+def _reason(name: str) -> str:
+    """Why a file is left out, without its name."""
+    if name.endswith(VOXEL_SUFFIXES):
+        return "voxels without their header (.hdr, .mhd or .nhdr)"
+    for suffixes, what in ((_PACKED, _ARCHIVE), (_UNREAD, _FORMAT)):
+        suffix = next((one for one in suffixes if name.endswith(one)), "")
+        if suffix:
+            return f"{what} ({suffix})"
+    return _OTHER

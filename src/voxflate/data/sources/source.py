@@ -1,0 +1,161 @@
+"""One scan on the disk, whatever its format, and how scans are found and read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import sha256
+from voxflate.data.readers import dicom
+from voxflate.data.readers.dicom_pixels import CT_AIR
+from voxflate.data.readers.refusals import NAN_AIR, check_right_angles, check_voxels
+from voxflate.data.readers.regrid import upright, upright_geometry
+from voxflate.data.readers.table import read_geometry, read_volume
+from voxflate.data.volume import Geometry, Volume
+
+Refuse = Callable[[VoxflateError], None]
+"""Called with what is wrong with a scan; raises it, or notes it and so leaves the scan out."""
+
+SUBJECTS = ("auto", "folder", "file")
+"""Who says whose a scan is: headers and BIDS names, the first folder below the source, or nobody."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How scans are found and read.
+
+    Attributes:
+        assume: Orientation of files that have none, such as "RAS"; empty to refuse them.
+        regrid: Resample tilted, sheared and unevenly spaced scans to a box of voxels; else they are refused.
+        only: Pattern such as "*_T1w.nii.gz" that names or paths below the source must match; empty for all.
+        allow_outside: Let a list name files outside its folder.
+        series: Pattern that descriptions of DICOM series must match, whatever the case; empty for all.
+        modality: Modality that DICOM series must have; empty for all.
+        min_slices: DICOM series of fewer slices are left out.
+        mixed: Take several kinds of scans, and label maps, as one set; else they are refused.
+        subjects: One of `SUBJECTS`.
+        nan: "air" to take NaN for empty space; empty to refuse it.
+        hu_offset: Added to CT scans that turn out not to be in Hounsfield units; 0 to refuse them.
+        hounsfield: Whether the scans are to be CT, so that air is -1000.
+    """
+
+    assume: str = ""
+    regrid: bool = False
+    only: str = ""
+    allow_outside: bool = False
+    series: str = ""
+    modality: str = ""
+    min_slices: int = 3
+    mixed: bool = False
+    subjects: str = "auto"
+    nan: str = ""
+    hu_offset: float = 0.0
+    hounsfield: bool = False
+
+    @property
+    def air(self) -> float | None:
+        """The largest value that NaN may become; None where it is refused."""
+        if not self.nan:
+            return None
+        return CT_AIR if self.hounsfield else float("inf")
+
+    def check(self) -> None:
+        """Refuse settings that are wrong by themselves.
+
+        Raises:
+            VoxflateError: Names the option and its values.
+        """
+        if self.subjects not in SUBJECTS:
+            raise VoxflateError(f"--subjects {self.subjects}: choose one of {', '.join(SUBJECTS)}")
+        if self.nan not in ("", NAN_AIR):
+            raise VoxflateError(f"--nan {self.nan}: the only choice is {NAN_AIR}; without it NaN is refused")
+        if not np.isfinite(self.hu_offset):
+            raise VoxflateError(f"--hu-offset {self.hu_offset}: expected a number such as -1024")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One scan.
+
+    Attributes:
+        path: Its file, or the first file of its series.
+        name: The path below the source; must not be written anywhere.
+        subject: Whose scan it is, as the source names the person; must not be written anywhere.
+        series: The DICOM series, None for a file that is a volume by itself.
+        reading: How it is read.
+        split: One of `prepared.SPLITS` where a list says so, else empty.
+        parts: All its files where it is not a series and has more than one.
+        stack: Number of the stack among those that begin in the same file.
+    """
+
+    path: Path
+    name: str
+    subject: str
+    series: dicom.Series | None = None
+    reading: Reading = Reading()
+    split: str = ""
+    parts: tuple[Path, ...] = ()
+    stack: int = 0
+
+    @property
+    def key(self) -> tuple[Path, int]:
+        """What tells it from all other scans of a source."""
+        return self.path, self.stack
+
+    @property
+    def modality(self) -> str:
+        """CT, MR, PT, ...; empty where the format does not say."""
+        return self.series.modality if self.series else ""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All its files."""
+        return self.series.files if self.series else self.parts or (self.path,)
+
+    @property
+    def lacks_units(self) -> bool:
+        """Whether it is a CT whose values its file does not relate to Hounsfield units."""
+        return self.series is not None and self.modality == "CT" and not self.series.has_units
+
+    def geometry(self) -> Geometry:
+        """The grid; the voxels are not touched.
+
+        Raises:
+            ScanError: If the reader refuses the file.
+        """
+        grid = self.series.geometry if self.series else read_geometry(self.path, self.reading.assume)
+        return upright_geometry(grid) if self._sheared(grid) else grid
+
+    def volume(self) -> Volume:
+        """The voxels, in the source's units.
+
+        Raises:
+            ScanError: If the reader refuses a file, or the voxels are of no use.
+        """
+        if self.series is None:
+            volume = read_volume(self.path, self.reading.assume, self.reading.air)
+        else:
+            volume = dicom.read_series(self.series)
+            check_voxels(self.path, volume.array)
+        return upright(volume) if self._sheared(volume.geometry) else volume
+
+    def _sheared(self, grid: Geometry) -> bool:
+        """Say whether the axes miss right angles, which is refused unless resampling was asked for."""
+        try:
+            check_right_angles(self.path, grid.affine)
+        except VoxflateError:
+            if not self.reading.regrid:
+                raise
+            return True
+        return False
+
+    def sha256(self) -> str:
+        """SHA-256 of the file, or of the hashes of several files in their order."""
+        if len(self.files) == 1 and self.series is None:
+            return sha256(self.path)
+        return hashlib.sha256("".join(map(sha256, self.files)).encode()).hexdigest()

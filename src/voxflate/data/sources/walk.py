@@ -1,0 +1,134 @@
+"""Every file below a folder, links followed once, and an entry in the account for all that is passed by."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxflate.data.sources.account import Account
+
+BIDS_MARK = "dataset_description.json"
+_BIDS_NO_SCANS = ("derivatives", "sourcedata", "code", "stimuli")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that may be a scan or part of one, and what a list says about it.
+
+    Attributes:
+        path: Where it lies.
+        name: The path below the source.
+        subject: Whose scan it is; empty where no list says so.
+        split: One of `prepared.SPLITS`; likewise.
+    """
+
+    path: Path
+    name: str
+    subject: str = ""
+    split: str = ""
+
+
+def files_below(folder: Path, root: Path, account: Account) -> list[File]:
+    """All regular files below a folder that are not hidden, sorted by path.
+
+    A file that is reached in two ways (a link and itself, two links, hard links) is given once.
+
+    Args:
+        folder: Where to look, subfolders included.
+        root: What names are relative to.
+        account: Is told of every file, and of folders that are not searched.
+    """
+    is_bids = (folder / BIDS_MARK).is_file()
+    found: dict[tuple[int, int], File] = {}
+    outside = 0
+    # Files before links to them, so that the file itself is the one that stays.
+    for entry in sorted(_entries(folder, root, account, is_bids), key=lambda entry: entry.linked):
+        file = File(entry.path, _name(entry.path, root))
+        account.see(file.path, file.name)
+        if file.path.name.startswith("."):
+            account.leave([file.path], "hidden file")
+        elif entry.key is None:
+            account.leave([file.path], entry.state)
+        elif entry.key in found:
+            account.leave([file.path], "a second name (link) of a file that is there already")
+        else:
+            found[entry.key] = file
+            outside += entry.linked and not file.path.resolve().is_relative_to(folder.resolve())
+    if outside:
+        account.note(f"{outside} files are read through links that lead out of the folder of scans")
+    return sorted(found.values(), key=lambda file: file.path)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A name in a folder that is not a folder.
+
+    Attributes:
+        path: The name.
+        linked: Whether it, or a folder above it, is a link.
+        key: Tells files apart; None if it cannot be opened as a file.
+        state: Why not.
+    """
+
+    path: Path
+    linked: bool
+    key: tuple[int, int] | None
+    state: str = ""
+
+
+def _entries(folder: Path, root: Path, account: Account, is_bids: bool) -> Iterator[_Entry]:
+    seen: set[tuple[int, int]] = set()
+    waiting = [(folder, False)]
+    while waiting:
+        current, linked = waiting.pop()
+        name = _name(current, root)
+        try:
+            status = current.stat()
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
+        except OSError as error:
+            account.pass_by(name, f"cannot be opened: {error.strerror or error}")
+            account.note("a folder could not be opened ({name}), so its scans are missing", name=name)
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            account.pass_by(name, "a link to a folder that is searched already")
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in entries:
+            path = Path(entry.path)
+            if not _is_folder(entry):
+                yield _entry(entry, path, linked)
+            elif entry.name.startswith("."):
+                account.pass_by(_name(path, root), "hidden")
+            elif is_bids and current == folder and entry.name in _BIDS_NO_SCANS:
+                account.pass_by(_name(path, root), "no raw scans of a BIDS tree")
+            else:
+                # Links last, so that a folder is searched under its own name.
+                place = len(waiting) if not entry.is_symlink() else 0
+                waiting.insert(place, (path, linked or entry.is_symlink()))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle
+        return False
+
+
+def _entry(entry: os.DirEntry[str], path: Path, linked: bool) -> _Entry:
+    linked = linked or entry.is_symlink()
+    try:
+        status = entry.stat()
+    except OSError:
+        return _Entry(
+            path, linked, None, "a link that leads nowhere (content not fetched, moved, or a circle)"
+        )
+    if not entry.is_file():
+        return _Entry(path, linked, None, "not a regular file (pipe, socket or device)")
+    return _Entry(path, linked, (status.st_dev, status.st_ino))
+
+
+def _name(path: Path, root: Path) -> str:
+    """The path below the source; the whole path where it lies elsewhere."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

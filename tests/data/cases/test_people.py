@@ -1,0 +1,113 @@
+"""Whose a scan is: one person never on both sides of the split, and a word where that cannot be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.cases.phantoms import body, prepared, refusal, volumes, write_nifti, write_series
+from voxflate.data.prepared import PreparedSet
+
+
+def sides(made: PreparedSet) -> dict[str, set[str]]:
+    """Subject -> splits."""
+    found: dict[str, set[str]] = {}
+    for scan in made.manifest.scans:
+        found.setdefault(scan.subject, set()).add(scan.split)
+    return found
+
+
+def test_one_patient_for_all_is_said_with_the_option_that_helps(tmp_path: Path) -> None:
+    for number in range(4):
+        for scan in range(2):
+            write_series(
+                tmp_path / "in" / f"pat{number}" / f"s{scan}", body(9 * scan + number), patient="ANONYMOUS"
+            )
+    made, account = prepared(tmp_path / "in", tmp_path / "out", held_out=0.3)
+    assert len(sides(made)) == 1
+    assert any(
+        "all 8 scans are of one subject (ANONYMOUS)" in n and "--subjects folder" in n for n in account.notes
+    )
+    assert any("no volume is held out, because there is only 1 subject" in note for note in account.notes)
+    assert "ANONYMOUS" not in (made.root / "manifest.json").read_text()
+    made, account = prepared(tmp_path / "in", tmp_path / "by-folder", held_out=0.3, subjects="folder")
+    assert len(sides(made)) == 4
+    assert all(len(found) == 1 for found in sides(made).values())
+    assert len(made.stored("heldout")) == 2
+    assert not any("one subject" in note for note in account.notes)
+
+
+def test_as_many_people_as_files_is_said(tmp_path: Path) -> None:
+    for number in range(3):
+        for visit in range(2):
+            write_nifti(tmp_path / "in" / f"p{number}" / f"v{visit}" / "T1.nii", body(9 * visit + number))
+    made, account = prepared(tmp_path / "in", tmp_path / "out", held_out=0.3)
+    assert len(sides(made)) == 6
+    assert any("nothing says whose the 6 scans are" in note for note in account.notes)
+    made, account = prepared(tmp_path / "in", tmp_path / "by-folder", held_out=0.3, subjects="folder")
+    assert len(sides(made)) == 3
+    assert not any("nothing says whose" in note for note in account.notes)
+
+
+def test_without_a_patient_the_study_says_whose_series_are(tmp_path: Path) -> None:
+    for number in range(3):
+        for scan in range(2):
+            write_series(
+                tmp_path / "in" / f"{number}{scan}", body(9 * scan + number), patient="",
+                StudyInstanceUID=f"1.2.826.0.1.3680043.8.498.{number + 1}",
+            )  # fmt: skip
+    made, _ = prepared(tmp_path / "in", tmp_path / "out", held_out=0.4)
+    assert len(sides(made)) == 3
+    assert all(len(found) == 1 for found in sides(made).values())
+
+
+@pytest.mark.parametrize(("held_out", "why"), [(0.0, "--held-out is 0"), (0.5, "there is only 1 subject")])
+def test_a_set_without_held_out_volumes_says_why_and_what_that_costs(
+    tmp_path: Path, held_out: float, why: str
+) -> None:
+    write_nifti(tmp_path / "in" / "sub-01_T1w.nii", body())
+    made, account = prepared(tmp_path / "in", tmp_path / "out", held_out=held_out)
+    (note,) = [one for one in account.notes if "no volume is held out" in one]
+    assert why in note
+    assert "evaluate" in note
+    assert note in made.manifest.files["notes"]
+
+
+def test_copies_on_both_sides_are_said_on_the_terminal(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from voxflate.cli import app
+
+    for name in ("x.nii", "x.nii.gz"):
+        write_nifti(tmp_path / "in" / name, body())
+    words = [
+        "prepare",
+        str(tmp_path / "in"),
+        str(tmp_path / "out"),
+        "--shape",
+        "8,16,16",
+        "--held-out",
+        "0.5",
+    ]
+    shown = CliRunner().invoke(app, words).stderr
+    assert "(heldout and train): what is held out is trained on; remove one" in shown
+
+
+def test_an_unknown_way_to_tell_people_apart_is_refused(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "in" / "a.nii", body())
+    assert "--subjects name: choose one of auto, folder, file" in refusal(
+        tmp_path / "in", tmp_path / "out", subjects="name"
+    )
+    assert "--nan zero: the only choice is air" in refusal(tmp_path / "in", tmp_path / "out", nan="zero")
+
+
+def test_two_volumes_of_one_file_have_names_of_their_own(tmp_path: Path) -> None:
+    from tests.data.cases.phantoms import AXIAL, SAGITTAL, write_enhanced
+
+    write_enhanced(tmp_path / "in" / "a.dcm", [(body(), AXIAL), (body(2), SAGITTAL)])
+    made, _ = prepared(tmp_path / "in", tmp_path / "out", held_out=0.5)
+    assert len({scan.scan for scan in made.manifest.scans}) == 2
+    assert len(sides(made)) == 1
+    assert not np.array_equal(*volumes(made))

@@ -1,0 +1,87 @@
+"""Lists as spreadsheets write them: read, or one line that names the list, the row and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.data.cases.phantoms import body, prepared, refusal, volumes, write_nifti
+from voxflate.data.sources.lists import read_list
+
+ROWS = ["file,subject,split", *(f"s/{n}.nii,{n},{'train' if n < 3 else 'heldout'}" for n in range(4))]
+TEXT = "\n".join(ROWS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(4):
+        write_nifti(tmp_path / "in" / "s" / f"{number}.nii", body(number))
+    write_nifti(tmp_path / "in" / "s" / "J\u00f6rg.nii", body(5))
+    write_nifti(tmp_path / "in" / "s" / "a, b.nii", body(6))
+    (tmp_path / "in" / "circle.nii").symlink_to("circle.nii")
+    return tmp_path / "in"
+
+
+READ = {
+    "comma at the end of rows": ("l.csv", "\n".join([ROWS[0], *(row + "," for row in ROWS[1:])]), "utf-8"),
+    "comma at the end of all": ("l.csv", "\n".join(row + "," for row in ROWS), "utf-8"),
+    "byte order mark": ("l.csv", TEXT, "utf-8-sig"),
+    "UTF-16": ("l.csv", TEXT, "utf-16"),
+    "semicolons": ("l.csv", TEXT.replace(",", ";"), "utf-8"),
+    "semicolons, mark, UTF-16": ("L.CSV", TEXT.replace(",", ";"), "utf-16"),
+    "tabs": ("l.tsv", TEXT.replace(",", "\t"), "utf-8"),
+    "backslashes": ("l.csv", TEXT.replace("s/", "s\\"), "utf-8"),
+    "empty rows": ("l.csv", TEXT + "\n,,\n\n,,\n", "utf-8"),
+    "capitals": ("l.csv", TEXT.replace("file,subject,split", "FILE, Subject ,SPLIT"), "utf-8"),
+    "line ends of Windows": ("l.csv", TEXT.replace("\n", "\r\n") + "\r\n", "utf-8"),
+    "line ends of old Macs": ("l.csv", TEXT.replace("\n", "\r"), "utf-8"),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "encoding"), READ.values(), ids=READ.keys())
+def test_a_table_in_any_dress_is_read(folder: Path, name: str, text: str, encoding: str) -> None:
+    (folder / name).write_bytes(text.encode(encoding))
+    entries = read_list(folder / name)
+    assert [entry.path.name for entry in entries] == ["0.nii", "1.nii", "2.nii", "3.nii"]
+    assert [entry.subject for entry in entries] == ["0", "1", "2", "3"]
+    assert [entry.split for entry in entries] == ["train"] * 3 + ["heldout"]
+
+
+def test_names_with_umlauts_and_commas(folder: Path, tmp_path: Path) -> None:
+    (folder / "l.csv").write_bytes('file,subject\ns/J\u00f6rg.nii,9\n"s/a, b.nii",8\n'.encode("cp1252"))
+    assert len(volumes(prepared(folder / "l.csv", tmp_path / "out")[0])) == 2
+
+
+def test_a_datalist_with_a_byte_order_mark(folder: Path) -> None:
+    (folder / "l.json").write_bytes(
+        b'\xef\xbb\xbf{"training": [{"image": "./s/0.nii"}], "test": ["s/1.nii"]}'
+    )
+    assert [entry.split for entry in read_list(folder / "l.json")] == ["train", "heldout"]
+
+
+REFUSED = {
+    "a comma in a path": ("s/a, b.nii,6,train", "line 2 has 4 cells, the header 3; put a path"),
+    "a circle of links": ("circle.nii,1,train", "line 2, column file lists circle.nii, which is not there"),
+    "an endless name": ("x" * 5000 + ".nii,1,train", "xxx..., which is not there (File name too long)"),
+    "a zero byte": ("s/0\0.nii,1,train", "lists s/0\\x00.nii, which is not there"),
+    "a drive of Windows": ("C:\\scans\\0.nii,1,train", "lists C:\\scans\\0.nii, which is not there"),
+    "other letters": ("S/0.NII,1,train", "there is s/0.nii; correct the list"),
+    "the same file": ("s/0.nii,1,train\n./s/../s/0.nii,1,train", "twice, line 2 and line 3"),
+    "a subject on both sides": (
+        "s/0.nii,1,train\ns/1.nii,1,heldout",
+        "l.csv: subject '1' is listed for training",
+    ),
+    "an unknown split": ("s/0.nii,1,dev", "line 2 has the split 'dev'"),
+    "a split for some": ("s/0.nii,1,train\ns/1.nii,2,", "line 3 has none"),
+    "a folder and a file in it": ("s,1,train\ns/0.nii,1,train", "names "),
+}
+
+
+@pytest.mark.parametrize(("rows", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_list_that_is_wrong_names_its_row(folder: Path, tmp_path: Path, rows: str, message: str) -> None:
+    (folder / "l.csv").write_text(f"file,subject,split\n{rows}\n", encoding="utf-8")
+    text = refusal(folder / "l.csv", tmp_path / "out")
+    assert message in text
+    assert str(folder / "l.csv") in text
+    assert len(text) < 500

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxflate._system.allocator import keep_freed_memory
-from voxflate.gans.gan import Gan, Settings
+from voxflate.gans.gan import Gan
+from voxflate.gans.settings import Settings
 from voxflate.gans.stylegan2 import STYLEGAN2
 from voxflate.nn import Discriminator, Generator
 from voxflate.nn.functional import channel_shuffle, channels_last

@@ -35,7 +35,7 @@ from voxflate.config.toml import (
     with_values,
 )
 from voxflate.config.values import flat, nested, overlay
-from voxflate.gans.gan import NetworkPlan, Settings
+from voxflate.gans.settings import NetworkPlan, Settings
 from voxflate.runs.load import check_networks
 
 CASES: list[dict[str, Any]] = [

@@ -10,8 +10,9 @@ from torch import nn
 from tests.strategies import random_tensor
 from voxflate.config.schema import DEFAULT_MODEL, MODELS
 from voxflate.gans import GANS
-from voxflate.gans.gan import LETTERS, Gan, NetworkPlan, Settings, Shown
+from voxflate.gans.gan import LETTERS, Gan, Shown
 from voxflate.gans.samples import sample
+from voxflate.gans.settings import NetworkPlan, Settings
 
 COMPARISON = [name for name in GANS if name != DEFAULT_MODEL]
 WITH_ENCODER = ["vae-gan", "alpha-gan", "alpha-wgan-gp"]

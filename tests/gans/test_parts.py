@@ -10,7 +10,8 @@ from tests.gans.test_stylegan2 import batch_of, weights
 from tests.strategies import networks
 from voxflate._system.distributed import World
 from voxflate.gans import GANS
-from voxflate.gans.gan import Gan, Settings, sample_seeds
+from voxflate.gans.gan import Gan, sample_seeds
+from voxflate.gans.settings import Settings
 from voxflate.gans.stylegan2 import STYLEGAN2
 
 KINDS = ["2d", "planar", "3d"]

@@ -6,7 +6,8 @@ import torch
 from tests.strategies import networks, random_tensor, run_config, write_prepared
 from voxflate.config.build import Stream, build_gan, build_run_networks
 from voxflate.gans import stylegan2
-from voxflate.gans.gan import Gan, Settings, Shown
+from voxflate.gans.gan import Gan, Shown
+from voxflate.gans.settings import Settings
 from voxflate.gans.stylegan2 import STYLEGAN2, lazy_adam
 from voxflate.losses import non_saturating_d, r1_penalty
 

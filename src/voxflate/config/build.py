@@ -12,7 +12,8 @@ from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig, Slic
 from voxflate.data.datasets import PositionedSliceSampler, SliceSampler, VolumeSampler
 from voxflate.data.prepared import PreparedSet
 from voxflate.gans import GANS
-from voxflate.gans.gan import Gan, Model, NetworkPlan, Networks, Settings, SliceSettings
+from voxflate.gans.gan import Gan, Model, Networks
+from voxflate.gans.settings import NetworkPlan, Settings, SliceSettings
 from voxflate.gans.slice_discriminator import with_slices
 from voxflate.nn import Discriminator
 from voxflate.nn.generator import Synthesis

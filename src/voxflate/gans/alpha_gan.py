@@ -12,17 +12,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from voxflate.gans.gan import (
-    Model,
-    NetworkPlan,
-    Networks,
-    Scalars,
-    Settings,
-    Shown,
-    Step,
-    adam_each,
-    scalars_of,
-)
+from voxflate.gans.gan import Model, Networks, Scalars, Shown, Step, adam_each, scalars_of
+from voxflate.gans.settings import NetworkPlan, Settings
 from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import l1_reconstruction, non_saturating_d, wasserstein_g
 from voxflate.nn.dcgan import (

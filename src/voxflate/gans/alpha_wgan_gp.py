@@ -8,7 +8,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from voxflate.gans.alpha_gan import makers, networks, parts_of
-from voxflate.gans.gan import Model, Networks, Scalars, Settings, Shown, Step, adam_each, scalars_of
+from voxflate.gans.gan import Model, Networks, Scalars, Shown, Step, adam_each, scalars_of
+from voxflate.gans.settings import Settings
 from voxflate.losses import gradient_penalty, wasserstein_d
 
 

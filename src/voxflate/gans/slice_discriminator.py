@@ -20,17 +20,8 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from voxflate.gans.gan import (
-    Model,
-    NetworkPlan,
-    Networks,
-    Scalars,
-    Settings,
-    Shown,
-    SliceSettings,
-    Step,
-    scalars_of,
-)
+from voxflate.gans.gan import Model, Networks, Scalars, Shown, Step, scalars_of
+from voxflate.gans.settings import NetworkPlan, Settings, SliceSettings
 from voxflate.gans.slice_features import REDUCTIONS, WIDTH, SliceFeatures
 from voxflate.nn.draws import Draws
 from voxflate.nn.slice_heads import SliceHeads

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from voxflate.gans.gan import Model, NetworkPlan, Networks, Scalars, Settings, Shown, Step, scalars_of
+from voxflate.gans.gan import Model, Networks, Scalars, Shown, Step, scalars_of
+from voxflate.gans.settings import NetworkPlan, Settings
 from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import non_saturating_d, non_saturating_g, r1_penalty
 from voxflate.nn import Discriminator, Generator

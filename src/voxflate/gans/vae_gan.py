@@ -10,17 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from voxflate.gans.gan import (
-    Model,
-    NetworkPlan,
-    Networks,
-    Scalars,
-    Settings,
-    Shown,
-    Step,
-    adam_each,
-    scalars_of,
-)
+from voxflate.gans.gan import Model, Networks, Scalars, Shown, Step, adam_each, scalars_of
+from voxflate.gans.settings import NetworkPlan, Settings
 from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import kl_to_normal, l1_reconstruction, non_saturating_d, non_saturating_g
 from voxflate.nn.dcgan import UpsamplingGenerator, VariationalEncoder, critic, random_volumes, statistics_kept

@@ -7,17 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from voxflate.gans.gan import (
-    Model,
-    NetworkPlan,
-    Networks,
-    Scalars,
-    Settings,
-    Shown,
-    Step,
-    adam_each,
-    scalars_of,
-)
+from voxflate.gans.gan import Model, Networks, Scalars, Shown, Step, adam_each, scalars_of
+from voxflate.gans.settings import NetworkPlan, Settings
 from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import gradient_penalty, wasserstein_d, wasserstein_g
 from voxflate.nn.dcgan import UpsamplingGenerator, critic, random_volumes

@@ -30,9 +30,10 @@ from voxflate.config.toml import from_values, load_config, parse_assignments, wi
 from voxflate.data.prepared import open_prepared
 from voxflate.data.shapes import split_shape
 from voxflate.drawing.sheets import sample_sheet
+from voxflate.runs.facts import FACTS_NAME
 from voxflate.runs.log import LOG_NAME, METRICS_NAME, read_rows
 from voxflate.runs.snapshots import list_snapshots, snapshot_path
-from voxflate.training.run import FACTS_NAME, train_run
+from voxflate.training.run import train_run
 
 log = logging.getLogger("compare_models")
 GRID_SEED = 100

@@ -152,6 +152,20 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == ""
 
 
+def test_loading_and_sampling_leave_the_allocator_of_the_caller_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from voxflate._system import allocator
+
+    def asked(*_: object) -> None:
+        raise AssertionError("the allocator was changed")
+
+    monkeypatch.setattr(allocator.platform, "libc_ver", asked)
+    with pytest.raises(AssertionError):
+        allocator.keep_freed_memory()
+    voxflate.load(home / "brains-generator").sample(1)
+
+
 def test_every_public_name_is_there_and_documented() -> None:
     assert dir(voxflate) == sorted(voxflate.__all__)
     for name in set(voxflate.__all__) - {"__version__"}:

@@ -41,16 +41,16 @@ def prepared(tmp_path: Path) -> PreparedSet:
 
 
 def finite(assessment: Assessment) -> bool:
-    return all(np.isfinite(figure.value) for figure in assessment.figures.values())
+    return all(np.isfinite(figure.value) for figure in assessment.metrics.values())
 
 
 def test_every_figure_has_an_interval_and_a_floor(prepared: PreparedSet) -> None:
     suite = Suite(prepared, SETTINGS)
     assessment = suite.volumes(batches(blobs(30, 5), 8))
     assert {"frechet-random-avg", "kid-random-avg", "frechet-random3d-3d", "ms-ssim", "psnr"} <= set(
-        assessment.figures
+        assessment.metrics
     )
-    for name, figure in assessment.figures.items():
+    for name, figure in assessment.metrics.items():
         assert figure.low is not None, name
         assert figure.high is not None, name
         assert figure.real is not None, name
@@ -63,7 +63,7 @@ def test_every_figure_has_an_interval_and_a_floor(prepared: PreparedSet) -> None
     assert {"generating", "features of slices", "pairs", "intervals"} <= set(assessment.seconds)
     assert len(suite.first) == 8
     again = Assessment.from_dict(json.loads(json.dumps(assessment.as_dict())), "file")
-    assert again.figures == assessment.figures
+    assert again.metrics == assessment.metrics
 
 
 def test_the_suite_and_the_quick_measurement_agree(prepared: PreparedSet) -> None:
@@ -79,7 +79,7 @@ def test_real_volumes_lie_at_the_floor_and_damage_above(prepared: PreparedSet) -
     good = Suite(prepared, FLAT).volumes([blobs(30, 5)])
     bad = Suite(prepared, FLAT).volumes([np.clip(blobs(30, 5) * -0.7, -1, 1)])
     for name in ("frechet-random-avg", "kid-random-avg"):
-        figure, worse = good.figures[name], bad.figures[name]
+        figure, worse = good.metrics[name], bad.metrics[name]
         assert worse.low is not None
         assert figure.real is not None
         assert worse.low > max(figure.value, figure.real)
@@ -95,7 +95,7 @@ def test_more_slices_are_more_samples_of_the_same_volumes(prepared: PreparedSet)
 
 def test_two_extractors_stand_side_by_side(prepared: PreparedSet) -> None:
     settings = SuiteSettings(extractors=("random", "mobilenetv2"), volume_extractor="none", replicates=0)
-    figures = Suite(prepared, settings).volumes([blobs(10, 5)]).figures
+    figures = Suite(prepared, settings).volumes([blobs(10, 5)]).metrics
     assert {"frechet-random-avg", "frechet-mobilenetv2-avg"} <= set(figures)
     assert figures["psnr"].low is None
 
@@ -118,7 +118,7 @@ def test_tiny_sets_give_figures_and_say_what_is_missing(tmp_path: Path, n_train:
 def test_one_subject_has_neither_interval_nor_floor(tmp_path: Path) -> None:
     assessment = Suite(a_set(tmp_path / "set", 8, 0, subjects=1), FLAT).volumes([blobs(8, 5)])
     assert finite(assessment)
-    assert all(figure.low is None and figure.real is None for figure in assessment.figures.values())
+    assert all(figure.low is None and figure.real is None for figure in assessment.metrics.values())
     assert any("all real volumes are of one subject" in warning for warning in assessment.warnings)
 
 
@@ -154,10 +154,10 @@ def test_too_few_samples_and_bad_settings_are_refused(prepared: PreparedSet) -> 
 def test_images_of_the_2d_stage(prepared: PreparedSet) -> None:
     slices = prepared.volumes("train")[:, 0].reshape(-1, 1, *SHAPE[1:])
     assessment = Suite(prepared, FLAT).images([slices])
-    figure = assessment.figures["frechet-random-2d"]
+    figure = assessment.metrics["frechet-random-2d"]
     assert figure.value == pytest.approx(0, abs=1e-6)
     assert figure.real is not None
-    assert "psnr" not in assessment.figures
+    assert "psnr" not in assessment.metrics
 
 
 def test_an_assessment_of_another_format_is_refused() -> None:

@@ -67,7 +67,7 @@ def test_metrics_json_says_what_a_figure_depends_on(runs: list[Path]) -> None:
     assert facts["n_images"] == 8
     assert facts["parameters"] > 1000
     assert len(facts["extractors"][0]["weights-sha256"]) == 64
-    assert content["figures"]["kid-random-avg"]["error"] > 0
+    assert content["metrics"]["kid-random-avg"]["error"] > 0
 
 
 def test_tables_have_the_floor_the_run_and_the_paper(runs: list[Path], report: Path) -> None:

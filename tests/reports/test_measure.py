@@ -110,8 +110,8 @@ def test_an_export_is_measured_outside_itself(home: Path, run: Path, tmp_path: P
     voxflate("evaluate", run, "--snapshot", 0.004, *QUICK)
     ours, theirs = (json.loads((f / "metrics.json").read_text()) for f in (run / "evaluation", out))
     assert ours["facts"]["generator_sha256"] == theirs["facts"]["generator_sha256"]
-    assert {name: each["value"] for name, each in ours["figures"].items()} == pytest.approx(
-        {name: each["value"] for name, each in theirs["figures"].items()}, rel=1e-4
+    assert {name: each["value"] for name, each in ours["metrics"].items()} == pytest.approx(
+        {name: each["value"] for name, each in theirs["metrics"].items()}, rel=1e-4
     )
     assert (out / "report.html").is_file()
     shown = voxflate("compare", run, out, "--out", tmp_path / "comparison")

@@ -123,10 +123,10 @@ def _print_assessment(assessment: Assessment) -> None:
     table = Table("metric")
     for heading in ("generated", "95% interval", "standard error", "real vs real"):
         table.add_column(heading, justify="right")
-    for name, figure in assessment.figures.items():
-        ends = "-" if figure.low is None or figure.high is None else f"{figure.low:.4g} to {figure.high:.4g}"
-        rest = ("-" if value is None else f"{value:.4g}" for value in (figure.error, figure.real))
-        table.add_row(name, f"{figure.value:.4g}", ends, *rest)
+    for name, metric in assessment.metrics.items():
+        ends = "-" if metric.low is None or metric.high is None else f"{metric.low:.4g} to {metric.high:.4g}"
+        rest = ("-" if value is None else f"{value:.4g}" for value in (metric.error, metric.real))
+        table.add_row(name, f"{metric.value:.4g}", ends, *rest)
     print_wide(table)
     facts = assessment.facts
     networks = ", ".join(f"{each['name']} ({each['weights-sha256'][:12]})" for each in facts["extractors"])

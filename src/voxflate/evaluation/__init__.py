@@ -1,8 +1,8 @@
 """Generated volumes against real ones: quick at snapshots, the whole suite on request, the copying audit."""
 
-from voxflate.evaluation.assessment import Assessment, Figure
+from voxflate.evaluation.assessment import Assessment, Metric
 from voxflate.evaluation.audit import Audit, Auditor
 from voxflate.evaluation.evaluator import Evaluator
 from voxflate.evaluation.suite import Suite, SuiteSettings
 
-__all__ = ["Assessment", "Audit", "Auditor", "Evaluator", "Figure", "Suite", "SuiteSettings"]
+__all__ = ["Assessment", "Audit", "Auditor", "Evaluator", "Metric", "Suite", "SuiteSettings"]

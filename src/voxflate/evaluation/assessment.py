@@ -1,4 +1,4 @@
-"""What a whole evaluation gives: figures with intervals and floors, and what they depend on."""
+"""What a whole evaluation gives: metrics with intervals and floors, and what they depend on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 from voxflate._system.errors import VoxflateError
 
-FORMAT = 1
+FORMAT = 2
+"""Of metrics.json. Version 1 called the metrics figures."""
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One figure beside the same among real volumes.
+class Metric:
+    """One metric beside the same among real volumes.
 
     Attributes:
         value: Of generated against real.
@@ -36,29 +37,29 @@ class Figure:
 
 @dataclass(frozen=True)
 class Assessment:
-    """A run's figures.
+    """A run's metrics.
 
     Attributes:
-        figures: Name -> figure.
+        metrics: Name -> metric.
         facts: What they depend on: numbers of volumes, extractors and weights, seed, data, budget.
-        warnings: What a reader must know before quoting a figure, one sentence each.
+        warnings: What a reader must know before quoting a metric, one sentence each.
         seconds: Stage -> seconds taken.
     """
 
-    figures: Mapping[str, Figure]
+    metrics: Mapping[str, Metric]
     facts: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def value(self, name: str) -> float | None:
-        """A figure's value, or None if it was not taken."""
-        return self.figures[name].value if name in self.figures else None
+        """A metric's value, or None if it was not taken."""
+        return self.metrics[name].value if name in self.metrics else None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for metrics.json."""
         return {
             "format": FORMAT,
-            "figures": {name: asdict(figure) for name, figure in self.figures.items()},
+            "metrics": {name: asdict(metric) for name, metric in self.metrics.items()},
             "facts": dict(self.facts),
             "warnings": list(self.warnings),
             "seconds": {stage: round(seconds, 2) for stage, seconds in self.seconds.items()},
@@ -75,10 +76,11 @@ class Assessment:
         Raises:
             VoxflateError: If it is something else or of another version.
         """
-        if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+        if not isinstance(content, Mapping) or content.get("format") not in (1, FORMAT):
             raise VoxflateError(f"{source}: was not written by this version; run voxflate evaluate again")
+        metrics = content["metrics" if content["format"] == FORMAT else "figures"]
         return cls(
-            {name: Figure(**figure) for name, figure in content["figures"].items()},
+            {name: Metric(**metric) for name, metric in metrics.items()},
             content["facts"],
             tuple(content["warnings"]),
             content["seconds"],

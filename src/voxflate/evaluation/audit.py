@@ -1,7 +1,7 @@
 """Which generated volumes are copies of training volumes?
 
 Three measures of nearness: correlation at the best small shift and flip, its lead over the second nearest
-subject, and the distance of slice features. How near volumes come that are no copies is measured on held-out
+subject, and the distance of slice features. How near volumes come that are not copies is measured on held-out
 volumes, and on training volumes against the other subjects. A generated volume that is nearer than all but a
 few of these is flagged (decision 0044).
 """
@@ -24,7 +24,7 @@ from voxflate.metrics.copies import FLIPS, Neighbours
 
 MEASURES = ("correlation", "lead", "features")
 ALLOWED = 0.01
-"""Share of volumes that are no copies which may be flagged, over all measures."""
+"""Largest share of volumes that are not copies which may be flagged, over all measures."""
 
 PICTURES = 12
 """Flagged pairs that are kept for the report: those with the highest correlation."""
@@ -42,7 +42,7 @@ class Nearness:
     Attributes:
         neighbour: Number of the training volume with the highest correlation.
         subject: Whose it is.
-        flip: Along which axis the volume had to be turned round, or "".
+        flip: Axis along which the volume had to be flipped, or "".
         correlation: With the neighbour.
         lead: (1 - correlation) / (1 - correlation with the nearest volume of another subject): 1 where nobody
             is particularly near, towards 0 for a copy.
@@ -69,10 +69,10 @@ class Audit:
     """What was found.
 
     Attributes:
-        samples: One entry a generated volume, in order.
+        samples: One entry per generated volume, in order.
         flagged: Sample number -> the measures that flagged it.
         thresholds: Measure -> distance below which a volume is flagged.
-        null: Nearness of the volumes that are no copies.
+        null: Nearness of the volumes that are not copies.
         n_train: Training volumes.
         n_heldout: Held-out volumes among the null.
         pairs: Sample number -> the generated and the training volume, [2, D, H, W]; the clearest few.
@@ -95,7 +95,7 @@ class Audit:
 
     @property
     def false_alarms(self) -> float:
-        """Share of the volumes that are no copies which the thresholds flag."""
+        """Share of the volumes that are not copies which the thresholds flag."""
         return float(np.mean([bool(flags(near, self.thresholds)) for near in self.null]))
 
     def as_dict(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Auditor:
     Args:
         prepared: The set.
         extractor: Gives the features of slices.
-        seed: Of the choice of training volumes that stand for volumes that are no copies.
+        seed: Of the choice of training volumes that stand for volumes that are not copies.
 
     Raises:
         VoxflateError: If the training volumes are of fewer than 3 subjects.
@@ -136,7 +136,7 @@ class Auditor:
         if len(set(owners)) < 3:
             raise VoxflateError(
                 f"{prepared.root}: training volumes of {len(set(owners))} subjects are too few to tell a "
-                "copy, it takes 3; add subjects"
+                "copy, at least 3 are needed; add subjects"
             )
         self._owners = owners
         self._neighbours = Neighbours(torch.from_numpy(prepared.volumes("train")))

@@ -1,11 +1,11 @@
-"""What a reader must know before quoting a figure."""
+"""What a reader must know before quoting a metric."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from voxflate.evaluation.assessment import Figure
+from voxflate.evaluation.assessment import Metric
 from voxflate.evaluation.real import RealSet
 from voxflate.metrics import NEIGHBOURS
 from voxflate.metrics.extractors.table import VOLUME_EXTRACTORS
@@ -15,12 +15,12 @@ _ALIKE = 0.01  # of the real volumes' distance from each other
 
 
 def warnings_of(
-    figures: Mapping[str, Figure], facts: Mapping[str, Any], real: RealSet, left_out: Sequence[str]
+    metrics: Mapping[str, Metric], facts: Mapping[str, Any], real: RealSet, left_out: Sequence[str]
 ) -> list[str]:
     """One sentence for each.
 
     Args:
-        figures: The figures.
+        metrics: The metrics.
         facts: What they depend on.
         real: The real volumes.
         left_out: Pair metrics that the volumes are too small for.
@@ -39,14 +39,14 @@ def warnings_of(
             )
     if min(n_generated, n_real) <= NEIGHBOURS:
         found.append(f"no precision and recall: they need more than {NEIGHBOURS} samples of each set")
-    of_volumes = "psnr" in figures
+    of_volumes = "psnr" in metrics
     if of_volumes and (heldout := facts["n-heldout"]) < 2:
         found.append(f"no held-out KID: {heldout} volumes are held out, it takes 2")
     if len(set(real.subjects)) < 2:
         found.append("no intervals and no floor: all real volumes are of one subject")
     if left_out:
         found.append(f"{', '.join(left_out)} left out: the volumes are too small")
-    diversity = figures.get("pairwise-l2")
+    diversity = metrics.get("pairwise-l2")
     if diversity is not None and diversity.real and diversity.value < _ALIKE * diversity.real:
         found.append("the generated volumes are all alike: the generator has collapsed")
     return found

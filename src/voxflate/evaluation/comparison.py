@@ -1,4 +1,4 @@
-"""Feature metrics over the views of one extractor: figures, halvings of the real set, replicates."""
+"""Feature metrics over the views of one extractor: values, halvings of the real set, replicates."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def compare_features(name: str, generated: Views, real: Views) -> dict[str, floa
         real: View -> [m, f], the same views.
 
     Returns:
-        Figure name -> value; with planes, their mean as "-avg" (and "-avg-cut").
+        Metric name -> value; with planes, their mean as "-avg" (and "-avg-cut").
     """
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for metric, views in _applicable(generated, real):
         values = {view: metric.direct(generated[view], real[view]) for view in views}
-        figures |= _named(metric, name, values)
-    return figures
+        metrics |= _named(metric, name, values)
+    return metrics
 
 
 def replicated_features(name: str, generated: Views, real: Views, slices: int = 1) -> list[Replicated]:
-    """The same figures as functions of how often each volume counts, one function a metric.
+    """The same metrics as functions of how often each volume counts, one function per metric.
 
     Args:
         name: The extractor's.
@@ -49,11 +49,11 @@ def replicated_features(name: str, generated: Views, real: Views, slices: int = 
     def replicated(metric: FeatureMetric, views: Sequence[str]) -> Replicated:
         functions = {view: metric.weighted(grams[view]) for view in views}
 
-        def figures(a: Array, b: Array) -> dict[str, float]:
+        def metrics(a: Array, b: Array) -> dict[str, float]:
             a, b = a.repeat(slices), b.repeat(slices)
             return _named(metric, name, {view: function(a, b) for view, function in functions.items()})
 
-        return figures
+        return metrics
 
     return [replicated(metric, views) for metric, views in _applicable(generated, real)]
 
@@ -72,7 +72,7 @@ def halvings(
         slices: Samples that a volume gives.
 
     Returns:
-        The figures of each halving; none if there are not two subjects with two samples on each side.
+        The metrics of each halving; none if there are not two subjects with two samples on each side.
     """
     people, owner = np.unique(np.asarray(subjects), return_inverse=True)
     rng = np.random.default_rng(seed)
@@ -89,7 +89,7 @@ def halvings(
 
 
 def heldout_kid(name: str, generated: Views, real: Views, n_train: int, slices: int = 1) -> dict[str, float]:
-    """The kernel distance that a model is chosen by: against volumes that no training has seen.
+    """The kernel distance that a snapshot is chosen by: against volumes that the training has not seen.
 
     Args:
         name: The extractor's.
@@ -116,14 +116,14 @@ def replicated_heldout_kid(
         for plane in PLANES
     ]
 
-    def figures(a: Array, b: Array) -> dict[str, float]:
+    def metrics(a: Array, b: Array) -> dict[str, float]:
         heldout = b[n_train:]
         if (heldout > 0).sum() < 2:
             return {}
         counts = a.repeat(slices), heldout.repeat(slices)
         return {heldout_name(name): float(np.mean([function(*counts)[""] for function in functions]))}
 
-    return figures
+    return metrics
 
 
 def heldout_name(name: str) -> str:
@@ -142,15 +142,15 @@ def _applicable(generated: Views, real: Views) -> list[tuple[FeatureMetric, list
 
 
 def _named(metric: FeatureMetric, name: str, values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Figures of all views under their names, and the means over planes."""
-    figures: dict[str, float] = {}
+    """Metrics of all views under their names, and the means over planes."""
+    metrics: dict[str, float] = {}
     by_plane = "ax" in values
     for key in metric.names:
         stem = metric.named(key, name)
         if metric.per_plane or not by_plane:
-            figures |= {f"{stem}-{view}": found[key] for view, found in values.items()}
+            metrics |= {f"{stem}-{view}": found[key] for view, found in values.items()}
         for cut in ("", "-cut"):
             planes = [values[f"{plane}{cut}"][key] for plane in PLANES if f"{plane}{cut}" in values]
             if planes:
-                figures[f"{stem}-avg{cut}"] = float(np.mean(planes))
-    return figures
+                metrics[f"{stem}-avg{cut}"] = float(np.mean(planes))
+    return metrics

@@ -1,7 +1,7 @@
 """Quick measurements at the snapshots of a training: distances, diversity, the floor of the real set.
 
-Every result is a flat dictionary whose figures stand beside what they depend on: extractor, hash of its
-weights, numbers of real and generated samples, seed. A figure named "...-cut" was taken after
+Every result is a flat dictionary whose metrics stand beside what they depend on: extractor, hash of its
+weights, numbers of real and generated samples, seed. A metric named "...-cut" was taken after
 `cut_background` on both sides; "-avg" is the mean of the three planes.
 """
 
@@ -31,7 +31,7 @@ from voxflate.metrics import extractor as build_extractor
 from voxflate.metrics import pairwise_l2
 from voxflate.metrics.extractors.voxels import VOXELS
 
-Figures = dict[str, float | int | str]
+Metrics = dict[str, float | int | str]
 
 DIVERSITY = "pairwise-l2"
 _FLOOR_SPLITS = 10
@@ -71,9 +71,9 @@ class Evaluator:
         self._real = RealSet(prepared, seed, cache, min_content)
         self._prepared = prepared
         self._seed = seed
-        self._floors: dict[str, Figures] = {}
+        self._floors: dict[str, Metrics] = {}
 
-    def measure(self, volumes: Iterable[Images]) -> Figures:
+    def measure(self, volumes: Iterable[Images]) -> Metrics:
         """Distances of generated volumes to all real ones, per plane, and their diversity.
 
         Args:
@@ -106,15 +106,15 @@ class Evaluator:
         generated = collect(checked(), plane_views, self._extractor)
         real = self._real.plane_features(self._extractor)
         real_voxels = self._real.volume_features(components)
-        figures: Figures = {
+        metrics: Metrics = {
             **compare_features(self._extractor.name, generated, real),
             **heldout_kid(self._extractor.name, generated, real, self._real.n_train),
             **compare_features(VOXELS, {VIEW_3D: np.concatenate(voxels)}, real_voxels),
             DIVERSITY: pairwise_l2(np.concatenate(kept), seed=self._seed),
         }
-        return figures | self._provenance(len(real["ax"]), len(generated["ax"]))
+        return metrics | self._provenance(len(real["ax"]), len(generated["ax"]))
 
-    def measure_2d(self, images: Iterable[Images]) -> Figures:
+    def measure_2d(self, images: Iterable[Images]) -> Metrics:
         """Distance of generated images to axial slices of the training volumes.
 
         Args:
@@ -135,16 +135,16 @@ class Evaluator:
 
         generated = collect(checked(), lambda batch: {VIEW_2D: batch}, self._extractor)
         real = self._real.slice_features(self._extractor)
-        figures = compare_features(self._extractor.name, generated, real)
-        return {**figures, **self._provenance(len(real[VIEW_2D]), len(generated[VIEW_2D]))}
+        metrics = compare_features(self._extractor.name, generated, real)
+        return {**metrics, **self._provenance(len(real[VIEW_2D]), len(generated[VIEW_2D]))}
 
-    def real_floor(self) -> Figures:
+    def real_floor(self) -> Metrics:
         """What real volumes reach: one half of the real set against the other, mean of 10 random halvings.
 
         Returns:
             The keys of `measure`, with the sizes of the halves as "n-real" and "n-generated", the diversity
             of the real set as "pairwise-l2", and "splits", the number of halvings. A half has fewer samples
-            than the set, which raises the figure: generated volumes can come out slightly below it.
+            than the set, which raises the metric: generated volumes can come out slightly below it.
         """
         if "3d" not in self._floors:
             real = self._real.plane_features(self._extractor)
@@ -154,7 +154,7 @@ class Evaluator:
             self._floors["3d"] = floor | {DIVERSITY: self._real_diversity()}
         return self._floors["3d"]
 
-    def real_floor_2d(self) -> Figures:
+    def real_floor_2d(self) -> Metrics:
         """The floor of `measure_2d`: one half of its real slices against the other, mean of 10 halvings."""
         if VIEW_2D not in self._floors:
             real = self._real.slice_features(self._extractor)
@@ -162,13 +162,13 @@ class Evaluator:
             self._floors[VIEW_2D] = self._floor(real, slices)
         return self._floors[VIEW_2D]
 
-    def _floor(self, real: Features, subjects: list[str], name: str | None = None) -> Figures:
+    def _floor(self, real: Features, subjects: list[str], name: str | None = None) -> Metrics:
         rounds = halvings(name or self._extractor.name, real, subjects, _FLOOR_SPLITS, self._seed)
-        figures: Figures = {
-            key: float(np.mean([figures[key] for figures in rounds])) for key in (rounds or [{}])[0]
+        metrics: Metrics = {
+            key: float(np.mean([metrics[key] for metrics in rounds])) for key in (rounds or [{}])[0]
         }
         n = len(subjects)
-        return figures | self._provenance(n - n // 2, n // 2) | {"splits": _FLOOR_SPLITS}
+        return metrics | self._provenance(n - n // 2, n // 2) | {"splits": _FLOOR_SPLITS}
 
     def _real_diversity(self) -> float:
         def compute() -> Features:
@@ -179,7 +179,7 @@ class Evaluator:
         key = self._real.key(DIVERSITY, self._seed)
         return float(self._real.cache.get(key, (DIVERSITY,), compute)[DIVERSITY][0])
 
-    def _provenance(self, n_real: int, n_generated: int) -> Figures:
+    def _provenance(self, n_real: int, n_generated: int) -> Metrics:
         return {
             "n-real": n_real,
             "n-generated": n_generated,

@@ -1,4 +1,4 @@
-"""Metrics of pairs of volumes, taken while the volumes stream by: none of them is kept.
+"""Metrics of pairs of volumes, computed while the volumes stream by: none of them is kept.
 
 A generated volume is compared with the one before it, with a random real volume, with the nearest real
 one and with the mean of the real ones. Among real volumes the same partners are other subjects' volumes.
@@ -74,23 +74,23 @@ class PairBank:
             self._values[name] += found.tolist()
         self._before, self._seen = volumes[-1:], self._seen + len(volumes)
 
-    def figures(self) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         """Mean of each metric's values."""
         return {name: float(np.mean(values)) for name, values in self._values.items() if values}
 
     def replicated(self) -> Replicated:
-        """The figures as a function of how often each generated and each real volume counts."""
+        """The metrics as a function of how often each generated and each real volume counts."""
         values = {name: np.array(found) for name, found in self._values.items() if found}
         partners = np.array(self._partners)
 
-        def figures(a: Array, b: Array) -> dict[str, float]:
+        def means(a: Array, b: Array) -> dict[str, float]:
             weights = {"generated": a[:-1] * a[1:], "random": a * b[partners], "nearest": a, "mean": a}
             return {
                 name: weighted_mean(found, weights[self._metrics[name].partner][: len(found)])
                 for name, found in values.items()
             }
 
-        return figures
+        return means
 
     def _nearest_error(self, volumes: Tensor) -> Tensor:
         errors = [squared_errors(volumes, torch.from_numpy(real)) for real in self._real.batches()]
@@ -108,14 +108,15 @@ def mean_volume(real: RealSet) -> Tensor:
 
 
 def real_pairs(real: RealSet, seed: int = 0) -> tuple[dict[str, float], Replicated]:
-    """The figures among real volumes of different subjects, and as a function of how often each counts.
+    """The metrics among real volumes of different subjects, and as a function of how often each counts.
 
     Args:
         real: The real volumes.
         seed: Of the order in which they meet.
 
     Returns:
-        Figures, none if there is only one subject; a function of counts [m] (given twice) to the same.
+        Metrics by name, none if there is only one subject; the same as a function of counts [m], which are
+            given twice.
     """
     metrics = _that_fit(real.prepared.shape)
     order = np.random.default_rng(seed).permutation(real.count)[: MOST_PAIRS + 1]
@@ -146,10 +147,10 @@ def real_pairs(real: RealSet, seed: int = 0) -> tuple[dict[str, float], Replicat
     stored = real.cache.get(real.key("pairs", seed, MOST_PAIRS, *metrics), tuple(metrics), compute)
     ends = np.array(met)
 
-    def figures(a: Array, b: Array) -> dict[str, float]:
+    def means(a: Array, b: Array) -> dict[str, float]:
         return _real_means(stored, metrics, ends, b)
 
-    return figures(np.ones(real.count), np.ones(real.count)), figures
+    return means(np.ones(real.count), np.ones(real.count)), means
 
 
 def weighted_mean(values: NDArray[np.floating], weights: Array) -> float:

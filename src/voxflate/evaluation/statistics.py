@@ -1,4 +1,4 @@
-"""Figures with their intervals and floors, gathered metric by metric."""
+"""Metrics with their intervals and floors, gathered one after the other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from voxflate.evaluation.assessment import Figure
+from voxflate.evaluation.assessment import Metric
 from voxflate.evaluation.comparison import (
     Views,
     compare_features,
@@ -25,7 +25,7 @@ Range = tuple[float, float, float]
 
 
 class Statistics:
-    """Gathers figures.
+    """Gathers metrics.
 
     Args:
         replicates: Bootstrap replicates; 0 leaves the intervals out.
@@ -54,16 +54,16 @@ class Statistics:
             self._replicated += replicated_features(name, generated, real, slices)
         rounds = halvings(name, real, self.real_subjects, HALVINGS, self._seed, slices)
         for key in rounds[0] if rounds else ():
-            values = [figures[key] for figures in rounds]
+            values = [metrics[key] for metrics in rounds]
             low, high = np.quantile(values, _ends())
             self._floors[key] = (float(np.mean(values)), float(low), float(high))
 
     def add_heldout(self, name: str, generated: Views, real: Views, n_train: int, slices: int) -> None:
         """Add the distance to held-out volumes, beside that of the training volumes to them."""
-        figure = heldout_kid(name, generated, real, n_train, slices)
-        if not figure:
+        found = heldout_kid(name, generated, real, n_train, slices)
+        if not found:
             return
-        self.values |= figure
+        self.values |= found
         if self._replicates:
             self._replicated.append(replicated_heldout_kid(name, generated, real, n_train, slices))
         train = {view: x[: n_train * slices] for view, x in real.items()}
@@ -72,13 +72,13 @@ class Statistics:
 
     def add_pairs(
         self,
-        figures: Mapping[str, float],
+        metrics: Mapping[str, float],
         replicated: Replicated,
         real: Mapping[str, float],
         real_replicated: Replicated,
     ) -> None:
-        """Add figures of pairs of volumes, and of pairs of real ones, whose range is an interval too."""
-        self.values |= figures
+        """Add metrics of pairs of volumes, and of pairs of real ones, whose range is an interval too."""
+        self.values |= metrics
         self._replicated.append(replicated)
         people = self.real_subjects
         found = intervals([real_replicated], real, people, people, self._replicates, self._seed)
@@ -86,18 +86,18 @@ class Statistics:
             here = found.get(name)
             self._floors[name] = (value, here.low if here else value, here.high if here else value)
 
-    def figures(self, n_generated: int) -> dict[str, Figure]:
-        """Every figure with its interval and its floor."""
+    def metrics(self, n_generated: int) -> dict[str, Metric]:
+        """Every metric with its interval and its floor."""
         samples = [str(number) for number in range(n_generated)]
         found = intervals(
             self._replicated, self.values, samples, self.real_subjects, self._replicates, self._seed
         )
-        figures = {}
+        metrics = {}
         for name, value in self.values.items():
             here = found.get(name)
             spread = (here.low, here.high, here.error) if here else (None, None, None)
-            figures[name] = Figure(value, *spread, *self._floors.get(name, (None, None, None)))
-        return figures
+            metrics[name] = Metric(value, *spread, *self._floors.get(name, (None, None, None)))
+        return metrics
 
 
 def _ends() -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The whole evaluation of one set of generated samples, in one pass over them.
 
-Volumes stream by and are dropped: what stays is a few kilobytes of features a volume, a few
-volumes for pictures, and one value a pair.
+Volumes stream by and are dropped: what stays is a few kilobytes of features per volume, a few
+volumes for pictures, and one value per pair.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Suite:
             batches: [b, 1, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
 
         Returns:
-            Figures, intervals, floors, warnings. `first` and `features` then hold the first volumes and the
+            Metrics, intervals, floors, warnings. `first` and `features` then hold the first volumes and the
             features by network and view, for pictures.
 
         Raises:
@@ -218,7 +218,7 @@ class Suite:
             collected.add(extractor.name, view, extractor(tensor).numpy())
 
     def _assess(self, collected: _Collected, pairs: PairBank | None) -> Assessment:
-        """Turn what was collected into figures."""
+        """Turn what was collected into metrics."""
         settings = self.settings
         self.first = np.concatenate(collected.first)
         networks: list[FeatureExtractor | VolumeExtractor] = [*self._extractors]
@@ -229,24 +229,22 @@ class Suite:
             generated = self.features[network.name] = collected.views(network.name)
             with self._stage("real volumes"):
                 real = self._real_of(network, generated)
-            with self._stage("figures"):
+            with self._stage("metrics"):
                 self._compare(statistics, network.name, generated, real)
         n_real = self.real.count
         if pairs is None:
             n_real = len(real[VIEW_2D])
         else:
             with self._stage("real volumes"):
-                statistics.add_pairs(
-                    pairs.figures(), pairs.replicated(), *real_pairs(self.real, settings.seed)
-                )
+                statistics.add_pairs(pairs.means(), pairs.replicated(), *real_pairs(self.real, settings.seed))
 
         with self._stage("intervals"):
-            figures = statistics.figures(collected.count)
+            metrics = statistics.metrics(collected.count)
         facts = self._facts(collected.count, n_real, networks)
-        found = warnings_of(figures, facts, self.real, pairs.left_out if pairs is not None else [])
+        found = warnings_of(metrics, facts, self.real, pairs.left_out if pairs is not None else [])
         if collected.constant:
             found.append(f"{collected.constant} of {collected.count} generated samples are constant")
-        return Assessment(figures, facts, (*self.warnings, *found), dict(self.seconds))
+        return Assessment(metrics, facts, (*self.warnings, *found), dict(self.seconds))
 
     def _compare(self, statistics: Statistics, name: str, generated: Features, real: Features) -> None:
         slices = self.settings.slices if "ax" in generated else 1

@@ -18,7 +18,7 @@ from voxflate.config.paper_rows import PaperRow
 from voxflate.data.prepared import PreparedSet
 from voxflate.drawing import charts
 from voxflate.drawing.sheets import resolution_sheet, sample_sheet
-from voxflate.evaluation import Figure
+from voxflate.evaluation import Metric
 from voxflate.metrics.embedding import tsne
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.metrics.table import better
@@ -108,12 +108,12 @@ def labels_of(runs: Sequence[Path]) -> list[str]:
 
 
 def floor_of(run: EvaluatedRun) -> dict[str, Any]:
-    """The floor of a run's figures in the flat form of `Evaluator.real_floor`."""
+    """The floor of a run's metrics in the flat form of `Evaluator.real_floor`."""
     facts = run.assessment.facts
     leading = facts["extractors"][0]
     half = facts["n-real"] // 2
     return {
-        name: figure.real for name, figure in run.assessment.figures.items() if figure.real is not None
+        name: metric.real for name, metric in run.assessment.metrics.items() if metric.real is not None
     } | {
         "extractor": leading["name"],
         "weights-sha256": leading["weights-sha256"],
@@ -142,7 +142,7 @@ def _summary(place: Place, evaluated: EvaluatedRun, prepared: PreparedSet, folde
         kimg=facts["n_images"] / 1000,
         seconds=facts["training_seconds"],
         curves=curves,
-        metrics={name: figure.value for name, figure in evaluated.assessment.figures.items()}
+        metrics={name: metric.value for name, metric in evaluated.assessment.metrics.items()}
         | {"n-generated": facts["n-generated"], "n-real": facts["n-real"]},
         sheet_start=sheet_start,
         sheet_end=sheet_end,
@@ -182,25 +182,25 @@ def _sheets(
 
 
 def _every_figure(evaluated: Sequence[EvaluatedRun]) -> Table:
-    """All figures of all runs beside the floor of the first one."""
-    names = list(dict.fromkeys(name for run in evaluated for name in run.assessment.figures))
-    first = evaluated[0].assessment.figures
+    """All metrics of all runs beside the floor of the first one."""
+    names = list(dict.fromkeys(name for run in evaluated for name in run.assessment.metrics))
+    first = evaluated[0].assessment.metrics
     rows = []
     for name in names:
         floor = first[name].real if name in first else None
-        cells = [_cell(run.assessment.figures.get(name)) for run in evaluated]
+        cells = [_cell(run.assessment.metrics.get(name)) for run in evaluated]
         best = {"real": "as real"}.get(better(name), better(name))
         rows.append([name, best, DASH if floor is None else f"{floor:.4g}", *cells])
-    headings = ["figure", "best", "real vs real", *(run.label for run in evaluated)]
-    return Table("Every figure", headings, rows, ["In brackets the 95% interval, then the standard error."])
+    headings = ["metric", "best", "real vs real", *(run.label for run in evaluated)]
+    return Table("Every metric", headings, rows, ["In brackets the 95% interval, then the standard error."])
 
 
-def _cell(figure: Figure | None) -> str:
-    if figure is None:
+def _cell(metric: Metric | None) -> str:
+    if metric is None:
         return DASH
-    if figure.low is None or figure.high is None or figure.error is None:
-        return f"{figure.value:.4g}"
-    return f"{figure.value:.4g} [{figure.low:.4g}, {figure.high:.4g}] {figure.error:.2g}"
+    if metric.low is None or metric.high is None or metric.error is None:
+        return f"{metric.value:.4g}"
+    return f"{metric.value:.4g} [{metric.low:.4g}, {metric.high:.4g}] {metric.error:.2g}"
 
 
 def _pictures(
@@ -246,11 +246,11 @@ def _scatter(evaluated: Sequence[EvaluatedRun], path: Path) -> Path:
     stem = frechet_name(evaluated[0].assessment.facts["extractors"][0]["name"])
     marks = {}
     for run in evaluated:
-        figure = run.assessment.figures.get(f"{stem}-avg")
-        if figure is not None:
-            ends = None if figure.low is None or figure.high is None else (figure.low, figure.high)
-            marks[run.label] = (run.parameters, figure.value, ends)
-    floor = evaluated[0].assessment.figures.get(f"{stem}-avg")
+        metric = run.assessment.metrics.get(f"{stem}-avg")
+        if metric is not None:
+            ends = None if metric.low is None or metric.high is None else (metric.low, metric.high)
+            marks[run.label] = (run.parameters, metric.value, ends)
+    floor = evaluated[0].assessment.metrics.get(f"{stem}-avg")
     charts.quality(marks, path, f"{stem}-avg", None if floor is None else floor.real)
     return path
 
@@ -288,7 +288,7 @@ def _audit(
         count = len(audit["flagged"])
         lines.append(
             f"{label}: {count} of {audit['n-generated']} generated volumes ({audit['flagged-share']:.1%}) "
-            f"are nearer to a training volume than volumes that are no copies ({audit['n-null']}, of them "
+            f"are nearer to a training volume than volumes that are not copies ({audit['n-null']}, of them "
             f"{audit['n-heldout']} held out)."
         )
         stored = load_arrays(place.folder / AUDIT_PAIRS)

@@ -108,7 +108,7 @@ def evaluate_source(
         "recipe": prepared.manifest.recipe,
     }
     other = [] if prepared.content_hash == source.trained_on else [_other_data(source)]
-    assessment = Assessment(found.figures, facts, (*other, *found.warnings), found.seconds)
+    assessment = Assessment(found.metrics, facts, (*other, *found.warnings), found.seconds)
     leading = suite.features[found.facts["extractors"][0]["name"]]
     kept = {"volumes": suite.first}
     if not two_d:
@@ -134,7 +134,7 @@ def audit_source(
         place: Where to write.
         sampling: How the generator is sampled.
         progress: Called with (samples done, of all).
-        null_progress: Called with (volumes that are no copies done, of all), before.
+        null_progress: Called with (volumes that are not copies done, of all), before.
         tell: Called with the generator once it is loaded.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from voxflate.config.paper_rows import KIMG_3D, PaperRow
-from voxflate.evaluation.assessment import Assessment, Figure
+from voxflate.evaluation.assessment import Assessment, Metric
 from voxflate.metrics.extractors.inception import frechet_name
 
 DASH = "\N{EN DASH}"
@@ -16,7 +16,7 @@ _PLANES = ("ax", "sag", "cor", "avg")
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run and its figures.
+    """A run and its metrics.
 
     Attributes:
         label: Short name.
@@ -44,13 +44,13 @@ class Column:
 
     Attributes:
         heading: With its unit and an arrow to the better side.
-        ours: The figure of a run.
-        paper: The paper's figure.
+        ours: The metric of a run.
+        paper: The paper's metric.
         digits: Significant digits.
     """
 
     heading: str
-    ours: Callable[[Assessment], Figure | None]
+    ours: Callable[[Assessment], Metric | None]
     paper: Callable[[PaperRow], float | None] = lambda row: None
     digits: int = 3
 
@@ -64,8 +64,8 @@ def columns(extractor: str) -> list[Column]:
     stem = frechet_name(extractor)
     title = "FID" if stem == "fid" else "Frechet"
 
-    def of(name: str) -> Callable[[Assessment], Figure | None]:
-        return lambda assessment: assessment.figures.get(name)
+    def of(name: str) -> Callable[[Assessment], Metric | None]:
+        return lambda assessment: assessment.metrics.get(name)
 
     def fid(place: int) -> Callable[[PaperRow], float]:
         return lambda row: row.fid[place]
@@ -172,19 +172,19 @@ def _number(value: float | None, digits: int) -> str:
     return f"{value:#.{digits}g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
 
 
-def _with_interval(figure: Figure | None, digits: int) -> str:
-    if figure is None:
+def _with_interval(metric: Metric | None, digits: int) -> str:
+    if metric is None:
         return DASH
-    text = _number(figure.value, digits)
-    if figure.low is None or figure.high is None:
+    text = _number(metric.value, digits)
+    if metric.low is None or metric.high is None:
         return text
-    return f"{text} [{_number(figure.low, digits)}, {_number(figure.high, digits)}]"
+    return f"{text} [{_number(metric.low, digits)}, {_number(metric.high, digits)}]"
 
 
-def _floor(figure: Figure | None, digits: int) -> str:
-    if figure is None or figure.real is None:
+def _floor(metric: Metric | None, digits: int) -> str:
+    if metric is None or metric.real is None:
         return DASH
-    return _with_interval(Figure(figure.real, figure.real_low, figure.real_high), digits)
+    return _with_interval(Metric(metric.real, metric.real_low, metric.real_high), digits)
 
 
 def _snapshot(run: EvaluatedRun) -> str:

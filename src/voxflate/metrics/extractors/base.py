@@ -29,13 +29,13 @@ _CHUNK = 32
 class FeatureExtractor(Protocol):
     """Anything that turns slices into features.
 
-    `name` is part of every figure's name. `weights_sha256` and `side` (the size slices are resized
+    `name` is part of every metric's name. `weights_sha256` and `side` (the size slices are resized
     to, pixels) tell cached features of two extractors apart.
     """
 
     @property
     def name(self) -> str:
-        """Name in figures, lower case, no spaces."""
+        """Name in metrics, lower case, no spaces."""
 
     @property
     def weights_sha256(self) -> str:
@@ -54,7 +54,7 @@ class VolumeExtractor(Protocol):
 
     @property
     def name(self) -> str:
-        """Name in figures, lower case, no spaces."""
+        """Name in metrics, lower case, no spaces."""
 
     @property
     def weights_sha256(self) -> str:
@@ -72,7 +72,7 @@ class SliceNetwork:
     """A frozen network on grey slices, resized, repeated to three channels and normalised.
 
     Args:
-        name: Name in figures.
+        name: Name in metrics.
         network: Maps [n, 3, side, side] to [n, f]; used in evaluation mode, float32.
         weights_sha256: Hash of its weights.
         side: Side of the square that slices are resized to, pixels. A prepared volume covers about a

@@ -103,7 +103,7 @@ class VolumeNetwork:
     """A frozen network on cubes, with the intensities that deepbet's networks expect.
 
     Args:
-        name: Name in figures.
+        name: Name in metrics.
         network: Maps [n, 1, side, side, side], axes R, A, S, to [n, f]; used in evaluation mode.
         weights_sha256: Hash of its weights.
         device: Where the network runs.

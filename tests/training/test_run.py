@@ -339,7 +339,7 @@ def test_an_inflated_run_is_taken_up_by_resume_and_logs_its_start_once(twin, pre
         ({"network__channels": 8}, "no rule takes"),
         ({"network__base": (2, 2, 4), "network__stages": 2}, "network.base"),
         ({"strategy": "planar", "network__position": True}, "pre-train with --twin planar"),
-        ({"network__low_pass_d": False}, "network.low_pass_d = true, the 3D network false"),
+        ({"network__low_pass_d": True}, "network.low_pass_d = false, the 3D network true"),
         ({"network__position": True}, "it lacks from_image.position"),
     ],
     ids=str,

@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from voxflate.data.prepared import open_prepared
 from voxflate.metrics import PLANES, FeatureExtractor, centre_slices, cut_background, frechet_distance
-from voxflate.metrics.extractors.base import mobilenetv2
+from voxflate.metrics.extractors.mobilenet import mobilenetv2
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

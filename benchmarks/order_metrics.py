@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from voxflate.data.prepared import open_prepared
 from voxflate.evaluation.comparison import compare_features
 from voxflate.evaluation.real import VIEW_3D, collect, plane_views
-from voxflate.metrics.extractors.base import EXTRACTORS
-from voxflate.metrics.extractors.volumes import VOLUME_EXTRACTORS
+from voxflate.metrics.extractors.table import EXTRACTORS, VOLUME_EXTRACTORS
 from voxflate.metrics.psnr import from_error, squared_errors
 from voxflate.metrics.table import PAIR_METRICS
 

@@ -36,7 +36,7 @@ def layers() -> list[list[str]]:
 
 def imports() -> tuple[Counter[tuple[str, str]], Counter[str], list[list[str]]]:
     """Imports between rooms, modules per room, and cycles between modules."""
-    graph = grimp.build_graph(PACKAGE)
+    graph = grimp.build_graph(PACKAGE, exclude_type_checking_imports=True)
     between: Counter[tuple[str, str]] = Counter()
     modules: Counter[str] = Counter()
     for module in graph.modules - {f"{PACKAGE}.__main__"}:

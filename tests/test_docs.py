@@ -56,8 +56,7 @@ def table_entries() -> list[str]:
     from voxflate.data.preparing.recipes import RECIPES
     from voxflate.data.readers.table import READERS
     from voxflate.data.sources.lists import LISTS
-    from voxflate.metrics.extractors.base import EXTRACTORS
-    from voxflate.metrics.extractors.volumes import VOLUME_EXTRACTORS
+    from voxflate.metrics.extractors.table import EXTRACTORS, VOLUME_EXTRACTORS
     from voxflate.metrics.table import FEATURE_METRICS, PAIR_METRICS
     from voxflate.sampling.generate import FORMATS
 

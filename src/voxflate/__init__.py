@@ -1,11 +1,73 @@
 """Train a 3D style GAN on volumes by inflating a 2D one trained on their slices.
 
-The package follows "Split&Shuffle" and the weight inflation of its paper; `docs/paper-map.md` says which
-section is in which file. Importing it loads nothing heavy: name the room you need, such as
-`voxflate.config.schema` or `voxflate.nn`.
+The public API, from a trained run or an export to new volumes:
+
+    brains = voxflate.load("runs/3d", snapshot="best")
+    scans = brains.sample(4, seed=0, truncation=0.7)  # [4, D, H, W] in [-1, 1]
+    scans.save("new-scans/brain.nii.gz")
+
+Importing the package loads neither PyTorch nor NumPy; `load` and the classes do. `docs/paper-map.md` says
+which section of the paper is in which file.
 """
 
-from voxflate._system.errors import VoxflateError
+from __future__ import annotations
 
-__version__ = "0.1.0"
-__all__ = ["VoxflateError", "__version__"]
+from typing import TYPE_CHECKING, Any
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.version import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from voxflate.sampling.trained import TrainedGenerator
+    from voxflate.sampling.volumes import Volumes
+
+__all__ = ["TrainedGenerator", "Volumes", "VoxflateError", "__version__", "load"]
+
+
+def load(
+    path: str | Path,
+    *,
+    snapshot: str | float = "newest",
+    data: str | Path | None = None,
+    device: str | None = None,
+) -> TrainedGenerator:
+    """Load a trained generator.
+
+    Args:
+        path: Folder of a 3D run of `voxflate train`, or of a generator that `voxflate export` wrote.
+        snapshot: Which snapshot of a run: "newest", "best" (lowest kernel distance to the held-out volumes),
+            or its number of kimg. An export holds one.
+        data: Where the prepared set lies that says how volumes lie in space; None for where the run says.
+            An export needs none.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N"; None for the run's own
+            `training.device`, and auto for an export.
+
+    Returns:
+        The averaged generator, ready to sample.
+
+    Raises:
+        VoxflateError: If the folder is no 3D run and no export, there is no such snapshot, a file is damaged,
+            the run's data is not where it says, or the device is not there.
+    """
+    from voxflate.sampling.trained import load_trained
+
+    return load_trained(path, snapshot, data, device)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public classes when they are first asked for."""
+    if name == "TrainedGenerator":
+        from voxflate.sampling.trained import TrainedGenerator
+
+        return TrainedGenerator
+    if name == "Volumes":
+        from voxflate.sampling.volumes import Volumes
+
+        return Volumes
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from tests.evaluation.test_suite import a_set
 from voxflate.cli import app
 from voxflate.config.paper_rows import PAPER_ROWS, PaperRow
-from voxflate.reports.evaluated import best_kimg, labels_of
-from voxflate.reports.evaluations import load_evaluated
+from voxflate.reports.evaluated import labels_of
+from voxflate.reports.evaluations import load_evaluated, place_of
 from voxflate.reports.parts import VolumeSet
 from voxflate.reports.tables import EvaluatedRun, latex, markdown, notes, table
 
@@ -79,7 +79,7 @@ def test_tables_have_the_floor_the_run_and_the_paper(runs: list[Path], report: P
     tex = (report.parent / "table.tex").read_text()
     assert tex.count("&") == 5 * table.splitlines()[0].count("|") - 5 * 2
     assert "\\#param" in tex
-    evaluated = [load_evaluated(run) for run in runs]
+    evaluated = [load_evaluated(place_of(run)) for run in runs]
     assert markdown(evaluated) == table
     assert latex(evaluated) == tex
 
@@ -116,16 +116,6 @@ def test_samples_that_are_no_numbers_end_with_one_line(runs: list[Path], tmp_pat
     assert not (run / "evaluation").exists()
 
 
-def test_the_best_snapshot_is_chosen_on_held_out_volumes() -> None:
-    rows = [
-        {"n_images": 1000, "kid-x-avg": 1.0, "kid-x-heldout-avg": 3.0},
-        {"n_images": 2000, "kid-x-avg": 2.0, "kid-x-heldout-avg": 1.0},
-    ]
-    assert best_kimg(rows) == 2.0
-    assert best_kimg([{"n_images": 1000, "frechet-x-avg": 1.0}]) == 1.0
-    assert best_kimg([]) is None
-
-
 def test_labels_are_unique(tmp_path: Path) -> None:
     assert labels_of([tmp_path / "a" / "run", tmp_path / "b" / "run"]) == ["a/run", "b/run"]
 
@@ -139,7 +129,7 @@ def test_a_row_of_the_paper_is_printed_once_for_many_seeds(runs: list[Path]) -> 
         assert about == bool(found[3:])
         return found[3:]
 
-    assessment = load_evaluated(runs[0]).assessment
+    assessment = load_evaluated(place_of(runs[0])).assessment
     row, other = PAPER_ROWS["adni64-split-shuffle-inflate-1"], PAPER_ROWS["coca64-group-d"]
     assert names(row) == names(row, row) == names(None, row) == ["Table 7: Split&Shuffle (Ours)"]
     assert names(row, other)[1:] == ["Table 3: Group-D"]

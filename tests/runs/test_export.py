@@ -10,7 +10,10 @@ from safetensors.torch import load, save_file
 from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import sha256
-from voxflate.runs.export import CONFIG, SCHEMA, WEIGHTS, export_generator, load_exported
+from voxflate.runs.export import export_generator
+from voxflate.runs.exported import CONFIG, SCHEMA, WEIGHTS
+from voxflate.runs.load import open_source
+from voxflate.runs.verify import verify_folder
 from voxflate.sampling.generate import generate
 from voxflate.training.run import train_run
 
@@ -32,7 +35,7 @@ def exported(run, tmp_path):
 
 
 def test_an_export_generates_what_the_run_does_without_its_data(run, tmp_path):
-    assert export_generator(run, tmp_path / "shared") == 12
+    assert export_generator(run, tmp_path / "shared").n_images == 12
     ours = generate(run, 2, out=tmp_path / "ours")
     theirs = generate(tmp_path / "shared", 2, out=tmp_path / "theirs")
     for a, b in zip(map(nib.load, ours), map(nib.load, theirs), strict=True):
@@ -58,7 +61,7 @@ def test_the_best_snapshot_can_be_exported(run, tmp_path):
     rows = read_rows(run / "metrics.jsonl")
     best = min(rows, key=lambda row: row["kid-random-heldout-avg"])["n_images"]
     assert images_of(best_snapshot(run)) == best
-    assert export_generator(run, tmp_path / "best", "best") == best
+    assert export_generator(run, tmp_path / "best", "best").n_images == best
 
 
 def test_a_2d_run_and_a_full_folder_are_refused(run, tmp_path):
@@ -69,8 +72,9 @@ def test_a_2d_run_and_a_full_folder_are_refused(run, tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(VoxflateError, match="is not an empty folder"):
         export_generator(run, tmp_path / "flat")
+    train_run(run_config(data, training__kimg=0.004), tmp_path / "deep")
     with pytest.raises(VoxflateError, match="has no best snapshot"):
-        export_generator(tmp_path / "flat", tmp_path / "out", "best")
+        export_generator(tmp_path / "deep", tmp_path / "out", "best")
 
 
 def change(exported, **values):
@@ -153,4 +157,46 @@ def test_weights_of_another_kind_of_number_or_name_are_refused(exported):
     save_file({f"x.{name}": tensor for name, tensor in weights.items()}, exported / WEIGHTS)
     change(exported, weights_sha256=sha256(exported / WEIGHTS))
     with pytest.raises(VoxflateError, match="its networks are not those"):
-        load_exported(exported)
+        open_source(exported).load()
+
+
+def test_an_export_is_not_exported_again(exported, tmp_path):
+    with pytest.raises(VoxflateError, match="is an export already"):
+        export_generator(exported, tmp_path / "again")
+
+
+def test_the_hash_that_names_a_generator_is_that_of_the_shared_file(run, exported):
+    for folder in (run, exported):
+        assert open_source(folder).load().weights_sha256 == sha256(exported / WEIGHTS)
+
+
+def test_what_older_versions_did_not_write_is_not_needed(exported):
+    content = json.loads((exported / CONFIG).read_text())
+    for later in ("snapshot", "seconds", "samples"):
+        del content[later]
+    (exported / CONFIG).write_text(json.dumps(content))
+    loaded = open_source(exported).load("newest")
+    assert (loaded.n_images, loaded.snapshot, loaded.seconds) == (12, "", None)
+    assert [check.matches for check in verify_folder(exported)] == [None, True, None]
+
+
+def test_an_export_is_verified_without_and_with_its_data(run, exported, tmp_path):
+    data = run.parent / "MUSTERMANN"
+    assert [check.matches for check in verify_folder(exported)] == [None, True, True]
+    assert [check.matches for check in verify_folder(exported, data)] == [True, True, True]
+    other = write_prepared(tmp_path / "other", seed=1).root
+    assert [check.matches for check in verify_folder(exported, other)] == [False, True, True]
+    with pytest.raises(VoxflateError, match="is an export and holds one generator"):
+        verify_folder(exported, snapshot="0.004")
+    body = bytearray((exported / WEIGHTS).read_bytes())
+    body[-1] ^= 1
+    (exported / WEIGHTS).write_bytes(body)
+    assert [check.matches for check in verify_folder(exported)] == [None, False]
+
+
+def test_samples_of_an_export_that_are_others_differ(exported):
+    content = json.loads((exported / CONFIG).read_text())
+    content["samples"]["sample-sha256"] = "0" * 64
+    content["samples"]["probes"][3] += 0.1
+    change(exported, samples=content["samples"])
+    assert [check.matches for check in verify_folder(exported)] == [None, True, False]

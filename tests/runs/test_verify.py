@@ -110,3 +110,10 @@ def test_a_run_records_versions_seed_threads_data_and_every_change_of_them(run, 
     sessions = json.loads((run / "run.json").read_text())["sessions"]
     assert [session["from_images"] for session in sessions] == [0, 32]
     assert sessions[1]["versions"]["voxflate"] == "99"
+
+
+def test_one_snapshot_can_be_verified_alone(run):
+    names = [check.name for check in verify_run(run, snapshot="0.012")]
+    assert names == ["environment", "data", "snapshot-000000012.pt", "samples of snapshot-000000012.pt"]
+    with pytest.raises(VoxflateError, match="has no snapshot 9"):
+        verify_run(run, snapshot=9)

@@ -9,7 +9,8 @@ import torch
 from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate.config.toml import save_config
-from voxflate.sampling.generate import check_generation, generate, generator_on_device, sampling_settings
+from voxflate.runs.load import open_source
+from voxflate.sampling.generate import check_generation, generate
 from voxflate.training.run import train_run
 
 
@@ -116,10 +117,9 @@ def test_the_generator_goes_to_the_device_that_is_asked_for(run, tmp_path, monke
         asked.append(name)
         return torch.device("meta")
 
-    monkeypatch.setattr("voxflate.sampling.generate.choose_device", choose)
+    monkeypatch.setattr("voxflate.runs.load.choose_device", choose)
     for device in (None, "auto"):
-        settings = sampling_settings(run, device=device)
-        generator, _ = generator_on_device(run, settings)
+        generator = open_source(run, device=device).load().network
         assert generator.synthesis.const.device.type == "meta"
     assert asked == ["cpu", "auto"]
     with pytest.raises(VoxflateError, match=r"--device: training\.device = 'gpu'"):

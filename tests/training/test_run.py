@@ -12,7 +12,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.config.build import build_run_networks
 from voxflate.config.toml import load_config, save_config, with_values
 from voxflate.gans.gan import Gan
-from voxflate.runs.load import load_generator
+from voxflate.runs.load import open_source
 from voxflate.runs.log import read_rows
 from voxflate.runs.snapshots import list_snapshots, load_newest, load_snapshot, snapshot_path
 from voxflate.training.run import train_run
@@ -146,9 +146,9 @@ def test_a_run_from_before_there_were_models_still_loads(prepared, tmp_path):
     text = "\n".join(lines)
     before, _, after = text.partition("[comparison]")
     (run / "config.toml").write_text(before + after[after.index("[") :])
-    _, config, n_images = load_generator(run)
-    assert (config.model, n_images) == ("stylegan2", 24)
-    train_run(with_values(config, {"training.kimg": 0.028}), run, resume=True)
+    loaded = open_source(run).load()
+    assert (loaded.settings.model, loaded.n_images) == ("stylegan2", 24)
+    train_run(with_values(loaded.settings, {"training.kimg": 0.028}), run, resume=True)
 
 
 def test_all_that_a_training_changes_is_in_its_snapshot(prepared, tmp_path):
@@ -361,10 +361,11 @@ def test_a_3d_run_is_no_twin(twin, prepared, tmp_path):
 def test_the_generator_that_comes_back_is_the_average(prepared, tmp_path):
     config = run_config(prepared)
     train_run(config, tmp_path / "run")
-    generator, loaded, n_images = load_generator(tmp_path / "run")
+    loaded = open_source(tmp_path / "run").load()
+    generator = loaded.network
     state = load_newest(tmp_path / "run")[0]
-    assert loaded == config
-    assert n_images == 24
+    assert loaded.settings == config
+    assert loaded.n_images == 24
     assert not generator.training
     same(dict(generator.state_dict()), dict(state["ema"]))
     assert not torch.equal(generator.synthesis.const, state["gan"]["generator"]["synthesis.const"])

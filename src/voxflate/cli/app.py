@@ -9,17 +9,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from voxflate import __version__
 from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import TrainingStopped, VoxflateError
+from voxflate._system.version import __version__
+from voxflate.cli.audit import audit
+from voxflate.cli.compare import compare
 from voxflate.cli.demo import demo
-from voxflate.cli.evaluate import audit, compare, evaluate
+from voxflate.cli.evaluate import evaluate
+from voxflate.cli.export import export
+from voxflate.cli.generate import generate
 from voxflate.cli.prepare import prepare
-from voxflate.cli.results import generate
 from voxflate.cli.resume import AUTO, ResumableCommand
 from voxflate.cli.tables import params, presets
 from voxflate.cli.train import inflate, pretrain, train
-from voxflate.cli.verify import export, verify
+from voxflate.cli.verify import verify
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -98,7 +101,8 @@ def voxflate(
 
     Your own data: prepare, pretrain, train, generate, evaluate, audit. No data at hand: demo.
     """
-    keep_freed_memory()  # only here: the allocator belongs to the whole process
+    # Here and not in the library, because it holds for the rest of the process (decision 0008).
+    keep_freed_memory()
 
 
 for _command in (

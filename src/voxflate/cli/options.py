@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -63,9 +63,23 @@ ResumeMode = Annotated[
     ),
 ]
 Snapshot = Annotated[
-    Literal["newest", "best"],
-    typer.Option(help="Which snapshot: the newest, or the best by its distance (KID) to held-out volumes."),
+    str,
+    typer.Option(
+        metavar="newest|best|KIMG",
+        help="Which snapshot of a run: the newest, the best by its distance (KID) to held-out volumes, or "
+        "the one after that many kimg.",
+    ),
 ]
+EvaluationOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FOLDER",
+        help="Where to write; for an export, a folder outside it. (default: RUN/evaluation)",
+        show_default=False,
+    ),
+]
+Embed = Annotated[bool, typer.Option("--tsne/--no-tsne", help="Draw the t-SNE of features in the report.")]
 MovedData = Annotated[
     Path | None,
     typer.Option(

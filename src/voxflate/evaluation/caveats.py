@@ -8,7 +8,7 @@ from typing import Any
 from voxflate.evaluation.assessment import Figure
 from voxflate.evaluation.real import RealSet
 from voxflate.metrics import NEIGHBOURS
-from voxflate.metrics.extractors.volumes import VOLUME_EXTRACTORS
+from voxflate.metrics.extractors.table import VOLUME_EXTRACTORS
 
 _ALIKE = 0.01  # of the real volumes' distance from each other
 

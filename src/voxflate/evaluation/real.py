@@ -14,8 +14,8 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.datasets import slices_with_content
 from voxflate.data.prepared import SPLITS, PreparedSet
 from voxflate.metrics import FeatureExtractor, cut_background, plane_slices
+from voxflate.metrics.extractors.base import VolumeExtractor
 from voxflate.metrics.extractors.cache import ArrayCache, cache_folder
-from voxflate.metrics.extractors.volumes import VolumeExtractor
 from voxflate.metrics.planes import PLANES
 
 Images = NDArray[np.float32]

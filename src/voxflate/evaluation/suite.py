@@ -34,7 +34,8 @@ from voxflate.evaluation.real import (
 from voxflate.evaluation.statistics import HALVINGS, Statistics
 from voxflate.metrics import FeatureExtractor
 from voxflate.metrics import extractor as build_extractor
-from voxflate.metrics.extractors.volumes import VOLUME_EXTRACTORS, VolumeExtractor
+from voxflate.metrics.extractors.base import VolumeExtractor
+from voxflate.metrics.extractors.table import VOLUME_EXTRACTORS
 
 REPLICATES = 200
 KEPT = 8

@@ -19,17 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxflate.metrics.extractors import efficientnet, mobilenet
-from voxflate.metrics.extractors.base import (
-    EFFICIENTNET_WEIGHTS,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    LITE_MEAN,
-    LITE_STD,
-    MOBILENET_WEIGHTS,
-    load_weights,
-)
-from voxflate.metrics.extractors.efficientnet import EfficientNetLite0
-from voxflate.metrics.extractors.mobilenet import MobileNetV2
+from voxflate.metrics.extractors.base import IMAGENET_MEAN, IMAGENET_STD, load_trunk
+from voxflate.metrics.extractors.efficientnet import EFFICIENTNET_WEIGHTS, EfficientNetLite0
+from voxflate.metrics.extractors.mobilenet import MOBILENET_WEIGHTS, MobileNetV2
 
 REDUCTIONS = (4, 8, 16)
 """How much smaller than the slice each feature map is. A fourth scale, 32, reads 1.3 million more weights for
@@ -59,16 +51,16 @@ class Trunk:
 def efficientnet_lite0(device: torch.device) -> Trunk:
     """EfficientNet-Lite0 up to its eleventh block."""
     network = EfficientNetLite0().eval()
-    load_weights(network, EFFICIENTNET_WEIGHTS, "_fc.")
+    load_trunk(network, EFFICIENTNET_WEIGHTS.find(), "_fc.")
     efficientnet.fold_batch_norms(network)
     segments = network.segments((3, 5, 11))
-    return _frozen(segments, (24, 40, 112), LITE_MEAN, LITE_STD, device)
+    return _frozen(segments, (24, 40, 112), efficientnet.MEAN, efficientnet.STD, device)
 
 
 def mobilenetv2(device: torch.device) -> Trunk:
     """MobileNetV2 up to its fourteenth layer."""
     network = MobileNetV2().eval()
-    load_weights(network, MOBILENET_WEIGHTS, "classifier.")
+    load_trunk(network, MOBILENET_WEIGHTS.find(), "classifier.")
     mobilenet.fold_batch_norms(network)
     segments = [network.features[:4], network.features[4:7], network.features[7:14]]
     return _frozen(segments, (24, 32, 96), IMAGENET_MEAN, IMAGENET_STD, device)

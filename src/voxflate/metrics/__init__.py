@@ -1,7 +1,8 @@
 """Metrics: arrays in, floats out; nothing here knows of our networks, configuration or prepared data."""
 
 from voxflate.metrics.diversity import pairwise_l2
-from voxflate.metrics.extractors.base import EXTRACTORS, FeatureExtractor, extractor
+from voxflate.metrics.extractors.base import FeatureExtractor
+from voxflate.metrics.extractors.table import EXTRACTORS, extractor
 from voxflate.metrics.frechet import frechet_distance, frechet_distance_from_moments
 from voxflate.metrics.kid import kernel_distance
 from voxflate.metrics.planes import PLANES, centre_slices, cut_background, plane_slices

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voxflate.metrics.diversity import l2
-from voxflate.metrics.extractors.base import frechet_name
+from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.metrics.frechet import frechet_distance, weighted_frechet
 from voxflate.metrics.gram import Gram
 from voxflate.metrics.kid import kernel_distance, weighted_kernel_distance

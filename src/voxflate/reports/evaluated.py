@@ -20,13 +20,13 @@ from voxflate.drawing import charts
 from voxflate.drawing.sheets import resolution_sheet, sample_sheet
 from voxflate.evaluation import Figure
 from voxflate.metrics.embedding import tsne
-from voxflate.metrics.extractors.base import frechet_name
+from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.metrics.table import better
 from voxflate.reports.evaluations import (
     AUDIT,
     AUDIT_PAIRS,
-    FOLDER,
     SAMPLES,
+    Place,
     load_arrays,
     load_evaluated,
     prepared_of,
@@ -41,19 +41,19 @@ _SHEET = re.compile(r"kimg-([\d.]+)\.png")
 
 
 def write_results(
-    runs: Sequence[Path],
+    places: Sequence[Place],
     out: Path,
     data: Path | None = None,
     embed: bool = True,
     title: str = "",
     paper: Sequence[PaperRow] = (),
 ) -> Path:
-    """Write report.html, table.md and table.tex of evaluated 3D runs.
+    """Write report.html, table.md and table.tex of evaluated 3D runs and exports.
 
     Args:
-        runs: Run folders that `voxflate evaluate` has measured, of one data set.
+        places: Where their evaluations lie; all of one data set.
         out: Folder for the files.
-        data: Where the data of the first run lies now; None where it says.
+        data: Where the data of the first one lies now; None where its run says.
         embed: Whether to compute the t-SNE.
         title: Heading; made from the names by default.
         paper: Rows of the paper to print although no run stands for them.
@@ -62,14 +62,14 @@ def write_results(
         The report.
 
     Raises:
-        VoxflateError: If a run was not evaluated or is a 2D one.
+        VoxflateError: If one was not evaluated or is a 2D run, or the data is not what it was measured with.
     """
-    labels = labels_of(runs)
-    evaluated = [load_evaluated(run, label) for run, label in zip(runs, labels, strict=True)]
-    for run, each in zip(runs, evaluated, strict=True):
+    labels = labels_of([place.run or place.folder for place in places])
+    evaluated = [load_evaluated(place, label) for place, label in zip(places, labels, strict=True)]
+    for place, each in zip(places, evaluated, strict=True):
         if each.assessment.facts["phase"] != "3d":
-            raise VoxflateError(f"{run}: is a 2D run; the report compares 3D runs")
-    prepared = prepared_of(runs[0], data)
+            raise VoxflateError(f"{place.run or place.folder}: is a 2D run; the report compares 3D runs")
+    prepared = prepared_of(places[0], data)
     with whole_file(out / "table.md") as temporary:
         temporary.write_text(markdown(evaluated, paper), encoding="utf-8")
     with whole_file(out / "table.tex") as temporary:
@@ -78,7 +78,9 @@ def write_results(
         folder = Path(scratch)
         real = prepared.volumes("train", range(min(REAL_SHOWN, len(prepared.stored("train")))))
         sample_sheet(real, folder / "real.png", title="real volumes", spacing=prepared.spacing)
-        summaries = [_summary(run, each) for run, each in zip(runs, evaluated, strict=True)]
+        summaries = [
+            _summary(place, each, prepared, folder) for place, each in zip(places, evaluated, strict=True)
+        ]
         write_report(
             out / "report.html",
             title or f"Evaluation of {', '.join(labels)}",
@@ -89,9 +91,9 @@ def write_results(
             extras=Extras(
                 table=Table("In the paper's layout", *table(evaluated, paper), notes(evaluated, paper)),
                 details=_every_figure(evaluated),
-                pictures=_pictures(runs, evaluated, prepared, folder, embed),
-                volumes=_volumes(runs, labels, prepared, real),
-                audit=_audit(runs, labels, prepared),
+                pictures=_pictures(places, evaluated, prepared, folder, embed),
+                volumes=_volumes(places, labels, prepared, real),
+                audit=_audit(places, evaluated, prepared),
             ),
         )
     return out / "report.html"
@@ -122,52 +124,61 @@ def floor_of(run: EvaluatedRun) -> dict[str, Any]:
     }
 
 
-def best_kimg(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Where a run was best: lowest held-out KID, else KID, else Frechet distance of its snapshots."""
-    for ending in ("-heldout-avg", "-avg"):
-        for start in ("kid-", "fid-", "frechet-"):
-            keys = [
-                key for key in (rows[-1] if rows else {}) if key.startswith(start) and key.endswith(ending)
-            ]
-            if keys:
-                best = min((row for row in rows if keys[0] in row), key=lambda row: row[keys[0]])
-                return float(best["n_images"]) / 1000
-    return None
-
-
-def _summary(run: Path, evaluated: EvaluatedRun) -> RunSummary:
+def _summary(place: Place, evaluated: EvaluatedRun, prepared: PreparedSet, folder: Path) -> RunSummary:
     facts = evaluated.assessment.facts
-    rows = read_rows(run / METRICS_NAME)
+    rows = read_rows(place.run / METRICS_NAME) if place.run is not None else []
     prefix = frechet_name(facts["extractors"][0]["name"])
     curves = {
         key: [(row["n_images"] / 1000, row[key]) for row in rows if key in row]
         for key in (rows[-1] if rows else ())
         if key.startswith((prefix, "pairwise"))
     }
-    parameters = read_json(run / "run.json")["parameters"]
-    sheets = {
-        float(found.group(1)): path
-        for path in sorted((run / "sheets").glob("*.png"))
-        if (found := _SHEET.fullmatch(path.name))
-    }
-    if not sheets:
-        raise VoxflateError(f"{run}: has no sample sheets; was it trained by this version?")
-    best = best_kimg(rows)
-    shown = best if best in sheets else max(sheets)
-    caption = f"best snapshot, {shown:g} kimg" if shown == best else f"after {shown:g} kimg"
+    generator = _generator_parameters(place, evaluated)
+    sheet_start, sheet_end = _sheets(place, evaluated, prepared, folder)
     return RunSummary(
         label=evaluated.label,
-        generator_parameters=parameters["generator"],
-        discriminator_parameters=sum(parameters.values()) - parameters["generator"],
+        generator_parameters=generator,
+        discriminator_parameters=evaluated.parameters - generator,
         kimg=facts["n_images"] / 1000,
         seconds=facts["training_seconds"],
         curves=curves,
         metrics={name: figure.value for name, figure in evaluated.assessment.figures.items()}
         | {"n-generated": facts["n-generated"], "n-real": facts["n-real"]},
-        sheet_start=sheets[min(sheets)],
-        sheet_end=sheets[shown],
-        end_caption=caption,
+        sheet_start=sheet_start,
+        sheet_end=sheet_end,
+        end_caption=f"the evaluated snapshot, {facts['n_images'] / 1000:g} kimg",
     )
+
+
+def _generator_parameters(place: Place, evaluated: EvaluatedRun) -> int:
+    facts = evaluated.assessment.facts
+    if "generator_parameters" in facts or place.run is None:
+        return int(facts["generator_parameters"])
+    return int(read_json(place.run / "run.json")["parameters"]["generator"])  # an older version's evaluation
+
+
+def _sheets(
+    place: Place, evaluated: EvaluatedRun, prepared: PreparedSet, folder: Path
+) -> tuple[Path | None, Path]:
+    """The sample sheets before training, if there is one, and of the evaluated snapshot."""
+    sheets = {}
+    if place.run is not None:
+        for path in (place.run / "sheets").glob("*.png"):
+            if found := _SHEET.fullmatch(path.name):
+                sheets[float(found.group(1))] = path
+    kimg = evaluated.assessment.facts["n_images"] / 1000
+    start = sheets[min(sheets)] if sheets else None
+    if kimg in sheets:
+        return start, sheets[kimg]
+    # An export has no sheets, and neither has a snapshot between two of them: the samples are at hand.
+    path = folder / f"{evaluated.label.replace('/', '-')}.png"
+    sample_sheet(
+        load_arrays(place.folder / SAMPLES)["volumes"],
+        path,
+        title=f"{evaluated.label}, {kimg:g} kimg",
+        spacing=prepared.spacing,
+    )
+    return start, path
 
 
 def _every_figure(evaluated: Sequence[EvaluatedRun]) -> Table:
@@ -193,7 +204,7 @@ def _cell(figure: Figure | None) -> str:
 
 
 def _pictures(
-    runs: Sequence[Path],
+    places: Sequence[Place],
     evaluated: Sequence[EvaluatedRun],
     prepared: PreparedSet,
     folder: Path,
@@ -201,29 +212,29 @@ def _pictures(
 ) -> list[tuple[str, Path]]:
     """Draw what needs more than one run, or the features."""
     pictures = []
-    arrays = {run: load_arrays(run / FOLDER / SAMPLES) for run in runs}
+    arrays = {place: load_arrays(place.folder / SAMPLES) for place in places}
     sets = {
-        each.label: arrays[run]["features"]
-        for run, each in zip(runs, evaluated, strict=True)
-        if "features" in arrays[run]
+        each.label: arrays[place]["features"]
+        for place, each in zip(places, evaluated, strict=True)
+        if "features" in arrays[place]
     }
     same = {key.assessment.facts["extractors"][0]["weights-sha256"] for key in evaluated}
     if embed and sets and len(same) == 1:
-        groups = {"real": arrays[runs[0]]["real_features"], **sets}
+        groups = {"real": arrays[places[0]]["real_features"], **sets}
         # Without scikit-learn the report has everything else.
         with contextlib.suppress(VoxflateError):
-            places = tsne(np.concatenate(list(groups.values())), seed=0)
+            spots = tsne(np.concatenate(list(groups.values())), seed=0)
             ends = np.cumsum([len(group) for group in groups.values()])[:-1]
-            shown = dict(zip(groups, np.split(places, ends), strict=True))
+            shown = dict(zip(groups, np.split(spots, ends), strict=True))
             charts.embedding(shown, folder / "tsne.png", "t-SNE of centre slices")
             pictures.append(("t-SNE of the features of centre slices (Fig. 7, 8)", folder / "tsne.png"))
-    if len(runs) > 1:
+    if len(places) > 1:
         pictures.append(("Quality over parameters", _scatter(evaluated, folder / "scatter.png")))
     shapes = {tuple(each.assessment.facts["shape"]) for each in evaluated}
     if len(shapes) > 1:
         rows = {}
-        for run, each in zip(runs, evaluated, strict=True):
-            volumes = arrays[run]["volumes"]
+        for place, each in zip(places, evaluated, strict=True):
+            volumes = arrays[place]["volumes"]
             field = np.array(prepared.shape) * np.array(prepared.spacing)
             rows[each.label] = (volumes, tuple(field / volumes.shape[2:]))
         resolution_sheet(rows, folder / "resolution.png")
@@ -245,34 +256,42 @@ def _scatter(evaluated: Sequence[EvaluatedRun], path: Path) -> Path:
 
 
 def _volumes(
-    runs: Sequence[Path], labels: Sequence[str], prepared: PreparedSet, real: NDArray[np.floating]
+    places: Sequence[Place], labels: Sequence[str], prepared: PreparedSet, real: NDArray[np.floating]
 ) -> list[VolumeSet]:
     names = [f"training volume {number}" for number in range(len(real))]
     sets = []
-    for index, (run, label) in enumerate(zip(runs, labels, strict=True)):
-        volumes = load_arrays(run / FOLDER / SAMPLES).get("volumes", np.empty((0, 1, 1, 1, 1)))
+    for index, (place, label) in enumerate(zip(places, labels, strict=True)):
+        volumes = load_arrays(place.folder / SAMPLES).get("volumes", np.empty((0, 1, 1, 1, 1)))
         if len(volumes) and volumes.shape[2:] == prepared.shape:
             numbers = [f"sample {number}" for number in range(len(volumes))]
             sets.append(VolumeSet(label, volumes[:, 0], numbers, prepared.spacing, f"volumes-{index}"))
     return [*sets, VolumeSet("real", real[:, 0], names, prepared.spacing, "volumes-real")]
 
 
-def _audit(runs: Sequence[Path], labels: Sequence[str], prepared: PreparedSet) -> AuditSection | None:
-    """What the audits of these runs found; the flagged volumes of the first run that has some."""
+def _audit(
+    places: Sequence[Place], evaluated: Sequence[EvaluatedRun], prepared: PreparedSet
+) -> AuditSection | None:
+    """What the audits of these snapshots found; the flagged volumes of the first one that has some."""
     lines: list[str] = []
     sets: list[VolumeSet] = []
-    for run, label in zip(runs, labels, strict=True):
-        path = run / FOLDER / AUDIT
+    for place, each in zip(places, evaluated, strict=True):
+        path, label = place.folder / AUDIT, each.label
         if not path.is_file():
             continue
         audit = read_json(path)
+        if not _same_generator(audit, each.assessment.facts):
+            lines.append(
+                f"{label}: the audit in its folder is of another snapshot, after "
+                f"{audit['n_images'] / 1000:g} kimg, and is left out; run voxflate audit again."
+            )
+            continue
         count = len(audit["flagged"])
         lines.append(
             f"{label}: {count} of {audit['n-generated']} generated volumes ({audit['flagged-share']:.1%}) "
             f"are nearer to a training volume than volumes that are no copies ({audit['n-null']}, of them "
             f"{audit['n-heldout']} held out)."
         )
-        stored = load_arrays(run / FOLDER / AUDIT_PAIRS)
+        stored = load_arrays(place.folder / AUDIT_PAIRS)
         if count and not sets and stored["pairs"].shape[2:] == prepared.shape:
             numbers = stored["numbers"].tolist()
             near = [audit["samples"][number] for number in numbers]
@@ -287,3 +306,9 @@ def _audit(runs: Sequence[Path], labels: Sequence[str], prepared: PreparedSet) -
                 ),
             ]
     return AuditSection(" ".join(lines), sets) if lines else None
+
+
+def _same_generator(audit: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Say whether an audit and an evaluation are of one generator; older files name only its images."""
+    keys = ("n_images", "generator_sha256")
+    return all(audit[key] == facts[key] for key in keys if key in audit and key in facts)

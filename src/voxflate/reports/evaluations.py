@@ -1,15 +1,18 @@
-"""From run folders to figures, tables and reports.
+"""Evaluations on the disk: where they lie, and how they are read.
 
-RUN/evaluation/
-    metrics.json     every figure with interval and floor, what it depends on, warnings
+RUN/evaluation/, or the folder that the user names:
+    metrics.json     every metric with interval and floor, what it depends on, warnings
     samples.npz      the first volumes, for the viewer; features of centre slices, for t-SNE
     table.md  table.tex  report.html
     audit.json       what the copying audit found; audit-pairs.npz has the flagged volumes
+
+metrics.json and audit.json name the snapshot by its images and by the hash of its generator's weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,149 +20,76 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
-from voxflate._system.files import read_json, whole_file, write_json
-from voxflate.config.build import is_planar_twin
+from voxflate._system.files import read_json
 from voxflate.config.presets import paper_row
-from voxflate.config.schema import RunConfig
-from voxflate.config.toml import load_config
+from voxflate.config.toml import CONFIG_NAME, load_config
 from voxflate.config.values import flat
 from voxflate.data.prepared import PreparedSet, open_prepared
-from voxflate.evaluation import Assessment, Audit, Auditor, Suite, SuiteSettings
-from voxflate.gans.samples import sample
-from voxflate.metrics import PLANES, extractor
+from voxflate.evaluation import Assessment
 from voxflate.reports.tables import EvaluatedRun
-from voxflate.runs.snapshots import load_newest
-from voxflate.sampling.generate import generator_on_device
+from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of
+from voxflate.runs.snapshots import images_of, list_snapshots
 
 FOLDER = "evaluation"
 METRICS, SAMPLES, AUDIT, AUDIT_PAIRS = "metrics.json", "samples.npz", "audit.json", "audit-pairs.npz"
-_EMBEDDED = 500  # samples whose features are kept for t-SNE
-
-Progress = Callable[[int, int], None]
-Images = NDArray[np.float32]
 
 
-def generated(
-    run: Path, settings: RunConfig, seed: int, truncation: float, batch: int, progress: Progress | None
-) -> tuple[Iterator[Images], int]:
-    """A run's samples as batches, and the images that its generator has seen.
+@dataclass(frozen=True)
+class Place:
+    """Where an evaluation lies.
 
-    Raises:
-        VoxflateError: As `generator_on_device`.
+    Attributes:
+        folder: The folder of its files.
+        run: The run that was evaluated, whose curves and sheets go into the report; None for an export.
     """
-    generator, n_images = generator_on_device(run, settings)
-    wanted = settings.evaluation.samples
-    batches = sample(
-        generator,
-        wanted,
-        seed=seed,
-        truncation_psi=truncation,
-        batch=batch,
-        slices=is_planar_twin(settings),
-    )
-    return _counted((images.numpy() for images in batches), wanted, progress), n_images
+
+    folder: Path
+    run: Path | None
 
 
-def evaluate_run(
-    run: Path,
-    settings: RunConfig,
-    suite_settings: SuiteSettings,
-    truncation: float = 1.0,
-    batch: int = 8,
-    progress: Progress | None = None,
-) -> Assessment:
-    """Measure a run with the whole suite and write RUN/evaluation/metrics.json and samples.npz.
-
-    Args:
-        run: Run folder.
-        settings: Its settings; of `evaluation`, `samples` is read here.
-        suite_settings: What is measured; its seed is also that of the samples.
-        truncation: 1 for the full variety.
-        batch: Samples at a time.
-        progress: Called with (samples done, of all).
-
-    Raises:
-        VoxflateError: If the run cannot be sampled or its samples cannot be measured.
-    """
-    prepared = open_prepared(settings.data)
-    suite = Suite(prepared, suite_settings, min_content=settings.training.min_content)
-    batches, n_images = generated(run, settings, suite_settings.seed, truncation, batch, progress)
-    two_d = settings.training.phase == "2d"
-    found = suite.images(batches) if two_d else suite.volumes(batches)
-    facts = {
-        **found.facts,
-        "run": run.name,
-        "phase": settings.training.phase,
-        "n_images": n_images,
-        "training_seconds": load_newest(run)[0].get("seconds", 0.0),
-        "parameters": sum(read_json(run / "run.json")["parameters"].values()),
-        "truncation": truncation,
-        "recipe": prepared.manifest.recipe,
-    }
-    assessment = Assessment(found.figures, facts, found.warnings, found.seconds)
-    leading = suite.features[found.facts["extractors"][0]["name"]]
-    kept = {"volumes": suite.first}
-    if not two_d:
-        features = np.concatenate([leading[plane] for plane in PLANES], axis=1)[:_EMBEDDED]
-        real = suite.real_features()
-        kept |= {
-            "features": features,
-            "real_features": np.concatenate([real[plane] for plane in PLANES], axis=1)[:_EMBEDDED],
-        }
-    _save_arrays(run / FOLDER / SAMPLES, kept)
-    write_json(run / FOLDER / METRICS, assessment.as_dict())
-    return assessment
+def place_of(path: Path) -> Place:
+    """Where the evaluation of a run lies, or one that was written to a folder of its own."""
+    run = path if (path / CONFIG_NAME).is_file() else None
+    return Place(path if (path / METRICS).is_file() else path / FOLDER, run)
 
 
-def audit_run(
-    run: Path,
-    settings: RunConfig,
-    seed: int = 0,
-    truncation: float = 1.0,
-    batch: int = 8,
-    progress: Progress | None = None,
-    null_progress: Progress | None = None,
-) -> Audit:
-    """Look for copies of training volumes in a run's samples; write RUN/evaluation/audit.json.
-
-    Args:
-        run: Run folder.
-        settings: Its settings.
-        seed: Of the samples.
-        truncation: 1 for the full variety.
-        batch: Samples at a time.
-        progress: Called with (samples done, of all).
-        null_progress: Called with (volumes that are no copies done, of all), before.
-
-    Raises:
-        VoxflateError: If the run is a 2D one, cannot be sampled, or has too few training subjects.
-    """
-    if settings.training.phase != "3d":
-        raise VoxflateError(f"{run}: is a 2D run; the audit compares volumes, name a 3D run")
-    auditor = Auditor(open_prepared(settings.data), extractor(settings.evaluation.extractor), seed)
-    batches, n_images = generated(run, settings, seed, truncation, batch, progress)
-    audit = auditor.run(batches, null_progress)
-    numbers = np.array(sorted(audit.pairs), np.int64)
-    pairs = [audit.pairs[number] for number in numbers]
-    _save_arrays(run / FOLDER / AUDIT_PAIRS, {"numbers": numbers, "pairs": np.array(pairs, np.float32)})
-    facts = {"run": run.name, "n_images": n_images, "seed": seed, "truncation": truncation}
-    write_json(run / FOLDER / AUDIT, {**facts, **audit.as_dict()})
-    return audit
-
-
-def load_evaluated(run: Path, label: str | None = None) -> EvaluatedRun:
+def load_evaluated(place: Place, label: str | None = None) -> EvaluatedRun:
     """Read what `voxflate evaluate` wrote.
 
     Raises:
-        VoxflateError: If the run was not evaluated.
+        VoxflateError: If there is no evaluation.
     """
-    path = run / FOLDER / METRICS
+    path = place.folder / METRICS
     if not path.is_file():
-        raise VoxflateError(f"{run}: was not evaluated; run: voxflate evaluate {run}")
+        name = place.run or place.folder
+        raise VoxflateError(f"{name}: was not evaluated; run: voxflate evaluate {name}")
     assessment = Assessment.from_dict(read_json(path), path)
     facts = assessment.facts
-    paper = paper_row(flat(load_config(run).model_dump())) if facts["phase"] == "3d" else None
-    return EvaluatedRun(label or run.name, facts["parameters"], assessment, paper)
+    paper = None
+    if place.run is not None and facts["phase"] == "3d":
+        paper = paper_row(flat(load_config(place.run).model_dump()))
+    label = label or (place.run or place.folder).resolve().name
+    return EvaluatedRun(label, facts["parameters"], assessment, paper, _outdated(place, facts))
+
+
+def check_evaluated(place: Place, evaluated: EvaluatedRun, snapshot: Snapshot) -> None:
+    """Refuse an evaluation of another snapshot than the one that is asked for.
+
+    Raises:
+        VoxflateError: Says which one it is of, and how to get the other.
+    """
+    facts = evaluated.assessment.facts
+    if place.run is not None:
+        same = facts["n_images"] == images_of(find_snapshot(place.run, snapshot))
+    else:
+        kimg = kimg_of(snapshot)
+        same = facts["snapshot"] == snapshot or (kimg is not None and round(kimg * 1000) == facts["n_images"])
+    if not same:
+        name, asked = place.run or place.folder, in_words(snapshot)
+        raise VoxflateError(
+            f"{name}: was evaluated after {facts['n_images'] / 1000:g} kimg, which is not its snapshot "
+            f"{asked}; run: voxflate evaluate {name} --snapshot {asked}"
+        )
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -170,20 +100,32 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
         return {name: stored[name] for name in stored.files}
 
 
-def prepared_of(run: Path, data: Path | None = None) -> PreparedSet:
-    """The real volumes of a run."""
-    return open_prepared(data or load_config(run).data)
+def prepared_of(place: Place, data: Path | None = None) -> PreparedSet:
+    """The real volumes that an evaluation was made with.
+
+    Raises:
+        VoxflateError: If they cannot be opened, or are others.
+    """
+    if data is None and place.run is None:
+        raise VoxflateError(
+            f"{place.folder}: an evaluation outside a run does not say where its data lies; name it with "
+            "--data FOLDER"
+        )
+    prepared = open_prepared(data or load_config(place.run or place.folder).data)
+    known = load_evaluated(place).assessment.facts["data"]
+    if prepared.content_hash != known:
+        raise VoxflateError(
+            f"{prepared.root}: is not the data that {place.folder} was measured with (sha256 "
+            f"{prepared.content_hash[:12]}, was {known[:12]}); name that with --data FOLDER"
+        )
+    return prepared
 
 
-def _save_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    with whole_file(path) as temporary:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-
-
-def _counted(batches: Iterable[Images], total: int, progress: Progress | None) -> Iterator[Images]:
-    done = 0
-    for batch in batches:
-        yield batch
-        done += len(batch)
-        if progress is not None:
-            progress(done, total)
+def _outdated(place: Place, facts: Mapping[str, Any]) -> str:
+    """Say that a run has gone on since it was evaluated, if it has."""
+    snapshots = list_snapshots(place.run) if place.run is not None else []
+    newest = images_of(snapshots[-1]) if snapshots else 0
+    if facts.get("snapshot", "newest") != "newest" or newest <= facts["n_images"]:
+        return ""
+    before, since = facts["n_images"] / 1000, newest / 1000
+    return f"was evaluated after {before:g} kimg and has trained to {since:g} kimg since"

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
 from voxflate.drawing.sheets import curves
-from voxflate.metrics.extractors.base import frechet_name
+from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.parts import Extras
 
 Figures = Mapping[str, float | int | str]
@@ -40,10 +40,10 @@ class RunSummary:
         generator_parameters: Trainable parameters of G.
         discriminator_parameters: Trainable parameters of D.
         kimg: Thousands of real images shown.
-        seconds: Time taken by the training, evaluation included.
+        seconds: Time taken by the training, evaluation included; None where it is not known.
         curves: Figure name (as `Evaluator.measure` has it) -> points (kimg, value).
         metrics: `Evaluator.measure` at the end.
-        sheet_start: Sample sheet at kimg 0, PNG.
+        sheet_start: Sample sheet at kimg 0, PNG; None for an export.
         sheet_end: Sample sheet at the end, PNG.
         samples: Folder with the generated volumes; None if they were not written.
         description: A sentence on what sets this run apart.
@@ -54,10 +54,10 @@ class RunSummary:
     generator_parameters: int
     discriminator_parameters: int
     kimg: float
-    seconds: float
+    seconds: float | None
     curves: Mapping[str, Curve]
     metrics: Figures
-    sheet_start: Path
+    sheet_start: Path | None
     sheet_end: Path
     samples: Path | None = None
     description: str = ""
@@ -211,7 +211,9 @@ def _figure(value: float | int | str | None) -> str:
     return f"{value:#.3g}"
 
 
-def _duration(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes."""
+def _duration(seconds: float | None) -> str:
+    """Minutes and seconds, or hours and minutes; a dash where it is not known."""
+    if seconds is None:
+        return "\N{EN DASH}"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from voxflate.config.paper_rows import KIMG_3D, PaperRow
 from voxflate.evaluation.assessment import Assessment, Figure
-from voxflate.metrics.extractors.base import frechet_name
+from voxflate.metrics.extractors.inception import frechet_name
 
 DASH = "\N{EN DASH}"
 FLOOR_ROW = "real vs real"
@@ -23,12 +23,19 @@ class EvaluatedRun:
         parameters: Trainable parameters of all its networks.
         assessment: What `voxflate evaluate` measured.
         paper: The paper's row that its preset stands for, or None.
+        outdated: What the run has done since, if it went on; "" if it has not.
     """
 
     label: str
     parameters: int
     assessment: Assessment
     paper: PaperRow | None = None
+    outdated: str = ""
+
+    @property
+    def snapshot(self) -> str:
+        """How the evaluated snapshot was chosen; older evaluations are of the newest."""
+        return str(self.assessment.facts.get("snapshot", "newest"))
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,10 @@ def notes(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> list
             "The rows of the paper (Table ...) are FIDs (Inception) on other data: compare their order, "
             "not their values."
         )
+    found.append(f"Snapshots: {'; '.join(map(_snapshot, runs))}.")
+    if len({run.snapshot for run in runs} - {""}) > 1:
+        found.append("Warning: the snapshots were chosen in different ways: the rows do not compare.")
+    found += [f"Warning: {run.label} {run.outdated}; evaluate it again." for run in runs if run.outdated]
     for key, what in (("n-generated", "numbers of volumes"), ("data", "data sets"), ("slices", "slices")):
         if len({str(run.assessment.facts[key]) for run in runs}) > 1:
             found.append(f"The runs were measured with different {what}: their rows do not compare.")
@@ -176,7 +187,17 @@ def _floor(figure: Figure | None, digits: int) -> str:
     return _with_interval(Figure(figure.real, figure.real_low, figure.real_high), digits)
 
 
-def _duration(seconds: float) -> str:
+def _snapshot(run: EvaluatedRun) -> str:
+    """Which generator was measured, in words."""
+    facts = run.assessment.facts
+    weights = f", weights {facts['generator_sha256'][:12]}" if "generator_sha256" in facts else ""
+    chosen = f" ({run.snapshot})" if run.snapshot else ""
+    return f"{run.label} after {facts['n_images'] / 1000:g} kimg{chosen}{weights}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:  # of an old export
+        return DASH
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.2f} h"
 
 

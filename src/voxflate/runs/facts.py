@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from voxflate import __version__
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
+from voxflate._system.version import __version__
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import CONFIG_NAME, load_config
 from voxflate.data.prepared import PreparedSet

@@ -1,23 +1,234 @@
-"""From snapshots back to networks: of a run that goes on, and of one that is sampled."""
+"""From a folder to a generator, for runs and exports alike; and from a snapshot back to a training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from voxflate._system.errors import VoxflateError
-from voxflate.config.build import build_run_networks
+from voxflate.config.build import build_run_networks, choose_device
 from voxflate.config.migrations import UNNAMED_IN_1
 from voxflate.config.schema import DEFAULT_MODEL, RunConfig
-from voxflate.config.toml import load_config
-from voxflate.data.prepared import PreparedSet
+from voxflate.config.toml import load_config, with_values
+from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.gans.state import TrainingState
+from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of, load_run_snapshot
+from voxflate.runs.exported import Exported, is_exported, read_exported, read_weights, weights_sha256
 from voxflate.runs.facts import read_facts
-from voxflate.runs.snapshots import list_snapshots, load_chosen, load_newest
+from voxflate.runs.snapshots import list_snapshots, load_newest
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A generator, and which one it is.
+
+    Attributes:
+        network: The averaged generator, in evaluation mode and without gradients.
+        settings: Those of its run.
+        n_images: Images that it has seen.
+        weights_sha256: SHA-256 of the safetensors file that `voxflate export` makes of its weights.
+        snapshot: How its snapshot was chosen: "newest", "best", a number of kimg; "" for old exports.
+        seconds: Seconds of training up to it; None for old exports.
+        skipped: Why newer snapshots were passed over, one line each.
+    """
+
+    network: nn.Module
+    settings: RunConfig
+    n_images: int
+    weights_sha256: str
+    snapshot: str
+    seconds: float | None
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of images that the generator has seen."""
+        return self.n_images / 1000
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What files made with this generator say of it."""
+        return {
+            "snapshot": self.snapshot,
+            "n_images": self.n_images,
+            "kimg": self.kimg,
+            "generator_sha256": self.weights_sha256,
+        }
+
+    def __str__(self) -> str:
+        return f"the generator after {self.kimg:g} kimg (weights {self.weights_sha256[:12]})"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run or an export, checked before any network is loaded.
+
+    Attributes:
+        folder: Where it lies.
+        settings: Its settings, with the caller's changes.
+        prepared: The set that says how volumes lie and what their values mean. That of an export without data
+            has no scans.
+        exported: What an export says; None for a run.
+    """
+
+    folder: Path
+    settings: RunConfig
+    prepared: PreparedSet
+    exported: Exported | None
+
+    @property
+    def trained_on(self) -> str:
+        """Content hash of the data that it was trained on."""
+        if self.exported is not None:
+            return self.exported.geometry.content_hash
+        return str(read_facts(self.folder)["data"])
+
+    def check(self, snapshot: Snapshot) -> None:
+        """Refuse a snapshot that is not there, before anything is loaded.
+
+        Raises:
+            VoxflateError: Names those that are there.
+        """
+        if self.exported is not None:
+            check_exported_snapshot(self.exported, snapshot)
+        else:
+            find_snapshot(self.folder, snapshot)
+
+    def load(self, snapshot: Snapshot = "newest", device: str | None = None) -> Loaded:
+        """Load the generator.
+
+        Args:
+            snapshot: Which one; an export has only the one that it says.
+            device: Where to; None for the `training.device` of the settings.
+
+        Raises:
+            VoxflateError: If the device is not there, there is no such snapshot, or it is damaged or that of
+                other networks.
+        """
+        where = choose_device(device or self.settings.training.device)
+        if self.exported is not None:
+            return _load_exported(self.exported, self.settings, snapshot, where)
+        skipped: list[str] = []
+        state, path = load_run_snapshot(self.folder, snapshot, skipped.append)
+        check_networks(state, self.settings, path)
+        return Loaded(
+            generator_of(self.settings, state["ema"], path).to(where),
+            self.settings,
+            state["n_images"],
+            weights_sha256(state["ema"]),
+            in_words(snapshot),
+            state["seconds"],
+            tuple(skipped),
+        )
+
+
+def open_source(
+    folder: Path,
+    data: Path | None = None,
+    device: str | None = None,
+    values: Mapping[str, Any] | None = None,
+    *,
+    scans: bool = False,
+) -> Source:
+    """Open a run or an export: everything is checked that can be without loading a network.
+
+    Args:
+        folder: The run, or the export.
+        data: Where its prepared set lies now; None where the run says. An export needs none for generating.
+        device: As `training.device`; None for the run's own, and auto for an export.
+        values: Other changes of the settings, by dotted key.
+        scans: Whether real volumes are needed too.
+
+    Raises:
+        VoxflateError: If there is no such run, it has no snapshot, its data cannot be opened or holds volumes
+            of another shape, or a value is wrong.
+    """
+    exported = read_exported(folder) if is_exported(folder) else None
+    if exported is not None:
+        # Whatever paths a stranger's export names are not followed.
+        settings = with_values(exported.settings, {"data": "", "start.twin": ""})
+    else:
+        settings = load_config(folder)
+    settings = with_values(settings, values or {}, "--set")
+    if data is not None:
+        settings = with_values(settings, {"data": str(data.absolute())}, "--data")
+    if device is not None or exported is not None:
+        settings = with_values(settings, {"training.device": device or "auto"}, "--device")
+    if exported is None and not list_snapshots(folder):
+        raise VoxflateError(f"{folder}: no snapshot to load; is it a run folder, and has it trained?")
+    if exported is not None and not settings.data:
+        if scans:
+            raise VoxflateError(
+                f"{folder}: is an export, which holds no scans; name the prepared set that it was trained on "
+                "with --data FOLDER"
+            )
+        return Source(folder, settings, exported.geometry, exported)
+    prepared = _open_data(settings.data, moved=data is not None)
+    if settings.training.phase == "3d" and prepared.shape != settings.network.shape:
+        raise VoxflateError(
+            f"{prepared.root}: holds volumes of {prepared.shape}, {folder} makes {settings.network.shape}; "
+            "name the prepared set that it was trained on"
+        )
+    return Source(folder, settings, prepared, exported)
+
+
+def _open_data(folder: str, moved: bool) -> PreparedSet:
+    try:
+        return open_prepared(folder)
+    except VoxflateError as error:
+        hint = "" if moved else "; if the data has moved, say where with --data FOLDER"
+        raise VoxflateError(f"{error}{hint}") from error
+
+
+def check_volumes(source: Source) -> None:
+    """Refuse a 2D run where volumes are wanted.
+
+    Raises:
+        VoxflateError: Names it.
+    """
+    if source.settings.training.phase != "3d":
+        raise VoxflateError(
+            f"{source.folder}: is a 2D run; volumes come from a 3D one, made by voxflate train"
+        )
+
+
+def _load_exported(
+    exported: Exported, settings: RunConfig, snapshot: Snapshot, device: torch.device
+) -> Loaded:
+    check_exported_snapshot(exported, snapshot)
+    network = generator_of(settings, read_weights(exported), exported.folder)
+    return Loaded(
+        network.to(device),
+        settings,
+        exported.n_images,
+        exported.weights_sha256,
+        exported.snapshot,
+        exported.seconds,
+    )
+
+
+def check_exported_snapshot(exported: Exported, which: Snapshot) -> None:
+    """Refuse to take an export's only generator for another snapshot.
+
+    Raises:
+        VoxflateError: Says which one it is.
+    """
+    kimg = kimg_of(which)
+    if which in ("newest", exported.snapshot) or (
+        kimg is not None and math.isclose(kimg * 1000, exported.n_images)
+    ):
+        return
+    chosen = f", chosen as {exported.snapshot}" if exported.snapshot else ""
+    raise VoxflateError(
+        f"{exported.folder}: is an export and holds one generator, after {exported.n_images / 1000:g} "
+        f"kimg{chosen}; not snapshot {which}: leave the snapshot out"
+    )
 
 
 def load_state(state: TrainingState, run: Path, config: RunConfig, note: Callable[[str], None]) -> None:
@@ -74,25 +285,6 @@ def check_networks(snapshot: dict[str, Any], config: RunConfig, path: Path) -> N
 
 def _dotted(network: dict[str, Any]) -> dict[str, Any]:
     return {f"network.{name}": value for name, value in network.items()}
-
-
-def load_generator(run: Path, which: str = "newest") -> tuple[Any, RunConfig, int]:
-    """Load the averaged generator of a run's snapshot.
-
-    Args:
-        run: Run folder.
-        which: "newest", or "best" by the kernel distance to the held-out volumes.
-
-    Returns:
-        The generator, in evaluation mode on the CPU; the run's settings; the images it has seen.
-
-    Raises:
-        VoxflateError: If there is no such snapshot, or it does not fit the run's configuration.
-    """
-    config = load_config(run)
-    state, path = load_chosen(run, which)
-    check_networks(state, config, path)
-    return generator_of(config, state["ema"], path), config, int(state["n_images"])
 
 
 def generator_of(config: RunConfig, weights: dict[str, Tensor], path: Path) -> Any:

@@ -1,8 +1,8 @@
-"""Whether a run is still what it was: data, snapshots and samples against what was recorded."""
+"""Whether a run or an export is still what it was: data, weights and samples against what was recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,32 @@ from voxflate.config.values import flat
 from voxflate.data.prepared import open_prepared
 from voxflate.nn.compiled import use_kernels
 from voxflate.runs import history
+from voxflate.runs.chosen import Snapshot, find_snapshot
+from voxflate.runs.exported import (
+    WEIGHTS,
+    Exported,
+    is_exported,
+    read_exported,
+    read_weights,
+    weights_sha256,
+)
 from voxflate.runs.facts import environment, read_facts
 from voxflate.runs.fingerprint import ROUNDING, difference, fingerprint, fixed_samples
-from voxflate.runs.load import check_networks, generator_of
+from voxflate.runs.load import check_exported_snapshot, check_networks, generator_of
 from voxflate.runs.log import SNAPSHOTS_NAME, read_rows
 from voxflate.runs.snapshots import list_snapshots, load_snapshot
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
-        name: What.
+        name: What was checked.
         matches: Whether it is as recorded; None where nothing was recorded, or a difference is no fault.
-        found: In words.
+        found: The result in words.
     """
 
     name: str
@@ -39,49 +50,106 @@ class Check:
     found: str
 
 
+def verify_folder(
+    folder: Path,
+    data: Path | None = None,
+    progress: Progress = lambda done, total: None,
+    snapshot: Snapshot | None = None,
+) -> list[Check]:
+    """Verify a run or an export; see `verify_run` and `verify_export`."""
+    if is_exported(folder):
+        return verify_export(folder, data, progress, snapshot)
+    return verify_run(folder, data, progress, snapshot)
+
+
 def verify_run(
-    run: Path, data: Path | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+    run: Path,
+    data: Path | None = None,
+    progress: Progress = lambda done, total: None,
+    snapshot: Snapshot | None = None,
 ) -> list[Check]:
     """Recompute a run's hashes and what its snapshots generate.
 
-    Threads are set to the recorded number meanwhile: sums come out in another order with another.
+    Threads are set to the recorded number meanwhile, because sums come out in another order with another.
 
     Args:
         run: Run folder.
         data: Where its prepared set lies now; None where the run says.
         progress: Called with (checks done, checks in all).
+        snapshot: Which snapshot to verify; None for all.
 
     Returns:
         All checks; the run matches if none has `matches` False.
 
     Raises:
-        VoxflateError: If it is no run folder, or its data cannot be opened.
+        VoxflateError: If it is no run folder, it has no such snapshot, or its data cannot be opened.
     """
     config, facts, snapshots = load_config(run), read_facts(run), list_snapshots(run)
     if not snapshots:
         raise VoxflateError(f"{run}: no snapshot to verify; has it trained?")
-    total = 2 + len(snapshots)
-    threads = torch.get_num_threads()
-    checks: list[Check] = []
+    if snapshot is not None:
+        snapshots = [find_snapshot(run, snapshot)]
+    recorded = {row["n_images"]: row for row in read_rows(run / SNAPSHOTS_NAME)}
+
+    def checks() -> Iterator[list[Check]]:
+        yield [_environment(facts), *_settings(config, facts)]
+        yield [_data(facts["data"], data or Path(config.data))]
+        for path in snapshots:
+            yield _snapshot(path, config, recorded)
+
+    return _collect(checks(), 2 + len(snapshots), max(1, facts["threads"]), config, progress)
+
+
+def verify_export(
+    folder: Path,
+    data: Path | None = None,
+    progress: Progress = lambda done, total: None,
+    snapshot: Snapshot | None = None,
+) -> list[Check]:
+    """Recompute the hash of an export's weights and what its generator makes.
+
+    Args:
+        folder: The export.
+        data: The prepared set that it was trained on; None leaves the data unchecked, and says so.
+        progress: Called with (checks done, checks in all).
+        snapshot: Refused if it is not the one that the export holds.
+
+    Returns:
+        All checks; the export matches if none has `matches` False.
+
+    Raises:
+        VoxflateError: If its `config.json` is damaged, it holds another snapshot, or the data cannot be
+            opened.
+    """
+    exported = read_exported(folder)
+    if snapshot is not None:
+        check_exported_snapshot(exported, snapshot)
+
+    def checks() -> Iterator[list[Check]]:
+        if data is None:
+            yield [Check("data", None, "not checked: an export holds none; name it with --data FOLDER")]
+        else:
+            yield [_data(exported.geometry.content_hash, data)]
+        yield _export(exported)
+
+    return _collect(checks(), 2, torch.get_num_threads(), exported.settings, progress)
+
+
+def _collect(
+    checks: Iterator[list[Check]], total: int, threads: int, config: RunConfig, progress: Progress
+) -> list[Check]:
+    """Make the checks with a number of threads and the run's choice of kernels."""
+    before = torch.get_num_threads()
+    found: list[Check] = []
     try:
-        torch.set_num_threads(max(1, facts["threads"]))
+        torch.set_num_threads(threads)
         use_kernels(config.training.kernels)
-        for done, found in enumerate(_checks(run, config, facts, snapshots, data), start=1):
-            checks.extend(found)
+        for done, some in enumerate(checks, start=1):
+            found.extend(some)
             progress(done, total)
     finally:
-        torch.set_num_threads(threads)
-    return checks
-
-
-def _checks(
-    run: Path, config: RunConfig, facts: dict[str, Any], snapshots: list[Path], data: Path | None
-) -> Iterator[list[Check]]:
-    yield [_environment(facts), *_settings(config, facts)]
-    yield [_data(facts["data"], data or Path(config.data))]
-    recorded = {row["n_images"]: row for row in read_rows(run / SNAPSHOTS_NAME)}
-    for path in snapshots:
-        yield _snapshot(path, config, recorded)
+        torch.set_num_threads(before)
+    return found
 
 
 def _environment(facts: dict[str, Any]) -> Check:
@@ -127,13 +195,32 @@ def _snapshot(path: Path, config: RunConfig, recorded: dict[int, dict[str, Any]]
         generator = generator_of(config, state["ema"], path)
     except VoxflateError as error:
         return [Check(path.name, False, str(error))]
-    whole = Check(path.name, True, "checksum and settings match")
-    row = recorded.get(state["n_images"], {})
+    whole = Check(
+        path.name, True, f"checksum and settings match; weights {weights_sha256(state['ema'])[:12]}"
+    )
     name = f"samples of {path.name}"
+    row = recorded.get(state["n_images"], {})
     if not isinstance(row.get("probes"), list):
         return [whole, Check(name, None, "none recorded: it was saved when the run was stopped")]
+    return [whole, _samples(name, config, generator, row)]
+
+
+def _export(exported: Exported) -> list[Check]:
+    try:
+        generator = generator_of(exported.settings, read_weights(exported), exported.folder)
+    except VoxflateError as error:
+        return [Check(WEIGHTS, False, str(error))]
+    whole = Check(WEIGHTS, True, f"checksum and settings match; weights {exported.weights_sha256[:12]}")
+    recorded = exported.samples or {}
+    if not isinstance(recorded.get("probes"), list):
+        return [whole, Check("samples", None, "none recorded: an older version exported it")]
+    return [whole, _samples("samples", exported.settings, generator, recorded)]
+
+
+def _samples(name: str, config: RunConfig, generator: Any, recorded: Mapping[str, Any]) -> Check:
+    """Compare the fixed samples with what was recorded of them."""
     images = fixed_samples(config, generator)
-    if fingerprint(images)["sample-sha256"] == row.get("sample-sha256"):
-        return [whole, Check(name, True, "the same bits")]
-    apart = difference(images, row["probes"])
-    return [whole, Check(name, apart <= ROUNDING, f"other bits, voxels differ by up to {apart:.2g}")]
+    if fingerprint(images)["sample-sha256"] == recorded.get("sample-sha256"):
+        return Check(name, True, "the same bits")
+    apart = difference(images, recorded["probes"])
+    return Check(name, apart <= ROUNDING, f"other bits, voxels differ by up to {apart:.2g}")

@@ -11,8 +11,8 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import cache_folder, sha256
 from voxflate.metrics import extractor
 from voxflate.metrics.extractors import inception
-from voxflate.metrics.extractors.base import MOBILENET_WEIGHTS
 from voxflate.metrics.extractors.inception import Inception, download_inception, find_inception
+from voxflate.metrics.extractors.mobilenet import MOBILENET_WEIGHTS
 from voxflate.metrics.extractors.weights import load_script, verify
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")

@@ -17,6 +17,8 @@ from voxflate.data.volume import Float32, Float64
 # nibabel says that it is typed, but its classes are not.
 _nifti: Any = nib.nifti1
 
+SUFFIXES = (".nii.gz", ".nii")
+
 
 def write_nifti(
     path: str | Path, volume: Float32, prepared: PreparedSet, affine: Float64 | None = None
@@ -52,7 +54,7 @@ def write_array(path: str | Path, array: npt.NDArray[Any], affine: Float64) -> N
     Raises:
         VoxflateError: If the name has another suffix, or if the file cannot be written.
     """
-    if not Path(path).name.endswith((".nii", ".nii.gz")):
+    if not Path(path).name.endswith(SUFFIXES):
         raise VoxflateError(f"{path}: a NIfTI file's name must end in .nii or .nii.gz")
     image = _nifti.Nifti1Image(array.T, affine)
     image.set_qform(affine, code=2)

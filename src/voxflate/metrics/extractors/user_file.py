@@ -1,8 +1,8 @@
 """A feature network of the user's own, from a TorchScript or an ONNX file.
 
-It takes grey slices as three equal channels, [n, 3, side, side] float32 with ImageNet's normalisation, and
-returns [n, f]; anything else that it wants done belongs into the file. An ONNX file with a fixed input
-size is given slices of that size, others 224 pixels.
+The network takes grey slices as three equal channels, [n, 3, side, side] float32 with ImageNet's
+normalisation, and returns [n, f]; any other preprocessing belongs in the file. An ONNX network with a fixed
+input size gets slices of that size, every other network 224 pixels.
 
 Shape letters: n slices, f features.
 """
@@ -22,6 +22,7 @@ from voxflate._system.files import sha256
 from voxflate.metrics.extractors.base import SliceNetwork
 from voxflate.metrics.extractors.weights import load_script
 
+SUFFIXES = (".pt", ".onnx")
 SIDE = 224
 _HASH_DIGITS = 8
 
@@ -34,7 +35,7 @@ def user_network(path: Path, device: str | torch.device = "cpu") -> SliceNetwork
         device: Where a TorchScript network runs; ONNX runs on the CPU.
 
     Raises:
-        VoxflateError: If the file is missing or is none of these, or if its network does not turn
+        VoxflateError: If the file is missing or of another format, or if its network does not turn
             [n, 3, side, side] into [n, f].
     """
     if not path.is_file():
@@ -74,7 +75,7 @@ def _onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], int]:
 
 
 def _try(network: SliceNetwork, path: Path) -> None:
-    """Send two slices through, so that a file that does not fit is refused before any work is done."""
+    """Run two slices through the network: one that does not fit is refused before any work is done."""
     try:
         features = network(torch.zeros(2, 1, network.side, network.side))
     except Exception as error:

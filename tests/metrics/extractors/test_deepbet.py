@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from voxflate.metrics.extractors.deepbet import N_FEATURES, LinkNetEncoder
-from voxflate.metrics.extractors.volumes import DEEPBET_WEIGHTS, VOLUME_EXTRACTORS, resized
+from voxflate.metrics.extractors.deepbet import DEEPBET_WEIGHTS, N_FEATURES, LinkNetEncoder, resized
+from voxflate.metrics.extractors.table import VOLUME_EXTRACTORS
 from voxflate.metrics.extractors.weights import load_script
 
 

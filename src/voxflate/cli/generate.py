@@ -1,4 +1,4 @@
-"""`voxflate generate`: new volumes from a trained run."""
+"""`voxflate generate`: new volumes from a trained run or an export."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from voxflate.cli.options import Batch, Device, DryRun, MovedData, Seed, Snapshot, Truncation
+from voxflate.cli.printing import print_generator
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 
 
 def generate(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or of an export.")
-    ],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the volumes.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many volumes.")] = 10,
     seed: Seed = 0,
@@ -44,7 +43,7 @@ def generate(
     from voxflate.sampling.generate import generate as generate_volumes
 
     if dry_run:
-        settings, _ = check_generation(run, out, data, device, file_format)
+        settings = check_generation(run, out, data, device, file_format, snapshot).settings
         print_settings(
             {
                 "run": str(run),
@@ -73,5 +72,6 @@ def generate(
             device=device,
             file_format=file_format,
             progress=progress,
+            tell=print_generator,
         )
     typer.echo(f"{out}: {len(files)} volumes, {files[0].name} to {files[-1].name}")

@@ -1,0 +1,100 @@
+"""`voxflate audit`: which generated volumes are copies of training volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from voxflate.cli.options import (
+    Assignments,
+    Batch,
+    Device,
+    DryRun,
+    EvaluationOut,
+    MovedData,
+    Seed,
+    Snapshot,
+    Truncation,
+)
+from voxflate.cli.printing import print_generator, print_wide
+from voxflate.cli.progress import progress_bar
+from voxflate.cli.settings import print_settings
+from voxflate.config.toml import parse_assignments
+
+if TYPE_CHECKING:
+    from voxflate.evaluation import Audit
+
+COPIES = 3
+"""Exit status of an audit that flags more volumes than the user allows."""
+
+
+def audit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")],
+    allow: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Largest share of flagged volumes; more gives exit status 3."),
+    ] = 0.05,
+    out: EvaluationOut = None,
+    snapshot: Snapshot = "newest",
+    seed: Seed = 0,
+    truncation: Truncation = 1.0,
+    batch: Batch = 8,
+    data: MovedData = None,
+    device: Device = None,
+    assignments: Assignments = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Look for copies of training volumes among generated ones, after small shifts and flips.
+
+    How near is too near is measured on held-out volumes; about 1% of volumes that are not copies are flagged
+    too. The number of volumes is evaluation.samples. An export needs --data and --out.
+
+    Example: voxflate audit runs/3d --snapshot best --allow 0.05 --set evaluation.samples=500
+    """
+    from voxflate.reports.measure import place_for
+    from voxflate.runs.load import open_source
+
+    source = open_source(run, data, device, parse_assignments(assignments or []), scans=True)
+    place = place_for(source, out)
+    source.check(snapshot)
+    if dry_run:
+        print_settings(source.settings)
+        return
+    from voxflate.reports.evaluated import write_results
+    from voxflate.reports.evaluations import METRICS
+    from voxflate.reports.measure import Sampling, audit_source
+
+    sampling = Sampling(snapshot, seed, truncation, batch)
+    with progress_bar("measuring real volumes") as null, progress_bar("auditing") as progress:
+        found = audit_source(source, place, sampling, progress, null, print_generator)
+    _print_audit(found)
+    typer.echo(f"written to {place.folder}")
+    if (place.folder / METRICS).is_file():
+        typer.echo(f"report: {write_results([place], place.folder, data)}")
+    else:
+        typer.echo(f"the pairs side by side come with the report: voxflate evaluate {run}")
+    if found.share > allow:
+        typer.echo(
+            f"voxflate: {found.share:.1%} of the volumes are flagged, {allow:.1%} are allowed", err=True
+        )
+        raise typer.Exit(COPIES)
+
+
+def _print_audit(found: Audit) -> None:
+    table = Table("sample", "nearest training volume", "flip", "flagged by")
+    for heading in ("correlation", "lead", "features"):
+        table.add_column(heading, justify="right")
+    for number, measures in found.flagged.items():
+        near = found.samples[number]
+        values = (f"{value:.3g}" for value in (near.correlation, near.lead, near.features))
+        table.add_row(str(number), near.subject, near.flip or "-", ", ".join(measures), *values)
+    if found.flagged:
+        print_wide(table)
+    typer.echo(
+        f"{len(found.flagged)} of {len(found.samples)} generated volumes flagged ({found.share:.1%}), "
+        f"against {found.n_train} training volumes; thresholds from {len(found.null)} real volumes "
+        f"that are not copies, {found.n_heldout} of them held out; they flag {found.false_alarms:.1%} of them"
+    )

@@ -1,0 +1,58 @@
+"""The feature extractors by name.
+
+To add one: write a class that meets `FeatureExtractor` (or `VolumeExtractor`) in a file of its own and a
+function of the device that builds it, and add that to the table here. A network of the user's own needs no
+line: `extractor` takes the path of its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from voxflate._system.errors import VoxflateError
+from voxflate.metrics.extractors.base import FeatureExtractor, VolumeExtractor
+from voxflate.metrics.extractors.deepbet import deepbet
+from voxflate.metrics.extractors.efficientnet import efficientnet_lite0
+from voxflate.metrics.extractors.inception import Inception
+from voxflate.metrics.extractors.mobilenet import mobilenetv2
+from voxflate.metrics.extractors.untrained import random_network, random_volume_network
+from voxflate.metrics.extractors.user_file import SUFFIXES, user_network
+
+Device = str | torch.device
+
+EXTRACTORS: dict[str, Callable[[Device], FeatureExtractor]] = {
+    "mobilenetv2": mobilenetv2,
+    "efficientnet-lite0": efficientnet_lite0,
+    "inception": Inception,
+    "random": random_network,
+}
+"""Networks on slices, [n, 1, H, W]."""
+
+VOLUME_EXTRACTORS: dict[str, Callable[[Device], VolumeExtractor]] = {
+    "deepbet": deepbet,
+    "random3d": random_volume_network,
+}
+"""Networks on whole volumes, [n, 1, D, H, W]."""
+
+
+def extractor(name: str, device: Device = "cpu") -> FeatureExtractor:
+    """Build an extractor of slices.
+
+    Args:
+        name: A key of `EXTRACTORS`, or the path of a TorchScript (.pt) or ONNX (.onnx) file.
+        device: Where it runs.
+
+    Raises:
+        VoxflateError: If there is no such extractor or file, or its weights are missing.
+    """
+    if name in EXTRACTORS:
+        return EXTRACTORS[name](device)
+    if Path(name).suffix.lower() in SUFFIXES:
+        return user_network(Path(name), device)
+    raise VoxflateError(
+        f"evaluation.extractor: there is no {name!r}; choose one of {', '.join(EXTRACTORS)}, or name a "
+        f"{' or '.join(SUFFIXES)} file"
+    )

@@ -1,0 +1,213 @@
+"""Measure and audit the generator of a run or an export, and write what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import whole_file, write_json
+from voxflate.config.build import build_run_networks, is_planar_twin
+from voxflate.config.schema import RunConfig
+from voxflate.evaluation import Assessment, Audit, Auditor, Suite, SuiteSettings
+from voxflate.gans.samples import sample
+from voxflate.metrics import PLANES, extractor
+from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, FOLDER, METRICS, SAMPLES, Place
+from voxflate.runs.chosen import Snapshot
+from voxflate.runs.load import Loaded, Source
+
+_EMBEDDED = 500  # samples whose features are kept for t-SNE
+
+Progress = Callable[[int, int], None]
+Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a generator is sampled for an evaluation or an audit.
+
+    Attributes:
+        snapshot: Which snapshot of a run.
+        seed: Of the samples.
+        truncation: From 1, the full variety, to 0.
+        batch: Samples at a time; it does not change them.
+    """
+
+    snapshot: Snapshot = "newest"
+    seed: int = 0
+    truncation: float = 1.0
+    batch: int = 8
+
+
+def place_for(source: Source, out: Path | None) -> Place:
+    """Where to write the evaluation of a run or an export.
+
+    Args:
+        source: What is evaluated.
+        out: The folder that the user names; None for RUN/evaluation.
+
+    Raises:
+        VoxflateError: If an evaluation would get into an export: it shows real scans, an export is shared.
+    """
+    folder = source.folder
+    if source.exported is None:
+        return Place(out or folder / FOLDER, folder)
+    if out is None or out.resolve().is_relative_to(folder.resolve()):
+        raise VoxflateError(
+            f"{folder}: is an export, and an evaluation shows real scans, which must not be shared with it; "
+            "name another folder with --out FOLDER"
+        )
+    return Place(out, None)
+
+
+def evaluate_source(
+    source: Source,
+    place: Place,
+    suite_settings: SuiteSettings,
+    sampling: Sampling,
+    progress: Progress | None = None,
+    tell: Callable[[Loaded], None] | None = None,
+) -> Assessment:
+    """Measure a run or an export with the whole suite; write metrics.json and samples.npz.
+
+    Args:
+        source: Opened with scans; of its settings, `evaluation.samples` is read here.
+        place: Where to write.
+        suite_settings: What is measured.
+        sampling: How the generator is sampled.
+        progress: Called with (samples done, of all).
+        tell: Called with the generator once it is loaded.
+
+    Raises:
+        VoxflateError: If the generator cannot be loaded or its samples cannot be measured.
+    """
+    settings, prepared = source.settings, source.prepared
+    suite = Suite(prepared, suite_settings, min_content=settings.training.min_content)
+    loaded = source.load(sampling.snapshot)
+    if tell is not None:
+        tell(loaded)
+    batches = _generated(loaded, sampling, progress)
+    two_d = settings.training.phase == "2d"
+    found = suite.images(batches) if two_d else suite.volumes(batches)
+    parameters = _parameters(settings)
+    facts = {
+        **found.facts,
+        "run": source.folder.resolve().name,
+        "phase": settings.training.phase,
+        **loaded.identity,
+        "training_seconds": loaded.seconds,
+        "parameters": sum(parameters.values()),
+        "generator_parameters": parameters["generator"],
+        "truncation": sampling.truncation,
+        "recipe": prepared.manifest.recipe,
+    }
+    other = [] if prepared.content_hash == source.trained_on else [_other_data(source)]
+    assessment = Assessment(found.figures, facts, (*other, *found.warnings), found.seconds)
+    leading = suite.features[found.facts["extractors"][0]["name"]]
+    kept = {"volumes": suite.first}
+    if not two_d:
+        real = suite.real_features()
+        kept |= {"features": _embedded(leading), "real_features": _embedded(real)}
+    _save_arrays(place.folder / SAMPLES, kept)
+    write_json(place.folder / METRICS, assessment.as_dict())
+    return assessment
+
+
+def audit_source(
+    source: Source,
+    place: Place,
+    sampling: Sampling,
+    progress: Progress | None = None,
+    null_progress: Progress | None = None,
+    tell: Callable[[Loaded], None] | None = None,
+) -> Audit:
+    """Look for copies of training volumes in the samples of a run or an export; write audit.json.
+
+    Args:
+        source: Opened with scans; of its settings, `evaluation` is read.
+        place: Where to write.
+        sampling: How the generator is sampled.
+        progress: Called with (samples done, of all).
+        null_progress: Called with (volumes that are no copies done, of all), before.
+        tell: Called with the generator once it is loaded.
+
+    Raises:
+        VoxflateError: If it is a 2D run, its data is not that of its training, it cannot be sampled, or it
+            has too few training subjects.
+    """
+    settings, prepared = source.settings, source.prepared
+    if settings.training.phase != "3d":
+        raise VoxflateError(f"{source.folder}: is a 2D run; the audit compares volumes, name a 3D run")
+    if prepared.content_hash != source.trained_on:
+        raise VoxflateError(
+            f"{_other_data(source)}: no copy would be found; name the data of the training with --data FOLDER"
+        )
+    auditor = Auditor(prepared, extractor(settings.evaluation.extractor), sampling.seed)
+    loaded = source.load(sampling.snapshot)
+    if tell is not None:
+        tell(loaded)
+    audit = auditor.run(_generated(loaded, sampling, progress), null_progress)
+    numbers = np.array(sorted(audit.pairs), np.int64)
+    pairs = [audit.pairs[number] for number in numbers]
+    _save_arrays(place.folder / AUDIT_PAIRS, {"numbers": numbers, "pairs": np.array(pairs, np.float32)})
+    facts = {
+        "run": source.folder.resolve().name,
+        **loaded.identity,
+        "seed": sampling.seed,
+        "truncation": sampling.truncation,
+        "data": prepared.content_hash,
+    }
+    write_json(place.folder / AUDIT, {**facts, **audit.as_dict()})
+    return audit
+
+
+def _generated(loaded: Loaded, sampling: Sampling, progress: Progress | None) -> Iterator[Images]:
+    """Samples as batches: [b, 1, D, H, W], or [b, 1, H, W] of a 2D run."""
+    wanted = loaded.settings.evaluation.samples
+    batches = sample(
+        loaded.network,
+        wanted,
+        seed=sampling.seed,
+        truncation_psi=sampling.truncation,
+        batch=sampling.batch,
+        slices=is_planar_twin(loaded.settings),
+    )
+    return _counted((images.numpy() for images in batches), wanted, progress)
+
+
+def _parameters(settings: RunConfig) -> dict[str, int]:
+    """Trainable parameters of each network that was trained."""
+    with torch.device("meta"):  # sizes alone
+        networks = build_run_networks(settings)
+    return {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
+
+
+def _other_data(source: Source) -> str:
+    return (
+        f"{source.prepared.root}: is not the data that {source.folder} was trained on (sha256 "
+        f"{source.prepared.content_hash[:12]}, was {source.trained_on[:12]})"
+    )
+
+
+def _embedded(features: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.concatenate([features[plane] for plane in PLANES], axis=1)[:_EMBEDDED]
+
+
+def _save_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    with whole_file(path) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+
+
+def _counted(batches: Iterable[Images], total: int, progress: Progress | None) -> Iterator[Images]:
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        if progress is not None:
+            progress(done, total)

@@ -1,0 +1,155 @@
+"""An export read back: a generator by itself, weights as safetensors, all else as JSON.
+
+FOLDER/
+    generator.safetensors   the averaged generator's weights
+    config.json             schema version, settings, geometry and intensities of the data, checksums
+
+No path, no file name and no scan of the data is in it, and nothing in it can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, sha256
+from voxflate._system.version import __version__
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import from_dict
+from voxflate.data.prepared import Manifest, PreparedSet
+
+WEIGHTS = "generator.safetensors"
+CONFIG = "config.json"
+FORMAT = "voxflate-generator"
+SCHEMA = 1
+"""Version of `config.json`; raised when a field is renamed, removed or changes its meaning."""
+
+_LARGEST_CONFIG = 2**20
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export says about its generator.
+
+    Attributes:
+        folder: The export.
+        settings: Those of the run; without paths.
+        geometry: A prepared set without scans: shape, place and intensities of the volumes.
+        n_images: Images that the generator has seen.
+        weights_sha256: SHA-256 of the file of weights.
+        snapshot: How the snapshot was chosen; "" where an older version exported it.
+        seconds: Seconds of training; None where an older version exported it.
+        samples: What `fingerprint` gave of the fixed samples; None where an older version exported it.
+    """
+
+    folder: Path
+    settings: RunConfig
+    geometry: PreparedSet
+    n_images: int
+    weights_sha256: str
+    snapshot: str = ""
+    seconds: float | None = None
+    samples: Mapping[str, Any] | None = None
+
+
+def is_exported(folder: Path) -> bool:
+    """Say whether the folder holds an exported generator and no run."""
+    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+
+
+def read_exported(folder: Path) -> Exported:
+    """Read what an export says; its weights are not read.
+
+    Raises:
+        VoxflateError: If `config.json` is damaged, or of an unknown format or schema version.
+    """
+    path = folder / CONFIG
+    content = _content(path)
+    settings = from_dict(content["settings"], str(path))
+    try:
+        manifest = Manifest.from_json(content["geometry"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise VoxflateError(
+            f"{path}: its geometry is damaged ({error}); export the generator again"
+        ) from error
+    if manifest.shape != settings.network.shape:
+        raise VoxflateError(
+            f"{path}: its networks make {settings.network.shape}, its geometry says {manifest.shape}; "
+            "export the generator again"
+        )
+    return Exported(
+        folder,
+        settings,
+        PreparedSet(folder, manifest),
+        content["n_images"],
+        content["weights_sha256"],
+        content.get("snapshot", ""),
+        content.get("seconds"),
+        content.get("samples"),
+    )
+
+
+def read_weights(exported: Exported) -> dict[str, Tensor]:
+    """Read an export's weights.
+
+    Raises:
+        VoxflateError: If the file is damaged, or is not the one that `config.json` describes.
+    """
+    path = exported.folder / WEIGHTS
+    if sha256(path) != exported.weights_sha256:
+        raise VoxflateError(
+            f"{path}: is not the file that {CONFIG} describes (its SHA-256 differs); export again"
+        )
+    try:
+        return load(path.read_bytes())
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise VoxflateError(
+            f"{path}: is no safetensors file, or claims what it does not hold ({error})"
+        ) from error
+
+
+def weights_file(weights: Mapping[str, Tensor]) -> bytes:
+    """A generator's weights as the bytes of `generator.safetensors`."""
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of `generator.safetensors`: what tells one snapshot's generator from all others.
+
+    It is the same for a run's snapshot and its export.
+    """
+    return hashlib.sha256(weights_file(weights)).hexdigest()
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "settings": dict,
+    "geometry": dict,
+    "weights_sha256": str,
+    "n_images": int,
+}
+_LATER: dict[str, type | tuple[type, ...]] = {"snapshot": str, "seconds": (int, float), "samples": dict}
+"""Fields that older exports lack."""
+
+
+def _content(path: Path) -> dict[str, Any]:
+    content = read_json(path, _LARGEST_CONFIG)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise VoxflateError(f"{path}: describes no generator of voxflate export")
+    if content.get("schema") != SCHEMA:
+        raise VoxflateError(
+            f"{path}: has schema version {content.get('schema')!r}, this voxflate {__version__} reads "
+            f"{SCHEMA}; it was written by voxflate {content.get('voxflate')!s:.20}"
+        )
+    for name, kind in {**_KINDS, **{name: kind for name, kind in _LATER.items() if name in content}}.items():
+        if not isinstance(content.get(name), kind):
+            wanted = kind.__name__ if isinstance(kind, type) else "number"
+            raise VoxflateError(f"{path}: its {name} is no {wanted}; export the generator again")
+    return content

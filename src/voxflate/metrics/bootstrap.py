@@ -1,8 +1,8 @@
-"""Bootstrap intervals: how far a figure would move with other subjects and other samples.
+"""Bootstrap intervals: how far a metric would move with other subjects and other samples.
 
-Subjects are drawn with replacement, each with all of its samples. Repeats raise some figures (a set with
+Subjects are drawn with replacement, each with all of its samples. Repeats raise some metrics (a set with
 repeats is smaller than it looks), so the interval is the spread of the replicates about their own mean, laid
-around the figure (decision 0042).
+around the metric (decision 0042).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a figure lies.
+    """Where a metric lies.
 
     Attributes:
         low: Lower end of the 95% interval.
@@ -51,21 +51,21 @@ def draw_counts(subjects: Sequence[object], rng: np.random.Generator) -> Array:
 
 def intervals(
     replicated: Sequence[Replicated],
-    figures: Mapping[str, float],
+    metrics: Mapping[str, float],
     generated: Sequence[object],
     real: Sequence[object],
     replicates: int,
     seed: int,
 ) -> dict[str, Interval]:
-    """Intervals of figures that follow from counts of generated and of real samples.
+    """Intervals of metrics that follow from counts of generated and of real samples.
 
     Args:
-        replicated: Functions of counts [n] of generated and [m] of real samples to named figures.
-        figures: The figures themselves; those that `replicated` does not give are left out.
+        replicated: Functions of counts [n] of generated and [m] of real samples to named metrics.
+        metrics: The metrics themselves; those that `replicated` does not give are left out.
         generated: Whose each generated sample is, [n].
         real: Whose each real sample is, [m].
         replicates: Draws; 0 gives no intervals, and so does a side with one subject.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         Name -> interval.
@@ -77,16 +77,16 @@ def intervals(
     for _ in range(replicates):
         counts = _both_counts(generated, real, rng)
         rounds.append({name: value for once in replicated for name, value in once(*counts).items()})
-    found = {name: [each[name] for each in rounds if name in each] for name in figures}
-    return {name: interval(figures[name], values) for name, values in found.items() if len(values) > 1}
+    found = {name: [each[name] for each in rounds if name in each] for name in metrics}
+    return {name: interval(metrics[name], values) for name, values in found.items() if len(values) > 1}
 
 
-def interval(figure: float, replicates: Sequence[float]) -> Interval:
-    """The 95% interval about a figure from its replicates."""
+def interval(metric: float, replicates: Sequence[float]) -> Interval:
+    """The 95% interval about a metric from its replicates."""
     values = np.asarray(replicates, np.float64)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(values - values.mean(), [tail, 1 - tail])
-    return Interval(float(figure + low), float(figure + high), float(values.std(ddof=1)))
+    return Interval(float(metric + low), float(metric + high), float(values.std(ddof=1)))
 
 
 def _both_counts(

@@ -1,7 +1,7 @@
-"""How near a volume comes to one of a set: correlation after the best small shift and flip.
+"""How close a volume comes to one of a set: correlation after the best small shift and flip.
 
-Compared is what differs from the mean volume: any two brains correlate, and a blurred one correlates with
-all of them; only a copy shares what is peculiar to one subject.
+Only differences from the mean volume are compared: any two brains correlate, and a blurred one correlates
+with all of them, but only a copy shares what is peculiar to one subject.
 
 Shape letters: n volumes of the set; D, H, W voxels; v voxels after pooling.
 """
@@ -16,14 +16,14 @@ from torch import Tensor
 from torch.nn import functional
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (3,))
-"""Axes of [1, D, H, W] that are turned round: none, or one of the three."""
+"""Axes of [1, D, H, W] that are flipped: none, or one of the three."""
 
 SHIFT = 2
-"""Shifts that are tried along each axis: this many voxels either way, and one more on one side where
-voxels are pooled."""
+"""Shifts tried along each axis: up to this many voxels either way, and one more on one side where voxels are
+pooled."""
 
 SMOOTHING = 0.7
-"""Gaussian that both sides pass through, voxels: a copy with noise is still a copy."""
+"""Standard deviation in voxels of the Gaussian that both sides are smoothed with: a noisy copy is a copy."""
 
 _MOST_VOXELS = 40_000  # larger volumes are pooled by 2 until they have no more
 
@@ -44,13 +44,13 @@ class Neighbours:
         self._directions = functional.normalize(pooled - self._mean, dim=1)  # [n, v]
 
     def correlations(self, volume: Tensor) -> tuple[Tensor, Tensor]:
-        """How much a volume correlates with every volume of the set, at the best shift and flip.
+        """Correlation of a volume with every volume of the set, at the best shift and flip.
 
         Args:
             volume: [1, D, H, W].
 
         Returns:
-            Correlations [n], at most 1; numbers of the flips in `FLIPS`, [n].
+            Correlations [n], at most 1; indices of the flips in `FLIPS`, [n].
         """
         volume = smoothed(volume[None])[0]
         rows = []
@@ -65,9 +65,9 @@ class Neighbours:
         return found.values, found.indices
 
     def _shifted(self, volume: Tensor) -> Iterator[Tensor]:
-        """The volume moved along each axis and pooled, [moves, v], a few moves at a time.
+        """The volume shifted along each axis and pooled, [shifts, v], a few shifts at a time.
 
-        Whole pooled voxels are moved after pooling, single voxels before. What leaves on one side enters on
+        Shifts by whole pooled voxels come after pooling, finer ones before. What leaves on one side enters on
         the other.
         """
         factor = self._factor
@@ -82,7 +82,7 @@ class Neighbours:
 
 
 def smoothed(volumes: Tensor) -> Tensor:
-    """Volumes [n, 1, D, H, W] after a Gaussian, which takes noise away and leaves anatomy."""
+    """Volumes [n, 1, D, H, W] smoothed with a Gaussian, which removes noise and keeps anatomy."""
     places = torch.arange(-2.0, 3.0)
     taps = torch.exp(-places.square() / (2 * SMOOTHING**2))
     taps = taps / taps.sum()

@@ -1,7 +1,7 @@
 """How much the volumes of a set differ from each other.
 
-A Frechet distance hides a loss of diversity, so this stands beside it; closest to the real
-set's value is best, not highest.
+A Frechet distance hides a loss of diversity, so this is printed next to it. The value closest to that of the
+real set is best, not the highest.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ def pairwise_l2(volumes: NDArray[np.float32], pairs: int = 1000, seed: int = 0) 
 
     Args:
         volumes: [n, ...], n >= 2.
-        pairs: Pairs to draw, with replacement; every pair once if there are no more than that.
+        pairs: Pairs to draw, with replacement; every pair once if there are no more than these.
         seed: Seed of the draw.
 
     Returns:
         Mean of sqrt(sum of squared differences), in units of the volumes; it grows with the
-        square root of the number of voxels, so compare figures of one shape only.
+        square root of the number of voxels, so compare values of one shape only.
 
     Raises:
         VoxflateError: If there are fewer than two volumes.

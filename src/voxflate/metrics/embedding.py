@@ -14,8 +14,8 @@ def tsne(features: NDArray[np.floating], seed: int = 0) -> NDArray[np.float32]:
     """Place samples in the plane so that neighbours stay neighbours; distances between groups mean nothing.
 
     Args:
-        features: [n, f], n >= 5. All that shall be shown together goes in at once.
-        seed: Of the optimisation.
+        features: [n, f], n >= 5. Everything to be shown together, in one call.
+        seed: Seed of the optimisation.
 
     Returns:
         [n, 2].

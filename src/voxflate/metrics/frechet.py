@@ -27,8 +27,8 @@ Array = NDArray[np.float64]
 def frechet_distance(features_a: NDArray[np.floating], features_b: NDArray[np.floating]) -> float:
     """Squared Frechet distance between the Gaussians fitted to two sets of features.
 
-    The covariances are the unbiased ones (divided by n - 1). The figure is biased upwards for few
-    samples: compare only figures of equal n and m, and print both.
+    The covariances are the unbiased ones (divided by n - 1). The distance is biased upwards for few
+    samples: compare only distances of equal n and m, and print both.
 
     Args:
         features_a: [n, f], n >= 2; n may be smaller than f.

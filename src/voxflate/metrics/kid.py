@@ -1,7 +1,7 @@
 """Kernel distance between two sets of features (KID; Binkowski et al. 2018).
 
 The squared maximum mean discrepancy with the kernel k(x, y) = (x.y / f + 1)^3, in its unbiased form: unlike
-a Frechet distance it is not raised by small sets, so figures of different numbers of samples compare. It may
+a Frechet distance it is not raised by small sets, so values of different numbers of samples compare. It may
 come out slightly below zero for sets that are alike.
 
 Shape letters: n, m samples; f features.

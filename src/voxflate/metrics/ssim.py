@@ -80,11 +80,11 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ms_ssim_kwon(a: Tensor, b: Tensor) -> Tensor:
-    """MS-SSIM as the code of Kwon et al. computes it: comparable with published 3D figures.
+    """MS-SSIM as the code of Kwon et al. computes it: comparable with published 3D values.
 
     Always 5 levels, a kernel of 11 (less where the volume is smaller) with sigma 1.5, constants for a data
     range of 1 although values lie in [-1, 1], and the last level's factor raised once per earlier level. A
-    negative factor, where that code gives no number, counts as zero.
+    negative factor, where that code gives NaN, counts as zero.
 
     Args:
         a: [n, 1, D, H, W] in [-1, 1].

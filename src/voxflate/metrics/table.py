@@ -30,12 +30,12 @@ class FeatureMetric:
     """A comparison of generated with real features, [n, f] with [m, f].
 
     Attributes:
-        names: The figures' names without the extractor's, by the keys that the functions return.
-        direct: The figures of generated and real features.
+        names: Names of the metrics without the extractor's, by the keys that the functions return.
+        direct: The metrics of generated and real features.
         weighted: The same as a function of how often each sample counts, for the bootstrap.
         fewest: Samples that each side must have.
-        per_plane: Whether every plane is a figure, and not only the mean.
-        after_cut: Whether the figures are also taken after the background cut.
+        per_plane: Whether every plane is a metric of its own, or only their mean.
+        after_cut: Whether it is also taken after the background cut.
         better: Which value is best.
     """
 
@@ -48,7 +48,7 @@ class FeatureMetric:
     better: Better = "lower"
 
     def named(self, key: str, extractor: str) -> str:
-        """The figure's name for an extractor, without its view."""
+        """The metric's name for an extractor, without its view."""
         name = self.names[key]
         return frechet_name(extractor) if name == "frechet" else f"{name}-{extractor}"
 
@@ -93,14 +93,14 @@ PAIR_METRICS: dict[str, PairMetric] = {
 }
 
 
-def better(figure: str) -> Better:
-    """Which value of a figure is best, by its name.
+def better(name: str) -> Better:
+    """Which value of a metric is best, by its name.
 
     >>> better("kid-mobilenetv2-avg"), better("psnr"), better("ms-ssim")
     ('lower', 'higher', 'real')
     """
-    if figure in PAIR_METRICS:
-        return PAIR_METRICS[figure].better
-    stem = figure.split("-")[0]
+    if name in PAIR_METRICS:
+        return PAIR_METRICS[name].better
+    stem = name.split("-")[0]
     found = (metric.better for metric in FEATURE_METRICS.values() if stem in metric.names.values())
     return next(found, "lower")  # a FID is a Frechet distance under another name

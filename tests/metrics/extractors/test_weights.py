@@ -84,7 +84,7 @@ def test_inception_is_found_where_it_lies(stand_in, tmp_path, monkeypatch, place
 def test_another_file_under_inceptions_name_is_refused_not_used(stand_in, monkeypatch):
     stand_in.write_bytes(b"not the network")
     monkeypatch.setenv(inception.INCEPTION_VARIABLE, str(stand_in))
-    with pytest.raises(VoxflateError, match="are no FIDs"):
+    with pytest.raises(VoxflateError, match="are not FIDs"):
         Inception()
 
 

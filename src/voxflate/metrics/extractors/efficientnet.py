@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a feature extractor: a second opinion beside MobileNetV2.
+"""EfficientNet-Lite0 as a feature extractor: a second opinion besides MobileNetV2.
 
 EfficientNet-B0 (Tan and Le 2019, Table 1) without squeeze-and-excitation and with ReLU6, as published for
 small devices. Only the trunk and the pooled 1280 features. Module names follow the published ImageNet

@@ -1,4 +1,4 @@
-"""Inception V3 with the weights of 2015-12-05: the one network whose metrics are called FID.
+"""Inception V3 with the weights of 2015-12-05: the one network whose distances are called FID.
 
 The TorchScript file is the translation that the StyleGAN papers and clean-fid use; it resizes and
 normalises by itself, and needs no network definition here.
@@ -38,7 +38,7 @@ def find_inception() -> Path:
     Raises:
         VoxflateError: If there is none, or if it is another file.
     """
-    advice = "another network's metrics are no FIDs: get the file anew"
+    advice = "distances of another network are not FIDs: get the file again"
     if chosen := os.environ.get(INCEPTION_VARIABLE):
         path = Path(chosen)
         if not path.is_file():

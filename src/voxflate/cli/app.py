@@ -18,10 +18,13 @@ from voxflate.cli.demo import demo
 from voxflate.cli.evaluate import evaluate
 from voxflate.cli.export import export
 from voxflate.cli.generate import generate
+from voxflate.cli.inflate import inflate
+from voxflate.cli.params import params
 from voxflate.cli.prepare import prepare
+from voxflate.cli.presets import presets
+from voxflate.cli.pretrain import pretrain
 from voxflate.cli.resume import AUTO, ResumableCommand
-from voxflate.cli.tables import params, presets
-from voxflate.cli.train import inflate, pretrain, train
+from voxflate.cli.train import train
 from voxflate.cli.verify import verify
 
 USER_ERROR = 2

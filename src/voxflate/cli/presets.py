@@ -1,44 +1,18 @@
-"""`voxflate params` and `voxflate presets`: tables to read."""
+"""`voxflate presets`: the settings of every row of the paper's tables."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from voxflate.cli.printing import print_wide
 from voxflate.cli.settings import print_settings
 from voxflate.config.presets import PRESETS
 from voxflate.config.schema import DEFAULT_MODEL, INFLATIONS, MODELS, RunConfig
 from voxflate.config.toml import describe_settings, from_values
 from voxflate.config.values import flat
-
-DIFFERS = 1
-
-
-def params() -> None:
-    """Count the parameters of every row of the paper's tables beside the paper's figures.
-
-    The exit status is 1 if a row differs. E is an encoder, C a discriminator of codes.
-    """
-    from voxflate.config.params import compare_counts, differences
-
-    comparisons = compare_counts()
-    table = Table("setting", "model", title="Trainable parameters", title_justify="left")
-    networks = {"generator": "G", "discriminator": "D", "encoder": "E", "code_discriminator": "C"}
-    for heading in ("paper (M)", "ours (M)", *networks.values()):
-        table.add_column(heading, justify="right")
-    table.add_column("")
-    for each in comparisons:
-        millions = (f"{count:.3f}" for count in (each.row.millions, each.total / 1e6))
-        counts = (f"{each.ours[name]:,}" if name in each.ours else "" for name in networks)
-        table.add_row(each.row.setting, each.row.label, *millions, *counts, each.remark)
-    _print(table)
-    rows, different = sum(each.preset.exact for each in comparisons), differences(comparisons)
-    typer.echo(f"{rows - len(different)} of {rows} rows equal the paper", err=True)
-    if different:
-        raise typer.Exit(DIFFERS)
 
 
 def presets(
@@ -67,7 +41,7 @@ def presets(
     elif name:
         print_settings(config)
     else:
-        _print(_preset_table())
+        print_wide(_preset_table(), 160)
 
 
 def _other_cases() -> dict[str, dict[str, str]]:
@@ -102,14 +76,6 @@ def _preset_table() -> Table:
         shape = "x".join(str(side) for side in config.network.shape)
         table.add_row(name, row.tables, label, shape, start.strategy + modules, f"{row.fid[-1]:.1f}")
     return table
-
-
-def _print(table: Table) -> None:
-    """Print at full width: a table cut to 80 columns is of no use in a file or a pipe."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table)
 
 
 def _toml(value: object) -> str:

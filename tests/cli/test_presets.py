@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from tests.cli.calls import preset, refused, resolved, voxflate
-from voxflate.cli.tables import _other_cases
+from voxflate.cli.presets import _other_cases
 from voxflate.config.toml import describe_settings, from_toml
 from voxflate.config.values import flat
 

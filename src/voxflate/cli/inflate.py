@@ -1,0 +1,51 @@
+"""`voxflate inflate`: a 2D run becomes a 3D run that has not trained yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxflate.cli.options import (
+    Assignments,
+    DryRun,
+    Modules,
+    Strategy,
+)
+from voxflate.cli.settings import (
+    Sources,
+    named_for_train,
+    new_run_folder,
+    print_settings,
+    settings_of_train,
+)
+
+
+def inflate(
+    run: Annotated[Path, typer.Argument(metavar="RUN2D", help="Run folder of voxflate pretrain.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the new 3D run.")],
+    strategy: Strategy = None,
+    modules: Modules = None,
+    assignments: Assignments = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Turn a 2D run into a 3D run that has not trained yet.
+
+    `voxflate train --start` does this by itself. Use it to look at the first samples, and at inflation.json,
+    which names every parameter as inflated, copied or fresh.
+
+    Example: voxflate inflate runs/2d --strategy inflate-1 --out runs/inflated
+    """
+    named = named_for_train(Sources(None, None, None, assignments or []), run, strategy, modules)
+    settings = settings_of_train(named, run)
+    if dry_run:
+        print_settings(settings)
+        return
+    folder = new_run_folder(out, settings)
+    from voxflate.training.run import train_run
+
+    report = train_run(settings, folder, stop_at=0)
+    if report is not None:
+        typer.echo(f"{out}: {report.summary()}")
+    typer.echo(f"next: voxflate train --out {out} --resume")

@@ -1,0 +1,57 @@
+"""`voxflate pretrain`: the 2D twin learns the slices."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from voxflate.cli.options import (
+    Assignments,
+    ConfigFile,
+    Data,
+    DryRun,
+    Out,
+    Preset,
+    ResumeMode,
+)
+from voxflate.cli.resume import goes_on, settings_to_resume
+from voxflate.cli.settings import (
+    Sources,
+    named_for_pretrain,
+    settings_of_pretrain,
+)
+from voxflate.cli.training import needed, run_training
+
+
+def pretrain(
+    data: Data = None,
+    out: Out = None,
+    twin: Annotated[
+        str | None,
+        typer.Option(
+            metavar="plain|planar",
+            help="Kind of 2D network: plain as in the paper, or planar, which also learns where a slice lies "
+            "(for train --strategy planar). (default: plain)",
+            show_default=False,
+        ),
+    ] = None,
+    resume: ResumeMode = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train the 2D twin on axial slices: the first stage.
+
+    Example: voxflate pretrain data/brains --out runs/2d
+    """
+    named = named_for_pretrain(Sources(data, preset, config, assignments or []), twin)
+    going_on = goes_on(resume, out)
+    if going_on:
+        begins = {"preset": preset, "config": config, "twin": twin}
+        settings = settings_to_resume(named, needed(out), "2d", resume, begins)
+    else:
+        settings = settings_of_pretrain(named)
+    if run_training(settings, out, going_on, dry_run):
+        typer.echo(f"next: voxflate train {settings.data} --start {out} --out runs/3d")

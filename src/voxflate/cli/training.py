@@ -1,0 +1,41 @@
+"""What the commands that train share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from voxflate._system.errors import VoxflateError
+from voxflate.cli.progress import training_bar
+from voxflate.cli.settings import (
+    new_run_folder,
+    print_settings,
+)
+from voxflate.config.schema import RunConfig
+
+
+def needed(out: Path | None) -> Path:
+    if out is None:
+        raise VoxflateError("--resume: which run? give --out RUN")
+    return out
+
+
+def run_training(settings: RunConfig, out: Path | None, resume: bool, dry_run: bool) -> bool:
+    """Print the settings, or train; true if it trained."""
+    if dry_run:
+        print_settings(settings)
+        return False
+    folder = needed(out) if resume else new_run_folder(out, settings)
+    from voxflate._system.distributed import joined_world
+    from voxflate.training.run import train_run
+    from voxflate.training.stop import stop_on_signals
+
+    with (
+        joined_world(settings.training.device) as world,
+        training_bar(settings.training.phase) as (move, note),
+        stop_on_signals(note if world.is_first else None) as stop,
+    ):
+        if world.is_first:
+            train_run(settings, folder, resume, move, on_note=note, stop=stop, world=world)
+        else:
+            train_run(settings, folder, resume, stop=stop, world=world)
+    return world.is_first

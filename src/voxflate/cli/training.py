@@ -14,13 +14,14 @@ from voxflate.config.schema import RunConfig
 
 
 def needed(out: Path | None) -> Path:
+    """The run's folder, which `--resume` cannot do without."""
     if out is None:
         raise VoxflateError("--resume: which run? give --out RUN")
     return out
 
 
 def run_training(settings: RunConfig, out: Path | None, resume: bool, dry_run: bool) -> bool:
-    """Print the settings, or train; true if it trained."""
+    """Print the settings, or train; returns whether it trained."""
     if dry_run:
         print_settings(settings)
         return False

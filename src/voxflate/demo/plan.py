@@ -36,7 +36,7 @@ STARTS = ("none", *TWINS)
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for, and what the minutes are enough for.
+    """What was asked for, and what the minutes allow.
 
     Attributes:
         kimg_2d: Length of the 2D run.
@@ -60,7 +60,7 @@ class Plan:
 
 
 def read_plan(out: Path, minutes: float, seed: int) -> Plan | None:
-    """The plan that a demo in this folder was begun with, or None if there is none.
+    """The plan that a demo in this folder was begun with, .
 
     Args:
         out: Folder of the demo.

@@ -1,4 +1,4 @@
-"""The whole method on the built-in cohort, in the minutes that the user gives it.
+"""The whole method on the built-in cohort, within the minutes that the user gives.
 
 Cohort -> a 2D twin -> three 3D trainings of the same length, side by side (from scratch, the paper's
 inflate-1, our preserving start) -> report. Budgets follow from speeds measured at the start, so the

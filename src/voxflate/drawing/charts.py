@@ -17,7 +17,7 @@ _REAL_INK = "#3a434e"
 
 
 def embedding(points: Mapping[str, NDArray[np.floating]], path: str | Path, title: str) -> None:
-    """Draw places of samples, one colour a set; the first set (the real one) is drawn dark and last.
+    """Draw places of samples, one colour per set; the first set (the real one) is drawn dark and last.
 
     Args:
         points: Label -> [n, 2].
@@ -51,7 +51,7 @@ def quality(
     ylabel: str,
     floor: float | None = None,
 ) -> None:
-    """Draw a figure over the number of trainable parameters, one mark a run.
+    """Draw a figure over the number of trainable parameters, one mark per run.
 
     Args:
         runs: Label -> parameters, figure, and the ends of its interval.

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from voxflate._system.files import whole_file
 
-_TILE = 112  # wished height or width of the largest slice, pixels
+_TILE = 112  # preferred height or width of the largest slice, pixels
 _GAP = 4
 _MARGIN = 16
 _FONT_SIZE = 15
@@ -40,7 +40,7 @@ def sample_sheet(
     columns: int = 8,
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> None:
-    """Draw the axial, coronal and sagittal centre slices of volumes, one column a volume.
+    """Draw the axial, coronal and sagittal centre slices of volumes, one column per volume.
 
     Args:
         volumes: [n, 1, D, H, W] in [-1, 1]; values outside are clipped. The first `columns` are drawn.
@@ -91,7 +91,7 @@ def resolution_sheet(
     title: str | None = None,
     columns: int = 6,
 ) -> None:
-    """Draw the axial centre slices of sets of different voxel sizes, one row a set (the paper's Fig. 6).
+    """Draw the axial centre slices of sets of different voxel sizes, one row per set (the paper's Fig. 6).
 
     Args:
         sets: Label -> volumes [n, 1, D, H, W] in [-1, 1], and their voxel sides, mm, order D, H, W. Every set
@@ -119,7 +119,7 @@ def curves(
     dark: bool = False,
     floor_label: str = "real vs real",
 ) -> None:
-    """Draw figures over training, one line a run.
+    """Draw figures over training, one line per run.
 
     Args:
         series: Label -> points (kimg, value); a run without points keeps its colour and is not drawn.

@@ -92,7 +92,7 @@ def _check_flat(network: str, source: State) -> None:
     for name, tensor in source.items():
         if tensor.ndim == 5 and tensor.shape[2] > 1:
             raise VoxflateError(
-                f"the {network} to inflate is no 2D one: its {name} is {_shape(tensor)}; "
+                f"the {network} to inflate is not 2D: its {name} is {_shape(tensor)}; "
                 "start from a 2D run, made by voxflate pretrain"
             )
 
@@ -102,7 +102,7 @@ def _check_names(network: str, source: State, target: State) -> None:
     if missing or extra:
         first = f"it lacks {missing[0]}" if missing else f"it has {extra[0]}"
         raise VoxflateError(
-            f"the 2D {network} is no twin of the 3D one: {first} ({len(missing)} names missing, {len(extra)} "
+            f"the 2D {network} is not a twin of the 3D one: {first} ({len(missing)} names missing, {len(extra)} "
             "too many); pre-train with the same architecture, stages and position setting"
         )
 

@@ -60,7 +60,7 @@ class Plan:
 
 
 def read_plan(out: Path, minutes: float, seed: int) -> Plan | None:
-    """The plan that a demo in this folder was begun with, .
+    """The plan that a demo in this folder was begun with; None if there is none.
 
     Args:
         out: Folder of the demo.

@@ -16,7 +16,10 @@ def run(tmp_path):
         path.touch()
     rows = [(0, 3.0), (400, 1.0), (12_500, 2.0)]
     (tmp_path / "metrics.jsonl").write_text(
-        "".join(f'{{"n_images": {n}, "kid-random-heldout-avg": {kid}}}\n' for n, kid in rows)
+        "".join(
+            f'{{"n_images": {n}, "kid-random-heldout-avg": {kid}, "extractor": "random"}}\n'
+            for n, kid in rows
+        )
     )
     return tmp_path
 

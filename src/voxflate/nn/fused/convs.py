@@ -74,7 +74,7 @@ def modulated_convolve(
     """A generator's convolution, not yet demodulated.
 
     Args:
-        conv: One that `modulates` knows.
+        conv: One of the classes in `MODULATED_CONVS`.
         scaled: The input times the style, in `parts_of` parts.
         style: [N, I].
         up_stride: As in `modulated_conv`.

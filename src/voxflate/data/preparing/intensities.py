@@ -10,9 +10,9 @@ import numpy as np
 
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.sources.source import Reading, Source
-from voxflate.data.volume import Float64, Volume
+from voxflate.data.volume import Volume, Voxels
 
-_SAMPLED = 50_000
+_SAMPLED = 20_000
 
 MOST_LABELS = 51
 """Different whole numbers, from 0 on, that a label map holds at the most."""
@@ -49,7 +49,7 @@ def check_intensities(source: Source, volume: Volume, is_ct: bool, top: float) -
     problem = _not_hounsfield(sample, max(top, _BONE_HU))
     if not problem:
         return volume
-    if reading.hu_offset and not _not_hounsfield(sample + reading.hu_offset, max(top, _BONE_HU)):
+    if reading.hu_offset and not _not_hounsfield(sample + np.float32(reading.hu_offset), max(top, _BONE_HU)):
         return _shifted(volume, reading)
     advice = (
         f"--hu-offset {reading.hu_offset:g} does not mend it"
@@ -62,22 +62,24 @@ def check_intensities(source: Source, volume: Volume, is_ct: bool, top: float) -
     )
 
 
-def _sample(array: Any) -> Float64:
+def _sample(array: Voxels) -> Voxels:
     flat = array.ravel()
-    return np.asarray(flat[:: max(1, flat.size // _SAMPLED)], np.float64)
+    return np.ascontiguousarray(flat[:: max(1, flat.size // _SAMPLED)])
 
 
-def _may_be_labels(values: Float64) -> bool:
-    """Say whether sampled values are few whole numbers from 0 on, or a mask of 0 and 255."""
-    if values.min() < 0 or (values.max() > MOST_LABELS - 1 and values.max() != 255):
+def _may_be_labels(values: Voxels) -> bool:
+    """Say whether values are few whole numbers from 0 on, or a mask of 0 and 255."""
+    top = values.max()
+    if values.min() < 0 or (top >= MOST_LABELS and top != 255):
         return False
-    found = np.unique(values)
-    return bool((found == np.rint(found)).all() and (found.max() < MOST_LABELS or len(found) <= 2))
+    if top == 255:
+        return bool(((values == 0) | (values == 255)).all())
+    return bool((values == np.rint(values)).all())
 
 
 def _check_labels(path: Path, array: Any) -> None:
     found = np.unique(array)
-    if not _may_be_labels(found.astype(np.float64)):
+    if not _may_be_labels(found):
         return
     raise ScanError(
         path,
@@ -87,7 +89,7 @@ def _check_labels(path: Path, array: Any) -> None:
     )
 
 
-def _not_hounsfield(values: Float64, top: float) -> str:
+def _not_hounsfield(values: Voxels, top: float) -> str:
     """What speaks against Hounsfield units; empty if nothing does."""
     darkest, brightest = np.percentile(values, [0.5, 99])
     above = float((values > top).mean())

@@ -162,7 +162,7 @@ def nobody(tmp_path: Path) -> Iterator[None]:
         return
     os.environ["VOXFLATE_SALT_FILE"], before = str(tmp_path / "salt"), os.environ["VOXFLATE_SALT_FILE"]
     (tmp_path / "salt").write_text("a salt that anybody may read")
-    for parent in (tmp_path, *tmp_path.parents[:2]):
+    for parent in (tmp_path, *tmp_path.parents[:3]):
         parent.chmod(parent.stat().st_mode | 0o055)
     tmp_path.chmod(0o777)
     os.seteuid(NOBODY)

@@ -60,9 +60,10 @@ def remark_on_grids(account: Account, grids: Sequence[Geometry], steps: Sequence
     box = next((step.settings["box"] for step in steps if "box" in step.settings), None)
     if box is None:
         return
-    filled = [np.prod(np.minimum(grid.extent, box)) / np.prod(box) for grid in grids]
-    cut = np.array([1 - np.prod(np.minimum(grid.extent, box)) / np.prod(grid.extent) for grid in grids])
-    empty = 1 - float(np.mean(filled))
+    extents = np.array([grid.extent for grid in grids])
+    kept = np.minimum(extents, box).prod(axis=1)
+    empty = 1 - float(np.mean(kept / np.prod(box)))
+    cut = 1 - kept / extents.prod(axis=1)
     text = " x ".join(f"{side:.0f}" for side in box)
     if empty > _MUCH_EMPTY:
         account.note(

@@ -65,7 +65,8 @@ def test_scans_become_new_scans(data: Path, tmp_path: Path, twin: str) -> None:
     assert "frechet-random-avg" in shown
     facts = json.loads((deep / "evaluation" / "metrics.json").read_text())["facts"]
     assert (facts["n-generated"], facts["n_images"]) == (6, 16)
-    assert "the paper" in voxflate("compare", deep)
+    assert "rows of the paper" not in voxflate("compare", deep)
+    assert "rows of the paper" in voxflate("compare", deep, "--paper", "coca64-baseline")
     assert json.loads((deep / "inflation.json").read_text())["inflated"]
 
 

@@ -70,7 +70,7 @@ class Standing:
 
     Attributes:
         run: The run.
-        values: The figure at its last snapshots (at most three), in their order.
+        values: The metric at its last snapshots (at most three), in their order.
     """
 
     run: RunSummary
@@ -86,23 +86,23 @@ class Standing:
         return sum(mine < its for mine, its in zip(self.values[::-1], other.values[::-1], strict=False))
 
 
-def standings(runs: Sequence[RunSummary], figure: str) -> list[Standing]:
-    """Order runs by the mean of a figure over their last three snapshots, lowest first.
+def standings(runs: Sequence[RunSummary], metric: str) -> list[Standing]:
+    """Order runs by the mean of a metric over their last three snapshots, lowest first.
 
     Args:
         runs: The runs; one without this curve counts by its final metrics.
-        figure: Name of the figure, such as "frechet-mobilenetv2-avg".
+        metric: Name of the metric, such as "frechet-mobilenetv2-avg".
 
     Raises:
-        VoxflateError: If a run has neither the curve nor the final figure.
+        VoxflateError: If a run has neither the curve nor the final metric.
     """
     found = []
     for run in runs:
-        values = [value for _, value in sorted(run.curves.get(figure, ()))][-_LAST_SNAPSHOTS:]
+        values = [value for _, value in sorted(run.curves.get(metric, ()))][-_LAST_SNAPSHOTS:]
         if not values:
-            if figure not in run.metrics:
-                raise VoxflateError(f"run {run.label}: has no {figure}; evaluate it before it is reported")
-            values = [float(run.metrics[figure])]
+            if metric not in run.metrics:
+                raise VoxflateError(f"run {run.label}: has no {metric}; evaluate it before it is reported")
+            values = [float(run.metrics[metric])]
         found.append(Standing(run, tuple(values)))
     return sorted(found, key=lambda standing: standing.mean)
 
@@ -130,7 +130,7 @@ def write_report(
         extras: Tables, pictures, volumes to look through, the audit.
 
     Raises:
-        VoxflateError: If there are no runs or two of one label, or if a picture or figure is missing.
+        VoxflateError: If there are no runs or two of one label, or if a picture or metric is missing.
     """
     if not runs:
         raise VoxflateError(f"{path}: there is no run to report; train one first")
@@ -143,7 +143,7 @@ def write_report(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters.update(figure=_figure, duration=_duration, embedded=_embedded)
+    environment.filters.update(number=_number, duration=_duration, embedded=_embedded)
     page = environment.get_template("report.html").render(
         title=title,
         introduction=introduction,
@@ -168,19 +168,19 @@ def _charts(runs: Sequence[RunSummary], floor: Figures, prefix: str) -> list[dic
     names |= {f"{prefix}-avg-cut": "Mean distance after the background cut", _DIVERSITY: "Diversity"}
     charts = []
     with tempfile.TemporaryDirectory() as folder:
-        for figure, caption in names.items():
-            series = {run.label: run.curves.get(figure, ()) for run in runs}
+        for metric, caption in names.items():
+            series = {run.label: run.curves.get(metric, ()) for run in runs}
             if not any(series.values()):
                 continue
-            is_distance = figure != _DIVERSITY
-            chart = {"caption": caption, "figure": figure}
+            is_distance = metric != _DIVERSITY
+            chart = {"caption": caption, "metric": metric}
             for theme in ("light", "dark"):
                 drawn = Path(folder, f"{theme}.svg")
                 curves(
                     series,
                     drawn,
                     "Frechet distance (log scale)" if is_distance else "mean L2 distance of pairs",
-                    floor=float(floor[figure]) if figure in floor else None,
+                    floor=float(floor[metric]) if metric in floor else None,
                     log=is_distance,
                     dark=theme == "dark",
                 )
@@ -200,7 +200,7 @@ def _embedded(path: Path) -> str:
     return f"data:{_MEDIA_TYPES[path.suffix.lower()]};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _figure(value: float | int | str | None) -> str:
+def _number(value: float | int | str | None) -> str:
     """Three significant digits, without an exponent; a dash for what was not measured."""
     if value is None:
         return "\N{EN DASH}"

@@ -68,7 +68,7 @@ class Extras:
 
     Attributes:
         table: The runs in the paper's layout.
-        details: Every figure.
+        details: Every metric.
         pictures: (caption, PNG), in order.
         volumes: Volumes to look through, the first and the last set side by side.
         audit: The copying audit.

@@ -90,7 +90,7 @@ def write_results(
             settings={"data": f"SHA-256 {prepared.content_hash[:12]}, recipe {prepared.manifest.recipe}"},
             extras=Extras(
                 table=Table("In the paper's layout", *table(evaluated, paper), notes(evaluated, paper)),
-                details=_every_figure(evaluated),
+                details=_every_metric(evaluated),
                 pictures=_pictures(places, evaluated, prepared, folder, embed),
                 volumes=_volumes(places, labels, prepared, real),
                 audit=_audit(places, evaluated, prepared),
@@ -181,7 +181,7 @@ def _sheets(
     return start, path
 
 
-def _every_figure(evaluated: Sequence[EvaluatedRun]) -> Table:
+def _every_metric(evaluated: Sequence[EvaluatedRun]) -> Table:
     """All metrics of all runs beside the floor of the first one."""
     names = list(dict.fromkeys(name for run in evaluated for name in run.assessment.metrics))
     first = evaluated[0].assessment.metrics

@@ -213,7 +213,7 @@ def test_features_are_frozen_repeatable_and_of_about_unit_size(name):
     assert [tuple(x.shape) for x in maps] == [(2, 64, 16, 16), (2, 64, 8, 8), (2, 64, 4, 4)]
     assert all(0.1 < float(x.detach().std()) < 10 for x in maps)
     sum(x.square().mean() for x in maps).backward()
-    assert float(slices.grad.abs().min()) >= 0
+    assert slices.grad.isfinite().all()
     assert float(slices.grad.abs().sum()) > 0
     assert not any(p.requires_grad for s in features.trunk.segments for p in s.parameters())
     again = SliceFeatures(name, 64, CPU)

@@ -66,7 +66,7 @@ def halvings(
     Args:
         name: The extractor's.
         real: View -> [n x slices, f].
-        subjects: Whose each volume is, [n].
+        subjects: Subject of each volume, [n].
         splits: How often.
         seed: Of the splits.
         slices: Samples that a volume gives.

@@ -63,7 +63,7 @@ class RealSet:
 
     @cached_property
     def subjects(self) -> list[str]:
-        """Whose each volume is."""
+        """Subject of each volume."""
         scans = self.prepared.manifest.scans
         return [scan.subject for split in SPLITS for scan in scans if scan.split == split]
 

@@ -24,8 +24,8 @@ from voxflate.metrics.extractors.efficientnet import EFFICIENTNET_WEIGHTS, Effic
 from voxflate.metrics.extractors.mobilenet import MOBILENET_WEIGHTS, MobileNetV2
 
 REDUCTIONS = (4, 8, 16)
-"""How much smaller than the slice each feature map is. A fourth scale, 32, reads 1.3 million more weights for
-four places per slice: twice the trunk's time for little (decision 0110)."""
+"""How much smaller than the slice each feature map is. A fourth scale, 32, would read 2.3 million more
+weights for four places per slice of 64 pixels (decision 0110)."""
 
 WIDTH = 64
 """Channels of every mixed feature map."""

@@ -37,7 +37,7 @@ def draw_counts(subjects: Sequence[object], rng: np.random.Generator) -> Array:
     """Draw as many subjects as there are, with replacement.
 
     Args:
-        subjects: Whose each sample is, [n].
+        subjects: Subject of each sample, [n].
         rng: Source of the draw.
 
     Returns:
@@ -62,8 +62,8 @@ def intervals(
     Args:
         replicated: Functions of counts [n] of generated and [m] of real samples to named metrics.
         metrics: The metrics themselves; those that `replicated` does not give are left out.
-        generated: Whose each generated sample is, [n].
-        real: Whose each real sample is, [m].
+        generated: Subject of each generated sample, [n].
+        real: Subject of each real sample, [m].
         replicates: Draws; 0 gives no intervals, and so does a side with one subject.
         seed: Seed of the draws.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tests.evaluation.test_evaluator import SHAPE, batches, blobs
 from voxflate._system.errors import VoxflateError
@@ -147,7 +148,7 @@ def test_too_few_samples_and_bad_settings_are_refused(prepared: PreparedSet) -> 
         Suite(prepared, FLAT).volumes([blobs(1, 5)])
     with pytest.raises(VoxflateError, match="slices per plane"):
         Suite(prepared, SuiteSettings(extractors=("random",), slices=0))
-    with pytest.raises(VoxflateError, match="choose one of auto, none, deepbet, random3d"):
+    with pytest.raises(VoxflateError, match="choose one of auto, none, deepbet, radiomics, random3d"):
         Suite(prepared, SuiteSettings(extractors=("random",), volume_extractor="nothing"))
 
 
@@ -163,3 +164,12 @@ def test_images_of_the_2d_stage(prepared: PreparedSet) -> None:
 def test_an_assessment_of_another_format_is_refused() -> None:
     with pytest.raises(VoxflateError, match="run voxflate evaluate again"):
         Assessment.from_dict({"format": 0}, "metrics.json")
+
+
+def test_radiomic_distances_tell_smooth_volumes_from_sharp_ones(tmp_path: Path) -> None:
+    prepared = a_set(tmp_path / "set", 20, 6)
+    suite = Suite(prepared, SuiteSettings(extractors=("random",), volume_extractor="radiomics", replicates=0))
+    good = suite.volumes([blobs(20, 5)]).metrics["frechet-radiomics-3d"]
+    smooth = ndimage.gaussian_filter(blobs(20, 5), (0, 0, 1, 1, 1))
+    bad = suite.volumes([smooth]).metrics["frechet-radiomics-3d"]
+    assert bad.value > 3 * good.value

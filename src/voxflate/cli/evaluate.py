@@ -54,7 +54,9 @@ def evaluate(
     ] = None,
     volume_extractor: Annotated[
         str,
-        typer.Option(metavar="NAME", help="3D feature network: auto (deepbet for brains), none, deepbet."),
+        typer.Option(
+            metavar="NAME", help="3D features: auto (deepbet for brains), none, deepbet, radiomics."
+        ),
     ] = "auto",
     slices: Annotated[
         int, typer.Option(min=1, help="Slices per plane; 1 is the centre, as in the paper.")

@@ -229,6 +229,8 @@ class Suite:
             generated = self.features[network.name] = collected.views(network.name)
             with self._stage("real volumes"):
                 real = self._real_of(network, generated)
+            if getattr(network, "standardise", False):
+                generated, real = _standardised(generated, real)
             with self._stage("metrics"):
                 self._compare(statistics, network.name, generated, real)
         n_real = self.real.count
@@ -297,3 +299,16 @@ class Suite:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def _standardised(generated: Features, real: Features) -> tuple[Features, Features]:
+    """Features in units of the real set's deviations, so that none counts more for its unit.
+
+    A feature that is the same for all real volumes keeps its unit.
+    """
+    scales = {view: features.std(axis=0, dtype=np.float64) for view, features in real.items()}
+    scales = {view: np.where(scale > 0, scale, 1.0) for view, scale in scales.items()}
+    return tuple(
+        {view: (features / scales[view]).astype(np.float32) for view, features in each.items()}
+        for each in (generated, real)
+    )  # type: ignore[return-value]

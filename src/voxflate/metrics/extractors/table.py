@@ -18,6 +18,7 @@ from voxflate.metrics.extractors.deepbet import deepbet
 from voxflate.metrics.extractors.efficientnet import efficientnet_lite0
 from voxflate.metrics.extractors.inception import Inception
 from voxflate.metrics.extractors.mobilenet import mobilenetv2
+from voxflate.metrics.extractors.radiomics import Radiomics
 from voxflate.metrics.extractors.untrained import random_network, random_volume_network
 from voxflate.metrics.extractors.user_file import SUFFIXES, user_network
 
@@ -33,9 +34,10 @@ EXTRACTORS: dict[str, Callable[[Device], FeatureExtractor]] = {
 
 VOLUME_EXTRACTORS: dict[str, Callable[[Device], VolumeExtractor]] = {
     "deepbet": deepbet,
+    "radiomics": lambda _: Radiomics(),
     "random3d": random_volume_network,
 }
-"""Networks on whole volumes, [n, 1, D, H, W]."""
+"""Networks and fixed features of whole volumes, [n, 1, D, H, W]."""
 
 
 def extractor(name: str, device: Device = "cpu") -> FeatureExtractor:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 LEVELS = 32
-DIRECTIONS = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
+DIRECTIONS = [(a, b, c) for a, b, c in product((-1, 0, 1), repeat=3) if (a, b, c) > (0, 0, 0)]
 """One of every pair of opposite steps to a neighbour; the first component that is not 0 is 1."""
 
 Levels = NDArray[np.intp]
@@ -90,8 +90,8 @@ def cooccurrence(levels: Levels, step: tuple[int, int, int]) -> Features:
     mean = float((marginal * i).sum())
     variance = float((marginal * (i - mean) ** 2).sum())
     gap = np.abs(row - column)
-    sums = np.bincount((row + column).ravel(), p.ravel())
-    gaps = np.bincount(gap.ravel(), p.ravel())
+    sums: Array = np.bincount((row + column).ravel(), p.ravel())
+    gaps: Array = np.bincount(gap.ravel(), p.ravel())
     far = row + column - 2 * mean
     difference = float((gaps * np.arange(LEVELS)).sum())
     joint, single = _entropy(p), _entropy(marginal)

@@ -90,8 +90,8 @@ def cooccurrence(levels: Levels, step: tuple[int, int, int]) -> Features:
     mean = float((marginal * i).sum())
     variance = float((marginal * (i - mean) ** 2).sum())
     gap = np.abs(row - column)
-    sums: Array = np.bincount((row + column).ravel(), p.ravel())
-    gaps: Array = np.bincount(gap.ravel(), p.ravel())
+    sums = np.bincount((row + column).ravel(), p.ravel()).astype(np.float64)
+    gaps = np.bincount(gap.ravel(), p.ravel()).astype(np.float64)
     far = row + column - 2 * mean
     difference = float((gaps * np.arange(LEVELS)).sum())
     joint, single = _entropy(p), _entropy(marginal)

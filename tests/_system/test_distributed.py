@@ -21,6 +21,12 @@ from voxflate.training.run import train_run
 
 SECONDS = 300
 
+SLICES = {
+    "slice_discriminator__weight": 1.0,
+    "slice_discriminator__side": 32,
+    "slice_discriminator__features": "random",
+}
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
@@ -88,7 +94,7 @@ def assert_same_weights(run, other):
 
 
 def test_two_processes_give_the_run_of_one_and_one_may_go_on(prepared, tmp_path):
-    config = settings(prepared)
+    config = settings(prepared, **SLICES)  # so that images must know their number in the whole batch
     train_run(config, tmp_path / "one")
     assert ended(start(config, tmp_path / "two", 2))[0] == [0, 0]
     assert_same_weights(tmp_path / "two", tmp_path / "one")

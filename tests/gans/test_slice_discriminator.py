@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn.functional import interpolate
 
 from tests.strategies import random_tensor, run_config, write_prepared
+from voxflate._system.distributed import World
 from voxflate._system.errors import VoxflateError
 from voxflate.config.build import build_gan, build_run_networks
 from voxflate.config.schema import MODELS
@@ -60,6 +62,27 @@ def test_slices_come_from_the_plane_and_the_place_that_the_numbers_say():
     assert torch.equal(planes[1][0], volumes[0, :, :, int(places[0, 0] * 6)])
     assert torch.equal(planes[2][0], volumes[0, :, :, :, int(places[0, 1] * 7)])
     assert sum(map(len, planes)) == 8
+
+
+def test_images_of_a_second_process_know_their_number_in_the_batch(prepared):
+    class Second(World):
+        def sum_(self, tensors):
+            """There is no other process to wait for."""
+
+    config = run_config(prepared, **SLICES)
+    gan = build_gan(config, build_run_networks(config), Second(1, 2))
+    seen = []
+
+    def watched(loss):
+        def watch(shown):
+            seen.append(shown.first)
+            return loss(shown)
+
+        return watch
+
+    gan.steps = [replace(one, loss=watched(one.loss)) for one in gan.steps]
+    gan.step(reals_of(config, 2), None, number=1)
+    assert set(seen) == {2}
 
 
 def test_slices_of_a_part_are_those_of_the_whole():

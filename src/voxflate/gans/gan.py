@@ -215,7 +215,9 @@ class Gan:
                 if self._model.divisible:
                     seeds = sample_seeds(self.settings.seed, number, index, images)
                     draws = Draws(count, self.device, seeds)
-                shown = Shown(reals, positions, draws, seen=number * count * self.world.size)
+                shown = Shown(
+                    reals, positions, draws, first=images.start, seen=number * count * self.world.size
+                )
                 scalars |= self.take(step, shown)
         return scalars
 

@@ -15,6 +15,7 @@ from voxflate.cli.options import (
     DryRun,
     EvaluationOut,
     MovedData,
+    OtherData,
     Seed,
     Snapshot,
     Truncation,
@@ -43,6 +44,7 @@ def audit(
     truncation: Truncation = 1.0,
     batch: Batch = 8,
     data: MovedData = None,
+    other_data: OtherData = False,
     device: Device = None,
     assignments: Assignments = None,
     dry_run: DryRun = False,
@@ -57,7 +59,8 @@ def audit(
     from voxflate.reports.measure import place_for
     from voxflate.runs.load import open_source
 
-    source = open_source(run, data, device, parse_assignments(assignments or []), scans=True)
+    values = parse_assignments(assignments or [])
+    source = open_source(run, data, device, values, scans=True, other_data=other_data)
     place = place_for(source, out)
     source.check(snapshot)
     if dry_run:
@@ -73,7 +76,7 @@ def audit(
     _print_audit(found)
     typer.echo(f"written to {place.folder}")
     if (place.folder / METRICS).is_file():
-        typer.echo(f"report: {write_results([place], place.folder, data)}")
+        typer.echo(f"report: {write_results([place], place.folder, data, other_data=other_data)}")
     else:
         typer.echo(f"the pairs side by side come with the report: voxflate evaluate {run}")
     if found.share > allow:

@@ -25,3 +25,5 @@ def print_generator(loaded: Loaded) -> None:
     for reason in loaded.skipped:
         typer.echo(f"skipped {reason}", err=True)
     typer.echo(f"using {loaded}")
+    if loaded.other_data:
+        typer.echo(f"warning: {loaded.other_data}", err=True)

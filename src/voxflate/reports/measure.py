@@ -107,7 +107,7 @@ def evaluate_source(
         "truncation": sampling.truncation,
         "recipe": prepared.manifest.recipe,
     }
-    other = [] if prepared.content_hash == source.trained_on else [_other_data(source)]
+    other = (source.other_data,) if source.other_data else ()
     assessment = Assessment(found.metrics, facts, (*other, *found.warnings), found.seconds)
     leading = suite.features[found.facts["extractors"][0]["name"]]
     kept = {"volumes": suite.first}
@@ -138,16 +138,11 @@ def audit_source(
         tell: Called with the generator once it is loaded.
 
     Raises:
-        VoxflateError: If it is a 2D run, its data is not that of its training, it cannot be sampled, or it
-            has too few training subjects.
+        VoxflateError: If it is a 2D run, it cannot be sampled, or it has too few training subjects.
     """
     settings, prepared = source.settings, source.prepared
     if settings.training.phase != "3d":
         raise VoxflateError(f"{source.folder}: is a 2D run; the audit compares volumes, name a 3D run")
-    if prepared.content_hash != source.trained_on:
-        raise VoxflateError(
-            f"{_other_data(source)}: no copy would be found; name the data of the training with --data FOLDER"
-        )
     auditor = Auditor(prepared, extractor(settings.evaluation.extractor), sampling.seed)
     loaded = source.load(sampling.snapshot)
     if tell is not None:
@@ -186,13 +181,6 @@ def _parameters(settings: RunConfig) -> dict[str, int]:
     with torch.device("meta"):  # sizes alone
         networks = build_run_networks(settings)
     return {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
-
-
-def _other_data(source: Source) -> str:
-    return (
-        f"{source.prepared.root}: is not the data that {source.folder} was trained on (sha256 "
-        f"{source.prepared.content_hash[:12]}, was {source.trained_on[:12]})"
-    )
 
 
 def _embedded(features: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -101,7 +101,8 @@ class TrainedGenerator:
         if first < 0:
             raise VoxflateError(f"first must be at least 0, got {first}")
         batches = sample(self.network, n, seed=seed, truncation_psi=truncation, batch=batch, first=first)
-        return Volumes(np.concatenate([volumes[:, 0].numpy() for volumes in batches]), self._prepared)
+        values = np.concatenate([volumes[:, 0].numpy() for volumes in batches])
+        return Volumes(values, self._prepared, other_data=bool(self._loaded.other_data))
 
 
 def check_numbers(n: int, seed: int, truncation: float, batch: int) -> None:
@@ -123,15 +124,18 @@ def load_trained(
     snapshot: Snapshot = "newest",
     data: str | Path | None = None,
     device: str | None = None,
+    other_data: bool = False,
 ) -> TrainedGenerator:
     """Load a generator; the arguments are those of `voxflate.load`.
 
     Raises:
         VoxflateError: As `voxflate.load`.
     """
-    source = open_source(Path(path), None if data is None else Path(data), device)
+    source = open_source(Path(path), None if data is None else Path(data), device, other_data=other_data)
     check_volumes(source)
     loaded = source.load(snapshot)
     for reason in loaded.skipped:
         warnings.warn(f"skipped {reason}; loaded {loaded}", stacklevel=3)
+    if loaded.other_data:
+        warnings.warn(loaded.other_data, stacklevel=3)
     return TrainedGenerator(loaded, source.prepared, Path(path))

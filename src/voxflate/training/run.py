@@ -38,9 +38,10 @@ from voxflate.gans.state import TrainingState
 from voxflate.inflation import TransferReport
 from voxflate.nn.run_stage import describe_path, use_kernels
 from voxflate.runs.facts import write_facts
-from voxflate.runs.load import check_same_data, load_state
+from voxflate.runs.load import load_state
 from voxflate.runs.lock import run_lock
 from voxflate.runs.snapshots import list_snapshots, remove_unfinished
+from voxflate.runs.trained_on import check_same_data
 from voxflate.training.guard import Guard, NonFiniteError
 from voxflate.training.loop import Schedule, train
 from voxflate.training.recorder import Caller, Follower, Progress, Recorder

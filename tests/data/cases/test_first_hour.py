@@ -14,7 +14,8 @@ from tests.data.cases.phantoms import SHAPE, body, chest, prepared, refusal, vol
 from voxflate.cli import app
 from voxflate.data.preparing.recipes import RecipeOptions, cohort_box
 from voxflate.data.volume import Geometry
-from voxflate.data.writers.nifti import SYNTHETIC, write_synthetic_nifti
+from voxflate.data.writers.nifti import write_synthetic_nifti
+from voxflate.data.writers.synthetic import SYNTHETIC
 from voxflate.data.writers.nifti import write_nifti as write_volume
 from voxflate.training.planner import Machine
 

@@ -41,11 +41,14 @@ def compare(
 
     Example: voxflate compare runs/baseline runs/split-shuffle --snapshot best --out comparison
     """
+    from voxflate.data.prepared import check_outside_sets
     from voxflate.reports.evaluated import labels_of, write_results
     from voxflate.reports.evaluations import check_evaluated, load_evaluated, place_of
     from voxflate.reports.tables import notes, table
 
     wanted = rows_of(paper or [])
+    if out is not None:
+        check_outside_sets(out)
     places = [place_of(run) for run in runs]
     evaluated = [
         load_evaluated(place, label, other_data=other_data)

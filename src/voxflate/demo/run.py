@@ -20,7 +20,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import save_config
-from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.data.prepared import PreparedSet, check_outside_sets, open_prepared
 from voxflate.data.preparing.prepare import prepare
 from voxflate.data.synthetic.cohort import load_template, make_cohort
 from voxflate.demo.plan import (
@@ -80,6 +80,7 @@ def run_demo(out: Path, minutes: float = 15.0, seed: int = 0, tell: Tell | None 
     """
     started = time.monotonic()
     say = tell or (lambda what, share: None)
+    check_outside_sets(out)
     plan = _plan(out, minutes, seed, say)
     prepared = _data(out, seed, say)
     base_2d, base_3d = common_settings(plan, str(prepared.root.absolute()))

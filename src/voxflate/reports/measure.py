@@ -15,6 +15,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file, write_json
 from voxflate.config.build import build_run_networks, is_planar_twin
 from voxflate.config.schema import RunConfig
+from voxflate.data.prepared import check_outside_sets
 from voxflate.evaluation import Assessment, Audit, Auditor, Suite, SuiteSettings
 from voxflate.gans.samples import sample
 from voxflate.metrics import PLANES, extractor
@@ -53,9 +54,12 @@ def place_for(source: Source, out: Path | None) -> Place:
         out: The folder that the user names; None for RUN/evaluation.
 
     Raises:
-        VoxflateError: If an evaluation would get into an export: it shows real scans, an export is shared.
+        VoxflateError: If an evaluation would get into a prepared set, or into an export: it shows real scans,
+            an export is shared.
     """
     folder = source.folder
+    if out is not None:
+        check_outside_sets(out)
     if source.exported is None:
         return Place(out or folder / FOLDER, folder)
     if out is None or out.resolve().is_relative_to(folder.resolve()):

@@ -8,6 +8,7 @@ from pathlib import Path
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, whole_folder, write_json
 from voxflate._system.version import __version__
+from voxflate.data.prepared import check_outside_sets
 from voxflate.data.writers.dicom import write_dicom
 from voxflate.data.writers.nifti import write_synthetic_nifti
 from voxflate.data.writers.synthetic import Look, check_air
@@ -126,6 +127,7 @@ def check_generation(
     if file_format not in FORMATS:
         raise VoxflateError(f"--format {file_format}: choose one of {', '.join(FORMATS)}")
     check_new_folder(out)
+    check_outside_sets(out)
     source = open_source(run, data, device, other_data=other_data)
     check_volumes(source)
     source.check(snapshot)

@@ -30,7 +30,7 @@ from voxflate._system.files import check_no_links, write_json
 from voxflate.config.build import Stream, build_gan, build_run_networks
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import save_config
-from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.data.prepared import PreparedSet, check_outside_sets, open_prepared
 from voxflate.data.shapes import check_shape
 from voxflate.evaluation import Evaluator
 from voxflate.gans.ema import Ema
@@ -76,11 +76,13 @@ def train_run(
         The inflation's report, if this call inflated.
 
     Raises:
-        VoxflateError: If settings, data and 2D run do not fit together, there is nothing to resume, another
-            process works on the run, a loss, weight or gradient is NaN or infinite, or another process was
-            lost.
+        VoxflateError: If settings, data and 2D run do not fit together, a new run would lie in the data,
+            there is nothing to resume, another process works on the run, a loss, weight or gradient is NaN or
+            infinite, or another process was lost.
         TrainingStopped: If asked to end, after everything was saved.
     """
+    if not resume:
+        check_outside_sets(run)
     _use_threads(config.training.threads, world)
     use_kernels(config.training.kernels)
     caller = Caller(on_progress or _ignore, on_note or _ignore, stop or StopRequest())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +11,17 @@ from pathlib import Path
 import pytest
 
 import voxflate
+from tests.cli import calls
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import save_config
 
 SOURCE = Path(voxflate.__file__).parents[1]
-COMMAND = f"{sys.executable} -m voxflate"
 
 
 def shell(script: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     (home / "bin").mkdir(exist_ok=True)
     program = home / "bin" / "voxflate"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "from voxflate.cli import main; main()" "$@"\n')
+    program.write_text(f"#!{sys.executable}\nfrom voxflate.cli import main\nmain()\n")
     program.chmod(0o755)
     path = f"{home / 'bin'}:{os.environ['PATH']}"
     surroundings = {**os.environ, "PYTHONPATH": str(SOURCE), "HOME": str(home), "PATH": path, **variables}
@@ -83,3 +86,36 @@ def test_an_unknown_shell_is_one_line(tmp_path: Path) -> None:
     done = shell("voxflate", tmp_path, _VOXFLATE_COMPLETE="complete_tcsh")
     assert len(done.stderr.splitlines()) == 1
     assert done.returncode != 0
+
+
+def next_command(shown: str) -> list[str]:
+    (line,) = [one for one in shown.splitlines() if one.startswith("next: voxflate ")]
+    return shlex.split(line)[2:]
+
+
+@pytest.mark.parametrize(
+    "given", [(), ("--preset", "coca64-split-shuffle-inflate-1@bench", "--set", "network.channels=12")]
+)
+def test_the_next_command_can_be_pasted_and_fits(
+    given: tuple[str, ...],
+    trainings: list[tuple[RunConfig, Path, bool]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = calls.voxflate("pretrain", "my data", "--out", "it's 2D [v1]", *given)
+    assert shown.exit_code == 0, shown.output
+    twin, out, _ = trainings[-1]
+    save_config(twin, out)
+    words = next_command(shown.stdout)
+    assert words[:5] == ["train", str(tmp_path / "my data"), "--start", "it's 2D [v1]", *words[4:5]]
+    config = calls.resolved(*words)
+    assert config.preset == twin.preset
+    assert config.network == twin.network
+    shown = calls.voxflate(*words)
+    assert shown.exit_code == 0, shown.output
+    assert next_command(shown.stdout) == ["generate", "runs/3d", "-n", "20", "--out", "new-scans"]
+    shown = calls.voxflate(
+        "train", "my data", "--out", "it's & mine", *given[:2], "--set", "start.strategy=none"
+    )
+    assert next_command(shown.stdout)[1] == "it's & mine"

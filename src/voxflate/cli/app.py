@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import USER_ERROR, TrainingStopped, VoxflateError
+from voxflate._system.memory import memory_said
 from voxflate._system.version import __version__
 from voxflate.cli.audit import audit
 from voxflate.cli.compare import compare
@@ -40,7 +41,8 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with memory_said(lambda: "close other programs, or give fewer or smaller volumes at a time"):
+                return super().invoke(ctx)
         except VoxflateError as error:
             typer.echo(f"voxflate: {error}", err=True)
             raise typer.Exit(USER_ERROR) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -78,7 +79,7 @@ def audit(
     if (place.folder / METRICS).is_file():
         typer.echo(f"report: {write_results([place], place.folder, data, other_data=other_data)}")
     else:
-        typer.echo(f"the pairs side by side come with the report: voxflate evaluate {run}")
+        typer.echo(f"the pairs side by side come with the report: voxflate evaluate {quote(str(run))}")
     if found.share > allow:
         typer.echo(
             f"voxflate: {found.share:.1%} of the volumes are flagged, {allow:.1%} are allowed", err=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,6 +19,11 @@ def print_wide(table: Table, width: int = 240) -> None:
     if not console.is_terminal:
         console = Console(width=width)
     console.print(table)
+
+
+def print_next(*words: object) -> None:
+    """Print the next command of the usual order, such that a shell takes it as it is."""
+    typer.echo(f"next: {shlex.join(['voxflate', *map(str, words)])}")
 
 
 def print_generator(loaded: Loaded) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -256,11 +257,12 @@ def _introduction(prepared: PreparedSet, plan: Plan) -> str:
 
 
 def _listed(prepared: PreparedSet, plan: Plan, runs: dict[str, Path]) -> dict[str, str]:
+    first = next(iter(runs.values()))
     return {
         "Command": f"voxflate demo --minutes {plan.minutes:g} --seed {plan.seed}",
         "Data": f"{prepared.root} (sha256 {prepared.content_hash[:12]})",
         "2D": f"{plan.kimg_2d:g} kimg, batch {BATCH_2D}",
         "3D": f"{plan.kimg_3d:g} kimg each",
         "Measured on": f"{EVALUATED} generated volumes of each run, at every snapshot",
-        "Repeat a run": f"voxflate train --config {next(iter(runs.values()))}/config.toml --out NEW",
+        "Repeat a run": f"voxflate train --config {quote(str(first / 'config.toml'))} --out NEW",
     }

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def load_evaluated(place: Place, label: str | None = None, *, other_data: bool =
     path = place.folder / METRICS
     if not path.is_file():
         name = place.run or place.folder
-        raise VoxflateError(f"{name}: was not evaluated; run: voxflate evaluate {name}")
+        raise VoxflateError(f"{name}: was not evaluated; run: voxflate evaluate {quote(str(name))}")
     assessment = Assessment.from_dict(read_json(path), path)
     facts = assessment.facts
     paper = None
@@ -98,7 +99,7 @@ def check_evaluated(place: Place, evaluated: EvaluatedRun, snapshot: Snapshot) -
         name, asked = place.run or place.folder, in_words(snapshot)
         raise VoxflateError(
             f"{name}: was evaluated after {facts['n_images'] / 1000:g} kimg, which is not its snapshot "
-            f"{asked}; run: voxflate evaluate {name} --snapshot {asked}"
+            f"{asked}; run: voxflate evaluate {quote(str(name))} --snapshot {asked}"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file, write_json
+from voxflate._system.memory import memory_said
 from voxflate.config.build import build_run_networks, is_planar_twin
 from voxflate.config.schema import RunConfig
 from voxflate.data.prepared import check_outside_sets
@@ -44,6 +46,14 @@ class Sampling:
     seed: int = 0
     truncation: float = 1.0
     batch: int = 8
+
+    def advice(self, source: Source) -> str:
+        """How to do with less memory."""
+        shape = "x".join(map(str, source.prepared.shape))
+        return (
+            f"samples of {shape} voxels, {self.batch} at a time, against the volumes of "
+            f"{source.prepared.root}; lower --batch, or --set evaluation.samples"
+        )
 
 
 def place_for(source: Source, out: Path | None) -> Place:
@@ -98,7 +108,8 @@ def evaluate_source(
         tell(loaded)
     batches = _generated(loaded, sampling, progress)
     two_d = settings.training.phase == "2d"
-    found = suite.images(batches) if two_d else suite.volumes(batches)
+    with memory_said(partial(sampling.advice, source)):
+        found = suite.images(batches) if two_d else suite.volumes(batches)
     parameters = _parameters(settings)
     facts = {
         **found.facts,
@@ -151,7 +162,8 @@ def audit_source(
     loaded = source.load(sampling.snapshot)
     if tell is not None:
         tell(loaded)
-    audit = auditor.run(_generated(loaded, sampling, progress), null_progress)
+    with memory_said(partial(sampling.advice, source)):
+        audit = auditor.run(_generated(loaded, sampling, progress), null_progress)
     numbers = np.array(sorted(audit.pairs), np.int64)
     pairs = [audit.pairs[number] for number in numbers]
     _save_arrays(place.folder / AUDIT_PAIRS, {"numbers": numbers, "pairs": np.array(pairs, np.float32)})

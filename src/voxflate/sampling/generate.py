@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, whole_folder, write_json
+from voxflate._system.memory import memory_said
 from voxflate._system.version import __version__
 from voxflate.data.prepared import check_outside_sets
 from voxflate.data.writers.dicom import write_dicom
@@ -15,7 +17,7 @@ from voxflate.data.writers.synthetic import Look, check_air
 from voxflate.gans.samples import sample
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
-from voxflate.sampling.trained import check_numbers
+from voxflate.sampling.trained import check_numbers, memory_advice
 
 Writer = Callable[..., None]  # (path, volume, prepared, look=)
 
@@ -80,7 +82,7 @@ def generate(
     suffix, write = FORMATS[file_format]
     look = Look(air, bool(source.other_data))
     names: list[str] = []
-    with whole_folder(out) as folder:
+    with memory_said(partial(memory_advice, source.prepared, batch)), whole_folder(out) as folder:
         for volumes in sample(
             loaded.network, n, seed=seed, truncation_psi=truncation, batch=batch, full=True
         ):

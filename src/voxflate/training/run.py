@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from voxflate._system.cores import available_cores
 from voxflate._system.distributed import ALONE, LostProcessError, World
 from voxflate._system.errors import TrainingStopped, VoxflateError
 from voxflate._system.files import check_no_links, write_json
+from voxflate._system.memory import memory_said
 from voxflate.config.build import Stream, build_gan, build_run_networks
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import save_config
@@ -42,6 +44,7 @@ from voxflate.runs.load import load_state
 from voxflate.runs.lock import run_lock
 from voxflate.runs.snapshots import list_snapshots, remove_unfinished
 from voxflate.runs.trained_on import check_same_data
+from voxflate.training import memory
 from voxflate.training.guard import Guard, NonFiniteError
 from voxflate.training.loop import Schedule, train
 from voxflate.training.recorder import Caller, Follower, Progress, Recorder
@@ -86,7 +89,10 @@ def train_run(
     _use_threads(config.training.threads, world)
     use_kernels(config.training.kernels)
     caller = Caller(on_progress or _ignore, on_note or _ignore, stop or StopRequest())
-    with run_lock(run, caller.note) if world.is_first else nullcontext():
+    with (
+        memory_said(partial(memory.advice, config)),
+        run_lock(run, caller.note) if world.is_first else nullcontext(),
+    ):
         try:
             with caller.stop.at_once(None):
                 session = _begin(config, run, resume, caller, _schedule(config, stop_at), world)

@@ -32,6 +32,7 @@ def load(
     snapshot: str | float = "newest",
     data: str | Path | None = None,
     device: str | None = None,
+    other_data: bool = False,
 ) -> TrainedGenerator:
     """Load a trained generator.
 
@@ -43,17 +44,18 @@ def load(
             An export needs none.
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N"; None for the run's own
             `training.device`, and auto for an export.
+        other_data: Go on, with a warning, where `data` is not what it was trained on; files then say so.
 
     Returns:
         The averaged generator, ready to sample.
 
     Raises:
         VoxflateError: If the folder is no 3D run and no export, there is no such snapshot, a file is damaged,
-            the run's data is not where it says, or the device is not there.
+            the run's data is not where it says or is another set, or the device is not there.
     """
     from voxflate.sampling.trained import load_trained
 
-    return load_trained(path, snapshot, data, device)
+    return load_trained(path, snapshot, data, device, other_data)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import pydicom
 import pytest
 
 from tests.evaluation.test_suite import a_set
 from tests.reports.test_evaluations import SET, voxflate
+from voxflate import VoxflateError, load
+from voxflate.data.writers.synthetic import SYNTHETIC
 
 QUICK = ("--replicates", 0, "--volume-extractor", "none", "--no-tsne")
 
@@ -121,18 +126,91 @@ def test_an_export_is_measured_outside_itself(home: Path, run: Path, tmp_path: P
     assert "not its snapshot 9" in voxflate("compare", out, "--snapshot", 9, status=2)
 
 
-def test_other_data_is_refused_by_the_audit_and_said_by_the_evaluation(
-    home: Path, run: Path, tmp_path: Path
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared set of the same shape that no run has seen."""
+    return a_set(tmp_path_factory.mktemp("other") / "set", 12, 4).root
+
+
+def hashes(*folders: Path) -> list[str]:
+    return [json.loads((folder / "manifest.json").read_text())["content_sha256"][:12] for folder in folders]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "audit", "generate", "export"])
+@pytest.mark.parametrize("kind", ["run", "export"])
+def test_every_command_refuses_other_data_in_one_line(
+    command: str, kind: str, home: Path, other: Path, tmp_path: Path
 ) -> None:
-    other = a_set(tmp_path / "other", 12, 4).root
-    line = voxflate("audit", run, "--data", other, status=2)
-    assert "is not the data that" in line
-    assert "no copy would be found" in line
-    shown = " ".join(voxflate("evaluate", run, "--data", other, *QUICK).split())
-    assert f"warning: {other}: is not the data that {run} was trained on" in shown
-    line = voxflate("compare", run, "--out", tmp_path / "page", status=2)
-    assert "is not the data that" in line
-    voxflate("compare", run, "--out", tmp_path / "page", "--data", other)
+    source = home / kind
+    line = voxflate(command, source, "--out", tmp_path / "out", "--data", other, status=2)
+    assert len(line.splitlines()) == 1
+    assert f"{other}: is not the data that {source} was trained on" in line
+    new, known = hashes(other, home / "set")
+    assert f"(sha256 {new}, was {known}); name that folder with --data FOLDER, or go on with" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_data_is_said_by_every_file_of_an_evaluation(
+    run: Path, home: Path, other: Path, tmp_path: Path
+) -> None:
+    said = f"{other}: is not the data that {run} was trained on"
+    allowed = ("--data", other, "--other-data")
+    shown = voxflate("audit", run, *allowed, "--allow", 1)
+    assert f"warning: {said}" in shown
+    shown = voxflate("evaluate", run, *allowed, *QUICK)
+    assert f"warning: {said}" in shown
+    folder = run / "evaluation"
+    for name in ("metrics.json", "audit.json"):
+        facts = written(folder, name)
+        assert facts["other_data"].startswith(said)
+        assert facts["data"] != facts["trained_on"]
+    for name in ("metrics.json", "audit.json", "report.html", "table.md", "table.tex"):
+        assert said in (folder / name).read_text(), name
+    assert "copies of what it was trained on are not found" in (folder / "report.html").read_text()
+    line = voxflate("compare", run, "--out", tmp_path / "page", "--data", other, status=2)
+    assert f"{folder}: was measured with other data than {run} was trained on (sha256 " in line
+    shown = " ".join(voxflate("compare", run, "--out", tmp_path / "page", *allowed).split())
+    assert f"Warning: {said}" in shown
+    for name in ("report.html", "table.md", "table.tex"):
+        assert said in (tmp_path / "page" / name).read_text(), name
+
+
+def test_compare_shows_other_volumes_only_if_allowed(run: Path, other: Path, tmp_path: Path) -> None:
+    voxflate("evaluate", run, *QUICK)
+    page = tmp_path / "page"
+    line = voxflate("compare", run, "--out", page, "--data", other, status=2)
+    assert f"{other}: is not the data that {run / 'evaluation'} was measured with" in line
+    assert not page.exists()
+    voxflate("compare", run, "--out", page, "--data", other, "--other-data")
+    for name in ("report.html", "table.md", "table.tex"):
+        assert f"{other}: is not the data that" in (page / name).read_text(), name
+
+
+def test_other_data_is_said_by_generated_volumes(home: Path, other: Path, tmp_path: Path) -> None:
+    made = ("-n", 1, "--data", other, "--other-data")
+    for kind in ("nifti", "dicom"):
+        shown = voxflate("generate", home / "run", "--out", tmp_path / kind, "--format", kind, *made)
+        assert f"warning: {other}: is not the data that" in shown
+        facts = written(tmp_path / kind, "generation.json")
+        assert facts["other_data"].startswith(f"{other}: is not the data that")
+        assert [facts["data"][:12], facts["trained_on"][:12]] == hashes(other, home / "set")
+    header = nib.load(tmp_path / "nifti" / "sample-0000.nii.gz").header
+    assert header["descrip"].item().decode() == f"{SYNTHETIC}; on other data"
+    one = pydicom.dcmread(tmp_path / "dicom" / "sample-0000" / "0001.dcm")
+    assert one.DerivationDescription.endswith("; on other data")
+    voxflate("generate", home / "run", "--out", tmp_path / "same", "-n", 1, "--data", home / "set")
+    assert "other_data" not in written(tmp_path / "same", "generation.json")
+
+
+def test_the_api_refuses_other_data_or_says_so(home: Path, other: Path, tmp_path: Path) -> None:
+    with pytest.raises(VoxflateError, match="is not the data that"):
+        load(home / "run", data=other)
+    with pytest.warns(UserWarning, match="is not the data that"):
+        generator = load(home / "run", data=other, other_data=True)
+    volumes = pickle.loads(pickle.dumps(generator.sample(2)))
+    for number, chosen in enumerate((volumes[0], volumes[:1].copy())):
+        (path,) = chosen.save(tmp_path / f"{number}.nii")
+        assert nib.load(path).header["descrip"].item().decode().endswith("; on other data")
 
 
 def test_several_runs_do_not_share_a_folder(home: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
+from voxflate._system.version import __version__
 from voxflate.config.toml import save_config
 from voxflate.runs.load import open_source
 from voxflate.sampling.generate import check_generation, generate
@@ -58,6 +59,37 @@ def test_a_volume_depends_on_its_seed_and_number_alone(run, tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
     np.testing.assert_allclose(few, many[:2], atol=1e-2)  # of 200
     assert not any(np.allclose(one, another, atol=1) for one in many for another in other)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_files_have_the_same_bytes_whatever_n_is(run, tmp_path, batch):
+    one, two, five = (
+        [path.read_bytes() for path in generate(run, n, seed=4, out=tmp_path / f"{n}", batch=batch)]
+        for n in (1, 2, 5)
+    )
+    assert one == five[:1]
+    assert two == five[:2]
+
+
+def test_a_generation_says_what_made_it(run, prepared, tmp_path):
+    generate(run, 2, seed=3, truncation=0.5, out=tmp_path / "new", snapshot="0.008")
+    facts = json.loads((tmp_path / "new" / "generation.json").read_text())
+    assert facts == {
+        "voxflate": __version__,
+        "run": str(run),
+        "snapshot": "0.008",
+        "n_images": 8,
+        "kimg": 0.008,
+        "generator_sha256": open_source(run).load().weights_sha256,
+        "trained_on": prepared.content_hash,
+        "data": prepared.content_hash,
+        "seed": 3,
+        "truncation": 0.5,
+        "n": 2,
+        "batch": 8,
+        "format": "nifti",
+        "air_hu": None,
+    }
 
 
 def test_truncation_takes_variety_away(run, tmp_path):

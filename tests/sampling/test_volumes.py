@@ -6,6 +6,7 @@ import pytest
 
 from tests.strategies import write_prepared
 from voxflate._system.errors import VoxflateError
+from voxflate.data.writers.synthetic import SYNTHETIC
 from voxflate.sampling.volumes import Volumes
 
 SHAPE = (4, 4, 4)  # equal sides: a wrong order of axes cannot be told by the shape
@@ -84,6 +85,11 @@ def test_one_volume_goes_to_the_file_that_is_named(volumes, prepared, tmp_path):
         np.testing.assert_allclose(image.get_fdata().T, volumes[2].intensities(), rtol=1e-6)
 
 
+def test_files_say_that_they_are_synthetic_as_those_of_the_command_do(volumes, tmp_path):
+    for path in volumes[:2].save(tmp_path / "x.nii.gz"):
+        assert nib.load(path).header["descrip"].item().decode() == SYNTHETIC
+
+
 def test_several_volumes_go_to_numbered_files(volumes, tmp_path):
     paths = volumes[:3].save(str(tmp_path / "brain.nii.gz"))
     assert [path.name for path in paths] == [f"brain-000{i}.nii.gz" for i in range(3)]
@@ -103,14 +109,14 @@ def test_nothing_is_written_over(volumes, tmp_path):
 def test_a_failure_leaves_none_of_the_files(volumes, tmp_path, monkeypatch):
     from voxflate.sampling import volumes as module
 
-    write = module.write_nifti
+    write = module.write_synthetic_nifti
 
     def full(path, *rest):
         if path.name == "x-0002.nii":
             raise VoxflateError("no space")
         write(path, *rest)
 
-    monkeypatch.setattr(module, "write_nifti", full)
+    monkeypatch.setattr(module, "write_synthetic_nifti", full)
     with pytest.raises(VoxflateError, match="no space"):
         volumes.save(tmp_path / "x.nii")
     assert list(tmp_path.iterdir()) == []

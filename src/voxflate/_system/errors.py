@@ -1,5 +1,8 @@
 """The exceptions that the command line turns into one line."""
 
+USER_ERROR = 2
+"""Exit status of a problem that the user can solve."""
+
 
 class VoxflateError(Exception):
     """A problem that the user can solve: bad input, a bad setting, a full disk.

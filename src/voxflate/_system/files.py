@@ -189,7 +189,9 @@ def cannot_be_written(path: Path, error: OSError) -> VoxflateError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         advice = "make its folder writable or choose another"
     elif error.errno == errno.ENOENT:
-        advice = "its folder was removed meanwhile"
+        advice = "its folder was removed meanwhile, or takes no files; choose another"
+    elif error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+        advice = "something else has this name; choose another"
     reason = error.strerror or error
     return VoxflateError(f"{path}: cannot be written ({reason}); {advice}, then run the same command again")
 

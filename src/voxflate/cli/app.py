@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 import sys
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from voxflate._system.allocator import keep_freed_memory
-from voxflate._system.errors import TrainingStopped, VoxflateError
+from voxflate._system.errors import USER_ERROR, TrainingStopped, VoxflateError
+from voxflate._system.memory import memory_said
 from voxflate._system.version import __version__
 from voxflate.cli.audit import audit
 from voxflate.cli.compare import compare
+from voxflate.cli.completion import Completion
 from voxflate.cli.demo import demo
 from voxflate.cli.evaluate import evaluate
 from voxflate.cli.export import export
@@ -27,7 +32,6 @@ from voxflate.cli.resume import AUTO, ResumableCommand
 from voxflate.cli.train import train
 from voxflate.cli.verify import verify
 
-USER_ERROR = 2
 INTERRUPTED = 130
 RESUMABLE = ("pretrain", "train")
 
@@ -37,7 +41,8 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with memory_said(lambda: "close other programs, or give fewer or smaller volumes at a time"):
+                return super().invoke(ctx)
         except VoxflateError as error:
             typer.echo(f"voxflate: {error}", err=True)
             raise typer.Exit(USER_ERROR) from error
@@ -97,6 +102,7 @@ def voxflate(
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
+    completion: Completion = None,
 ) -> None:
     """Make new 3D scans from a folder of scans.
 
@@ -128,4 +134,31 @@ for _command in (
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        try:
+            app()
+        finally:
+            _flush()
+    except OSError as error:
+        _give_up(error)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # as it is where the shell closed it
+        sys.stdout.flush()
+
+
+def _give_up(error: OSError) -> NoReturn:
+    """End in one line: what we write ourselves is a `VoxflateError` by now, so this is mostly the output."""
+    with suppress(OSError, ValueError):  # what is still in the buffer would fail once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:  # the reader has seen enough
+        sys.exit(1)
+    reason = error.strerror or error
+    if error.filename is None:
+        line = f"the output cannot be written ({reason}); send it elsewhere"
+    else:
+        line = f"{error.filename}: cannot be read or written ({reason}); mend that and try again"
+    with suppress(OSError):
+        typer.echo(f"voxflate: {line}", err=True)
+    sys.exit(USER_ERROR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from voxflate.cli.options import (
     DryRun,
     EvaluationOut,
     MovedData,
+    OtherData,
     Seed,
     Snapshot,
     Truncation,
@@ -43,6 +45,7 @@ def audit(
     truncation: Truncation = 1.0,
     batch: Batch = 8,
     data: MovedData = None,
+    other_data: OtherData = False,
     device: Device = None,
     assignments: Assignments = None,
     dry_run: DryRun = False,
@@ -57,7 +60,8 @@ def audit(
     from voxflate.reports.measure import place_for
     from voxflate.runs.load import open_source
 
-    source = open_source(run, data, device, parse_assignments(assignments or []), scans=True)
+    values = parse_assignments(assignments or [])
+    source = open_source(run, data, device, values, scans=True, other_data=other_data)
     place = place_for(source, out)
     source.check(snapshot)
     if dry_run:
@@ -73,9 +77,9 @@ def audit(
     _print_audit(found)
     typer.echo(f"written to {place.folder}")
     if (place.folder / METRICS).is_file():
-        typer.echo(f"report: {write_results([place], place.folder, data)}")
+        typer.echo(f"report: {write_results([place], place.folder, data, other_data=other_data)}")
     else:
-        typer.echo(f"the pairs side by side come with the report: voxflate evaluate {run}")
+        typer.echo(f"the pairs side by side come with the report: voxflate evaluate {quote(str(run))}")
     if found.share > allow:
         typer.echo(
             f"voxflate: {found.share:.1%} of the volumes are flagged, {allow:.1%} are allowed", err=True

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from voxflate.cli.options import Embed, MovedData, PaperRows
+from voxflate.cli.options import Embed, MovedData, OtherData, PaperRows
 from voxflate.cli.printing import print_wide
 from voxflate.config.presets import rows_of
 
@@ -32,6 +32,7 @@ def compare(
     ] = None,
     paper: PaperRows = None,
     data: MovedData = None,
+    other_data: OtherData = False,
     embed: Embed = True,
 ) -> None:
     """Print evaluated runs side by side in the layout of the paper's Tables 6, 7 and 8.
@@ -40,13 +41,19 @@ def compare(
 
     Example: voxflate compare runs/baseline runs/split-shuffle --snapshot best --out comparison
     """
+    from voxflate.data.prepared import check_outside_sets
     from voxflate.reports.evaluated import labels_of, write_results
     from voxflate.reports.evaluations import check_evaluated, load_evaluated, place_of
     from voxflate.reports.tables import notes, table
 
     wanted = rows_of(paper or [])
+    if out is not None:
+        check_outside_sets(out)
     places = [place_of(run) for run in runs]
-    evaluated = [load_evaluated(place, label) for place, label in zip(places, labels_of(runs), strict=True)]
+    evaluated = [
+        load_evaluated(place, label, other_data=other_data)
+        for place, label in zip(places, labels_of(runs), strict=True)
+    ]
     for place, each in zip(places, evaluated, strict=True):
         if snapshot is not None:
             check_evaluated(place, each, snapshot)
@@ -60,4 +67,5 @@ def compare(
     for note in notes(evaluated, wanted):
         typer.echo(note)
     if out is not None:
-        typer.echo(f"written to {write_results(places, out, data, embed, paper=wanted).parent}")
+        report = write_results(places, out, data, embed, paper=wanted, other_data=other_data)
+        typer.echo(f"written to {report.parent}")

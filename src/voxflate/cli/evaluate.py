@@ -17,6 +17,7 @@ from voxflate.cli.options import (
     Embed,
     EvaluationOut,
     MovedData,
+    OtherData,
     Seed,
     Snapshot,
     Truncation,
@@ -41,6 +42,7 @@ def evaluate(
     truncation: Truncation = 1.0,
     batch: Batch = 8,
     data: MovedData = None,
+    other_data: OtherData = False,
     device: Device = None,
     extractors: Annotated[
         list[str] | None,
@@ -85,7 +87,7 @@ def evaluate(
     if out is not None and len(runs) > 1:
         raise VoxflateError(f"--out {out}: takes the evaluation of one run, got {len(runs)}; leave it out")
     values = parse_assignments(assignments or [])
-    sources = [open_source(run, data, device, values, scans=True) for run in runs]
+    sources = [open_source(run, data, device, values, scans=True, other_data=other_data) for run in runs]
     places = [place_for(source, out) for source in sources]
     for source in sources:
         source.check(snapshot)
@@ -117,7 +119,8 @@ def evaluate(
             assessment = evaluate_source(source, place, chosen, sampling, progress, print_generator)
         _print_assessment(assessment)
         if source.settings.training.phase == "3d":
-            typer.echo(f"report: {write_results([place], place.folder, data, embed)}")
+            report = write_results([place], place.folder, data, embed, other_data=other_data)
+            typer.echo(f"report: {report}")
         typer.echo(f"written to {place.folder}")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from voxflate.cli.options import DryRun, MovedData, Snapshot
+from voxflate.cli.printing import print_next
 from voxflate.cli.settings import print_settings
 
 
@@ -33,4 +34,5 @@ def export(
     loaded = export_generator(run, out, snapshot, data)
     for reason in loaded.skipped:
         typer.echo(f"skipped {reason}", err=True)
-    typer.echo(f"{out}: {loaded}; next: voxflate generate {out} -n 20 --out new-scans")
+    typer.echo(f"{out}: {loaded}")
+    print_next("generate", out, "-n", 20, "--out", "new-scans")

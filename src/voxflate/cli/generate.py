@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxflate.cli.options import Batch, Device, DryRun, MovedData, Seed, Snapshot, Truncation
+from voxflate.cli.options import Batch, Device, DryRun, MovedData, OtherData, Seed, Snapshot, Truncation
 from voxflate.cli.printing import print_generator
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
@@ -28,14 +28,23 @@ def generate(
             help="NIfTI files, or a folder of DICOM slices for each volume (CT or MR).",
         ),
     ] = "nifti",
+    air: Annotated[
+        float | None,
+        typer.Option(
+            metavar="HU",
+            help="CT: what voxels at the lower end of the window become, such as -1000. (default: that end)",
+            show_default=False,
+        ),
+    ] = None,
     snapshot: Snapshot = "newest",
     data: MovedData = None,
+    other_data: OtherData = False,
     device: Device = None,
     dry_run: DryRun = False,
 ) -> None:
     """Write new volumes as NIfTI or DICOM, with the geometry and the intensities of the data.
 
-    Volume k of a seed is the same however many are made, and whatever the batch.
+    Volume k of a seed is the same however many are made; another --batch changes the rounding only.
 
     Example: voxflate generate runs/3d -n 100 --seed 0 --truncation 0.7 --out new-scans
     """
@@ -43,7 +52,7 @@ def generate(
     from voxflate.sampling.generate import generate as generate_volumes
 
     if dry_run:
-        settings = check_generation(run, out, data, device, file_format, snapshot).settings
+        settings = check_generation(run, out, data, device, file_format, snapshot, air, other_data).settings
         print_settings(
             {
                 "run": str(run),
@@ -53,6 +62,7 @@ def generate(
                 "truncation": truncation,
                 "batch": batch,
                 "format": file_format,
+                "air": air,
                 "snapshot": snapshot,
                 "data": settings.data,
                 "device": settings.training.device,
@@ -71,6 +81,8 @@ def generate(
             data=data,
             device=device,
             file_format=file_format,
+            air=air,
+            other_data=other_data,
             progress=progress,
             tell=print_generator,
         )

@@ -13,6 +13,7 @@ from voxflate.cli.options import (
     Modules,
     Strategy,
 )
+from voxflate.cli.printing import print_next
 from voxflate.cli.settings import (
     Sources,
     named_for_train,
@@ -48,4 +49,4 @@ def inflate(
     report = train_run(settings, folder, stop_at=0)
     if report is not None:
         typer.echo(f"{out}: {report.summary()}")
-    typer.echo(f"next: voxflate train --out {out} --resume")
+    print_next("train", "--out", out, "--resume")

@@ -89,6 +89,13 @@ MovedData = Annotated[
         show_default=False,
     ),
 ]
+OtherData = Annotated[
+    bool,
+    typer.Option(
+        "--other-data",
+        help="Go on with another data set than that of the training; every file that is written says so.",
+    ),
+]
 PaperRows = Annotated[
     list[str] | None,
     typer.Option(
@@ -128,4 +135,4 @@ Device = Annotated[
         show_default=False,
     ),
 ]
-Batch = Annotated[int, typer.Option(min=1, help="Volumes made at a time; it does not change them.")]
+Batch = Annotated[int, typer.Option(min=1, help="Volumes made at a time; it changes their rounding only.")]

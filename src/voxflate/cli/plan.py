@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from voxflate.cli.printing import print_next
 from voxflate.cli.progress import stage_bars
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def _print_proposals(
         "finest that "
         f"shows {KIMG} kimg within {LONGEST_HOURS} hours here"
     )
-    command = ["voxflate", "prepare", str(source), "OUT", "--recipe", recipe, "--shape", shape]
-    typer.echo(f"next: {shlex.join(command)}")
+    print_next("prepare", source, "OUT", "--recipe", recipe, "--shape", shape)
     typer.echo(
         f"GiB and images/s: batch {batch}, default network, measured on {machine.device} at 16x32x32 beside "
         f"whatever else runs, and scaled by the voxels. hours: for {KIMG} kimg. GiB shrinks with "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 
 from voxflate._system.errors import VoxflateError
 from voxflate.cli.options import DryRun, Seed
+from voxflate.cli.printing import print_next
 from voxflate.cli.progress import stage_bars
 from voxflate.cli.settings import print_settings
 
@@ -303,8 +303,7 @@ def _say(prepared: PreparedSet, refused: list[VoxflateError], account: Account) 
     train, heldout = (len(prepared.stored(split)) for split in ("train", "heldout"))
     typer.echo(f"{prepared.root}: {train} volumes to train on, {heldout} held out")
     typer.echo(f"look first: {prepared.root / 'report.html'}")
-    command = shlex.join(["voxflate", "pretrain", str(prepared.root), "--out", "runs/2d"])
-    typer.echo(f"next: {command}")
+    print_next("pretrain", prepared.root, "--out", "runs/2d")
 
 
 def _sides(text: str) -> tuple[int, int, int]:

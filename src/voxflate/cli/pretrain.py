@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from voxflate.cli.options import (
     Preset,
     ResumeMode,
 )
+from voxflate.cli.printing import print_next
 from voxflate.cli.resume import goes_on, settings_to_resume
 from voxflate.cli.settings import (
     Sources,
@@ -22,6 +24,7 @@ from voxflate.cli.settings import (
     settings_of_pretrain,
 )
 from voxflate.cli.training import needed, run_training
+from voxflate.config.schema import RunConfig
 
 
 def pretrain(
@@ -54,4 +57,14 @@ def pretrain(
     else:
         settings = settings_of_pretrain(named)
     if run_training(settings, out, going_on, dry_run):
-        typer.echo(f"next: voxflate train {settings.data} --start {out} --out runs/3d")
+        print_next(
+            "train", settings.data, "--start", out, *_kept(settings, assignments or []), "--out", "runs/3d"
+        )
+
+
+def _kept(settings: RunConfig, assignments: Sequence[str]) -> list[str]:
+    """What the 3D run is to be told again: a preset decides on its networks, whatever the 2D run has."""
+    if not settings.preset:
+        return []
+    changes = [one for one in assignments if one.strip().startswith("network.")]
+    return ["--preset", settings.preset, *(word for one in changes for word in ("--set", one))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import typer
@@ -20,8 +21,15 @@ def print_wide(table: Table, width: int = 240) -> None:
     console.print(table)
 
 
+def print_next(*words: object) -> None:
+    """Print the next command of the usual order, such that a shell takes it as it is."""
+    typer.echo(f"next: {shlex.join(['voxflate', *map(str, words)])}")
+
+
 def print_generator(loaded: Loaded) -> None:
     """Say which generator is used, and which damaged snapshots were passed over for it."""
     for reason in loaded.skipped:
         typer.echo(f"skipped {reason}", err=True)
     typer.echo(f"using {loaded}")
+    if loaded.other_data:
+        typer.echo(f"warning: {loaded.other_data}", err=True)

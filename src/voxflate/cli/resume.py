@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from typer.core import TyperCommand
@@ -92,7 +93,8 @@ def _begun(out: Path, phase: Phase) -> RunConfig:
     if begun.training.phase != phase:
         command = "pretrain" if begun.training.phase == "2d" else "train"
         raise VoxflateError(
-            f"{out}: is a {begun.training.phase} run; go on with voxflate {command} --out {out} --resume"
+            f"{out}: is a {begun.training.phase} run; go on with voxflate {command} --out {quote(str(out))} "
+            "--resume"
         )
     return begun
 
@@ -104,6 +106,6 @@ def _compatible(begun: RunConfig, config: RunConfig, out: Path, asked: str) -> R
         if value != before[key] and not key.startswith(MAY_CHANGE):
             raise VoxflateError(
                 f"{asked.format(key=key, value=value)}: {out} was begun with {before[key]}, and a run that "
-                f"goes on keeps it; start another with --config {out} and a new --out"
+                f"goes on keeps it; start another with --config {quote(str(out))} and a new --out"
             )
     return config

@@ -18,6 +18,7 @@ from voxflate.cli.options import (
     ResumeMode,
     Strategy,
 )
+from voxflate.cli.printing import print_next
 from voxflate.cli.resume import goes_on, settings_to_resume
 from voxflate.cli.settings import (
     Sources,
@@ -62,4 +63,4 @@ def train(
     else:
         settings = settings_of_train(named, start)
     if run_training(settings, out, going_on, dry_run):
-        typer.echo(f"next: voxflate generate {out} -n 20 --out new-scans")
+        print_next("generate", out, "-n", 20, "--out", "new-scans")

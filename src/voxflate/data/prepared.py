@@ -323,5 +323,18 @@ def open_prepared(path: str | Path) -> PreparedSet:
     return prepared
 
 
+def check_outside_sets(out: str | Path) -> None:
+    """Refuse to write into a prepared set, where files might be replaced.
+
+    Raises:
+        VoxflateError: If the folder is a prepared set or lies in one.
+    """
+    place = Path(out).resolve()
+    for folder in (place, *place.parents):
+        if all((folder / name).is_file() for name in (MANIFEST, *(f"{split}.npy" for split in SPLITS))):
+            which = "is" if folder == place else "lies in"
+            raise VoxflateError(f"{out}: {which} the prepared set {folder}; choose a folder outside of it")
+
+
 def _checksum(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

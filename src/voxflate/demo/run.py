@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import save_config
-from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.data.prepared import PreparedSet, check_outside_sets, open_prepared
 from voxflate.data.preparing.prepare import prepare
 from voxflate.data.synthetic.cohort import load_template, make_cohort
 from voxflate.demo.plan import (
@@ -80,6 +81,7 @@ def run_demo(out: Path, minutes: float = 15.0, seed: int = 0, tell: Tell | None 
     """
     started = time.monotonic()
     say = tell or (lambda what, share: None)
+    check_outside_sets(out)
     plan = _plan(out, minutes, seed, say)
     prepared = _data(out, seed, say)
     base_2d, base_3d = common_settings(plan, str(prepared.root.absolute()))
@@ -255,11 +257,12 @@ def _introduction(prepared: PreparedSet, plan: Plan) -> str:
 
 
 def _listed(prepared: PreparedSet, plan: Plan, runs: dict[str, Path]) -> dict[str, str]:
+    first = next(iter(runs.values()))
     return {
         "Command": f"voxflate demo --minutes {plan.minutes:g} --seed {plan.seed}",
         "Data": f"{prepared.root} (sha256 {prepared.content_hash[:12]})",
         "2D": f"{plan.kimg_2d:g} kimg, batch {BATCH_2D}",
         "3D": f"{plan.kimg_3d:g} kimg each",
         "Measured on": f"{EVALUATED} generated volumes of each run, at every snapshot",
-        "Repeat a run": f"voxflate train --config {next(iter(runs.values()))}/config.toml --out NEW",
+        "Repeat a run": f"voxflate train --config {quote(str(first / 'config.toml'))} --out NEW",
     }

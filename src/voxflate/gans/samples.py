@@ -47,6 +47,7 @@ def sample(
     batch: int = 8,
     slices: bool = False,
     first: int = 0,
+    full: bool = False,
 ) -> Iterator[Tensor]:
     """Generate samples first .. first + count - 1 of a seed, in float32.
 
@@ -59,6 +60,8 @@ def sample(
         batch: Samples at a time; changes the speed and the memory, not the samples (to rounding).
         slices: Planar generators: one axial slice a sample, at its own position.
         first: Number of the first.
+        full: Make the last batch as large as the others and drop what is too much. Batches of one size are
+            computed alike, so a sample's bits do not depend on `count`.
 
     Yields:
         [n, image_channels, *shape] on the CPU, n <= batch.
@@ -68,13 +71,14 @@ def sample(
     generator.eval()
     try:
         for start in range(first, first + count, batch):
-            indices = range(start, min(start + batch, first + count))
+            wanted = min(batch, first + count - start)
+            indices = range(start, start + (batch if full else wanted))
             zs, noises, positions = zip(*(sample_inputs(generator, seed, i) for i in indices), strict=True)
             styled: dict[str, object] = {}
             if isinstance(generator, Generator):
                 styled["noise"] = [torch.stack(layer).to(device) for layer in zip(*noises, strict=True)]
                 styled["positions"] = torch.stack(positions).to(device) if slices else None
             images = generator(torch.stack(zs).to(device), truncation_psi=truncation_psi, **styled)
-            yield images.float().cpu()
+            yield images[:wanted].float().cpu()
     finally:
         generator.train(training)

@@ -6,6 +6,7 @@ import contextlib
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def write_results(
     embed: bool = True,
     title: str = "",
     paper: Sequence[PaperRow] = (),
+    *,
+    other_data: bool = False,
 ) -> Path:
     """Write report.html, table.md and table.tex of evaluated 3D runs and exports.
 
@@ -57,19 +60,28 @@ def write_results(
         embed: Whether to compute the t-SNE.
         title: Heading; made from the names by default.
         paper: Rows of the paper to print although no run stands for them.
+        other_data: Go on where data is not what a run was trained or measured with; all files then say so.
 
     Returns:
         The report.
 
     Raises:
-        VoxflateError: If one was not evaluated or is a 2D run, or the data is not what it was measured with.
+        VoxflateError: If one was not evaluated or is a 2D run, or the data is not what it was trained and
+            measured with.
     """
     labels = labels_of([place.run or place.folder for place in places])
-    evaluated = [load_evaluated(place, label) for place, label in zip(places, labels, strict=True)]
+    evaluated = [
+        load_evaluated(place, label, other_data=other_data)
+        for place, label in zip(places, labels, strict=True)
+    ]
     for place, each in zip(places, evaluated, strict=True):
         if each.assessment.facts["phase"] != "3d":
             raise VoxflateError(f"{place.run or place.folder}: is a 2D run; the report compares 3D runs")
-    prepared = prepared_of(places[0], data)
+    prepared, remark = prepared_of(places[0], data, go_on=other_data)
+    if remark:
+        evaluated[0] = replace(
+            evaluated[0], other_data="; ".join(filter(None, (evaluated[0].other_data, remark)))
+        )
     with whole_file(out / "table.md") as temporary:
         temporary.write_text(markdown(evaluated, paper), encoding="utf-8")
     with whole_file(out / "table.tex") as temporary:
@@ -291,6 +303,8 @@ def _audit(
             f"are nearer to a training volume than volumes that are not copies ({audit['n-null']}, of them "
             f"{audit['n-heldout']} held out)."
         )
+        if "other_data" in audit:
+            lines.append(f"Warning: {audit['other_data']}: copies of what it was trained on are not found.")
         stored = load_arrays(place.folder / AUDIT_PAIRS)
         if count and not sets and stored["pairs"].shape[2:] == prepared.shape:
             numbers = stored["numbers"].tolist()

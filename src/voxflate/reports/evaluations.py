@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,9 @@ from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.evaluation import Assessment
 from voxflate.reports.tables import EvaluatedRun
 from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of
+from voxflate.runs.facts import read_facts
 from voxflate.runs.snapshots import images_of, list_snapshots
+from voxflate.runs.trained_on import NEXT_STEP, check_content
 
 FOLDER = "evaluation"
 METRICS, SAMPLES, AUDIT, AUDIT_PAIRS = "metrics.json", "samples.npz", "audit.json", "audit-pairs.npz"
@@ -53,23 +56,31 @@ def place_of(path: Path) -> Place:
     return Place(path if (path / METRICS).is_file() else path / FOLDER, run)
 
 
-def load_evaluated(place: Place, label: str | None = None) -> EvaluatedRun:
+def load_evaluated(place: Place, label: str | None = None, *, other_data: bool = False) -> EvaluatedRun:
     """Read what `voxflate evaluate` wrote.
 
+    Args:
+        place: Where it lies.
+        label: Name of the run; that of its folder by default.
+        other_data: Take an evaluation on other data than that of the training too; the result says so.
+
     Raises:
-        VoxflateError: If there is no evaluation.
+        VoxflateError: If there is no evaluation, or it was made with other data.
     """
     path = place.folder / METRICS
     if not path.is_file():
         name = place.run or place.folder
-        raise VoxflateError(f"{name}: was not evaluated; run: voxflate evaluate {name}")
+        raise VoxflateError(f"{name}: was not evaluated; run: voxflate evaluate {quote(str(name))}")
     assessment = Assessment.from_dict(read_json(path), path)
     facts = assessment.facts
     paper = None
     if place.run is not None and facts["phase"] == "3d":
         paper = paper_row(flat(load_config(place.run).model_dump()))
     label = label or (place.run or place.folder).resolve().name
-    return EvaluatedRun(label, facts["parameters"], assessment, paper, _outdated(place, facts))
+    remark = _check_measured_on(place, facts, go_on=other_data)
+    already = remark and "other_data" in facts  # and so among its warnings
+    outdated = _outdated(place, facts)
+    return EvaluatedRun(label, facts["parameters"], assessment, paper, outdated, "" if already else remark)
 
 
 def check_evaluated(place: Place, evaluated: EvaluatedRun, snapshot: Snapshot) -> None:
@@ -88,7 +99,7 @@ def check_evaluated(place: Place, evaluated: EvaluatedRun, snapshot: Snapshot) -
         name, asked = place.run or place.folder, in_words(snapshot)
         raise VoxflateError(
             f"{name}: was evaluated after {facts['n_images'] / 1000:g} kimg, which is not its snapshot "
-            f"{asked}; run: voxflate evaluate {name} --snapshot {asked}"
+            f"{asked}; run: voxflate evaluate {quote(str(name))} --snapshot {asked}"
         )
 
 
@@ -100,8 +111,27 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
         return {name: stored[name] for name in stored.files}
 
 
-def prepared_of(place: Place, data: Path | None = None) -> PreparedSet:
+def _check_measured_on(place: Place, facts: Mapping[str, Any], *, go_on: bool) -> str:
+    """Compare the data of an evaluation with that of its run's training, as `check_content` does.
+
+    Older evaluations outside a run do not say what was trained on.
+    """
+    known = read_facts(place.run)["data"] if place.run is not None else facts.get("trained_on")
+    what = f"{place.folder}: was measured with other data than {place.run or 'its run'} was trained on"
+    next_step = "evaluate it again with that data, or go on with --other-data, which every file then says"
+    return check_content(facts["data"], known or facts["data"], what, next_step, go_on=go_on)
+
+
+def prepared_of(place: Place, data: Path | None = None, *, go_on: bool = False) -> tuple[PreparedSet, str]:
     """The real volumes that an evaluation was made with.
+
+    Args:
+        place: Where the evaluation lies.
+        data: Where they lie now; None where its run says.
+        go_on: Take others too, and say so.
+
+    Returns:
+        The set, and the line that says that it is another one; "" if it is not.
 
     Raises:
         VoxflateError: If they cannot be opened, or are others.
@@ -112,13 +142,9 @@ def prepared_of(place: Place, data: Path | None = None) -> PreparedSet:
             "--data FOLDER"
         )
     prepared = open_prepared(data or load_config(place.run or place.folder).data)
-    known = load_evaluated(place).assessment.facts["data"]
-    if prepared.content_hash != known:
-        raise VoxflateError(
-            f"{prepared.root}: is not the data that {place.folder} was measured with (sha256 "
-            f"{prepared.content_hash[:12]}, was {known[:12]}); name that with --data FOLDER"
-        )
-    return prepared
+    known = load_evaluated(place, other_data=go_on).assessment.facts["data"]
+    what = f"{prepared.root}: is not the data that {place.folder} was measured with"
+    return prepared, check_content(prepared.content_hash, known, what, NEXT_STEP, go_on=go_on)
 
 
 def _outdated(place: Place, facts: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file, write_json
+from voxflate._system.memory import memory_said
 from voxflate.config.build import build_run_networks, is_planar_twin
 from voxflate.config.schema import RunConfig
+from voxflate.data.prepared import check_outside_sets
 from voxflate.evaluation import Assessment, Audit, Auditor, Suite, SuiteSettings
 from voxflate.gans.samples import sample
 from voxflate.metrics import PLANES, extractor
@@ -44,6 +47,14 @@ class Sampling:
     truncation: float = 1.0
     batch: int = 8
 
+    def advice(self, source: Source) -> str:
+        """How to do with less memory."""
+        shape = "x".join(map(str, source.prepared.shape))
+        return (
+            f"samples of {shape} voxels, {self.batch} at a time, against the volumes of "
+            f"{source.prepared.root}; lower --batch, or --set evaluation.samples"
+        )
+
 
 def place_for(source: Source, out: Path | None) -> Place:
     """Where to write the evaluation of a run or an export.
@@ -53,9 +64,12 @@ def place_for(source: Source, out: Path | None) -> Place:
         out: The folder that the user names; None for RUN/evaluation.
 
     Raises:
-        VoxflateError: If an evaluation would get into an export: it shows real scans, an export is shared.
+        VoxflateError: If an evaluation would get into a prepared set, or into an export: it shows real scans,
+            an export is shared.
     """
     folder = source.folder
+    if out is not None:
+        check_outside_sets(out)
     if source.exported is None:
         return Place(out or folder / FOLDER, folder)
     if out is None or out.resolve().is_relative_to(folder.resolve()):
@@ -94,7 +108,8 @@ def evaluate_source(
         tell(loaded)
     batches = _generated(loaded, sampling, progress)
     two_d = settings.training.phase == "2d"
-    found = suite.images(batches) if two_d else suite.volumes(batches)
+    with memory_said(partial(sampling.advice, source)):
+        found = suite.images(batches) if two_d else suite.volumes(batches)
     parameters = _parameters(settings)
     facts = {
         **found.facts,
@@ -107,7 +122,7 @@ def evaluate_source(
         "truncation": sampling.truncation,
         "recipe": prepared.manifest.recipe,
     }
-    other = [] if prepared.content_hash == source.trained_on else [_other_data(source)]
+    other = (source.other_data,) if source.other_data else ()
     assessment = Assessment(found.metrics, facts, (*other, *found.warnings), found.seconds)
     leading = suite.features[found.facts["extractors"][0]["name"]]
     kept = {"volumes": suite.first}
@@ -138,21 +153,17 @@ def audit_source(
         tell: Called with the generator once it is loaded.
 
     Raises:
-        VoxflateError: If it is a 2D run, its data is not that of its training, it cannot be sampled, or it
-            has too few training subjects.
+        VoxflateError: If it is a 2D run, it cannot be sampled, or it has too few training subjects.
     """
     settings, prepared = source.settings, source.prepared
     if settings.training.phase != "3d":
         raise VoxflateError(f"{source.folder}: is a 2D run; the audit compares volumes, name a 3D run")
-    if prepared.content_hash != source.trained_on:
-        raise VoxflateError(
-            f"{_other_data(source)}: no copy would be found; name the data of the training with --data FOLDER"
-        )
     auditor = Auditor(prepared, extractor(settings.evaluation.extractor), sampling.seed)
     loaded = source.load(sampling.snapshot)
     if tell is not None:
         tell(loaded)
-    audit = auditor.run(_generated(loaded, sampling, progress), null_progress)
+    with memory_said(partial(sampling.advice, source)):
+        audit = auditor.run(_generated(loaded, sampling, progress), null_progress)
     numbers = np.array(sorted(audit.pairs), np.int64)
     pairs = [audit.pairs[number] for number in numbers]
     _save_arrays(place.folder / AUDIT_PAIRS, {"numbers": numbers, "pairs": np.array(pairs, np.float32)})
@@ -186,13 +197,6 @@ def _parameters(settings: RunConfig) -> dict[str, int]:
     with torch.device("meta"):  # sizes alone
         networks = build_run_networks(settings)
     return {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
-
-
-def _other_data(source: Source) -> str:
-    return (
-        f"{source.prepared.root}: is not the data that {source.folder} was trained on (sha256 "
-        f"{source.prepared.content_hash[:12]}, was {source.trained_on[:12]})"
-    )
 
 
 def _embedded(features: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ class EvaluatedRun:
         assessment: What `voxflate evaluate` measured.
         paper: The paper's row that its preset stands for, or None.
         outdated: What the run has done since, if it went on; "" if it has not.
+        other_data: Says that it was measured, or is shown, with other data than it should; "" if it was not.
     """
 
     label: str
@@ -31,6 +32,7 @@ class EvaluatedRun:
     assessment: Assessment
     paper: PaperRow | None = None
     outdated: str = ""
+    other_data: str = ""
 
     @property
     def snapshot(self) -> str:
@@ -142,7 +144,8 @@ def notes(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> list
     for key, what in (("n-generated", "numbers of volumes"), ("data", "data sets"), ("slices", "slices")):
         if len({str(run.assessment.facts[key]) for run in runs}) > 1:
             found.append(f"The runs were measured with different {what}: their rows do not compare.")
-    warnings = dict.fromkeys(warning for run in runs for warning in run.assessment.warnings)
+    said = [run.other_data for run in runs if run.other_data]
+    warnings = dict.fromkeys([*said, *(warning for run in runs for warning in run.assessment.warnings)])
     return found + [f"Warning: {warning}." for warning in warnings]
 
 

@@ -9,6 +9,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, sha256, whole_file, whole_folder, write_json
 from voxflate._system.version import __version__
 from voxflate.config.toml import with_values
+from voxflate.data.prepared import check_outside_sets
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, weights_file
 from voxflate.runs.fingerprint import fingerprint, fixed_samples
@@ -31,6 +32,7 @@ def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: 
         VoxflateError: If the run is a 2D one or has no such snapshot, or `out` holds something.
     """
     check_new_folder(out)
+    check_outside_sets(out)
     source = open_source(run, data)
     if source.exported is not None:
         raise VoxflateError(f"{run}: is an export already; copy the folder to share it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of, loa
 from voxflate.runs.exported import Exported, is_exported, read_exported, read_weights, weights_sha256
 from voxflate.runs.facts import read_facts
 from voxflate.runs.snapshots import list_snapshots, load_newest
+from voxflate.runs.trained_on import check_trained_on
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Loaded:
         snapshot: How its snapshot was chosen: "newest", "best", a number of kimg; "" for old exports.
         seconds: Seconds of training up to it; None for old exports.
         skipped: Why newer snapshots were passed over, one line each.
+        trained_on: Content hash of the data that it was trained on.
+        other_data: Says that the prepared set at hand is another one; "" if it is not.
     """
 
     network: nn.Module
@@ -45,6 +48,8 @@ class Loaded:
     snapshot: str
     seconds: float | None
     skipped: tuple[str, ...] = ()
+    trained_on: str = ""
+    other_data: str = ""
 
     @property
     def kimg(self) -> float:
@@ -59,6 +64,8 @@ class Loaded:
             "n_images": self.n_images,
             "kimg": self.kimg,
             "generator_sha256": self.weights_sha256,
+            "trained_on": self.trained_on,
+            **({"other_data": self.other_data} if self.other_data else {}),
         }
 
     def __str__(self) -> str:
@@ -75,19 +82,16 @@ class Source:
         prepared: The set that says how volumes lie and what their values mean. That of an export without data
             has no scans.
         exported: What an export says; None for a run.
+        trained_on: Content hash of the data that it was trained on.
+        other_data: Says that `prepared` is another set; "" if it is not.
     """
 
     folder: Path
     settings: RunConfig
     prepared: PreparedSet
     exported: Exported | None
-
-    @property
-    def trained_on(self) -> str:
-        """Content hash of the data that it was trained on."""
-        if self.exported is not None:
-            return self.exported.geometry.content_hash
-        return str(read_facts(self.folder)["data"])
+    trained_on: str
+    other_data: str = ""
 
     def check(self, snapshot: Snapshot) -> None:
         """Refuse a snapshot that is not there, before anything is loaded.
@@ -113,12 +117,17 @@ class Source:
         """
         where = choose_device(device or self.settings.training.device)
         if self.exported is not None:
-            return _load_exported(self.exported, self.settings, snapshot, where)
+            loaded = _load_exported(self.exported, self.settings, snapshot, where)
+        else:
+            loaded = self._load_from_run(snapshot, where)
+        return replace(loaded, trained_on=self.trained_on, other_data=self.other_data)
+
+    def _load_from_run(self, snapshot: Snapshot, device: torch.device) -> Loaded:
         skipped: list[str] = []
         state, path = load_run_snapshot(self.folder, snapshot, skipped.append)
         check_networks(state, self.settings, path)
         return Loaded(
-            generator_of(self.settings, state["ema"], path).to(where),
+            generator_of(self.settings, state["ema"], path).to(device),
             self.settings,
             state["n_images"],
             weights_sha256(state["ema"]),
@@ -135,6 +144,7 @@ def open_source(
     values: Mapping[str, Any] | None = None,
     *,
     scans: bool = False,
+    other_data: bool = False,
 ) -> Source:
     """Open a run or an export: everything is checked that can be without loading a network.
 
@@ -144,10 +154,11 @@ def open_source(
         device: As `training.device`; None for the run's own, and auto for an export.
         values: Other changes of the settings, by dotted key.
         scans: Whether real volumes are needed too.
+        other_data: Go on with a prepared set that it was not trained on; the result says so.
 
     Raises:
-        VoxflateError: If there is no such run, it has no snapshot, its data cannot be opened or holds volumes
-            of another shape, or a value is wrong.
+        VoxflateError: If there is no such run, it has no snapshot, its data cannot be opened, holds volumes
+            of another shape or is not what it was trained on, or a value is wrong.
     """
     exported = read_exported(folder) if is_exported(folder) else None
     if exported is not None:
@@ -168,14 +179,16 @@ def open_source(
                 f"{folder}: is an export, which holds no scans; name the prepared set that it was trained on "
                 "with --data FOLDER"
             )
-        return Source(folder, settings, exported.geometry, exported)
+        return Source(folder, settings, exported.geometry, exported, exported.geometry.content_hash)
     prepared = _open_data(settings.data, moved=data is not None)
     if settings.training.phase == "3d" and prepared.shape != settings.network.shape:
         raise VoxflateError(
             f"{prepared.root}: holds volumes of {prepared.shape}, {folder} makes {settings.network.shape}; "
             "name the prepared set that it was trained on"
         )
-    return Source(folder, settings, prepared, exported)
+    trained_on = exported.geometry.content_hash if exported else str(read_facts(folder)["data"])
+    remark = check_trained_on(prepared, trained_on, folder, go_on=other_data)
+    return Source(folder, settings, prepared, exported, trained_on, remark)
 
 
 def _open_data(folder: str, moved: bool) -> PreparedSet:
@@ -248,21 +261,6 @@ def load_state(state: TrainingState, run: Path, config: RunConfig, note: Callabl
         state.load_state_dict(snapshot)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise VoxflateError(f"{path}: does not fit the settings of {run}; start a new run") from error
-
-
-def check_same_data(run: Path, config: RunConfig, prepared: PreparedSet) -> None:
-    """Refuse to go on with other data than the run began with.
-
-    Raises:
-        VoxflateError: Names both.
-    """
-    known = read_facts(run)["data"] if list_snapshots(run) else prepared.content_hash
-    if known != prepared.content_hash:
-        raise VoxflateError(
-            f"{config.data}: is not the data that {run} was trained on (sha256 "
-            f"{prepared.content_hash[:12]}, was {known[:12]}); name that folder with --set data=FOLDER, or "
-            "start a new run"
-        )
 
 
 def check_networks(snapshot: dict[str, Any], config: RunConfig, path: Path) -> None:

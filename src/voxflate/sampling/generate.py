@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, whole_folder, write_json
-from voxflate.data.prepared import PreparedSet
-from voxflate.data.volume import Float32
+from voxflate._system.memory import memory_said
+from voxflate._system.version import __version__
+from voxflate.data.prepared import check_outside_sets
 from voxflate.data.writers.dicom import write_dicom
 from voxflate.data.writers.nifti import write_synthetic_nifti
+from voxflate.data.writers.synthetic import Look, check_air
 from voxflate.gans.samples import sample
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
-from voxflate.sampling.trained import check_numbers
+from voxflate.sampling.trained import check_numbers, memory_advice
 
-Writer = Callable[[Path, Float32, PreparedSet], None]
+Writer = Callable[..., None]  # (path, volume, prepared, look=)
 
 FORMATS: dict[str, tuple[str, Writer]] = {
     "nifti": (".nii.gz", write_synthetic_nifti),
@@ -37,12 +40,15 @@ def generate(
     data: Path | None = None,
     device: str | None = None,
     file_format: str = "nifti",
+    air: float | None = None,
+    other_data: bool = False,
     progress: Callable[[int, int], None] | None = None,
     tell: Callable[[Loaded], None] | None = None,
 ) -> list[Path]:
     """Generate volumes and write them in the prepared set's geometry and intensities.
 
-    Volume k of a seed is the same whatever `n` and `batch` are (to rounding).
+    Volume k of a seed is the same whatever `n` is: on one machine, to the bit. Another `batch` changes the
+    rounding only.
 
     Args:
         run: Folder of a 3D run, or of a generator that `voxflate export` wrote.
@@ -55,6 +61,8 @@ def generate(
         data: Where the run's prepared set lies now; None where the run says.
         device: Where to compute, as `training.device`; None for the run's own setting.
         file_format: A name in `FORMATS`.
+        air: CT: Hounsfield units of the voxels at the lower end of the window; None leaves them there.
+        other_data: Go on with a prepared set that the run was not trained on; all files then say so.
         progress: Called with (done, n).
         tell: Called with the generator once it is loaded.
 
@@ -66,21 +74,35 @@ def generate(
             of range. `out` is then as it was before.
     """
     check_numbers(n, seed, truncation, batch)
-    source = check_generation(run, out, data, device, file_format, snapshot)
+    source = check_generation(run, out, data, device, file_format, snapshot, air, other_data)
     loaded = source.load(snapshot)
     if tell is not None:
         tell(loaded)
     digits = max(4, len(str(n - 1)))
     suffix, write = FORMATS[file_format]
+    look = Look(air, bool(source.other_data))
     names: list[str] = []
-    with whole_folder(out) as folder:
-        for volumes in sample(loaded.network, n, seed=seed, truncation_psi=truncation, batch=batch):
+    with memory_said(partial(memory_advice, source.prepared, batch)), whole_folder(out) as folder:
+        for volumes in sample(
+            loaded.network, n, seed=seed, truncation_psi=truncation, batch=batch, full=True
+        ):
             for volume in volumes[:, 0].numpy():
                 names.append(f"sample-{len(names):0{digits}d}{suffix}")
-                write(folder / names[-1], volume, source.prepared)
+                write(folder / names[-1], volume, source.prepared, look=look)
                 if progress is not None:
                     progress(len(names), n)
-        facts = {"run": str(run), **loaded.identity, "seed": seed, "truncation": truncation, "n": n}
+        facts = {
+            "voxflate": __version__,
+            "run": str(run),
+            **loaded.identity,
+            "data": source.prepared.content_hash,
+            "seed": seed,
+            "truncation": truncation,
+            "n": n,
+            "batch": batch,
+            "format": file_format,
+            "air_hu": air,
+        }
         write_json(folder / "generation.json", facts)
     return [out / name for name in names]
 
@@ -92,6 +114,8 @@ def check_generation(
     device: str | None = None,
     file_format: str = "nifti",
     snapshot: Snapshot = "newest",
+    air: float | None = None,
+    other_data: bool = False,
 ) -> Source:
     """Refuse what can be refused before a network is loaded; the arguments are those of `generate`.
 
@@ -99,13 +123,15 @@ def check_generation(
         The run or export, checked.
 
     Raises:
-        VoxflateError: If `run` is no trained 3D run and no export, its data is not there, it has no such
-            snapshot, `out` holds something, or no format has this name.
+        VoxflateError: If `run` is no trained 3D run and no export, its data is not there or another, it has
+            no such snapshot, `out` holds something, no format has this name, or air cannot be `air`.
     """
     if file_format not in FORMATS:
         raise VoxflateError(f"--format {file_format}: choose one of {', '.join(FORMATS)}")
     check_new_folder(out)
-    source = open_source(run, data, device)
+    check_outside_sets(out)
+    source = open_source(run, data, device, other_data=other_data)
     check_volumes(source)
     source.check(snapshot)
+    check_air(source.prepared, air)
     return source

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from voxflate._system.errors import VoxflateError
+from voxflate._system.memory import memory_said
 from voxflate.config.schema import RunConfig
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float64
@@ -101,7 +103,15 @@ class TrainedGenerator:
         if first < 0:
             raise VoxflateError(f"first must be at least 0, got {first}")
         batches = sample(self.network, n, seed=seed, truncation_psi=truncation, batch=batch, first=first)
-        return Volumes(np.concatenate([volumes[:, 0].numpy() for volumes in batches]), self._prepared)
+        with memory_said(partial(memory_advice, self._prepared, batch)):
+            values = np.concatenate([volumes[:, 0].numpy() for volumes in batches])
+        return Volumes(values, self._prepared, other_data=bool(self._loaded.other_data))
+
+
+def memory_advice(prepared: PreparedSet, batch: int) -> str:
+    """How to generate with less memory."""
+    shape = "x".join(map(str, prepared.shape))
+    return f"volumes of {shape} voxels, {batch} at a time; lower the batch (--batch 1 takes least)"
 
 
 def check_numbers(n: int, seed: int, truncation: float, batch: int) -> None:
@@ -123,15 +133,18 @@ def load_trained(
     snapshot: Snapshot = "newest",
     data: str | Path | None = None,
     device: str | None = None,
+    other_data: bool = False,
 ) -> TrainedGenerator:
     """Load a generator; the arguments are those of `voxflate.load`.
 
     Raises:
         VoxflateError: As `voxflate.load`.
     """
-    source = open_source(Path(path), None if data is None else Path(data), device)
+    source = open_source(Path(path), None if data is None else Path(data), device, other_data=other_data)
     check_volumes(source)
     loaded = source.load(snapshot)
     for reason in loaded.skipped:
         warnings.warn(f"skipped {reason}; loaded {loaded}", stacklevel=3)
+    if loaded.other_data:
+        warnings.warn(loaded.other_data, stacklevel=3)
     return TrainedGenerator(loaded, source.prepared, Path(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy.typing as npt
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
-from voxflate.data.writers.nifti import SUFFIXES, write_nifti
+from voxflate.data.writers.nifti import SUFFIXES, write_synthetic_nifti
+from voxflate.data.writers.synthetic import Look, check_air
 
 
 class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
@@ -23,14 +25,16 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
     Args:
         values: [n, D, H, W] or [D, H, W]; values outside [-1, 1] are clipped.
         prepared: The set that says how the volumes lie and what their values mean.
+        other_data: Whether that is other data than their generator was trained on; files then say so.
 
     Raises:
         VoxflateError: If the volumes are not of the set's shape, or hold NaN.
     """
 
     _prepared: PreparedSet | None = None
+    _other_data: bool = False
 
-    def __new__(cls, values: npt.ArrayLike, prepared: PreparedSet) -> Volumes:
+    def __new__(cls, values: npt.ArrayLike, prepared: PreparedSet, *, other_data: bool = False) -> Volumes:
         """Copy the values, clipped."""
         array = np.clip(np.asarray(values, np.float32), -1, 1)
         if array.ndim not in (3, 4) or array.shape[-3:] != prepared.shape:
@@ -40,7 +44,7 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
                 f"{np.isnan(array).sum()} voxels are NaN: the training has diverged; load an earlier snapshot"
             )
         volumes = array.view(cls)
-        volumes._prepared = prepared
+        volumes._prepared, volumes._other_data = prepared, other_data
         return volumes
 
     def __getitem__(self, key: Any) -> Any:
@@ -51,7 +55,7 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         whole = self.ndim == 4 and found.ndim in (3, 4) and found.shape[-3:] == self.shape[-3:]
         if self._prepared is None or not whole or isinstance(key, tuple):
             return found.view(np.ndarray)
-        found._prepared = self._prepared
+        found._prepared, found._other_data = self._prepared, self._other_data
         return found
 
     def __array_wrap__(
@@ -75,22 +79,26 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         """The values in the units of the data: HU for CT, the cohort's median range for MR; a plain array."""
         return self._source().to_intensity(self.view(np.ndarray))
 
-    def save(self, path: str | Path) -> list[Path]:
-        """Write NIfTI files in the units and the place of the data.
+    def save(self, path: str | Path, *, air: float | None = None) -> list[Path]:
+        """Write NIfTI files in the units and the place of the data, with headers that call them synthetic.
 
         One volume goes to `path`. Several go to numbered files beside it: `x.nii.gz` becomes `x-0000.nii.gz`,
         `x-0001.nii.gz` and so on. If one of them cannot be written, none of them stays.
 
         Args:
             path: Name of the file, ending in .nii or .nii.gz. Its folder is made if it is missing.
+            air: CT: Hounsfield units of the voxels at the lower end of the window; None leaves them there.
 
         Returns:
             The files, in the order of the volumes.
 
         Raises:
-            VoxflateError: If a file exists already, the name has another suffix, or there is no room.
+            VoxflateError: If a file exists already, the name has another suffix, air cannot be `air`, or
+                there is no room.
         """
         prepared = self._source()
+        check_air(prepared, air)
+        look = Look(air, self._other_data)
         volumes = self.view(np.ndarray).reshape(-1, *self.shape[-3:])
         paths = _names(Path(path), len(volumes))
         for one in paths:
@@ -99,7 +107,7 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         written: list[Path] = []
         try:
             for one, volume in zip(paths, volumes, strict=True):
-                write_nifti(one, volume, prepared)
+                write_synthetic_nifti(one, volume, prepared, look)
                 written.append(one)
         except BaseException:
             for one in written:
@@ -110,14 +118,15 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
     def copy(self, order: Any = "C") -> Any:
         """A copy that knows its place and units too."""
         copied = super().copy(order)
-        copied._prepared = self._prepared
+        copied._prepared, copied._other_data = self._prepared, self._other_data
         return copied
 
     def __reduce__(self) -> Any:
         """Pickle with place and units."""
         if self._prepared is None:
             return np.asarray, (self.view(np.ndarray),)
-        return type(self), (self.view(np.ndarray), self._prepared)
+        made = partial(type(self), other_data=self._other_data)
+        return made, (self.view(np.ndarray), self._prepared)
 
     def _source(self) -> PreparedSet:
         if self._prepared is None:

@@ -48,12 +48,18 @@ class Machine:
         return self.gib_at_rest + self.gib_per_voxel * prod(shape) * batch
 
 
-def measure_machine(config: RunConfig) -> Machine:
-    """Measure what a step costs with a run's settings, at 16x32x32; takes a few seconds."""
-    return measure_shape(with_values(config, {"network.base": list(_BASE), "network.stages": _STAGES}))
+def measure_machine(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
+    """Measure what a step costs with a run's settings, at 16x32x32; takes a few seconds.
+
+    Args:
+        config: The settings.
+        rounds: Steps of each kind, with R1 and without; one is enough for the memory.
+    """
+    values = {"network.base": list(_BASE), "network.stages": _STAGES}
+    return measure_shape(with_values(config, values), rounds)
 
 
-def measure_shape(config: RunConfig) -> Machine:
+def measure_shape(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
     """Train some steps on noise with a run's settings, at its shape; the fastest of each kind counts.
 
     What else the machine does slows single steps down, so the fastest is what another call finds again. It
@@ -64,13 +70,13 @@ def measure_shape(config: RunConfig) -> Machine:
     reals = torch.rand(batch, 1, *shape, device=gan.device) * 2 - 1
     at_rest = _peak_gib(gan.device)
     times: dict[int, list[float]] = {0: [], 1: []}
-    for number in (0, 1) * _ROUNDS:  # the first of each kind allocates the buffers
+    for number in (0, 1) * rounds:  # the first of each kind allocates the buffers
         started = time.perf_counter()
         gan.step(reals, None, number=number)
         if gan.device.type == "cuda":
             torch.cuda.synchronize()
         times[number].append(time.perf_counter() - started)
-    penalised, plain = min(times[0][1:]), min(times[1][1:])
+    penalised, plain = (min(each[1:] or each) for each in (times[0], times[1]))
     every = config.training.r1_every
     seconds = plain + max(0.0, penalised - plain) / every
     voxels = batch * prod(shape)

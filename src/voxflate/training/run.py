@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,10 +28,11 @@ from voxflate._system.cores import available_cores
 from voxflate._system.distributed import ALONE, LostProcessError, World
 from voxflate._system.errors import TrainingStopped, VoxflateError
 from voxflate._system.files import check_no_links, write_json
+from voxflate._system.memory import memory_said
 from voxflate.config.build import Stream, build_gan, build_run_networks
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import save_config
-from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.data.prepared import PreparedSet, check_outside_sets, open_prepared
 from voxflate.data.shapes import check_shape
 from voxflate.evaluation import Evaluator
 from voxflate.gans.ema import Ema
@@ -38,9 +40,11 @@ from voxflate.gans.state import TrainingState
 from voxflate.inflation import TransferReport
 from voxflate.nn.run_stage import describe_path, use_kernels
 from voxflate.runs.facts import write_facts
-from voxflate.runs.load import check_same_data, load_state
+from voxflate.runs.load import load_state
 from voxflate.runs.lock import run_lock
 from voxflate.runs.snapshots import list_snapshots, remove_unfinished
+from voxflate.runs.trained_on import check_same_data
+from voxflate.training import memory
 from voxflate.training.guard import Guard, NonFiniteError
 from voxflate.training.loop import Schedule, train
 from voxflate.training.recorder import Caller, Follower, Progress, Recorder
@@ -75,15 +79,20 @@ def train_run(
         The inflation's report, if this call inflated.
 
     Raises:
-        VoxflateError: If settings, data and 2D run do not fit together, there is nothing to resume, another
-            process works on the run, a loss, weight or gradient is NaN or infinite, or another process was
-            lost.
+        VoxflateError: If settings, data and 2D run do not fit together, a new run would lie in the data,
+            there is nothing to resume, another process works on the run, a loss, weight or gradient is NaN or
+            infinite, or another process was lost.
         TrainingStopped: If asked to end, after everything was saved.
     """
+    if not resume:
+        check_outside_sets(run)
     _use_threads(config.training.threads, world)
     use_kernels(config.training.kernels)
     caller = Caller(on_progress or _ignore, on_note or _ignore, stop or StopRequest())
-    with run_lock(run, caller.note) if world.is_first else nullcontext():
+    with (
+        memory_said(partial(memory.advice, config)),
+        run_lock(run, caller.note) if world.is_first else nullcontext(),
+    ):
         try:
             with caller.stop.at_once(None):
                 session = _begin(config, run, resume, caller, _schedule(config, stop_at), world)

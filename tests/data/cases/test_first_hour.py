@@ -14,8 +14,9 @@ from tests.data.cases.phantoms import SHAPE, body, chest, prepared, refusal, vol
 from voxflate.cli import app
 from voxflate.data.preparing.recipes import RecipeOptions, cohort_box
 from voxflate.data.volume import Geometry
-from voxflate.data.writers.nifti import SYNTHETIC, write_synthetic_nifti
 from voxflate.data.writers.nifti import write_nifti as write_volume
+from voxflate.data.writers.nifti import write_synthetic_nifti
+from voxflate.data.writers.synthetic import SYNTHETIC
 from voxflate.training.planner import Machine
 
 
@@ -56,6 +57,7 @@ def test_a_window_without_air_is_said_with_what_it_clips(tmp_path: Path) -> None
     text = " ".join(account.notes)
     assert "air will be -250 HU in generated volumes, not -1000" in text
     assert "--window -1000,650" in text
+    assert "voxflate generate --air -1000" in text
     assert "of the voxels lie below the window of -250 to 650 HU and 0.0% above" in text
     wide = RecipeOptions(window=(-1000.0, 650.0))
     _, account = prepared(tmp_path / "in", tmp_path / "wide", "ct", options=wide)

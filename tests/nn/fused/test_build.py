@@ -1,9 +1,11 @@
 """Kernels build with old and new compilers; without one, plain PyTorch runs and one line says why."""
 
 import logging
+import os
 import shutil
 import stat
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -183,3 +185,39 @@ def test_a_compiler_without_openmp_builds_them_for_one_thread(monkeypatch, tmp_p
     monkeypatch.setenv("CXX", fake)
     assert build.kernels().problem == ""
     assert not build.has_openmp()
+
+
+FULL_DISK = """
+import resource
+from pathlib import Path
+from voxflate.nn.fused.build import kernels
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # of one file, as on a disk that is full
+print(kernels().problem)
+"""
+
+
+@needs_kernels
+def test_a_full_disk_leaves_no_file_in_the_cache(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "VOXFLATE_CACHE": str(tmp_path / "cache")},
+        check=True,
+    )
+    assert "failed" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
+@needs_kernels
+@pytest.mark.usefixtures("_empty_cache")
+def test_a_damaged_file_in_the_cache_is_built_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "FLAGS", QUICK)
+    assert build.kernels().problem == ""
+    (path,) = (tmp_path / "cache").rglob("*.so")
+    path.unlink()  # and not overwritten: this process has it open
+    path.touch()
+    build.kernels.cache_clear()
+    assert build.kernels().problem == ""
+    assert path.stat().st_size > 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, whole_file
 from voxflate._system.parallel import Progress
-from voxflate.data.prepared import SPLITS, LeftOut
+from voxflate.data.prepared import SPLITS, LeftOut, check_outside_sets
 from voxflate.data.preparing.recipes import CT_RECIPES, RecipeOptions, find_recipe
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.shapes import Shape, split_shape
@@ -59,7 +59,8 @@ class Plan:
             raise VoxflateError(f"--hu-offset is not for --recipe {self.recipe}, but for ct or coca")
 
     def _check_place(self) -> None:
-        """Refuse to write among the scans, where the next preparation would look for some."""
+        """Refuse to write among the scans, where the next preparation would look for some, or in a set."""
+        check_outside_sets(self.out)
         if self.source.is_dir() and self.out.resolve().is_relative_to(self.source.resolve()):
             raise VoxflateError(
                 f"{self.out}: lies in the folder of scans, {self.source}; choose a folder outside of it"

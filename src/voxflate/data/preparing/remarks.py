@@ -122,8 +122,7 @@ def _remark_on_window(account: Account, window: dict[str, Any], looks: Sequence[
     if low > _DARK_HU:
         account.note(
             f"air will be {low:g} HU in generated volumes, not -1000, because the window begins there; "
-            "--window "
-            f"-1000,{high:g} keeps air and lung"
+            f"--window -1000,{high:g} keeps air and lung; voxflate generate --air -1000 writes air as -1000"
         )
 
 

@@ -24,6 +24,7 @@ from voxflate._system.files import whole_folder
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.readers.refusals import LARGEST_SHEAR, shear_degrees
 from voxflate.data.volume import Float32, Float64, Geometry
+from voxflate.data.writers.synthetic import PLAIN, Look, hounsfield
 
 MR_LEVELS = 4095
 """MR has no unit: [-1, 1] is stored in 12 bits, as most scanners do."""
@@ -36,6 +37,7 @@ def write_dicom(
     volume: Float32,
     prepared: PreparedSet,
     affine: Float64 | None = None,
+    look: Look = PLAIN,
 ) -> None:
     """Write a volume of a prepared set, or one generated from it, as a DICOM series.
 
@@ -46,6 +48,7 @@ def write_dicom(
         volume: float32 [D, H, W] in [-1, 1]; what lies outside is clipped.
         prepared: The set that says what the values, the voxels and the place mean.
         affine: 4x4, index (w, h, d, 1) -> world mm, RAS+; the set's own if None.
+        look: Its air, and whose place and units these are.
 
     Raises:
         VoxflateError: If the shape is not the set's, a voxel is NaN, the axes are not at right angles, or the
@@ -64,21 +67,21 @@ def write_dicom(
     grid = Geometry((depth, height, width), affine).regrid(
         (depth, height, width), (0, height - 1, width - 1), (1, -1, -1)
     )
-    pixels = _pixels(np.clip(volume[:, ::-1, ::-1], -1, 1), prepared)
-    common = _common(grid, prepared.is_ct)
+    pixels = _pixels(np.clip(volume[:, ::-1, ::-1], -1, 1), prepared, look)
+    common = _common(grid, prepared.is_ct, look)
     with whole_folder(folder) as temporary:
         for index, plane in enumerate(pixels):
             position = _TO_DICOM @ grid.world((index, 0, 0))
             _write_slice(temporary / f"{index + 1:04d}.dcm", common, index, position, plane)
 
 
-def _pixels(volume: Float32, prepared: PreparedSet) -> Any:
+def _pixels(volume: Float32, prepared: PreparedSet, look: Look) -> Any:
     if prepared.is_ct:
-        return np.rint(prepared.to_intensity(volume)).astype(np.int16)
+        return hounsfield(volume, prepared, look.air)
     return np.rint((volume + 1) * (MR_LEVELS / 2)).astype(np.uint16)
 
 
-def _common(grid: Geometry, is_ct: bool) -> Dataset:
+def _common(grid: Geometry, is_ct: bool, look: Look) -> Dataset:
     """The elements that all slices share."""
     depth, height, width = grid.spacing
     directions = _TO_DICOM @ grid.affine[:3, :3] / grid.spacing[::-1]
@@ -86,7 +89,7 @@ def _common(grid: Geometry, is_ct: bool) -> Dataset:
     one.SOPClassUID = CTImageStorage if is_ct else MRImageStorage
     one.Modality = "CT" if is_ct else "MR"
     one.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if is_ct else "OTHER"]
-    one.DerivationDescription = "Made by a generative network (voxflate); shows nobody"
+    one.DerivationDescription = look.description
     study = generate_uid()
     # A patient of its own for every volume, told apart by the study: viewers file by these two.
     one.PatientName, one.PatientID = "SYNTHETIC^VOLUME", f"SYNTHETIC-{study[-12:]}"

@@ -13,9 +13,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
-
-SYNTHETIC = "synthetic: made by a generative network (voxflate), shows nobody"
-"""What the header of a generated volume says."""
+from voxflate.data.writers.synthetic import PLAIN, Look, hounsfield
 
 # nibabel says that it is typed, but its classes are not.
 _nifti: Any = nib.nifti1
@@ -29,7 +27,7 @@ def write_nifti(
     prepared: PreparedSet,
     affine: Float64 | None = None,
     *,
-    description: str = "",
+    look: Look | None = None,
 ) -> None:
     """Write a volume of a prepared set, or one generated from it, as NIfTI.
 
@@ -39,22 +37,26 @@ def write_nifti(
         prepared: The set that says what the values, the voxels and the place mean.
         affine: 4x4, index (w, h, d, 1) -> world mm; the set's own if None. Give a scan's from the manifest to
             put that scan back where it was.
-        description: For the header, at most 79 characters.
+        look: Of a generated volume; None for a scan.
 
     Raises:
         VoxflateError: If the shape is not the set's, if a voxel is NaN, or if the file cannot be written.
     """
     prepared.check_volume(Path(path), volume)
-    intensity: npt.NDArray[Any] = prepared.to_intensity(np.clip(volume, -1, 1))
-    # Scanners write whole Hounsfield units; MR has no unit, and rounding could lose a narrow range.
+    intensity: npt.NDArray[Any]
     if prepared.is_ct:
-        intensity = np.rint(intensity).astype(np.int16)
-    write_array(path, intensity, prepared.affine if affine is None else affine, description)
+        intensity = hounsfield(volume, prepared, look.air if look else None)
+    else:  # has no unit, and rounding could lose a narrow range
+        intensity = prepared.to_intensity(np.clip(volume, -1, 1))
+    place = prepared.affine if affine is None else affine
+    write_array(path, intensity, place, look.description if look else "")
 
 
-def write_synthetic_nifti(path: str | Path, volume: Float32, prepared: PreparedSet) -> None:
+def write_synthetic_nifti(
+    path: str | Path, volume: Float32, prepared: PreparedSet, look: Look = PLAIN
+) -> None:
     """Write a generated volume as NIfTI, with a header that says that it is one; see `write_nifti`."""
-    write_nifti(path, volume, prepared, description=SYNTHETIC)
+    write_nifti(path, volume, prepared, look=look)
 
 
 def write_array(path: str | Path, array: npt.NDArray[Any], affine: Float64, description: str = "") -> None:

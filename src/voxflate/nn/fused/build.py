@@ -14,6 +14,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -53,7 +54,7 @@ def kernels() -> Kernels:
     if os.environ.get(SWITCH) == "plain":
         return Kernels(None, f"{SWITCH}=plain")
     try:
-        return Kernels(ctypes.CDLL(str(_built())), "")
+        return Kernels(_loaded(), "")
     except (OSError, VoxflateError) as error:
         problem = _first_line(str(error))
         log.warning("no compiled kernels, %s: %s", COST, problem)
@@ -66,21 +67,24 @@ def has_openmp() -> bool:
     return library is not None and bool(library.voxflate_has_openmp())
 
 
-def _built() -> Path:
-    """The shared library for this source, compiler and processor.
+def _loaded() -> ctypes.CDLL:
+    """The library for this source, compiler and processor; built if it is not there or is damaged.
 
     Raises:
         VoxflateError: If there is no compiler, it fails, or the cache folder cannot be written.
+        OSError: If what was built cannot be loaded.
     """
     compiler = _compiler()
     # A home folder may be shared by machines with different processors.
     key = (SOURCE.read_bytes(), compiler, FLAGS, platform.machine(), _processor())
     name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
     path = cache_folder() / "kernels" / f"{name}.so"
-    if not path.exists():
-        with whole_file(path) as temporary:
-            _compile(compiler, temporary)
-    return path
+    if path.exists():
+        with suppress(OSError):  # cut off, as a copy to a full disk is
+            return ctypes.CDLL(str(path))
+    with whole_file(path) as temporary:
+        _compile(compiler, temporary)
+    return ctypes.CDLL(str(path))
 
 
 def _compiler() -> list[str]:

@@ -1,0 +1,82 @@
+"""Where commands refuse to write: in a prepared set, and where no file can be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calls import refused, voxflate
+from tests.strategies import run_config, write_prepared
+from voxflate.config.toml import save_config
+from voxflate.training.run import train_run
+
+COMMANDS = {
+    "prepare": ("prepare", "scans"),
+    "pretrain": ("pretrain", "set", "--config", "flat", "--out"),
+    "train": ("train", "set", "--config", "run", "--out"),
+    "inflate": ("inflate", "flat", "--out"),
+    "generate": ("generate", "run", "-n", "1", "--out"),
+    "export": ("export", "run", "--out"),
+    "evaluate": ("evaluate", "run", "--out"),
+    "audit": ("audit", "run", "--out"),
+    "compare": ("compare", "run", "--out"),
+    "demo": ("demo", "--out"),
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scans, a prepared set, a 2D run and a 3D run."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "scans").mkdir()
+    prepared = write_prepared(folder / "set")
+    for name, phase in (("run", "3d"), ("flat", "2d")):
+        train_run(run_config(prepared, training__phase=phase, training__kimg=0.004), folder / name)
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() if path.is_file() else b"" for path in sorted(folder.rglob("*"))}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("where", ["set", "set/new", "set/new/deeper", "link/new"])
+def test_no_command_writes_into_a_prepared_set(
+    command: str, where: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("set", "run", "flat", "scans"):
+        shutil.copytree(home / name, tmp_path / name)
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    monkeypatch.chdir(tmp_path)
+    before = files(tmp_path / "set")
+    line = refused(*COMMANDS[command], where)
+    assert "the prepared set" in line or "already exists and is not an empty folder" in line
+    assert files(tmp_path / "set") == before
+
+
+@pytest.mark.parametrize("command", ["train", "inflate", "generate", "export"])
+@pytest.mark.parametrize("where", ["/proc/new", "/dev/null/new", "a file/new"])
+def test_a_place_that_takes_no_files_is_one_line_with_the_next_step(
+    command: str, where: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    (tmp_path / "a file").touch()
+    place = where if where.startswith("/") else tmp_path / where
+    result = voxflate(*COMMANDS[command], place)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"voxflate: {place}")
+    assert "cannot be written" in line
+    assert "choose another" in line
+
+
+def test_a_run_that_is_in_a_prepared_set_already_can_be_resumed(tmp_path: Path) -> None:
+    prepared = write_prepared(tmp_path / "elsewhere")
+    config = run_config(prepared, training__kimg=0.004)
+    train_run(config, tmp_path / "run")
+    (tmp_path / "run").rename(prepared.root / "run")
+    save_config(config, prepared.root / "run")
+    more = run_config(prepared, training__kimg=0.008)
+    assert train_run(more, prepared.root / "run", resume=True) is None

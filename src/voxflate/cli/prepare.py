@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from voxflate.data.prepared import PreparedSet
     from voxflate.data.sources.account import Account
 
+_CHANNELS = "Several modalities, masks and labels"
 _SCANS = "Which scans, and how they are read"
 _VALUES = "Intensities and field of view"
 _NAMES = "Names"
@@ -51,6 +52,35 @@ def prepare(
     held_out: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the subjects kept away from training.")
     ] = 0.1,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATTERN",
+            help="An image channel, and the files it is in; the first one's grid counts. Give it once per "
+            "channel, such as t1='*_T1w.nii*'. In a list, PATTERN is a column.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
+    mask: Annotated[
+        str,
+        typer.Option(
+            metavar="PATTERN",
+            help="Files of the masks, such as 'labels/*', or their column in a list; NAME=PATTERN names the "
+            "classes.",
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = "",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A column of the list or of participants.tsv that is kept for each subject, such as age; "
+            "sex:categorical or age:continuous says what it is. Give it once per column.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
     only: Annotated[
         str,
         typer.Option(
@@ -218,7 +248,21 @@ def prepare(
 
     sides = _sides(shape)
     reading = Reading(
-        assume, regrid, only, allow_outside, series, modality, min_slices, mixed, subjects, nan, hu_offset
+        assume,
+        regrid,
+        only,
+        allow_outside,
+        series,
+        modality,
+        min_slices,
+        mixed,
+        subjects,
+        nan,
+        hu_offset,
+        channels=_channels(channel or [], source),
+        mask=mask.rpartition("=")[2],
+        mask_name=mask.rpartition("=")[0] or "mask",
+        labels=tuple(label or ()),
     )
     options = RecipeOptions(_pair("--window", window), _pair("--percentiles", percentiles), crop, box)
     account = Account()
@@ -238,6 +282,9 @@ def prepare(
                 "recipe": recipe,
                 "shape": sides,
                 "held_out": held_out,
+                "channels": ", ".join(f"{name}={value}" for name, value in reading.channels.items()),
+                "mask": mask,
+                "labels": ", ".join(reading.labels),
                 "only": only,
                 "skip_bad": skip_bad,
                 "regrid": regrid,
@@ -288,6 +335,7 @@ def _quiet_pydicom() -> None:
 def _say(prepared: PreparedSet, refused: list[VoxflateError], account: Account) -> None:
     """Say what was made, what became of every file, and what is to be looked at."""
     from voxflate.data.preparing.quality import duplicates
+    from voxflate.data.preparing.summary import summary_lines
 
     for error in refused:
         typer.echo(f"left out: {error}", err=True)
@@ -302,9 +350,29 @@ def _say(prepared: PreparedSet, refused: list[VoxflateError], account: Account) 
         typer.echo(line, err=True)
     train, heldout = (len(prepared.stored(split)) for split in ("train", "heldout"))
     typer.echo(f"{prepared.root}: {train} volumes to train on, {heldout} held out")
+    for line in summary_lines(prepared):
+        typer.echo(line)
     typer.echo(f"look first: {prepared.root / 'report.html'}")
     command = shlex.join(["voxflate", "pretrain", str(prepared.root), "--out", "runs/2d"])
     typer.echo(f"next: {command}")
+
+
+def _channels(texts: list[str], source: Path) -> dict[str, str]:
+    """Read "t1=*_T1w.nii*"; in a list the column may go by the channel's own name.
+
+    Raises:
+        VoxflateError: If a pattern is missing, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, pattern = text.partition("=")
+        pattern = pattern or (name if source.is_file() else "")
+        if not name or not pattern:
+            raise VoxflateError(f"--channel {text}: expected NAME=PATTERN such as t1='*_T1w.nii*'")
+        if name in found:
+            raise VoxflateError(f"--channel {text}: the name {name} is given twice; one pattern per channel")
+        found[name] = pattern
+    return found
 
 
 def _sides(text: str) -> tuple[int, int, int]:

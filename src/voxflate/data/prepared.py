@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
-from voxflate.data.channels import LabelValue, Layout
+from voxflate.data.channels import Channel, LabelValue, Layout
 from voxflate.data.volume import Float32, Float64
 
 SPLITS = ("train", "heldout")
@@ -72,6 +72,7 @@ class Scan:
         source_shape: (D, H, W) of the source, turned to RAS, voxels.
         source_spacing: Its voxel sides, mm, D, H, W.
         labels: What is known about the subject, a value per label column.
+        other_intensities: The same as `intensity` for the further image channels.
     """
 
     subject: str
@@ -84,11 +85,13 @@ class Scan:
     source_shape: tuple[int, int, int] = (0, 0, 0)
     source_spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
     labels: dict[str, LabelValue] = field(default_factory=dict)
+    other_intensities: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Scan:
         """Undo what JSON did to the tuples of `asdict`."""
         values: dict[str, Any] = {k: tuple(v) if k in _TUPLES else v for k, v in content.items()}
+        values["other_intensities"] = tuple(tuple(pair) for pair in content.get("other_intensities", ()))
         return cls(**values)
 
 
@@ -189,7 +192,10 @@ class Manifest:
         tuples = {key: tuple(content[key]) for key in ("shape", "spacing", "intensity")}
         scans = [Scan.from_json(scan) for scan in content["scans"]]
         left_out = [LeftOut(**one) for one in content.get("left_out", [])]
-        layout = Layout.from_json(content.get("layout", {}))
+        if "layout" in content:
+            layout = Layout.from_json(content["layout"])
+        else:
+            layout = Layout((Channel("image", intensity=tuples["intensity"]),))
         return cls(**{**content, **tuples, "scans": scans, "left_out": left_out, "layout": layout})
 
 

@@ -181,3 +181,11 @@ def mask_labels(shares: Float32, layout: Layout) -> npt.NDArray[np.int16]:
     values = [0, *(channel.label for channel in layout.channels if channel.kind == "mask")]
     found: npt.NDArray[np.int16] = np.array(values, np.int16)[chosen]
     return found
+
+
+def numbered(labels: npt.NDArray[np.int16], layout: Layout) -> npt.NDArray[np.int16]:
+    """Label maps with the classes 1, 2, 3, ..., in the order of the channels, for the source's values."""
+    numbers = np.zeros_like(labels)
+    for number, channel in enumerate(layout.channels[layout.images :], 1):
+        numbers[labels == channel.label] = number
+    return numbers

@@ -278,9 +278,9 @@ class PreparedSet:
         """Label vectors of a split's volumes, float32 [N, label_width]; see `Layout.encode`."""
         return self.layout.encode([scan.labels for scan in self.manifest.scans if scan.split == split])
 
-    def to_intensity(self, values: Float32) -> Float32:
-        """Map [-1, 1] back to the source's units (HU for CT, the cohort's median range for MR)."""
-        low, high = self.manifest.intensity
+    def to_intensity(self, values: Float32, channel: int = 0) -> Float32:
+        """Map an image channel's [-1, 1] back to the source's units (HU for CT, else the median range)."""
+        low, high = self.layout.channels[channel].intensity if channel else self.manifest.intensity
         return np.asarray(low + (values + 1) * ((high - low) / 2), np.float32)
 
     def check_volume(self, path: Path, volume: Float32) -> None:

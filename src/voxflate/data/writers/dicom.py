@@ -36,8 +36,11 @@ def write_dicom(
     volume: Float32,
     prepared: PreparedSet,
     affine: Float64 | None = None,
+    *,
+    channel: int = 0,
+    beside: Path | None = None,
 ) -> None:
-    """Write a volume of a prepared set, or one generated from it, as a DICOM series.
+    """Write an image channel of a prepared set's volume, or of one generated from it, as a DICOM series.
 
     CT holds whole Hounsfield units (slope 1, intercept 0); MR holds 0 to `MR_LEVELS`.
 
@@ -46,6 +49,8 @@ def write_dicom(
         volume: float32 [D, H, W] in [-1, 1]; what lies outside is clipped.
         prepared: The set that says what the values, the voxels and the place mean.
         affine: 4x4, index (w, h, d, 1) -> world mm, RAS+; the set's own if None.
+        channel: Which image channel it is.
+        beside: Folder of a series of the same volume, whose patient, study and frame of reference are taken.
 
     Raises:
         VoxflateError: If the shape is not the set's, a voxel is NaN, the axes are not at right angles, or the
@@ -64,17 +69,29 @@ def write_dicom(
     grid = Geometry((depth, height, width), affine).regrid(
         (depth, height, width), (0, height - 1, width - 1), (1, -1, -1)
     )
-    pixels = _pixels(np.clip(volume[:, ::-1, ::-1], -1, 1), prepared)
+    pixels = _pixels(as_rows(np.clip(volume, -1, 1)), prepared, channel)
     common = _common(grid, prepared.is_ct)
+    if len(prepared.layout.channels) > 1:
+        common.SeriesDescription += f" {prepared.layout.channels[channel].name}"
+    if beside is not None:
+        first = pydicom.dcmread(next(iter(sorted(beside.iterdir()))), stop_before_pixels=True)
+        for name in _SHARED:
+            setattr(common, name, first[name].value)
+        common.SeriesNumber = channel + 1
     with whole_folder(folder) as temporary:
         for index, plane in enumerate(pixels):
             position = _TO_DICOM @ grid.world((index, 0, 0))
             _write_slice(temporary / f"{index + 1:04d}.dcm", common, index, position, plane)
 
 
-def _pixels(volume: Float32, prepared: PreparedSet) -> Any:
+def as_rows(volume: Any) -> Any:
+    """A volume [D, H, W] as slices from feet to head, each with its front row and its right column first."""
+    return volume[:, ::-1, ::-1]
+
+
+def _pixels(volume: Float32, prepared: PreparedSet, channel: int) -> Any:
     if prepared.is_ct:
-        return np.rint(prepared.to_intensity(volume)).astype(np.int16)
+        return np.rint(prepared.to_intensity(volume, channel)).astype(np.int16)
     return np.rint((volume + 1) * (MR_LEVELS / 2)).astype(np.uint16)
 
 
@@ -114,6 +131,7 @@ def _common(grid: Geometry, is_ct: bool) -> Dataset:
     return one
 
 
+_SHARED = ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
 # Elements that must be there and may be empty (type 2).
 _EMPTY = (
     "PatientBirthDate",

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
+from voxflate.data.channels import mask_labels, numbered
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
 
@@ -30,8 +31,9 @@ def write_nifti(
     affine: Float64 | None = None,
     *,
     description: str = "",
+    channel: int = 0,
 ) -> None:
-    """Write a volume of a prepared set, or one generated from it, as NIfTI.
+    """Write an image channel of a prepared set's volume, or of one generated from it, as NIfTI.
 
     Args:
         path: File to write, .nii or .nii.gz.
@@ -40,16 +42,48 @@ def write_nifti(
         affine: 4x4, index (w, h, d, 1) -> world mm; the set's own if None. Give a scan's from the manifest to
             put that scan back where it was.
         description: For the header, at most 79 characters.
+        channel: Which image channel it is.
 
     Raises:
         VoxflateError: If the shape is not the set's, if a voxel is NaN, or if the file cannot be written.
     """
     prepared.check_volume(Path(path), volume)
-    intensity: npt.NDArray[Any] = prepared.to_intensity(np.clip(volume, -1, 1))
+    intensity: npt.NDArray[Any] = prepared.to_intensity(np.clip(volume, -1, 1), channel)
     # Scanners write whole Hounsfield units; MR has no unit, and rounding could lose a narrow range.
     if prepared.is_ct:
         intensity = np.rint(intensity).astype(np.int16)
     write_array(path, intensity, prepared.affine if affine is None else affine, description)
+
+
+def write_mask_nifti(
+    path: str | Path,
+    volume: Float32,
+    prepared: PreparedSet,
+    affine: Float64 | None = None,
+    *,
+    description: str = "",
+    renumbered: bool = False,
+) -> None:
+    """Write the mask of a volume as NIfTI: in every voxel the class with the largest share.
+
+    Args:
+        path: File to write, .nii or .nii.gz.
+        volume: float32 [C, D, H, W] in [-1, 1], all channels of the set.
+        prepared: The set that says which classes there are, and where volumes lie.
+        affine: 4x4, index (w, h, d, 1) -> world mm; the set's own if None. Give the scan's own.
+        description: For the header, at most 79 characters.
+        renumbered: Call the classes 1, 2, 3, ... instead of what they are in the source.
+
+    Raises:
+        VoxflateError: If the shape is not the set's, a voxel is NaN, or the file cannot be written.
+    """
+    for channel in volume:
+        prepared.check_volume(Path(path), channel)
+    labels: npt.NDArray[Any] = mask_labels(volume, prepared.layout)
+    if renumbered:
+        labels = numbered(labels, prepared.layout)
+    kind = np.uint8 if labels.max() < 256 else np.int16
+    write_array(path, labels.astype(kind), prepared.affine if affine is None else affine, description)
 
 
 def write_synthetic_nifti(path: str | Path, volume: Float32, prepared: PreparedSet) -> None:

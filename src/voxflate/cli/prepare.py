@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from voxflate._system.errors import VoxflateError
 from voxflate.cli.options import DryRun, Seed
+from voxflate.cli.parsing import channels_of, pair_of, sides_of
+from voxflate.cli.printing import print_prepared
 from voxflate.cli.progress import stage_bars
 from voxflate.cli.settings import print_settings
-
-if TYPE_CHECKING:
-    from voxflate.data.prepared import PreparedSet
-    from voxflate.data.sources.account import Account
 
 _CHANNELS = "Several modalities, masks and labels"
 _SCANS = "Which scans, and how they are read"
@@ -246,7 +243,7 @@ def prepare(
     from voxflate.data.sources.names import load_salt
     from voxflate.data.sources.source import Reading
 
-    sides = _sides(shape)
+    sides = sides_of(shape)
     reading = Reading(
         assume,
         regrid,
@@ -259,12 +256,12 @@ def prepare(
         subjects,
         nan,
         hu_offset,
-        channels=_channels(channel or [], source),
+        channels=channels_of(channel or [], source),
         mask=mask.rpartition("=")[2],
         mask_name=mask.rpartition("=")[0] or "mask",
         labels=tuple(label or ()),
     )
-    options = RecipeOptions(_pair("--window", window), _pair("--percentiles", percentiles), crop, box)
+    options = RecipeOptions(pair_of("--window", window), pair_of("--percentiles", percentiles), crop, box)
     account = Account()
     refused: list[VoxflateError] = []
     refuse = refused.append if skip_bad else None
@@ -323,79 +320,10 @@ def prepare(
             looking=lambda done, total: move("looking at files", done / total),
             account=account,
         )
-    _say(prepared, refused, account)
+    print_prepared(prepared, refused, account)
 
 
 def _quiet_pydicom() -> None:
     """Keep odd values of headers off the terminal: what matters of them is refused or noted by us."""
     logging.getLogger("pydicom").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pydicom")
-
-
-def _say(prepared: PreparedSet, refused: list[VoxflateError], account: Account) -> None:
-    """Say what was made, what became of every file, and what is to be looked at."""
-    from voxflate.data.preparing.quality import duplicates
-    from voxflate.data.preparing.summary import summary_lines
-
-    for error in refused:
-        typer.echo(f"left out: {error}", err=True)
-    scans = prepared.manifest.scans
-    for group in duplicates(scans):
-        sides = " and ".join(sorted({scans[index].split for index in group}))
-        advice = ": what is held out is trained on; remove one" if " and " in sides else ""
-        typer.echo(f"copies: {', '.join(scans[i].scan for i in group)} ({sides}){advice}", err=True)
-    for note in account.notes:
-        typer.echo(f"note: {note}", err=True)
-    for line in account.lines():
-        typer.echo(line, err=True)
-    train, heldout = (len(prepared.stored(split)) for split in ("train", "heldout"))
-    typer.echo(f"{prepared.root}: {train} volumes to train on, {heldout} held out")
-    for line in summary_lines(prepared):
-        typer.echo(line)
-    typer.echo(f"look first: {prepared.root / 'report.html'}")
-    command = shlex.join(["voxflate", "pretrain", str(prepared.root), "--out", "runs/2d"])
-    typer.echo(f"next: {command}")
-
-
-def _channels(texts: list[str], source: Path) -> dict[str, str]:
-    """Read "t1=*_T1w.nii*"; in a list the column may go by the channel's own name.
-
-    Raises:
-        VoxflateError: If a pattern is missing, or a name is given twice.
-    """
-    found: dict[str, str] = {}
-    for text in texts:
-        name, _, pattern = text.partition("=")
-        pattern = pattern or (name if source.is_file() else "")
-        if not name or not pattern:
-            raise VoxflateError(f"--channel {text}: expected NAME=PATTERN such as t1='*_T1w.nii*'")
-        if name in found:
-            raise VoxflateError(f"--channel {text}: the name {name} is given twice; one pattern per channel")
-        found[name] = pattern
-    return found
-
-
-def _sides(text: str) -> tuple[int, int, int]:
-    """Read "16,32,32" or "16x32x32".
-
-    Raises:
-        VoxflateError: If these are not three whole numbers.
-    """
-    try:
-        depth, height, width = (int(part) for part in text.replace("x", ",").split(","))
-    except ValueError as error:
-        raise VoxflateError(f"--shape {text}: expected three whole numbers D,H,W such as 16,32,32") from error
-    return depth, height, width
-
-
-def _pair(option: str, text: str) -> tuple[float, float]:
-    """Read "-250,650".
-
-    Raises:
-        VoxflateError: If these are not two numbers.
-    """
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise VoxflateError(f"{option} {text}: expected two numbers LOW,HIGH such as -250,650") from error
-    return low, high

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from voxflate._system.errors import VoxflateError
+
 if TYPE_CHECKING:
+    from voxflate.data.prepared import PreparedSet
+    from voxflate.data.sources.account import Account
     from voxflate.runs.load import Loaded
 
 
@@ -25,3 +30,28 @@ def print_generator(loaded: Loaded) -> None:
     for reason in loaded.skipped:
         typer.echo(f"skipped {reason}", err=True)
     typer.echo(f"using {loaded}")
+
+
+def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account: Account) -> None:
+    """Say what was made, what became of every file, and what is to be looked at."""
+    from voxflate.data.preparing.quality import duplicates
+    from voxflate.data.preparing.summary import summary_lines
+
+    for error in refused:
+        typer.echo(f"left out: {error}", err=True)
+    scans = prepared.manifest.scans
+    for group in duplicates(scans):
+        sides = " and ".join(sorted({scans[index].split for index in group}))
+        advice = ": what is held out is trained on; remove one" if " and " in sides else ""
+        typer.echo(f"copies: {', '.join(scans[i].scan for i in group)} ({sides}){advice}", err=True)
+    for note in account.notes:
+        typer.echo(f"note: {note}", err=True)
+    for line in account.lines():
+        typer.echo(line, err=True)
+    train, heldout = (len(prepared.stored(split)) for split in ("train", "heldout"))
+    typer.echo(f"{prepared.root}: {train} volumes to train on, {heldout} held out")
+    for line in summary_lines(prepared):
+        typer.echo(line)
+    typer.echo(f"look first: {prepared.root / 'report.html'}")
+    command = shlex.join(["voxflate", "pretrain", str(prepared.root), "--out", "runs/2d"])
+    typer.echo(f"next: {command}")

@@ -22,16 +22,15 @@ import numpy.typing as npt
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
-from voxflate.data.channels import Channel, LabelValue, Layout
+from voxflate.data.channels import LabelValue, Layout
 from voxflate.data.volume import Float32, Float64
 
 SPLITS = ("train", "heldout")
 MANIFEST = "manifest.json"
 VERSION = 6
 READABLE = (1, 2, 3, 4, 5, VERSION)
-"""Version 1 did not keep what the report of the sources needs. Up to version 3, `content_sha256` went over
-all values, and `voxels_sha256` over the source's. Up to version 4 there was no account of the files;
-up to version 5 one channel and no labels."""
+"""Version 1 lacked what the report of the sources needs. Up to 3, `content_sha256` went over all values, and
+`voxels_sha256` over the source's. Up to 4 there was no account of files; up to 5 one channel, no labels."""
 FULL_SCALE = 32767
 
 Int16 = npt.NDArray[np.int16]
@@ -192,10 +191,8 @@ class Manifest:
         tuples = {key: tuple(content[key]) for key in ("shape", "spacing", "intensity")}
         scans = [Scan.from_json(scan) for scan in content["scans"]]
         left_out = [LeftOut(**one) for one in content.get("left_out", [])]
-        if "layout" in content:
-            layout = Layout.from_json(content["layout"])
-        else:
-            layout = Layout((Channel("image", intensity=tuples["intensity"]),))
+        older = {"channels": [{"name": "image", "intensity": tuples["intensity"]}]}
+        layout = Layout.from_json(content.get("layout", older))
         return cls(**{**content, **tuples, "scans": scans, "left_out": left_out, "layout": layout})
 
 

@@ -109,7 +109,7 @@ def prepare(
             with workers() as pool:
                 on_disk = pool.submit(rows.finish)  # the disk takes as long as the report
                 recorded = records(steps, reading)
-                remark_on_set(refusals.account, scans, looks, recorded, held_out)
+                remark_on_set(refusals.account, scans, looks, recorded, held_out, channels)
                 layout = make_layout(channels, plan, scans)
                 manifest = make_manifest(plan, recorded, scans, refusals, names, rows.content_hash, layout)
                 write_quality_report(folder / REPORT, manifest, looks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log
@@ -10,6 +10,7 @@ from math import log
 import numpy as np
 import numpy.typing as npt
 
+from voxflate.data.channels import Channel
 from voxflate.data.prepared import FULL_SCALE, Int16, Scan
 from voxflate.data.preparing.pictures import picture
 from voxflate.data.volume import Float32, Float64, Triple
@@ -118,7 +119,13 @@ def several_scans(scans: Sequence[Scan]) -> dict[str, list[int]]:
     return {subject: members for subject, members in subjects.items() if len(members) > 1}
 
 
-def outliers(scans: Sequence[Scan], looks: Sequence[Look], *, normalised: bool = False) -> list[Outlier]:
+def outliers(
+    scans: Sequence[Scan],
+    looks: Sequence[Look],
+    channels: Sequence[Channel] = (),
+    *,
+    normalised: bool = False,
+) -> list[Outlier]:
     """Scans that lie more than `FAR` robust deviations from the median in one respect, the farthest first.
 
     The deviation is 1.48 times the median distance from the median, but at least the respect's floor, so
@@ -127,6 +134,7 @@ def outliers(scans: Sequence[Scan], looks: Sequence[Look], *, normalised: bool =
     Args:
         scans: Of the cohort.
         looks: At their volumes.
+        channels: Of the set; further images are judged by their mean, classes of a mask by their volume.
         normalised: Whether every scan was brought to its own range, so that the source's says nothing.
     """
     if len(scans) < FEWEST:
@@ -138,6 +146,8 @@ def outliers(scans: Sequence[Scan], looks: Sequence[Look], *, normalised: bool =
             continue
         values = np.array([measure(scan, one) for scan, one in zip(scans, looks, strict=True)])
         found += _far(respect, values, floor, logarithmic)
+    for respect, values, floor in _of_channels(looks, channels):
+        found += _far(respect, values, floor)
     found += [one for one in _far("likeness to the mean volume", similarity, 0.03) if one.value < one.median]
     return sorted(found, key=lambda one: -one.deviations)
 
@@ -168,6 +178,20 @@ def _far(respect: str, values: Float64, floor: float, logarithmic: bool = False)
         Outlier(int(i), respect, float(values[i]), float(np.median(values)), float(deviations[i]))
         for i in np.flatnonzero(deviations > FAR)
     ]
+
+
+def _of_channels(looks: Sequence[Look], channels: Sequence[Channel]) -> Iterator[tuple[str, Float64, float]]:
+    """(respect, values, smallest deviation) for all channels but the first."""
+    images = [channel for channel in channels if channel.kind == "image"]
+    for index, channel in enumerate(images[1:]):
+        yield f"mean intensity of {channel.name}", np.array([one.means[index] for one in looks]), 0.02
+    for index, channel in enumerate(channels[len(images) :]):
+        shares = np.array([one.shares[index] for one in looks])
+        yield (
+            f"size of {channel.name}, share of the voxels",
+            shares,
+            max(0.1 * float(np.median(shares)), 1e-6),
+        )
 
 
 def _side(axis: int) -> Callable[[Scan, Look], float]:

@@ -54,7 +54,7 @@ def write_dicom_channels(
         affine: 4x4, index (w, h, d, 1) -> world mm, RAS+; the set's own if None.
 
     Raises:
-        VoxflateError: If the volume is not of the set's kind, highdicom is missing, or nothing can be written.
+        VoxflateError: If the volume is not of the set's kind, or highdicom is missing.
     """
     layout = prepared.layout
     if len(layout.channels) == 1:

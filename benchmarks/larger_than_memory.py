@@ -89,7 +89,7 @@ def measure(path: Path, seconds: float, threads: int, pipe: Connection) -> None:
     """Send images a second of the stream alone and of training; waits to be let in first."""
     torch.set_num_threads(threads)
     pipe.recv()
-    sampler = VolumeSampler(np.load(path, mmap_mode="r"), seed=0)
+    sampler = VolumeSampler(np.load(path, mmap_mode="r")[:, None], seed=0)
     shown, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds / 2:
         sampler.batch(shown, BATCH)

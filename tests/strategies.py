@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from voxflate.config.build import build_networks
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import from_dict, with_values
+from voxflate.data.channels import LabelColumn, LabelValue, Layout
 from voxflate.data.prepared import (
     Manifest,
     PreparedSet,
@@ -22,7 +23,10 @@ from voxflate.data.prepared import (
     to_stored,
     voxels_sha256,
 )
+from voxflate.data.volume import Float32
 from voxflate.nn import Discriminator, Generator
+
+ONE_CHANNEL = Layout()
 
 seeds = st.integers(0, 2**31 - 1)
 spatial_dims = st.sampled_from([2, 3])
@@ -111,8 +115,12 @@ def write_prepared(
     n_train: int = 10,
     n_heldout: int = 4,
     seed: int = 0,
+    layout: Layout = ONE_CHANNEL,
 ) -> PreparedSet:
-    """A prepared set of bright boxes of varied size in air that is exactly -1."""
+    """A prepared set of bright boxes of varied size in air that is exactly -1.
+
+    Further images show the box darker. Mask classes share the box among them, along the first axis.
+    """
     rng = np.random.default_rng(seed)
     volumes = np.full((n_train + n_heldout, *shape), -1.0, np.float32)
     for volume in volumes:
@@ -120,6 +128,8 @@ def write_prepared(
         volume[box] = rng.uniform(0, 0.8, volume[box].shape)
     folder.mkdir(parents=True)
     stored = to_stored(volumes)
+    if len(layout.channels) > 1:
+        stored = to_stored(_with_channels(volumes, layout))
     np.save(folder / "train.npy", stored[:n_train])
     np.save(folder / "heldout.npy", stored[n_train:])
     splits = ["train"] * n_train + ["heldout"] * n_heldout
@@ -132,14 +142,39 @@ def write_prepared(
         affine=affine.tolist(),
         intensity=(100.0, 300.0),
         scans=[
-            Scan(f"s{i}", split, "0" * 64, affine.tolist(), (100.0, 300.0)) for i, split in enumerate(splits)
+            Scan(
+                f"s{i}",
+                split,
+                "0" * 64,
+                affine.tolist(),
+                (100.0, 300.0),
+                labels={column.name: _label(column, i) for column in layout.labels},
+            )
+            for i, split in enumerate(splits)
         ],
         held_out=0.25,
         seed=seed,
         content_sha256=content_sha256(map(voxels_sha256, stored)),
         libraries={},
+        layout=layout,
     ).write(folder)
     return open_prepared(folder)
+
+
+def _with_channels(volumes: Float32, layout: Layout) -> Float32:
+    """Volumes [n, D, H, W] with the other channels of a layout, [n, C, D, H, W]."""
+    images = [np.where(volumes > -1, volumes / (2 + index), -1) for index in range(layout.images - 1)]
+    inside = volumes > -1
+    turn = np.arange(volumes.shape[1])[:, None, None] % max(1, layout.masks)
+    masks = [np.where(inside & (turn == index), 1.0, -1.0) for index in range(layout.masks)]
+    return np.stack([volumes, *images, *masks], axis=1).astype(np.float32)
+
+
+def _label(column: LabelColumn, number: int) -> LabelValue:
+    """Classes in turn; numbers evenly over their range."""
+    if column.categorical:
+        return column.values[number % len(column.values)]
+    return column.low + (column.high - column.low) * (number % 5) / 4
 
 
 def run_config(data: PreparedSet | Path, **values: Any) -> RunConfig:

@@ -21,7 +21,7 @@ seeds = st.integers(0, 1000)
 def numbered(n: int, depth: int = 3) -> np.ndarray:
     """Every slice holds its own number: 100 * volume + position."""
     numbers = 100 * np.arange(n)[:, None] + np.arange(depth)
-    return np.broadcast_to(numbers[:, :, None, None], (n, depth, 2, 2)).astype(np.int16)
+    return np.broadcast_to(numbers[:, None, :, None, None], (n, 1, depth, 2, 2)).astype(np.int16)
 
 
 def read(batch: np.ndarray) -> list[int]:
@@ -118,7 +118,7 @@ def test_seeds_and_epochs_differ() -> None:
 
 
 def test_values_are_those_stored() -> None:
-    stored = np.array([-32767, 0, 32767, 16384], np.int16).reshape(1, 1, 2, 2)
+    stored = np.array([-32767, 0, 32767, 16384], np.int16).reshape(1, 1, 1, 2, 2)
     (image,) = SliceSampler(stored, 0).batch(0, 1)
     assert image.dtype == np.float32
     np.testing.assert_allclose(image.ravel(), [-1, 0, 1, 0.50002], atol=1e-5)
@@ -139,13 +139,25 @@ def test_broken_groups_are_refused() -> None:
 
 
 def test_empty_slices_are_left_out_when_asked() -> None:
-    stored = np.full((3, 4, 5, 5), -FULL_SCALE, np.int16)
-    stored[1, 2, 0, :3] = 0  # 3 of 25 pixels
-    stored[2, 0, 0, 0] = 0  # 1 of 25
+    stored = np.full((3, 1, 4, 5, 5), -FULL_SCALE, np.int16)
+    stored[1, 0, 2, 0, :3] = 0  # 3 of 25 pixels
+    stored[2, 0, 0, 0, 0] = 0  # 1 of 25
     assert slices_with_content(stored, 0.1).tolist() == [6]
     assert slices_with_content(stored, 0.03).tolist() == [6, 8]
     assert len(slices_with_content(stored, 0.0)) == 12
     shown = SliceSampler(stored, 0, 0.1).batch(0, 8)
-    assert (shown == from_stored(stored[1, 2])).all()
+    assert (shown == from_stored(stored[1, :, 2])).all()
     with pytest.raises(VoxflateError, match=r"training.min_content = 0.5: no axial slice"):
         SliceSampler(stored, 0, 0.5)
+
+
+def test_samples_keep_their_channels_together() -> None:
+    stored = np.concatenate([numbered(4), -numbered(4)], axis=1)
+    for images in (
+        VolumeSampler(stored, 0).batch(0, 4),
+        SliceSampler(stored, 0).batch(0, 12),
+        PositionedSliceSampler(stored, 0, group=2).batch(0, 12)[0],
+    ):
+        assert images.shape[1] == 2
+        assert (images[:, 0] == -images[:, 1]).all()
+        assert len(np.unique(images[:, 0])) > 3

@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from voxflate._system.errors import VoxflateError
 from voxflate.cli.options import DryRun, Seed
-from voxflate.cli.printing import print_next
+from voxflate.cli.parsing import channels_of, pair_of, sides_of
+from voxflate.cli.printing import print_prepared
 from voxflate.cli.progress import stage_bars
 from voxflate.cli.settings import print_settings
 
-if TYPE_CHECKING:
-    from voxflate.data.prepared import PreparedSet
-    from voxflate.data.sources.account import Account
-
+_CHANNELS = "Several modalities, masks and labels"
 _SCANS = "Which scans, and how they are read"
 _VALUES = "Intensities and field of view"
 _NAMES = "Names"
@@ -51,6 +49,35 @@ def prepare(
     held_out: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the subjects kept away from training.")
     ] = 0.1,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATTERN",
+            help="An image channel, and the files it is in; the first one's grid counts. Give it once per "
+            "channel, such as t1='*_T1w.nii*'. In a list, PATTERN is a column.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
+    mask: Annotated[
+        str,
+        typer.Option(
+            metavar="PATTERN",
+            help="Files of the masks, such as 'labels/*', or their column in a list; NAME=PATTERN names the "
+            "classes.",
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = "",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A column of the list or of participants.tsv that is kept for each subject, such as age; "
+            "sex:categorical or age:continuous says what it is. Give it once per column.",
+            show_default=False,
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = None,
     only: Annotated[
         str,
         typer.Option(
@@ -216,11 +243,25 @@ def prepare(
     from voxflate.data.sources.names import load_salt
     from voxflate.data.sources.source import Reading
 
-    sides = _sides(shape)
+    sides = sides_of(shape)
     reading = Reading(
-        assume, regrid, only, allow_outside, series, modality, min_slices, mixed, subjects, nan, hu_offset
+        assume,
+        regrid,
+        only,
+        allow_outside,
+        series,
+        modality,
+        min_slices,
+        mixed,
+        subjects,
+        nan,
+        hu_offset,
+        channels=channels_of(channel or [], source),
+        mask=mask.rpartition("=")[2],
+        mask_name=mask.rpartition("=")[0] or "mask",
+        labels=tuple(label or ()),
     )
-    options = RecipeOptions(_pair("--window", window), _pair("--percentiles", percentiles), crop, box)
+    options = RecipeOptions(pair_of("--window", window), pair_of("--percentiles", percentiles), crop, box)
     account = Account()
     refused: list[VoxflateError] = []
     refuse = refused.append if skip_bad else None
@@ -238,6 +279,9 @@ def prepare(
                 "recipe": recipe,
                 "shape": sides,
                 "held_out": held_out,
+                "channels": ", ".join(f"{name}={value}" for name, value in reading.channels.items()),
+                "mask": mask,
+                "labels": ", ".join(reading.labels),
                 "only": only,
                 "skip_bad": skip_bad,
                 "regrid": regrid,
@@ -276,57 +320,10 @@ def prepare(
             looking=lambda done, total: move("looking at files", done / total),
             account=account,
         )
-    _say(prepared, refused, account)
+    print_prepared(prepared, refused, account)
 
 
 def _quiet_pydicom() -> None:
     """Keep odd values of headers off the terminal: what matters of them is refused or noted by us."""
     logging.getLogger("pydicom").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pydicom")
-
-
-def _say(prepared: PreparedSet, refused: list[VoxflateError], account: Account) -> None:
-    """Say what was made, what became of every file, and what is to be looked at."""
-    from voxflate.data.preparing.quality import duplicates
-
-    for error in refused:
-        typer.echo(f"left out: {error}", err=True)
-    scans = prepared.manifest.scans
-    for group in duplicates(scans):
-        sides = " and ".join(sorted({scans[index].split for index in group}))
-        advice = ": what is held out is trained on; remove one" if " and " in sides else ""
-        typer.echo(f"copies: {', '.join(scans[i].scan for i in group)} ({sides}){advice}", err=True)
-    for note in account.notes:
-        typer.echo(f"note: {note}", err=True)
-    for line in account.lines():
-        typer.echo(line, err=True)
-    train, heldout = (len(prepared.stored(split)) for split in ("train", "heldout"))
-    typer.echo(f"{prepared.root}: {train} volumes to train on, {heldout} held out")
-    typer.echo(f"look first: {prepared.root / 'report.html'}")
-    print_next("pretrain", prepared.root, "--out", "runs/2d")
-
-
-def _sides(text: str) -> tuple[int, int, int]:
-    """Read "16,32,32" or "16x32x32".
-
-    Raises:
-        VoxflateError: If these are not three whole numbers.
-    """
-    try:
-        depth, height, width = (int(part) for part in text.replace("x", ",").split(","))
-    except ValueError as error:
-        raise VoxflateError(f"--shape {text}: expected three whole numbers D,H,W such as 16,32,32") from error
-    return depth, height, width
-
-
-def _pair(option: str, text: str) -> tuple[float, float]:
-    """Read "-250,650".
-
-    Raises:
-        VoxflateError: If these are not two numbers.
-    """
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise VoxflateError(f"{option} {text}: expected two numbers LOW,HIGH such as -250,650") from error
-    return low, high

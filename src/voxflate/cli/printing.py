@@ -9,7 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from voxflate._system.errors import VoxflateError
+
 if TYPE_CHECKING:
+    from voxflate.data.prepared import PreparedSet
+    from voxflate.data.sources.account import Account
     from voxflate.runs.load import Loaded
 
 
@@ -33,3 +37,27 @@ def print_generator(loaded: Loaded) -> None:
     typer.echo(f"using {loaded}")
     if loaded.other_data:
         typer.echo(f"warning: {loaded.other_data}", err=True)
+
+
+def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account: Account) -> None:
+    """Say what was made, what became of every file, and what is to be looked at."""
+    from voxflate.data.preparing.quality import duplicates
+    from voxflate.data.preparing.summary import summary_lines
+
+    for error in refused:
+        typer.echo(f"left out: {error}", err=True)
+    scans = prepared.manifest.scans
+    for group in duplicates(scans):
+        sides = " and ".join(sorted({scans[index].split for index in group}))
+        advice = ": what is held out is trained on; remove one" if " and " in sides else ""
+        typer.echo(f"copies: {', '.join(scans[i].scan for i in group)} ({sides}){advice}", err=True)
+    for note in account.notes:
+        typer.echo(f"note: {note}", err=True)
+    for line in account.lines():
+        typer.echo(line, err=True)
+    train, heldout = (len(prepared.stored(split)) for split in ("train", "heldout"))
+    typer.echo(f"{prepared.root}: {train} volumes to train on, {heldout} held out")
+    for line in summary_lines(prepared):
+        typer.echo(line)
+    typer.echo(f"look first: {prepared.root / 'report.html'}")
+    print_next("pretrain", prepared.root, "--out", "runs/2d")

@@ -3,7 +3,7 @@
 Image n of a stream depends on the seed and on n alone. A training that resumes at n images therefore sees
 what it would have seen, and nothing about the data has to be saved.
 
-Every sampler takes the stored volumes, int16 [N, D, H, W] (`PreparedSet.stored`), and gives float32 in
+Every sampler takes the stored volumes, int16 [N, C, D, H, W] (`PreparedSet.stored`), and gives float32 in
 [-1, 1].
 """
 
@@ -64,7 +64,7 @@ class VolumeSampler:
     """Whole volumes; each once per epoch.
 
     Args:
-        stored: int16 [N, D, H, W].
+        stored: int16 [N, C, D, H, W].
         seed: Of the order.
 
     Raises:
@@ -74,16 +74,16 @@ class VolumeSampler:
     def __init__(self, stored: Int16, seed: int) -> None:
         self._stored = _check(stored)
         self._shuffle = Shuffle(lambda rng: rng.permutation(len(stored)), seed)
-        self._ahead = Readahead(stored, 1)
+        self._ahead = Readahead(stored)
 
     def batch(self, n_images: int, size: int, stride: int = 0) -> Float32:
-        """Volumes n_images to n_images + size - 1 of the stream, float32 [size, 1, D, H, W].
+        """Volumes n_images to n_images + size - 1 of the stream, float32 [size, C, D, H, W].
 
         `stride`: images from this call to the next, for reading ahead, where other processes take a share.
         """
         chosen = self._shuffle.take(n_images, size)
         self._ahead.want(self._shuffle.take(n_images + BATCHES * (stride or size), size))
-        return from_stored(self._stored[chosen])[:, None]
+        return from_stored(self._stored[chosen])
 
 
 def slices_with_content(stored: Int16, min_content: float) -> Indices:
@@ -93,16 +93,17 @@ def slices_with_content(stored: Int16, min_content: float) -> Indices:
     inflation makes whole volumes of them (decision 0023).
 
     Args:
-        stored: int16 [N, D, H, W].
-        min_content: Least share of a slice's pixels above `BACKGROUND`; 0 keeps every slice.
+        stored: int16 [N, C, D, H, W].
+        min_content: Least share of a slice's pixels above `BACKGROUND` in the first channel; 0 keeps every
+            slice.
 
     Returns:
         Numbers v * D + d of the slices that stay, ascending, int64.
     """
     if min_content <= 0:
-        return np.arange(stored.shape[0] * stored.shape[1])
+        return np.arange(stored.shape[0] * stored.shape[2])
     # Volume by volume: the set may be larger than memory.
-    shares = [(volume > BACKGROUND * FULL_SCALE).mean(axis=(1, 2)) for volume in stored]
+    shares = [(volume[0] > BACKGROUND * FULL_SCALE).mean(axis=(1, 2)) for volume in stored]
     return np.flatnonzero(np.concatenate(shares) >= min_content)
 
 
@@ -110,7 +111,7 @@ class SliceSampler:
     """Axial slices of all volumes; each once per epoch.
 
     Args:
-        stored: int16 [N, D, H, W].
+        stored: int16 [N, C, D, H, W].
         seed: Of the order.
         min_content: As in `slices_with_content`.
 
@@ -126,13 +127,13 @@ class SliceSampler:
                 f"training.min_content = {min_content}: no axial slice shows that much; lower it"
             )
         self._shuffle = Shuffle(lambda rng: rng.permutation(kept), seed)
-        self._ahead = Readahead(stored, 2)
+        self._ahead = Readahead(stored, slices=True)
 
     def batch(self, n_images: int, size: int, stride: int = 0) -> Float32:
-        """Slices n_images to n_images + size - 1 of the stream, float32 [size, 1, H, W]."""
-        volumes, positions = np.divmod(self._shuffle.take(n_images, size), self._stored.shape[1])
+        """Slices n_images to n_images + size - 1 of the stream, float32 [size, C, H, W]."""
+        volumes, positions = np.divmod(self._shuffle.take(n_images, size), self._stored.shape[2])
         self._ahead.want(self._shuffle.take(n_images + BATCHES * (stride or size), size))
-        return from_stored(self._stored[volumes, positions])[:, None]
+        return from_stored(self._stored[volumes, :, positions])
 
 
 class PositionedSliceSampler:
@@ -146,7 +147,7 @@ class PositionedSliceSampler:
     the group is larger than the number of volumes, they repeat within the group.
 
     Args:
-        stored: int16 [N, D, H, W].
+        stored: int16 [N, C, D, H, W].
         seed: Of the order.
         group: Samples that share a position.
 
@@ -160,11 +161,11 @@ class PositionedSliceSampler:
             raise VoxflateError(f"a group must have at least 1 sample, got {group}")
         self._group = group
         self._shuffle = Shuffle(self._groups, seed)
-        self._ahead = Readahead(stored, 2)
+        self._ahead = Readahead(stored, slices=True)
 
     def _groups(self, rng: np.random.Generator) -> Indices:
         """The groups of an epoch in their order: position, then volumes, [groups, 1 + group]."""
-        volumes, depth = self._stored.shape[:2]
+        volumes, _, depth = self._stored.shape[:3]
         per_position = -(-volumes // self._group)
         # Read in a circle: the last group of a position goes on with the first of the same order.
         circle = np.arange(per_position * self._group) % volumes
@@ -185,7 +186,7 @@ class PositionedSliceSampler:
                 processes take a share.
 
         Returns:
-            Slices, float32 [size, 1, H, W], and their positions along the axis, int64 [size].
+            Slices, float32 [size, C, H, W], and their positions along the axis, int64 [size].
 
         Raises:
             VoxflateError: If n_images or size is no multiple of the group.
@@ -198,14 +199,14 @@ class PositionedSliceSampler:
         first, count = n_images // self._group, size // self._group
         groups = self._shuffle.take(first, count)
         ahead = self._shuffle.take(first + BATCHES * max(count, stride // self._group), count)
-        self._ahead.want(ahead[:, 1:] * self._stored.shape[1] + ahead[:, :1])
+        self._ahead.want(ahead[:, 1:] * self._stored.shape[2] + ahead[:, :1])
         positions = np.repeat(groups[:, 0], self._group)
-        return from_stored(self._stored[groups[:, 1:].ravel(), positions])[:, None], positions
+        return from_stored(self._stored[groups[:, 1:].ravel(), :, positions]), positions
 
 
 def _check(stored: Int16) -> Int16:
-    if stored.ndim != 4 or not len(stored):
+    if stored.ndim != 5 or not len(stored):
         raise VoxflateError(
-            f"nothing to train on: need volumes [N, D, H, W] with N of 1 or more, got {stored.shape}"
+            f"nothing to train on: need volumes [N, C, D, H, W] with N of 1 or more, got {stored.shape}"
         )
     return stored

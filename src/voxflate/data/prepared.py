@@ -2,7 +2,8 @@
 
 manifest.json   everything but the voxels; no file names, only pseudonyms and hashes of the sources
 report.html     the same for people, with a picture of every volume
-train.npy       int16 [N, D, H, W], the value x in [-1, 1] stored as round(32767 x)
+train.npy       int16 [N, D, H, W], or [N, C, D, H, W] where there are several channels; the value x in
+                [-1, 1] is stored as round(32767 x)
 heldout.npy     the same for the subjects that training never sees
 """
 
@@ -21,14 +22,15 @@ import numpy.typing as npt
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
+from voxflate.data.channels import LabelValue, Layout
 from voxflate.data.volume import Float32, Float64
 
 SPLITS = ("train", "heldout")
 MANIFEST = "manifest.json"
-VERSION = 5
-READABLE = (1, 2, 3, 4, VERSION)
-"""Version 1 did not keep what the report of the sources needs. Up to version 3, `content_sha256` went over
-all values, and `voxels_sha256` over the source's. Up to version 4 there was no account of the files."""
+VERSION = 6
+READABLE = (1, 2, 3, 4, 5, VERSION)
+"""Version 1 lacked what the report of the sources needs. Up to 3, `content_sha256` went over all values, and
+`voxels_sha256` over the source's. Up to 4 there was no account of files; up to 5 one channel, no labels."""
 FULL_SCALE = 32767
 
 Int16 = npt.NDArray[np.int16]
@@ -68,6 +70,8 @@ class Scan:
         voxels_sha256: SHA-256 of the prepared voxels: equal for one scan in two formats, or under two names.
         source_shape: (D, H, W) of the source, turned to RAS, voxels.
         source_spacing: Its voxel sides, mm, D, H, W.
+        labels: What is known about the subject, a value per label column.
+        other_intensities: The same as `intensity` for the further image channels.
     """
 
     subject: str
@@ -79,11 +83,14 @@ class Scan:
     voxels_sha256: str = ""
     source_shape: tuple[int, int, int] = (0, 0, 0)
     source_spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    labels: dict[str, LabelValue] = field(default_factory=dict)
+    other_intensities: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Scan:
         """Undo what JSON did to the tuples of `asdict`."""
         values: dict[str, Any] = {k: tuple(v) if k in _TUPLES else v for k, v in content.items()}
+        values["other_intensities"] = tuple(tuple(pair) for pair in content.get("other_intensities", ()))
         return cls(**values)
 
 
@@ -121,6 +128,7 @@ class Manifest:
         libraries: Versions of what computed it.
         left_out: Scans that were found and could not be used.
         files: What became of every file that was seen: counts and reasons; see `sources.account`.
+        layout: Channels and labels.
         version: Of this format.
     """
 
@@ -137,12 +145,13 @@ class Manifest:
     libraries: dict[str, str]
     left_out: list[LeftOut] = field(default_factory=list)
     files: dict[str, Any] = field(default_factory=dict)
+    layout: Layout = field(default_factory=Layout)
     version: int = VERSION
 
     def write(self, folder: Path) -> None:
         """Write the manifest with a checksum of itself."""
         lists = {name: [vars(one) for one in getattr(self, name)] for name in ("scans", "left_out")}
-        content = {**vars(self), **lists}
+        content = {**vars(self), **lists, "layout": self.layout.as_json()}
         write_json(folder / MANIFEST, {**content, "manifest_sha256": _checksum(content)})
 
     @classmethod
@@ -182,7 +191,9 @@ class Manifest:
         tuples = {key: tuple(content[key]) for key in ("shape", "spacing", "intensity")}
         scans = [Scan.from_json(scan) for scan in content["scans"]]
         left_out = [LeftOut(**one) for one in content.get("left_out", [])]
-        return cls(**{**content, **tuples, "scans": scans, "left_out": left_out})
+        older = {"channels": [{"name": "image", "intensity": tuples["intensity"]}]}
+        layout = Layout.from_json(content.get("layout", older))
+        return cls(**{**content, **tuples, "scans": scans, "left_out": left_out, "layout": layout})
 
 
 @dataclass(frozen=True)
@@ -201,6 +212,11 @@ class PreparedSet:
     def shape(self) -> tuple[int, int, int]:
         """(D, H, W) of every volume, voxels."""
         return self.manifest.shape
+
+    @property
+    def layout(self) -> Layout:
+        """Channels and labels."""
+        return self.manifest.layout
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -224,10 +240,11 @@ class PreparedSet:
 
     @cached_property
     def _arrays(self) -> dict[str, Int16]:
-        return {split: np.load(self.root / f"{split}.npy", mmap_mode="r") for split in SPLITS}
+        arrays = {split: np.load(self.root / f"{split}.npy", mmap_mode="r") for split in SPLITS}
+        return {split: array[:, None] if array.ndim == 4 else array for split, array in arrays.items()}
 
     def stored(self, split: str) -> Int16:
-        """The volumes of a split as they lie on the disk, int16 [N, D, H, W]; x = stored / 32767.
+        """The volumes of a split as they lie on the disk, int16 [N, C, D, H, W]; x = stored / 32767.
 
         Raises:
             VoxflateError: If there is no such split.
@@ -244,7 +261,7 @@ class PreparedSet:
             indices: Which ones; all if None.
 
         Returns:
-            float32 [n, 1, D, H, W] in [-1, 1].
+            float32 [n, C, D, H, W] in [-1, 1].
 
         Raises:
             VoxflateError: If there is no such split.
@@ -252,11 +269,15 @@ class PreparedSet:
         parts = [self.stored(name) for name in (SPLITS if split == "all" else (split,))]
         stored = parts[0] if len(parts) == 1 else np.concatenate(parts)
         chosen = stored if indices is None else stored[np.asarray(indices, np.int64)]
-        return from_stored(chosen)[:, None]
+        return from_stored(chosen)
 
-    def to_intensity(self, values: Float32) -> Float32:
-        """Map [-1, 1] back to the source's units (HU for CT, the cohort's median range for MR)."""
-        low, high = self.manifest.intensity
+    def labels(self, split: str) -> Float32:
+        """Label vectors of a split's volumes, float32 [N, label_width]; see `Layout.encode`."""
+        return self.layout.encode([scan.labels for scan in self.manifest.scans if scan.split == split])
+
+    def to_intensity(self, values: Float32, channel: int = 0) -> Float32:
+        """Map an image channel's [-1, 1] back to the source's units (HU for CT, else the median range)."""
+        low, high = self.layout.channels[channel].intensity if channel else self.manifest.intensity
         return np.asarray(low + (values + 1) * ((high - low) / 2), np.float32)
 
     def check_volume(self, path: Path, volume: Float32) -> None:
@@ -308,7 +329,8 @@ def open_prepared(path: str | Path) -> PreparedSet:
     manifest = Manifest.read(root)
     prepared = PreparedSet(root, manifest)
     for split in SPLITS:
-        expected = (sum(scan.split == split for scan in manifest.scans), *manifest.shape)
+        count, channels = sum(scan.split == split for scan in manifest.scans), len(manifest.layout.channels)
+        expected = (count, channels, *manifest.shape)
         try:
             array = prepared.stored(split)
         except (OSError, ValueError, EOFError) as error:

@@ -22,12 +22,13 @@ class Readahead:
     waits for one read of the disk after the other (decision 0033).
 
     Args:
-        stored: The array, as `PreparedSet.stored` gives it.
-        axes: Leading axes that an index goes over: 1 for volumes, 2 for slices.
+        stored: The array, as `PreparedSet.stored` gives it, int16 [N, C, D, H, W].
+        slices: Parts are axial slices with all channels, not whole volumes.
     """
 
-    def __init__(self, stored: Int16, axes: int) -> None:
-        self._part = int(np.prod(stored.shape[axes:])) * stored.itemsize
+    def __init__(self, stored: Int16, *, slices: bool = False) -> None:
+        self._channels, self._depth = stored.shape[1:3] if slices else (1, 1)
+        self._part = int(np.prod(stored.shape[3 if slices else 1 :])) * stored.itemsize
         self._start = 0
         self._descriptor: int | None = None
         if isinstance(stored, np.memmap) and stored.filename and sys.platform == "linux":
@@ -39,10 +40,12 @@ class Readahead:
         """Say which parts will be read soon; returns at once.
 
         Args:
-            indices: Of the parts, counted over the leading axes as one.
+            indices: Of the volumes, or of slices: v * D + d.
         """
         if self._descriptor is None or sys.platform != "linux":
             return
-        for index in indices.ravel().tolist():
-            start = self._start + index * self._part
-            os.posix_fadvise(self._descriptor, start, self._part, os.POSIX_FADV_WILLNEED)
+        volumes, positions = np.divmod(indices.ravel(), self._depth)
+        for channel in range(self._channels):
+            for part in ((volumes * self._channels + channel) * self._depth + positions).tolist():
+                start = self._start + part * self._part
+                os.posix_fadvise(self._descriptor, start, self._part, os.POSIX_FADV_WILLNEED)

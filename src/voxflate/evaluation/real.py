@@ -68,7 +68,7 @@ class RealSet:
         return [scan.subject for split in SPLITS for scan in scans if scan.split == split]
 
     def volumes(self, indices: NDArray[np.integer]) -> Images:
-        """Some of them in ascending order, [n, 1, D, H, W]; only these are read from the disk."""
+        """Some of them in ascending order, [n, C, D, H, W]; only these are read from the disk."""
         indices = np.sort(indices)
         train, heldout = indices[indices < self.n_train], indices[indices >= self.n_train] - self.n_train
         parts = [self.prepared.volumes("train", train), self.prepared.volumes("heldout", heldout)]
@@ -112,7 +112,7 @@ class RealSet:
 
         def compute() -> Features:
             stored = self.prepared.stored("train")
-            depth = stored.shape[1]
+            depth = stored.shape[2]
             kept = slices_with_content(stored, self._min_content)
             chosen = np.random.default_rng(self._seed).permutation(kept)[:_SLICES_2D]
             volumes = (

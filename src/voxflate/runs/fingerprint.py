@@ -52,9 +52,9 @@ def real_diversity(config: RunConfig, prepared: PreparedSet) -> float:
     if config.training.phase == "3d":
         chosen = from_stored(stored[np.sort(rng.permutation(len(stored))[:_REAL])])
     else:
-        picked = rng.permutation(stored.shape[0] * stored.shape[1])[:_REAL]
-        volumes, positions = np.divmod(np.sort(picked), stored.shape[1])
-        chosen = from_stored(stored[volumes, positions])
+        picked = rng.permutation(stored.shape[0] * stored.shape[2])[:_REAL]
+        volumes, positions = np.divmod(np.sort(picked), stored.shape[2])
+        chosen = from_stored(stored[volumes, :, positions])
     return pairwise_l2(chosen) if len(chosen) > 1 else 0.0
 
 

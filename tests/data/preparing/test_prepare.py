@@ -28,8 +28,8 @@ def test_a_folder_becomes_a_set(scans: Path, tmp_path: Path) -> None:
     prepared = prepare(scans, tmp_path / "set", "mr", SHAPE, progress=lambda *step: seen.append(step))
     assert seen == [(done, 10) for done in range(1, 11)]
     assert prepared.shape == SHAPE
-    assert prepared.stored("train").shape == (9, *SHAPE)
-    assert prepared.stored("heldout").shape == (1, *SHAPE)
+    assert prepared.stored("train").shape == (9, 1, *SHAPE)
+    assert prepared.stored("heldout").shape == (1, 1, *SHAPE)
     everything = prepared.volumes("all")
     assert everything.shape == (10, 1, *SHAPE)
     assert everything.dtype == np.float32

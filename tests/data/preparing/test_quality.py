@@ -80,7 +80,9 @@ def test_the_report_shows_every_volume_and_all_that_is_odd(prepared: PreparedSet
 def test_the_crooked_one_and_no_other_is_unlike_the_rest(tmp_path: Path, prepared: PreparedSet) -> None:
     scans = prepared.manifest.scans
     looks = [
-        look(volume, prepared.spacing) for split in ("train", "heldout") for volume in prepared.stored(split)
+        look(volume[0], prepared.spacing)
+        for split in ("train", "heldout")
+        for volume in prepared.stored(split)
     ]
     odd = {one.index for one in outliers(scans, looks)}
     (index,) = odd

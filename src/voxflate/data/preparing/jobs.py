@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, whole_file
 from voxflate._system.parallel import Progress
+from voxflate.data.channels import LabelValue
 from voxflate.data.prepared import SPLITS, LeftOut, check_outside_sets
+from voxflate.data.preparing.labels import labelled, typed
 from voxflate.data.preparing.recipes import CT_RECIPES, RecipeOptions, find_recipe
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.shapes import Shape, split_shape
@@ -69,10 +71,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Job:
-    """One scan to prepare."""
+    """One volume to prepare.
+
+    Attributes:
+        source: Its scan, with its other channels and its mask.
+        split: One of `prepared.SPLITS`.
+        labels: What is known about the subject.
+    """
 
     source: Source
     split: str
+    labels: dict[str, LabelValue] = field(default_factory=dict)
 
 
 class Refusals:
@@ -89,6 +98,11 @@ class Refusals:
         self._refuse = refuse
         self.account = Account() if account is None else account
         self.errors: list[ScanError] = []
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a scan that cannot be used is left out; else its error ends the preparation."""
+        return self._refuse is not None
 
     def __call__(self, error: VoxflateError) -> None:
         """Take note of a scan that cannot be used."""
@@ -131,7 +145,12 @@ def find_jobs(plan: Plan, refuse: Refusals, progress: Progress | None = None) ->
         splits = _listed_split(plan, subjects, fixed)
     else:
         splits = split_subjects(subjects, plan.held_out, plan.seed)
-    return [Job(sources[key], split) for split in SPLITS for key in splits[split]]
+    # After the split, so that a missing label moves nobody to the other side.
+    split_of = {key: split for split in SPLITS for key in splits[split]}
+    kept = labelled(plan, [sources[key] for key in split_of], refuse)
+    check_some(kept, plan.source)
+    labels = typed(plan.reading.labels, [one.labels for one in kept])
+    return [Job(one, split_of[one.key], known) for one, known in zip(kept, labels, strict=True)]
 
 
 def _listed_split(
@@ -152,14 +171,22 @@ def find_scans(plan: Plan, refuse: Refusals, progress: Progress | None = None) -
     sources = []
     found = find_sources(plan.source, refuse, _reading(plan), progress, refuse.account)
     for one in found:
-        if plan.is_ct and one.modality not in ("", "CT"):
-            refuse.of(one, _not_ct(one, plan.recipe))
-        elif plan.is_ct and one.lacks_units and not plan.reading.hu_offset:
-            refuse.of(one, _without_units(one))
+        error = next(filter(None, (_unfit(image, plan) for image in one.images)), None)
+        if error:
+            refuse.of(one, error)
         else:
             sources.append(one)
     check_some(sources, plan.source)
     return sources
+
+
+def _unfit(image: Source, plan: Plan) -> ScanError | None:
+    """Why an image is not for the plan's recipe, as far as its header says; None if it is."""
+    if plan.is_ct and image.modality not in ("", "CT"):
+        return _not_ct(image, plan.recipe)
+    if plan.is_ct and image.lacks_units and not plan.reading.hu_offset:
+        return _without_units(image)
+    return None
 
 
 def _reading(plan: Plan) -> Reading:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
+from voxflate.data.channels import Channel, Layout
 from voxflate.data.prepared import Manifest, Scan
 from voxflate.data.preparing.jobs import Plan, Refusals
+from voxflate.data.preparing.labels import label_columns
 from voxflate.data.preparing.steps import Step
+from voxflate.data.sources.labels import wanted_labels
 from voxflate.data.sources.names import Pseudonyms
 from voxflate.data.sources.source import Reading
 from voxflate.data.volume import Float64, Geometry
@@ -25,6 +29,7 @@ def make_manifest(
     refusals: Refusals,
     names: Pseudonyms,
     content_sha256: str,
+    layout: Layout,
 ) -> Manifest:
     """Sum up a set.
 
@@ -35,6 +40,7 @@ def make_manifest(
         refusals: Scans that could not be used, and the account of all files.
         names: Makes pseudonyms of them.
         content_sha256: Of the arrays.
+        layout: Channels and labels.
     """
     grids = [Geometry(plan.shape, np.array(scan.affine)) for scan in scans]
     depth, height, width = np.median([grid.spacing for grid in grids], axis=0).tolist()
@@ -53,7 +59,21 @@ def make_manifest(
         libraries={name: _version(name) for name in LIBRARIES},
         left_out=refusals.left_out(names),
         files=refusals.account.record(),
+        layout=layout,
     )
+
+
+def make_layout(channels: Sequence[Channel], plan: Plan, scans: Sequence[Scan]) -> Layout:
+    """Channels with the median ranges of the images' intensities, and the label columns."""
+    images = sum(channel.kind == "image" for channel in channels)
+    ranges = np.array([(scan.intensity, *scan.other_intensities) for scan in scans], np.float64)
+    medians = np.median(ranges, axis=0).tolist()
+    named = [
+        replace(channel, intensity=(low, high))
+        for channel, (low, high) in zip(channels[:images], medians, strict=True)
+    ]
+    columns = label_columns([one.name for one in wanted_labels(plan.reading.labels)], scans)
+    return Layout((*named, *channels[images:]), columns)
 
 
 def records(steps: Sequence[Step], reading: Reading) -> list[dict[str, Any]]:

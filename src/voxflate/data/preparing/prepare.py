@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,34 +16,28 @@ import numpy as np
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import continued_folder
 from voxflate._system.parallel import Progress, counted, in_order, workers
-from voxflate.data.prepared import VERSION, Int16, PreparedSet, Scan, open_prepared, to_stored, voxels_sha256
-from voxflate.data.preparing.intensities import check_intensities
+from voxflate.data.channels import Channel
+from voxflate.data.prepared import VERSION, PreparedSet, Scan, open_prepared
 from voxflate.data.preparing.jobs import Job, Plan, Refusals, check_some, find_jobs, find_scans, write_names
-from voxflate.data.preparing.manifest import make_manifest, records
-from voxflate.data.preparing.quality import Look, look
+from voxflate.data.preparing.manifest import make_layout, make_manifest, records
+from voxflate.data.preparing.masks import MaskClasses, agreed_classes, remark_on_classes
+from voxflate.data.preparing.quality import look
 from voxflate.data.preparing.quality_report import REPORT, write_quality_report
 from voxflate.data.preparing.recipes import RecipeOptions, cropping, find_recipe
 from voxflate.data.preparing.remarks import remark_on_grids, remark_on_set, remark_on_sources
 from voxflate.data.preparing.rows import Rows
-from voxflate.data.preparing.steps import Step, window_hu
+from voxflate.data.preparing.steps import Step
+from voxflate.data.preparing.volumes import Found, Making, Result, first_look, prepare_volume
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.shapes import Shape
 from voxflate.data.sources.account import Account
 from voxflate.data.sources.names import Pseudonyms, load_salt
-from voxflate.data.sources.source import Reading, Refuse
-from voxflate.data.volume import Geometry, Volume, to_ras
+from voxflate.data.sources.pairing import channel_names
+from voxflate.data.sources.source import Reading, Refuse, Source
+from voxflate.data.volume import Geometry
 
 READING = Reading()
 OPTIONS = RecipeOptions()
-
-
-@dataclass(frozen=True)
-class _Result:
-    """One prepared scan: its record, how it looks, and its voxels if they are not written yet."""
-
-    scan: Scan
-    look: Look
-    array: Int16 | None = None
 
 
 def prepare(
@@ -95,22 +89,29 @@ def prepare(
     all_jobs = find_jobs(plan, refusals, looking)
     _check_names_file(plan, names_file)
     names = Pseudonyms(load_salt() if salt is None else salt)
-    jobs, grids = _with_grids(all_jobs, plan, refusals, looking)
+    jobs, grids, classes = _first_looks(all_jobs, plan, refusals, looking)
+    channels = _channels(jobs[0].source, reading, classes)
     steps = [*cropping(options), *find_recipe(recipe)(grids, shape, options)]
     remark_on_sources(refusals.account, [job.source for job in jobs])
     remark_on_grids(refusals.account, grids, steps)
-    make = partial(_prepare_scan, steps=steps, shape=shape, names=names)
+    remark_on_classes(refusals.account, classes, len(jobs))
+    make = partial(prepare_volume, making=Making(steps, shape, names, classes.values))
+    row = shape if len(channels) == 1 else (len(channels), *shape)
+    images = len(jobs[0].source.images)
     with continued_folder(plan.out) as folder:
-        with Rows(folder, _key(plan, jobs, steps, names), shape) as rows:
-            done = {job: _Result(scan, look(array, _spacing(scan))) for job, scan, array in rows.restore()}
+        with Rows(folder, _key(plan, jobs, steps, names, classes), row) as rows:
+            done = {
+                job: Result(scan, look(array, _spacing(scan), images)) for job, scan, array in rows.restore()
+            }
             results = _add_all(rows, jobs, make, done, refusals, progress)
             scans, looks = [one.scan for one in results], [one.look for one in results]
             check_some([scan for scan in scans if scan.split == "train"], plan.source)
             with workers() as pool:
                 on_disk = pool.submit(rows.finish)  # the disk takes as long as the report
                 recorded = records(steps, reading)
-                remark_on_set(refusals.account, scans, looks, recorded, held_out)
-                manifest = make_manifest(plan, recorded, scans, refusals, names, rows.content_hash)
+                remark_on_set(refusals.account, scans, looks, recorded, held_out, channels)
+                layout = make_layout(channels, plan, scans)
+                manifest = make_manifest(plan, recorded, scans, refusals, names, rows.content_hash, layout)
                 write_quality_report(folder / REPORT, manifest, looks)
                 on_disk.result()
         manifest.write(folder)
@@ -161,7 +162,7 @@ def cohort_grids(
     plan = Plan(Path(source), Path(), recipe, (1, 1, 1), 0.0, 0, reading, options)
     refusals = Refusals(plan, refuse, account)
     jobs = [Job(one, "train") for one in find_scans(plan, refusals)]
-    return _with_grids(jobs, plan, refusals, progress)[1]
+    return _first_looks(jobs, plan, refusals, progress)[1]
 
 
 def _check_names_file(plan: Plan, path: Path | None) -> None:
@@ -173,24 +174,39 @@ def _check_names_file(plan: Plan, path: Path | None) -> None:
         raise VoxflateError(f"{path}: would name people inside the prepared set; put --names elsewhere")
 
 
-def _with_grids(
+def _first_looks(
     jobs: Sequence[Job], plan: Plan, refusals: Refusals, progress: Progress | None
-) -> tuple[list[Job], list[Geometry]]:
-    """Jobs whose grid can be told, in their order, and the grids in that of the paths."""
+) -> tuple[list[Job], list[Geometry], MaskClasses]:
+    """Jobs that can be used, in their order; their grids in that of the paths; their masks' classes."""
     ordered = sorted(jobs, key=lambda job: job.source.key)
-    grid = partial(_grid, steps=cropping(plan.options))
     with workers() as pool:
-        found = list(counted(in_order(pool, grid, ordered), len(ordered), progress))
-    grids = {}
-    for job, result in zip(ordered, found, strict=True):
+        looks = in_order(pool, partial(first_look, steps=cropping(plan.options)), ordered)
+        results = list(counted(looks, len(ordered), progress))
+    found: dict[int, Found] = {}
+    for index, result in enumerate(results):
         if isinstance(result, VoxflateError):
-            refusals.of(job.source, result)
+            refusals.of(ordered[index].source, result)
         else:
-            grids[job.source.key] = result
-    kept = [job for job in jobs if job.source.key in grids]
+            found[index] = result
+    masks = {index: one.labels for index, one in found.items() if one.labels}
+    classes, unfit = agreed_classes(masks, mixed=plan.reading.mixed)
+    for index, reason in unfit.items():
+        refusals.of(ordered[index].source, ScanError(ordered[index].source.path, reason))
+        del found[index]
+    kept = {ordered[index].source.key for index in found}
     check_some(kept, plan.source)
-    _note_odd_grids(refusals.account, grids.values())
-    return kept, [replace(grid, note="") for grid in grids.values()]
+    grids = [one.grid for one in found.values()]
+    _note_odd_grids(refusals.account, grids)
+    return (
+        [job for job in jobs if job.source.key in kept],
+        [replace(grid, note="") for grid in grids],
+        classes,
+    )
+
+
+def _channels(first: Source, reading: Reading, classes: MaskClasses) -> tuple[Channel, ...]:
+    images = tuple(Channel(name) for name in channel_names(reading, len(first.images)))
+    return images + classes.channels(reading.mask_name)
 
 
 def _note_odd_grids(account: Account, grids: Iterable[Geometry]) -> None:
@@ -199,75 +215,21 @@ def _note_odd_grids(account: Account, grids: Iterable[Geometry]) -> None:
         account.note(f"{count} {'scan' if count == 1 else 'scans'}: {note}")
 
 
-def _grid(job: Job, steps: Sequence[Step]) -> Geometry | VoxflateError:
-    """The grid that a recipe is told of: the header's, or that after the steps before the recipe's."""
-    try:
-        if not steps:
-            grid = job.source.geometry()
-            return replace(grid.to_ras(), note=grid.note)
-        return _apply(job, to_ras(job.source.volume()), steps).geometry
-    except VoxflateError as error:
-        return error
-
-
-def _apply(job: Job, volume: Volume, steps: Sequence[Step]) -> Volume:
-    try:
-        for step in steps:
-            volume = step(volume)
-    except VoxflateError as error:
-        raise ScanError(job.source.path, str(error)) from error
-    return volume
-
-
-def _prepare_scan(
-    job: Job, steps: Sequence[Step], shape: Shape, names: Pseudonyms
-) -> _Result | VoxflateError:
-    """Read one scan and take it through the steps; an error is a result, so that it ends only its scan."""
-    source = job.source
-    try:
-        read = to_ras(source.volume())
-        read = check_intensities(source, read, *_window(steps))
-        volume = _apply(job, read, steps)
-    except VoxflateError as error:
-        return error
-    if volume.array.shape != shape or volume.intensity is None:
-        raise ValueError(f"a recipe must rescale, and resize to {shape}; this one made {volume.array.shape}")
-    stored = to_stored(np.asarray(volume.array, np.float32))
-    scan = Scan(
-        names.subject(source.subject),
-        job.split,
-        source.sha256(),
-        volume.affine.tolist(),
-        volume.intensity,
-        names.scan(source.name),
-        voxels_sha256(stored),
-        read.geometry.shape,
-        read.geometry.spacing,
-    )
-    return _Result(scan, look(stored, volume.geometry.spacing), stored)
-
-
-def _window(steps: Sequence[Step]) -> tuple[bool, float]:
-    """Whether the steps read Hounsfield units, and the upper end of their window."""
-    highs = [step.settings["high"] for step in steps if step.function is window_hu]
-    return bool(highs), highs[0] if highs else 0.0
-
-
 def _add_all(
     rows: Rows,
     jobs: Sequence[Job],
     make: Any,
-    done: dict[int, _Result],
+    done: dict[int, Result],
     refusals: Refusals,
     progress: Progress | None,
-) -> list[_Result]:
+) -> list[Result]:
     """Write the rows as they come in, those of earlier calls left alone; gives what is not refused."""
     last = max(done, default=-1)
 
-    def one(index: int) -> _Result | VoxflateError:
+    def one(index: int) -> Result | VoxflateError:
         return done[index] if index in done else make(jobs[index])
 
-    results: list[_Result] = []
+    results: list[Result] = []
     with workers() as pool:
         found: Iterator[Any] = counted(in_order(pool, one, range(len(jobs))), len(jobs), progress)
         for index, result in enumerate(found):
@@ -282,18 +244,20 @@ def _add_all(
                         f"{path}: could not be read before, and can now; run the same command again"
                     )
                 rows.add(index, result.scan, result.array)
-            results.append(_Result(result.scan, result.look))
+            results.append(Result(result.scan, result.look))
     return results
 
 
-def _key(plan: Plan, jobs: Sequence[Job], steps: Sequence[Step], names: Pseudonyms) -> str:
-    """Tells whether rows of an earlier call are this one's: same files, steps, split and names."""
+def _key(
+    plan: Plan, jobs: Sequence[Job], steps: Sequence[Step], names: Pseudonyms, classes: MaskClasses
+) -> str:
+    """Tells whether rows of an earlier call are this one's: same files, steps, split, names and labels."""
     files = [
-        [names.scan(job.source.name), names.subject(job.source.subject), job.split]
+        [names.scan(job.source.name), names.subject(job.source.subject), job.split, job.labels]
         + [[stat.st_size, stat.st_mtime_ns] for stat in (path.stat() for path in job.source.files)]
         for job in jobs
     ]
-    made = [VERSION, records(steps, plan.reading), plan.shape, files]
+    made = [VERSION, records(steps, plan.reading), plan.shape, classes.values, files]
     return hashlib.sha256(json.dumps(made).encode()).hexdigest()
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from voxflate.data.channels import Channel
 from voxflate.data.prepared import FULL_SCALE, Int16, Scan
+from voxflate.data.preparing.pictures import picture
 from voxflate.data.volume import Float32, Float64, Triple
 
 BINS = 64
@@ -21,7 +21,6 @@ FEWEST = 8
 FAR = 6.0
 """Deviations from the median, in the normal distribution's measure, that make an outlier."""
 
-_PICTURE = 96  # pixels along the longest side of the field of view
 _COARSE = 8
 _SAMPLED = 32
 """Voxels along an axis that are enough for a volume's mean, deviation and histogram."""
@@ -40,7 +39,9 @@ class Look:
         air: Share of the voxels that are exactly -1.
         top: Share that are exactly 1, mostly clipped.
         coarse: The volume at a few voxels a side, flat.
-        picture: Its middle slices of three planes, JPEG.
+        picture: Slices of three planes of every image, and of the first one under its mask, JPEG.
+        means: Mean values of the further images, in [-1, 1].
+        shares: Share of the voxels that each class of the mask has.
     """
 
     histogram: Float64
@@ -50,6 +51,8 @@ class Look:
     top: float
     coarse: Float32
     picture: bytes
+    means: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,16 @@ class Outlier:
     deviations: float
 
 
-def look(stored: Int16, spacing: Triple) -> Look:
-    """Look at one volume, int16 [D, H, W] as stored, with voxel sides in mm."""
+def look(stored: Int16, spacing: Triple, images: int = 1) -> Look:
+    """Look at one volume.
+
+    Args:
+        stored: int16 [D, H, W], or [C, D, H, W] where there are several channels.
+        spacing: Voxel sides, mm, D, H, W.
+        images: How many of the channels are images; the others are classes of a mask.
+    """
+    channels = stored if stored.ndim == 4 else stored[None]
+    stored, further, masks = channels[0], channels[1:images], channels[images:]
     depth, height, width = (max(1, n // _SAMPLED) for n in stored.shape)
     sample = stored[::depth, ::height, ::width].astype(np.int32)
     scanned = sample[sample > -FULL_SCALE]
@@ -85,7 +96,9 @@ def look(stored: Int16, spacing: Triple) -> Look:
         1 - scanned.size / sample.size,
         float((sample == FULL_SCALE).mean()),
         _shrink(values),
-        _picture(stored, spacing),
+        picture(channels, spacing, images),
+        tuple(float(one.mean()) / FULL_SCALE for one in further),
+        tuple((float(one.mean()) / FULL_SCALE + 1) / 2 for one in masks),
     )
 
 
@@ -106,7 +119,13 @@ def several_scans(scans: Sequence[Scan]) -> dict[str, list[int]]:
     return {subject: members for subject, members in subjects.items() if len(members) > 1}
 
 
-def outliers(scans: Sequence[Scan], looks: Sequence[Look], *, normalised: bool = False) -> list[Outlier]:
+def outliers(
+    scans: Sequence[Scan],
+    looks: Sequence[Look],
+    channels: Sequence[Channel] = (),
+    *,
+    normalised: bool = False,
+) -> list[Outlier]:
     """Scans that lie more than `FAR` robust deviations from the median in one respect, the farthest first.
 
     The deviation is 1.48 times the median distance from the median, but at least the respect's floor, so
@@ -115,6 +134,7 @@ def outliers(scans: Sequence[Scan], looks: Sequence[Look], *, normalised: bool =
     Args:
         scans: Of the cohort.
         looks: At their volumes.
+        channels: Of the set; further images are judged by their mean, classes of a mask by their volume.
         normalised: Whether every scan was brought to its own range, so that the source's says nothing.
     """
     if len(scans) < FEWEST:
@@ -126,6 +146,8 @@ def outliers(scans: Sequence[Scan], looks: Sequence[Look], *, normalised: bool =
             continue
         values = np.array([measure(scan, one) for scan, one in zip(scans, looks, strict=True)])
         found += _far(respect, values, floor, logarithmic)
+    for respect, values, floor in _of_channels(looks, channels):
+        found += _far(respect, values, floor)
     found += [one for one in _far("likeness to the mean volume", similarity, 0.03) if one.value < one.median]
     return sorted(found, key=lambda one: -one.deviations)
 
@@ -156,6 +178,20 @@ def _far(respect: str, values: Float64, floor: float, logarithmic: bool = False)
         Outlier(int(i), respect, float(values[i]), float(np.median(values)), float(deviations[i]))
         for i in np.flatnonzero(deviations > FAR)
     ]
+
+
+def _of_channels(looks: Sequence[Look], channels: Sequence[Channel]) -> Iterator[tuple[str, Float64, float]]:
+    """(respect, values, smallest deviation) for all channels but the first."""
+    images = [channel for channel in channels if channel.kind == "image"]
+    for index, channel in enumerate(images[1:]):
+        yield f"mean intensity of {channel.name}", np.array([one.means[index] for one in looks]), 0.02
+    for index, channel in enumerate(channels[len(images) :]):
+        shares = np.array([one.shares[index] for one in looks])
+        yield (
+            f"size of {channel.name}, share of the voxels",
+            shares,
+            max(0.1 * float(np.median(shares)), 1e-6),
+        )
 
 
 def _side(axis: int) -> Callable[[Scan, Look], float]:
@@ -204,29 +240,3 @@ def _blocks(size: int) -> tuple[npt.NDArray[np.intp], Float32]:
     """Where the blocks along an axis begin, and how long they are."""
     edges = np.linspace(0, size, min(size, _COARSE), endpoint=False).astype(np.intp)
     return edges, np.diff(np.append(edges, size)).astype(np.float32)
-
-
-def _picture(stored: Int16, spacing: Triple) -> bytes:
-    """Axial, coronal and sagittal middle slice in a row, in proportion; up is anterior or superior.
-
-    The subject's left is on the left, as in the sample sheets.
-    """
-    extent = [n * mm for n, mm in zip(stored.shape, spacing, strict=True)]
-    scale = _PICTURE / max(extent)
-    depth, height, width = (max(1, round(side * scale)) for side in extent)
-    middle = [n // 2 for n in stored.shape]
-    tiles = [
-        (stored[middle[0], ::-1], (width, height)),
-        (stored[::-1, middle[1]], (width, depth)),
-        (stored[::-1, :, middle[2]], (height, depth)),
-    ]
-    sheet = Image.new("L", (2 * width + height + 8, max(height, depth)))
-    left = 0
-    for plane, size in tiles:
-        grey = ((plane.astype(np.int32) + FULL_SCALE) * 255 // (2 * FULL_SCALE)).astype(np.uint8)
-        tile = Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR)
-        sheet.paste(tile, (left, (sheet.height - size[1]) // 2))
-        left += size[0] + 4
-    content = io.BytesIO()
-    sheet.save(content, "JPEG", quality=85)
-    return content.getvalue()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from voxflate._system.files import whole_file
 from voxflate.data.prepared import Manifest, Scan
+from voxflate.data.preparing.labels import label_lines
+from voxflate.data.preparing.pictures import COLOURS
 from voxflate.data.preparing.quality import (
     BINS,
     FAR,
@@ -32,6 +35,8 @@ REPORT = "report.html"
 
 _MOST_ROWS = 12
 """Rows of a table of grids; a cohort can have as many grids as scans."""
+_LABEL_BINS = 8
+"""Ranges into which a continuous label is counted."""
 _WIDE, _HIGH = 640, 200
 """Size of the histogram's drawing area."""
 
@@ -46,7 +51,7 @@ def write_quality_report(path: Path, manifest: Manifest, looks: Sequence[Look]) 
     """
     scans = manifest.scans
     normalised = not any(step["step"] == "window_hu" for step in manifest.steps)
-    odd = outliers(scans, looks, normalised=normalised)
+    odd = outliers(scans, looks, manifest.layout.channels, normalised=normalised)
     copies = duplicates(scans)
     environment = Environment(
         loader=PackageLoader("voxflate.data.preparing"),
@@ -72,9 +77,42 @@ def write_quality_report(path: Path, manifest: Manifest, looks: Sequence[Look]) 
         size=(_WIDE, _HIGH),
         tiles=_tiles(scans, looks, odd, copies),
         files=manifest.files,
+        classes=_classes(manifest, looks),
+        labels=list(label_lines(manifest.layout.labels, scans)),
+        bars=_bars(manifest),
     )
     with whole_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _classes(manifest: Manifest, looks: Sequence[Look]) -> list[tuple[str, str, int, int, list[float]]]:
+    """Of each class: colour, name, value, volumes that have it; smallest, median and largest size, ml."""
+    voxel = float(np.prod(manifest.spacing)) * float(np.prod(manifest.shape)) / 1000
+    rows = []
+    for index, channel in enumerate(manifest.layout.channels[manifest.layout.images :]):
+        sizes = np.array([one.shares[index] for one in looks]) * voxel
+        colour = "#{:02x}{:02x}{:02x}".format(*COLOURS[index % len(COLOURS)])
+        volumes = int((sizes > 0).sum())
+        rows.append(
+            (colour, channel.name, channel.label, volumes, np.percentile(sizes, [0, 50, 100]).tolist())
+        )
+    return rows
+
+
+def _bars(manifest: Manifest) -> list[tuple[str, list[tuple[str, int, float]]]]:
+    """Of each label: (class or range, volumes, share of the largest bar); all volumes, held out ones too."""
+    bars = []
+    for column in manifest.layout.labels:
+        values = [scan.labels[column.name] for scan in manifest.scans]
+        if column.categorical:
+            counts = [(value, values.count(value)) for value in column.values]
+        else:
+            numbers, edges = np.histogram(np.array(values, np.float64), bins=_LABEL_BINS)
+            ranges = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
+            counts = list(zip(ranges, numbers.tolist(), strict=True))
+        most = max(count for _, count in counts)
+        bars.append((column.name, [(value, count, count / most) for value, count in counts]))
+    return bars
 
 
 def _grids(scans: Sequence[Scan]) -> list[tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...], int]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from voxflate.data.channels import Channel
 from voxflate.data.prepared import Scan
 from voxflate.data.preparing.quality import FEWEST, Look, apart, outliers
 from voxflate.data.preparing.steps import Step
@@ -85,6 +86,7 @@ def remark_on_set(
     looks: Sequence[Look],
     steps: Sequence[dict[str, Any]],
     held_out: float,
+    channels: Sequence[Channel] = (),
 ) -> None:
     """Say how many volumes were prepared, how empty and how clipped they are, and which are odd."""
     counts = Counter(scan.split for scan in scans)
@@ -98,7 +100,7 @@ def remark_on_set(
     window = next((step for step in steps if step["step"] == "window_hu"), None)
     if window is not None:
         _remark_on_window(account, window, looks)
-    _remark_on_odd(account, scans, looks, normalised=window is None)
+    _remark_on_odd(account, scans, looks, channels, normalised=window is None)
 
 
 def _remark_on_split(account: Account, counts: Counter[str], people: int, held_out: float) -> None:
@@ -127,12 +129,17 @@ def _remark_on_window(account: Account, window: dict[str, Any], looks: Sequence[
 
 
 def _remark_on_odd(
-    account: Account, scans: Sequence[Scan], looks: Sequence[Look], *, normalised: bool
+    account: Account,
+    scans: Sequence[Scan],
+    looks: Sequence[Look],
+    channels: Sequence[Channel],
+    *,
+    normalised: bool,
 ) -> None:
     """Name scans that are far from their cohort."""
     if len(scans) >= FEWEST:
         found: dict[str, list[str]] = {}
-        for one in outliers(scans, looks, normalised=normalised):
+        for one in outliers(scans, looks, channels, normalised=normalised):
             value = f"{scans[one.index].scan} ({one.value:.4g}, median {one.median:.4g})"
             found.setdefault(one.respect, []).append(value)
     else:

@@ -12,7 +12,6 @@ from typing import BinaryIO
 import numpy as np
 
 from voxflate.data.prepared import SPLITS, Int16, Scan, content_sha256, voxels_sha256
-from voxflate.data.shapes import Shape
 
 LOG = "rows.jsonl"
 
@@ -25,10 +24,10 @@ class Rows:
     Args:
         folder: Where they are, or will be.
         key: Says what is being made; rows that were written under another key are thrown away.
-        shape: (D, H, W) of a row.
+        shape: (D, H, W) of a row, or (C, D, H, W) where there are several channels.
     """
 
-    def __init__(self, folder: Path, key: str, shape: Shape) -> None:
+    def __init__(self, folder: Path, key: str, shape: tuple[int, ...]) -> None:
         self._log_path = folder / LOG
         self._key = key
         self._shape = shape

@@ -48,6 +48,10 @@ class ScanError(VoxflateError):
         self.files: tuple[Path, ...] = (path,)
 
 
+class ConstantError(ScanError):
+    """A scan whose voxels are all equal."""
+
+
 def printable(value: object) -> str:
     """A text on one line that any terminal takes: line breaks, control characters and lone bytes escaped."""
     return "".join(
@@ -146,7 +150,7 @@ def check_voxels(path: Path, array: Any, air: float | None = None) -> Any:
         else:
             raise _not_finite(path, array, int(array.size - finite.sum()))
     if array.min() == array.max():
-        raise ScanError(path, f"all voxels are {array.flat[0]:g}, a constant volume; remove the file")
+        raise ConstantError(path, f"all voxels are {array.flat[0]:g}, a constant volume; remove the file")
     return array
 
 

@@ -65,6 +65,12 @@ VOXEL_SUFFIXES = (".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
 """Files that hold the voxels of a header beside them."""
 
 
+def suffix_of(name: str) -> str:
+    """The longest known suffix that a file name ends in, as it is written there; empty if there is none."""
+    known = [suffix for suffix in (*READERS, *VOXEL_SUFFIXES) if name.lower().endswith(suffix)]
+    return name[len(name) - max(map(len, known)) :] if known else ""
+
+
 def reader_of(path: Path) -> Reader | None:
     """The reader for a file name, or None if no reader knows its suffix."""
     name = path.name.lower()

@@ -16,8 +16,9 @@ from voxflate.data.readers.stack import check_alike
 from voxflate.data.readers.table import READERS, reader_of, scan_files
 from voxflate.data.sources.account import Account, some
 from voxflate.data.sources.kinds import check_one_kind, chosen_series
-from voxflate.data.sources.lists import LISTS, read_list
+from voxflate.data.sources.lists import LISTS, MASK, Columns, read_list
 from voxflate.data.sources.looking import SCAN, look_inside, may_be_scan
+from voxflate.data.sources.pairing import by_list, by_pattern, paired
 from voxflate.data.sources.source import Reading, Refuse, Source
 from voxflate.data.sources.split import subject_of
 from voxflate.data.sources.walk import File, files_below
@@ -56,8 +57,9 @@ def find_sources(
             account.leave(error.files, error.reason)
         refuse(error)
 
-    files = _listed(source, leave_out, reading, account) if _is_list(source) else _in_folder(source, account)
-    files = _matching(source, files, reading.only, account)
+    listed = is_list(source)
+    files = _listed(source, leave_out, reading, account) if listed else _in_folder(source, account, reading)
+    files = _matching(source, files, reading, account)
     sources = [*_volumes(files, leave_out, reading)]
     used = {path for one in sources for path in one.files}
     others = {f.path: f for f in files if f.path not in used and reader_of(f.path) is None}
@@ -76,10 +78,16 @@ def find_sources(
     sources = chosen_series(sources, reading, account)
     if not sources:
         raise _nothing(source, account)
-    # What is not CT is refused one by one where CT is wanted, so it is not mixed in.
-    fitting = [one for one in sources if not reading.hounsfield or one.modality in ("", "CT")]
-    check_one_kind(source, fitting, reading)
-    return sources
+    by_path = {file.path: file for file in files}
+    if listed:
+        channels = by_list(source, sources, by_path, reading)
+    else:
+        channels = by_pattern(source, sources, reading, account)
+    for channel in channels[: len(channels) - bool(reading.mask)]:
+        # What is not CT is refused one by one where CT is wanted, so it is not mixed in.
+        fitting = [one for one in channel.scans if not reading.hounsfield or one.modality in ("", "CT")]
+        check_one_kind(source, fitting, reading)
+    return paired(source, channels, by_path, reading, leave_out, account)
 
 
 def _nothing(source: Path, account: Account) -> VoxflateError:
@@ -113,6 +121,7 @@ def _source(file: File, reading: Reading) -> Source:
         reading=reading,
         split=file.split,
         parts=parts if len(parts) > 1 else (),
+        labels=file.values,
     )
 
 
@@ -164,7 +173,9 @@ def _series(
             name = f"{first.name}#{stack + 1}" if stack else first.name
             known = series.patient or (f"study {series.study}" if series.study else "")
             subject = first.subject or _subject(first.name, reading, known)
-            yield Source(first.path, name, subject, series, reading, first.split, stack=stack)
+            yield Source(
+                first.path, name, subject, series, reading, first.split, stack=stack, labels=first.values
+            )
 
 
 def _check_whole(stack: Sequence[Slice], stacks: Sequence[Sequence[Slice]]) -> None:
@@ -179,7 +190,8 @@ def _check_whole(stack: Sequence[Slice], stacks: Sequence[Sequence[Slice]]) -> N
         )
 
 
-def _is_list(source: Path) -> bool:
+def is_list(source: Path) -> bool:
+    """Whether a source is a list of scans."""
     return source.is_file() and source.suffix.lower() in LISTS
 
 
@@ -187,7 +199,8 @@ def _listed(source: Path, refuse: Refuse, reading: Reading, account: Account) ->
     """Every file that a list names, itself or by its folder."""
     files: dict[Path, File] = {}
     root = source.parent
-    for entry in read_list(source, allow_outside=reading.allow_outside):
+    columns = Columns(tuple(name.lower() for name in reading.channels.values()), reading.mask.lower())
+    for entry in read_list(source, columns, allow_outside=reading.allow_outside):
         if entry.path.is_dir():
             found = files_below(entry.path, root, account)
         else:
@@ -199,28 +212,36 @@ def _listed(source: Path, refuse: Refuse, reading: Reading, account: Account) ->
         for file in found:
             if file.path in files:
                 raise VoxflateError(f"{source}: names {file.path} twice, the second time in {entry.where}")
-            files[file.path] = File(file.path, file.name, entry.subject, entry.split)
+            files[file.path] = File(
+                file.path, file.name, entry.subject, entry.split, entry.where, entry.channel, entry.values
+            )
     return list(files.values())
 
 
-def _in_folder(source: Path, account: Account) -> list[File]:
-    """Every file below a folder; of a BIDS tree, those of raw scans."""
+def _in_folder(source: Path, account: Account, reading: Reading) -> list[File]:
+    """Every file below a folder; of a BIDS tree, those of raw scans, and derivatives where masks may lie."""
     if not source.is_dir():
         state = "is a file, not a folder" if source.exists() else "no such folder"
         raise VoxflateError(
             f"{source}: {state}; name the folder that holds the scans, or a list of them ({', '.join(LISTS)})"
         )
-    return files_below(source, source, account)
+    return files_below(source, source, account, derivatives=reading.pairs)
 
 
-def _matching(source: Path, files: list[File], pattern: str, account: Account) -> list[File]:
-    """Files whose name or path matches a pattern, sorted by path.
+def _matching(source: Path, files: list[File], reading: Reading, account: Account) -> list[File]:
+    """Files whose name or path matches --only, and masks, sorted by path.
 
     Raises:
         VoxflateError: If there are files, but none matches.
     """
-    kept = [file for file in files if _matches(file.name, pattern)]
-    account.leave((file.path for file in files if not _matches(file.name, pattern)), "does not match --only")
+    pattern = reading.only
+
+    def wanted(file: File) -> bool:
+        is_mask = file.channel == MASK or (bool(reading.mask) and _matches(file.name, reading.mask))
+        return is_mask or _matches(file.name, pattern)
+
+    kept = [file for file in files if wanted(file)]
+    account.leave((file.path for file in files if not wanted(file)), "does not match --only")
     if files and not kept:
         names = [file.name for file in files]
         raise VoxflateError(

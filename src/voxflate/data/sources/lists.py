@@ -3,14 +3,18 @@
 CSV or TSV: a header line with the column `file`, and `subject` and `split` where wanted.
 JSON: {"training": [{"image": "a.nii.gz", "subject": "7"}], "validation": [...]}, as MONAI's datalists.
 
+Several channels: a column per channel, and one for the mask. An `image` that is a list of files counts as the
+columns image-0, image-1, ... All other columns may serve as labels.
+
 Paths are relative to the list. A path is a file, or a folder with one DICOM series or more.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,9 @@ _FILE_COLUMNS = ("file", "path", "image", "filename")
 _SUBJECT_COLUMNS = ("subject", "subject_id", "participant_id", "patient_id")
 _SHOWN = 120
 
+MASK = -1
+"""The channel of a mask, whose image channels count from 0."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -45,29 +52,51 @@ class Entry:
         where: Which line it is, for messages.
         subject: Whose scan it is; empty where the list does not say.
         split: One of `prepared.SPLITS`; empty where the list does not say.
+        channel: Which image channel of its line it is, or `MASK`.
+        values: The line's columns, in lower case, as far as they are no files.
     """
 
     path: Path
     where: str
     subject: str = ""
     split: str = ""
+    channel: int = 0
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_list(path: Path, *, allow_outside: bool = False) -> list[Entry]:
+@dataclass(frozen=True)
+class Columns:
+    """Columns with files, in lower case.
+
+    Attributes:
+        images: One per image channel; if there is none, the column that usually names the file, or all images
+            where a datalist has several.
+        mask: That of the mask; empty for none.
+    """
+
+    images: tuple[str, ...] = ()
+    mask: str = ""
+
+
+USUAL = Columns()
+
+
+def read_list(path: Path, columns: Columns = USUAL, *, allow_outside: bool = False) -> list[Entry]:
     """Read a list of scans.
 
     Args:
         path: The list; `LISTS` has its suffixes.
+        columns: Which columns have files.
         allow_outside: Let paths lead out of the folder that the list lies in.
 
     Returns:
-        Its entries, at least one, in its order.
+        Its entries, at least one, in its order; one per file, so several for a line with several channels.
 
     Raises:
         VoxflateError: If the list cannot be read, names a path twice, one that is not there or one outside,
             or gives a split to some scans only.
     """
-    entries = list(LISTS[path.suffix.lower()](path))
+    entries = list(LISTS[path.suffix.lower()](path, columns))
     if not entries:
         raise VoxflateError(f"{path}: lists no scan")
     seen: dict[str, str] = {}
@@ -98,12 +127,12 @@ def _check_inside(path: Path, entry: Entry) -> None:
         )
 
 
-def _table(path: Path) -> Iterator[Entry]:
-    for number, row in read_rows(path, _FILE_COLUMNS):
-        yield _entry(path, f"line {number}", dict(row), row.get("split", ""))
+def _table(path: Path, columns: Columns) -> Iterator[Entry]:
+    for number, row in read_rows(path, columns.images or _FILE_COLUMNS):
+        yield from _entries(path, f"line {number}", dict(row), row.get("split", ""), columns)
 
 
-def _json(path: Path) -> Iterator[Entry]:
+def _json(path: Path, columns: Columns) -> Iterator[Entry]:
     try:
         content = parse_json(read_text(path).removeprefix("\ufeff"))
     except ValueError as error:
@@ -119,22 +148,55 @@ def _json(path: Path) -> Iterator[Entry]:
             item = {"image": item} if isinstance(item, str) else item
             if not isinstance(item, dict):
                 raise VoxflateError(f"{path}: {where} is not an object with an image")
-            yield _entry(path, where, item, split if len(lists) > 1 else item.get("split", ""))
+            values = _flat({str(name).lower(): value for name, value in item.items()})
+            split_of_item = split if len(lists) > 1 else values.get("split", "")
+            yield from _entries(path, where, values, split_of_item, columns)
 
 
-def _entry(path: Path, where: str, values: dict[str, Any], split: object) -> Entry:
-    """One entry from its named values."""
-    column, file = next(((name, values[name]) for name in _FILE_COLUMNS if values.get(name)), ("", None))
-    if not isinstance(file, str):
-        raise VoxflateError(f"{path}: {where} names no single file under {' or '.join(_FILE_COLUMNS)}")
+def _flat(item: dict[str, Any]) -> dict[str, Any]:
+    """An object of a datalist in which every file has a name of its own: image-0, image-1, ..."""
+    images = item.get("image")
+    if isinstance(images, list):
+        item = {name: value for name, value in item.items() if name != "image"}
+        item |= {f"image-{number}": file for number, file in enumerate(images)}
+    return item
+
+
+def image_columns(names: Iterable[str]) -> tuple[str, ...]:
+    """The columns that a datalist's list of images became, in their order."""
+    found = [name for name in names if re.fullmatch(r"image-\d+", name)]
+    return tuple(sorted(found, key=lambda name: int(name.split("-")[1])))
+
+
+def _entries(
+    path: Path, where: str, values: dict[str, Any], split: object, columns: Columns
+) -> Iterator[Entry]:
+    """The entries of one line from its named values, one per file; a channel without a file has none."""
+    usual = next((name for name in _FILE_COLUMNS if values.get(name)), "")
+    images = columns.images or ((usual,) if usual else image_columns(values))
+    chosen = {name: number for number, name in enumerate(images)}
+    if columns.mask:
+        chosen[columns.mask] = MASK
     known = str(split).strip().lower()
     if known and known not in SPLIT_NAMES:
         raise VoxflateError(
             f"{path}: {where} has the split {split!r}; expected one of {', '.join(SPLIT_NAMES)}"
         )
     subject = next((str(values[name]) for name in _SUBJECT_COLUMNS if values.get(name)), "")
-    found = _find(path, f"{where}, column {column}", file)
-    return Entry(found, where, subject, SPLIT_NAMES.get(known, ""))
+    others = {name: _text(value) for name, value in values.items() if name not in chosen}
+    files = {name: values[name] for name in chosen if values.get(name)}
+    if not files or not all(isinstance(file, str) for file in files.values()):
+        raise VoxflateError(
+            f"{path}: {where} names no single file under {' or '.join(chosen or _FILE_COLUMNS)}"
+        )
+    for column, file in files.items():
+        found = _find(path, f"{where}, column {column}", file)
+        yield Entry(found, where, subject, SPLIT_NAMES.get(known, ""), chosen[column], others)
+
+
+def _text(value: object) -> str:
+    """A value of a datalist as a table would have it."""
+    return "" if value is None else str(value).strip()
 
 
 def _find(path: Path, where: str, file: str) -> Path:
@@ -172,5 +234,9 @@ def _other_case(folder: Path, file: str) -> str:
     return "" if other == file else other
 
 
-LISTS: dict[str, Callable[[Path], Iterator[Entry]]] = {".csv": _table, ".tsv": _table, ".json": _json}
+LISTS: dict[str, Callable[[Path, Columns], Iterator[Entry]]] = {
+    ".csv": _table,
+    ".tsv": _table,
+    ".json": _json,
+}
 """Suffix of a list -> what reads it."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,12 @@ class Reading:
         nan: "air" to take NaN for empty space; empty to refuse it.
         hu_offset: Added to CT scans that turn out not to be in Hounsfield units; 0 to refuse them.
         hounsfield: Whether the scans are to be CT, so that air is -1000.
+        channels: Name -> pattern of the files of each image channel, or its column in a list; the first one's
+            grid counts. Empty for one channel of all scans.
+        mask: Pattern of the mask files, or their column in a list; empty for none.
+        mask_name: What the mask's classes are called, before their value.
+        labels: Columns of the list, or of participants.tsv or .csv, that are kept per subject; ":categorical"
+            or ":continuous" at the end says which of the two a column is.
     """
 
     assume: str = ""
@@ -56,6 +62,15 @@ class Reading:
     nan: str = ""
     hu_offset: float = 0.0
     hounsfield: bool = False
+    channels: Mapping[str, str] = field(default_factory=dict)
+    mask: str = ""
+    mask_name: str = "mask"
+    labels: tuple[str, ...] = ()
+
+    @property
+    def pairs(self) -> bool:
+        """Whether several files make one volume."""
+        return bool(self.channels or self.mask)
 
     @property
     def air(self) -> float | None:
@@ -91,6 +106,9 @@ class Source:
         split: One of `prepared.SPLITS` where a list says so, else empty.
         parts: All its files where it is not a series and has more than one.
         stack: Number of the stack among those that begin in the same file.
+        others: Further image channels of the same subject, in the order of the channels.
+        mask: Its mask, if there is one.
+        labels: What is known about the subject: column -> value as the source writes it.
     """
 
     path: Path
@@ -101,6 +119,19 @@ class Source:
     split: str = ""
     parts: tuple[Path, ...] = ()
     stack: int = 0
+    others: tuple[Source, ...] = ()
+    mask: Source | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def images(self) -> tuple[Source, ...]:
+        """Its image channels, itself first."""
+        return self, *self.others
+
+    @property
+    def members(self) -> tuple[Source, ...]:
+        """All that becomes one volume: its images, and its mask if there is one."""
+        return self.images if self.mask is None else (*self.images, self.mask)
 
     @property
     def key(self) -> tuple[Path, int]:
@@ -114,8 +145,9 @@ class Source:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All its files."""
-        return self.series.files if self.series else self.parts or (self.path,)
+        """All its files, those of its other channels and its mask included."""
+        own = self.series.files if self.series else self.parts or (self.path,)
+        return own + tuple(path for one in self.members[1:] for path in one.files)
 
     @property
     def lacks_units(self) -> bool:
@@ -128,8 +160,12 @@ class Source:
         Raises:
             ScanError: If the reader refuses the file.
         """
-        grid = self.series.geometry if self.series else read_geometry(self.path, self.reading.assume)
+        grid = self.own_geometry()
         return upright_geometry(grid) if self._sheared(grid) else grid
+
+    def own_geometry(self) -> Geometry:
+        """The grid as the file has it, sheared or not."""
+        return self.series.geometry if self.series else read_geometry(self.path, self.reading.assume)
 
     def volume(self) -> Volume:
         """The voxels, in the source's units.
@@ -137,12 +173,16 @@ class Source:
         Raises:
             ScanError: If the reader refuses a file, or the voxels are of no use.
         """
-        if self.series is None:
-            volume = read_volume(self.path, self.reading.assume, self.reading.air)
-        else:
-            volume = dicom.read_series(self.series)
-            check_voxels(self.path, volume.array)
+        volume = self.own_volume()
         return upright(volume) if self._sheared(volume.geometry) else volume
+
+    def own_volume(self) -> Volume:
+        """The voxels on the grid of the file, sheared or not; see `volume`."""
+        if self.series is None:
+            return read_volume(self.path, self.reading.assume, self.reading.air)
+        volume = dicom.read_series(self.series)
+        check_voxels(self.path, volume.array)
+        return volume
 
     def _sheared(self, grid: Geometry) -> bool:
         """Say whether the axes miss right angles, which is refused unless resampling was asked for."""

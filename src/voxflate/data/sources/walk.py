@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from voxflate.data.sources.account import Account
@@ -22,15 +22,21 @@ class File:
         name: The path below the source.
         subject: Whose scan it is; empty where no list says so.
         split: One of `prepared.SPLITS`; likewise.
+        case: Files of one line of a list have the same one; empty outside of lists.
+        channel: Which channel of the case it is; the mask comes after the images.
+        values: Other columns of its line, in lower case.
     """
 
     path: Path
     name: str
     subject: str = ""
     split: str = ""
+    case: str = ""
+    channel: int = 0
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
-def files_below(folder: Path, root: Path, account: Account) -> list[File]:
+def files_below(folder: Path, root: Path, account: Account, *, derivatives: bool = False) -> list[File]:
     """All regular files below a folder that are not hidden, sorted by path.
 
     A file that is reached in two ways (a link and itself, two links, hard links) is given once.
@@ -39,12 +45,15 @@ def files_below(folder: Path, root: Path, account: Account) -> list[File]:
         folder: Where to look, subfolders included.
         root: What names are relative to.
         account: Is told of every file, and of folders that are not searched.
+        derivatives: Whether that of a BIDS tree is searched too, as for masks.
     """
-    is_bids = (folder / BIDS_MARK).is_file()
+    no_scans: tuple[str, ...] = ()
+    if (folder / BIDS_MARK).is_file():
+        no_scans = _BIDS_NO_SCANS[1:] if derivatives else _BIDS_NO_SCANS
     found: dict[tuple[int, int], File] = {}
     outside = 0
     # Files before links to them, so that the file itself is the one that stays.
-    for entry in sorted(_entries(folder, root, account, is_bids), key=lambda entry: entry.linked):
+    for entry in sorted(_entries(folder, root, account, no_scans), key=lambda entry: entry.linked):
         file = File(entry.path, _name(entry.path, root))
         account.see(file.path, file.name)
         if file.path.name.startswith("."):
@@ -78,7 +87,7 @@ class _Entry:
     state: str = ""
 
 
-def _entries(folder: Path, root: Path, account: Account, is_bids: bool) -> Iterator[_Entry]:
+def _entries(folder: Path, root: Path, account: Account, no_scans: tuple[str, ...]) -> Iterator[_Entry]:
     seen: set[tuple[int, int]] = set()
     waiting = [(folder, False)]
     while waiting:
@@ -101,7 +110,7 @@ def _entries(folder: Path, root: Path, account: Account, is_bids: bool) -> Itera
                 yield _entry(entry, path, linked)
             elif entry.name.startswith("."):
                 account.pass_by(_name(path, root), "hidden")
-            elif is_bids and current == folder and entry.name in _BIDS_NO_SCANS:
+            elif current == folder and entry.name in no_scans:
                 account.pass_by(_name(path, root), "no raw scans of a BIDS tree")
             else:
                 # Links last, so that a folder is searched under its own name.

@@ -38,8 +38,11 @@ def write_dicom(
     prepared: PreparedSet,
     affine: Float64 | None = None,
     look: Look = PLAIN,
+    *,
+    channel: int = 0,
+    beside: Path | None = None,
 ) -> None:
-    """Write a volume of a prepared set, or one generated from it, as a DICOM series.
+    """Write an image channel of a prepared set's volume, or of one generated from it, as a DICOM series.
 
     CT holds whole Hounsfield units (slope 1, intercept 0); MR holds 0 to `MR_LEVELS`.
 
@@ -49,6 +52,8 @@ def write_dicom(
         prepared: The set that says what the values, the voxels and the place mean.
         affine: 4x4, index (w, h, d, 1) -> world mm, RAS+; the set's own if None.
         look: Its air, and whose place and units these are.
+        channel: Which image channel it is.
+        beside: Folder of a series of the same volume, whose patient, study and frame of reference are taken.
 
     Raises:
         VoxflateError: If the shape is not the set's, a voxel is NaN, the axes are not at right angles, or the
@@ -67,17 +72,29 @@ def write_dicom(
     grid = Geometry((depth, height, width), affine).regrid(
         (depth, height, width), (0, height - 1, width - 1), (1, -1, -1)
     )
-    pixels = _pixels(np.clip(volume[:, ::-1, ::-1], -1, 1), prepared, look)
+    pixels = _pixels(as_rows(np.clip(volume, -1, 1)), prepared, look, channel)
     common = _common(grid, prepared.is_ct, look)
+    if len(prepared.layout.channels) > 1:
+        common.SeriesDescription += f" {prepared.layout.channels[channel].name}"
+    if beside is not None:
+        first = pydicom.dcmread(next(iter(sorted(beside.iterdir()))), stop_before_pixels=True)
+        for name in _SHARED:
+            setattr(common, name, first[name].value)
+        common.SeriesNumber = channel + 1
     with whole_folder(folder) as temporary:
         for index, plane in enumerate(pixels):
             position = _TO_DICOM @ grid.world((index, 0, 0))
             _write_slice(temporary / f"{index + 1:04d}.dcm", common, index, position, plane)
 
 
-def _pixels(volume: Float32, prepared: PreparedSet, look: Look) -> Any:
+def as_rows(volume: Any) -> Any:
+    """A volume [D, H, W] as slices from feet to head, each with its front row and its right column first."""
+    return volume[:, ::-1, ::-1]
+
+
+def _pixels(volume: Float32, prepared: PreparedSet, look: Look, channel: int) -> Any:
     if prepared.is_ct:
-        return hounsfield(volume, prepared, look.air)
+        return hounsfield(volume, prepared, look.air, channel)
     return np.rint((volume + 1) * (MR_LEVELS / 2)).astype(np.uint16)
 
 
@@ -117,6 +134,7 @@ def _common(grid: Geometry, is_ct: bool, look: Look) -> Dataset:
     return one
 
 
+_SHARED = ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
 # Elements that must be there and may be empty (type 2).
 _EMPTY = (
     "PatientBirthDate",

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
+from voxflate.data.channels import mask_labels, numbered
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
 from voxflate.data.writers.synthetic import PLAIN, Look, hounsfield
@@ -28,8 +29,9 @@ def write_nifti(
     affine: Float64 | None = None,
     *,
     look: Look | None = None,
+    channel: int = 0,
 ) -> None:
-    """Write a volume of a prepared set, or one generated from it, as NIfTI.
+    """Write an image channel of a prepared set's volume, or of one generated from it, as NIfTI.
 
     Args:
         path: File to write, .nii or .nii.gz.
@@ -38,6 +40,7 @@ def write_nifti(
         affine: 4x4, index (w, h, d, 1) -> world mm; the set's own if None. Give a scan's from the manifest to
             put that scan back where it was.
         look: Of a generated volume; None for a scan.
+        channel: Which image channel it is.
 
     Raises:
         VoxflateError: If the shape is not the set's, if a voxel is NaN, or if the file cannot be written.
@@ -45,11 +48,43 @@ def write_nifti(
     prepared.check_volume(Path(path), volume)
     intensity: npt.NDArray[Any]
     if prepared.is_ct:
-        intensity = hounsfield(volume, prepared, look.air if look else None)
+        intensity = hounsfield(volume, prepared, look.air if look else None, channel)
     else:  # has no unit, and rounding could lose a narrow range
-        intensity = prepared.to_intensity(np.clip(volume, -1, 1))
+        intensity = prepared.to_intensity(np.clip(volume, -1, 1), channel)
     place = prepared.affine if affine is None else affine
     write_array(path, intensity, place, look.description if look else "")
+
+
+def write_mask_nifti(
+    path: str | Path,
+    volume: Float32,
+    prepared: PreparedSet,
+    affine: Float64 | None = None,
+    *,
+    look: Look | None = None,
+    renumbered: bool = False,
+) -> None:
+    """Write the mask of a volume as NIfTI: in every voxel the class with the largest share.
+
+    Args:
+        path: File to write, .nii or .nii.gz.
+        volume: float32 [C, D, H, W] in [-1, 1], all channels of the set.
+        prepared: The set that says which classes there are, and where volumes lie.
+        affine: 4x4, index (w, h, d, 1) -> world mm; the set's own if None. Give the scan's own.
+        look: Of a generated volume; None for a scan.
+        renumbered: Call the classes 1, 2, 3, ... instead of what they are in the source.
+
+    Raises:
+        VoxflateError: If the shape is not the set's, a voxel is NaN, or the file cannot be written.
+    """
+    for channel in volume:
+        prepared.check_volume(Path(path), channel)
+    labels: npt.NDArray[Any] = mask_labels(volume, prepared.layout)
+    if renumbered:
+        labels = numbered(labels, prepared.layout)
+    kind = np.uint8 if labels.max() < 256 else np.int16
+    place = prepared.affine if affine is None else affine
+    write_array(path, labels.astype(kind), place, look.description if look else "")
 
 
 def write_synthetic_nifti(

@@ -43,16 +43,19 @@ class Look:
 PLAIN = Look()
 
 
-def hounsfield(volume: Float32, prepared: PreparedSet, air: float | None = None) -> npt.NDArray[np.int16]:
+def hounsfield(
+    volume: Float32, prepared: PreparedSet, air: float | None = None, channel: int = 0
+) -> npt.NDArray[np.int16]:
     """Whole Hounsfield units, as scanners write them, of a volume in [-1, 1].
 
     Args:
         volume: What lies outside [-1, 1] is clipped.
         prepared: A set of CT; says what the ends of its window are.
         air: As `Look.air`; see `check_air`.
+        channel: Which image channel it is.
     """
     clipped = np.clip(volume, -1, 1)
-    units = np.rint(prepared.to_intensity(clipped)).astype(np.int16)
+    units = np.rint(prepared.to_intensity(clipped, channel)).astype(np.int16)
     if air is not None:
         units[clipped <= -1 + 2 * AIR_SHARE] = round(air)
     return units

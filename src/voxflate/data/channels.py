@@ -1,0 +1,191 @@
+"""What a prepared set's channels hold, and what it knows about its subjects.
+
+A volume has one or more channels: first the images (one per modality), then one per class of a mask. A mask
+channel holds the class's share of each voxel, 0 as -1 and 1 as +1; the background is what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from voxflate._system.errors import VoxflateError
+from voxflate.data.volume import Float32
+
+LabelValue = str | float
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of every volume.
+
+    Attributes:
+        name: As the user named it, e.g. "t1", or of a mask class "hippocampus-1".
+        kind: "image", or "mask" for the share of one class.
+        intensity: Images only: source values of -1 and 1, the median over the scans.
+        label: Masks only: the class's value in the source.
+    """
+
+    name: str
+    kind: Literal["image", "mask"] = "image"
+    intensity: tuple[float, float] = (-1.0, 1.0)
+    label: int = 0
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """Something known about every subject, such as age or sex.
+
+    Attributes:
+        name: Of the column in the list of scans.
+        values: Categorical columns only: what occurs, in alphabetical order.
+        low: Continuous columns only: smallest value of the training set, in the source's unit.
+        high: Largest.
+        mean: Mean over the training set's volumes.
+        deviation: Standard deviation; 1 where all are equal.
+    """
+
+    name: str
+    values: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    @property
+    def categorical(self) -> bool:
+        """Whether it has classes, not numbers."""
+        return bool(self.values)
+
+    @property
+    def width(self) -> int:
+        """Numbers that `encode` makes of one value."""
+        return len(self.values) or 1
+
+    def encode(self, value: LabelValue) -> list[float]:
+        """One of n for a class, (value - mean) / deviation for a number.
+
+        Raises:
+            VoxflateError: If the class does not occur, or the value is not a number.
+        """
+        if self.categorical:
+            if str(value) not in self.values:
+                raise VoxflateError(
+                    f"label {self.name} = {value}: the training set has {', '.join(self.values)}"
+                )
+            return [float(str(value) == each) for each in self.values]
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not np.isfinite(number):
+            raise VoxflateError(
+                f"label {self.name} = {value}: is not a number; the training set has "
+                f"{self.low:g} to {self.high:g}"
+            )
+        return [(number - self.mean) / self.deviation]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> LabelColumn:
+        """Undo what JSON did to the tuple."""
+        return cls(**{**content, "values": tuple(content["values"])})
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The channels and labels of a prepared set, and so of a generator trained on it.
+
+    Attributes:
+        channels: In the order of the arrays, images first.
+        labels: In the order of the encoded vector.
+    """
+
+    channels: tuple[Channel, ...] = (Channel("image"),)
+    labels: tuple[LabelColumn, ...] = field(default=())
+
+    @property
+    def images(self) -> int:
+        """How many channels are images."""
+        return sum(channel.kind == "image" for channel in self.channels)
+
+    @property
+    def masks(self) -> int:
+        """How many channels are classes of a mask."""
+        return len(self.channels) - self.images
+
+    @property
+    def label_width(self) -> int:
+        """Length of an encoded label vector."""
+        return sum(column.width for column in self.labels)
+
+    def encode(self, values: Sequence[Mapping[str, LabelValue]]) -> Float32:
+        """Label vectors of some subjects, float32 [n, label_width].
+
+        Args:
+            values: Of each subject, a value per column.
+
+        Raises:
+            VoxflateError: If a column is missing, or a value can't be encoded.
+        """
+        rows = []
+        for subject in values:
+            missing = [column.name for column in self.labels if column.name not in subject]
+            if missing:
+                raise VoxflateError(f"no value for label {missing[0]}; name all of {self._names()}")
+            rows.append([x for column in self.labels for x in column.encode(subject[column.name])])
+        return np.array(rows, np.float32).reshape(len(rows), self.label_width)
+
+    def _names(self) -> str:
+        return ", ".join(column.name for column in self.labels)
+
+    def as_json(self) -> dict[str, Any]:
+        """For manifests, runs and exports."""
+        return {
+            "channels": [vars(channel) for channel in self.channels],
+            "labels": [vars(column) for column in self.labels],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Layout:
+        """What `as_json` gave, after a way through JSON; one image channel without labels if it has none.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is something else.
+        """
+        channels = tuple(
+            Channel(**{**channel, "intensity": tuple(channel["intensity"])})
+            for channel in content.get("channels", [])
+        )
+        labels = tuple(LabelColumn.from_json(column) for column in content.get("labels", []))
+        return cls(channels or Layout().channels, labels)
+
+
+def mask_labels(shares: Float32, layout: Layout) -> npt.NDArray[np.int16]:
+    """Label maps: each voxel's class is the one with the largest share, background included.
+
+    Args:
+        shares: Whole volumes [N, C, D, H, W] or [C, D, H, W] in [-1, 1], all channels.
+        layout: Says which are masks.
+
+    Returns:
+        int16 [N, D, H, W] or [D, H, W], source values; 0 is background.
+    """
+    axis = shares.ndim - 4
+    classes = (np.take(shares, range(layout.images, len(layout.channels)), axis) + 1) / 2
+    background = 1 - classes.sum(axis, keepdims=True)
+    chosen = np.concatenate([background, classes], axis).argmax(axis)
+    values = [0, *(channel.label for channel in layout.channels if channel.kind == "mask")]
+    found: npt.NDArray[np.int16] = np.array(values, np.int16)[chosen]
+    return found
+
+
+def numbered(labels: npt.NDArray[np.int16], layout: Layout) -> npt.NDArray[np.int16]:
+    """Label maps with the classes 1, 2, 3, ..., in the order of the channels, for the source's values."""
+    numbers = np.zeros_like(labels)
+    for number, channel in enumerate(layout.channels[layout.images :], 1):
+        numbers[labels == channel.label] = number
+    return numbers

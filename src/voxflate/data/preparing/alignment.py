@@ -1,0 +1,114 @@
+"""All channels of a subject on the grid of its first image, and a recipe's steps taken by all of them.
+
+Masks are never interpolated as numbers: each class becomes a channel that says whether a voxel belongs to it,
++1 or -1, and what is interpolated is this. So a prepared voxel holds the class's share of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from voxflate.data.preparing.steps import AIR, Step, crop_foreground, rescale_percentiles, window_hu
+from voxflate.data.volume import Float32, Float64, Geometry, Volume
+
+_SAME = 1e-3
+"""Voxels by which two grids may differ and are one."""
+_INTENSITY_STEPS = (rescale_percentiles, window_hu)
+
+
+def class_volumes(mask: Volume, values: Sequence[int]) -> list[Volume]:
+    """A mask's classes, each as +1 where it is and -1 elsewhere, int8."""
+    return [replace(mask, array=np.where(mask.array == value, np.int8(1), np.int8(AIR))) for value in values]
+
+
+def apply_steps(
+    images: Sequence[Volume], masks: Sequence[Volume], steps: Sequence[Step]
+) -> tuple[list[Volume], list[Volume]]:
+    """Take the channels of a subject, which lie on one grid, through the steps of a recipe.
+
+    Steps that change intensities are for images, each by itself. A crop is decided by the first image.
+
+    Args:
+        images: In the source's units, at least one.
+        masks: Classes, in [-1, 1].
+        steps: In order.
+
+    Returns:
+        The images and the masks after the steps.
+    """
+    images, masks = list(images), list(masks)
+    for step in steps:
+        if step.function is crop_foreground:
+            old, images[0] = images[0].geometry, step(images[0])
+            new = images[0].geometry
+            images[1:] = [_cut(volume, old, new) for volume in images[1:]]
+            masks = [_cut(volume, old, new) for volume in masks]
+        else:
+            images = [step(volume) for volume in images]
+            if step.function not in _INTENSITY_STEPS:
+                masks = [step(volume) for volume in masks]
+    return images, masks
+
+
+def _cut(volume: Volume, old: Geometry, new: Geometry) -> Volume:
+    """The part of a volume on the old grid that lies on the new one, a part of it."""
+    start = np.rint(np.linalg.solve(old.affine, new.affine)[:3, 3]).astype(int)[::-1]
+    box = tuple(slice(first, first + side) for first, side in zip(start, new.shape, strict=True))
+    return replace(volume, array=np.ascontiguousarray(volume.array[box]), affine=new.affine)
+
+
+def on_grid(volume: Volume, grid: Geometry, fill: float) -> Volume:
+    """A volume on another grid in the same world.
+
+    Values are interpolated linearly; where the new voxels are larger, several places in each are averaged. Up
+    to the volume's faces border voxels are continued.
+
+    Args:
+        volume: On any grid, oblique and sheared ones included.
+        grid: Wanted.
+        fill: Value beyond the volume's faces.
+
+    Returns:
+        float32, or the volume itself where the grids are the same.
+    """
+    change: Any = np.linalg.solve(volume.affine, grid.affine)  # new index -> old index, both (w, h, d)
+    if volume.array.shape == grid.shape and _is_same(change, grid):
+        return replace(volume, affine=grid.affine)
+    matrix, offset = change[:3, :3][::-1, ::-1], change[:3, 3][::-1]
+    places = [math.ceil(round(float(side), 3)) for side in np.linalg.norm(matrix, axis=0)]
+    shifts = [(np.arange(count) + 0.5) / count - 0.5 for count in places]
+    total = np.zeros(grid.shape, np.float32)
+    for shift in product(*shifts):
+        total += _sampled(volume, grid.shape, matrix, offset + matrix @ np.array(shift), fill)
+    total /= math.prod(places)
+    return replace(volume, array=total, affine=grid.affine)
+
+
+def _is_same(change: Float64, grid: Geometry) -> bool:
+    """Whether no voxel of the grid moves by more than `_SAME` voxels."""
+    reach = np.array([*grid.shape[::-1], 1.0])
+    return bool((np.abs(change - np.eye(4))[:3] @ reach).max() < _SAME)
+
+
+def _sampled(
+    volume: Volume, shape: tuple[int, int, int], matrix: Float64, offset: Float64, fill: float
+) -> Float32:
+    """Values at the places matrix @ new index + offset, both [D, H, W]."""
+    from scipy import ndimage  # slow to load, and seldom needed
+
+    # A sliver of rounding would push whole border planes out of the old grid.
+    matrix, offset = np.round(matrix, 9), np.round(offset, 9)
+    array = ndimage.affine_transform(
+        np.asarray(volume.array, np.float32), matrix, offset, shape, order=1, mode="nearest"
+    )
+    indices = np.ogrid[tuple(slice(side) for side in shape)]
+    for axis, side in enumerate(volume.array.shape):
+        place = sum((matrix[axis, i] * indices[i] for i in range(3)), start=offset[axis])
+        array[np.broadcast_to((place < -0.5) | (place > side - 0.5), shape)] = fill
+    return np.asarray(array, np.float32)

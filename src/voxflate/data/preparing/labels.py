@@ -1,0 +1,137 @@
+"""Labels of subjects: which scans lack one, whether a column is a class or a number, and its statistics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import isfinite
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from voxflate._system.errors import VoxflateError
+from voxflate.data.channels import LabelColumn, LabelValue
+from voxflate.data.prepared import Scan
+from voxflate.data.readers.refusals import ScanError
+from voxflate.data.sources.account import some
+from voxflate.data.sources.labels import Wanted, known_labels, wanted_labels
+from voxflate.data.sources.source import Source
+
+if TYPE_CHECKING:
+    from voxflate.data.preparing.jobs import Plan, Refusals
+
+MOST_CLASSES = 50
+"""A column with more classes names people, or is text."""
+FEW_NUMBERS = 5
+"""Whole numbers with at most this many different values are codes of classes."""
+
+
+def labelled(plan: Plan, scans: Sequence[Source], refuse: Refusals) -> list[Source]:
+    """Scans with the labels that were asked for and no others; one that lacks a value is refused.
+
+    Raises:
+        VoxflateError: If a column is not there; what `refuse` raises.
+    """
+    wanted = wanted_labels(plan.reading.labels)
+    if not wanted:
+        return [replace(scan, labels={}) for scan in scans]
+    values, table = known_labels(plan.source, scans, wanted)
+    kept, lacking = [], []
+    for scan, known in zip(scans, values, strict=True):
+        missing = [one.name for one in wanted if one.name not in known]
+        if missing:
+            lacking.append((scan, missing))
+        else:
+            kept.append(replace(scan, labels=known))
+    if lacking and not refuse.leaves_out:
+        columns = sorted({name for _, missing in lacking for name in missing})
+        raise VoxflateError(
+            f"{plan.source}: {len(lacking)} of {len(scans)} scans have no {' or '.join(columns)} in {table} "
+            f"({some([scan.name for scan, _ in lacking])}); fill them in, or leave these scans out with "
+            "--skip-bad"
+        )
+    for scan, missing in lacking:
+        refuse.of(scan, ScanError(scan.path, f"has no value for the label {' and '.join(missing)}"))
+    return kept
+
+
+def typed(columns: Sequence[str], values: Sequence[Mapping[str, str]]) -> list[dict[str, LabelValue]]:
+    """Values as classes (text) or numbers.
+
+    A column is continuous if all its values are numbers, and there are more than `FEW_NUMBERS` different ones
+    or some are not whole; else it has classes. `:categorical` and `:continuous` overrule that.
+
+    Args:
+        columns: As they were asked for.
+        values: Of each scan, for all columns.
+
+    Raises:
+        VoxflateError: If a continuous column has text, or a categorical one too many classes.
+    """
+    found: list[dict[str, LabelValue]] = [{} for _ in values]
+    for column in wanted_labels(columns):
+        for one, value in zip(found, _converted(column, [row[column.name] for row in values]), strict=True):
+            one[column.name] = value
+    return found
+
+
+def _converted(column: Wanted, values: Sequence[str]) -> Sequence[LabelValue]:
+    numbers = [_number(value) for value in values]
+    text = next((value for value, number in zip(values, numbers, strict=True) if number is None), None)
+    present = [number for number in numbers if number is not None]
+    codes = len(set(present)) <= FEW_NUMBERS and all(number == int(number) for number in present)
+    if column.kind == "continuous" and text is not None:
+        raise VoxflateError(f"--label {column.name}:continuous: the value {text!r} is not a number")
+    if column.kind == "continuous" or (not column.kind and text is None and not codes):
+        return present
+    classes = [
+        f"{number:g}" if number is not None else value for value, number in zip(values, numbers, strict=True)
+    ]
+    count = len(set(classes))
+    if count > MOST_CLASSES:
+        raise VoxflateError(
+            f"--label {column.name}: has {count} different values that are not all numbers, at most "
+            f"{MOST_CLASSES} can be classes; choose another column, or mend the values"
+        )
+    return classes
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
+
+
+def label_columns(names: Sequence[str], scans: Sequence[Scan]) -> tuple[LabelColumn, ...]:
+    """The columns of a set; numbers are summed up over the volumes of its training split.
+
+    Args:
+        names: Of the columns.
+        scans: Of the set, at least one of them to train on.
+    """
+    return tuple(_column(name, scans) for name in names)
+
+
+def _column(name: str, scans: Sequence[Scan]) -> LabelColumn:
+    if any(isinstance(scan.labels[name], str) for scan in scans):
+        return LabelColumn(name, tuple(sorted({str(scan.labels[name]) for scan in scans})))
+    values = np.array([scan.labels[name] for scan in scans if scan.split == "train"], np.float64)
+    low, high, mean = (float(value) for value in (values.min(), values.max(), values.mean()))
+    return LabelColumn(name, (), low, high, mean, float(values.std()) or 1.0)
+
+
+def label_lines(columns: Sequence[LabelColumn], scans: Sequence[Scan]) -> Iterator[str]:
+    """A line per label: classes with their counts in the training split, or range, mean and deviation."""
+    train = [scan for scan in scans if scan.split == "train"]
+    for column in columns:
+        if column.categorical:
+            counts = Counter(str(scan.labels[column.name]) for scan in train)
+            yield f"{column.name}: " + ", ".join(f"{value} {counts[value]}" for value in column.values)
+        else:
+            yield (
+                f"{column.name}: {column.low:g} to {column.high:g}, mean {column.mean:.4g}, "
+                f"standard deviation {column.deviation:.3g}"
+            )

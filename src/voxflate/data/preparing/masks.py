@@ -1,0 +1,155 @@
+"""Masks: read without averaging their values, compared with their scan and with the other masks of a set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxflate.data.channels import Channel
+from voxflate.data.readers.refusals import ConstantError, ScanError
+from voxflate.data.sources.account import Account
+from voxflate.data.sources.source import Source
+from voxflate.data.volume import Float64, Geometry, Volume, to_ras
+
+MOST_CLASSES = 32
+"""Classes of a mask; each is a channel of its own."""
+LARGEST_VALUE = 32767
+"""A label that int16 holds."""
+
+_FARTHEST = 0.5
+"""How far apart the corners of a mask and its scan may lie, in voxels of the scan."""
+
+
+@dataclass(frozen=True)
+class MaskClasses:
+    """The classes of a set's masks.
+
+    Attributes:
+        values: Their values in the source, rising.
+        subjects: In how many volumes each occurs.
+    """
+
+    values: tuple[int, ...] = ()
+    subjects: tuple[int, ...] = ()
+
+    def channels(self, name: str) -> tuple[Channel, ...]:
+        """A channel per class, called by the mask's name and the class's value."""
+        return tuple(Channel(f"{name}-{value}", "mask", label=value) for value in self.values)
+
+
+def read_mask(source: Source) -> Volume:
+    """A mask's label values, turned to RAS, on the grid of its own file; sheared axes stay sheared.
+
+    Raises:
+        ScanError: If it cannot be read, has values that are no labels, or shows nothing.
+    """
+    try:
+        volume = to_ras(source.own_volume())
+    except ConstantError as error:
+        raise ScanError(
+            source.path, "is a mask without foreground: all its voxels are equal; draw it, or remove it"
+        ) from error
+    if volume.array.dtype.kind != "f":
+        low = int(volume.array.min())
+    else:
+        low = 0 if (volume.array == np.rint(volume.array)).all() else -1
+        low = min(low, int(volume.array.min()))
+    if low < 0 or volume.array.max() > LARGEST_VALUE:
+        raise ScanError(
+            source.path,
+            f"holds values that are no labels ({volume.array.min():g} to {volume.array.max():g}), "
+            f"expected whole numbers from 0 to {LARGEST_VALUE}; mend the file, or name the masks with --mask",
+        )
+    kind: Any = np.uint8 if volume.array.max() < 256 else np.uint16
+    return Volume(volume.array.astype(kind, copy=False), volume.affine)
+
+
+def labels_of(mask: Volume) -> frozenset[int]:
+    """The values of a mask, the background's 0 aside."""
+    counts = np.bincount(mask.array.ravel())
+    return frozenset(np.flatnonzero(counts).tolist()) - {0}
+
+
+def check_place(scan: Geometry, mask: Geometry, path: Path) -> None:
+    """Refuse a mask whose corners lie elsewhere than its scan's.
+
+    Args:
+        scan: Grid of the scan.
+        mask: Grid of the mask.
+        path: Of the mask.
+
+    Raises:
+        ScanError: With the distance.
+    """
+    steps = scan.affine[:3, :3]
+    apart = np.linalg.solve(steps, (_corners(mask) - _corners(scan)).T)
+    farthest = float(np.abs(apart).max())
+    if farthest > _FARTHEST:
+        raise ScanError(
+            path,
+            f"does not lie where its scan does: a corner is {farthest:.1f} voxels away, at most "
+            f"{_FARTHEST:g} is taken for rounding ({_sides(mask)} voxels, the scan has {_sides(scan)}); "
+            "resample the mask to its scan, or pair it with the right one",
+        )
+
+
+def _corners(grid: Geometry) -> Float64:
+    """World positions of the corners of the box that the voxels fill, [8, 3]."""
+    upright = grid.to_ras()
+    ends = [(-0.5, side - 0.5) for side in upright.shape]
+    return np.array([upright.world((d, h, w)) for d, h, w in product(*ends)])
+
+
+def _sides(grid: Geometry) -> str:
+    return "x".join(map(str, grid.to_ras().shape))
+
+
+def agreed_classes(found: Mapping[int, frozenset[int]], *, mixed: bool) -> tuple[MaskClasses, dict[int, str]]:
+    """The classes of a set, and the masks that do not fit it.
+
+    Classes belong together if masks show both, or if others link them. Masks whose classes no such link joins
+    with those of the most masks have another set of labels.
+
+    Args:
+        found: Volume -> its labels; all of them if there is one at least.
+        mixed: Whether masks with another set of labels are taken too.
+
+    Returns:
+        The classes, and volume -> why it does not fit.
+    """
+    groups: list[set[int]] = []
+    for labels in set(found.values()):
+        joined = set(labels).union(*(group for group in groups if group & labels))
+        groups = [*(group for group in groups if not group & labels), joined]
+    sizes = [sum(bool(group & labels) for labels in found.values()) for group in groups]
+    largest = groups[int(np.argmax(sizes))] if groups else set()
+    refused = {}
+    if not mixed:
+        refused = {
+            index: f"has a mask of the labels {_some(labels)}, but {max(sizes)} of {len(found)} masks have "
+            f"{_some(largest)} and no mask has labels of both; mend the mask, or take all with --mixed"
+            for index, labels in found.items()
+            if not labels & largest
+        }
+    counts = Counter(label for index, labels in found.items() if index not in refused for label in labels)
+    values = tuple(sorted(counts))
+    return MaskClasses(values, tuple(counts[value] for value in values)), refused
+
+
+def _some(labels: Sequence[int] | frozenset[int] | set[int]) -> str:
+    ordered = sorted(labels)
+    return ", ".join(map(str, ordered[:8])) + (", ..." if len(ordered) > 8 else "")
+
+
+def remark_on_classes(account: Account, classes: MaskClasses, volumes: int) -> None:
+    """Say in how many volumes each class occurs, where that is not all of them."""
+    if min(classes.subjects, default=volumes) < volumes:
+        counts = zip(classes.values, classes.subjects, strict=True)
+        found = ", ".join(f"{value} in {count}" for value, count in counts)
+        account.note(f"not every mask has every class: of {volumes} volumes, {found}")

@@ -1,0 +1,155 @@
+"""One subject's files into one volume: read, brought to one grid, taken through the steps, stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from voxflate._system.errors import VoxflateError
+from voxflate.data.prepared import Int16, Scan, to_stored, voxels_sha256
+from voxflate.data.preparing.alignment import apply_steps, class_volumes, on_grid
+from voxflate.data.preparing.intensities import check_intensities
+from voxflate.data.preparing.jobs import Job
+from voxflate.data.preparing.masks import check_place, labels_of, read_mask
+from voxflate.data.preparing.quality import Look, look
+from voxflate.data.preparing.steps import Step, window_hu
+from voxflate.data.readers.refusals import ScanError
+from voxflate.data.shapes import Shape
+from voxflate.data.sources.names import Pseudonyms
+from voxflate.data.volume import Geometry, Volume, to_ras
+
+
+@dataclass(frozen=True)
+class Result:
+    """One prepared volume: its record, how it looks, and its voxels if they are not written yet.
+
+    Attributes:
+        scan: For the manifest.
+        look: For the report.
+        array: int16 [D, H, W], or [C, D, H, W] where there are several channels.
+    """
+
+    scan: Scan
+    look: Look
+    array: Int16 | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a first look at a job's files tells.
+
+    Attributes:
+        grid: That a recipe is told of: the header's, or that after the steps before the recipe's.
+        labels: Values of its mask.
+    """
+
+    grid: Geometry
+    labels: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Making:
+    """How all volumes of a set are made.
+
+    Attributes:
+        steps: In order.
+        shape: (D, H, W) of the result.
+        names: Pseudonyms.
+        classes: Values of the masks' classes, a channel each.
+    """
+
+    steps: Sequence[Step]
+    shape: Shape
+    names: Pseudonyms
+    classes: tuple[int, ...] = ()
+
+
+def first_look(job: Job, steps: Sequence[Step]) -> Found | VoxflateError:
+    """Tell the grid of a job; voxels are read only for the steps before a recipe's own, and of masks.
+
+    Raises:
+        Nothing; an error is the result, so that it ends only its scan.
+    """
+    source = job.source
+    try:
+        if steps:
+            cropped, _ = _applied(job, [to_ras(source.volume())], [], steps)
+            grid = cropped[0].geometry
+        else:
+            header = source.geometry()
+            grid = replace(header.to_ras(), note=header.note)
+        if source.mask is None:
+            return Found(grid)
+        mask = source.mask
+        check_place(source.own_geometry(), mask.own_geometry(), mask.path)
+        return Found(grid, labels_of(read_mask(mask)))
+    except VoxflateError as error:
+        return error
+
+
+def prepare_volume(job: Job, making: Making) -> Result | VoxflateError:
+    """Make one volume; an error is a result, so that it ends only its scan."""
+    try:
+        images, source_grid = _read_images(job, making.steps)
+        masks = _read_masks(job, images[0].geometry, making.classes)
+        images, masks = _applied(job, images, masks, making.steps)
+    except VoxflateError as error:
+        return error
+    stored = _stored([*images, *masks], making.shape)
+    ranges = [one.intensity for one in images if one.intensity is not None]
+    if len(ranges) < len(images):
+        raise ValueError("a recipe must rescale; this one left intensities as they are")
+    scan = Scan(
+        making.names.subject(job.source.subject),
+        job.split,
+        job.source.sha256(),
+        images[0].affine.tolist(),
+        ranges[0],
+        making.names.scan(job.source.name),
+        voxels_sha256(stored),
+        source_grid.shape,
+        source_grid.spacing,
+        job.labels,
+        tuple(ranges[1:]),
+    )
+    return Result(scan, look(stored, images[0].geometry.spacing, len(images)), stored)
+
+
+def _read_images(job: Job, steps: Sequence[Step]) -> tuple[list[Volume], Geometry]:
+    """The images on the first one's grid, in the sources' units, and that grid."""
+    highs = [step.settings["high"] for step in steps if step.function is window_hu]
+    images: list[Volume] = []
+    for source in job.source.images:
+        read = to_ras(source.volume())
+        read = check_intensities(source, read, bool(highs), highs[0] if highs else 0.0)
+        images.append(on_grid(read, images[0].geometry, float(read.array.min())) if images else read)
+    return images, images[0].geometry
+
+
+def _read_masks(job: Job, grid: Geometry, classes: tuple[int, ...]) -> list[Volume]:
+    if job.source.mask is None:
+        return []
+    shown = class_volumes(read_mask(job.source.mask), classes)
+    return [on_grid(volume, grid, -1.0) for volume in shown]
+
+
+def _applied(
+    job: Job, images: Sequence[Volume], masks: Sequence[Volume], steps: Sequence[Step]
+) -> tuple[list[Volume], list[Volume]]:
+    try:
+        return apply_steps(images, masks, steps)
+    except VoxflateError as error:
+        raise ScanError(job.source.path, str(error)) from error
+
+
+def _stored(channels: Sequence[Volume], shape: Shape) -> Int16:
+    """Channels as they lie on the disk; a single one has no axis of its own."""
+    for channel in channels:
+        if channel.array.shape != shape:
+            raise ValueError(f"a recipe must resize to {shape}; this one made {channel.array.shape}")
+    arrays = [np.asarray(channel.array, np.float32) for channel in channels]
+    if len(arrays) == 1:
+        return to_stored(arrays[0])
+    return to_stored(np.clip(np.stack(arrays), -1, 1))

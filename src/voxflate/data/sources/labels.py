@@ -1,0 +1,131 @@
+"""What tables know about subjects: columns of a list of scans, or of a participants file beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from voxflate._system.errors import VoxflateError
+from voxflate.data.sources.source import Source
+from voxflate.data.sources.tables import read_rows
+
+PARTICIPANTS = ("participants.tsv", "participants.csv")
+KINDS = ("categorical", "continuous")
+MISSING = frozenset(("", "n/a", "na", "nan", "null"))
+"""How tables write that a value is not known, in lower case."""
+
+_ID_COLUMNS = ("participant_id", "subject", "subject_id", "patient_id", "id")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A label column that was asked for.
+
+    Attributes:
+        name: As it was asked for.
+        kind: One of `KINDS`, or empty to tell by the values.
+    """
+
+    name: str
+    kind: str = ""
+
+
+def wanted_labels(texts: Iterable[str]) -> tuple[Wanted, ...]:
+    """Read "sex" and "sex:categorical".
+
+    Raises:
+        VoxflateError: If a kind is unknown, or a column is named twice.
+    """
+    found: dict[str, Wanted] = {}
+    for text in texts:
+        name, _, kind = text.partition(":")
+        if not name.strip() or {*"{}"} & {*name} or (kind and kind not in KINDS):
+            raise VoxflateError(f"--label {text}: expected COLUMN, or COLUMN:{' or COLUMN:'.join(KINDS)}")
+        if name.lower() in found:
+            raise VoxflateError(f"--label {text}: the column {name} is named twice")
+        found[name.lower()] = Wanted(name, kind)
+    return tuple(found.values())
+
+
+def known_labels(
+    source: Path, scans: Sequence[Source], wanted: Sequence[Wanted]
+) -> tuple[list[dict[str, str]], str]:
+    """The wanted values of every scan; a missing one is left out.
+
+    Args:
+        source: Folder of scans, beside or above which a participants file may lie, or a list.
+        scans: With the columns of their list, where there is one.
+        wanted: The columns.
+
+    Returns:
+        A value per column for each scan, and the file that has them.
+
+    Raises:
+        VoxflateError: If no table has a column, or the table contradicts itself.
+    """
+    names = [one.name.lower() for one in wanted]
+    listed = {name for scan in scans for name in scan.labels}
+    if set(names) <= listed:
+        return [_chosen(scan.labels, wanted) for scan in scans], source.name
+    path = _participants(source)
+    if path is None:
+        missing = next(one.name for one in wanted if one.name.lower() not in listed)
+        has = f"the list has the columns {', '.join(sorted(listed))}" if listed else "there is no list"
+        raise VoxflateError(
+            f"{source}: nothing says the label {missing}: {has}, and no {' or '.join(PARTICIPANTS)} "
+            "lies beside the scans; add the column"
+        )
+    table = _Table(path, names)
+    return [_chosen({**table.row(scan), **scan.labels}, wanted) for scan in scans], path.name
+
+
+def _chosen(values: Mapping[str, str], wanted: Sequence[Wanted]) -> dict[str, str]:
+    found = {one.name: values.get(one.name.lower(), "").strip() for one in wanted}
+    return {name: value for name, value in found.items() if value.lower() not in MISSING}
+
+
+def _participants(source: Path) -> Path | None:
+    """The table beside the scans: in their folder, or in the one above."""
+    folder = source if source.is_dir() else source.parent
+    places = (folder, folder.resolve().parent) if source.is_dir() else (folder,)
+    return next((place / name for place in places for name in PARTICIPANTS if (place / name).is_file()), None)
+
+
+class _Table:
+    """Rows of a participants file by the subject's name."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._path = path
+        self._rows: dict[str, dict[str, str]] = {}
+        for line, row in read_rows(path, _ID_COLUMNS):
+            for name in names:
+                if name not in row and line == 2:
+                    raise VoxflateError(
+                        f"{path}: has no column {name}; it has {', '.join(row)}. Choose one with --label"
+                    )
+            column = next(name for name in _ID_COLUMNS if name in row)
+            subject = row[column].removeprefix("sub-")
+            values = {name: row.get(name, "") for name in names}
+            if self._rows.setdefault(subject, values) != values:
+                raise VoxflateError(
+                    f"{path}: line {line} names {row[column]} again, with other values; keep one of its lines"
+                )
+
+    def row(self, scan: Source) -> dict[str, str]:
+        """The row of a scan's subject; empty if there is none."""
+        return next((self._rows[name] for name in _names(scan) if name in self._rows), {})
+
+
+def _names(scan: Source) -> Iterator[str]:
+    """What a table may call the subject of a scan, the likeliest first.
+
+    The subject; then folders and the file's name, and its beginning up to each separator, the longest first.
+    """
+    yield scan.subject.removeprefix("sub-")
+    path = PurePosixPath(scan.name)
+    stem = path.name.split(".")[0]
+    ends = [found.start() for found in re.finditer(r"[_\-.\s]", stem)]
+    yield from (stem[:end] for end in (len(stem), *reversed(ends)))
+    yield from (folder.removeprefix("sub-") for folder in reversed(path.parts[:-1]))

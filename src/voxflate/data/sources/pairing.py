@@ -1,0 +1,287 @@
+"""Which files make one volume: the image channels of a subject, and its mask.
+
+In a list it is those of one line. In a folder every channel has a pattern, and files belong together by the
+first of `_KEYS` under which most volumes are complete: BIDS labels, the part of the name that the pattern
+leaves open (equal names in two folders, nnU-Net's _0000 and _0001), the folder, or what DICOM says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from voxflate._system.errors import VoxflateError
+from voxflate.data.readers.refusals import ScanError
+from voxflate.data.readers.table import suffix_of
+from voxflate.data.sources.account import Account, some
+from voxflate.data.sources.lists import MASK
+from voxflate.data.sources.source import Reading, Refuse, Source
+from voxflate.data.sources.walk import File
+
+IMAGE = "image"
+"""The name of the only image channel."""
+_DERIVATIVES = "derivatives/"
+_WILD = {"*": ".*", "?": "."}
+"""Open parts of a pattern as regular expressions; those in brackets are the same."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The scans of one channel, before they are paired.
+
+    Attributes:
+        name: For messages.
+        pattern: That its names match; empty for the rest, and in lists.
+        scans: In the order of their paths.
+    """
+
+    name: str
+    pattern: str
+    scans: list[Source]
+
+
+def channel_names(reading: Reading, images: int) -> tuple[str, ...]:
+    """Names of the image channels; those without a name are counted."""
+    return tuple(reading.channels) or ((IMAGE,) if images < 2 else tuple(f"image-{i}" for i in range(images)))
+
+
+def by_pattern(source: Path, scans: Iterable[Source], reading: Reading, account: Account) -> list[Channel]:
+    """The scans of a folder by channel, the mask's last; the others go to the account.
+
+    Raises:
+        VoxflateError: If a scan fits two channels, or a channel has none.
+    """
+    if not reading.pairs:
+        return [Channel(IMAGE, "", list(scans))]
+    patterns = dict(reading.channels) or {IMAGE: ""}
+    channels = [Channel(name, pattern, []) for name, pattern in patterns.items()]
+    mask = Channel(reading.mask_name, reading.mask, [])
+    seen = []
+    for scan in scans:
+        seen.append(scan.name)
+        if reading.mask and _matches(scan, reading.mask):
+            mask.scans.append(scan)
+            continue
+        fitting = [one for one in channels if _is_image(scan, one.pattern)]
+        if len(fitting) > 1:
+            names = " and ".join(one.name for one in fitting)
+            raise VoxflateError(f"{scan.path}: matches the channels {names}; make their patterns narrower")
+        if fitting:
+            fitting[0].scans.append(scan)
+        else:
+            account.leave(scan.files, "matches no --channel or --mask")
+    channels += [mask] if reading.mask else []
+    for one in channels:
+        if not one.scans:
+            option = "--mask" if one is mask else f"--channel {one.name}="
+            raise VoxflateError(
+                f"{source}: no scan matches {option} {one.pattern!r}; it has {len(seen)} scans, such as "
+                f"{some(seen)}"
+            )
+    return channels
+
+
+def by_list(
+    source: Path, scans: Iterable[Source], files: Mapping[Path, File], reading: Reading
+) -> list[Channel]:
+    """The same for a list, by the columns that name the files.
+
+    Raises:
+        VoxflateError: If no line has a file for a channel.
+    """
+    found: dict[int, list[Source]] = {}
+    for scan in scans:
+        found.setdefault(files[scan.path].channel, []).append(scan)
+    count = max(1 + max(found, default=0), len(reading.channels))
+    names = channel_names(reading, count)
+    channels = [Channel(names[i], "", found.get(i, [])) for i in range(count)]
+    if reading.mask:
+        channels.append(Channel(reading.mask_name, "", found.get(MASK, [])))
+    for one in channels:
+        if not one.scans:
+            raise VoxflateError(f"{source}: no line has a file for {one.name}; name the column that has them")
+    return channels
+
+
+def paired(
+    source: Path,
+    channels: Sequence[Channel],
+    files: Mapping[Path, File],
+    reading: Reading,
+    refuse: Refuse,
+    account: Account,
+) -> list[Source]:
+    """The first channel's scans, each with what belongs to it.
+
+    Args:
+        source: Folder or list, for messages.
+        channels: At least one, the mask's last.
+        files: What a list says about the scans' files.
+        reading: Says whether there is a mask.
+        refuse: Is told of every scan that lacks a channel, or has two of one.
+        account: Is told of masks without a scan, and how scans were paired.
+
+    Raises:
+        VoxflateError: If nothing belongs together; what `refuse` raises.
+    """
+    if len(channels) == 1:
+        return channels[0].scans
+    listed = any(file.case for file in files.values())
+    how, tables = ("line of the list", _by_case(channels, files)) if listed else _best(channels)
+    if not set.intersection(*(set(table) for table in tables)):
+        found = "; ".join(f"{one.name}: {some([scan.name for scan in one.scans])}" for one in channels)
+        raise VoxflateError(
+            f"{source}: no {channels[0].name} belongs to a {channels[-1].name} by name, folder or BIDS label "
+            f"({found}); rename the files, or say what belongs together in a list (.csv, .json)"
+        )
+    if not listed:
+        account.note(f"files of one volume were told by their {how}")
+    kept = []
+    for key in dict.fromkeys(key for table in tables for key in table):
+        members = [table.get(key, []) for table in tables]
+        if reading.mask and not any(members[:-1]):
+            account.leave((path for one in members[-1] for path in one.files), "a mask without a scan")
+        elif error := _incomplete(channels, members):
+            error.files = tuple(path for scans in members for one in scans for path in one.files)
+            refuse(error)
+        else:
+            kept.append(_joined([scans[0] for scans in members], masked=bool(reading.mask)))
+    return sorted(kept, key=lambda one: one.key)
+
+
+def _joined(scans: Sequence[Source], *, masked: bool) -> Source:
+    images = scans[:-1] if masked else scans
+    return replace(images[0], others=tuple(images[1:]), mask=scans[-1] if masked else None)
+
+
+def _incomplete(channels: Sequence[Channel], members: Sequence[Sequence[Source]]) -> ScanError | None:
+    """What is wrong with the scans of one volume; None if there is one for every channel."""
+    first = next(scans[0] for scans in members if scans)
+    missing = [one.name for one, scans in zip(channels, members, strict=True) if not scans]
+    if missing:
+        return ScanError(
+            first.path, f"has no {' and no '.join(missing)}; add the file, or leave it out with --skip-bad"
+        )
+    for one, scans in zip(channels, members, strict=True):
+        if len(scans) > 1:
+            return ScanError(
+                first.path,
+                f"has {len(scans)} files for {one.name} ({{names}}); keep one of them, or make the pattern "
+                "narrower",
+                names=some([scan.name for scan in scans]),
+            )
+    return None
+
+
+def _by_case(channels: Sequence[Channel], files: Mapping[Path, File]) -> list[dict[str, list[Source]]]:
+    return [_table(one.scans, lambda scan: files[scan.path].case) for one in channels]
+
+
+def _best(channels: Sequence[Channel]) -> tuple[str, list[dict[str, list[Source]]]]:
+    """The rule that pairs the most volumes, with the fewest files too many; the first of equals."""
+    ranked = []
+    for how, key in _KEYS.items():
+        tables = [_table(one.scans, partial(key, pattern=one.pattern)) for one in channels]
+        complete = set.intersection(*(set(table) for table in tables))
+        spare = sum(len(table[key]) - 1 for table in tables for key in complete)
+        ranked.append((len(complete), -spare, how, tables))
+    best = max(ranked, key=lambda one: one[:2])
+    return best[2], best[3]
+
+
+def _table(scans: Iterable[Source], key: Callable[[Source], str]) -> dict[str, list[Source]]:
+    """Scans by key; those that have none stand alone under their name."""
+    table: dict[str, list[Source]] = {}
+    for scan in scans:
+        table.setdefault(key(scan) or f"\0{scan.name}#{scan.stack}", []).append(scan)
+    return table
+
+
+def _matches(scan: Source, pattern: str) -> bool:
+    return any(fnmatch(text, pattern) for text in _texts(scan))
+
+
+def _is_image(scan: Source, pattern: str) -> bool:
+    """Whether a scan is of an image channel; derivatives are only if the pattern says so."""
+    if scan.name.startswith(_DERIVATIVES) and not pattern.startswith(_DERIVATIVES):
+        return False
+    return not pattern or _matches(scan, pattern)
+
+
+def _texts(scan: Source) -> Iterator[str]:
+    """What patterns are compared with: name, path below the source, description of the series."""
+    yield scan.path.name
+    yield scan.name
+    if scan.series:
+        yield scan.series.description
+
+
+class _Key(Protocol):
+    """A scan's key under the pattern of its channel; an empty one pairs with nothing."""
+
+    def __call__(self, scan: Source, pattern: str) -> str: ...
+
+
+def _labels(*names: str) -> _Key:
+    """A key of BIDS labels; the first must be there."""
+
+    def key(scan: Source, pattern: str) -> str:
+        found = [re.search(rf"(?:^|[/_]){name}-([A-Za-z0-9]+)", scan.name) for name in names]
+        return " ".join(one[0].strip("/_") if one else "-" for one in found) if found[0] else ""
+
+    return key
+
+
+def _open_part(scan: Source, pattern: str) -> str:
+    """What the wildcards of the pattern stand for, without the suffix: a case's name."""
+    if not pattern:
+        return _stem(scan, pattern)
+    text = scan.path.name if "/" not in pattern else scan.name
+    end = len(text) - len(suffix_of(text))
+    parts = re.split(r"(\*+|\?|\[[^]]+\])", pattern)  # fixed and open in turns
+    groups = [f"({_WILD.get(part[0], part)})" if i % 2 else re.escape(part) for i, part in enumerate(parts)]
+    found = re.fullmatch("".join(groups).replace("[!", "[^"), text, re.DOTALL)
+    if not found:
+        return ""
+    spans = [(found.start(i), min(found.end(i), end)) for i in range(1, 1 + len(found.groups()))]
+    return "/".join(filter(None, (text[start:stop].strip("_-./ ") for start, stop in spans if start < stop)))
+
+
+def _stem(scan: Source, pattern: str) -> str:
+    name = scan.path.name
+    return name[: len(name) - len(suffix_of(name))]
+
+
+def _study(scan: Source, pattern: str) -> str:
+    return f"{scan.series.patient} {scan.series.study}".strip() if scan.series else ""
+
+
+def _folder(scan: Source, pattern: str) -> str:
+    return scan.name.rpartition("/")[0]
+
+
+def _first_folder(scan: Source, pattern: str) -> str:
+    return scan.name.partition("/")[0] if "/" in scan.name else ""
+
+
+def _subject(scan: Source, pattern: str) -> str:
+    return scan.subject
+
+
+_KEYS: dict[str, _Key] = {
+    "BIDS subject, session and run": _labels("sub", "ses", "run"),
+    "BIDS subject and session": _labels("sub", "ses"),
+    "BIDS subject": _labels("sub"),
+    "names, less what the patterns fix": _open_part,
+    "names": _stem,
+    "folder": _folder,
+    "DICOM study": _study,
+    "first folder": _first_folder,
+    "subject": _subject,
+}
+"""What tells that scans belong together -> their common key."""

@@ -1,0 +1,137 @@
+"""Masks as DICOM segmentations that refer to the series of their scan.
+
+Needs the package highdicom: pip install 'voxflate[dicom-seg]'.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import whole_file, whole_folder
+from voxflate._system.version import __version__
+from voxflate.data.channels import mask_labels, numbered
+from voxflate.data.prepared import PreparedSet
+from voxflate.data.volume import Float32, Float64
+from voxflate.data.writers.dicom import as_rows, write_dicom
+
+SERIES_NUMBER = 100
+"""Of a segmentation among the series of its study."""
+
+
+def check_segmentations() -> None:
+    """Refuse to go on where the library that writes segmentations is missing.
+
+    Raises:
+        VoxflateError: Says how to install it.
+    """
+    if importlib.util.find_spec("highdicom") is None:
+        raise VoxflateError(
+            "DICOM segmentations need the package highdicom: pip install 'voxflate[dicom-seg]', or write "
+            "NIfTI"
+        )
+
+
+def write_dicom_channels(
+    folder: str | Path, volume: Float32, prepared: PreparedSet, affine: Float64 | None = None
+) -> None:
+    """Write all channels of a volume as DICOM, as one study.
+
+    A volume of one channel is a series, as `write_dicom` writes it. Else there is a folder per image channel,
+    called by its name, and mask.dcm if there is a mask.
+
+    Args:
+        folder: To make; missing or empty.
+        volume: float32 [C, D, H, W] in [-1, 1], all channels of the set.
+        prepared: The set that says what channels, values and voxels mean.
+        affine: 4x4, index (w, h, d, 1) -> world mm, RAS+; the set's own if None.
+
+    Raises:
+        VoxflateError: If the volume is not of the set's kind, or highdicom is missing.
+    """
+    layout = prepared.layout
+    if len(layout.channels) == 1:
+        write_dicom(folder, volume[0], prepared, affine)
+        return
+    if layout.masks:
+        check_segmentations()
+    with whole_folder(folder) as temporary:
+        first = temporary / layout.channels[0].name
+        for number, channel in enumerate(layout.channels[: layout.images]):
+            beside = first if number else None
+            write_dicom(
+                temporary / channel.name, volume[number], prepared, affine, channel=number, beside=beside
+            )
+        if layout.masks:
+            write_dicom_seg(temporary / "mask.dcm", volume, prepared, first)
+
+
+def write_dicom_seg(path: str | Path, volume: Float32, prepared: PreparedSet, series: Path) -> None:
+    """Write the mask of a volume as a DICOM segmentation, a segment per class.
+
+    Segments are numbered 1, 2, 3, ..., as DICOM wants it; their labels are the names of the classes, with the
+    values of the source.
+
+    Args:
+        path: File to write.
+        volume: float32 [C, D, H, W] in [-1, 1], all channels of the set.
+        prepared: The set that says which classes there are.
+        series: Folder of the series that `write_dicom` made of an image channel of the same volume.
+
+    Raises:
+        VoxflateError: If highdicom is missing, or the file cannot be written.
+    """
+    check_segmentations()
+    import highdicom  # slow to load, and optional
+
+    for channel in volume:
+        prepared.check_volume(Path(path), channel)
+    layout = prepared.layout
+    labels = as_rows(numbered(mask_labels(volume, layout), layout))
+    slices = [pydicom.dcmread(file) for file in sorted(series.iterdir())]
+    segments = [
+        _segment(highdicom, number, layout.channels[layout.images + number - 1])
+        for number in range(1, layout.masks + 1)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class without voxels; names of nobody
+        made = highdicom.seg.Segmentation(
+            source_images=slices,
+            pixel_array=labels.astype("uint8"),
+            segmentation_type="BINARY",
+            segment_descriptions=segments,
+            series_instance_uid=generate_uid(),
+            series_number=SERIES_NUMBER,
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            manufacturer="voxflate",
+            manufacturer_model_name="voxflate",
+            software_versions=__version__,
+            device_serial_number="0",
+            content_description="Made by a generative network; shows nobody",
+            content_label="SYNTHETIC",
+            omit_empty_frames=bool(labels.any()),
+        )
+    made.SeriesDescription = "Synthetic mask"
+    with whole_file(path) as temporary:
+        made.save_as(temporary, enforce_file_format=True)
+
+
+def _segment(highdicom: Any, number: int, channel: Any) -> Any:
+    return highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=f"{channel.name} ({channel.label})",
+        segmented_property_category=codes.SCT.AnatomicalStructure,
+        segmented_property_type=codes.SCT.AnatomicalStructure,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name="voxflate", version=__version__, family=codes.DCM.ArtificialIntelligence
+        ),
+    )

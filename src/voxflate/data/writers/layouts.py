@@ -1,0 +1,348 @@
+"""Volumes with all their channels as a folder that other tools read at once: nnU-Net, BIDS, MONAI.
+
+To add a layout: write a `FolderLayout` (where each file lies, and what describes the whole folder) and add it
+to `LAYOUTS`. `write_pairs` writes a whole folder, `FolderWriter` one volume after the other.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import whole_file, whole_folder, write_json
+from voxflate._system.version import __version__
+from voxflate.data.channels import LabelValue
+from voxflate.data.prepared import PreparedSet
+from voxflate.data.volume import Float32, Float64
+from voxflate.data.writers.nifti import write_mask_nifti, write_nifti
+from voxflate.data.writers.synthetic import Look
+
+Labels = Mapping[str, LabelValue]
+
+PARTICIPANTS = "participants.tsv"
+SYNTHETIC_SET = "Synthetic volumes made by a generative network (voxflate); they show nobody"
+BIDS_VERSION = "1.9.0"
+
+_BIDS_SUFFIXES = {
+    "t1": "T1w",
+    "t1w": "T1w",
+    "t2": "T2w",
+    "t2w": "T2w",
+    "flair": "FLAIR",
+    "pd": "PDw",
+    "pdw": "PDw",
+    "t2star": "T2starw",
+    "t2starw": "T2starw",
+}
+"""Name of a channel in lower case -> suffix; others keep their name and are listed in .bidsignore."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One volume of a folder.
+
+    Attributes:
+        name: Of the volume, such as "sample-0000".
+        images: Files of the image channels, relative to the folder.
+        mask: File of the mask; empty if there is none.
+        labels: What was asked of it, or drawn.
+    """
+
+    name: str
+    images: tuple[str, ...]
+    mask: str
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class FolderLayout:
+    """How a folder is laid out.
+
+    Attributes:
+        image: (name, channel's number, channel's name) -> path of an image channel's file.
+        mask: name -> path of the mask's file.
+        describe: Writes what describes the folder, once all volumes are there.
+        needs_mask: Whether volumes without a mask are of no use in it.
+        renumbered: Whether the classes must be 1, 2, 3, ...
+    """
+
+    image: Callable[[str, int, str], str]
+    mask: Callable[[str], str]
+    describe: Callable[[Path, PreparedSet, Sequence[Kept]], None]
+    needs_mask: bool = False
+    renumbered: bool = False
+
+
+class FolderWriter:
+    """Writes volumes one by one into a folder, and at the end what describes them.
+
+    Args:
+        folder: Where to; it is made if it is missing.
+        prepared: The set, or the geometry of an export, that says what values, voxels and channels mean.
+        layout: A name in `LAYOUTS`.
+        look: Of generated volumes; None for scans.
+        digits: Of the number in a volume's name.
+
+    Raises:
+        VoxflateError: If there is no such layout, or it is of no use without a mask.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        prepared: PreparedSet,
+        layout: str = "flat",
+        look: Look | None = None,
+        digits: int = 4,
+    ) -> None:
+        self._layout = find_layout(layout, prepared)
+        self._folder = folder
+        self._prepared = prepared
+        self._look = look
+        self._digits = digits
+        self.kept: list[Kept] = []
+
+    def add(self, volume: Float32, labels: Labels | None = None, affine: Float64 | None = None) -> Kept:
+        """Write one volume.
+
+        Args:
+            volume: float32 [C, D, H, W] in [-1, 1], all channels of the set.
+            labels: A value per label column.
+            affine: 4x4, index (w, h, d, 1) -> world mm, of all its files; the set's own if None.
+
+        Raises:
+            VoxflateError: If the channels or the shape are not the set's, or a file cannot be written.
+        """
+        channels = self._prepared.layout.channels
+        if len(volume) != len(channels):
+            raise VoxflateError(
+                f"{self._folder}: the volume has {len(volume)} channels, the prepared set {len(channels)}"
+            )
+        name = f"sample-{len(self.kept):0{self._digits}d}"
+        images = []
+        for number, channel in enumerate(channels[: self._prepared.layout.images]):
+            images.append(self._layout.image(name, number, channel.name))
+            write_nifti(
+                self._folder / images[-1],
+                volume[number],
+                self._prepared,
+                affine,
+                look=self._look,
+                channel=number,
+            )
+        mask = self._layout.mask(name) if self._prepared.layout.masks else ""
+        if mask:
+            write_mask_nifti(
+                self._folder / mask,
+                volume,
+                self._prepared,
+                affine,
+                look=self._look,
+                renumbered=self._layout.renumbered,
+            )
+        self.kept.append(Kept(name, tuple(images), mask, dict(labels or {})))
+        return self.kept[-1]
+
+    def finish(self) -> None:
+        """Write what describes the folder."""
+        self._layout.describe(self._folder, self._prepared, self.kept)
+
+
+def write_pairs(
+    folder: str | Path,
+    volumes: Float32,
+    prepared: PreparedSet,
+    layout: str = "flat",
+    labels: Sequence[Labels] | None = None,
+    *,
+    affines: Sequence[Float64] | None = None,
+    look: Look | None = None,
+) -> None:
+    """Write volumes with their masks and labels as a folder of NIfTI files; scan and mask have one affine.
+
+    Args:
+        folder: To make; missing or empty. It is there when all files are.
+        volumes: float32 [n, C, D, H, W] in [-1, 1], all channels of the set.
+        prepared: The set, or the geometry of an export, that says what values, voxels and channels mean.
+        layout: A name in `LAYOUTS`.
+        labels: A value per label column for every volume; written to `PARTICIPANTS`.
+        affines: 4x4 of each volume, index (w, h, d, 1) -> world mm; the set's own for all if None.
+        look: Of generated volumes; None for scans.
+
+    Raises:
+        VoxflateError: If the layout or the volumes do not fit the set, or the folder cannot be written.
+    """
+    find_layout(layout, prepared)
+    with whole_folder(folder) as temporary:
+        writer = FolderWriter(temporary, prepared, layout, look, max(4, len(str(len(volumes) - 1))))
+        for index, volume in enumerate(volumes):
+            known = None if labels is None else labels[index]
+            writer.add(volume, known, None if affines is None else affines[index])
+        writer.finish()
+
+
+def find_layout(name: str, prepared: PreparedSet) -> FolderLayout:
+    """Look a layout up for a set.
+
+    Raises:
+        VoxflateError: If there is none of this name, or it is of no use for the set.
+    """
+    if name not in LAYOUTS:
+        raise VoxflateError(f"--layout {name}: choose one of {', '.join(LAYOUTS)}")
+    if LAYOUTS[name].needs_mask and not prepared.layout.masks:
+        raise VoxflateError(
+            f"--layout {name}: is for scans with masks, and the volumes have none; choose another layout"
+        )
+    return LAYOUTS[name]
+
+
+def write_participants(path: Path, kept: Sequence[Kept], named: Callable[[str], str] = str) -> None:
+    """A table of the volumes' labels, as BIDS has it; nothing if there are none.
+
+    Args:
+        path: TSV file to write.
+        kept: The volumes.
+        named: Volume's name -> participant_id.
+    """
+    columns = [*dict.fromkeys(column for one in kept for column in one.labels)]
+    if not columns:
+        return
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", lineterminator="\n")
+    table.writerow(["participant_id", *columns])
+    for one in kept:
+        table.writerow([named(one.name), *(_text(one.labels.get(column, "n/a")) for column in columns)])
+    with whole_file(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _text(value: LabelValue) -> str:
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def _class_names(prepared: PreparedSet, *, renumbered: bool) -> dict[str, int]:
+    """Name of each class, the background's first, and its value in the files."""
+    masks = [channel for channel in prepared.layout.channels if channel.kind == "mask"]
+    values = [number if renumbered else one.label for number, one in enumerate(masks, 1)]
+    return {"background": 0, **dict(zip((one.name for one in masks), values, strict=True))}
+
+
+def _describe_flat(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
+    write_participants(folder / PARTICIPANTS, kept)
+
+
+def _describe_nnunet(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
+    """dataset.json of nnU-Net v2. It wants the classes 1, 2, 3, ...; the source's values are kept beside."""
+    images = [channel.name for channel in prepared.layout.channels[: prepared.layout.images]]
+    # The name CT makes nnU-Net clip and scale by the whole set; every other name is normalised per volume.
+    names = {str(i): "CT" if prepared.is_ct else name for i, name in enumerate(images)}
+    masks = [channel for channel in prepared.layout.channels if channel.kind == "mask"]
+    content = {
+        "channel_names": names,
+        "labels": _class_names(prepared, renumbered=True),
+        "numTraining": len(kept),
+        "file_ending": ".nii.gz",
+        "description": SYNTHETIC_SET,
+        "source_values": {one.name: one.label for one in masks},
+    }
+    write_json(folder / "dataset.json", content)
+    write_participants(folder / PARTICIPANTS, kept)
+
+
+def _describe_monai(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
+    """dataset.json with a datalist: every volume with its files, and its labels under their names."""
+    items = []
+    for one in kept:
+        files: dict[str, Any] = {"image": one.images[0] if len(one.images) == 1 else list(one.images)}
+        if one.mask:
+            files["label"] = one.mask
+        if clash := files.keys() & one.labels.keys():
+            raise VoxflateError(
+                f"{folder}: a datalist has files under {sorted(clash)[0]}, so it cannot have a label of that "
+                "name; choose another layout"
+            )
+        items.append({**files, **one.labels})
+    content = {
+        "name": "voxflate",
+        "description": SYNTHETIC_SET,
+        "labels": {str(value): name for name, value in _class_names(prepared, renumbered=False).items()},
+        "numTraining": len(kept),
+        "training": items,
+    }
+    write_json(folder / "dataset.json", content)
+    write_participants(folder / PARTICIPANTS, kept)
+
+
+def _describe_bids(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
+    """Descriptions of the set and of its masks, which are derivatives, and the participants."""
+    made = [{"Name": "voxflate", "Version": __version__}]
+    about = {"Name": SYNTHETIC_SET, "BIDSVersion": BIDS_VERSION, "GeneratedBy": made}
+    write_json(folder / "dataset_description.json", {**about, "DatasetType": "raw"})
+    if prepared.layout.masks:
+        masks = folder / "derivatives" / "masks"
+        write_json(masks / "dataset_description.json", {**about, "DatasetType": "derivative"})
+        classes = _class_names(prepared, renumbered=False)
+        rows = [f"{value}\t{name}" for name, value in classes.items()]
+        with whole_file(masks / "dseg.tsv") as temporary:
+            temporary.write_text("\n".join(["index\tname", *rows, ""]), encoding="utf-8")
+    write_participants(folder / PARTICIPANTS, kept, _bids_subject)
+    foreign = {
+        f"*_{suffix}.nii.gz"
+        for channel in prepared.layout.channels[: prepared.layout.images]
+        if (suffix := _bids_suffix(channel.name)) not in _BIDS_SUFFIXES.values()
+    }
+    if foreign:
+        with whole_file(folder / ".bidsignore") as temporary:
+            temporary.write_text("\n".join([*sorted(foreign), ""]), encoding="utf-8")
+
+
+def _bids_subject(name: str) -> str:
+    return f"sub-{name.rpartition('-')[2]}"
+
+
+def _bids_suffix(channel: str) -> str:
+    return _BIDS_SUFFIXES.get(channel.lower()) or _word(channel)
+
+
+def _word(name: str) -> str:
+    """A channel's name as a part of a file name."""
+    return re.sub(r"[^A-Za-z0-9]+", "", name) or "image"
+
+
+def _flat_image(name: str, number: int, channel: str) -> str:
+    return f"{name}.nii.gz" if channel == "image" else f"{name}_{_word(channel)}.nii.gz"
+
+
+def _bids_image(name: str, number: int, channel: str) -> str:
+    subject = _bids_subject(name)
+    return f"{subject}/anat/{subject}_{_bids_suffix(channel)}.nii.gz"
+
+
+def _bids_mask(name: str) -> str:
+    subject = _bids_subject(name)
+    return f"derivatives/masks/{subject}/anat/{subject}_dseg.nii.gz"
+
+
+LAYOUTS: dict[str, FolderLayout] = {
+    "flat": FolderLayout(_flat_image, lambda name: f"{name}_mask.nii.gz", _describe_flat),
+    "nnunet": FolderLayout(
+        lambda name, number, _: f"imagesTr/{name}_{number:04d}.nii.gz",
+        lambda name: f"labelsTr/{name}.nii.gz",
+        _describe_nnunet,
+        needs_mask=True,
+        renumbered=True,
+    ),
+    "bids": FolderLayout(_bids_image, _bids_mask, _describe_bids),
+    "monai": FolderLayout(
+        lambda name, number, channel: f"images/{_flat_image(name, number, channel)}",
+        lambda name: f"labels/{name}.nii.gz",
+        _describe_monai,
+    ),
+}
+"""Name -> how a folder of volumes is laid out."""

@@ -25,3 +25,8 @@ def print_generator(loaded: Loaded) -> None:
     for reason in loaded.skipped:
         typer.echo(f"skipped {reason}", err=True)
     typer.echo(f"using {loaded}")
+
+
+def print_warning(text: str) -> None:
+    """A line on standard error."""
+    typer.echo(f"warning: {text}", err=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from voxflate.nn import Generator
@@ -47,6 +48,7 @@ def sample(
     batch: int = 8,
     slices: bool = False,
     first: int = 0,
+    labels: NDArray[np.float32] | None = None,
 ) -> Iterator[Tensor]:
     """Generate samples first .. first + count - 1 of a seed, in float32.
 
@@ -59,6 +61,7 @@ def sample(
         batch: Samples at a time; changes the speed and the memory, not the samples (to rounding).
         slices: Planar generators: one axial slice a sample, at its own position.
         first: Number of the first.
+        labels: Label vectors of these samples, [count, label_width], for generators that know labels.
 
     Yields:
         [n, image_channels, *shape] on the CPU, n <= batch.
@@ -74,6 +77,9 @@ def sample(
             if isinstance(generator, Generator):
                 styled["noise"] = [torch.stack(layer).to(device) for layer in zip(*noises, strict=True)]
                 styled["positions"] = torch.stack(positions).to(device) if slices else None
+                if labels is not None:
+                    told = labels[start - first : start - first + len(zs)]
+                    styled["labels"] = torch.from_numpy(told).to(device)
             images = generator(torch.stack(zs).to(device), truncation_psi=truncation_psi, **styled)
             yield images.float().cpu()
     finally:

@@ -156,9 +156,7 @@ class StyleGAN2Losses:
             return images
         return augment(images, self.settings.augmentations, self.settings.augment_p, shown.draws)
 
-    def judge(
-        self, images: Tensor, positions: Tensor | None = None, labels: Tensor | None = None
-    ) -> Tensor:
+    def judge(self, images: Tensor, positions: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         """Let D answer; it is told labels and, of slices, the position in [-1, 1]."""
         where = None if positions is None else depth_ramp(self.depth, images.device)[positions]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):

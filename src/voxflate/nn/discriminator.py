@@ -55,9 +55,7 @@ class Discriminator(nn.Module):
         # A depthwise discriminator is depthwise in its epilogue too; Group-D falls back to dense there.
         self.epilogue = Epilogue(channels, base, conv, mbstd_group, label_width)
 
-    def forward(
-        self, image: Tensor, positions: Tensor | None = None, labels: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, image: Tensor, positions: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         """Judge images.
 
         Args:

@@ -124,4 +124,4 @@ class Epilogue(nn.Module):
         if self.embed is None:
             return logits
         projected: Tensor = (self.embed(labels) * features).sum(1)
-        return logits + projected * features.shape[1] ** -0.5
+        return torch.add(logits, projected, alpha=features.shape[1] ** -0.5)

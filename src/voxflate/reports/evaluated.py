@@ -180,7 +180,7 @@ def _sheets(
 
 
 def _sheet(volumes: NDArray[np.float32], path: Path, title: str, prepared: PreparedSet) -> None:
-    """Draw volumes with the masks that the set says they have; those of another set by their first channel."""
+    """Draw volumes with the masks that the set says they have; of those of another set the first channel."""
     shown, classes = volumes[:, :1], None
     if volumes.shape[1] == len(prepared.layout.channels):
         shown, classes = pictured(volumes, prepared.layout)

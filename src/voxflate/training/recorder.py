@@ -199,8 +199,8 @@ class Recorder:
         title = f"{self.run.name}: {state.kimg:g} kimg, average of the weights, seed {SEED}"
         two_d = self.config.training.phase == "2d"
         shown, classes = pictured(images, self.prepared.layout, 2 if two_d else 3)
-        draw, axes = (slice_sheet, slice(1, 3)) if two_d else (sample_sheet, slice(3))
-        draw(shown, path, title=title, spacing=self.prepared.spacing[axes], classes=classes)
+        draw, axes = (slice_sheet, 2) if two_d else (sample_sheet, 3)
+        draw(shown, path, title=title, spacing=self.prepared.spacing[-axes:], classes=classes)
 
     def _fingerprint(self, images: Images, state: TrainingState) -> None:
         found, floor = diversity(images, self._real_diversity), self.config.evaluation.diversity_floor

@@ -89,7 +89,7 @@ def test_unknown_labels_are_refused_with_the_nearest(asked, message):
 
 def test_an_unknown_class_is_refused_with_the_nearest():
     column = LabelColumn("diagnosis", ("control", "dementia"))
-    with pytest.raises(VoxflateError, match="has control, dementia; did you mean dementia?"):
+    with pytest.raises(VoxflateError, match="has control, dementia; did you mean dementia"):
         chosen_labels((column,), {"diagnosis": "dementa"})
 
 

@@ -50,7 +50,7 @@ def test_labels_that_are_missing_or_not_known_are_refused():
 
 
 def test_a_single_number_tells_more_than_its_sign():
-    """Both halves of the input are normalised, which leaves nothing but its sign of a multiple of a vector."""
+    """Both halves of the input are normalised: of a multiple of a vector only the sign would be left."""
     torch.manual_seed(0)
     mapping = Mapping(16, 16, 2, label_width=1).eval()
     z = codes(1, 16).expand(5, -1)

@@ -91,10 +91,13 @@ def test_every_modality_and_every_structure_is_measured(prepared, tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, r"its volumes have 4 channels \(t1, t2, front, back\), the network 1; set network.image_channels=4"),
+        (
+            {},
+            r"have 4 channels \(t1, t2, front, back\), the network 1; set network.image_channels=4",
+        ),
         (
             {"network__image_channels": 4, "network__label_width": 2},
-            r"its labels \(sex, age\) make vectors of 3, the network takes 2; set network.label_width=3, or 0",
+            r"labels \(sex, age\) make vectors of 3, the network takes 2; set network.label_width=3, or 0",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from voxflate.config.build import build_networks
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import from_dict, with_values
-from voxflate.data.channels import LabelColumn, LabelValue, Layout
+from voxflate.data.channels import Channel, LabelColumn, LabelValue, Layout
 from voxflate.data.prepared import (
     Manifest,
     PreparedSet,
@@ -27,6 +27,20 @@ from voxflate.data.volume import Float32
 from voxflate.nn import Discriminator, Generator
 
 ONE_CHANNEL = Layout()
+
+PAIRS = Layout(
+    (
+        Channel("t1", intensity=(100.0, 300.0)),
+        Channel("t2", intensity=(0.0, 50.0)),
+        Channel("front", "mask", label=2),
+        Channel("back", "mask", label=7),
+    ),
+    (LabelColumn("sex", ("F", "M")), LabelColumn("age", low=20, high=80, mean=50, deviation=20)),
+)
+"""Two modalities, a mask of two classes, a class and a number."""
+
+OF_PAIRS = {"network__image_channels": 4, "network__label_width": 3}
+"""Settings of networks for `PAIRS`."""
 
 seeds = st.integers(0, 2**31 - 1)
 spatial_dims = st.sampled_from([2, 3])
@@ -74,6 +88,8 @@ def networks(
     symmetric_d: bool = False,
     low_pass_d: bool = True,
     planar: bool = False,
+    image_channels: int = 1,
+    label_width: int = 0,
     group: int = 2,
     seed: int = 0,
 ) -> tuple[Generator, Discriminator]:
@@ -91,6 +107,8 @@ def networks(
                 "position": position,
                 "symmetric_d": symmetric_d,
                 "low_pass_d": low_pass_d,
+                "image_channels": image_channels,
+                "label_width": label_width,
             }
         },
         "test",

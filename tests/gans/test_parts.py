@@ -32,7 +32,7 @@ def gans_of(kind, *settings):
     ]
 
 
-def gradients_of_all_steps(gan, reals, positions, number=0):
+def gradients_of_all_steps(gan, reals, positions, number=0, labels=None):
     """What every optimizer was given, and the figures."""
     seen = []
     for optimizer in gan.optimizers.values():
@@ -41,7 +41,7 @@ def gradients_of_all_steps(gan, reals, positions, number=0):
                 p.grad.clone() for g in one.param_groups for p in g["params"] if p.grad is not None
             )
         )
-    figures = gan.step(reals, positions, number=number)
+    figures = gan.step(reals, positions, labels, number=number)
     return seen, figures
 
 

@@ -11,7 +11,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.config.build import build_gan, build_run_networks
 from voxflate.config.schema import MODELS
 from voxflate.gans.gan import Shown
-from voxflate.gans.slice_discriminator import NAME, cut
+from voxflate.gans.slice_discriminator import NAME, colours, cut
 from voxflate.gans.slice_features import TRUNKS, SliceFeatures
 from voxflate.metrics.extractors import efficientnet
 from voxflate.metrics.extractors.efficientnet import EfficientNetLite0
@@ -284,8 +284,44 @@ def test_heads_of_a_plane_without_slices_get_zero_gradients():
 
 def test_slices_are_resized_to_squares():
     features = SliceFeatures("random", 32, CPU)
-    slices = random_tensor(2, 2, 8, 16, dtype=torch.float32)
+    slices = random_tensor(2, 3, 8, 16, dtype=torch.float32)
     squares = features.resize(slices)
-    assert squares.shape == (4, 1, 32, 32)
-    expected = interpolate(slices[:, 1:], (32, 32), mode="bilinear")
-    torch.testing.assert_close(squares[1::2], expected)
+    assert squares.shape == (2, 3, 32, 32)
+    expected = interpolate(slices, (32, 32), mode="bilinear")
+    torch.testing.assert_close(squares, expected)
+
+
+def test_one_channel_is_grey_and_three_are_the_colours():
+    images = random_tensor(2, 4, 4, 5, 6)
+    shown = Shown(images, draws=Draws(2, CPU, [3, 4]))
+    assert torch.equal(colours(images[:, :1], shown), images[:, :1])
+    assert torch.equal(colours(images[:, :2], shown), images[:, [0, 1, 1]])
+    assert torch.equal(colours(images[:, :3], shown), images[:, :3])
+    grey, colour = (random_tensor(1, n, 8, 8, dtype=torch.float32) for n in (1, 3))
+    features = SliceFeatures("random", 32, CPU)
+    grey, colour = features.resize(grey), features.resize(colour)
+    for one, other in zip(features(grey), features(grey.expand(-1, 3, -1, -1)), strict=True):
+        torch.testing.assert_close(one, other)
+    assert not torch.allclose(features(colour)[0], features(colour.flip(1))[0], atol=1e-2)
+
+
+def test_of_many_channels_the_first_and_two_others_are_shown_in_turn():
+    images = torch.arange(5.0).view(1, 5, 1, 1).expand(6, 5, 4, 4)
+    seen = set()
+    for seed in range(20):
+        seeds = list(range(seed * 6, seed * 6 + 6))
+        whole = colours(images, Shown(images, draws=Draws(6, CPU, seeds)))
+        parts = [colours(part.reals, part) for part in Shown(images, draws=Draws(6, CPU, seeds)).parts(2)]
+        assert torch.equal(whole, torch.cat(parts))
+        seen |= {tuple(one) for one in whole[:, :, 0, 0].int().tolist()}
+    assert seen == {(0, a, b) for a in range(1, 5) for b in range(1, 5) if a != b}
+
+
+def test_several_channels_get_gradients_from_slices(prepared):
+    config = run_config(prepared, network__image_channels=4, **SLICES)
+    gan = gan_of(config)
+    volumes = torch.rand(3, 4, *config.network.shape).requires_grad_()
+    judge = gan.steps[0].loss.__self__.slices
+    judge.loss_g(volumes, Shown(volumes.detach())).backward()
+    assert volumes.grad[:, 0].any()
+    assert volumes.grad[:, 1:].any()

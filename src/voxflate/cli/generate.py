@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from voxflate._system.errors import VoxflateError
 from voxflate.cli.options import Batch, Device, DryRun, MovedData, OtherData, Seed, Snapshot, Truncation
-from voxflate.cli.printing import print_generator
+from voxflate.cli.printing import print_generator, print_warning
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 
@@ -36,6 +38,15 @@ def generate(
             show_default=False,
         ),
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A label that all volumes get, e.g. --label sex=F --label age=60. What is not named is "
+            "drawn as it occurs together in the training set; labels.csv says what each volume got.",
+            show_default=False,
+        ),
+    ] = None,
     snapshot: Snapshot = "newest",
     data: MovedData = None,
     other_data: OtherData = False,
@@ -44,15 +55,20 @@ def generate(
 ) -> None:
     """Write new volumes as NIfTI or DICOM, with the geometry and the intensities of the data.
 
-    Volume k of a seed is the same however many are made; another --batch changes the rounding only.
+    Volume k of a seed is the same however many are made; another --batch changes the rounding only. A mask
+    lies beside its scan as NAME_seg.nii.gz.
 
     Example: voxflate generate runs/3d -n 100 --seed 0 --truncation 0.7 --out new-scans
     """
     from voxflate.sampling.generate import check_generation
     from voxflate.sampling.generate import generate as generate_volumes
+    from voxflate.sampling.trained import draw_labels
 
+    labels = parse_labels(label or [])
     if dry_run:
-        settings = check_generation(run, out, data, device, file_format, snapshot, air, other_data).settings
+        source = check_generation(run, out, data, device, file_format, snapshot, air, other_data)
+        settings = source.settings
+        draw_labels(source.labels, labels, seed, 0, n)
         print_settings(
             {
                 "run": str(run),
@@ -63,6 +79,7 @@ def generate(
                 "batch": batch,
                 "format": file_format,
                 "air": air,
+                "labels": labels or None,
                 "snapshot": snapshot,
                 "data": settings.data,
                 "device": settings.training.device,
@@ -83,7 +100,26 @@ def generate(
             file_format=file_format,
             air=air,
             other_data=other_data,
+            labels=labels,
             progress=progress,
             tell=print_generator,
+            warn=print_warning,
         )
     typer.echo(f"{out}: {len(files)} volumes, {files[0].name} to {files[-1].name}")
+
+
+def parse_labels(texts: Sequence[str]) -> dict[str, str]:
+    """Values by name from NAME=VALUE.
+
+    Raises:
+        VoxflateError: If a text has no name or value, or a name comes twice.
+    """
+    labels: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise VoxflateError(f"--label {text}: write it as NAME=VALUE, e.g. --label age=60")
+        if name in labels:
+            raise VoxflateError(f"--label {text}: {name} was given before; name each label once")
+        labels[name] = value
+    return labels

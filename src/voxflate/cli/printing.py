@@ -36,7 +36,12 @@ def print_generator(loaded: Loaded) -> None:
         typer.echo(f"skipped {reason}", err=True)
     typer.echo(f"using {loaded}")
     if loaded.other_data:
-        typer.echo(f"warning: {loaded.other_data}", err=True)
+        print_warning(loaded.other_data)
+
+
+def print_warning(text: str) -> None:
+    """A line on standard error."""
+    typer.echo(f"warning: {text}", err=True)
 
 
 def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account: Account) -> None:

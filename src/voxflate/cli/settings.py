@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 import typer
@@ -28,6 +28,9 @@ from voxflate.config.toml import (
     to_toml,
 )
 from voxflate.config.values import flat, nested
+
+if TYPE_CHECKING:
+    from voxflate.data.prepared import PreparedSet
 
 _OPTIONS = "options"
 
@@ -192,14 +195,19 @@ def _is_complete(said: Mapping[str, Any]) -> bool:
 
 
 def _network_for(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Base and stages that fit the prepared volumes, if they are there and no preset decides."""
-    shape = _shape_at(said.get("data"))
-    if shape is None or said.get("preset"):
+    """Networks that fit the prepared volumes, if they are there and no preset decides."""
+    prepared = _set_at(said.get("data"))
+    if prepared is None or said.get("preset"):
         return {}
     from voxflate.data.shapes import split_shape
 
-    base, stages = split_shape(shape)
-    return {"network.base": base, "network.stages": stages}
+    base, stages = split_shape(prepared.shape)
+    return {
+        "network.base": base,
+        "network.stages": stages,
+        "network.image_channels": len(prepared.layout.channels),
+        "network.label_width": prepared.layout.label_width,
+    }
 
 
 def _facts_of_twin(said: Mapping[str, Any], twin: RunConfig) -> dict[str, Any]:
@@ -219,27 +227,28 @@ def _base_of_volumes(data: object, twin: NetworkConfig) -> tuple[int, int, int]:
 
     The twin's own where none fits; `_check_volumes` then says why.
     """
-    shape = _shape_at(data)
-    depth, rest = divmod(shape[0], 2 ** (twin.stages - 1)) if shape else (0, 0)
+    prepared = _set_at(data)
+    depth, rest = divmod(prepared.shape[0], 2 ** (twin.stages - 1)) if prepared else (0, 0)
     return (depth, *twin.base[1:]) if depth and not rest else twin.base
 
 
 def _check_volumes(config: RunConfig) -> None:
-    """Refuse networks that make another shape than the data has, if it is there (yet)."""
-    shape = _shape_at(config.data)
-    if shape is None:
+    """Refuse networks of another shape, other channels or labels than the data's, if it is there (yet)."""
+    prepared, network = _set_at(config.data), config.network
+    if prepared is None:
         return
     from voxflate.data.shapes import check_shape
 
     try:
-        check_shape(shape, config.network.base, config.network.stages)
+        check_shape(prepared.shape, network.base, network.stages)
+        prepared.layout.check_networks(network.image_channels, network.label_width)
     except VoxflateError as error:
         raise VoxflateError(f"{config.data}: {error}") from error
 
 
-def _shape_at(data: object) -> tuple[int, int, int] | None:
+def _set_at(data: object) -> PreparedSet | None:
     if not isinstance(data, str) or not data or not Path(data).exists():
         return None
     from voxflate.data.prepared import open_prepared
 
-    return open_prepared(data).shape
+    return open_prepared(data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -166,6 +168,20 @@ def use_bfloat16(precision: str, device: torch.device) -> bool:
     )
 
 
+class Batch(NamedTuple):
+    """One process' share of a batch of real images.
+
+    Attributes:
+        reals: [n, C, *shape].
+        positions: Of slices for a planar twin, [n] integers.
+        labels: Label vectors, [n, label_width], of networks that are told them.
+    """
+
+    reals: Tensor
+    positions: Tensor | None = None
+    labels: Tensor | None = None
+
+
 class Stream:
     """The real images of a run: endless, shuffled, flipped when asked, a function of the image counter.
 
@@ -174,6 +190,7 @@ class Stream:
         training: Phase, twin, seed, flip, group.
         device: Where the images go.
         world: Every process gets its own share of each batch.
+        labels: Whether the networks are told the labels.
     """
 
     def __init__(
@@ -182,36 +199,40 @@ class Stream:
         training: TrainingConfig,
         device: torch.device,
         world: World = ALONE,
+        *,
+        labels: bool = False,
     ) -> None:
         stored, seed = prepared.stored("train"), training.seed
-        self.volumes = VolumeSampler(stored, seed) if training.phase == "3d" else None
-        self.slices = self.positioned = None
-        if training.phase == "2d" and training.twin == "planar":
+        self.sampler: VolumeSampler | SliceSampler | PositionedSliceSampler
+        if training.phase == "3d":
+            self.sampler = VolumeSampler(stored, seed)
+        elif training.twin == "planar":
             group = min(training.mbstd_group, training.batch)
-            self.positioned = PositionedSliceSampler(stored, seed, group)
-        elif training.phase == "2d":
-            self.slices = SliceSampler(stored, seed, training.min_content)
+            self.sampler = PositionedSliceSampler(stored, seed, group)
+        else:
+            self.sampler = SliceSampler(stored, seed, training.min_content)
+        self.labels = torch.from_numpy(prepared.labels("train")) if labels else None
         self.flip = training.flip
         self.seed = seed
         self.device = device
         self.world = world
 
-    def __call__(self, n_images: int, size: int) -> tuple[Tensor, Tensor | None]:
-        """This process' share of images n_images .. n_images + size - 1, and positions for a planar twin."""
-        positions = None
+    def __call__(self, n_images: int, size: int) -> Batch:
+        """This process' share of images n_images .. n_images + size - 1."""
+        positions = labels = None
         share = self.world.share(size)
         first, count = n_images + share.start, len(share)
-        if self.positioned is not None:
-            images, where = self.positioned.batch(first, count, size)
+        if isinstance(self.sampler, PositionedSliceSampler):
+            images, where = self.sampler.batch(first, count, size)
             positions = torch.from_numpy(where).to(self.device)
         else:
-            sampler = self.volumes or self.slices
-            assert sampler is not None
-            images = sampler.batch(first, count, size)
+            images = self.sampler.batch(first, count, size)
+        if self.labels is not None:
+            labels = self.labels[self.sampler.volumes(first, count)].to(self.device)
         if self.flip:
             # The last axis runs from left to right, in slices and in volumes.
             chosen = (
                 np.random.default_rng([self.seed, n_images, 1]).random(size)[share.start : share.stop] < 0.5
             )
             images[chosen] = images[chosen, ..., ::-1]
-        return torch.from_numpy(images).to(self.device), positions
+        return Batch(torch.from_numpy(images).to(self.device), positions, labels)

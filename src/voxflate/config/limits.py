@@ -29,6 +29,10 @@ def limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
         f"network.channels = {config.network.channels} must be a multiple of {WIDTHS_OF_COMPARISON}",
     )
     yield training.phase == "2d", "there are no 2D twins of it, it trains on volumes (voxflate train)"
+    yield (
+        config.network.label_width > 0,
+        "takes no labels; set network.label_width=0 to train without them",
+    )
     yield config.start.strategy != "none", f"has no start.strategy = {config.start.strategy}, only none"
     yield training.batch < 2, "training.batch = 1 is too small for its normalisation; set 2 or more"
     yield training.augment != "", "training.augment is for stylegan2; leave it empty"

@@ -59,6 +59,8 @@ the slice discriminator's own, as the rows have none."""
 # "StyleGAN2 configuration, with the following exceptions" (Sec. 4.2.3); what it leaves open: decision 0010.
 _PAPER: Values = {
     "model": "stylegan2",
+    "network.image_channels": 1,
+    "network.label_width": 0,
     "network.z_dim": 64,
     "network.w_dim": 64,
     "network.mapping_layers": 8,

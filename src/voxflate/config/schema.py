@@ -88,6 +88,11 @@ class NetworkConfig(Section):
     """Resolutions, the base included: the volume is base * 2**(stages - 1). The paper has 5."""
     channels: int = Field(default=32, ge=1)
     """Channels at every resolution. The paper has 32 (64 at 32x128x128); even for split kernels."""
+    image_channels: int = Field(default=1, ge=1)
+    """Channels of a volume: images and classes of a mask. That of the prepared set."""
+    label_width: int = Field(default=0, ge=0)
+    """Length of the label vectors that the networks are told: one number per class or continuous column. That
+    of the prepared set; 0 trains without its labels."""
     z_dim: int = Field(default=64, ge=1)
     """Length of the latent code z. 64 in the paper."""
     w_dim: int = Field(default=64, ge=1)

@@ -6,6 +6,7 @@ channel holds the class's share of each voxel, 0 as -1 and 1 as +1; the backgrou
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -74,8 +75,10 @@ class LabelColumn:
         """
         if self.categorical:
             if str(value) not in self.values:
+                near = difflib.get_close_matches(str(value), self.values, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
                 raise VoxflateError(
-                    f"label {self.name} = {value}: the training set has {', '.join(self.values)}"
+                    f"label {self.name} = {value}: the training set has {', '.join(self.values)}{hint}"
                 )
             return [float(str(value) == each) for each in self.values]
         try:
@@ -139,6 +142,29 @@ class Layout:
             rows.append([x for column in self.labels for x in column.encode(subject[column.name])])
         return np.array(rows, np.float32).reshape(len(rows), self.label_width)
 
+    def check_networks(self, image_channels: int, label_width: int) -> None:
+        """Refuse networks of other channels or labels.
+
+        Args:
+            image_channels: Channels of what they make.
+            label_width: Length of the label vectors that they are told; 0 for none.
+
+        Raises:
+            VoxflateError: Says what to set. The caller puts the data's name before the message.
+        """
+        if image_channels != len(self.channels):
+            names = ", ".join(channel.name for channel in self.channels)
+            raise VoxflateError(
+                f"its volumes have {len(self.channels)} channels ({names}), the network {image_channels}; "
+                f"set network.image_channels={len(self.channels)}"
+            )
+        if label_width not in (0, self.label_width):
+            names = self._names() or "none"
+            raise VoxflateError(
+                f"its labels ({names}) make vectors of {self.label_width}, the network takes {label_width}; "
+                f"set network.label_width={self.label_width}{', or 0 for none' if self.labels else ''}"
+            )
+
     def _names(self) -> str:
         return ", ".join(column.name for column in self.labels)
 
@@ -164,22 +190,28 @@ class Layout:
         return cls(channels or Layout().channels, labels)
 
 
-def mask_labels(shares: Float32, layout: Layout) -> npt.NDArray[np.int16]:
-    """Label maps: each voxel's class is the one with the largest share, background included.
+def mask_classes(shares: Float32, layout: Layout, spatial_dims: int = 3) -> npt.NDArray[np.int64]:
+    """Each voxel's class: the one with the largest share, background included.
 
     Args:
-        shares: Whole volumes [N, C, D, H, W] or [C, D, H, W] in [-1, 1], all channels.
-        layout: Says which are masks.
+        shares: All channels, volumes [N, C, D, H, W] or [C, D, H, W], or images [N, C, H, W]; in [-1, 1].
+        layout: Says which channels are masks.
+        spatial_dims: 2 for images.
 
     Returns:
-        int16 [N, D, H, W] or [D, H, W], source values; 0 is background.
+        The same without C: 0 is background, k the k-th mask channel.
     """
-    axis = shares.ndim - 4
+    axis = shares.ndim - spatial_dims - 1
     classes = (np.take(shares, range(layout.images, len(layout.channels)), axis) + 1) / 2
     background = 1 - classes.sum(axis, keepdims=True)
-    chosen = np.concatenate([background, classes], axis).argmax(axis)
+    found: npt.NDArray[np.int64] = np.concatenate([background, classes], axis).argmax(axis)
+    return found
+
+
+def mask_labels(shares: Float32, layout: Layout) -> npt.NDArray[np.int16]:
+    """Label maps of whole volumes, as `mask_classes` but with the source's values; int16."""
     values = [0, *(channel.label for channel in layout.channels if channel.kind == "mask")]
-    found: npt.NDArray[np.int16] = np.array(values, np.int16)[chosen]
+    found: npt.NDArray[np.int16] = np.array(values, np.int16)[mask_classes(shares, layout)]
     return found
 
 
@@ -189,3 +221,11 @@ def numbered(labels: npt.NDArray[np.int16], layout: Layout) -> npt.NDArray[np.in
     for number, channel in enumerate(layout.channels[layout.images :], 1):
         numbers[labels == channel.label] = number
     return numbers
+
+
+def pictured(
+    values: Float32, layout: Layout, spatial_dims: int = 3
+) -> tuple[Float32, npt.NDArray[np.int64] | None]:
+    """What a sheet shows of volumes [N, C, D, H, W]: the images [N, M, D, H, W], and the masks' classes."""
+    classes = mask_classes(values, layout, spatial_dims) if layout.masks else None
+    return values[:, : layout.images], classes

@@ -85,6 +85,10 @@ class VolumeSampler:
         self._ahead.want(self._shuffle.take(n_images + BATCHES * (stride or size), size))
         return from_stored(self._stored[chosen])
 
+    def volumes(self, n_images: int, size: int) -> Indices:
+        """Numbers of the volumes that the same batch shows, [size]."""
+        return self._shuffle.take(n_images, size)
+
 
 def slices_with_content(stored: Int16, min_content: float) -> Indices:
     """Which axial slices show something.
@@ -134,6 +138,11 @@ class SliceSampler:
         volumes, positions = np.divmod(self._shuffle.take(n_images, size), self._stored.shape[2])
         self._ahead.want(self._shuffle.take(n_images + BATCHES * (stride or size), size))
         return from_stored(self._stored[volumes, :, positions])
+
+    def volumes(self, n_images: int, size: int) -> Indices:
+        """Numbers of the volumes that the same batch shows slices of, [size]."""
+        slices = self._shuffle.take(n_images, size)
+        return np.asarray(slices // self._stored.shape[2])
 
 
 class PositionedSliceSampler:
@@ -202,6 +211,11 @@ class PositionedSliceSampler:
         self._ahead.want(ahead[:, 1:] * self._stored.shape[2] + ahead[:, :1])
         positions = np.repeat(groups[:, 0], self._group)
         return from_stored(self._stored[groups[:, 1:].ravel(), :, positions]), positions
+
+    def volumes(self, n_images: int, size: int) -> Indices:
+        """Numbers of the volumes that the same batch shows slices of, [size]."""
+        groups = self._shuffle.take(n_images // self._group, size // self._group)
+        return groups[:, 1:].ravel()
 
 
 def _check(stored: Int16) -> Int16:

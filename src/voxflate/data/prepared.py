@@ -203,10 +203,12 @@ class PreparedSet:
     Attributes:
         root: Its folder.
         manifest: What is in it.
+        only: The one channel that is shown; None for all.
     """
 
     root: Path
     manifest: Manifest
+    only: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -251,7 +253,8 @@ class PreparedSet:
         """
         if split not in SPLITS:
             raise VoxflateError(f"no split is called {split!r}; choose one of {', '.join(SPLITS)}")
-        return self._arrays[split]
+        array = self._arrays[split]
+        return array if self.only is None else array[:, self.only : self.only + 1]
 
     def volumes(self, split: str, indices: Sequence[int] | npt.NDArray[np.integer] | None = None) -> Float32:
         """Volumes in memory.

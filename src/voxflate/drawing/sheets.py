@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from voxflate._system.files import whole_file
 
@@ -26,11 +26,14 @@ _MARGIN = 16
 _FONT_SIZE = 15
 _BACKGROUND = (14, 17, 22)
 _INK = (214, 219, 226)
+_OVERLAY = 0.4  # opacity of a mask's colours
 # Rows of a sheet: plane, the axis (of D, H, W) that is fixed, and those that go down and across.
 _ROWS = (("axial", 0, 1, 2), ("coronal", 1, 0, 2), ("sagittal", 2, 0, 1))
 # By order of series; distinct for any colour vision (after Okabe and Ito), on white and on black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "os^Dv<"
+
+Classes = NDArray[np.integer]
 
 
 def sample_sheet(
@@ -39,15 +42,18 @@ def sample_sheet(
     title: str | None = None,
     columns: int = 8,
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    classes: Classes | None = None,
 ) -> None:
     """Draw the axial, coronal and sagittal centre slices of volumes, one column per volume.
 
     Args:
-        volumes: [n, 1, D, H, W] in [-1, 1]; values outside are clipped. The first `columns` are drawn.
+        volumes: [n, M, D, H, W] in [-1, 1]; values outside are clipped. The first `columns` are drawn, the M
+            images of each side by side.
         path: PNG to write.
         title: A line above; long ones are wrapped.
         columns: Largest number of volumes.
         spacing: Voxel sides, mm, order D, H, W.
+        classes: Classes of a mask, laid over the images in colour, [n, D, H, W]; 0 is background.
     """
     shown = volumes[:columns]
     extent = [size * side for size, side in zip(shown.shape[2:], spacing, strict=True)]
@@ -56,8 +62,9 @@ def sample_sheet(
     rows = []
     for name, fixed, down, across in _ROWS:
         size = [max(1, round(spacing[axis] * pixels_per_mm)) for axis in (down, across)]
-        slices = shown[:, 0].take(shown.shape[2 + fixed] // 2, 1 + fixed)
-        rows.append((name, [_tile(image, size[0], size[1]) for image in slices]))
+        centre = shown.shape[2 + fixed] // 2
+        over = None if classes is None else classes.take(centre, 1 + fixed)
+        rows.append((name, _tiles(shown.take(centre, 2 + fixed), over, size)))
     _write_sheet(rows, path, title)
 
 
@@ -67,20 +74,22 @@ def slice_sheet(
     title: str | None = None,
     columns: int = 8,
     spacing: Sequence[float] = (1.0, 1.0),
+    classes: Classes | None = None,
 ) -> None:
     """Draw 2D images row after row.
 
     Args:
-        images: [n, 1, H, W] in [-1, 1]; values outside are clipped. All are drawn.
+        images: [n, M, H, W] in [-1, 1]; values outside are clipped. All are drawn, M side by side.
         path: PNG to write.
         title: A line above; long ones are wrapped.
         columns: Images in a row.
         spacing: Pixel sides, mm, order H, W.
+        classes: Classes of a mask, laid over the images in colour, [n, H, W]; 0 is background.
     """
     extent = [size * side for size, side in zip(images.shape[2:], spacing, strict=True)]
     pixels_per_mm = max(1, round(_TILE / max(extent) * min(spacing))) / min(spacing)
     size = [max(1, round(side * pixels_per_mm)) for side in spacing]
-    tiles = [_tile(image, size[0], size[1]) for image in images[:, 0]]
+    tiles = _tiles(images, classes, size)
     rows = [("", tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
     _write_sheet(rows, path, title)
 
@@ -173,10 +182,33 @@ def _finish(axes: Axes, ylabel: str, log: bool) -> None:
         axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False)
 
 
-def _tile(image: NDArray[np.floating], height: int, width: int) -> Image.Image:
-    """A slice as a grey picture, its first axis upwards, one voxel `height` x `width` pixels."""
-    grey = np.clip((image[::-1] + 1) * 127.5, 0, 255).round().astype(np.uint8)
-    return Image.fromarray(grey.repeat(height, axis=0).repeat(width, axis=1))
+def _tiles(images: NDArray[np.floating], classes: Classes | None, size: Sequence[int]) -> list[Image.Image]:
+    """Pictures of images [n, M, H, W], the M of each side by side; a pixel is `size` pixels."""
+    tiles = []
+    for number, channels in enumerate(images):
+        over = None if classes is None else classes[number]
+        parts = [_tile(image, size[0], size[1], over) for image in channels]
+        tile = Image.new(parts[0].mode, (sum(part.width for part in parts), parts[0].height))
+        for index, part in enumerate(parts):
+            tile.paste(part, (index * part.width, 0))
+        tiles.append(tile)
+    return tiles
+
+
+def _tile(
+    image: NDArray[np.floating], height: int, width: int, classes: Classes | None = None
+) -> Image.Image:
+    """A slice as a grey picture, its first axis upwards, one voxel `height` x `width` pixels.
+
+    The classes of a mask, [H, W], are laid over it in their colours.
+    """
+    pixels = np.clip((image[::-1] + 1) * 127.5, 0, 255).round().astype(np.uint8)
+    if classes is not None:
+        palette = np.array([ImageColor.getrgb(colour) for colour in COLOURS])
+        inside, colour = classes[::-1, :, None] > 0, palette[(classes[::-1] - 1) % len(palette)]
+        grey = pixels[..., None].repeat(3, axis=2)
+        pixels = np.where(inside, (1 - _OVERLAY) * grey + _OVERLAY * colour, grey).round().astype(np.uint8)
+    return Image.fromarray(pixels.repeat(height, axis=0).repeat(width, axis=1))
 
 
 def _write_sheet(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
+from voxflate.data.views import one_channel
 from voxflate.evaluation.real import Images, RealSet, check_samples
 from voxflate.metrics import PLANES, FeatureExtractor, centre_slices
 from voxflate.metrics.copies import FLIPS, Neighbours
@@ -127,6 +128,8 @@ class Auditor:
     """
 
     def __init__(self, prepared: PreparedSet, extractor: FeatureExtractor, seed: int = 0) -> None:
+        self._channels = len(prepared.layout.channels)
+        prepared = one_channel(prepared)
         self._prepared = prepared
         self._real = RealSet(prepared, seed)
         self._extractor = extractor
@@ -147,7 +150,8 @@ class Auditor:
         """Audit generated volumes.
 
         Args:
-            batches: [b, 1, D, H, W] in [-1, 1]; taken one after the other.
+            batches: [b, C, D, H, W] in [-1, 1]; taken one after the other. A copy of a scan is found by its
+                first image channel.
             progress: Called with (null volumes done, of all) before the first batch is taken.
 
         Raises:
@@ -161,8 +165,9 @@ class Auditor:
         samples: list[Nearness] = []
         flagged: dict[int, tuple[str, ...]] = {}
         pairs: dict[int, Images] = {}
-        for batch in batches:
-            check_samples(batch, (1, *self._prepared.shape))
+        for whole in batches:
+            check_samples(whole, (self._channels, *self._prepared.shape))
+            batch = whole[:, :1]
             features = self._features_of(batch)
             for volume, feature in zip(batch, features, strict=True):
                 near = self._nearness(volume, feature, np.zeros(len(self._owners), bool))

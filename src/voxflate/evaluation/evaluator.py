@@ -3,11 +3,14 @@
 Every result is a flat dictionary whose metrics stand beside what they depend on: extractor, hash of its
 weights, numbers of real and generated samples, seed. A metric named "...-cut" was taken after
 `cut_background` on both sides; "-avg" is the mean of the three planes.
+
+Distances are those of the first image channel. Each further one has its own, with the channel's name behind
+the extractor's: "frechet-mobilenetv2-t2-avg". Masks are compared by the volumes of their structures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +18,20 @@ import torch
 from numpy.typing import NDArray
 
 from voxflate.data.prepared import PreparedSet
+from voxflate.data.views import one_channel
 from voxflate.evaluation.comparison import compare_features, halvings, heldout_kid
 from voxflate.evaluation.real import (
     VIEW_2D,
     VIEW_3D,
     VIEWS,
+    Collector,
     Features,
     Images,
     RealSet,
     check_samples,
-    collect,
     plane_views,
 )
+from voxflate.evaluation.structures import StructureVolumes
 from voxflate.metrics import extractor as build_extractor
 from voxflate.metrics import pairwise_l2
 from voxflate.metrics.extractors.voxels import VOXELS
@@ -52,6 +57,7 @@ class Evaluator:
         device: Where features are computed.
         cache: Folder for the real features; `cache_folder()` by default.
         min_content: The 2D comparison leaves out real slices that show less, as its training did.
+        channel: Number of the image channel; of several, those of a higher number are measured too.
 
     Raises:
         VoxflateError: If the extractor is unknown, its weights are missing, or there are fewer than 4 real
@@ -66,18 +72,27 @@ class Evaluator:
         device: str | torch.device = "cpu",
         cache: Path | None = None,
         min_content: float = 0.0,
+        channel: int = 0,
     ) -> None:
         self._extractor = build_extractor(extractor, device)
-        self._real = RealSet(prepared, seed, cache, min_content)
+        self._real = RealSet(one_channel(prepared, channel), seed, cache, min_content)
         self._prepared = prepared
         self._seed = seed
         self._floors: dict[str, Metrics] = {}
+        self._channel = channel
+        layout = prepared.layout
+        suffix = f"-{layout.channels[channel].name}" if channel else ""
+        self._name, self._voxels = self._extractor.name + suffix, VOXELS + suffix
+        self._next: Evaluator | None = None
+        if channel + 1 < layout.images:
+            self._next = Evaluator(prepared, extractor, seed, device, cache, min_content, channel + 1)
+        self._structures = StructureVolumes(prepared) if layout.masks and not channel else None
 
     def measure(self, volumes: Iterable[Images]) -> Metrics:
         """Distances of generated volumes to all real ones, per plane, and their diversity.
 
         Args:
-            volumes: Batches [b, 1, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
+            volumes: Batches [b, C, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
 
         Returns:
             "frechet-<extractor>-<ax|sag|cor|avg>" ("fid-..." for Inception) and the same with "-cut";
@@ -85,40 +100,53 @@ class Evaluator:
             "kid-<extractor>-heldout-avg";
             "precision-<extractor>-avg" and the same of recall, density and coverage, means of the planes, if
             both sets are large enough; the same of the voxels' principal components, which no network has
-            seen, "frechet-voxels-3d" and so on; "pairwise-l2" (over the first 256 volumes), "n-real",
-            "n-generated", "extractor", "weights-sha256", "seed".
+            seen, "frechet-voxels-3d" and so on; "pairwise-l2" (over the first 256 volumes, all channels),
+            "volume-w1-<structure>" of masks, ml, "n-real", "n-generated", "extractor", "weights-sha256",
+            "seed".
 
         Raises:
             VoxflateError: If a value is not finite, there are fewer than 2 volumes, or their shape is
                 not the real volumes' shape.
         """
         kept: list[Images] = []
-        voxels: list[NDArray[np.float32]] = []
-        components = self._real.components
+        structures: list[NDArray[np.float64]] = []
+        each = [Collector(one._extractor) for one in self._all()]
+        voxels = [Collector(one._real.components) for one in self._all()]
+        for batch in volumes:
+            check_samples(batch, (len(self._prepared.layout.channels), *self._prepared.shape))
+            kept.append(batch[: max(0, _DIVERSITY_VOLUMES - sum(map(len, kept)))])
+            if self._structures is not None:
+                structures.append(self._structures.of(batch))
+            for index in range(len(each)):
+                image = batch[:, index : index + 1]
+                each[index].add(plane_views(image))
+                voxels[index].add({VIEW_3D: image})
+        metrics: Metrics = {}
+        for one, planes, whole in zip(self._all(), each, voxels, strict=True):
+            metrics |= one._compare(planes.features(), whole.features())
+        if self._structures is not None:
+            metrics |= self._structures.distances(np.concatenate(structures))
+        metrics[DIVERSITY] = pairwise_l2(np.concatenate(kept), seed=self._seed)
+        return metrics | self._provenance(self._real.count, each[0].count)
 
-        def checked() -> Iterator[Images]:
-            for batch in volumes:
-                check_samples(batch, (1, *self._prepared.shape))
-                kept.append(batch[: max(0, _DIVERSITY_VOLUMES - sum(map(len, kept)))])
-                voxels.append(components(torch.from_numpy(batch)).numpy())
-                yield batch
+    def _all(self) -> list[Evaluator]:
+        """The evaluators of all image channels, this one first."""
+        return [self, *(self._next._all() if self._next else [])]
 
-        generated = collect(checked(), plane_views, self._extractor)
+    def _compare(self, planes: Features, whole: Features) -> Metrics:
+        """Distances of generated features of this channel."""
         real = self._real.plane_features(self._extractor)
-        real_voxels = self._real.volume_features(components)
-        metrics: Metrics = {
-            **compare_features(self._extractor.name, generated, real),
-            **heldout_kid(self._extractor.name, generated, real, self._real.n_train),
-            **compare_features(VOXELS, {VIEW_3D: np.concatenate(voxels)}, real_voxels),
-            DIVERSITY: pairwise_l2(np.concatenate(kept), seed=self._seed),
+        return {
+            **compare_features(self._name, planes, real),
+            **heldout_kid(self._name, planes, real, self._real.n_train),
+            **compare_features(self._voxels, whole, self._real.volume_features(self._real.components)),
         }
-        return metrics | self._provenance(len(real["ax"]), len(generated["ax"]))
 
     def measure_2d(self, images: Iterable[Images]) -> Metrics:
         """Distance of generated images to axial slices of the training volumes.
 
         Args:
-            images: Batches [b, 1, H, W] in [-1, 1], at least 2 images in all.
+            images: Batches [b, C, H, W] in [-1, 1], at least 2 images in all.
 
         Returns:
             "frechet-<extractor>-2d", the same of kid, precision, recall, density and coverage, "n-real" (at
@@ -127,16 +155,16 @@ class Evaluator:
         Raises:
             VoxflateError: As for `measure`.
         """
-
-        def checked() -> Iterator[Images]:
-            for batch in images:
-                check_samples(batch, (1, *self._prepared.shape[1:]))
-                yield batch
-
-        generated = collect(checked(), lambda batch: {VIEW_2D: batch}, self._extractor)
-        real = self._real.slice_features(self._extractor)
-        metrics = compare_features(self._extractor.name, generated, real)
-        return {**metrics, **self._provenance(len(real[VIEW_2D]), len(generated[VIEW_2D]))}
+        each = [Collector(one._extractor) for one in self._all()]
+        for batch in images:
+            check_samples(batch, (len(self._prepared.layout.channels), *self._prepared.shape[1:]))
+            for index, collector in enumerate(each):
+                collector.add({VIEW_2D: batch[:, index : index + 1]})
+        metrics: Metrics = {}
+        for one, collected in zip(self._all(), each, strict=True):
+            real = one._real.slice_features(one._extractor)
+            metrics |= compare_features(one._name, collected.features(), real)
+        return metrics | self._provenance(len(real[VIEW_2D]), each[0].count)
 
     def real_floor(self) -> Metrics:
         """What real volumes reach: one half of the real set against the other, mean of 10 random halvings.
@@ -150,7 +178,11 @@ class Evaluator:
             real = self._real.plane_features(self._extractor)
             floor = self._floor({view: real[view] for view in VIEWS}, self._real.subjects)
             voxels = self._real.volume_features(self._real.components)
-            floor = self._floor(voxels, self._real.subjects, VOXELS) | floor
+            floor = self._floor(voxels, self._real.subjects, self._voxels) | floor
+            if self._next is not None:
+                floor = self._next.real_floor() | floor
+            if self._structures is not None:
+                floor |= self._structures.floor(_FLOOR_SPLITS, self._seed)
             self._floors["3d"] = floor | {DIVERSITY: self._real_diversity()}
         return self._floors["3d"]
 
@@ -159,11 +191,12 @@ class Evaluator:
         if VIEW_2D not in self._floors:
             real = self._real.slice_features(self._extractor)
             slices = [str(number) for number in range(len(real[VIEW_2D]))]
-            self._floors[VIEW_2D] = self._floor(real, slices)
+            floor = self._floor(real, slices)
+            self._floors[VIEW_2D] = (self._next.real_floor_2d() if self._next else {}) | floor
         return self._floors[VIEW_2D]
 
     def _floor(self, real: Features, subjects: list[str], name: str | None = None) -> Metrics:
-        rounds = halvings(name or self._extractor.name, real, subjects, _FLOOR_SPLITS, self._seed)
+        rounds = halvings(name or self._name, real, subjects, _FLOOR_SPLITS, self._seed)
         metrics: Metrics = {
             key: float(np.mean([metrics[key] for metrics in rounds])) for key in (rounds or [{}])[0]
         }
@@ -173,10 +206,10 @@ class Evaluator:
     def _real_diversity(self) -> float:
         def compute() -> Features:
             chosen = np.random.default_rng(self._seed).permutation(self._real.count)[:_DIVERSITY_VOLUMES]
-            value = pairwise_l2(self._real.volumes(chosen), seed=self._seed)
+            value = pairwise_l2(RealSet(self._prepared).volumes(chosen), seed=self._seed)
             return {DIVERSITY: np.array([value], np.float32)}
 
-        key = self._real.key(DIVERSITY, self._seed)
+        key = RealSet(self._prepared).key(DIVERSITY, self._seed)
         return float(self._real.cache.get(key, (DIVERSITY,), compute)[DIVERSITY][0])
 
     def _provenance(self, n_real: int, n_generated: int) -> Metrics:

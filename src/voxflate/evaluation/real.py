@@ -142,16 +142,45 @@ def collect(
     Raises:
         VoxflateError: If there are fewer than two samples.
     """
-    collected: dict[str, list[NDArray[np.float32]]] = {}
-    n = 0
+    collector = Collector(features_of)
     for batch in batches:
-        n += len(batch)
-        for view, images in views(batch).items():
+        collector.add(views(batch))
+    return collector.features()
+
+
+class Collector:
+    """Collects the features of batches, view by view.
+
+    Args:
+        features_of: Images or volumes to features.
+    """
+
+    def __init__(self, features_of: Extract) -> None:
+        self._features_of = features_of
+        self._parts: dict[str, list[NDArray[np.float32]]] = {}
+
+    def add(self, views: dict[str, Images]) -> None:
+        """Take the next batch, as every view shows it."""
+        for view, images in views.items():
             tensor = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
-            collected.setdefault(view, []).append(features_of(tensor).numpy())
-    if n < 2:
-        raise VoxflateError(f"evaluation needs at least 2 samples, got {n}; raise evaluation.samples")
-    return {view: np.concatenate(parts) for view, parts in collected.items()}
+            self._parts.setdefault(view, []).append(self._features_of(tensor).numpy())
+
+    @property
+    def count(self) -> int:
+        """Samples taken."""
+        return sum(len(part) for part in next(iter(self._parts.values()), []))
+
+    def features(self) -> Features:
+        """Features of every view.
+
+        Raises:
+            VoxflateError: If there are fewer than two samples.
+        """
+        if self.count < 2:
+            raise VoxflateError(
+                f"evaluation needs at least 2 samples, got {self.count}; raise evaluation.samples"
+            )
+        return {view: np.concatenate(parts) for view, parts in self._parts.items()}
 
 
 def check_samples(batch: Images, shape: tuple[int, ...]) -> None:

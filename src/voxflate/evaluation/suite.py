@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
+from voxflate.data.views import one_channel
 from voxflate.evaluation.assessment import Assessment
 from voxflate.evaluation.caveats import warnings_of
 from voxflate.evaluation.pairs import PairBank, real_pairs
@@ -86,7 +87,7 @@ class Suite:
     """Measures sets of generated samples against one prepared set.
 
     Args:
-        prepared: The real volumes.
+        prepared: The real volumes; of several channels the first image is measured.
         settings: What is measured.
         cache: Folder for the real features; `cache_folder()` by default.
         min_content: The 2D comparison leaves out real slices that show less.
@@ -105,7 +106,8 @@ class Suite:
         self.settings = settings or SuiteSettings()
         if self.settings.slices < 1:
             raise VoxflateError(f"slices per plane must be at least 1, got {self.settings.slices}")
-        self.real = RealSet(prepared, self.settings.seed, cache, min_content)
+        self._channels, self._data = len(prepared.layout.channels), prepared.content_hash
+        self.real = RealSet(one_channel(prepared), self.settings.seed, cache, min_content)
         self._extractors = [build_extractor(name, self.settings.device) for name in self.settings.extractors]
         self.warnings: list[str] = []
         network = self._build_volume_extractor()
@@ -121,7 +123,7 @@ class Suite:
         """Assess generated volumes.
 
         Args:
-            batches: [b, 1, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
+            batches: [b, C, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
 
         Returns:
             Metrics, intervals, floors, warnings. `first` and `features` then hold the first volumes and the
@@ -131,7 +133,7 @@ class Suite:
             VoxflateError: If a value is not finite, the shape is not the real one, or there are fewer than 2.
         """
         collected, pairs = _Collected(), self._pair_bank()
-        for batch in self._checked(batches, (1, *self.real.prepared.shape), collected):
+        for batch in self._checked(batches, self.real.prepared.shape, collected):
             with self._stage("features of slices"):
                 for view, images in plane_views(batch, self.settings.slices).items():
                     self._extract(self._extractors, view, images, collected)
@@ -145,13 +147,13 @@ class Suite:
         """Assess generated images of the 2D stage against axial slices of the training volumes.
 
         Args:
-            batches: [b, 1, H, W] in [-1, 1], at least 2 images in all.
+            batches: [b, C, H, W] in [-1, 1], at least 2 images in all.
 
         Raises:
             VoxflateError: As for `volumes`.
         """
         collected = _Collected()
-        for batch in self._checked(batches, (1, *self.real.prepared.shape[1:]), collected):
+        for batch in self._checked(batches, self.real.prepared.shape[1:], collected):
             with self._stage("features of slices"):
                 self._extract(self._extractors, VIEW_2D, batch, collected)
         return self._assess(collected, None)
@@ -194,13 +196,13 @@ class Suite:
                 batch = next(source, None)
             if batch is None:
                 break
-            check_samples(batch, shape)
+            check_samples(batch, (self._channels, *shape))
             if kept < KEPT:
                 collected.first.append(batch[: KEPT - kept].copy())
                 kept += len(collected.first[-1])
             collected.count += len(batch)
             collected.constant += int((batch.reshape(len(batch), -1).std(axis=1) < _CONSTANT).sum())
-            yield batch
+            yield batch[:, :1]
         if collected.count < 2:
             raise VoxflateError(
                 f"evaluation needs at least 2 samples, got {collected.count}; raise evaluation.samples"
@@ -287,7 +289,7 @@ class Suite:
             "seed": settings.seed,
             "replicates": settings.replicates,
             "halvings": HALVINGS,
-            "data": self.real.prepared.content_hash,
+            "data": self._data,
             "shape": list(self.real.prepared.shape),
         }
 

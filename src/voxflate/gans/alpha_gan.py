@@ -28,10 +28,11 @@ from voxflate.nn.dcgan import (
 
 def networks(plan: NetworkPlan) -> Networks:
     """Generator, discriminator, encoder, and the discriminator of codes."""
+    sizes = plan.shape, plan.channels, plan.z_dim
     return {
-        "generator": UpsamplingGenerator(plan.shape, plan.channels, plan.z_dim, linear=False),
-        "discriminator": critic(plan.shape, plan.channels, plan.critic_norm),
-        "encoder": encoder(plan.shape, plan.channels, plan.z_dim),
+        "generator": UpsamplingGenerator(*sizes, plan.image_channels, linear=False),
+        "discriminator": critic(plan.shape, plan.channels, plan.critic_norm, plan.image_channels),
+        "encoder": encoder(*sizes, plan.image_channels),
         "code_discriminator": code_discriminator(plan.z_dim, plan.channels, plan.critic_norm),
     }
 

@@ -40,11 +40,12 @@ class Shown:
     """One batch of real images, or a part of one.
 
     Attributes:
-        reals: [N, 1, *shape].
+        reals: [N, C, *shape].
         positions: Planar twins only: axial position of every real image, [N] integers; fakes get the same.
         draws: Random numbers for the fakes; None takes them from the global random state.
         first: Index of the first image in its batch.
         seen: Images that the run showed before the batch.
+        labels: Label vectors of the real images, [N, label_width]; fakes are made for the same.
     """
 
     reals: Tensor
@@ -52,6 +53,7 @@ class Shown:
     draws: Draws | None = None
     first: int = 0
     seen: int = 0
+    labels: Tensor | None = None
 
     def parts(self, size: int) -> Iterator[Shown]:
         """Split the batch into parts of at most `size` images; 0 leaves it whole."""
@@ -64,6 +66,7 @@ class Shown:
                 None if self.draws is None else self.draws.part(first, last),
                 self.first + first,
                 self.seen,
+                None if self.labels is None else self.labels[first:last],
             )
 
 
@@ -194,12 +197,21 @@ class Gan:
         for group in self._groups():
             group["lr"] = group["initial_lr"] * factor
 
-    def step(self, reals: Tensor, positions: Tensor | None, *, number: int, train_g: bool = True) -> Scalars:
+    def step(
+        self,
+        reals: Tensor,
+        positions: Tensor | None,
+        labels: Tensor | None = None,
+        *,
+        number: int,
+        train_g: bool = True,
+    ) -> Scalars:
         """Take every step that is due, in the model's order.
 
         Args:
-            reals: Real images, [N, 1, *shape]: this process's share of the batch.
+            reals: Real images, [N, C, *shape]: this process's share of the batch.
             positions: See `Shown`.
+            labels: See `Shown`.
             number: Number of batches shown before.
             train_g: False while the generator is frozen.
 
@@ -215,9 +227,8 @@ class Gan:
                 if self._model.divisible:
                     seeds = sample_seeds(self.settings.seed, number, index, images)
                     draws = Draws(count, self.device, seeds)
-                shown = Shown(
-                    reals, positions, draws, first=images.start, seen=number * count * self.world.size
-                )
+                seen = number * count * self.world.size
+                shown = Shown(reals, positions, draws, images.start, seen, labels)
                 scalars |= self.take(step, shown)
         return scalars
 

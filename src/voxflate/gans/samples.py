@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from voxflate.nn import Generator
@@ -48,6 +49,7 @@ def sample(
     slices: bool = False,
     first: int = 0,
     full: bool = False,
+    labels: NDArray[np.float32] | None = None,
 ) -> Iterator[Tensor]:
     """Generate samples first .. first + count - 1 of a seed, in float32.
 
@@ -62,6 +64,7 @@ def sample(
         first: Number of the first.
         full: Make the last batch as large as the others and drop what is too much. Batches of one size are
             computed alike, so a sample's bits do not depend on `count`.
+        labels: Label vectors of these samples, [count, label_width], for generators that know labels.
 
     Yields:
         [n, image_channels, *shape] on the CPU, n <= batch.
@@ -78,6 +81,10 @@ def sample(
             if isinstance(generator, Generator):
                 styled["noise"] = [torch.stack(layer).to(device) for layer in zip(*noises, strict=True)]
                 styled["positions"] = torch.stack(positions).to(device) if slices else None
+                if labels is not None:
+                    rows = np.minimum(np.arange(len(zs)) + (start - first), count - 1)
+                    told = labels[rows]
+                    styled["labels"] = torch.from_numpy(told).to(device)
             images = generator(torch.stack(zs).to(device), truncation_psi=truncation_psi, **styled)
             yield images[:wanted].float().cpu()
     finally:

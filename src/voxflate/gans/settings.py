@@ -20,6 +20,8 @@ class NetworkPlan:
     stages: int
     channels: int
     z_dim: int
+    image_channels: int = 1
+    label_width: int = 0
     w_dim: int = 64
     mapping_layers: int = 8
     architecture: str = "baseline"

@@ -117,7 +117,8 @@ class SliceJudge:
 
     def _look(self, images: Tensor, shown: Shown) -> list[list[Tensor]]:
         """Features of random slices: per plane, one map per scale."""
-        planes = [images] if images.ndim == 4 else cut(images, shown, self.settings.per_volume)
+        coloured = colours(images, shown)
+        planes = [coloured] if images.ndim == 4 else cut(coloured, shown, self.settings.per_volume)
         squares = [self.features.resize(slices) for slices in planes]
         counts = [len(slices) for slices in squares]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
@@ -129,6 +130,28 @@ class SliceJudge:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             logits = [self.heads(plane, maps) for plane, maps in enumerate(features)]
         return torch.cat(logits).float()
+
+
+def colours(images: Tensor, shown: Shown) -> Tensor:
+    """The channels as the colours of a picture: grey for one, else red for the first and two others.
+
+    A picture of scan and mask shows at one look whether they fit (decision 0127).
+
+    Args:
+        images: [N, C, *spatial].
+        shown: With more than three channels, its random numbers choose the two.
+
+    Returns:
+        [N, 1, *spatial] for one channel, else [N, 3, *spatial].
+    """
+    count, channels = images.shape[:2]
+    if channels in (1, 3):
+        return images
+    if channels == 2:
+        return torch.cat([images, images[:, 1:]], dim=1)
+    draws = shown.draws or Draws(count, images.device)
+    others = draws.uniform(channels - 1).argsort(dim=1)[:, :2] + 1  # [N, 2]
+    return torch.stack([image[[0, *pair]] for image, pair in zip(images, others.tolist(), strict=True)])
 
 
 def cut(volumes: Tensor, shown: Shown, per_volume: int) -> list[Tensor]:

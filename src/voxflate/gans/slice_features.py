@@ -94,7 +94,7 @@ WEIGHTS = {
 
 
 class SliceFeatures:
-    """Features of grey slices; gradients flow to the slices, never to the weights.
+    """Features of grey or coloured slices; gradients flow to the slices, never to the weights.
 
     Args:
         name: A key of `TRUNKS`.
@@ -121,7 +121,7 @@ class SliceFeatures:
         """Features of resized slices.
 
         Args:
-            slices: [n, 1, S, S] in [-1, 1].
+            slices: [n, 1 or 3, S, S] in [-1, 1].
 
         Returns:
             One map per scale, the finest first, [n, WIDTH, s, s].
@@ -137,10 +137,9 @@ class SliceFeatures:
         return [F.conv2d(x, kernel, padding=1) for x, kernel in zip(maps, self._join, strict=True)]
 
     def resize(self, slices: Tensor) -> Tensor:
-        """[n, C, H, W] -> [n C, 1, S, S]: every channel is judged as a grey picture."""
-        grey = slices.reshape(-1, 1, *slices.shape[2:])
+        """[n, c, H, W] -> [n, c, S, S]."""
         shrinks = max(slices.shape[2:]) > self.side
-        return F.interpolate(grey, (self.side, self.side), mode="bilinear", antialias=shrinks)
+        return F.interpolate(slices, (self.side, self.side), mode="bilinear", antialias=shrinks)
 
     @torch.no_grad()
     def _equalise(self, device: torch.device) -> None:

@@ -38,6 +38,8 @@ def networks(plan: NetworkPlan) -> Networks:
         plan.w_dim,
         plan.mapping_layers,
         architecture.generator,
+        plan.image_channels,
+        plan.label_width,
         planar=plan.planar,
     )
     discriminator = Discriminator(
@@ -45,6 +47,8 @@ def networks(plan: NetworkPlan) -> Networks:
         plan.stages,
         plan.channels,
         architecture.discriminator + ("-symmetric" if plan.symmetric_d else ""),
+        plan.image_channels,
+        plan.label_width,
         mbstd_group=plan.mbstd_group,
         position=plan.position,
         low_pass=plan.low_pass_d,
@@ -113,7 +117,7 @@ class StyleGAN2Losses:
         """D's answer to fakes."""
         fakes = self.fakes(shown)
         seen = self._augmented(fakes, shown)
-        loss = non_saturating_g(self.judge(seen, shown.positions))
+        loss = non_saturating_g(self.judge(seen, shown.positions, shown.labels))
         if self.settings.reuse_fakes:
             self._reusable[shown.first] = fakes.detach()
         return loss + self.slices.loss_g(seen, shown), scalars_of(loss_g=loss)
@@ -125,23 +129,26 @@ class StyleGAN2Losses:
             with torch.no_grad():
                 fakes = self.fakes(shown)
         both = torch.cat([self._augmented(fakes, shown), self._augmented(shown.reals, shown)])
-        where = None if shown.positions is None else torch.cat([shown.positions, shown.positions])
-        logits = self.judge(both, where)
+        logits = self.judge(both, _twice(shown.positions), _twice(shown.labels))
         fake_logits, real_logits = logits.split(len(shown.reals))
         loss = non_saturating_d(real_logits, fake_logits)
         return loss, scalars_of(loss_d=loss, logits_real=real_logits, logits_fake=fake_logits)
 
     def loss_r1(self, shown: Shown) -> tuple[Tensor, Scalars]:
         """R1, multiplied by `r1_every` because it is taken only that often."""
-        penalty = r1_penalty(lambda x: self.judge(self._augmented(x, shown), shown.positions), shown.reals)
+
+        def judged(reals: Tensor) -> Tensor:
+            return self.judge(self._augmented(reals, shown), shown.positions, shown.labels)
+
+        penalty = r1_penalty(judged, shown.reals)
         return penalty * (self.settings.r1_gamma / 2 * self.settings.r1_every), scalars_of(r1=penalty)
 
     def fakes(self, shown: Shown) -> Tensor:
-        """New images from random codes, one per real image."""
+        """New images from random codes, one per real image, at its position and with its labels."""
         draws = shown.draws or Draws(len(shown.reals), self.device)
         z = draws.normal(self.generator.z_dim)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
-            fakes: Tensor = self.generator(z, positions=shown.positions, noise=draws)
+            fakes: Tensor = self.generator(z, positions=shown.positions, noise=draws, labels=shown.labels)
         return fakes
 
     def _augmented(self, images: Tensor, shown: Shown) -> Tensor:
@@ -149,12 +156,17 @@ class StyleGAN2Losses:
             return images
         return augment(images, self.settings.augmentations, self.settings.augment_p, shown.draws)
 
-    def judge(self, images: Tensor, positions: Tensor | None) -> Tensor:
-        """Let D answer; slices are told their position in [-1, 1]."""
+    def judge(self, images: Tensor, positions: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+        """Let D answer; it is told labels and, of slices, the position in [-1, 1]."""
         where = None if positions is None else depth_ramp(self.depth, images.device)[positions]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
-            logits: Tensor = self.discriminator(images, where)
+            logits: Tensor = self.discriminator(images, where, labels)
         return logits.float()
+
+
+def _twice(told: Tensor | None) -> Tensor | None:
+    """What fakes and then reals are told; the same for both (decision 0126)."""
+    return None if told is None else torch.cat([told, told])
 
 
 STYLEGAN2 = Model(networks, optimizers, steps, mixed_precision=True, divisible=True)

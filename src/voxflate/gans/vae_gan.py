@@ -19,10 +19,11 @@ from voxflate.nn.dcgan import UpsamplingGenerator, VariationalEncoder, critic, r
 
 def networks(plan: NetworkPlan) -> Networks:
     """Generator (the decoder), discriminator and encoder."""
+    sizes = plan.shape, plan.channels, plan.z_dim
     return {
-        "generator": UpsamplingGenerator(plan.shape, plan.channels, plan.z_dim, linear=True),
-        "discriminator": critic(plan.shape, plan.channels, plan.critic_norm),
-        "encoder": VariationalEncoder(plan.shape, plan.channels, plan.z_dim),
+        "generator": UpsamplingGenerator(*sizes, plan.image_channels, linear=True),
+        "discriminator": critic(plan.shape, plan.channels, plan.critic_norm, plan.image_channels),
+        "encoder": VariationalEncoder(*sizes, plan.image_channels),
     }
 
 

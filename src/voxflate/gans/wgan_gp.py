@@ -16,9 +16,10 @@ from voxflate.nn.dcgan import UpsamplingGenerator, critic, random_volumes
 
 def networks(plan: NetworkPlan) -> Networks:
     """Generator and critic."""
+    sizes = plan.shape, plan.channels, plan.z_dim
     return {
-        "generator": UpsamplingGenerator(plan.shape, plan.channels, plan.z_dim, linear=True),
-        "discriminator": critic(plan.shape, plan.channels, plan.critic_norm),
+        "generator": UpsamplingGenerator(*sizes, plan.image_channels, linear=True),
+        "discriminator": critic(plan.shape, plan.channels, plan.critic_norm, plan.image_channels),
     }
 
 

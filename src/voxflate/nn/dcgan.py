@@ -50,15 +50,16 @@ def base_of(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(side // 2**HALVINGS for side in shape)
 
 
-def trunk(channels: int, norm: Norm = nn.BatchNorm3d) -> nn.Sequential:
-    """Four strided convolutions, [N, 1, *shape] -> [N, C, *base].
+def trunk(channels: int, norm: Norm = nn.BatchNorm3d, image_channels: int = 1) -> nn.Sequential:
+    """Four strided convolutions, [N, image_channels, *shape] -> [N, C, *base].
 
     Args:
         channels: C, of the last one.
         norm: Takes the channels; stands behind all but the first.
+        image_channels: Of the volumes.
     """
     layers: list[nn.Module] = []
-    widths = [1, *(channels // 2**power for power in range(HALVINGS - 1, -1, -1))]
+    widths = [image_channels, *(channels // 2**power for power in range(HALVINGS - 1, -1, -1))]
     for index in range(HALVINGS):
         layers.append(nn.Conv3d(widths[index], widths[index + 1], 4, stride=2, padding=1))
         if index:
@@ -67,28 +68,29 @@ def trunk(channels: int, norm: Norm = nn.BatchNorm3d) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def critic(shape: Sequence[int], channels: int, norm: str) -> nn.Sequential:
-    """Discriminator of volumes, [N, 1, *shape] -> logits [N]; `norm` is a key of `NORMS`."""
+def critic(shape: Sequence[int], channels: int, norm: str, image_channels: int = 1) -> nn.Sequential:
+    """Discriminator of volumes, [N, image_channels, *shape] -> logits [N]; `norm` is a key of `NORMS`."""
     head = nn.Conv3d(channels, 1, base_of(shape))  # type: ignore[arg-type]
-    return nn.Sequential(trunk(channels, NORMS[norm][0]), head, nn.Flatten(0))
+    return nn.Sequential(trunk(channels, NORMS[norm][0], image_channels), head, nn.Flatten(0))
 
 
-def encoder(shape: Sequence[int], channels: int, z_dim: int) -> nn.Sequential:
-    """Encoder of alpha-GAN, [N, 1, *shape] -> codes [N, z_dim]."""
+def encoder(shape: Sequence[int], channels: int, z_dim: int, image_channels: int = 1) -> nn.Sequential:
+    """Encoder of alpha-GAN, [N, image_channels, *shape] -> codes [N, z_dim]."""
     head = nn.Conv3d(channels, z_dim, base_of(shape))  # type: ignore[arg-type]
-    return nn.Sequential(trunk(channels), head, nn.Flatten())
+    return nn.Sequential(trunk(channels, image_channels=image_channels), head, nn.Flatten())
 
 
 class VariationalEncoder(nn.Module):
-    """Encoder of VAE-GAN, [N, 1, *shape] -> mean and log-variance of the code, each [N, z_dim].
+    """Encoder of VAE-GAN, [N, image_channels, *shape] -> mean and log-variance of the code, each [N, z_dim].
 
     Args:
         shape: Of the volumes.
         channels: C of the trunk.
         z_dim: Length of the code.
+        image_channels: Of the volumes.
     """
 
-    def __init__(self, shape: Sequence[int], channels: int, z_dim: int) -> None:
+    def __init__(self, shape: Sequence[int], channels: int, z_dim: int, image_channels: int = 1) -> None:
         super().__init__()
         hidden = 4 * channels
 
@@ -97,12 +99,12 @@ class VariationalEncoder(nn.Module):
             layers = nn.Linear(numbers, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, z_dim)
             return nn.Sequential(*layers)
 
-        self.trunk = trunk(channels)
+        self.trunk = trunk(channels, image_channels=image_channels)
         self.mean = head()
         self.log_variance = head()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode [N, 1, *shape]."""
+        """Encode [N, image_channels, *shape]."""
         features = self.trunk(images).flatten(1)
         return self.mean(features), self.log_variance(features)
 
@@ -125,9 +127,12 @@ class UpsamplingGenerator(nn.Module):
         z_dim: Length of the code.
         linear: First layer: linear with bias (WGAN-GP, VAE-GAN) or a transposed convolution without
             (alpha-GAN); the paper's counts tell them apart.
+        image_channels: Of the volumes.
     """
 
-    def __init__(self, shape: Sequence[int], channels: int, z_dim: int, *, linear: bool) -> None:
+    def __init__(
+        self, shape: Sequence[int], channels: int, z_dim: int, image_channels: int = 1, *, linear: bool
+    ) -> None:
         super().__init__()
         base = base_of(shape)
         self.z_dim = z_dim
@@ -142,14 +147,14 @@ class UpsamplingGenerator(nn.Module):
         layers: list[nn.Module] = []
         width = channels
         for _ in range(HALVINGS):
-            after = width // 2 if len(layers) < 4 * (HALVINGS - 1) else 1
+            after = width // 2 if len(layers) < 4 * (HALVINGS - 1) else image_channels
             layers += [nn.BatchNorm3d(width), nn.ReLU(), nn.Upsample(scale_factor=2)]
             layers.append(nn.Conv3d(width, after, 3, padding=1, bias=False))
             width = after
         self.tail = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, z: Tensor, *, truncation_psi: float = 1.0) -> Tensor:
-        """Generate [N, 1, *shape] in (-1, 1).
+        """Generate [N, image_channels, *shape] in (-1, 1).
 
         Args:
             z: Codes, [N, z_dim].
@@ -178,7 +183,7 @@ def statistics_kept(network: nn.Module) -> Iterator[None]:
 
 
 def random_volumes(generator: nn.Module, count: int) -> Tensor:
-    """What an `UpsamplingGenerator` makes of `count` random codes, [count, 1, *shape]."""
+    """What an `UpsamplingGenerator` makes of `count` random codes, [count, image_channels, *shape]."""
     device = next(generator.parameters()).device
     volumes: Tensor = generator(normal_codes(count, generator.z_dim, device))  # type: ignore[arg-type]
     return volumes

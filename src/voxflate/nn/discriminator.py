@@ -21,6 +21,7 @@ class Discriminator(nn.Module):
         channels: C at every resolution.
         conv: Key of `CONVS`.
         image_channels: Channels of the input.
+        label_width: Length of the label vectors; 0 for none.
         mbstd_group: Samples per group of the minibatch standard deviation.
         position: See `FromImage`.
         low_pass: Low-pass in front of the strided convolutions, as in StyleGAN2; without it they see the
@@ -36,6 +37,7 @@ class Discriminator(nn.Module):
         channels: int = 32,
         conv: str = "split-shuffle",
         image_channels: int = 1,
+        label_width: int = 0,
         *,
         mbstd_group: int = 4,
         position: bool = False,
@@ -51,25 +53,26 @@ class Discriminator(nn.Module):
             DiscriminatorStage(channels, len(base), conv, down) for _ in range(stages - 1)
         )
         # A depthwise discriminator is depthwise in its epilogue too; Group-D falls back to dense there.
-        self.epilogue = Epilogue(channels, base, conv, mbstd_group)
+        self.epilogue = Epilogue(channels, base, conv, mbstd_group, label_width)
 
-    def forward(self, image: Tensor, positions: Tensor | None = None) -> Tensor:
+    def forward(self, image: Tensor, positions: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         """Judge images.
 
         Args:
             image: [N, image_channels, *shape] in about [-1, 1].
             positions: Axial position of each slice in [-1, 1], [N]; only for 2D with `position`.
+            labels: Label vectors, [N, label_width]; None where the network has none.
 
         Returns:
             Logits, [N]; positive means real.
 
         Raises:
-            ValueError: If the image has another size than the network.
+            ValueError: If the image has another size than the network, or labels are missing.
         """
         if tuple(image.shape[2:]) != self.shape:
             raise ValueError(f"this discriminator judges {self.shape}, got {tuple(image.shape[2:])}")
         x = channels_last(run_stage(self.from_image, image, positions))
         for stage in self.stages:
             x = run_stage(stage, x, recompute=self.recompute)
-        logits: Tensor = run_stage(self.epilogue, x)
+        logits: Tensor = run_stage(self.epilogue, x, labels)
         return logits

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from voxflate.nn.conv_modules import CONVS
 from voxflate.nn.functional import bias_leaky_relu, minibatch_std, mix_channels
-from voxflate.nn.layers import EqualConv, EqualLinear, Halving
+from voxflate.nn.layers import EqualConv, EqualLinear, Halving, check_labels
 
 SKIP_GAIN = 0.5**0.5
 """On both branches of a residual block: keeps the variance of their sum (StyleGAN2)."""
@@ -91,23 +91,37 @@ class DiscriminatorStage(nn.Module):
 
 
 class Epilogue(nn.Module):
-    """Minibatch standard deviation, convolution, flattened fully connected layer, logit."""
+    """Minibatch standard deviation, convolution, flattened fully connected layer, logit.
 
-    def __init__(self, channels: int, base: Sequence[int], conv: str, group: int) -> None:
+    With labels y the logit is psi(h) + <V y, h>, where h is what the fully connected layer gives: the second
+    term says whether an image goes with its labels.
+
+    Source: Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 4.
+    """
+
+    def __init__(
+        self, channels: int, base: Sequence[int], conv: str, group: int, label_width: int = 0
+    ) -> None:
         super().__init__()
         self.group = group
         self.conv = CONVS[conv](channels + 1, channels, (3,) * len(base))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.fc = EqualLinear(channels * torch.Size(base).numel(), channels, activation=True)
         self.out = EqualLinear(channels, 1)
+        self.embed = EqualLinear(label_width, channels) if label_width else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, *base] -> logits [N]."""
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """[N, C, *base] and label vectors [N, label_width], if it has them -> logits [N]."""
         x = minibatch_std(x, self.group)
         x = bias_leaky_relu(self.conv(x), self.bias)
-        return self.logits(x)
+        return self.logits(x, labels)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """The fully connected layers: [N, C, *base] -> [N]."""
-        logits: Tensor = self.out(self.fc(x.flatten(1)))  # the flattening is channel-major
-        return logits.squeeze(1)
+        check_labels(self.embed, labels)
+        features: Tensor = self.fc(x.flatten(1))  # the flattening is channel-major
+        logits: Tensor = self.out(features).squeeze(1)
+        if self.embed is None:
+            return logits
+        projected: Tensor = (self.embed(labels) * features).sum(1)
+        return torch.add(logits, projected, alpha=features.shape[1] ** -0.5)

@@ -154,7 +154,8 @@ def demodulation(kernel: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
 def weighted_sums(x: Tensor, mix: Tensor) -> Tensor:
     """Mix the channels, every sample with its own weights: a 1x1 modulated convolution to an image (Eq. 1).
 
-    For one output channel sums take a third of a matrix product's time, backward included.
+    For one output channel sums take a third of a matrix product's time, backward included; for several the
+    product reads the features once.
 
     Args:
         x: [N, I, *spatial].
@@ -163,7 +164,11 @@ def weighted_sums(x: Tensor, mix: Tensor) -> Tensor:
     Returns:
         [N, O, *spatial].
     """
-    return torch.stack([(x * per_channel(weights, x)).sum(dim=1) for weights in mix.unbind(1)], dim=1)
+    if mix.shape[1] == 1:
+        return (x * per_channel(mix[:, 0], x)).sum(dim=1).unsqueeze(1)
+    rows = to_rows(x)
+    mixed = rows.flatten(1, -2) @ mix.transpose(1, 2).to(x.dtype)  # [N, voxels, O]
+    return from_rows(mixed.view(*rows.shape[:-1], -1))
 
 
 def add_noise(x: Tensor, noise: Tensor, strength: Tensor) -> Tensor:

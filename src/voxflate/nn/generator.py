@@ -134,6 +134,7 @@ class Generator(nn.Module):
         mapping_layers: Layers of the mapping network.
         conv: Key of `STYLED_CONVS`.
         image_channels: Channels of the output.
+        label_width: Length of the label vectors; 0 for none.
         planar: See `Synthesis`.
 
     Source: Fig. 2; the layers that reproduce the paper's parameter counts.
@@ -149,12 +150,14 @@ class Generator(nn.Module):
         mapping_layers: int = 8,
         conv: str = "split-shuffle",
         image_channels: int = 1,
+        label_width: int = 0,
         *,
         planar: bool = False,
     ) -> None:
         super().__init__()
         self.z_dim = z_dim
-        self.mapping = Mapping(z_dim, w_dim, mapping_layers)
+        self.label_width = label_width
+        self.mapping = Mapping(z_dim, w_dim, mapping_layers, label_width)
         self.synthesis = Synthesis(base, stages, channels, w_dim, conv, image_channels, planar=planar)
 
     def forward(
@@ -164,9 +167,10 @@ class Generator(nn.Module):
         truncation_psi: float = 1.0,
         noise: Noise = None,
         positions: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """Generate from latent codes z [N, z_dim]; the other arguments as in `Mapping` and `Synthesis`."""
-        w = self.mapping(z, truncation_psi)
+        w = self.mapping(z, truncation_psi, labels)
         ws = w[:, None].expand(-1, self.synthesis.num_ws, -1)
         image: Tensor = self.synthesis(ws, noise, positions)
         return image

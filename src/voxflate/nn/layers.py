@@ -51,6 +51,18 @@ class EqualLinear(nn.Module):
             return bias_leaky_relu(x, None) if self.activation else x
 
 
+def check_labels(embed: EqualLinear | None, labels: Tensor | None) -> None:
+    """Refuse labels that a network has no embedding for, or their lack where it has one.
+
+    Raises:
+        ValueError: Says which.
+    """
+    width = 0 if embed is None else embed.weight.shape[1]
+    given = 0 if labels is None else labels.shape[1]
+    if width != given:
+        raise ValueError(f"this network takes label vectors of {width} numbers, got {given}")
+
+
 class EqualConv(nn.Module):
     """Convolution without bias; the stored kernel is used as kernel / sqrt(fan-in).
 

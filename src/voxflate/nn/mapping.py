@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from voxflate.nn.functional import pixel_norm
-from voxflate.nn.layers import EqualLinear
+from voxflate.nn.layers import EqualLinear, check_labels
 
 W_AVG_DECAY = 0.998
 """Decay of the running mean of w per step (StyleGAN)."""
@@ -18,34 +18,48 @@ W_AVG_DECAY = 0.998
 class Mapping(nn.Module):
     """Eight fully connected layers from a latent code z to a style code w.
 
+    Labels are embedded as a vector as long as z. Both are normalised and enter side by side, so that neither
+    outweighs the other (decision 0126).
+
     Args:
         z_dim: Length of z.
         w_dim: Length of w.
         layers: Number of layers; 8 reproduces the paper's parameter counts.
+        label_width: Length of the label vectors; 0 for none.
+
+    Source: Karras et al. 2020, "Training generative adversarial networks with limited data", Appendix C.
     """
 
     w_avg: Tensor
 
-    def __init__(self, z_dim: int = 64, w_dim: int = 64, layers: int = 8) -> None:
+    def __init__(self, z_dim: int = 64, w_dim: int = 64, layers: int = 8, label_width: int = 0) -> None:
         super().__init__()
-        sizes = [z_dim] + [w_dim] * layers
+        self.embed = _label_embedding(label_width, z_dim) if label_width else None
+        sizes = [2 * z_dim if label_width else z_dim] + [w_dim] * layers
         self.layers = nn.ModuleList(
             EqualLinear(a, b, lr_multiplier=0.01, activation=True) for a, b in pairwise(sizes)
         )
         self.register_buffer("w_avg", torch.zeros(w_dim))
         self._seen: Tensor | None = None  # sum of the styles since the last step, and their number
 
-    def forward(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
+    def forward(self, z: Tensor, truncation_psi: float = 1.0, labels: Tensor | None = None) -> Tensor:
         """Map latent codes to style codes.
 
         Args:
             z: [N, z_dim], standard normal.
             truncation_psi: Pull towards the mean style: 1 leaves w alone, 0 gives the mean.
+            labels: Label vectors, [N, label_width]; None where the network has none.
 
         Returns:
             w, [N, w_dim].
+
+        Raises:
+            ValueError: If it has labels and none are given, or the reverse.
         """
+        check_labels(self.embed, labels)
         w = pixel_norm(z)
+        if self.embed is not None:
+            w = torch.cat([w, pixel_norm(self.embed(labels))], dim=1)
         for layer in self.layers:
             w = layer(w)
         if self.training:
@@ -72,3 +86,10 @@ class Mapping(nn.Module):
     def forget_step(self) -> None:
         """Drop the styles seen since the last `after_step`: their step failed."""
         self._seen = None
+
+
+def _label_embedding(label_width: int, z_dim: int) -> EqualLinear:
+    """A random bias, so that after the normalisation a single number still tells more than its sign."""
+    embed = EqualLinear(label_width, z_dim)
+    nn.init.normal_(embed.bias)
+    return embed

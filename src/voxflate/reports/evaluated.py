@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, whole_file
 from voxflate.config.paper_rows import PaperRow
+from voxflate.data.channels import pictured
 from voxflate.data.prepared import PreparedSet
 from voxflate.drawing import charts
 from voxflate.drawing.sheets import resolution_sheet, sample_sheet
@@ -89,7 +90,7 @@ def write_results(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         real = prepared.volumes("train", range(min(REAL_SHOWN, len(prepared.stored("train")))))
-        sample_sheet(real, folder / "real.png", title="real volumes", spacing=prepared.spacing)
+        _sheet(real, folder / "real.png", "real volumes", prepared)
         summaries = [
             _summary(place, each, prepared, folder) for place, each in zip(places, evaluated, strict=True)
         ]
@@ -184,13 +185,18 @@ def _sheets(
         return start, sheets[kimg]
     # An export has no sheets, and neither has a snapshot between two of them: the samples are at hand.
     path = folder / f"{evaluated.label.replace('/', '-')}.png"
-    sample_sheet(
-        load_arrays(place.folder / SAMPLES)["volumes"],
-        path,
-        title=f"{evaluated.label}, {kimg:g} kimg",
-        spacing=prepared.spacing,
+    _sheet(
+        load_arrays(place.folder / SAMPLES)["volumes"], path, f"{evaluated.label}, {kimg:g} kimg", prepared
     )
     return start, path
+
+
+def _sheet(volumes: NDArray[np.float32], path: Path, title: str, prepared: PreparedSet) -> None:
+    """Draw volumes with the masks that the set says they have; of those of another set the first channel."""
+    shown, classes = volumes[:, :1], None
+    if volumes.shape[1] == len(prepared.layout.channels):
+        shown, classes = pictured(volumes, prepared.layout)
+    sample_sheet(shown, path, title=title, spacing=prepared.spacing, classes=classes)
 
 
 def _every_metric(evaluated: Sequence[EvaluatedRun]) -> Table:

@@ -23,6 +23,7 @@ from voxflate.gans.samples import sample
 from voxflate.metrics import PLANES, extractor
 from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, FOLDER, METRICS, SAMPLES, Place
 from voxflate.runs.chosen import Snapshot
+from voxflate.runs.fingerprint import label_vectors
 from voxflate.runs.load import Loaded, Source
 
 _EMBEDDED = 500  # samples whose features are kept for t-SNE
@@ -106,7 +107,7 @@ def evaluate_source(
     loaded = source.load(sampling.snapshot)
     if tell is not None:
         tell(loaded)
-    batches = _generated(loaded, sampling, progress)
+    batches = _generated(source, loaded, sampling, progress)
     two_d = settings.training.phase == "2d"
     with memory_said(partial(sampling.advice, source)):
         found = suite.images(batches) if two_d else suite.volumes(batches)
@@ -163,7 +164,7 @@ def audit_source(
     if tell is not None:
         tell(loaded)
     with memory_said(partial(sampling.advice, source)):
-        audit = auditor.run(_generated(loaded, sampling, progress), null_progress)
+        audit = auditor.run(_generated(source, loaded, sampling, progress), null_progress)
     numbers = np.array(sorted(audit.pairs), np.int64)
     pairs = [audit.pairs[number] for number in numbers]
     _save_arrays(place.folder / AUDIT_PAIRS, {"numbers": numbers, "pairs": np.array(pairs, np.float32)})
@@ -178,8 +179,10 @@ def audit_source(
     return audit
 
 
-def _generated(loaded: Loaded, sampling: Sampling, progress: Progress | None) -> Iterator[Images]:
-    """Samples as batches: [b, 1, D, H, W], or [b, 1, H, W] of a 2D run."""
+def _generated(
+    source: Source, loaded: Loaded, sampling: Sampling, progress: Progress | None
+) -> Iterator[Images]:
+    """Samples as batches: [b, C, D, H, W], or [b, C, H, W] of a 2D run."""
     wanted = loaded.settings.evaluation.samples
     batches = sample(
         loaded.network,
@@ -188,6 +191,7 @@ def _generated(loaded: Loaded, sampling: Sampling, progress: Progress | None) ->
         truncation_psi=sampling.truncation,
         batch=sampling.batch,
         slices=is_planar_twin(loaded.settings),
+        labels=label_vectors(loaded.settings, source.labels, sampling.seed, 0, wanted),
     )
     return _counted((images.numpy() for images in batches), wanted, progress)
 

@@ -9,6 +9,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, sha256, whole_file, whole_folder, write_json
 from voxflate._system.version import __version__
 from voxflate.config.toml import with_values
+from voxflate.data.labels import joint_labels
 from voxflate.data.prepared import check_outside_sets
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, weights_file
@@ -38,6 +39,7 @@ def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: 
         raise VoxflateError(f"{run}: is an export already; copy the folder to share it")
     check_volumes(source)
     loaded = source.load(snapshot, device="cpu")
+    labels = joint_labels(source.prepared)
     settings = with_values(loaded.settings, {"data": "", "start.twin": ""})
     with whole_folder(out) as folder:
         with whole_file(folder / WEIGHTS) as temporary:
@@ -50,9 +52,11 @@ def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: 
             "snapshot": loaded.snapshot,
             "seconds": loaded.seconds,
             "weights_sha256": sha256(folder / WEIGHTS),
-            "samples": fingerprint(fixed_samples(settings, loaded.network)),
+            "samples": fingerprint(fixed_samples(settings, loaded.network, labels)),
             "settings": settings.model_dump(mode="json"),
             "geometry": asdict(replace(source.prepared.manifest, scans=[], left_out=[])),
         }
+        if labels is not None:
+            content["label_rows"] = labels.rows
         write_json(folder / CONFIG, content)
     return loaded

@@ -24,6 +24,7 @@ from voxflate._system.files import read_json, sha256
 from voxflate._system.version import __version__
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import from_dict
+from voxflate.data.labels import JointLabels
 from voxflate.data.prepared import Manifest, PreparedSet
 
 WEIGHTS = "generator.safetensors"
@@ -48,6 +49,7 @@ class Exported:
         snapshot: How the snapshot was chosen; "" where an older version exported it.
         seconds: Seconds of training; None where an older version exported it.
         samples: What `fingerprint` gave of the fixed samples; None where an older version exported it.
+        labels: How the training set's labels occur together; None where it has none.
     """
 
     folder: Path
@@ -58,6 +60,7 @@ class Exported:
     snapshot: str = ""
     seconds: float | None = None
     samples: Mapping[str, Any] | None = None
+    labels: JointLabels | None = None
 
 
 def is_exported(folder: Path) -> bool:
@@ -76,6 +79,8 @@ def read_exported(folder: Path) -> Exported:
     settings = from_dict(content["settings"], str(path))
     try:
         manifest = Manifest.from_json(content["geometry"])
+        layout = manifest.layout
+        labels = JointLabels.from_json(layout, content.get("label_rows")) if layout.labels else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VoxflateError(
             f"{path}: its geometry is damaged ({error}); export the generator again"
@@ -85,6 +90,10 @@ def read_exported(folder: Path) -> Exported:
             f"{path}: its networks make {settings.network.shape}, its geometry says {manifest.shape}; "
             "export the generator again"
         )
+    try:
+        layout.check_networks(settings.network.image_channels, settings.network.label_width)
+    except VoxflateError as error:
+        raise VoxflateError(f"{path}: {error}") from error
     return Exported(
         folder,
         settings,
@@ -94,6 +103,7 @@ def read_exported(folder: Path) -> Exported:
         content.get("snapshot", ""),
         content.get("seconds"),
         content.get("samples"),
+        labels,
     )
 
 

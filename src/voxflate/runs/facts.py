@@ -59,6 +59,7 @@ def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: Trai
     facts = {
         "data": prepared.content_hash,
         "seed": config.training.seed,
+        "layout": prepared.layout.as_json(),
         **here,
         "parameters": {
             name: sum(p.numel() for p in part.parameters()) for name, part in state.gan.networks.items()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from voxflate.config.build import is_planar_twin
 from voxflate.config.schema import RunConfig
+from voxflate.data.labels import JointLabels
 from voxflate.data.prepared import PreparedSet, from_stored
 from voxflate.gans.samples import sample
 from voxflate.metrics import pairwise_l2
@@ -25,10 +26,28 @@ _REAL = 64
 Images = NDArray[np.float32]
 
 
-def fixed_samples(config: RunConfig, generator: Any) -> Images:
-    """Samples 0 to 7 of seed 0, [8, 1, *shape]: those of the sample sheets."""
-    batches = sample(generator, SAMPLES, seed=SEED, batch=SAMPLES, slices=is_planar_twin(config))
+def fixed_samples(config: RunConfig, generator: Any, labels: JointLabels | None = None) -> Images:
+    """Samples 0 to 7 of seed 0, [8, C, *shape]: those of the sample sheets.
+
+    Args:
+        config: Settings of the run.
+        generator: Makes them.
+        labels: How the training set's labels occur together; only read where the networks know labels.
+    """
+    told = label_vectors(config, labels, SEED, 0, SAMPLES)
+    slices = is_planar_twin(config)
+    batches = sample(generator, SAMPLES, seed=SEED, batch=SAMPLES, slices=slices, labels=told)
     return np.concatenate([batch.numpy() for batch in batches])
+
+
+def label_vectors(
+    config: RunConfig, labels: JointLabels | None, seed: int, first: int, count: int
+) -> Images | None:
+    """Label vectors of samples `first` to `first + count - 1` of a seed; None for networks without labels."""
+    if not config.network.label_width:
+        return None
+    assert labels is not None  # networks are checked against the set when both are loaded
+    return labels.vectors(seed, first, count)
 
 
 def fingerprint(images: Images) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from voxflate.config.build import build_run_networks, choose_device
 from voxflate.config.migrations import UNNAMED_IN_1
 from voxflate.config.schema import DEFAULT_MODEL, RunConfig
 from voxflate.config.toml import load_config, with_values
+from voxflate.data.labels import JointLabels, joint_labels
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.gans.state import TrainingState
 from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of, load_run_snapshot
@@ -92,6 +93,13 @@ class Source:
     exported: Exported | None
     trained_on: str
     other_data: str = ""
+
+    @property
+    def labels(self) -> JointLabels | None:
+        """How the labels of its training set occur together; None if the generator knows no labels."""
+        if not self.settings.network.label_width:
+            return None
+        return joint_labels(self.prepared) if self.exported is None else self.exported.labels
 
     def check(self, snapshot: Snapshot) -> None:
         """Refuse a snapshot that is not there, before anything is loaded.
@@ -186,6 +194,10 @@ def open_source(
             f"{prepared.root}: holds volumes of {prepared.shape}, {folder} makes {settings.network.shape}; "
             "name the prepared set that it was trained on"
         )
+    try:
+        prepared.layout.check_networks(settings.network.image_channels, settings.network.label_width)
+    except VoxflateError as error:
+        raise VoxflateError(f"{prepared.root}: is not the data of {folder}: {error}") from error
     trained_on = exported.geometry.content_hash if exported else str(read_facts(folder)["data"])
     remark = check_trained_on(prepared, trained_on, folder, go_on=other_data)
     return Source(folder, settings, prepared, exported, trained_on, remark)

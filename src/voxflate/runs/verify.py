@@ -14,6 +14,7 @@ from voxflate.config.presets import DECIDES_NO_RESULT
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import load_config
 from voxflate.config.values import flat
+from voxflate.data.labels import JointLabels, joint_labels
 from voxflate.data.prepared import open_prepared
 from voxflate.nn.run_stage import use_kernels
 from voxflate.runs import history
@@ -90,12 +91,13 @@ def verify_run(
     if snapshot is not None:
         snapshots = [find_snapshot(run, snapshot)]
     recorded = {row["n_images"]: row for row in read_rows(run / SNAPSHOTS_NAME)}
+    labels = joint_labels(open_prepared(data or config.data))
 
     def checks() -> Iterator[list[Check]]:
         yield [_environment(facts), *_settings(config, facts)]
         yield [_data(facts["data"], data or Path(config.data))]
         for path in snapshots:
-            yield _snapshot(path, config, recorded)
+            yield _snapshot(path, config, recorded, labels)
 
     return _collect(checks(), 2 + len(snapshots), max(1, facts["threads"]), config, progress)
 
@@ -188,7 +190,9 @@ def _data(expected: str, folder: Path) -> Check:
     return Check("data", True, f"sha256 {expected[:12]}, recomputed from every voxel")
 
 
-def _snapshot(path: Path, config: RunConfig, recorded: dict[int, dict[str, Any]]) -> list[Check]:
+def _snapshot(
+    path: Path, config: RunConfig, recorded: dict[int, dict[str, Any]], labels: JointLabels | None
+) -> list[Check]:
     try:
         state = load_snapshot(path)
         check_networks(state, config, path)
@@ -202,7 +206,7 @@ def _snapshot(path: Path, config: RunConfig, recorded: dict[int, dict[str, Any]]
     row = recorded.get(state["n_images"], {})
     if not isinstance(row.get("probes"), list):
         return [whole, Check(name, None, "none recorded: it was saved when the run was stopped")]
-    return [whole, _samples(name, config, generator, row)]
+    return [whole, _samples(name, config, generator, row, labels)]
 
 
 def _export(exported: Exported) -> list[Check]:
@@ -214,12 +218,14 @@ def _export(exported: Exported) -> list[Check]:
     recorded = exported.samples or {}
     if not isinstance(recorded.get("probes"), list):
         return [whole, Check("samples", None, "none recorded: an older version exported it")]
-    return [whole, _samples("samples", exported.settings, generator, recorded)]
+    return [whole, _samples("samples", exported.settings, generator, recorded, exported.labels)]
 
 
-def _samples(name: str, config: RunConfig, generator: Any, recorded: Mapping[str, Any]) -> Check:
+def _samples(
+    name: str, config: RunConfig, generator: Any, recorded: Mapping[str, Any], labels: JointLabels | None
+) -> Check:
     """Compare the fixed samples with what was recorded of them."""
-    images = fixed_samples(config, generator)
+    images = fixed_samples(config, generator, labels)
     if fingerprint(images)["sample-sha256"] == recorded.get("sample-sha256"):
         return Check(name, True, "the same bits")
     apart = difference(images, recorded["probes"])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
-from voxflate._system.files import check_new_folder, whole_folder, write_json
+from voxflate._system.files import check_new_folder, whole_file, whole_folder, write_json
 from voxflate._system.memory import memory_said
 from voxflate._system.version import __version__
+from voxflate.data.channels import LabelValue, mask_labels
+from voxflate.data.labels import Labels
 from voxflate.data.prepared import check_outside_sets
 from voxflate.data.writers.dicom import write_dicom
 from voxflate.data.writers.nifti import write_synthetic_nifti
@@ -17,9 +21,10 @@ from voxflate.data.writers.synthetic import Look, check_air
 from voxflate.gans.samples import sample
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
-from voxflate.sampling.trained import check_numbers, memory_advice
+from voxflate.sampling.files import Writer, image_names, mask_name, write_images, write_mask
+from voxflate.sampling.trained import check_numbers, draw_labels, encoded, memory_advice
 
-Writer = Callable[..., None]  # (path, volume, prepared, look=)
+LABELS = "labels.csv"
 
 FORMATS: dict[str, tuple[str, Writer]] = {
     "nifti": (".nii.gz", write_synthetic_nifti),
@@ -42,13 +47,16 @@ def generate(
     file_format: str = "nifti",
     air: float | None = None,
     other_data: bool = False,
+    labels: Mapping[str, LabelValue] | None = None,
     progress: Callable[[int, int], None] | None = None,
     tell: Callable[[Loaded], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Generate volumes and write them in the prepared set's geometry and intensities.
 
     Volume k of a seed is the same whatever `n` is: on one machine, to the bit. Another `batch` changes the
-    rounding only.
+    rounding only. Of several modalities each goes to a file of its own, and so does the mask; the labels of
+    all volumes are in `labels.csv`.
 
     Args:
         run: Folder of a 3D run, or of a generator that `voxflate export` wrote.
@@ -63,48 +71,69 @@ def generate(
         file_format: A name in `FORMATS`.
         air: CT: Hounsfield units of the voxels at the lower end of the window; None leaves them there.
         other_data: Go on with a prepared set that the run was not trained on; all files then say so.
+        labels: Values by name, the same for all volumes; what is not named is drawn as it occurs together in
+            the training set.
         progress: Called with (done, n).
         tell: Called with the generator once it is loaded.
+        warn: Called with a line about a number outside the training set's range; warns by default.
 
     Returns:
-        The files, or folders of DICOM series, in order.
+        The files, or folders of DICOM series, in order; of several modalities the first.
 
     Raises:
-        VoxflateError: If the run is a 2D one or has no such snapshot, `out` holds files, or a number is out
-            of range. `out` is then as it was before.
+        VoxflateError: If the run is a 2D one or has no such snapshot, `out` holds files, a label is not
+            known, or a number is out of range. `out` is then as it was before.
     """
     check_numbers(n, seed, truncation, batch)
     source = check_generation(run, out, data, device, file_format, snapshot, air, other_data)
+    prepared = source.prepared
+    given, drawn, lines = draw_labels(source.labels, labels, seed, 0, n)
+    for line in lines:
+        (warn or warnings.warn)(line)
     loaded = source.load(snapshot)
     if tell is not None:
         tell(loaded)
     digits = max(4, len(str(n - 1)))
     suffix, write = FORMATS[file_format]
     look = Look(air, bool(source.other_data))
-    names: list[str] = []
-    with memory_said(partial(memory_advice, source.prepared, batch)), whole_folder(out) as folder:
-        for volumes in sample(
-            loaded.network, n, seed=seed, truncation_psi=truncation, batch=batch, full=True
-        ):
-            for volume in volumes[:, 0].numpy():
-                names.append(f"sample-{len(names):0{digits}d}{suffix}")
-                write(folder / names[-1], volume, source.prepared, look=look)
-                if progress is not None:
-                    progress(len(names), n)
+    stems = [f"sample-{number:0{digits}d}" for number in range(n)]
+    told = encoded(source.labels, drawn)
+    with memory_said(partial(memory_advice, prepared, batch)), whole_folder(out) as folder:
+        batches = sample(
+            loaded.network, n, seed=seed, truncation_psi=truncation, batch=batch, full=True, labels=told
+        )
+        for number, volume in enumerate(volume for volumes in batches for volume in volumes.numpy()):
+            write_images(folder, stems[number], volume, prepared, suffix, write, look)
+            if prepared.layout.masks:
+                mask = mask_labels(volume, prepared.layout)
+                write_mask(folder / mask_name(stems[number]), mask, prepared, look)
+            if progress is not None:
+                progress(number + 1, n)
+        if drawn:
+            _write_labels(folder / LABELS, stems, drawn)
         facts = {
             "voxflate": __version__,
             "run": str(run),
             **loaded.identity,
-            "data": source.prepared.content_hash,
+            "data": prepared.content_hash,
             "seed": seed,
             "truncation": truncation,
             "n": n,
             "batch": batch,
             "format": file_format,
             "air_hu": air,
+            **({"labels": given} if given else {}),
         }
         write_json(folder / "generation.json", facts)
-    return [out / name for name in names]
+    return [out / image_names(stem, prepared, suffix)[0] for stem in stems]
+
+
+def _write_labels(path: Path, stems: Sequence[str], drawn: Sequence[Labels]) -> None:
+    """One line per volume: its name, then its labels."""
+    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, ["sample", *drawn[0]], lineterminator="\n")
+        table.writeheader()
+        table.writerows({"sample": stem, **labels} for stem, labels in zip(stems, drawn, strict=True))
 
 
 def check_generation(

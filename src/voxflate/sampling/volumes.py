@@ -10,22 +10,31 @@ import numpy as np
 import numpy.typing as npt
 
 from voxflate._system.errors import VoxflateError
+from voxflate.data.labels import Labels
 from voxflate.data.prepared import PreparedSet
+from voxflate.data.views import one_channel
 from voxflate.data.volume import Float32, Float64
 from voxflate.data.writers.nifti import SUFFIXES, write_synthetic_nifti
 from voxflate.data.writers.synthetic import Look, check_air
+from voxflate.sampling.files import image_names, mask_name, write_images, write_mask
+
+Masks = npt.NDArray[np.int16]
 
 
 class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
     """Volumes [n, D, H, W], or one [D, H, W]: a float32 NumPy array with values in [-1, 1].
 
-    D, H, W are the axes S, A, R of a RAS volume. Selecting volumes keeps place and units (`scans[0]`,
+    D, H, W are the axes S, A, R of a RAS volume. Of several modalities, M, a volume is [M, D, H, W] in the
+    order of the data's channels. Selecting volumes keeps place, units, masks and labels (`scans[0]`,
     `scans[:2]`); parts of volumes, and what is computed from volumes, are plain arrays.
 
     Args:
-        values: [n, D, H, W] or [D, H, W]; values outside [-1, 1] are clipped.
+        values: [n, D, H, W] or [D, H, W], or with M modalities [n, M, D, H, W] or [M, D, H, W]; values
+            outside [-1, 1] are clipped.
         prepared: The set that says how the volumes lie and what their values mean.
         other_data: Whether that is other data than their generator was trained on; files then say so.
+        masks: Their masks, values as in the source, [n, D, H, W] or [D, H, W].
+        labels: What they were made for: per volume, a value by name.
 
     Raises:
         VoxflateError: If the volumes are not of the set's shape, or hold NaN.
@@ -33,29 +42,46 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
 
     _prepared: PreparedSet | None = None
     _other_data: bool = False
+    _masks: Masks | None = None
+    _labels: list[Labels] | Labels | None = None
 
-    def __new__(cls, values: npt.ArrayLike, prepared: PreparedSet, *, other_data: bool = False) -> Volumes:
+    def __new__(
+        cls,
+        values: npt.ArrayLike,
+        prepared: PreparedSet,
+        *,
+        masks: Masks | None = None,
+        labels: list[Labels] | Labels | None = None,
+        other_data: bool = False,
+    ) -> Volumes:
         """Copy the values, clipped."""
         array = np.clip(np.asarray(values, np.float32), -1, 1)
-        if array.ndim not in (3, 4) or array.shape[-3:] != prepared.shape:
-            raise VoxflateError(f"volumes of {prepared.shape} are expected, got an array of {array.shape}")
+        one = _shape_of_one(prepared)
+        if array.shape[-len(one) :] != one or array.ndim > len(one) + 1:
+            raise VoxflateError(f"volumes of {one} are expected, got an array of {array.shape}")
         if np.isnan(array).any():
             raise VoxflateError(
                 f"{np.isnan(array).sum()} voxels are NaN: the training has diverged; load an earlier snapshot"
             )
         volumes = array.view(cls)
         volumes._prepared, volumes._other_data = prepared, other_data
+        volumes._masks, volumes._labels = masks, labels
         return volumes
 
     def __getitem__(self, key: Any) -> Any:
-        """Volumes for a choice along the first of four axes, else a plain array or a number."""
+        """Volumes for a choice along the first axis of several, else a plain array or a number."""
         found = super().__getitem__(key)
         if not isinstance(found, Volumes):
             return found
-        whole = self.ndim == 4 and found.ndim in (3, 4) and found.shape[-3:] == self.shape[-3:]
-        if self._prepared is None or not whole or isinstance(key, tuple):
+        if self._prepared is None or isinstance(key, tuple):
+            return found.view(np.ndarray)
+        one = _shape_of_one(self._prepared)
+        whole = self.ndim == len(one) + 1 and found.shape[-len(one) :] == one and found.ndim <= self.ndim
+        if not whole:
             return found.view(np.ndarray)
         found._prepared, found._other_data = self._prepared, self._other_data
+        found._masks = None if self._masks is None else self._masks[key]
+        found._labels = _chosen(self._labels, key)
         return found
 
     def __array_wrap__(
@@ -75,42 +101,67 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         """Voxel sides, mm, in the order D, H, W."""
         return self._source().spacing
 
+    @property
+    def masks(self) -> Masks | None:
+        """Their masks with the values of the data, int16 [n, D, H, W] or [D, H, W]; None without masks."""
+        return self._masks
+
+    @property
+    def labels(self) -> list[Labels] | Labels | None:
+        """What each volume was made for, e.g. {"sex": "F", "age": 61.2}; None without labels."""
+        return self._labels
+
     def intensities(self) -> Float32:
         """The values in the units of the data: HU for CT, the cohort's median range for MR; a plain array."""
-        return self._source().to_intensity(self.view(np.ndarray))
+        prepared, values = self._source(), self.view(np.ndarray)
+        if prepared.layout.images == 1:
+            return prepared.to_intensity(values)
+        parts = values.swapaxes(0, -4)  # modalities first
+        found = [one_channel(prepared, index).to_intensity(part) for index, part in enumerate(parts)]
+        return np.stack(found).swapaxes(0, -4)
 
     def save(self, path: str | Path, *, air: float | None = None) -> list[Path]:
         """Write NIfTI files in the units and the place of the data, with headers that call them synthetic.
 
         One volume goes to `path`. Several go to numbered files beside it: `x.nii.gz` becomes `x-0000.nii.gz`,
-        `x-0001.nii.gz` and so on. If one of them cannot be written, none of them stays.
+        `x-0001.nii.gz` and so on. A mask goes to `x_seg.nii.gz`, of several modalities each to
+        `x_NAME.nii.gz`. If one of them cannot be written, none of them stays.
 
         Args:
             path: Name of the file, ending in .nii or .nii.gz. Its folder is made if it is missing.
             air: CT: Hounsfield units of the voxels at the lower end of the window; None leaves them there.
 
         Returns:
-            The files, in the order of the volumes.
+            The files, in the order of the volumes: each one's images, then its mask.
 
         Raises:
             VoxflateError: If a file exists already, the name has another suffix, air cannot be `air`, or
                 there is no room.
         """
-        prepared = self._source()
+        prepared, suffix = self._source(), _suffix(Path(path))
         check_air(prepared, air)
         look = Look(air, self._other_data)
-        volumes = self.view(np.ndarray).reshape(-1, *self.shape[-3:])
-        paths = _names(Path(path), len(volumes))
+        count = 1 if self.ndim == len(_shape_of_one(prepared)) else len(self)
+        volumes = self.view(np.ndarray).reshape(count, -1, *self.shape[-3:])
+        masks = None if self._masks is None else self._masks.reshape(count, *self.shape[-3:])
+        folder, stems = Path(path).parent, _stems(Path(path).name.removesuffix(suffix), count)
+        names = [image_names(stem, prepared, suffix) for stem in stems]
+        if masks is not None:
+            names = [[*own, mask_name(stem, suffix)] for own, stem in zip(names, stems, strict=True)]
+        paths = [folder / name for own in names for name in own]
         for one in paths:
             if one.exists():
                 raise VoxflateError(f"{one}: exists already; choose another name, or delete it first")
         written: list[Path] = []
         try:
-            for one, volume in zip(paths, volumes, strict=True):
-                write_synthetic_nifti(one, volume, prepared, look)
-                written.append(one)
+            for number, stem in enumerate(stems):
+                write = write_synthetic_nifti
+                written += write_images(folder, stem, volumes[number], prepared, suffix, write, look)
+                if masks is not None:
+                    written.append(folder / mask_name(stem, suffix))
+                    write_mask(written[-1], masks[number], prepared, look)
         except BaseException:
-            for one in written:
+            for one in paths:
                 one.unlink(missing_ok=True)
             raise
         return paths
@@ -119,13 +170,15 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         """A copy that knows its place and units too."""
         copied = super().copy(order)
         copied._prepared, copied._other_data = self._prepared, self._other_data
+        copied._masks = None if self._masks is None else self._masks.copy()
+        copied._labels = self._labels
         return copied
 
     def __reduce__(self) -> Any:
         """Pickle with place and units."""
         if self._prepared is None:
             return np.asarray, (self.view(np.ndarray),)
-        made = partial(type(self), other_data=self._other_data)
+        made = partial(type(self), masks=self._masks, labels=self._labels, other_data=self._other_data)
         return made, (self.view(np.ndarray), self._prepared)
 
     def _source(self) -> PreparedSet:
@@ -137,12 +190,28 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         return self._prepared
 
 
-def _names(path: Path, count: int) -> list[Path]:
-    """The files that `count` volumes go to."""
+def _shape_of_one(prepared: PreparedSet) -> tuple[int, ...]:
+    """Of one volume: [D, H, W], or [M, D, H, W] of several modalities."""
+    images = prepared.layout.images
+    return prepared.shape if images == 1 else (images, *prepared.shape)
+
+
+def _chosen(labels: list[Labels] | Labels | None, key: Any) -> list[Labels] | Labels | None:
+    """The labels of the volumes that a key chooses."""
+    if not isinstance(labels, list):
+        return labels
+    numbers = np.arange(len(labels))[key]
+    return [labels[number] for number in numbers] if numbers.ndim else labels[int(numbers)]
+
+
+def _suffix(path: Path) -> str:
     suffix = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
     if suffix is None:
         raise VoxflateError(f"{path}: a NIfTI file's name must end in {' or '.join(SUFFIXES)}")
-    if count == 1:
-        return [path]
-    stem, digits = path.name.removesuffix(suffix), max(4, len(str(count - 1)))
-    return [path.with_name(f"{stem}-{number:0{digits}d}{suffix}") for number in range(count)]
+    return suffix
+
+
+def _stems(stem: str, count: int) -> list[str]:
+    """Names of `count` volumes, without suffix."""
+    digits = max(4, len(str(count - 1)))
+    return [stem] if count == 1 else [f"{stem}-{number:0{digits}d}" for number in range(count)]

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
+from voxflate.config.build import Batch
 from voxflate.gans.gan import Scalars
 from voxflate.gans.state import TrainingState
 
-Batches = Callable[[int, int], tuple[Tensor, Tensor | None]]
-"""(images shown so far, batch) -> real images [N, 1, *shape] and, for planar twins, positions [N]."""
+Batches = Callable[[int, int], Batch]
+"""(images shown so far, batch) -> real images, and what the networks are told about them."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,10 @@ def train(
     while state.n_images < schedule.stop_at:
         started = time.perf_counter()
         state.gan.scale_learning_rates(schedule.learning_rate(state.n_images))
-        reals, positions = batches(state.n_images, schedule.batch)
         scalars = state.gan.step(
-            reals, positions, number=state.steps, train_g=state.n_images >= schedule.freeze_g
+            *batches(state.n_images, schedule.batch),
+            number=state.steps,
+            train_g=state.n_images >= schedule.freeze_g,
         )
         state.steps += 1
         state.n_images += schedule.batch

@@ -67,7 +67,7 @@ def measure_shape(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
     """
     gan = build_gan(config, build_run_networks(config))
     batch, shape = config.training.batch, config.network.shape
-    reals = torch.rand(batch, 1, *shape, device=gan.device) * 2 - 1
+    reals = torch.rand(batch, config.network.image_channels, *shape, device=gan.device) * 2 - 1
     at_rest = _peak_gib(gan.device)
     times: dict[int, list[float]] = {0: [], 1: []}
     for number in (0, 1) * rounds:  # the first of each kind allocates the buffers

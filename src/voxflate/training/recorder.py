@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,13 +16,23 @@ from torch import Tensor
 from voxflate._system.errors import TrainingStopped
 from voxflate.config.build import is_planar_twin
 from voxflate.config.schema import RunConfig
+from voxflate.data.channels import pictured
+from voxflate.data.labels import JointLabels, joint_labels
 from voxflate.data.prepared import PreparedSet
 from voxflate.drawing.sheets import sample_sheet, slice_sheet
 from voxflate.evaluation import Evaluator
 from voxflate.gans.gan import Scalars
 from voxflate.gans.samples import sample
 from voxflate.gans.state import TrainingState
-from voxflate.runs.fingerprint import SEED, Images, diversity, fingerprint, fixed_samples, real_diversity
+from voxflate.runs.fingerprint import (
+    SEED,
+    Images,
+    diversity,
+    fingerprint,
+    fixed_samples,
+    label_vectors,
+    real_diversity,
+)
 from voxflate.runs.log import METRICS_NAME, SNAPSHOTS_NAME, TrainingLog
 from voxflate.runs.snapshots import best_snapshot, save_snapshot
 from voxflate.training.guard import Guard
@@ -31,7 +42,7 @@ MEASURED_SEED = 1
 """Not the seed of the sheets, so that no model is chosen by the samples that it is judged by."""
 SAMPLE_BATCH = 8
 LOG_SECONDS = 2.0
-FLOOR_METRICS = ("-avg", "-2d", "pairwise-l2")
+FLOOR_METRICS = re.compile(r"-avg$|-2d$|^pairwise-l2$|^volume-w1-")
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,7 @@ class Recorder:
             for sheet in (run / "sheets").glob("*.png"):
                 sheet.unlink()
         self.log = TrainingLog(run, -1 if fresh else state.n_images)
+        self.labels = joint_labels(prepared)
         self._row: dict[str, Any] = {}
         self._row_since = state.n_images
         self._logged = time.perf_counter()
@@ -161,7 +173,7 @@ class Recorder:
             sheet = self.run / "sheets" / f"kimg-{state.kimg:010.3f}.png"
             known = self.log.has(SNAPSHOTS_NAME, state.n_images)
             if not (sheet.exists() and known):
-                images = fixed_samples(self.config, state.ema.generator)
+                images = fixed_samples(self.config, state.ema.generator, self.labels)
                 self._sheet(images, state, sheet)
                 if not known:
                     self._fingerprint(images, state)
@@ -185,10 +197,10 @@ class Recorder:
 
     def _sheet(self, images: Images, state: TrainingState, path: Path) -> None:
         title = f"{self.run.name}: {state.kimg:g} kimg, average of the weights, seed {SEED}"
-        if self.config.training.phase == "2d":
-            slice_sheet(images, path, title=title, spacing=self.prepared.spacing[1:])
-        else:
-            sample_sheet(images, path, title=title, spacing=self.prepared.spacing)
+        two_d = self.config.training.phase == "2d"
+        shown, classes = pictured(images, self.prepared.layout, 2 if two_d else 3)
+        draw, axes = (slice_sheet, 2) if two_d else (sample_sheet, 3)
+        draw(shown, path, title=title, spacing=self.prepared.spacing[-axes:], classes=classes)
 
     def _fingerprint(self, images: Images, state: TrainingState) -> None:
         found, floor = diversity(images, self._real_diversity), self.config.evaluation.diversity_floor
@@ -209,12 +221,12 @@ class Recorder:
 
     def _measure(self, state: TrainingState) -> dict[str, Any]:
         assert self.evaluator is not None  # there is one whenever a measurement can be due
-        batches = (batch.numpy() for batch in measured_samples(state, self.config))
+        batches = (batch.numpy() for batch in measured_samples(state, self.config, self.labels))
         if self.config.training.phase == "2d":
             metrics, floor = self.evaluator.measure_2d(batches), self.evaluator.real_floor_2d()
         else:
             metrics, floor = self.evaluator.measure(batches), self.evaluator.real_floor()
-        beside = {f"real-{key}": value for key, value in floor.items() if key.endswith(FLOOR_METRICS)}
+        beside = {f"real-{key}": value for key, value in floor.items() if FLOOR_METRICS.search(key)}
         return metrics | beside | {"sample-seed": MEASURED_SEED}
 
 
@@ -225,12 +237,14 @@ class Follower:
         config: Settings of the run.
         guard: Guard of this process.
         caller: Its stop request counts like that of the first process.
+        labels: How the labels of the training set occur together.
     """
 
-    def __init__(self, config: RunConfig, guard: Guard, caller: Caller) -> None:
+    def __init__(self, config: RunConfig, guard: Guard, caller: Caller, labels: JointLabels | None) -> None:
         self.config = config
         self.guard = guard
         self.caller = caller
+        self.labels = labels
 
     def after_step(self, state: TrainingState, scalars: Scalars) -> None:
         """As `Recorder.after_step`."""
@@ -251,7 +265,7 @@ class Follower:
     def complete(self, state: TrainingState) -> None:
         """Make this process's share of the samples, if the first one measures."""
         if state.gan.world.of_the_first(False, state.gan.device):
-            for _ in measured_samples(state, self.config):
+            for _ in measured_samples(state, self.config, self.labels):
                 pass
 
     def rewind(self, state: TrainingState) -> None:
@@ -264,7 +278,7 @@ class Follower:
         """Nothing is open."""
 
 
-def measured_samples(state: TrainingState, config: RunConfig) -> Iterator[Tensor]:
+def measured_samples(state: TrainingState, config: RunConfig, labels: JointLabels | None) -> Iterator[Tensor]:
     """The samples that a snapshot is measured by, in batches on the CPU; every process makes a share.
 
     Every process must consume all batches.
@@ -276,7 +290,13 @@ def measured_samples(state: TrainingState, config: RunConfig) -> Iterator[Tensor
         # Samples beyond the last one are made too, so that all messages have one size, and then dropped.
         own = SAMPLE_BATCH if world.size > 1 else min(SAMPLE_BATCH, count - start)
         made = sample(
-            state.ema.generator, own, seed=MEASURED_SEED, slices=slices, batch=SAMPLE_BATCH, first=first
+            state.ema.generator,
+            own,
+            seed=MEASURED_SEED,
+            slices=slices,
+            batch=SAMPLE_BATCH,
+            first=first,
+            labels=label_vectors(config, labels, MEASURED_SEED, first, own),
         )
         batches = world.gather(torch.cat(list(made)).to(state.gan.device))
         yield from (b.cpu() for b in torch.cat(batches)[: count - start].split(SAMPLE_BATCH))

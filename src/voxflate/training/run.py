@@ -32,6 +32,7 @@ from voxflate._system.memory import memory_said
 from voxflate.config.build import Stream, build_gan, build_run_networks
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import save_config
+from voxflate.data.labels import joint_labels
 from voxflate.data.prepared import PreparedSet, check_outside_sets, open_prepared
 from voxflate.data.shapes import check_shape
 from voxflate.evaluation import Evaluator
@@ -182,11 +183,11 @@ def _begin(
         check_same_data(run, config, prepared)
         load_state(state, run, config, caller.note)
     _check_agreement(state, run)
-    stream = Stream(prepared, t, gan.device, world)
+    stream = Stream(prepared, t, gan.device, world, labels=config.network.label_width > 0)
     stream(state.n_images, t.batch)  # refuses a batch that does not fit, before anything is written
     guard = Guard(state)
     if not world.is_first:
-        follower = Follower(config, guard, caller)
+        follower = Follower(config, guard, caller, joint_labels(prepared))
         return _Session(config, run, state, stream, schedule, guard, follower, report)
     evaluator = _evaluator(config, prepared)
     remove_unfinished(run)
@@ -223,8 +224,10 @@ def _use_threads(threads: int, world: World) -> None:
 
 
 def _check_data(config: RunConfig, prepared: PreparedSet, *, trains: bool) -> None:
+    network = config.network
     try:
-        check_shape(prepared.shape, config.network.base, config.network.stages)
+        check_shape(prepared.shape, network.base, network.stages)
+        prepared.layout.check_networks(network.image_channels, network.label_width)
     except VoxflateError as error:
         raise VoxflateError(f"{config.data}: {error}") from error
     count, batch = len(prepared.stored("train")), config.training.batch

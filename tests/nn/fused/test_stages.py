@@ -29,11 +29,15 @@ def everything(
     low_pass: bool = True,
     dtype: torch.dtype = torch.float32,
     seed: int = 3,
+    image_channels: int = 1,
+    label_width: int = 0,
 ) -> list[torch.Tensor]:
     use_kernels(mode)
     names = ARCHITECTURES[architecture]
-    generator = Generator((2, *base) if planar else base, 3, 8, 8, 8, 2, names.generator, planar=planar)
-    discriminator = Discriminator(base, 3, 8, names.discriminator, position=planar, low_pass=low_pass)
+    made = image_channels, label_width
+    start = (2, *base) if planar else base
+    generator = Generator(start, 3, 8, 8, 8, 2, names.generator, *made, planar=planar)
+    discriminator = Discriminator(base, 3, 8, names.discriminator, *made, position=planar, low_pass=low_pass)
     generator = randomised(generator, seed).to(dtype)
     discriminator = randomised(discriminator, seed + 1).to(dtype)
     rng = torch.Generator().manual_seed(seed)
@@ -41,13 +45,14 @@ def everything(
     noise = [torch.randn(4, *shape, generator=rng).to(dtype) for shape in generator.synthesis.noise_shapes()]
     positions = torch.tensor([0, 3, 5, 7]) if planar else None
     where = None if positions is None else (positions / 7 * 2 - 1).to(dtype)
-    images = generator(z, noise=noise, positions=positions)
-    logits = discriminator(images, where)
+    labels = torch.randn(4, label_width, generator=rng).to(dtype) if label_width else None
+    images = generator(z, noise=noise, positions=positions, labels=labels)
+    logits = discriminator(images, where, labels)
     weights = torch.tensor([1.0, -2.0, 3.0, 0.5]).to(dtype)
     gradients = torch.autograd.grad(
         (logits * weights).sum(), [*generator.parameters(), *discriminator.parameters()]
     )
-    penalty = r1_penalty(lambda x: discriminator(x, where), images.detach())
+    penalty = r1_penalty(lambda x: discriminator(x, where, labels), images.detach())
     second = torch.autograd.grad(penalty, list(discriminator.parameters()), allow_unused=True)
     there = [torch.zeros(()) if s is None else s for s in second]
     return [images, logits, *gradients, penalty, *there]
@@ -58,6 +63,16 @@ def everything(
 @pytest.mark.parametrize(("base", "planar"), KINDS)
 def test_whole_networks_agree_with_float64_to_rounding(architecture, base, planar):
     kind = {"planar": planar, "low_pass": not planar}
+    assert_both_paths_agree(architecture, base, **kind)
+
+
+@needs_kernels
+@pytest.mark.parametrize(("base", "planar"), KINDS)
+def test_so_do_networks_of_three_channels_with_labels(base, planar):
+    assert_both_paths_agree("split-shuffle", base, planar=planar, image_channels=3, label_width=2)
+
+
+def assert_both_paths_agree(architecture, base, **kind):
     exact = everything("plain", architecture, base, **kind, dtype=torch.float64)
     for mode in ("plain", "auto"):
         for expected, got in zip(exact, everything(mode, architecture, base, **kind), strict=True):
@@ -68,7 +83,8 @@ def test_whole_networks_agree_with_float64_to_rounding(architecture, base, plana
 @needs_kernels
 @pytest.mark.parametrize("architecture", VARIANTS)
 @pytest.mark.parametrize(("base", "planar"), KINDS)
-def test_no_stage_of_the_paper_s_networks_runs_plain(architecture, base, planar, monkeypatch):
+@pytest.mark.parametrize("made", [{}, {"image_channels": 3, "label_width": 2}])
+def test_no_stage_of_the_paper_s_networks_runs_plain(architecture, base, planar, made, monkeypatch):
     reasons = []
 
     def asked(stage, *inputs):
@@ -76,6 +92,6 @@ def test_no_stage_of_the_paper_s_networks_runs_plain(architecture, base, planar,
         return reasons[-1]
 
     monkeypatch.setattr("voxflate.nn.run_stage.why_plain", asked)
-    everything("auto", architecture, base, planar=planar)
+    everything("auto", architecture, base, planar=planar, **made)
     assert set(reasons) == {""}
     assert len(reasons) == 3 + 2 * (1 + 2 + 1)  # the generator's stages, the discriminator's twice

@@ -69,7 +69,7 @@ def _styled_conv(
 
 
 def _from_image(stage: FromImage, image: Tensor, positions: Tensor | None) -> Tensor:
-    if stage.position is None:
+    if stage.position is None and image.shape[1] == 1:
         return finish_image(image, stage.kernel(), stage.bias)
     return finish(Branches((stage.before_bias(image, positions),)), stage.bias)[0]
 
@@ -83,10 +83,10 @@ def _discriminator_stage(stage: DiscriminatorStage, x: Tensor) -> Tensor:
     return torch.add(x, skip, alpha=SKIP_GAIN)
 
 
-def _epilogue(stage: Epilogue, x: Tensor) -> Tensor:
+def _epilogue(stage: Epilogue, x: Tensor, labels: Tensor | None = None) -> Tensor:
     inputs = cut_for(stage.conv, minibatch_std(x, stage.group))
     (x,) = finish(convolve(stage.conv, inputs), stage.bias)
-    return stage.logits(x)
+    return stage.logits(x, labels)
 
 
 def _why_not_synthesis(
@@ -97,8 +97,6 @@ def _why_not_synthesis(
     noise: Sequence[Tensor],
     mixing: Tensor | None,
 ) -> str:
-    if len(stage.to_image.bias) != 1:
-        return f"its image has {len(stage.to_image.bias)} channels; the kernels make one"
     if unknown := [
         type(layer.conv).__name__
         for layer in (stage.conv0, stage.conv1)
@@ -111,8 +109,6 @@ def _why_not_synthesis(
 
 
 def _why_not_from_image(stage: FromImage, image: Tensor, positions: Tensor | None) -> str:
-    if image.shape[1] != 1:
-        return f"its image has {image.shape[1]} channels; the kernels read one"
     return _why_not_small([image])
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from voxflate.nn.functional import LEAKY_GAIN, channels_last
+from voxflate.nn.functional import LEAKY_GAIN, channels_last, weighted_sums
 from voxflate.nn.fused import ops
 from voxflate.nn.fused.finish import Finish, FinishImage, How
 from voxflate.nn.fused.resampling import Plan, halves, modulate, planned
@@ -116,17 +116,22 @@ def finish_modulated(branches: Branches, styled: Styled, style: Tensor, parts: i
 def finish_with_image(
     branches: Branches, styled: Styled, mix: Tensor, *, last: bool
 ) -> tuple[Tensor | None, Tensor]:
-    """Join, resample, demodulate, add noise and bias, leaky ReLU scaled by sqrt(2); mix an image's channel.
+    """Join, resample, demodulate, add noise and bias, leaky ReLU scaled by sqrt(2); mix an image's channels.
+
+    A single channel comes from the same sweep, several from a matrix product behind it.
 
     Args:
         branches: Outputs of modulated convolutions.
         styled: The rest.
-        mix: Weight of every channel in the image, [N, 1, C].
+        mix: Weight of every channel in every image channel, [N, O, C].
         last: Leave out the features.
 
     Returns:
-        Features [N, C, *spatial'], or None, and the image [N, 1, *spatial'].
+        Features [N, C, *spatial'], or None, and the image [N, O, *spatial'].
     """
+    if mix.shape[1] > 1:
+        (x,) = _finish_styled(branches, styled, 1, None, None)
+        return None if last else x, weighted_sums(x, mix)
     *features, image = _finish_styled(branches, styled, 0 if last else 1, None, mix[:, 0])
     return None if last else features[0], image
 

@@ -1,0 +1,159 @@
+"""Labels for generated volumes: asked for by name, or drawn as they occur together in the training set."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from voxflate._system.errors import VoxflateError
+from voxflate.data.channels import LabelColumn, LabelValue, Layout
+from voxflate.data.prepared import PreparedSet
+from voxflate.data.volume import Float32
+
+Labels = dict[str, LabelValue]
+"""Of one volume, a value per column."""
+
+BINS = 20
+"""Equal parts of a column's range in which numbers are remembered: an export must not tell anybody's age."""
+
+
+@dataclass(frozen=True)
+class JointLabels:
+    """How the labels of a training set occur together.
+
+    Attributes:
+        layout: Its label columns.
+        rows: Of every training volume a value per column, sorted: a class, or the number of a bin.
+    """
+
+    layout: Layout
+    rows: tuple[tuple[str | int, ...], ...]
+
+    @classmethod
+    def of(cls, layout: Layout, subjects: Iterable[Mapping[str, LabelValue]]) -> JointLabels:
+        """The labels of some subjects."""
+        rows = [tuple(_remembered(c, subject[c.name]) for c in layout.labels) for subject in subjects]
+        return cls(layout, tuple(sorted(rows)))
+
+    @classmethod
+    def from_json(cls, layout: Layout, rows: Any) -> JointLabels:
+        """What `rows` were, after a way through JSON.
+
+        Raises:
+            ValueError: If they do not fit the columns.
+        """
+        whole = isinstance(rows, list) and bool(rows)
+        if not whole or not all(_fits(layout.labels, row) for row in rows):
+            raise ValueError("its label rows do not fit its label columns")
+        return cls(layout, tuple(map(tuple, rows)))
+
+    def draw(
+        self, seed: int, first: int, count: int, given: Mapping[str, LabelValue] | None = None
+    ) -> list[Labels]:
+        """Labels of samples `first` to `first + count - 1` of a seed; sample k gets the same in any batch.
+
+        Args:
+            seed: Of the series.
+            first: Number of the first sample.
+            count: How many.
+            given: Values that are not drawn, as `chosen_labels` gives them. The others are drawn from
+                training volumes of the same classes, where there are any.
+        """
+        given = given or {}
+        same = [
+            row
+            for row in self.rows
+            if all(
+                not column.categorical or column.name not in given or value == given[column.name]
+                for column, value in zip(self.layout.labels, row, strict=True)
+            )
+        ]
+        rows = same or self.rows
+        return [self._drawn(seed, index, rows) | dict(given) for index in range(first, first + count)]
+
+    def vectors(
+        self, seed: int, first: int, count: int, given: Mapping[str, LabelValue] | None = None
+    ) -> Float32:
+        """What `draw` gives, encoded: float32 [count, label_width]."""
+        return self.layout.encode(self.draw(seed, first, count, given))
+
+    def _drawn(self, seed: int, index: int, rows: Sequence[tuple[str | int, ...]]) -> Labels:
+        rng = np.random.default_rng([seed, index, 1])  # without the 1: what makes the volume
+        row = rows[int(rng.integers(len(rows)))]
+        within = rng.random(len(row))
+        return {
+            column.name: value if isinstance(value, str) else _number(column, (value + float(part)) / BINS)
+            for column, value, part in zip(self.layout.labels, row, within, strict=True)
+        }
+
+
+def joint_labels(prepared: PreparedSet) -> JointLabels | None:
+    """How the labels of the training volumes occur together; None if the set has no labels."""
+    scans = [scan for scan in prepared.manifest.scans if scan.split == "train"]
+    return (
+        JointLabels.of(prepared.layout, [scan.labels for scan in scans]) if prepared.layout.labels else None
+    )
+
+
+def chosen_labels(
+    columns: Sequence[LabelColumn], asked: Mapping[str, LabelValue]
+) -> tuple[Labels, list[str]]:
+    """Check the labels that a user asks for.
+
+    Args:
+        columns: What the generator knows.
+        asked: Name -> value, numbers also as text.
+
+    Returns:
+        The values, and a warning for each number outside the training set's range.
+
+    Raises:
+        VoxflateError: If a name or a class is unknown (proposes the nearest), or a number is none.
+    """
+    known = {column.name: column for column in columns}
+    found: Labels = {}
+    warnings = []
+    for name, value in asked.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            hint = f"it knows {', '.join(known)}; did you mean {near[0]}?" if near else "it knows no labels"
+            raise VoxflateError(f"label {name}: the generator does not know it; {hint}")
+        column = known[name]
+        column.encode(value)
+        found[name] = str(value) if column.categorical else float(value)
+        if not column.categorical and not column.low <= float(value) <= column.high:
+            warnings.append(
+                f"label {name} = {value}: outside the training set's {column.low:g} to {column.high:g}; "
+                "nothing there was learnt"
+            )
+    return found, warnings
+
+
+def _remembered(column: LabelColumn, value: LabelValue) -> str | int:
+    if column.categorical:
+        return str(value)
+    spread = column.high - column.low
+    share = (float(value) - column.low) / spread if spread else 0.0
+    return min(max(int(share * BINS), 0), BINS - 1)
+
+
+def _number(column: LabelColumn, share: float) -> float:
+    """A number at this share of the column's range, to about a thousandth of it."""
+    spread = column.high - column.low
+    digits = 3 - math.ceil(math.log10(spread)) if spread else 12
+    return round(column.low + share * spread, digits)
+
+
+def _fits(columns: Sequence[LabelColumn], row: Any) -> bool:
+    return isinstance(row, list) and len(row) == len(columns) and all(map(_is_of, columns, row))
+
+
+def _is_of(column: LabelColumn, value: Any) -> bool:
+    if column.categorical:
+        return value in column.values
+    return isinstance(value, int) and 0 <= value < BINS

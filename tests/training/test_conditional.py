@@ -1,0 +1,131 @@
+"""Runs on several channels with labels: resumed, inflated, verified; what is not used changes nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.strategies import OF_PAIRS, PAIRS, run_config, write_prepared
+from tests.training.test_run import same
+from voxflate._system.errors import VoxflateError
+from voxflate.config.toml import save_config
+from voxflate.data.channels import LabelColumn, Layout
+from voxflate.data.labels import joint_labels
+from voxflate.runs.load import open_source
+from voxflate.runs.log import METRICS_NAME, read_rows
+from voxflate.runs.snapshots import load_newest
+from voxflate.runs.verify import verify_run
+from voxflate.training.run import train_run
+
+SLICES = {
+    "slice_discriminator__weight": 0.5,
+    "slice_discriminator__features": "random",
+    "slice_discriminator__side": 32,
+}
+KINDS = {
+    "2d": {"training__phase": "2d", **SLICES},
+    "planar": {"training__phase": "2d", "training__twin": "planar", "network__position": True},
+    "3d": {"evaluation__every": 1, "training__micro_batch": 2, "training__reuse_fakes": True, **SLICES},
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return write_prepared(tmp_path_factory.mktemp("data") / "pairs", layout=PAIRS)
+
+
+@pytest.fixture(scope="module")
+def twin(prepared, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "twin"
+    train_run(run_config(prepared, training__phase="2d", training__kimg=0.008, **OF_PAIRS), run)
+    return run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_in_two_parts_is_training_in_one_go(kind, prepared, twin, tmp_path):
+    start = {"start__strategy": "preserving", "start__twin": str(twin)} if kind == "3d" else {}
+    config = run_config(prepared, **OF_PAIRS, **KINDS[kind], **start)
+    train_run(config, tmp_path / "whole")
+    train_run(config, tmp_path / "parts", stop_at=8)
+    torch.manual_seed(12345)
+    train_run(config, tmp_path / "parts", resume=True)
+    whole, parts = load_newest(tmp_path / "whole")[0], load_newest(tmp_path / "parts")[0]
+    same(whole, parts)
+    assert {check.matches for check in verify_run(tmp_path / "parts")} <= {True, None}
+
+
+@pytest.mark.parametrize("phase", ["2d", "3d"])
+def test_labels_that_are_not_used_change_nothing_to_the_bit(phase, tmp_path):
+    runs = {}
+    for name, layout in {"plain": Layout(), "labelled": Layout(labels=PAIRS.labels)}.items():
+        data = write_prepared(tmp_path / f"{name}-data", layout=layout)
+        train_run(run_config(data, training__phase=phase), tmp_path / name)
+        runs[name] = load_newest(tmp_path / name)[0]
+    same(runs["plain"], runs["labelled"])
+    assert not any("embed" in name for name in runs["labelled"]["gan"]["generator"])
+
+
+def test_labels_that_are_used_decide_what_is_learnt(tmp_path):
+    data = write_prepared(tmp_path / "data", layout=Layout(labels=PAIRS.labels))
+    train_run(run_config(data, network__label_width=3), tmp_path / "run")
+    state = load_newest(tmp_path / "run")[0]
+    generator = open_source(tmp_path / "run").load().network
+    z, noise = torch.zeros(1, 6), [torch.zeros(1, *s) for s in generator.synthesis.noise_shapes()]
+    young, old = (
+        generator(z + 1, noise=noise, labels=torch.from_numpy(data.layout.encode([{"sex": "F", "age": age}])))
+        for age in (20, 80)
+    )
+    assert (young - old).abs().max() > 1e-4
+    assert any("embed" in name for name in state["gan"]["discriminator"])
+
+
+def test_every_modality_and_every_structure_is_measured(prepared, tmp_path):
+    train_run(run_config(prepared, evaluation__every=1, training__kimg=0.008, **OF_PAIRS), tmp_path / "run")
+    row = read_rows(tmp_path / "run" / METRICS_NAME)[-1]
+    for name in ("frechet-random-avg", "frechet-random-t2-avg", "volume-w1-front", "volume-w1-back"):
+        assert np.isfinite([row[name], row[f"real-{name}"]]).all(), name
+    assert "frechet-random-front-avg" not in row
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {},
+            r"have 4 channels \(t1, t2, front, back\), the network 1; set network.image_channels=4",
+        ),
+        (
+            {"network__image_channels": 4, "network__label_width": 2},
+            r"labels \(sex, age\) make vectors of 3, the network takes 2; set network.label_width=3, or 0",
+        ),
+    ],
+)
+def test_networks_of_other_channels_or_labels_are_refused(values, message, prepared, tmp_path):
+    with pytest.raises(VoxflateError, match=message):
+        train_run(run_config(prepared, **values), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.toml").exists()
+
+
+def test_a_twin_that_knows_other_labels_is_refused(twin, tmp_path):
+    """Their vectors are as long: shapes would not tell."""
+    columns = (LabelColumn("hand", ("left", "right")), *PAIRS.labels[1:])
+    others = {
+        "other labels": replace(PAIRS, labels=columns),
+        "pre-train on the same channels": replace(PAIRS, channels=PAIRS.channels[::-1]),
+    }
+    for message, layout in others.items():
+        data = write_prepared(tmp_path / message, layout=layout)
+        config = run_config(data, start__strategy="inflate-1", start__twin=str(twin), **OF_PAIRS)
+        with pytest.raises(VoxflateError, match=message):
+            train_run(config, tmp_path / "run")
+
+
+def test_a_run_does_not_take_data_of_other_channels(prepared, tmp_path):
+    train_run(run_config(prepared, training__kimg=0.004, **OF_PAIRS), tmp_path / "run")
+    other = write_prepared(tmp_path / "other")
+    with pytest.raises(VoxflateError, match="is not the data of"):
+        open_source(tmp_path / "run", data=other.root)
+    assert open_source(tmp_path / "run").labels == joint_labels(prepared)
+    save_config(run_config(prepared, network__image_channels=4), tmp_path / "run")
+    assert open_source(tmp_path / "run").labels is None

@@ -111,10 +111,10 @@ def test_a_failure_leaves_none_of_the_files(volumes, tmp_path, monkeypatch):
 
     write = module.write_synthetic_nifti
 
-    def full(path, *rest):
+    def full(path, *rest, **look):
         if path.name == "x-0002.nii":
             raise VoxflateError("no space")
-        write(path, *rest)
+        write(path, *rest, **look)
 
     monkeypatch.setattr(module, "write_synthetic_nifti", full)
     with pytest.raises(VoxflateError, match="no space"):

@@ -9,7 +9,7 @@ Paths are relative to the list. A path is a file, or a folder with one DICOM ser
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,20 +99,32 @@ def _check_inside(path: Path, entry: Entry) -> None:
 
 
 def _table(path: Path) -> Iterator[Entry]:
-    for number, row in read_rows(path, _FILE_COLUMNS):
-        yield _entry(path, f"line {number}", dict(row), row.get("split", ""))
+    entries = [
+        _entry(path, f"line {number}", dict(row), row.get("split", ""))
+        for number, row in read_rows(path, _FILE_COLUMNS)
+    ]
+    # A spreadsheet leaves cells empty below the first of a group, which would make each row a person.
+    without = [entry.where for entry in entries if not entry.subject]
+    if without and len(without) < len(entries):
+        raise VoxflateError(
+            f"{path}: gives a subject to some scans only ({without[0]} has none); give it to all, or leave "
+            "the column out"
+        )
+    yield from entries
 
 
 def _json(path: Path) -> Iterator[Entry]:
     try:
-        content = parse_json(read_text(path).removeprefix("\ufeff"))
+        content = parse_json(read_text(path).removeprefix("\ufeff"), unique=True)
     except ValueError as error:
         raise VoxflateError(f"{path}: is not valid JSON ({error})") from error
-    lists = {k: v for k, v in content.items() if k in SPLIT_NAMES} if isinstance(content, dict) else {}
+    named = content if isinstance(content, dict) else {}
+    lists = {key: items for key, items in named.items() if key.strip().lower() in SPLIT_NAMES}
     if not lists:
         raise VoxflateError(
             f"{path}: is not a datalist, expected an object with lists called {', '.join(SPLIT_NAMES)}"
         )
+    _check_others(path, {key: items for key, items in named.items() if key not in lists})
     for split, items in lists.items():
         for number, item in enumerate(items if isinstance(items, list) else [items]):
             where = f"{split}[{number}]"
@@ -120,6 +132,17 @@ def _json(path: Path) -> Iterator[Entry]:
             if not isinstance(item, dict):
                 raise VoxflateError(f"{path}: {where} is not an object with an image")
             yield _entry(path, where, item, split if len(lists) > 1 else item.get("split", ""))
+
+
+def _check_others(path: Path, others: Mapping[str, Any]) -> None:
+    """Refuse a list of scans under a name that is none of a split: its scans would be missing."""
+    for key, items in others.items():
+        first = items[0] if isinstance(items, list) and items else None
+        if isinstance(first, dict) and any(name in first for name in _FILE_COLUMNS):
+            raise VoxflateError(
+                f"{path}: has a list of scans called {printable(key)!r}, which is no split; call it one of "
+                f"{', '.join(SPLIT_NAMES)}, or remove it"
+            )
 
 
 def _entry(path: Path, where: str, values: dict[str, Any], split: object) -> Entry:
@@ -132,7 +155,8 @@ def _entry(path: Path, where: str, values: dict[str, Any], split: object) -> Ent
         raise VoxflateError(
             f"{path}: {where} has the split {split!r}; expected one of {', '.join(SPLIT_NAMES)}"
         )
-    subject = next((str(values[name]) for name in _SUBJECT_COLUMNS if values.get(name)), "")
+    said = (str(values[name]).strip() for name in _SUBJECT_COLUMNS if values.get(name) is not None)
+    subject = next(filter(None, said), "")
     found = _find(path, f"{where}, column {column}", file)
     return Entry(found, where, subject, SPLIT_NAMES.get(known, ""))
 

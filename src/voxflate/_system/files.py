@@ -257,8 +257,12 @@ def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
         raise VoxflateError(f"{path}: is not valid JSON ({error})") from error
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, unique: bool = False) -> Any:
     """Parse JSON, refusing NaN, infinity, endless numbers and endless nesting.
+
+    Args:
+        text: The JSON.
+        unique: Refuse a name that an object has twice, of which only the last would count.
 
     Raises:
         ValueError: If the text is not such JSON.
@@ -268,9 +272,18 @@ def parse_json(text: str) -> Any:
         raise ValueError(f"{constant} is not a JSON number")
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=_unique if unique else None)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it names {twice!r:.40} twice")
+    return found
 
 
 def sha256(path: str | Path) -> str:

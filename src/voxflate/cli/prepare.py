@@ -235,7 +235,7 @@ def prepare(
 
     Example: voxflate prepare scans/ data/brains --recipe mr --shape 16,32,32
     """
-    _quiet_pydicom()
+    _quiet_readers()
     from voxflate.data.preparing.prepare import check
     from voxflate.data.preparing.prepare import prepare as prepare_set
     from voxflate.data.preparing.recipes import RecipeOptions
@@ -323,7 +323,8 @@ def prepare(
     print_prepared(prepared, refused, account)
 
 
-def _quiet_pydicom() -> None:
+def _quiet_readers() -> None:
     """Keep odd values of headers off the terminal: what matters of them is refused or noted by us."""
     logging.getLogger("pydicom").setLevel(logging.ERROR)
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="pydicom")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,27 @@ def test_left_out_label_maps_are_in_the_account(tmp_path: Path) -> None:
     assert (len(volumes(made)), len(refused)) == (3, 3)
     (names,) = account.left_out().values()
     assert names == ["0x.nii", "1x.nii", "2x.nii"]
+
+
+def parcellation(codes: Sequence[int]) -> Any:
+    """Blocks of regions with such codes in a background of 0, int32 [D, H, W]."""
+    labels = np.zeros((12, 24, 24), np.int32)
+    places = np.random.default_rng(0).permutation(4 * 8 * 8)[: len(codes)]
+    for code, place in zip(codes, places, strict=True):
+        d, h, w = (3 * int(at) for at in np.unravel_index(place, (4, 8, 8)))
+        labels[d : d + 3, h : h + 3, w : w + 3] = code
+    return labels
+
+
+@pytest.mark.parametrize("codes", [range(1, 61), [*range(1001, 1036), *range(2001, 2036), *range(2, 60)]])
+def test_parcellations_are_recognised_whatever_their_codes(tmp_path: Path, codes: Sequence[int]) -> None:
+    write_nifti(tmp_path / "in" / "a.nii", parcellation(codes))
+    assert "seems to be a label map or mask" in refusal(tmp_path / "in", tmp_path / "out")
+    prepared(tmp_path / "in", tmp_path / "mixed", mixed=True)
+
+
+def test_scans_of_8_bits_without_background_noise_are_not_label_maps(tmp_path: Path) -> None:
+    grey = np.clip(body() / 4 + np.random.default_rng(0).normal(0, 2, body().shape), 0, 255).astype(np.uint8)
+    grey[grey < 40] = 0
+    write_nifti(tmp_path / "in" / "a.nii", grey)
+    assert len(volumes(prepared(tmp_path / "in", tmp_path / "out")[0])) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,8 @@ READ = {
     "backslashes": ("l.csv", TEXT.replace("s/", "s\\"), "utf-8"),
     "empty rows": ("l.csv", TEXT + "\n,,\n\n,,\n", "utf-8"),
     "capitals": ("l.csv", TEXT.replace("file,subject,split", "FILE, Subject ,SPLIT"), "utf-8"),
+    "a first line for Excel": ("l.csv", "sep=;\n" + TEXT.replace(",", ";"), "utf-8"),
+    "a first line for Excel, mark": ("l.csv", "sep=;\r\n" + TEXT.replace(",", ";"), "utf-8-sig"),
     "line ends of Windows": ("l.csv", TEXT.replace("\n", "\r\n") + "\r\n", "utf-8"),
     "line ends of old Macs": ("l.csv", TEXT.replace("\n", "\r"), "utf-8"),
 }
@@ -74,6 +77,10 @@ REFUSED = {
     ),
     "an unknown split": ("s/0.nii,1,dev", "line 2 has the split 'dev'"),
     "a split for some": ("s/0.nii,1,train\ns/1.nii,2,", "line 3 has none"),
+    "a subject for some": (
+        "s/0.nii,1,train\ns/1.nii,,train",
+        "a subject to some scans only (line 3 has none)",
+    ),
     "a folder and a file in it": ("s,1,train\ns/0.nii,1,train", "names "),
 }
 
@@ -85,3 +92,34 @@ def test_a_list_that_is_wrong_names_its_row(folder: Path, tmp_path: Path, rows: 
     assert message in text
     assert str(folder / "l.csv") in text
     assert len(text) < 500
+
+
+def test_a_column_that_is_there_twice_is_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "l.csv").write_text("file,file,subject\ns/0.nii,s/1.nii,a\ns/2.nii,s/3.nii,b\n")
+    assert "l.csv: has two columns called file" in refusal(folder / "l.csv", tmp_path / "out")
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"])
+def test_a_spreadsheet_is_named_and_not_shown(folder: Path, tmp_path: Path, start: bytes) -> None:
+    (folder / "l.csv").write_bytes(start + bytes(range(256)) * 4)
+    text = refusal(folder / "l.csv", tmp_path / "out")
+    assert "is a spreadsheet or an archive, not text; save the table as CSV" in text
+    (folder / "l.csv").write_bytes(b"\x1b[31mred\x00\x07,b\n1,2\n")
+    assert refusal(folder / "l.csv", tmp_path / "out").isprintable()
+
+
+def test_subjects_of_a_datalist_are_told_apart_by_their_text(folder: Path) -> None:
+    images = [{"image": f"s/{number}.nii", "subject": who} for number, who in enumerate((0, " 0", "1 ", 1))]
+    (folder / "l.json").write_text(json.dumps({"training": images}))
+    assert [entry.subject for entry in read_list(folder / "l.json")] == ["0", "0", "1", "1"]
+
+
+def test_no_list_of_a_datalist_is_lost(folder: Path, tmp_path: Path) -> None:
+    first, second = [{"image": "s/0.nii"}], [{"image": "s/1.nii"}]
+    (folder / "l.json").write_text(json.dumps({"Training": first, "TEST": second}))
+    assert [entry.split for entry in read_list(folder / "l.json")] == ["train", "heldout"]
+    (folder / "l.json").write_text(json.dumps({"training": first, "fold1": second, "labels": {"0": "air"}}))
+    text = refusal(folder / "l.json", tmp_path / "out")
+    assert "has a list of scans called 'fold1', which is no split; call it one of train" in text
+    (folder / "l.json").write_text('{"training": ["s/0.nii"], "training": ["s/1.nii"]}')
+    assert "it names 'training' twice" in refusal(folder / "l.json", tmp_path / "out")

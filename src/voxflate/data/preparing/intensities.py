@@ -17,6 +17,12 @@ _SAMPLED = 20_000
 MOST_LABELS = 51
 """Different whole numbers, from 0 on, that a label map holds at the most."""
 
+_MOST_CODES = 512
+"""Different whole numbers that a parcellation holds at the most; FreeSurfer's go up to 14175."""
+_PIECEWISE = 0.5
+"""Share of a label map's voxels, at least, that equal their neighbour; noise leaves few such in a scan."""
+_SLICES = 8
+
 _BONE_HU, _BONE_SHARE = 700.0, 0.2
 """No more of a scan's voxels are bone, contrast agent or metal."""
 _AIR_HU = -500.0
@@ -40,7 +46,7 @@ def check_intensities(source: Source, volume: Volume, is_ct: bool, top: float) -
     """
     reading = source.reading
     sample = _sample(volume.array)
-    if source.series is None and not reading.mixed and _may_be_labels(sample):
+    if source.series is None and not reading.mixed and _may_be_labels(sample, volume.array):
         _check_labels(source.path, volume.array)
     if not is_ct:
         return volume
@@ -67,25 +73,48 @@ def _sample(array: Voxels) -> Voxels:
     return np.ascontiguousarray(flat[:: max(1, flat.size // _SAMPLED)])
 
 
-def _may_be_labels(values: Voxels) -> bool:
-    """Say whether values are few whole numbers from 0 on, or a mask of 0 and 255."""
-    top = values.max()
-    if values.min() < 0 or (top >= MOST_LABELS and top != 255):
+def _may_be_labels(values: Voxels, array: Voxels) -> bool:
+    """Say whether some values are few whole numbers from 0 on, a mask of 0 and 255, or codes of regions."""
+    if values.min() < 0 or not (values == np.rint(values)).all():
         return False
-    if top == 255:
-        return bool(((values == 0) | (values == 255)).all())
-    return bool((values == np.rint(values)).all())
+    return _are_few(values) or _is_piecewise(array)
+
+
+def _are_few(values: Voxels) -> bool:
+    return bool(values.max() < MOST_LABELS or ((values == 0) | (values == 255)).all())
+
+
+def _is_piecewise(array: Voxels) -> bool:
+    """Say whether most voxels of a few slices, the background left out, equal the next one of their row."""
+    here, after = _neighbours(array)
+    shown = np.count_nonzero(here)
+    return bool(shown and np.count_nonzero((here == after) & (here != 0)) >= _PIECEWISE * shown)
+
+
+def _is_graded(array: Voxels, found: Voxels) -> bool:
+    """Say whether neighbours that differ mostly have the next value: regions touch whatever their codes."""
+    here, after = _neighbours(array)
+    borders = (here != after) & (here != 0) & (after != 0)
+    steps = np.searchsorted(found, here[borders]) - np.searchsorted(found, after[borders])
+    return bool(len(steps) and np.mean(np.abs(steps) == 1) >= _PIECEWISE)
+
+
+def _neighbours(array: Voxels) -> tuple[Voxels, Voxels]:
+    """Voxels of a few slices, and the next one of each in its row."""
+    some = array[:: max(1, len(array) // _SLICES)]
+    return some[..., :-1], some[..., 1:]
 
 
 def _check_labels(path: Path, array: Any) -> None:
     found = np.unique(array)
-    if not _may_be_labels(found):
+    if len(found) > _MOST_CODES or not _may_be_labels(found, array):
+        return
+    if not _are_few(found) and _is_graded(array, found):
         return
     raise ScanError(
         path,
         f"holds only {len(found)} different whole numbers, 0 to {found[-1]:g}, and seems to be a label map "
-        "or "
-        "mask; take the scans alone, such as with --only 'images/*', or take all as one set with --mixed",
+        "or mask; take the scans alone, such as with --only 'images/*', or take all as one set with --mixed",
     )
 
 

@@ -10,6 +10,8 @@ HEAD = 1024
 """Bytes that are looked at."""
 
 _DICOM_MARK = b"DICM"
+_NIFTI_SIZE, _NIFTI_MARKS = (348).to_bytes(4, "little"), (b"n+1", b"ni1")
+"""How a NIfTI-1 header begins, in either byte order, and what Analyze, from which it comes, lacks."""
 _FIRST_GROUPS = (2, 8)
 _LONG_FORMS = (b"OB", b"OD", b"OF", b"OL", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT")
 
@@ -90,6 +92,8 @@ def hint(path: Path) -> str:
         return "it is a git-annex pointer; fetch the file with datalad get"
     if is_dicom_head(head):
         return "it is DICOM; name it .dcm"
+    if _NIFTI_SIZE in (head[:4], head[3::-1]) and head[344:347] not in _NIFTI_MARKS:
+        return "it is Analyze 7.5, which does not say which way its axes point; convert it to NIfTI"
     if head.startswith(b"PK\x03\x04"):
         return "it is a ZIP archive; unpack it"
     return ""

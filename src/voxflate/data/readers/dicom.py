@@ -29,6 +29,9 @@ LARGEST_GAP = 3.0
 SMALLEST_GAP = 0.4
 """Smallest gap that is resampled when asked, in median gaps: slices that are nearer come from two passes."""
 
+MISSING = 1.5
+"""Gaps this many times as wide as the header says are noted."""
+
 MODALITIES = ("CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "OT")
 """Those that are named in messages; whatever else the element holds may be anything."""
 
@@ -111,7 +114,8 @@ def order(slices: Sequence[Slice], *, regrid: bool = False) -> Series:
     sides = np.array([column_side, row_side, 1.0])
     affine = world_affine(np.column_stack([across, down, step]), sides, positions[0])
     check_grid(first.path, affine)
-    grid = Geometry((count, first.count("Rows"), first.count("Columns")), affine)
+    note = _note_missing(first, float(np.linalg.norm(step)))
+    grid = Geometry((count, first.count("Rows"), first.count("Columns")), affine, note)
     return _series(slices, grid, None if even else places)
 
 
@@ -158,6 +162,14 @@ def _series(slices: Sequence[Slice], grid: Geometry, places: Float64 | None) -> 
         paddings if any(paddings) else (),
         places,
     )
+
+
+def _note_missing(one: Slice, gap: float) -> str:
+    """Say so if a header has its slices much nearer than they lie, as where every second one is missing."""
+    stated = _number(one, "SpacingBetweenSlices")
+    if not 0 < stated < gap / MISSING:
+        return ""
+    return "slices lie farther apart than their headers say (SpacingBetweenSlices): some may be missing"
 
 
 def _words(one: Slice) -> tuple[str, ...]:

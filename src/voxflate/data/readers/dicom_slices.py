@@ -36,6 +36,7 @@ _TAGS = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+    "SpacingBetweenSlices",
     "Rows",
     "Columns",
     "BitsAllocated",
@@ -47,6 +48,7 @@ _TAGS = (
     "PixelPaddingRangeLimit",
     "RescaleSlope",
     "RescaleIntercept",
+    "ModalityLUTSequence",
 )
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _FRAME_TAGS = {
@@ -221,6 +223,12 @@ def check_slice(one: Slice) -> None:
     if samples != 1 or kind not in (None, "MONOCHROME2"):
         raise ScanError(
             one.path, f"is a {{kind}} picture of {samples} channels, not a scan; remove it", kind=kind
+        )
+    if one.value("ModalityLUTSequence"):
+        raise ScanError(
+            one.path,
+            "gives the meaning of its values by a table (Modality LUT), which is not read; export it with "
+            "rescale slope and intercept, or convert it to NIfTI",
         )
     _check_size(one, one.count("NumberOfFrames", 1))
 

@@ -17,6 +17,8 @@ from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
 _HEADER = 65536
 # SimpleITK takes a scan to lie straight where a header says nothing, so the header's text is asked.
 _NRRD_ORIENTED = re.compile(rb"^space *:", re.MULTILINE)
+_NRRD_UNITS = re.compile(rb"^space units *: *([^\r\n]+)", re.MULTILINE)
+_MILLIMETRES = {b"mm", b"millimeter", b"millimeters", b"millimetre", b"millimetres", b""}
 _META_ORIENTED = re.compile(rb"^ *(TransformMatrix|Rotation|Orientation) *=", re.MULTILINE)
 _NRRD_DATA = re.compile(rb"^data ?file: *([^\r\n]+)", re.MULTILINE | re.IGNORECASE)
 _META_DATA = re.compile(rb"^ *ElementDataFile *= *([^\r\n]+)", re.MULTILINE)
@@ -152,6 +154,11 @@ def _geometry(path: Path, reader: Any, assume: str) -> Geometry:
             path,
             "does not say which way its axes point, and left and right are never guessed; convert it again "
             "with the orientation kept, or say it with --assume RAS",
+        )
+    unit = _NRRD_UNITS.search(header) if _is_nrrd(header) else None
+    if unit and set(re.findall(rb'"([^"]*)"', unit[1])) - _MILLIMETRES:
+        raise ScanError(
+            path, "does not give its voxel sides in mm ({units}); save it again in mm", units=unit[1].decode()
         )
     size = tuple(reader.GetSize())
     if len(size) != 3 or min(size) < 2:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,20 +128,33 @@ def _check_inside(path: Path, entry: Entry) -> None:
 
 
 def _table(path: Path, columns: Columns) -> Iterator[Entry]:
-    for number, row in read_rows(path, columns.images or _FILE_COLUMNS):
-        yield from _entries(path, f"line {number}", dict(row), row.get("split", ""), columns)
+    entries = [
+        entry
+        for number, row in read_rows(path, columns.images or _FILE_COLUMNS)
+        for entry in _entries(path, f"line {number}", dict(row), row.get("split", ""), columns)
+    ]
+    # A spreadsheet leaves cells empty below the first of a group, which would make each row a person.
+    without = [entry.where for entry in entries if not entry.subject]
+    if without and len(without) < len(entries):
+        raise VoxflateError(
+            f"{path}: gives a subject to some scans only ({without[0]} has none); give it to all, or leave "
+            "the column out"
+        )
+    yield from entries
 
 
 def _json(path: Path, columns: Columns) -> Iterator[Entry]:
     try:
-        content = parse_json(read_text(path).removeprefix("\ufeff"))
+        content = parse_json(read_text(path).removeprefix("\ufeff"), unique=True)
     except ValueError as error:
         raise VoxflateError(f"{path}: is not valid JSON ({error})") from error
-    lists = {k: v for k, v in content.items() if k in SPLIT_NAMES} if isinstance(content, dict) else {}
+    named = content if isinstance(content, dict) else {}
+    lists = {key: items for key, items in named.items() if key.strip().lower() in SPLIT_NAMES}
     if not lists:
         raise VoxflateError(
             f"{path}: is not a datalist, expected an object with lists called {', '.join(SPLIT_NAMES)}"
         )
+    _check_others(path, {key: items for key, items in named.items() if key not in lists})
     for split, items in lists.items():
         for number, item in enumerate(items if isinstance(items, list) else [items]):
             where = f"{split}[{number}]"
@@ -151,6 +164,17 @@ def _json(path: Path, columns: Columns) -> Iterator[Entry]:
             values = _flat({str(name).lower(): value for name, value in item.items()})
             split_of_item = split if len(lists) > 1 else values.get("split", "")
             yield from _entries(path, where, values, split_of_item, columns)
+
+
+def _check_others(path: Path, others: Mapping[str, Any]) -> None:
+    """Refuse a list of scans under a name that is none of a split: its scans would be missing."""
+    for key, items in others.items():
+        first = items[0] if isinstance(items, list) and items else None
+        if isinstance(first, dict) and any(name in first for name in _FILE_COLUMNS):
+            raise VoxflateError(
+                f"{path}: has a list of scans called {printable(key)!r}, which is no split; call it one of "
+                f"{', '.join(SPLIT_NAMES)}, or remove it"
+            )
 
 
 def _flat(item: dict[str, Any]) -> dict[str, Any]:
@@ -182,7 +206,8 @@ def _entries(
         raise VoxflateError(
             f"{path}: {where} has the split {split!r}; expected one of {', '.join(SPLIT_NAMES)}"
         )
-    subject = next((str(values[name]) for name in _SUBJECT_COLUMNS if values.get(name)), "")
+    said = (str(values[name]).strip() for name in _SUBJECT_COLUMNS if values.get(name) is not None)
+    subject = next(filter(None, said), "")
     others = {name: _text(value) for name, value in values.items() if name not in chosen}
     files = {name: values[name] for name in chosen if values.get(name)}
     if not files or not all(isinstance(file, str) for file in files.values()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
-from voxflate.data.readers.content import head_of
+from voxflate.data.readers.content import head_of, is_dicom_head
 from voxflate.data.readers.dicom_slices import SUFFIXES, Slice, is_dicom, not_a_scan, read_slices
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.readers.table import VOXEL_SUFFIXES, reader_by_content
@@ -14,6 +14,7 @@ SCAN = "a scan in one file"
 """Found by its content: a reader knows it."""
 
 _OTHER = "not a scan"
+_PACKED_DICOM = "packed DICOM: unpack it"
 _ARCHIVE = "an archive, which is not searched: unpack it"
 _FORMAT = "a format that is not read: convert it to NIfTI"
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".bz2", ".xz", ".zst")
@@ -41,8 +42,11 @@ def look_inside(path: Path) -> list[Slice] | str | VoxflateError:
     try:
         if name.endswith(SUFFIXES) or is_dicom(path):
             return _slices(path)
-        if not name.endswith(_PACKED) and reader_by_content(head_of(path, unpack=True)):
+        head = b"" if name.endswith(_PACKED) else head_of(path, unpack=True)
+        if reader_by_content(head):
             return SCAN
+        if is_dicom_head(head):
+            return _PACKED_DICOM
     except VoxflateError as error:
         return error
     except OSError as error:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
+from voxflate.data.readers.refusals import printable
 
 LARGEST = 64 * 2**20
 """Bytes of a list that is read."""
 
+_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How files of Excel and other spreadsheets begin, whatever they are called."""
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _SEPARATORS = ",;\t|"
+_EXCEL_MARK = re.compile(r"\W?sep=.", re.IGNORECASE)
+"""A first line with which Excel is told the separator."""
 
 
 def read_text(path: Path) -> str:
@@ -28,6 +34,8 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise VoxflateError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if content.startswith(_SPREADSHEETS):
+        raise VoxflateError(f"{path}: is a spreadsheet or an archive, not text; save the table as CSV")
     encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
         return content.decode(encoding)
@@ -50,17 +58,14 @@ def read_rows(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, dict[s
     """
     # Old Macs end lines with a carriage return, and spreadsheets mix line ends.
     lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
-    header = lines.split("\n", 1)[0]
+    header, _, rest = lines.partition("\n")
+    if _EXCEL_MARK.fullmatch(header.strip()):  # the line stays, so that lines are counted as an editor does
+        lines, header = f"\n{rest}", rest.partition("\n")[0]
     separator = next((one for one in _SEPARATORS if _names(header, one) & set(wanted)), ",")
     reader = csv.reader(io.StringIO(lines), delimiter=separator, skipinitialspace=True)
     try:
-        names = [cell.strip().lower() for cell in next(reader, [])]
-        if names and not set(names) & set(wanted):
-            raise VoxflateError(
-                f"{path}: has the columns {', '.join(filter(None, names))[:200]}, expected file (and "
-                "subject, "
-                "split); is it a list of scans?"
-            )
+        names = [cell.strip().lower() for cell in next(filter(None, reader), [])]
+        _check_names(path, names, wanted)
         for row in reader:
             cells = [cell.strip() for cell in row]
             if any(cells[len(names) :]):
@@ -73,6 +78,18 @@ def read_rows(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, dict[s
                 yield reader.line_num, dict(zip(names, cells, strict=False))
     except csv.Error as error:
         raise VoxflateError(f"{path}: cannot be read as a table, line {reader.line_num} ({error})") from error
+
+
+def _check_names(path: Path, names: Sequence[str], wanted: Collection[str]) -> None:
+    """Refuse a header without a wanted column, or with one twice."""
+    if names and not set(names) & set(wanted):
+        shown = printable(", ".join(filter(None, names)))[:200]
+        raise VoxflateError(
+            f"{path}: has the columns {shown}, expected file (and subject, split); is it a list of scans?"
+        )
+    twice = next((name for name in names if name and names.count(name) > 1), "")
+    if twice:
+        raise VoxflateError(f"{path}: has two columns called {printable(twice)}; rename or remove one")
 
 
 def _names(header: str, separator: str) -> set[str]:

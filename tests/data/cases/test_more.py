@@ -1,0 +1,100 @@
+"""Further situations: what a header says in places where few look, and what libraries say by themselves."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK
+
+from tests.data.cases.phantoms import body, group_of, prepared, refusal, volumes, write_nifti, write_series
+
+ITK: Any = SimpleITK
+
+
+def test_values_that_a_table_explains_are_not_taken_as_they_are(tmp_path: Path) -> None:
+    table = group_of(LUTDescriptor=[256, 0, 16], ModalityLUTType="US", LUTData=b"\0" * 512)
+    write_series(tmp_path / "in", body(), ModalityLUTSequence=[table])
+    assert "000.dcm: gives the meaning of its values by a table (Modality LUT)" in refusal(
+        tmp_path / "in", tmp_path / "out"
+    )
+
+
+def test_packed_dicom_is_in_the_account_as_what_it_is(tmp_path: Path) -> None:
+    write_series(tmp_path / "in" / "a", body())
+    for path in write_series(tmp_path / "in" / "b", body(1), patient="P2"):
+        path.with_suffix(".dcm.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    _, account = prepared(tmp_path / "in", tmp_path / "out")
+    assert {reason: len(files) for reason, files in account.left_out().items()} == {
+        "packed DICOM: unpack it": 12
+    }
+
+
+def test_every_second_slice_alone_gets_a_note(tmp_path: Path) -> None:
+    for index, path in enumerate(write_series(tmp_path / "in", body(), SpacingBetweenSlices=3.0)):
+        if index % 2:
+            path.unlink()
+    made, account = prepared(tmp_path / "in", tmp_path / "out")
+    assert made.manifest.scans[0].affine is not None
+    assert any("some may be missing" in note for note in account.notes)
+    write_series(tmp_path / "whole", body(), SpacingBetweenSlices=3.0)
+    _, account = prepared(tmp_path / "whole", tmp_path / "whole-set")
+    assert not any("missing" in note for note in account.notes)
+
+
+@pytest.mark.parametrize("unit", ["um", "m", "cm"])
+def test_a_nrrd_that_is_not_in_millimetres_is_refused(tmp_path: Path, unit: str) -> None:
+    image = ITK.GetImageFromArray(body())
+    (tmp_path / "in").mkdir()
+    ITK.WriteImage(image, str(tmp_path / "in" / "a.nrrd"))
+    content = (tmp_path / "in" / "a.nrrd").read_bytes()
+    whole = prepared(tmp_path / "in", tmp_path / "whole")[0]
+    for named, path in ((unit, tmp_path / "in" / "a.nrrd"), ("mm", tmp_path / "mm" / "a.nrrd")):
+        path.parent.mkdir(exist_ok=True)
+        line = f'\nspace units: "{named}" "{named}" "{named}"\n\n'.encode()
+        path.write_bytes(content.replace(b"\n\n", line, 1))
+    assert f'does not give its voxel sides in mm ("{unit}" "{unit}" "{unit}")' in refusal(
+        tmp_path / "in", tmp_path / "out"
+    )
+    np.testing.assert_array_equal(volumes(prepared(tmp_path / "mm", tmp_path / "mm-set")[0]), volumes(whole))
+
+
+def spm(folder: Path) -> None:
+    """Analyze 7.5 with an origin, where NIfTI has the code of its orientation."""
+    folder.mkdir()
+    image = nib.Spm99AnalyzeImage(body().T, np.diag([2.0, 2.0, 2.0, 1.0]))
+    image.header["origin"][:3] = [8, 10, 6]
+    image.to_filename(folder / "a.img")
+    (folder / "a.mat").unlink(missing_ok=True)
+
+
+def test_analyze_is_refused_in_one_line_by_its_name(tmp_path: Path) -> None:
+    spm(tmp_path / "in")
+    done = command("prepare", tmp_path / "in", tmp_path / "out", "--shape", "8,16,16")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "it is Analyze 7.5, which does not say which way its axes point" in done.stderr
+
+
+def test_what_nibabel_mends_by_itself_is_not_on_the_terminal(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "in" / "a.nii", body())
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 80, -2.0)  # a voxel side; the affine is elsewhere
+    path.write_bytes(content)
+    done = command("prepare", tmp_path / "in", tmp_path / "out", "--shape", "8,16,16")
+    assert done.returncode == 0
+    assert "pixdim" not in done.stderr
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "voxflate", *map(str, words)], capture_output=True, text=True, check=False
+    )

@@ -262,7 +262,7 @@ def _study(scan: Source, pattern: str) -> str:
 
 
 def _folder(scan: Source, pattern: str) -> str:
-    return scan.name.rpartition("/")[0]
+    return scan.name.rpartition("/")[0] or "."
 
 
 def _first_folder(scan: Source, pattern: str) -> str:

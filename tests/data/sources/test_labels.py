@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import pytest
+
+from voxflate._system.errors import VoxflateError
+from voxflate.data.preparing.labels import typed
+from voxflate.data.sources.labels import known_labels, wanted_labels
+from voxflate.data.sources.source import Source
+
+
+def scan(root: Path, name: str, subject: str = "", **labels: str) -> Source:
+    return Source(root / name, name, subject or name, labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        ("sub-07/anat/sub-07_T1w.nii.gz", "07"),
+        ("07.nii.gz", ""),
+        ("brain/07_brain_2mm.nii.gz", ""),
+        ("07/t1.nii.gz", ""),
+        ("IM0001", "07"),
+    ],
+)
+@pytest.mark.parametrize("written", ["07", "sub-07"])
+def test_a_row_finds_its_subject(tmp_path: Path, name: str, subject: str, written: str) -> None:
+    (tmp_path / "participants.tsv").write_text(f"participant_id\tage\tSex\n{written}\t63.5\tF\n0\t1\tM\n")
+    found, table = known_labels(tmp_path, [scan(tmp_path, name, subject)], wanted_labels(["age", "sex"]))
+    assert found == [{"age": "63.5", "sex": "F"}]
+    assert table == "participants.tsv"
+
+
+def test_the_longest_name_counts_and_a_table_may_lie_above(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "participants.csv").write_text("id,age\nIXI1,20\nIXI1-HH,30\n")
+    scans = [scan(tmp_path, "IXI1-HH_t1.nii"), scan(tmp_path, "IXI1_t1.nii"), scan(tmp_path, "IXI11_t1.nii")]
+    found, _ = known_labels(tmp_path / "scans", scans, wanted_labels(["age"]))
+    assert found == [{"age": "30"}, {"age": "20"}, {}]
+
+
+def test_columns_of_the_list_come_first(tmp_path: Path) -> None:
+    (tmp_path / "participants.csv").write_text("id,age,site\na,20,x\n")
+    scans = [scan(tmp_path, "a.nii", age="40")]
+    assert known_labels(tmp_path / "list.csv", scans, wanted_labels(["age"]))[0] == [{"age": "40"}]
+    found, _ = known_labels(tmp_path / "list.csv", scans, wanted_labels(["age", "site"]))
+    assert found == [{"age": "40", "site": "x"}]
+
+
+@pytest.mark.parametrize("value", ["", "n/a", "NaN", "NA", " "])
+def test_a_missing_value_is_no_value(tmp_path: Path, value: str) -> None:
+    (tmp_path / "participants.csv").write_text(f"id,age,sex\na,{value},F\n")
+    found, _ = known_labels(tmp_path, [scan(tmp_path, "a.nii")], wanted_labels(["age", "sex"]))
+    assert found == [{"sex": "F"}]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("id,sex\na,F\n", "has no column age; it has id, sex"),
+        ("id,age\na,1\na,2\n", "line 3 names a again, with other values; keep one"),
+        (
+            None,
+            "nothing says the label age: there is no list, and no participants.tsv or participants.csv lies",
+        ),
+    ],
+)
+def test_a_table_that_does_not_say_is_refused(tmp_path: Path, table: str | None, message: str) -> None:
+    if table is not None:
+        (tmp_path / "participants.csv").write_text(table)
+    with pytest.raises(VoxflateError, match=message):
+        known_labels(tmp_path, [scan(tmp_path, "a.nii")], wanted_labels(["age"]))
+
+
+@pytest.mark.parametrize("text", ["age:number", ":categorical", "a{b}"])
+def test_an_option_that_names_no_column_is_refused(text: str) -> None:
+    with pytest.raises(VoxflateError, match="expected COLUMN, or COLUMN:categorical or COLUMN:continuous"):
+        wanted_labels([text])
+    with pytest.raises(VoxflateError, match="the column Age is named twice"):
+        wanted_labels(["age", "Age:continuous"])
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "expected"),
+    [
+        ("sex", ["F", "M"], ["F", "M"]),
+        ("sex", ["1", "2.0", "1.0"], ["1", "2", "1"]),
+        ("age", ["1", "2", "3", "4", "5", "6"], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+        ("age", ["30.5", "40"], [30.5, 40.0]),
+        ("age:continuous", ["30", "40"], [30.0, 40.0]),
+        ("age:categorical", ["30.5", "40"], ["30.5", "40"]),
+        ("grade", ["2", "3", "unknown"], ["2", "3", "unknown"]),
+    ],
+)
+def test_a_column_has_classes_or_numbers(column: str, values: list[str], expected: list[object]) -> None:
+    name = column.split(":")[0]
+    assert typed([column], [{name: value} for value in values]) == [{name: value} for value in expected]
+
+
+def test_values_that_fit_no_kind_are_refused() -> None:
+    with pytest.raises(VoxflateError, match="--label age:continuous: the value 'old' is not a number"):
+        typed(["age:continuous"], [{"age": "30"}, {"age": "old"}])
+    with pytest.raises(VoxflateError, match="--label name: has 51 different values that are not all numbers"):
+        typed(["name"], [{"name": f"person {i}"} for i in range(51)])

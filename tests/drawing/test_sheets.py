@@ -95,3 +95,36 @@ def test_curves_draw_runs_of_any_length(tmp_path, suffix, dark):
 def test_curves_without_any_point_are_empty_axes(tmp_path):
     curves({}, tmp_path / "curves.png", "distance")
     assert (tmp_path / "curves.png").exists()
+
+
+def test_a_mask_is_laid_over_the_images_in_colour(tmp_path):
+    """Side by side, each with the mask: grey where there is none, a mixture of grey and colour inside."""
+    volumes = np.full((2, 2, *SHAPE), -1.0, np.float32)
+    volumes[:, 1] = 1.0
+    classes = np.zeros((2, *SHAPE), int)
+    classes[0, :, 0, :] = 1  # the lowest row of the axial slice
+    classes[0, :, 7, :] = 2
+    sample_sheet(volumes, tmp_path / "sheet.png", spacing=(2.0, 1.0, 1.0), classes=classes)
+    with Image.open(tmp_path / "sheet.png") as opened:
+        sheet = np.asarray(opened.convert("RGB")).astype(int)
+    left = sheet.shape[1] - 16 - 2 * (2 * TILE + 4) + 4
+    axial = sheet[16 : 16 + TILE, left : left + 2 * TILE]
+    black, white = axial[:, :TILE], axial[:, TILE:]
+    assert (black[20:-20] == 0).all()
+    assert (white[20:-20] == 255).all()
+    first, second = black[-1, 0], black[0, 0]
+    for grey, part in ((0, black), (255, white)):
+        for row, colour in ((-1, (0, 114, 178)), (0, (213, 94, 0))):
+            np.testing.assert_allclose(part[row, 5], 0.6 * grey + 0.4 * np.array(colour), atol=1)
+    assert not np.array_equal(first, second)
+    other = sheet[16 : 16 + TILE, left + 2 * TILE + 4 :][:, :TILE]
+    assert (other == 0).all()
+
+
+def test_images_of_two_dimensions_have_their_masks_too(tmp_path):
+    images, classes = np.full((3, 1, 8, 8), -1.0, np.float32), np.zeros((3, 8, 8), int)
+    classes[1] = 1
+    slice_sheet(images, tmp_path / "sheet.png", classes=classes)
+    with Image.open(tmp_path / "sheet.png") as opened:
+        colours = {colour for _, colour in opened.convert("RGB").getcolors()}
+    assert colours >= {(0, 0, 0), (0, 46, 71)}

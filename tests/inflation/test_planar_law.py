@@ -11,8 +11,8 @@ from voxflate.inflation import inflate
 PRECISIONS = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
-def twin_and_inflated(architecture, base, stages, seed, dtype):
-    options = {"base": base, "stages": stages, "position": True}
+def twin_and_inflated(architecture, base, stages, seed, dtype, **made):
+    options = {"base": base, "stages": stages, "position": True, **made}
     twins = networks(2, architecture, planar=True, seed=seed, **options)
     full = networks(3, architecture, seed=seed + 1, **options)
     for network in (*twins, *full):
@@ -61,3 +61,16 @@ def test_without_low_pass_the_inflated_discriminator_takes_the_mean_over_its_sli
     answer = stacked.flatten(1) @ flat.weight.t() * flat.gain
     answers = [f.flatten(1) @ flat_2d.weight.t() * flat_2d.gain for f in features]
     torch.testing.assert_close(answer, torch.stack(answers).mean(dim=0), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("architecture", ["baseline", "split-shuffle"])
+def test_so_is_a_volume_of_several_channels_made_for_labels(architecture):
+    (twin, _), (full, _) = twin_and_inflated(
+        architecture, (2, 4, 4), 2, 0, torch.float64, image_channels=3, label_width=2
+    )
+    z, noise = random_tensor(2, 6), noise_for(full, 2, dtype=torch.float64)
+    labels = random_tensor(2, 2, seed=1)
+    volume = full(z, noise=noise, labels=labels)
+    slices = [twin(z, noise=noise, positions=torch.full((2,), d), labels=labels) for d in range(4)]
+    assert volume.shape == (2, 3, 4, 8, 8)
+    torch.testing.assert_close(torch.stack(slices, dim=2), volume, rtol=0, atol=1e-9)

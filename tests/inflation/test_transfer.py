@@ -213,3 +213,37 @@ def test_an_unknown_strategy_is_answered_with_the_known_ones():
     twins, fresh = pairs()
     with pytest.raises(VoxflateError, match="'inflate-4'; choose one of inflate-1, inflate-2"):
         transfer(twins, fresh, "inflate-4")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("architecture", VARIANTS)
+def test_channels_and_label_layers_come_from_the_twin(architecture, strategy):
+    """The image layers have one tap, so every channel's weights are the twin's own, whatever the strategy."""
+    twins, fresh = pairs(architecture, strategy, image_channels=3, label_width=2)
+    inflated, report = transfer(twins, fresh, strategy)
+    source = states(twins)
+    for network, name in (
+        ("generator", "synthesis.stages.1.to_image.weight"),
+        ("discriminator", "from_image.weight"),
+    ):
+        flat = source[network][name]
+        gained = flat if flat.ndim == 5 else flat[:, :, None]
+        assert torch.equal(inflated[network][name], gained)
+        assert f"{network}.{name}" in {**report.inflated, **report.copied}
+    for network, name in (
+        ("generator", "mapping.embed.weight"),
+        ("generator", "mapping.embed.bias"),
+        ("generator", "synthesis.stages.1.to_image.bias"),
+        ("discriminator", "epilogue.embed.weight"),
+        ("discriminator", "epilogue.embed.bias"),
+    ):
+        assert torch.equal(inflated[network][name], source[network][name])
+        assert f"{network}.{name}" in report.copied
+
+
+def test_a_twin_without_the_labels_is_no_twin():
+    twins, fresh = networks(2), networks(3, label_width=2)
+    with pytest.raises(VoxflateError, match=r"it lacks mapping\.embed\.bias"):
+        transfer(twins, fresh)
+    with pytest.raises(VoxflateError, match="no rule takes"):
+        transfer(networks(2), networks(3, image_channels=2))

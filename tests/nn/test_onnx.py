@@ -22,8 +22,19 @@ class Rendered(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, z, noise):
-        return self.generator(z, noise=noise)
+    def forward(self, z, noise, labels=None):
+        return self.generator(z, noise=noise, labels=labels)
+
+
+class Judged(nn.Module):
+    """A discriminator that is told labels, and no positions."""
+
+    def __init__(self, discriminator):
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, images, labels):
+        return self.discriminator(images, None, labels)
 
 
 def exported(module, arguments):
@@ -53,3 +64,17 @@ def test_both_networks_give_the_same_in_onnxruntime(dims):
         exported(Rendered(generator), (z, noise)), images.numpy(), rtol=1e-4, atol=1e-4
     )
     np.testing.assert_allclose(exported(discriminator, (images,)), logits.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_so_do_networks_of_several_channels_that_know_labels():
+    generator, discriminator = (one.eval() for one in networks(3, image_channels=3, label_width=2))
+    z, noise = random_tensor(2, 6, dtype=torch.float32), noise_for(generator, 2)
+    labels = random_tensor(2, 2, seed=1, dtype=torch.float32)
+    with torch.no_grad():
+        images = generator(z, noise=noise, labels=labels)
+        logits = discriminator(images, None, labels)
+    assert images.shape[1] == 3
+    found = exported(Rendered(generator), (z, noise, labels))
+    np.testing.assert_allclose(found, images.numpy(), rtol=1e-4, atol=1e-4)
+    found = exported(Judged(discriminator), (images, labels))
+    np.testing.assert_allclose(found, logits.numpy(), rtol=1e-4, atol=1e-4)

@@ -11,8 +11,10 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
+from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 
 from tests.data.cases.phantoms import body, group_of, prepared, refusal, volumes, write_nifti, write_series
 
@@ -97,4 +99,45 @@ def test_what_nibabel_mends_by_itself_is_not_on_the_terminal(tmp_path: Path) -> 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "voxflate", *map(str, words)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("held", [0, 2, 638])
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_slice_with_fewer_pixels_than_it_claims_is_not_filled_up(
+    tmp_path: Path, held: int, implicit: bool
+) -> None:
+    paths = write_series(tmp_path / "in", body())
+    one = pydicom.dcmread(paths[5])
+    one.PixelData = one.PixelData[:held]
+    if implicit:
+        one.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    one.save_as(paths[5], implicit_vr=implicit, little_endian=True)
+    text = refusal(tmp_path / "in", tmp_path / "out")
+    assert f"005.dcm: is cut short or damaged: its header claims 640 bytes of pixels, it holds {held}" in text
+
+
+def test_a_slice_whose_end_is_missing_is_not_filled_up(tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "in", body())
+    paths[5].write_bytes(paths[5].read_bytes()[:-10])
+    text = refusal(tmp_path / "in", tmp_path / "out")
+    assert "005.dcm: is cut short or damaged: its header claims 640 bytes of pixels, it holds 630" in text
+
+
+def test_dicom_that_cannot_be_decoded_is_not_told_to_be_dicom(tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "in", body())
+    one = pydicom.dcmread(paths[5])
+    del one.PixelData
+    one.save_as(paths[5])
+    text = refusal(tmp_path / "in", tmp_path / "out")
+    assert "005.dcm" in text
+    assert "name it .dcm" not in text
+
+
+def test_contrasts_that_lie_between_each_other_are_not_one_volume(tmp_path: Path) -> None:
+    common = {"SeriesInstanceUID": generate_uid(), "StudyInstanceUID": generate_uid()}
+    write_series(tmp_path / "in", body(), EchoTime=5.0, **common)
+    write_series(tmp_path / "in", body(1), first=50, start=1.5, EchoTime=90.0, **common)
+    assert "050.dcm has an echo time of 90 ms, others 5: several contrasts in one" in refusal(
+        tmp_path / "in", tmp_path / "out"
     )

@@ -157,7 +157,7 @@ def _series(slices: Sequence[Slice], grid: Geometry, places: Float64 | None) -> 
         first.text("StudyInstanceUID"),
         first.text("SeriesDescription") or first.text("ProtocolName"),
         _words(first),
-        _number(first, "EchoTime"),
+        first.number("EchoTime"),
         all(one.value("RescaleIntercept") is not None for one in slices),
         paddings if any(paddings) else (),
         places,
@@ -166,7 +166,7 @@ def _series(slices: Sequence[Slice], grid: Geometry, places: Float64 | None) -> 
 
 def _note_missing(one: Slice, gap: float) -> str:
     """Say so if a header has its slices much nearer than they lie, as where every second one is missing."""
-    stated = _number(one, "SpacingBetweenSlices")
+    stated = one.number("SpacingBetweenSlices")
     if not 0 < stated < gap / MISSING:
         return ""
     return "slices lie farther apart than their headers say (SpacingBetweenSlices): some may be missing"
@@ -176,13 +176,6 @@ def _words(one: Slice) -> tuple[str, ...]:
     """Words of the image type."""
     value = one.value("ImageType")
     return (value,) if isinstance(value, str) else tuple(map(str, value or ()))
-
-
-def _number(one: Slice, name: str) -> float:
-    try:
-        return float(one.value(name))
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def _check_twice(slices: Sequence[Slice], places: Float64) -> None:

@@ -5,12 +5,13 @@ A file holds one slice, or, in enhanced DICOM, one slice per frame.
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -50,6 +51,10 @@ _TAGS = (
     "RescaleIntercept",
     "ModalityLUTSequence",
 )
+_PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010))
+"""Groups and elements that hold pixels: as float, as double, as integers."""
+_HELD = "bytes of pixels"
+"""Kept among a slice's elements: how many its file holds."""
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _FRAME_TAGS = {
     "ImagePositionPatient": "PlanePositionSequence",
@@ -115,6 +120,13 @@ class Slice:
         """How a message calls the slice: its file, and its frame in a file of several."""
         return self.path.name if not self.frame else f"frame {self.frame + 1} of {self.path.name}"
 
+    def number(self, name: str) -> float:
+        """An element that is one number; NaN where it is missing or something else."""
+        try:
+            return float(self.value(name))
+        except (TypeError, ValueError):
+            return float("nan")
+
     def count(self, name: str, default: int = 0) -> int:
         """An element that is one whole number, `default` where it is missing.
 
@@ -174,11 +186,13 @@ def read_slices(path: Path) -> list[Slice]:
         # Values are converted when they are asked for, and odd ones are warned of then.
         with pydicom.config.disable_value_validation():
             tags = [*_TAGS, _SHARED, _PER_FRAME]
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
+            with path.open("rb") as file:
+                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
+                held = _pixel_bytes(file, header)
             meta = header.file_meta
             syntax = meta.get("TransferSyntaxUID") or (header.original_encoding and _native(header))
             compressed = syntax is None or syntax == _DEFLATED or pydicom.uid.UID(syntax).is_compressed
-            elements = {name: header.get(name) for name in _TAGS}
+            elements = {name: header.get(name) for name in _TAGS} | {_HELD: held}
             elements["SOPClassUID"] = elements["SOPClassUID"] or meta.get("MediaStorageSOPClassUID")
             frames = _frames(header)
     except Exception as error:  # a damaged file makes the parser raise anything
@@ -252,6 +266,21 @@ def _check_inflated(path: Path) -> None:
         )
 
 
+def _pixel_bytes(file: BinaryIO, header: Any) -> int:
+    """Bytes of pixels in a file that is open at the element with the pixels; 0 where there is none.
+
+    What a decoder finds missing at the end, it makes up.
+    """
+    implicit, little = header.original_encoding
+    start, order = file.read(12), "little" if little else "big"
+    tag = tuple(int.from_bytes(start[at : at + 2], order) for at in (0, 2))  # type: ignore[arg-type]
+    if tag not in _PIXELS:
+        return 0
+    length = int.from_bytes(start[4:8] if implicit else start[8:12], order)  # type: ignore[arg-type]
+    begin = file.tell() - (4 if implicit else 0)
+    return max(0, min(length, os.fstat(file.fileno()).st_size - begin))
+
+
 def _native(header: Any) -> str | None:
     """The transfer syntax of a file without file meta information, as the parser found it."""
     implicit, little = header.original_encoding
@@ -299,5 +328,13 @@ def _check_size(one: Slice, frames: int) -> None:
     """Refuse a header that claims more pixels than its file can hold, before memory is taken for them."""
     pixels = one.count("Rows") * one.count("Columns") * frames
     claimed = pixels * one.count("BitsAllocated", 8) // 8
-    if not one.compressed:
-        check_claim(one.path, claimed, packed=False)
+    if one.compressed:
+        return
+    check_claim(one.path, claimed, packed=False)
+    held = one.elements.get(_HELD, claimed)
+    if held < claimed:
+        raise ScanError(
+            one.path,
+            f"is cut short or damaged: its header claims {claimed:,} bytes of pixels, it holds {held:,}; "
+            "replace or remove it",
+        )

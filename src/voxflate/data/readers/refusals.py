@@ -175,7 +175,8 @@ def unreadable(path: Path, kind: str, error: BaseException) -> ScanError:
         return error
     if isinstance(error, PermissionError):
         return ScanError(path, "may not be read (permission denied); change its permissions, or remove it")
-    if instead := hint(path):
+    instead = hint(path)
+    if instead and not instead.startswith(f"it is {kind};"):  # a name would not mend it
         return ScanError(path, f"cannot be read as {kind} ({instead}); replace or remove it")
     lines = [line for line in str(error).splitlines() if line.strip()]
     said = lines[-1] if lines else type(error).__name__

@@ -15,6 +15,8 @@ SPACING_SHARE = 1e-3
 """Largest difference of a slice's pixel spacing from the series', as a share of it."""
 BESIDE_SHARE = 0.1
 """How far a slice may lie beside the line of the others, in pixel sides."""
+ECHO_RATIO = 1.5
+"""Echo times of one contrast differ by less."""
 _LENGTH_SHARE = 1e-2
 _ROUNDING_MM = 0.05
 
@@ -41,6 +43,17 @@ def check_alike(slices: Sequence[Slice]) -> None:
             slices, slices[worst], f"has pixels of {found} mm, the others {middle[0]:g} x {middle[1]:g}"
         )
     _check_directions(slices)
+    _check_echoes(slices)
+
+
+def _check_echoes(slices: Sequence[Slice]) -> None:
+    """Refuse slices of two contrasts, which may lie between each other."""
+    echoes = [one.number("EchoTime") for one in slices]
+    known = [echo for echo in echoes if echo > 0]
+    if known and max(known) > ECHO_RATIO * min(known):
+        odd = slices[echoes.index(max(known))]
+        others = f"has an echo time of {max(known):g} ms, others {min(known):g}: several contrasts in one"
+        raise _odd(slices, odd, others)
 
 
 def _check_directions(slices: Sequence[Slice]) -> None:

@@ -100,12 +100,12 @@ def test_a_prepared_voxel_holds_the_share_of_the_class(tmp_path: Path, write_sca
     assert [one.label for one in made.layout.channels[1:]] == [1, 200]
     shares = (made.volumes("train")[0, 1:] + 1) / 2
     for share, value in zip(shares, (1, 200), strict=True):
-        np.testing.assert_allclose(share, _shrunk(labels.T == value), atol=1e-4)
+        np.testing.assert_allclose(share, _shrunk(value == labels.T), atol=1e-4)
     assert shares.sum(0).max() <= 1 + 1e-4
 
 
 def _shrunk(array: Any) -> Any:
-    """Halved along each axis by a triangle over four voxels, 1 3 3 1, as the recipe does; borders lose weight."""
+    """Halved along each axis by a triangle over four voxels, 1 3 3 1, as the recipe does."""
     for axis in range(3):
         array = np.moveaxis(np.asarray(array, float), axis, 0)
         weights = np.zeros((len(array) // 2, len(array)))
@@ -144,7 +144,7 @@ def _centre(path: Path, value: int | None = None) -> Any:
 def test_the_mask_stays_where_its_scan_is_from_file_to_file(
     tmp_path: Path, write_scan: WriteScan, angle: float, scan_codes: str, mask_codes: str
 ) -> None:
-    """A bright box and a mask of it, also where the mask's file has other axes: in the tensor and out again."""
+    """A bright box and its mask, also where the mask's file has other axes: in the tensor and out again."""
     box = np.zeros((32, 32, 16), np.float32)
     box[20:24, 4:8, 10:12] = 100
     affine = _oblique(angle)
@@ -175,7 +175,7 @@ def test_the_mask_stays_where_its_scan_is_from_file_to_file(
 
 
 def test_modalities_come_to_the_first_one_s_grid(tmp_path: Path, write_scan: WriteScan) -> None:
-    """T2 on a grid of its own (turned, coarser, elsewhere): the same box of tissue lies at the same voxels."""
+    """T2 on a grid of its own (turned, coarser, elsewhere): the box of tissue lies at the same voxels."""
     points = np.stack(np.meshgrid(*(np.arange(n) for n in (32, 32, 16)), indexing="ij"), -1)
 
     def phantom(affine: Any, low: float, high: float) -> Any:
@@ -323,6 +323,17 @@ def test_a_class_that_some_lack_is_noted_and_mixed_takes_other_labels(pairs: Pat
     reading = Reading(mask="labels/*", mask_name="organ", mixed=True)
     made = prepare(pairs, tmp_path / "mixed", "mr", SHAPE, reading=reading)
     assert [one.name for one in made.layout.channels] == ["image", "organ-2", "organ-7", "organ-255"]
+
+
+def test_more_classes_than_channels_make_sense_for_are_refused(pairs: Path, tmp_path: Path) -> None:
+    for i in range(6):
+        _change(
+            pairs / "labels" / f"MUSTERMANN-{i}.nii.gz",
+            lambda a, m: (np.arange(a.size).reshape(a.shape).astype(np.uint16) % 34, m),
+        )
+    assert "its masks have 33 classes, and each is a channel; at most 32" in refusal(
+        pairs, tmp_path / "set", reading=MASKED
+    )
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from voxflate._system.errors import VoxflateError
 from voxflate.data.channels import Channel
 from voxflate.data.readers.refusals import ConstantError, ScanError
 from voxflate.data.sources.account import Account
@@ -37,6 +38,18 @@ class MaskClasses:
 
     values: tuple[int, ...] = ()
     subjects: tuple[int, ...] = ()
+
+    def check(self, source: Path) -> None:
+        """Refuse more classes than channels make sense for.
+
+        Raises:
+            VoxflateError: With the number of classes.
+        """
+        if len(self.values) > MOST_CLASSES:
+            raise VoxflateError(
+                f"{source}: its masks have {len(self.values)} classes, and each is a channel; at most "
+                f"{MOST_CLASSES} are taken: join the classes that matter, and write the masks again"
+            )
 
     def channels(self, name: str) -> tuple[Channel, ...]:
         """A channel per class, called by the mask's name and the class's value."""

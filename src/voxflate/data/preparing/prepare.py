@@ -190,6 +190,7 @@ def _first_looks(
             found[index] = result
     masks = {index: one.labels for index, one in found.items() if one.labels}
     classes, unfit = agreed_classes(masks, mixed=plan.reading.mixed)
+    classes.check(plan.source)
     for index, reason in unfit.items():
         refusals.of(ordered[index].source, ScanError(ordered[index].source.path, reason))
         del found[index]

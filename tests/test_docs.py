@@ -58,7 +58,7 @@ def table_entries() -> list[str]:
     from voxflate.data.sources.lists import LISTS
     from voxflate.metrics.extractors.table import EXTRACTORS, VOLUME_EXTRACTORS
     from voxflate.metrics.table import FEATURE_METRICS, PAIR_METRICS
-    from voxflate.sampling.generate import FORMATS
+    from voxflate.sampling.files import FORMATS
 
     return [
         *MODELS,

@@ -9,12 +9,13 @@ import time
 import pytest
 import torch
 
-from tests.strategies import run_config, write_prepared
+from tests.strategies import PAIRS, run_config, write_prepared
 from voxflate._system.distributed import ALONE, World, joined_world
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
 from voxflate.config.build import Stream, build_gan, build_run_networks
 from voxflate.config.toml import save_config
+from voxflate.data.channels import Layout
 from voxflate.runs.log import METRICS_NAME, read_rows
 from voxflate.runs.snapshots import list_snapshots, load_newest
 from voxflate.training.run import train_run
@@ -30,7 +31,7 @@ SLICES = {
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    return write_prepared(tmp_path_factory.mktemp("data") / "set")
+    return write_prepared(tmp_path_factory.mktemp("data") / "set", layout=Layout(labels=PAIRS.labels))
 
 
 def settings(prepared, **values):
@@ -94,7 +95,8 @@ def assert_same_weights(run, other):
 
 
 def test_two_processes_give_the_run_of_one_and_one_may_go_on(prepared, tmp_path):
-    config = settings(prepared, **SLICES)  # so that images must know their number in the whole batch
+    # Slices, so that images must know their number in the whole batch; labels, so that each keeps its own.
+    config = settings(prepared, **SLICES, network__label_width=3)
     train_run(config, tmp_path / "one")
     assert ended(start(config, tmp_path / "two", 2))[0] == [0, 0]
     assert_same_weights(tmp_path / "two", tmp_path / "one")
@@ -163,11 +165,13 @@ def test_shares_of_the_stream_make_up_its_batches(prepared):
         {"training__phase": "2d", "training__twin": "planar", "network__position": True},
     ):
         config = settings(prepared, **values)
-        whole = Stream(prepared, config.training, torch.device("cpu"))(8, 8)
-        shares = [Stream(prepared, config.training, torch.device("cpu"), World(r, 2))(8, 8) for r in (0, 1)]
-        assert torch.equal(torch.cat([images for images, _ in shares]), whole[0])
+        cpu, worlds = torch.device("cpu"), (World(0, 2), World(1, 2))
+        whole = Stream(prepared, config.training, cpu, labels=True)(8, 8)
+        shares = [Stream(prepared, config.training, cpu, world, labels=True)(8, 8) for world in worlds]
+        assert torch.equal(torch.cat([share.labels for share in shares]), whole.labels)
+        assert torch.equal(torch.cat([share.reals for share in shares]), whole[0])
         if whole[1] is not None:
-            assert torch.equal(torch.cat([where for _, where in shares]), whole[1])
+            assert torch.equal(torch.cat([share.positions for share in shares]), whole[1])
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(prepared):

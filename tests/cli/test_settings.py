@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.calls import preset, recommended, refused, resolved, twin_run, voxflate
-from tests.strategies import write_prepared
+from tests.strategies import PAIRS, write_prepared
 from voxflate.config.presets import PRESETS
 from voxflate.config.recommended import DEFAULT_STRATEGY
 from voxflate.config.schema import DEFAULT_MODEL, MODELS, STRATEGIES, RunConfig
@@ -231,3 +231,16 @@ def test_what_a_training_refuses(prepared: Path, tmp_path: Path) -> None:
 def test_a_comparison_model_named_with_set_brings_its_own_settings() -> None:
     config = from_toml(voxflate("train", "--set", "model=wgan-gp", "--dry-run").stdout, "output")
     assert (config.model, config.network.z_dim, config.comparison.critic_steps) == ("wgan-gp", 100, 5)
+
+
+def test_channels_and_labels_come_from_the_prepared_set(tmp_path: Path) -> None:
+    data = write_prepared(tmp_path / "pairs", (16, 32, 32), layout=PAIRS).root
+    for command in ("pretrain", "train"):
+        network = resolved(command, data).network
+        assert (network.image_channels, network.label_width) == (4, 3)
+        network = resolved(command, data, "--set", "network.label_width=0").network
+        assert (network.image_channels, network.label_width) == (4, 0)
+    message = "have 4 channels (t1, t2, front, back), the network 1; set network.image_channels=4"
+    assert message in refused("train", data, "--set", "network.image_channels=1")
+    assert message in refused("train", data, "--preset", "coca64-baseline@bench")
+    assert "takes no labels" in refused("train", data, "--set", "model=wgan-gp")

@@ -248,7 +248,7 @@ def test_a_planar_stream_gives_each_group_one_position(tmp_path):
         network__position=True,
         training__mbstd_group=2,
     )
-    images, positions = Stream(prepared, config.training, torch.device("cpu"))(8, 8)
+    images, positions, _ = Stream(prepared, config.training, torch.device("cpu"))(8, 8)
     assert images.shape == (8, 1, 8, 8)
     assert torch.equal(positions[::2], positions[1::2])
 

@@ -15,7 +15,7 @@ from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.data.writers.dicom import write_dicom
-from voxflate.data.writers.nifti import write_synthetic_nifti
+from voxflate.data.writers.nifti import write_nifti
 from voxflate.data.writers.synthetic import OTHER_DATA, SYNTHETIC, Look
 from voxflate.sampling.generate import check_generation, generate
 from voxflate.sampling.volumes import Volumes
@@ -45,8 +45,8 @@ def ramp(ct: PreparedSet) -> np.ndarray:
 
 def test_the_lower_end_becomes_air_and_nothing_else_changes(ct: PreparedSet, tmp_path: Path) -> None:
     volume = ramp(ct)
-    write_synthetic_nifti(tmp_path / "plain.nii", volume, ct)
-    write_synthetic_nifti(tmp_path / "air.nii", volume, ct, Look(air=-1000))
+    write_nifti(tmp_path / "plain.nii", volume, ct)
+    write_nifti(tmp_path / "air.nii", volume, ct, look=Look(air=-1000))
     plain, air = (np.asarray(nib.load(tmp_path / f"{name}.nii").dataobj) for name in ("plain", "air"))
     at_end = plain <= LOW + 9  # 1% of 900 HU
     assert at_end.any()

@@ -88,6 +88,7 @@ def test_a_generation_says_what_made_it(run, prepared, tmp_path):
         "n": 2,
         "batch": 8,
         "format": "nifti",
+        "layout": "flat",
         "air_hu": None,
     }
 

@@ -109,14 +109,14 @@ def test_nothing_is_written_over(volumes, tmp_path):
 def test_a_failure_leaves_none_of_the_files(volumes, tmp_path, monkeypatch):
     from voxflate.sampling import volumes as module
 
-    write = module.write_synthetic_nifti
+    write = module.write_nifti
 
     def full(path, *rest, **look):
         if path.name == "x-0002.nii":
             raise VoxflateError("no space")
         write(path, *rest, **look)
 
-    monkeypatch.setattr(module, "write_synthetic_nifti", full)
+    monkeypatch.setattr(module, "write_nifti", full)
     with pytest.raises(VoxflateError, match="no space"):
         volumes.save(tmp_path / "x.nii")
     assert list(tmp_path.iterdir()) == []

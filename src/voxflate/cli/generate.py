@@ -30,6 +30,13 @@ def generate(
             help="NIfTI files, or a folder of DICOM slices for each volume (CT or MR).",
         ),
     ] = "nifti",
+    layout: Annotated[
+        str,
+        typer.Option(
+            metavar="flat|nnunet|bids|monai",
+            help="How the folder is laid out: volumes beside each other, or as other tools read it at once.",
+        ),
+    ] = "flat",
     air: Annotated[
         float | None,
         typer.Option(
@@ -66,7 +73,7 @@ def generate(
 
     labels = parse_labels(label or [])
     if dry_run:
-        source = check_generation(run, out, data, device, file_format, snapshot, air, other_data)
+        source = check_generation(run, out, data, device, file_format, layout, snapshot, air, other_data)
         settings = source.settings
         draw_labels(source.labels, labels, seed, 0, n)
         print_settings(
@@ -78,6 +85,7 @@ def generate(
                 "truncation": truncation,
                 "batch": batch,
                 "format": file_format,
+                "layout": layout,
                 "air": air,
                 "labels": labels or None,
                 "snapshot": snapshot,
@@ -98,6 +106,7 @@ def generate(
             data=data,
             device=device,
             file_format=file_format,
+            layout=layout,
             air=air,
             other_data=other_data,
             labels=labels,

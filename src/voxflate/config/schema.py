@@ -91,8 +91,7 @@ class NetworkConfig(Section):
     image_channels: int = Field(default=1, ge=1)
     """Channels of a volume: images and classes of a mask. That of the prepared set."""
     label_width: int = Field(default=0, ge=0)
-    """Length of the label vectors that the networks are told: one number per class or continuous column. That
-    of the prepared set; 0 trains without its labels."""
+    """Length of the label vectors: that of the prepared set, or 0 to train without its labels."""
     z_dim: int = Field(default=64, ge=1)
     """Length of the latent code z. 64 in the paper."""
     w_dim: int = Field(default=64, ge=1)

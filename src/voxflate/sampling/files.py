@@ -1,55 +1,66 @@
-"""The files of one generated volume: an image per modality, and the mask."""
+"""How generated volumes become files: a folder laid out for other tools, or DICOM series."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from voxflate._system.errors import VoxflateError
+from voxflate.data.labels import Labels
 from voxflate.data.prepared import PreparedSet
-from voxflate.data.views import one_channel
 from voxflate.data.volume import Float32
-from voxflate.data.writers.nifti import write_array
-from voxflate.data.writers.synthetic import PLAIN, Look
+from voxflate.data.writers.dicom_seg import check_segmentations, write_dicom_channels
+from voxflate.data.writers.layouts import FolderWriter, Kept, find_layout, write_labels
+from voxflate.data.writers.synthetic import Look
 
-Writer = Callable[..., None]
-"""Called with (path, volume, prepared, look=)."""
-
-MASK = "_seg"
-"""Behind a volume's name: its mask."""
-MASK_SUFFIX = ".nii.gz"
+FLAT = "flat"
 
 
-def image_names(stem: str, prepared: PreparedSet, suffix: str) -> list[str]:
-    """Names of a volume's images: the stem, with the modality's name where there are several."""
-    layout = prepared.layout
-    tags = [f"_{channel.name}" for channel in layout.channels[: layout.images]]
-    return [stem + tag + suffix for tag in (tags if len(tags) > 1 else [""])]
+class SeriesWriter:
+    """Writes each volume as a folder of DICOM: a series per modality, and the mask as a segmentation.
+
+    Args:
+        folder: Where to.
+        prepared: The set that says what values, voxels and channels mean.
+        layout: "flat": there is no other for DICOM.
+        look: Air, and whose place and units these are.
+        digits: Of the number in a volume's name.
+    """
+
+    def __init__(self, folder: Path, prepared: PreparedSet, layout: str, look: Look, digits: int) -> None:
+        self._folder, self._prepared, self._look, self._digits = folder, prepared, look, digits
+        self.kept: list[Kept] = []
+
+    def add(self, volume: Float32, labels: Labels | None = None) -> Kept:
+        """Write one volume, float32 [C, D, H, W] in [-1, 1]."""
+        name = f"sample-{len(self.kept):0{self._digits}d}"
+        write_dicom_channels(self._folder / name, volume, self._prepared, look=self._look)
+        self.kept.append(Kept(name, (name,), "", dict(labels or {})))
+        return self.kept[-1]
+
+    def finish(self) -> None:
+        """Write the labels beside the volumes."""
+        write_labels(self._folder, self.kept)
 
 
-def mask_name(stem: str, suffix: str = MASK_SUFFIX) -> str:
-    """Name of a volume's mask."""
-    return stem + MASK + suffix
+FORMATS: dict[str, Callable[..., FolderWriter | SeriesWriter]] = {
+    "nifti": FolderWriter,
+    "dicom": SeriesWriter,
+}
+"""Name -> what writes volumes, made with (folder, prepared, layout, look, digits)."""
 
 
-def write_images(
-    folder: Path,
-    stem: str,
-    images: Float32,
-    prepared: PreparedSet,
-    suffix: str,
-    write: Writer,
-    look: Look = PLAIN,
-) -> list[Path]:
-    """Write a generated volume's images [M, D, H, W], each in its own units; gives their paths."""
-    paths = [folder / name for name in image_names(stem, prepared, suffix)]
-    for index, path in enumerate(paths):
-        write(path, images[index], one_channel(prepared, index), look=look)
-    return paths
+def check_format(file_format: str, layout: str, prepared: PreparedSet) -> None:
+    """Refuse a format or layout before anything is computed.
 
-
-def write_mask(path: Path, mask: npt.NDArray[np.int16], prepared: PreparedSet, look: Look = PLAIN) -> None:
-    """Write a generated mask [D, H, W] with the source's label values, on the images' grid."""
-    write_array(path, mask, prepared.affine, look.description)
+    Raises:
+        VoxflateError: If there is no such one, it is of no use for the volumes, or a package is missing.
+    """
+    if file_format not in FORMATS:
+        raise VoxflateError(f"--format {file_format}: choose one of {', '.join(FORMATS)}")
+    find_layout(layout, prepared)
+    if file_format == "dicom":
+        if layout != FLAT:
+            raise VoxflateError(f"--layout {layout}: is made of NIfTI files; leave --format dicom out")
+        if prepared.layout.masks:
+            check_segmentations()

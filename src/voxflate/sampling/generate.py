@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from voxflate._system.errors import VoxflateError
-from voxflate._system.files import check_new_folder, whole_file, whole_folder, write_json
+from voxflate._system.files import check_new_folder, whole_folder, write_json
 from voxflate._system.memory import memory_said
 from voxflate._system.version import __version__
-from voxflate.data.channels import LabelValue, mask_labels
-from voxflate.data.labels import Labels
+from voxflate.data.channels import LabelValue
 from voxflate.data.prepared import check_outside_sets
-from voxflate.data.writers.dicom import write_dicom
-from voxflate.data.writers.nifti import write_synthetic_nifti
 from voxflate.data.writers.synthetic import Look, check_air
 from voxflate.gans.samples import sample
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
-from voxflate.sampling.files import Writer, image_names, mask_name, write_images, write_mask
+from voxflate.sampling.files import FLAT, FORMATS, check_format
 from voxflate.sampling.trained import check_numbers, draw_labels, encoded, memory_advice
-
-LABELS = "labels.csv"
-
-FORMATS: dict[str, tuple[str, Writer]] = {
-    "nifti": (".nii.gz", write_synthetic_nifti),
-    "dicom": ("", write_dicom),
-}
-"""Name -> what is put behind a volume's name, and what writes it: a file, or a folder of slices."""
 
 
 def generate(
@@ -45,6 +32,7 @@ def generate(
     data: Path | None = None,
     device: str | None = None,
     file_format: str = "nifti",
+    layout: str = FLAT,
     air: float | None = None,
     other_data: bool = False,
     labels: Mapping[str, LabelValue] | None = None,
@@ -56,7 +44,7 @@ def generate(
 
     Volume k of a seed is the same whatever `n` is: on one machine, to the bit. Another `batch` changes the
     rounding only. Of several modalities each goes to a file of its own, and so does the mask; the labels of
-    all volumes are in `labels.csv`.
+    all volumes are in `labels.csv`, or in participants.tsv where the layout has that.
 
     Args:
         run: Folder of a 3D run, or of a generator that `voxflate export` wrote.
@@ -68,7 +56,8 @@ def generate(
         snapshot: "newest", "best" (lowest kernel distance to the held-out volumes), or a number of kimg.
         data: Where the run's prepared set lies now; None where the run says.
         device: Where to compute, as `training.device`; None for the run's own setting.
-        file_format: A name in `FORMATS`.
+        file_format: A name in `files.FORMATS`.
+        layout: NIfTI: how the folder is laid out, a name in `layouts.LAYOUTS`.
         air: CT: Hounsfield units of the voxels at the lower end of the window; None leaves them there.
         other_data: Go on with a prepared set that the run was not trained on; all files then say so.
         labels: Values by name, the same for all volumes; what is not named is drawn as it occurs together in
@@ -85,7 +74,7 @@ def generate(
             known, or a number is out of range. `out` is then as it was before.
     """
     check_numbers(n, seed, truncation, batch)
-    source = check_generation(run, out, data, device, file_format, snapshot, air, other_data)
+    source = check_generation(run, out, data, device, file_format, layout, snapshot, air, other_data)
     prepared = source.prepared
     given, drawn, lines = draw_labels(source.labels, labels, seed, 0, n)
     for line in lines:
@@ -93,24 +82,18 @@ def generate(
     loaded = source.load(snapshot)
     if tell is not None:
         tell(loaded)
-    digits = max(4, len(str(n - 1)))
-    suffix, write = FORMATS[file_format]
     look = Look(air, bool(source.other_data))
-    stems = [f"sample-{number:0{digits}d}" for number in range(n)]
     told = encoded(source.labels, drawn)
     with memory_said(partial(memory_advice, prepared, batch)), whole_folder(out) as folder:
+        writer = FORMATS[file_format](folder, prepared, layout, look, max(4, len(str(n - 1))))
         batches = sample(
             loaded.network, n, seed=seed, truncation_psi=truncation, batch=batch, full=True, labels=told
         )
         for number, volume in enumerate(volume for volumes in batches for volume in volumes.numpy()):
-            write_images(folder, stems[number], volume, prepared, suffix, write, look)
-            if prepared.layout.masks:
-                mask = mask_labels(volume, prepared.layout)
-                write_mask(folder / mask_name(stems[number]), mask, prepared, look)
+            writer.add(volume, drawn[number] if drawn else None)
             if progress is not None:
                 progress(number + 1, n)
-        if drawn:
-            _write_labels(folder / LABELS, stems, drawn)
+        writer.finish()
         facts = {
             "voxflate": __version__,
             "run": str(run),
@@ -121,19 +104,12 @@ def generate(
             "n": n,
             "batch": batch,
             "format": file_format,
+            "layout": layout,
             "air_hu": air,
             **({"labels": given} if given else {}),
         }
         write_json(folder / "generation.json", facts)
-    return [out / image_names(stem, prepared, suffix)[0] for stem in stems]
-
-
-def _write_labels(path: Path, stems: Sequence[str], drawn: Sequence[Labels]) -> None:
-    """One line per volume: its name, then its labels."""
-    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, ["sample", *drawn[0]], lineterminator="\n")
-        table.writeheader()
-        table.writerows({"sample": stem, **labels} for stem, labels in zip(stems, drawn, strict=True))
+    return [out / kept.images[0] for kept in writer.kept]
 
 
 def check_generation(
@@ -142,6 +118,7 @@ def check_generation(
     data: Path | None = None,
     device: str | None = None,
     file_format: str = "nifti",
+    layout: str = FLAT,
     snapshot: Snapshot = "newest",
     air: float | None = None,
     other_data: bool = False,
@@ -153,14 +130,13 @@ def check_generation(
 
     Raises:
         VoxflateError: If `run` is no trained 3D run and no export, its data is not there or another, it has
-            no such snapshot, `out` holds something, no format has this name, or air cannot be `air`.
+            no such snapshot, `out` holds something, or there is no such format, layout or value of air.
     """
-    if file_format not in FORMATS:
-        raise VoxflateError(f"--format {file_format}: choose one of {', '.join(FORMATS)}")
     check_new_folder(out)
     check_outside_sets(out)
     source = open_source(run, data, device, other_data=other_data)
     check_volumes(source)
+    check_format(file_format, layout, source.prepared)
     source.check(snapshot)
     check_air(source.prepared, air)
     return source

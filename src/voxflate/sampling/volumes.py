@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from voxflate.data.labels import Labels
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.views import one_channel
 from voxflate.data.volume import Float32, Float64
-from voxflate.data.writers.nifti import SUFFIXES, write_synthetic_nifti
+from voxflate.data.writers.layouts import flat_image, flat_mask
+from voxflate.data.writers.nifti import SUFFIXES, write_array, write_nifti
 from voxflate.data.writers.synthetic import Look, check_air
-from voxflate.sampling.files import image_names, mask_name, write_images, write_mask
 
 Masks = npt.NDArray[np.int16]
 
@@ -145,26 +146,23 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         volumes = self.view(np.ndarray).reshape(count, -1, *self.shape[-3:])
         masks = None if self._masks is None else self._masks.reshape(count, *self.shape[-3:])
         folder, stems = Path(path).parent, _stems(Path(path).name.removesuffix(suffix), count)
-        names = [image_names(stem, prepared, suffix) for stem in stems]
-        if masks is not None:
-            names = [[*own, mask_name(stem, suffix)] for own, stem in zip(names, stems, strict=True)]
-        paths = [folder / name for own in names for name in own]
-        for one in paths:
-            if one.exists():
-                raise VoxflateError(f"{one}: exists already; choose another name, or delete it first")
-        written: list[Path] = []
-        try:
-            for number, stem in enumerate(stems):
-                write = write_synthetic_nifti
-                written += write_images(folder, stem, volumes[number], prepared, suffix, write, look)
-                if masks is not None:
-                    written.append(folder / mask_name(stem, suffix))
-                    write_mask(written[-1], masks[number], prepared, look)
-        except BaseException:
-            for one in paths:
-                one.unlink(missing_ok=True)
-            raise
-        return paths
+        jobs: list[tuple[Path, Callable[[Path], None]]] = []
+        for number, stem in enumerate(stems):
+            for channel in range(prepared.layout.images):
+                write = partial(
+                    write_nifti,
+                    volume=volumes[number, channel],
+                    prepared=prepared,
+                    look=look,
+                    channel=channel,
+                )
+                jobs.append((folder / flat_image(stem, channel, prepared.layout, suffix), write))
+            if masks is not None:
+                write = partial(
+                    write_array, array=masks[number], affine=self.affine, description=look.description
+                )
+                jobs.append((folder / flat_mask(stem, suffix), write))
+        return _write_all(jobs)
 
     def copy(self, order: Any = "C") -> Any:
         """A copy that knows its place and units too."""
@@ -188,6 +186,26 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
                 "as sample() returned them, or a choice of them such as scans[0] or scans[:2]"
             )
         return self._prepared
+
+
+def _write_all(jobs: Sequence[tuple[Path, Callable[[Path], None]]]) -> list[Path]:
+    """Write files that are not there yet, all or none.
+
+    Raises:
+        VoxflateError: If one is there, or cannot be written.
+    """
+    paths = [path for path, _ in jobs]
+    for path in paths:
+        if path.exists():
+            raise VoxflateError(f"{path}: exists already; choose another name, or delete it first")
+    try:
+        for path, write in jobs:
+            write(path)
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
+    return paths
 
 
 def _shape_of_one(prepared: PreparedSet) -> tuple[int, ...]:

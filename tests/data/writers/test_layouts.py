@@ -17,6 +17,7 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.data.sources.source import Reading
 from voxflate.data.writers.dicom_seg import write_dicom_channels
 from voxflate.data.writers.layouts import LAYOUTS, write_pairs
+from voxflate.data.writers.synthetic import Look
 
 LAYOUT = Layout(
     (
@@ -43,7 +44,7 @@ def load(path: Path) -> Any:
 @pytest.mark.parametrize(
     ("layout", "t1", "t2", "mask"),
     [
-        ("flat", "sample-0001_t1.nii.gz", "sample-0001_t2.nii.gz", "sample-0001_mask.nii.gz"),
+        ("flat", "sample-0001_t1.nii.gz", "sample-0001_t2.nii.gz", "sample-0001_seg.nii.gz"),
         (
             "nnunet",
             "imagesTr/sample-0001_0000.nii.gz",
@@ -69,12 +70,10 @@ def test_every_layout_holds_the_same_volumes(
 ) -> None:
     volumes = prepared.volumes("train", [0, 1])
     out = tmp_path / "out"
-    write_pairs(
-        out, volumes, prepared, layout, LABELS, affines=[OBLIQUE, OBLIQUE], description="shows nobody"
-    )
+    write_pairs(out, volumes, prepared, layout, LABELS, affines=[OBLIQUE, OBLIQUE], look=Look())
     for name in (t1, t2, mask):
         np.testing.assert_allclose(nib.load(out / name).affine, OBLIQUE, atol=1e-5)
-        assert nib.load(out / name).header["descrip"].item() == b"shows nobody"
+        assert b"shows nobody" in nib.load(out / name).header["descrip"].item()
     np.testing.assert_allclose(load(out / t1), 100 + (volumes[1, 0] + 1) * 100, rtol=1e-5)
     np.testing.assert_allclose(load(out / t2), 10 + (volumes[1, 1] + 1) * 20, rtol=1e-5)
     expected = mask_labels(volumes[1], LAYOUT)
@@ -84,6 +83,9 @@ def test_every_layout_holds_the_same_volumes(
     assert found.dtype.kind in "iu"
     np.testing.assert_array_equal(found, expected)
     assert len(np.unique(found)) == 3
+    if layout == "flat":
+        assert (out / "labels.csv").read_text().splitlines()[::2] == ["sample,sex,age", "sample-0001,M,40"]
+        return
     table = (out / "participants.tsv").read_text().splitlines()
     assert table[0] == "participant_id\tsex\tage"
     assert table[2] == f"{'sub-0001' if layout == 'bids' else 'sample-0001'}\tM\t40"

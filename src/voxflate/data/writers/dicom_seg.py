@@ -21,6 +21,7 @@ from voxflate.data.channels import mask_labels, numbered
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
 from voxflate.data.writers.dicom import as_rows, write_dicom
+from voxflate.data.writers.synthetic import PLAIN, Look
 
 SERIES_NUMBER = 100
 """Of a segmentation among the series of its study."""
@@ -40,7 +41,11 @@ def check_segmentations() -> None:
 
 
 def write_dicom_channels(
-    folder: str | Path, volume: Float32, prepared: PreparedSet, affine: Float64 | None = None
+    folder: str | Path,
+    volume: Float32,
+    prepared: PreparedSet,
+    affine: Float64 | None = None,
+    look: Look = PLAIN,
 ) -> None:
     """Write all channels of a volume as DICOM, as one study.
 
@@ -52,13 +57,14 @@ def write_dicom_channels(
         volume: float32 [C, D, H, W] in [-1, 1], all channels of the set.
         prepared: The set that says what channels, values and voxels mean.
         affine: 4x4, index (w, h, d, 1) -> world mm, RAS+; the set's own if None.
+        look: Its air, and whose place and units these are.
 
     Raises:
         VoxflateError: If the volume is not of the set's kind, or highdicom is missing.
     """
     layout = prepared.layout
     if len(layout.channels) == 1:
-        write_dicom(folder, volume[0], prepared, affine)
+        write_dicom(folder, volume[0], prepared, affine, look)
         return
     if layout.masks:
         check_segmentations()
@@ -66,9 +72,8 @@ def write_dicom_channels(
         first = temporary / layout.channels[0].name
         for number, channel in enumerate(layout.channels[: layout.images]):
             beside = first if number else None
-            write_dicom(
-                temporary / channel.name, volume[number], prepared, affine, channel=number, beside=beside
-            )
+            series = temporary / channel.name
+            write_dicom(series, volume[number], prepared, affine, look, channel=number, beside=beside)
         if layout.masks:
             write_dicom_seg(temporary / "mask.dcm", volume, prepared, first)
 

@@ -17,7 +17,7 @@ from typing import Any
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file, whole_folder, write_json
 from voxflate._system.version import __version__
-from voxflate.data.channels import LabelValue
+from voxflate.data.channels import LabelValue, Layout
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
 from voxflate.data.writers.nifti import write_mask_nifti, write_nifti
@@ -26,6 +26,7 @@ from voxflate.data.writers.synthetic import Look
 Labels = Mapping[str, LabelValue]
 
 PARTICIPANTS = "participants.tsv"
+LABELS = "labels.csv"
 SYNTHETIC_SET = "Synthetic volumes made by a generative network (voxflate); they show nobody"
 BIDS_VERSION = "1.9.0"
 
@@ -65,14 +66,14 @@ class FolderLayout:
     """How a folder is laid out.
 
     Attributes:
-        image: (name, channel's number, channel's name) -> path of an image channel's file.
+        image: (name, channel's number, the set's channels) -> path of an image channel's file.
         mask: name -> path of the mask's file.
         describe: Writes what describes the folder, once all volumes are there.
         needs_mask: Whether volumes without a mask are of no use in it.
         renumbered: Whether the classes must be 1, 2, 3, ...
     """
 
-    image: Callable[[str, int, str], str]
+    image: Callable[[str, int, Layout], str]
     mask: Callable[[str], str]
     describe: Callable[[Path, PreparedSet, Sequence[Kept]], None]
     needs_mask: bool = False
@@ -126,8 +127,8 @@ class FolderWriter:
             )
         name = f"sample-{len(self.kept):0{self._digits}d}"
         images = []
-        for number, channel in enumerate(channels[: self._prepared.layout.images]):
-            images.append(self._layout.image(name, number, channel.name))
+        for number in range(self._prepared.layout.images):
+            images.append(self._layout.image(name, number, self._prepared.layout))
             write_nifti(
                 self._folder / images[-1],
                 volume[number],
@@ -171,7 +172,7 @@ def write_pairs(
         volumes: float32 [n, C, D, H, W] in [-1, 1], all channels of the set.
         prepared: The set, or the geometry of an export, that says what values, voxels and channels mean.
         layout: A name in `LAYOUTS`.
-        labels: A value per label column for every volume; written to `PARTICIPANTS`.
+        labels: A value per label column for every volume; written to `PARTICIPANTS`, or flat to `LABELS`.
         affines: 4x4 of each volume, index (w, h, d, 1) -> world mm; the set's own for all if None.
         look: Of generated volumes; None for scans.
 
@@ -210,12 +211,18 @@ def write_participants(path: Path, kept: Sequence[Kept], named: Callable[[str], 
         kept: The volumes.
         named: Volume's name -> participant_id.
     """
+    _write_table(path, "participant_id", "\t", kept, named)
+
+
+def _write_table(
+    path: Path, head: str, delimiter: str, kept: Sequence[Kept], named: Callable[[str], str]
+) -> None:
     columns = [*dict.fromkeys(column for one in kept for column in one.labels)]
     if not columns:
         return
     text = io.StringIO()
-    table = csv.writer(text, delimiter="\t", lineterminator="\n")
-    table.writerow(["participant_id", *columns])
+    table = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    table.writerow([head, *columns])
     for one in kept:
         table.writerow([named(one.name), *(_text(one.labels.get(column, "n/a")) for column in columns)])
     with whole_file(path) as temporary:
@@ -233,8 +240,13 @@ def _class_names(prepared: PreparedSet, *, renumbered: bool) -> dict[str, int]:
     return {"background": 0, **dict(zip((one.name for one in masks), values, strict=True))}
 
 
+def write_labels(folder: Path, kept: Sequence[Kept]) -> None:
+    """`LABELS`: a line per volume, its name and its labels; nothing if there are none."""
+    _write_table(folder / LABELS, "sample", ",", kept, str)
+
+
 def _describe_flat(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
-    write_participants(folder / PARTICIPANTS, kept)
+    write_labels(folder, kept)
 
 
 def _describe_nnunet(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
@@ -315,13 +327,20 @@ def _word(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "", name) or "image"
 
 
-def _flat_image(name: str, number: int, channel: str) -> str:
-    return f"{name}.nii.gz" if channel == "image" else f"{name}_{_word(channel)}.nii.gz"
+def flat_image(name: str, number: int, layout: Layout, suffix: str = ".nii.gz") -> str:
+    """Of an image's file: the volume's name, with that of the modality where there are several."""
+    tag = f"_{_word(layout.channels[number].name)}" if layout.images > 1 else ""
+    return name + tag + suffix
 
 
-def _bids_image(name: str, number: int, channel: str) -> str:
+def flat_mask(name: str, suffix: str = ".nii.gz") -> str:
+    """Of a mask's file."""
+    return f"{name}_seg{suffix}"
+
+
+def _bids_image(name: str, number: int, layout: Layout) -> str:
     subject = _bids_subject(name)
-    return f"{subject}/anat/{subject}_{_bids_suffix(channel)}.nii.gz"
+    return f"{subject}/anat/{subject}_{_bids_suffix(layout.channels[number].name)}.nii.gz"
 
 
 def _bids_mask(name: str) -> str:
@@ -330,7 +349,7 @@ def _bids_mask(name: str) -> str:
 
 
 LAYOUTS: dict[str, FolderLayout] = {
-    "flat": FolderLayout(_flat_image, lambda name: f"{name}_mask.nii.gz", _describe_flat),
+    "flat": FolderLayout(flat_image, flat_mask, _describe_flat),
     "nnunet": FolderLayout(
         lambda name, number, _: f"imagesTr/{name}_{number:04d}.nii.gz",
         lambda name: f"labelsTr/{name}.nii.gz",
@@ -340,7 +359,7 @@ LAYOUTS: dict[str, FolderLayout] = {
     ),
     "bids": FolderLayout(_bids_image, _bids_mask, _describe_bids),
     "monai": FolderLayout(
-        lambda name, number, channel: f"images/{_flat_image(name, number, channel)}",
+        lambda name, number, layout: f"images/{flat_image(name, number, layout)}",
         lambda name: f"labels/{name}.nii.gz",
         _describe_monai,
     ),

@@ -14,7 +14,7 @@ from voxflate._system.files import whole_file
 from voxflate.data.channels import mask_labels, numbered
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
-from voxflate.data.writers.synthetic import PLAIN, Look, hounsfield
+from voxflate.data.writers.synthetic import Look, hounsfield
 
 # nibabel says that it is typed, but its classes are not.
 _nifti: Any = nib.nifti1
@@ -85,13 +85,6 @@ def write_mask_nifti(
     kind = np.uint8 if labels.max() < 256 else np.int16
     place = prepared.affine if affine is None else affine
     write_array(path, labels.astype(kind), place, look.description if look else "")
-
-
-def write_synthetic_nifti(
-    path: str | Path, volume: Float32, prepared: PreparedSet, look: Look = PLAIN
-) -> None:
-    """Write a generated volume as NIfTI, with a header that says that it is one; see `write_nifti`."""
-    write_nifti(path, volume, prepared, look=look)
 
 
 def write_array(path: str | Path, array: npt.NDArray[Any], affine: Float64, description: str = "") -> None:

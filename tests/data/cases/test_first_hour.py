@@ -15,9 +15,7 @@ from voxflate.cli import app
 from voxflate.data.preparing.recipes import RecipeOptions, cohort_box
 from voxflate.data.volume import Geometry
 from voxflate.data.writers.nifti import write_nifti as write_volume
-from voxflate.data.writers.nifti import write_nifti
-from voxflate.data.writers.synthetic import PLAIN
-from voxflate.data.writers.synthetic import SYNTHETIC
+from voxflate.data.writers.synthetic import PLAIN, SYNTHETIC
 from voxflate.training.planner import Machine
 
 
@@ -72,7 +70,7 @@ def test_few_volumes_are_said(cohort: Path, tmp_path: Path) -> None:
 
 def test_a_generated_volume_says_so_in_its_header(cohort: Path, tmp_path: Path) -> None:
     made, _ = prepared(cohort, tmp_path / "out")
-    write_nifti(tmp_path / "new.nii.gz", volumes(made)[0], made, look=PLAIN)
+    write_volume(tmp_path / "new.nii.gz", volumes(made)[0], made, look=PLAIN)
     write_volume(tmp_path / "real.nii.gz", volumes(made)[0], made)
     assert nib.load(tmp_path / "new.nii.gz").header["descrip"].item().decode() == SYNTHETIC
     assert nib.load(tmp_path / "real.nii.gz").header["descrip"].item() == b""

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from tests.cli.calls import recommended, refused, resolved, twin_run, voxflate
+from voxflate._system.files import write_json
 from voxflate.cli import app
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import save_config, with_values
+from voxflate.data.prepared import open_prepared
 from voxflate.training.planner import Machine, measure_machine
 
 COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
@@ -63,8 +65,10 @@ def test_the_installed_command_prints_one_line_and_exits_2() -> None:
     assert done.stderr == "voxflate: --set: unknown key training.lr; did you mean training.lr_g?\n"
 
 
-def trained_run(folder: Path, data: Path) -> Path:
-    """A 3D run as far as a command looks at it before it loads a network."""
+def trained_run(folder: Path, data: Path, prepared: Path) -> Path:
+    """A 3D run, trained on `prepared` when it lay at `data`, as far as a command looks at it at first."""
+    facts = {"data": open_prepared(prepared).content_hash, "seed": 0, "threads": 1, "versions": {}}
+    write_json(folder / "run.json", facts)
     save_config(with_values(recommended("3d"), {"data": str(data), "network.stages": 3}), folder)
     (folder / "snapshots").mkdir()
     (folder / "snapshots" / "snapshot-000000008.safetensors").touch()
@@ -74,7 +78,7 @@ def trained_run(folder: Path, data: Path) -> Path:
 def test_dry_run_of_the_other_commands_writes_nothing(
     scans: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = trained_run(tmp_path / "run", prepared)
+    run = trained_run(tmp_path / "run", prepared, prepared)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     for arguments in (
@@ -89,7 +93,7 @@ def test_dry_run_of_the_other_commands_writes_nothing(
 
 
 def test_dry_run_refuses_what_the_command_would_refuse(scans: Path, prepared: Path, tmp_path: Path) -> None:
-    run, out = trained_run(tmp_path / "run", prepared), tmp_path / "out"
+    run, out = trained_run(tmp_path / "run", prepared, prepared), tmp_path / "out"
     for refusal, *arguments in (
         ("base of at most 8", "prepare", scans, out, "--shape", "7,13,11"),
         ("no recipe is called", "prepare", scans, out, "--recipe", "mri"),
@@ -108,7 +112,7 @@ def test_dry_run_refuses_what_the_command_would_refuse(scans: Path, prepared: Pa
 
 
 def test_generate_and_evaluate_find_data_that_moved(prepared: Path, tmp_path: Path) -> None:
-    run = trained_run(tmp_path / "run", tmp_path / "gone")
+    run = trained_run(tmp_path / "run", tmp_path / "gone", prepared)
     assert "--data FOLDER" in refused("generate", run, "--out", tmp_path / "out", "--dry-run")
     shown = voxflate("generate", run, "--out", tmp_path / "out", "--data", prepared, "--dry-run")
     assert f'data = "{prepared}"' in shown.stdout

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from voxflate.data.preparing.steps import AIR, Step, crop_foreground, rescale_percentiles, window_hu
+from voxflate.data.preparing.steps import Step, crop_foreground, rescale_percentiles, window_hu
 from voxflate.data.volume import Float32, Float64, Geometry, Volume
 
 _SAME = 1e-3
@@ -24,7 +24,8 @@ _INTENSITY_STEPS = (rescale_percentiles, window_hu)
 
 def class_volumes(mask: Volume, values: Sequence[int]) -> list[Volume]:
     """A mask's classes, each as +1 where it is and -1 elsewhere, int8."""
-    return [replace(mask, array=np.where(mask.array == value, np.int8(1), np.int8(AIR))) for value in values]
+    shown = ((mask.array == value).view(np.int8) for value in values)
+    return [replace(mask, array=2 * array - np.int8(1)) for array in shown]
 
 
 def apply_steps(

@@ -85,8 +85,10 @@ def read_mask(source: Source) -> Volume:
 
 def labels_of(mask: Volume) -> frozenset[int]:
     """The values of a mask, the background's 0 aside."""
-    counts = np.bincount(mask.array.ravel())
-    return frozenset(np.flatnonzero(counts).tolist()) - {0}
+    top = int(mask.array.max())
+    if top <= MOST_CLASSES:  # comparing bytes is much faster than counting them
+        return frozenset(value for value in range(1, top + 1) if (mask.array == value).any())
+    return frozenset(np.flatnonzero(np.bincount(mask.array.ravel())).tolist()) - {0}
 
 
 def check_place(scan: Geometry, mask: Geometry, path: Path) -> None:

@@ -78,25 +78,33 @@ def _planes(volume: npt.NDArray[np.int16], place: Sequence[int]) -> list[npt.NDA
 
 
 def _tile(plane: npt.NDArray[np.int16], size: tuple[int, int]) -> Image.Image:
-    grey = ((plane.astype(np.int32) + FULL_SCALE) * 255 // (2 * FULL_SCALE)).astype(np.uint8)
-    return Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR)
+    return Image.fromarray(_bytes(plane)).resize(size, Image.Resampling.BILINEAR)
+
+
+def _bytes(stored: npt.NDArray[np.int16]) -> Pixels:
+    """Stored values as 0 to 255."""
+    return ((stored.astype(np.int32) + FULL_SCALE) * 255 // (2 * FULL_SCALE)).astype(np.uint8)
 
 
 def _marked(image: Int16, classes: Int16, sizes: Sequence[tuple[int, int]]) -> list[Image.Image]:
     """Slices of an image with the classes of its mask coloured over it, each as far as it has the voxel."""
-    shares = classes.max(axis=0).astype(np.float64) + FULL_SCALE
-    total = shares.sum() or 1.0
-    place = []
-    for axis, side in enumerate(shares.shape):
-        along = shares.sum(axis=tuple(other for other in range(3) if other != axis))
-        place.append(round(float(along @ np.arange(side)) / total) if shares.any() else side // 2)
+    place = _middle_of(_bytes(classes).max(axis=0))
+    colours = np.array([COLOURS[index % len(COLOURS)] for index in range(len(classes))], np.float32)
+    marks = [np.stack(planes) for planes in zip(*(_planes(one, place) for one in classes), strict=True)]
     tiles = []
-    seen = [_planes(one, place) for one in classes]
-    for number, (plane, size) in enumerate(zip(_planes(image, place), sizes, strict=True)):
-        tile = _tile(plane, size).convert("RGB")
-        for index, planes in enumerate(seen):
-            share = np.asarray(_tile(planes[number], size), np.float32) * _OPACITY
-            colour = Image.new("RGB", size, COLOURS[index % len(COLOURS)])
-            tile.paste(colour, (0, 0), Image.fromarray(share.astype(np.uint8)))
-        tiles.append(tile)
+    for plane, mark, size in zip(_planes(image, place), marks, sizes, strict=True):
+        shares = _bytes(mark).astype(np.float32) * (_OPACITY / 255)
+        covered = np.minimum(shares.sum(axis=0), 1)[..., None]
+        coloured = _bytes(plane)[..., None] * (1 - covered) + np.tensordot(shares, colours, (0, 0))
+        pixels = np.clip(coloured, 0, 255).astype(np.uint8)
+        tiles.append(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
     return tiles
+
+
+def _middle_of(marked: Pixels) -> list[int]:
+    """The middle of what is marked, [D, H, W]; that of the volume where nothing is."""
+    if not marked.any():
+        return [side // 2 for side in marked.shape]
+    across = marked.sum(axis=2, dtype=np.float64)
+    sums = across.sum(axis=1), across.sum(axis=0), marked.sum(axis=(0, 1), dtype=np.float64)
+    return [round(float(along @ np.arange(len(along)) / along.sum())) for along in sums]

@@ -201,3 +201,14 @@ def test_pairs_are_saved_side_by_side(prepared, tmp_path):
     np.testing.assert_array_equal(worlds[0], prepared.affine[:3] @ [*place[::-1], 1])
     with pytest.raises(VoxflateError, match="exists already"):
         Volumes(values[0], prepared, masks=masks[0]).save(tmp_path / "x-0000.nii.gz")
+
+
+def test_an_export_does_not_tell_labels_that_its_generator_does_not_know(tmp_path):
+    prepared = write_prepared(tmp_path / "set", layout=PAIRS)
+    settings = run_config(prepared, training__kimg=0.004, network__image_channels=4)
+    train_run(settings, tmp_path / "run")
+    export_generator(tmp_path / "run", tmp_path / "export")
+    text = (tmp_path / "export" / CONFIG).read_text()
+    assert "label_rows" not in text
+    assert json.loads(text)["geometry"]["layout"]["labels"] == []
+    assert voxflate.load(tmp_path / "export").sample(1).labels is None

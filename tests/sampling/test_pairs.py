@@ -234,3 +234,14 @@ def test_dicom_has_a_series_per_modality_and_a_segmentation(run, tmp_path):
     names = sorted(path.name for path in (tmp_path / "new" / "sample-0000").iterdir())
     assert names == ["mask.dcm", "t1", "t2"]
     assert len(table(tmp_path / "new")) == 1
+
+
+def test_an_export_does_not_tell_labels_that_its_generator_does_not_know(tmp_path):
+    prepared = write_prepared(tmp_path / "set", layout=PAIRS)
+    settings = run_config(prepared, training__kimg=0.004, network__image_channels=4)
+    train_run(settings, tmp_path / "run")
+    export_generator(tmp_path / "run", tmp_path / "export")
+    text = (tmp_path / "export" / CONFIG).read_text()
+    assert "label_rows" not in text
+    assert json.loads(text)["geometry"]["layout"]["labels"] == []
+    assert voxflate.load(tmp_path / "export").sample(1).labels is None

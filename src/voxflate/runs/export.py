@@ -9,7 +9,6 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, sha256, whole_file, whole_folder, write_json
 from voxflate._system.version import __version__
 from voxflate.config.toml import with_values
-from voxflate.data.labels import joint_labels
 from voxflate.data.prepared import check_outside_sets
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, weights_file
@@ -39,7 +38,9 @@ def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: 
         raise VoxflateError(f"{run}: is an export already; copy the folder to share it")
     check_volumes(source)
     loaded = source.load(snapshot, device="cpu")
-    labels = joint_labels(source.prepared)
+    labels, manifest = source.labels, source.prepared.manifest
+    if labels is None:  # what the generator does not know is not shared
+        manifest = replace(manifest, layout=replace(manifest.layout, labels=()))
     settings = with_values(loaded.settings, {"data": "", "start.twin": ""})
     with whole_folder(out) as folder:
         with whole_file(folder / WEIGHTS) as temporary:
@@ -54,7 +55,7 @@ def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: 
             "weights_sha256": sha256(folder / WEIGHTS),
             "samples": fingerprint(fixed_samples(settings, loaded.network, labels)),
             "settings": settings.model_dump(mode="json"),
-            "geometry": asdict(replace(source.prepared.manifest, scans=[], left_out=[])),
+            "geometry": asdict(replace(manifest, scans=[], left_out=[])),
         }
         if labels is not None:
             content["label_rows"] = labels.rows

@@ -114,7 +114,8 @@ def _check_labels(path: Path, array: Any) -> None:
     raise ScanError(
         path,
         f"holds only {len(found)} different whole numbers, 0 to {found[-1]:g}, and seems to be a label map "
-        "or mask; take the scans alone, such as with --only 'images/*', or take all as one set with --mixed",
+        "or mask; pair it with its scan by --mask, take the scans alone, such as with --only 'images/*', "
+        "or take all as one set with --mixed",
     )
 
 

@@ -81,7 +81,8 @@ def _check_bids(source: Path, sources: Iterable[Source]) -> None:
         found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_MOST_KINDS))
         raise VoxflateError(
             f"{source}: is a BIDS tree with several kinds of scans ({found}); choose one, such as "
-            f"--only '*_{kinds.most_common(1)[0][0]}.nii*'"
+            f"--only '*_{kinds.most_common(1)[0][0]}.nii*', or make them channels of one "
+            "volume with --channel"
         )
 
 
@@ -163,7 +164,8 @@ def _check_files(source: Path, sources: Sequence[Source]) -> None:
         )
         raise VoxflateError(
             f"{source}: its files seem to be several kinds of scans ({found}); choose one, such as "
-            f"--only '{_pattern(ordered[0][0], ordered[0][1][0])}', or take all as one set with --mixed"
+            f"--only '{_pattern(ordered[0][0], ordered[0][1][0])}', make them channels of one "
+            "volume with --channel and --mask, or take all as one set with --mixed"
         )
     _check_channels(source, sources)
 
@@ -210,6 +212,6 @@ def _check_channels(source: Path, sources: Sequence[Source]) -> None:
         numbers = ", ".join(sorted(set().union(*cases))[:_MOST_KINDS])
         raise VoxflateError(
             f"{source}: its cases have several channels ({numbers}), which are several kinds of scans; "
-            "choose "
-            "one, such as --only '*_0000.*', or take all as one set with --mixed"
+            "choose one, such as --only '*_0000.*', make them channels of one volume with --channel, or take "
+            "all as one set with --mixed"
         )

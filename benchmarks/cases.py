@@ -12,6 +12,7 @@ files without permissions are prepared as another user when this runs as root.
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import io
 import os
@@ -156,6 +157,7 @@ def main() -> None:
     bad = count = 0
     with tempfile.TemporaryDirectory(prefix="voxflate-cases-") as scratch:
         os.chmod(scratch, 0o777)
+        codecs.lookup("unicode-escape")  # of the report's templates: nobody may not be able to load it
         salt = Path(scratch) / "salt"
         salt.write_text("a salt that anybody may read")
         os.environ["VOXFLATE_SALT_FILE"] = str(salt)

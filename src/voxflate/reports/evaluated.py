@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from voxflate.reports.evaluations import (
     load_arrays,
     load_evaluated,
     prepared_of,
+    sheets_of,
 )
 from voxflate.reports.page import RunSummary, write_report
 from voxflate.reports.parts import AuditSection, Extras, Table, VolumeSet
@@ -37,7 +37,6 @@ from voxflate.reports.tables import DASH, EvaluatedRun, latex, markdown, notes, 
 from voxflate.runs.log import METRICS_NAME, read_rows
 
 REAL_SHOWN = 8
-_SHEET = re.compile(r"kimg-([\d.]+)\.png")
 
 
 def write_results(
@@ -161,11 +160,7 @@ def _sheets(
     place: Place, evaluated: EvaluatedRun, prepared: PreparedSet, folder: Path
 ) -> tuple[Path | None, Path]:
     """The sample sheets before training, if there is one, and of the evaluated snapshot."""
-    sheets = {}
-    if place.run is not None:
-        for path in (place.run / "sheets").glob("*.png"):
-            if found := _SHEET.fullmatch(path.name):
-                sheets[float(found.group(1))] = path
+    sheets = sheets_of(place.run) if place.run is not None else {}
     kimg = evaluated.assessment.facts["n_images"] / 1000
     start = sheets[min(sheets)] if sheets else None
     if kimg in sheets:

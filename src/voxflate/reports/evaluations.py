@@ -1,16 +1,18 @@
 """Evaluations on the disk: where they lie, and how they are read.
 
-RUN/evaluation/, or the folder that the user names:
+RUN/evaluation/001-newest/, 002-best/ and so on, one folder per evaluation, or the folder that the user names:
     metrics.json     every metric with interval and floor, what it depends on, warnings
     samples.npz      the first volumes, for the viewer; features of centre slices, for t-SNE
     table.md  table.tex  report.html
     audit.json       what the copying audit found; audit-pairs.npz has the flagged volumes
 
-metrics.json and audit.json name the snapshot by its images and by the hash of its generator's weights.
+Evaluations of earlier versions lie in RUN/evaluation itself. metrics.json and audit.json name the snapshot by
+its images and by the hash of its generator's weights.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,8 @@ from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of
 from voxflate.runs.snapshots import images_of, list_snapshots
 
 FOLDER = "evaluation"
+_NUMBERED = re.compile(r"(\d{3,})-.+")
+_SHEET = re.compile(r"kimg-([\d.]+)\.png")
 METRICS, SAMPLES, AUDIT, AUDIT_PAIRS = "metrics.json", "samples.npz", "audit.json", "audit-pairs.npz"
 
 
@@ -45,6 +49,28 @@ class Place:
 
     folder: Path
     run: Path | None
+
+
+def evaluations_of(run: Path) -> list[Path]:
+    """Folders of a run's evaluations, oldest first: by their numbers, never by the clock."""
+    root = run / FOLDER
+    numbered = [(number, path) for path in root.glob("*") if (number := _number_of(path)) is not None]
+    folders = [root, *(path for _, path in sorted(numbered))]
+    return [folder for folder in folders if (folder / METRICS).is_file()]
+
+
+def sheets_of(run: Path) -> dict[float, Path]:
+    """A run's sample sheets by kimg."""
+    found = {}
+    for path in (run / "sheets").glob("*.png"):
+        if match := _SHEET.fullmatch(path.name):
+            found[float(match[1])] = path
+    return found
+
+
+def _number_of(path: Path) -> int | None:
+    match = _NUMBERED.fullmatch(path.name)
+    return int(match[1]) if match else None
 
 
 def place_of(path: Path) -> Place:

@@ -16,9 +16,18 @@ from voxflate._system.files import whole_file, write_json
 from voxflate.config.build import build_run_networks, is_planar_twin
 from voxflate.config.schema import RunConfig
 from voxflate.evaluation import Assessment, Audit, Auditor, Suite, SuiteSettings
+from voxflate.evaluation.foreign import VolumeFolder
 from voxflate.gans.samples import sample
 from voxflate.metrics import PLANES, extractor
-from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, FOLDER, METRICS, SAMPLES, Place
+from voxflate.reports.evaluations import (
+    AUDIT,
+    AUDIT_PAIRS,
+    METRICS,
+    SAMPLES,
+    Place,
+    new_folder,
+    setting_of,
+)
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.load import Loaded, Source
 
@@ -45,25 +54,41 @@ class Sampling:
     batch: int = 8
 
 
-def place_for(source: Source, out: Path | None) -> Place:
-    """Where to write the evaluation of a run or an export.
+def place_for(source: Source, out: Path | None, snapshot: Snapshot, name: str = METRICS) -> Place:
+    """Where to write the evaluation or the audit of a run or an export: never over an older one.
 
     Args:
         source: What is evaluated.
-        out: The folder that the user names; None for RUN/evaluation.
+        out: The folder that the user names; None for a new one in RUN/evaluation.
+        snapshot: Which one is measured.
+        name: The file that will be written: METRICS or AUDIT.
 
     Raises:
-        VoxflateError: If an evaluation would get into an export: it shows real scans, an export is shared.
+        VoxflateError: If the named folder has such a file, or an evaluation would get into an export: it
+            shows real scans, an export is shared.
     """
     folder = source.folder
+    check_unused(out, name)
     if source.exported is None:
-        return Place(out or folder / FOLDER, folder)
+        return Place(out or new_folder(folder, snapshot, name), folder)
     if out is None or out.resolve().is_relative_to(folder.resolve()):
         raise VoxflateError(
             f"{folder}: is an export, and an evaluation shows real scans, which must not be shared with it; "
             "name another folder with --out FOLDER"
         )
     return Place(out, None)
+
+
+def check_unused(out: Path | None, name: str) -> None:
+    """Refuse a folder that holds an evaluation or an audit already.
+
+    Raises:
+        VoxflateError: Names the file that would be lost.
+    """
+    if out is not None and (out / name).exists():
+        raise VoxflateError(
+            f"{out / name}: exists already and is kept; name another folder with --out FOLDER"
+        )
 
 
 def evaluate_source(
@@ -106,17 +131,63 @@ def evaluate_source(
         "generator_parameters": parameters["generator"],
         "truncation": sampling.truncation,
         "recipe": prepared.manifest.recipe,
+        "setting": setting_of(settings),
+        "training_seed": settings.training.seed,
+        "budget_kimg": settings.training.kimg,
     }
     other = [] if prepared.content_hash == source.trained_on else [_other_data(source)]
     assessment = Assessment(found.metrics, facts, (*other, *found.warnings), found.seconds)
-    leading = suite.features[found.facts["extractors"][0]["name"]]
+    _write(assessment, suite, place, of_volumes=not two_d)
+    return assessment
+
+
+def evaluate_volumes(
+    volumes: VolumeFolder,
+    place: Place,
+    suite_settings: SuiteSettings,
+    batch: int,
+    progress: Progress | None = None,
+) -> Assessment:
+    """Measure a folder of volumes, such as another method's, with the whole suite.
+
+    Args:
+        volumes: Opened with `open_volumes`.
+        place: Where to write metrics.json and samples.npz.
+        suite_settings: What is measured.
+        batch: Volumes at a time.
+        progress: Called with (volumes done, of all).
+
+    Raises:
+        VoxflateError: If a file cannot be read or the volumes cannot be measured.
+    """
+    suite = Suite(volumes.prepared, suite_settings)
+    found = suite.volumes(_counted(volumes.batches(batch), len(volumes.paths), progress))
+    facts = {
+        **found.facts,
+        "run": volumes.folder.resolve().name,
+        "source": "volumes",
+        "phase": "3d",
+        "snapshot": "",
+        "n_images": None,
+        "training_seconds": None,
+        "parameters": None,
+        "volumes_sha256": volumes.content_hash,
+        "range": list(volumes.value_range),
+        "recipe": volumes.prepared.manifest.recipe,
+    }
+    assessment = Assessment(found.metrics, facts, (*volumes.warnings, *found.warnings), found.seconds)
+    _write(assessment, suite, place, of_volumes=True)
+    return assessment
+
+
+def _write(assessment: Assessment, suite: Suite, place: Place, *, of_volumes: bool) -> None:
+    """Write what the report needs, then metrics.json: a folder that has it is whole."""
     kept = {"volumes": suite.first}
-    if not two_d:
-        real = suite.real_features()
-        kept |= {"features": _embedded(leading), "real_features": _embedded(real)}
+    if of_volumes:
+        leading = suite.features[assessment.facts["extractors"][0]["name"]]
+        kept |= {"features": _embedded(leading), "real_features": _embedded(suite.real_features())}
     _save_arrays(place.folder / SAMPLES, kept)
     write_json(place.folder / METRICS, assessment.as_dict())
-    return assessment
 
 
 def audit_source(

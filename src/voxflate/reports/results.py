@@ -56,8 +56,8 @@ class Result:
         parameters: Trainable parameters by network.
         n_images: Images shown so far.
         seconds: Of training, evaluation at snapshots excluded.
-        snapshots: Columns of equal length: "n_images", "seconds", "sample-sha256" and every metric; None where it
-            was not measured.
+        snapshots: Columns of equal length: "n_images", "seconds", "sample-sha256" and every metric; None
+            where that was not measured.
         best: Images shown before the snapshot with the smallest held-out KID; None if that was not measured.
         evaluations: Of `voxflate evaluate`, oldest first.
         machine: Processor, cores, threads, device and so on, of the last process that trained.
@@ -297,6 +297,8 @@ def _projected(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Points]:
     real = arrays["real_features"].astype(np.float64)
     centre = real.mean(axis=0)
     axes = np.linalg.svd(real - centre, full_matrices=False)[2][:_COMPONENTS]
+    # A direction's sign is free, and another machine may choose the other one.
+    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
     return {
         name: ((arrays[key][:_POINTS] - centre) @ axes.T).astype(np.float32)
         for name, key in (("real", "real_features"), ("generated", "features"))

@@ -15,8 +15,10 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file, write_json
 from voxflate.config.build import build_run_networks, is_planar_twin
 from voxflate.config.schema import RunConfig
+from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Assessment, Audit, Auditor, Suite, SuiteSettings
 from voxflate.evaluation.foreign import VolumeFolder
+from voxflate.evaluation.real import equal_number
 from voxflate.gans.samples import sample
 from voxflate.metrics import PLANES, extractor
 from voxflate.reports.evaluations import (
@@ -117,7 +119,7 @@ def evaluate_source(
     loaded = source.load(sampling.snapshot)
     if tell is not None:
         tell(loaded)
-    batches = _generated(loaded, sampling, progress)
+    batches = _generated(loaded, prepared, sampling, progress)
     two_d = settings.training.phase == "2d"
     found = suite.images(batches) if two_d else suite.volumes(batches)
     parameters = _parameters(settings)
@@ -223,7 +225,7 @@ def audit_source(
     loaded = source.load(sampling.snapshot)
     if tell is not None:
         tell(loaded)
-    audit = auditor.run(_generated(loaded, sampling, progress), null_progress)
+    audit = auditor.run(_generated(loaded, prepared, sampling, progress), null_progress)
     numbers = np.array(sorted(audit.pairs), np.int64)
     pairs = [audit.pairs[number] for number in numbers]
     _save_arrays(place.folder / AUDIT_PAIRS, {"numbers": numbers, "pairs": np.array(pairs, np.float32)})
@@ -238,9 +240,12 @@ def audit_source(
     return audit
 
 
-def _generated(loaded: Loaded, sampling: Sampling, progress: Progress | None) -> Iterator[Images]:
+def _generated(
+    loaded: Loaded, prepared: PreparedSet, sampling: Sampling, progress: Progress | None
+) -> Iterator[Images]:
     """Samples as batches: [b, 1, D, H, W], or [b, 1, H, W] of a 2D run."""
-    wanted = loaded.settings.evaluation.samples
+    settings = loaded.settings
+    wanted = settings.evaluation.samples or equal_number(prepared, settings.training.phase)
     batches = sample(
         loaded.network,
         wanted,

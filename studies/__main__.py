@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -121,7 +122,13 @@ def snakemake(study: Study, a: argparse.Namespace, *targets: str) -> int:
     words += ["--cores", str(a.cores), "--profile", a.profile, "--config", f"out={study.out}"]
     if gpus:
         words += ["--resources", f"gpu={gpus}"]
-    return subprocess.run(words, check=False).returncode
+    with subprocess.Popen(words) as process:
+        # A stop that reaches this process alone must reach the workflow too.
+        before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+        try:
+            return process.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def report_failures(study: Study, runs: Sequence[Run]) -> int:

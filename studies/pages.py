@@ -21,8 +21,8 @@ _PAGE = """<!doctype html>
 <style>
 body { margin: 0 auto; padding: 2rem 1.5rem; max-width: 84rem; font: 15px/1.5 system-ui, sans-serif; color: #1b2129; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }
-th, td { padding: .35rem .5rem; text-align: right; border-bottom: 1px solid #dfe2e1; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .8rem; }
+th, td { padding: .35rem .4rem; text-align: right; border-bottom: 1px solid #dfe2e1; }
 td { white-space: nowrap; }
 th:first-child, .claims td { text-align: left; white-space: normal; vertical-align: top; }
 .soft { color: #5b6672; max-width: 60rem; }

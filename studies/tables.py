@@ -20,6 +20,7 @@ from studies.plan import OWN
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
 from voxflate.config.paper_rows import PaperRow
+from voxflate.config.presets import PRESETS
 from voxflate.evaluation.seeds import Spread, spread
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.parts import Table
@@ -56,13 +57,33 @@ class Column:
     digits: int = 3
 
 
+_MODULES = ("G", "D", "G&D")
+
+
+def _in_order(entries: Sequence[Entry], number: int) -> list[Entry]:
+    """As the paper prints them: Table 2 strategy by strategy, Tables 6 to 8 with ours last."""
+
+    def place(entry: Entry) -> tuple[int, str, int]:
+        if entry.paper is None:
+            return (2, "", 0)
+        label = entry.paper.labels[number]
+        if number == 2:
+            strategy, _, module = label.partition(", ")
+            return (0, strategy, _MODULES.index(module))
+        if number in (6, 7):
+            return (int(PRESETS[entry.key].values["model"] == "stylegan2"), "", 0)
+        return (0, "", 0)
+
+    return sorted(entries, key=place)
+
+
 def tables_of(collection: Collection) -> dict[int, Table]:
     """Every table that has a row, by its number."""
     found = {}
     for number in range(1, 8):
         entries = [each for each in collection.entries.values() if _in_table(each, number)]
         if entries:
-            found[number] = _table(number, entries, collection)
+            found[number] = _table(number, _in_order(entries, number), collection)
     if {6, 7} & found.keys():
         found[8] = _table_8(collection)
     return found
@@ -106,7 +127,7 @@ def _table_8(collection: Collection) -> Table:
     ]
     rows = []
     for number, cohort in ((6, "heart"), (7, "brain")):
-        part = [entry for entry in entries if _in_table(entry, number)]
+        part = _in_order([entry for entry in entries if _in_table(entry, number)], number)
         rows += [[cohort, *_floor(part[0], columns, False)]] if part else []
         for entry in part:
             assert entry.paper is not None  # rows of ours are in Table 4
@@ -200,7 +221,7 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
     facts = first.evaluations[-1].facts
     machines = sorted(
         {
-            f"{each.machine.get('processor')}, {each.machine['threads']} threads"
+            f"{each.machine.get('processor')} ({each.machine['threads']} thread(s))"
             for e in entries
             for each in e.results
         }

@@ -124,6 +124,35 @@ def test_samples_that_are_no_numbers_end_with_one_line(runs: list[Path], tmp_pat
     assert not (run / "evaluation").exists()
 
 
+def test_a_training_ends_with_its_metrics_and_a_report(tmp_path: Path) -> None:
+    a_set(tmp_path / "set", 16, 4)
+    named = [setting for setting in SETTINGS if not setting.startswith("evaluation.samples")]
+    few = [word for setting in named for word in ("--set", setting)]
+    shown = " ".join(voxflate("train", tmp_path / "set", "--out", tmp_path / "run", *few).split())
+    assert "after 0.008 kimg, 20 generated against 20 real: frechet-random-avg " in shown  # equal numbers
+    assert "best snapshot by the distance (KID) to held-out volumes: after " in shown
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in shown
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Over training" in page
+    assert "samples = 20" in (tmp_path / "run" / "config.toml").read_text()
+    measured = "evaluation.every=0"
+    shown = voxflate("train", tmp_path / "set", "--out", tmp_path / "blind", *SET, "--set", measured)
+    assert "report:" not in shown
+    assert "samples: " in shown
+
+
+def test_evaluations_are_kept_and_every_one_can_be_named(runs: list[Path]) -> None:
+    first = evaluation(runs[1])
+    before = {path: path.read_bytes() for path in first.iterdir()}
+    voxflate("evaluate", runs[1], "--replicates", 0, "--volume-extractor", "none", "--no-tsne", "--seed", 3)
+    second = evaluation(runs[1])
+    assert second != first
+    assert {path: path.read_bytes() for path in first.iterdir()} == before
+    shown = voxflate("compare", first, second)
+    assert f"split ({first.name})" in shown
+    assert f"split ({second.name})" in shown
+
+
 def test_labels_are_unique(tmp_path: Path) -> None:
     assert labels_of([tmp_path / "a" / "run", tmp_path / "b" / "run"]) == ["a/run", "b/run"]
 
@@ -231,6 +260,16 @@ def test_the_report_in_a_real_browser(report: Path, browser: Any) -> None:
     ]
     assert report.as_uri() in requests
     assert all(url.startswith("data:") or url == report.as_uri() for url in requests)
+
+
+def test_the_report_fits_1300_pixels(report: Path, browser: Any) -> None:
+    browser.get(report.as_uri())
+    wide = browser.execute_script(
+        "return [document.documentElement, ...document.querySelectorAll('.scroll')]"
+        ".filter(each => each.scrollWidth > each.clientWidth).map(each => each.scrollWidth)"
+    )
+    assert browser.execute_script("return innerWidth") == 1300
+    assert wide == []
 
 
 def test_the_page_itself_forbids_requests(report: Path, browser: Any) -> None:

@@ -57,8 +57,12 @@ def test_every_table_of_the_paper_has_its_rows_in_its_layout() -> None:
     assert (four["FD-2D"], four["paper: FD-2D"]) == ("12.0", "7.7")
     eight = [dict(zip(tables[8].headings, row, strict=True)) for row in tables[8].rows]
     assert [row["rows"] for row in eight].count("heart") == 7
-    assert eight[-1]["Model"] == "3D-alpha-WGAN-GP"
-    assert eight[-1]["paper: PSNR (dB)"] == "27.71"
+    assert [row["Model"] for row in eight[-2:]] == ["3D-StyleGAN2", "Split&Shuffle (Ours)"]
+    assert eight[-1]["paper: PSNR (dB)"] == "28.57"
+    assert [row[0] for row in tables[2].rows[1:5]] == [
+        "Inflate-1, G", "Inflate-1, D", "Inflate-1, G&D", "Inflate-ASC, G",
+    ]  # fmt: skip
+    assert [row[0] for row in tables[6].rows[1:3]] == ["3D-WGAN-GP", "3D-VAE-GAN"]
 
 
 def test_what_does_not_compare_is_left_out_and_said() -> None:

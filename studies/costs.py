@@ -11,20 +11,24 @@ from voxflate.config.params import count_parameters
 from voxflate.reports.results import read_result
 
 SPEEDS = {
-    "baseline": 14.0,
-    "group-d": 14.0,
-    "depthwise-d": 14.0,
-    "split-shuffle-d": 17.0,
-    "split": 22.0,
-    "split-shuffle": 22.0,
-    "wgan-gp": 8.0,
-    "vae-gan": 7.0,
+    "baseline": 8.3,
+    "group-d": 8.5,
+    "depthwise-d": 8.5,
+    "split-shuffle-d": 9.5,
+    "split": 14.0,
+    "split-shuffle": 14.0,
+    "wgan-gp": 15.0,
+    "vae-gan": 7.5,
     "alpha-gan": 7.0,
     "alpha-wgan-gp": 7.0,
 }
-"""3D images per second of one thread at 16x32x32 with the channels of the bench scale (docs/studies.md)."""
+"""3D images per second of one thread at 16x32x32 with the channels of the bench scale, float32, compiled kernels.
+
+Baseline and Split&Shuffle are half of what two threads do in docs/performance.md; WGAN-GP and VAE-GAN were
+measured by processor time; the others are set between their neighbours.
+"""
 SPEED_2D = 40.0
-"""2D images per second of one thread at 32x32, baseline."""
+"""2D images per second of one thread at 32x32, batch 8; measured with Split&Shuffle."""
 _VOXELS = 16 * 32 * 32
 _CHANNELS = 32
 _EVALUATION_SECONDS = 45.0  # of a finished 3D run at 16x32x32

@@ -124,11 +124,21 @@ def snakemake(study: Study, a: argparse.Namespace, *targets: str) -> int:
         words += ["--resources", f"gpu={gpus}"]
     with subprocess.Popen(words) as process:
         # A stop that reaches this process alone must reach the workflow too.
-        before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+        asked: list[int] = []
+
+        def stop(number: int, frame: object) -> None:
+            asked.append(number)
+            process.terminate()
+
+        before = signal.signal(signal.SIGTERM, stop)
         try:
-            return process.wait()
+            status = process.wait()
         finally:
             signal.signal(signal.SIGTERM, before)
+    if asked:
+        print("stopped; what was trained is saved, and the same command goes on", flush=True)
+        sys.exit(128 + asked[0])
+    return status
 
 
 def report_failures(study: Study, runs: Sequence[Run]) -> int:

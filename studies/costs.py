@@ -22,7 +22,7 @@ SPEEDS = {
     "alpha-gan": 7.0,
     "alpha-wgan-gp": 7.0,
 }
-"""3D images per second of one thread at 16x32x32 with the channels of the bench scale, float32, compiled kernels.
+"""3D images per second of one thread at 16x32x32, bench channels, float32, compiled kernels.
 
 Baseline and Split&Shuffle are half of what two threads do in docs/performance.md; WGAN-GP and VAE-GAN were
 measured by processor time; the others are set between their neighbours.

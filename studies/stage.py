@@ -35,8 +35,9 @@ def train_command(study: Study, run: Run) -> list[str]:
         VoxflateError: If its data is not prepared.
     """
     data = data_path(study, run.cohort)
-    real = len(open_prepared(data).manifest.scans)
-    values = {**run.values, "training.seed": run.seed, "evaluation.samples": real}
+    values = {**run.values, "training.seed": run.seed}
+    if run.phase == "3d":  # as many as real volumes
+        values["evaluation.samples"] = len(open_prepared(data).manifest.scans)
     words = ["pretrain" if run.phase == "2d" else "train", str(data), "--out", str(run_path(study, run))]
     if run.preset:
         words += ["--preset", run.preset]

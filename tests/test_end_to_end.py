@@ -63,7 +63,7 @@ def test_scans_become_new_scans(data: Path, tmp_path: Path, twin: str) -> None:
     assert [volume.shape for volume in volumes] == [(16, 16, 8)] * 3
     np.testing.assert_allclose(volumes[0].header.get_zooms(), (2, 2, 4), rtol=1e-3)
     assert "frechet-random-avg" in shown
-    facts = json.loads((deep / "evaluation" / "metrics.json").read_text())["facts"]
+    facts = json.loads((deep / "evaluation" / "001-newest" / "metrics.json").read_text())["facts"]
     assert (facts["n-generated"], facts["n_images"]) == (6, 16)
     assert "rows of the paper" not in voxflate("compare", deep)
     assert "rows of the paper" in voxflate("compare", deep, "--paper", "coca64-baseline")

@@ -197,3 +197,9 @@ def test_the_names_are_those_of_the_tables() -> None:
 
 def test_a_file_from_before_there_were_models_is_of_stylegan2() -> None:
     assert from_toml('data = "brains"', "text").model == DEFAULT_MODEL == "stylegan2"
+
+
+def test_one_sample_is_refused_and_none_means_as_many_as_real_volumes() -> None:
+    assert RunConfig().evaluation.samples == 0
+    with pytest.raises(ValueError, match="0 for as many as real volumes"):
+        RunConfig(evaluation={"samples": 1})

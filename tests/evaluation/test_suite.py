@@ -173,3 +173,21 @@ def test_radiomic_distances_tell_smooth_volumes_from_sharp_ones(tmp_path: Path) 
     smooth = ndimage.gaussian_filter(blobs(20, 5), (0, 0, 1, 1, 1))
     bad = suite.volumes([smooth]).metrics["frechet-radiomics-3d"]
     assert bad.value > 3 * good.value
+
+
+def test_more_generated_than_real_volumes_are_warned_of(prepared: PreparedSet) -> None:
+    def warned(count: int) -> list[str]:
+        found = Suite(prepared, FLAT).volumes(batches(blobs(count, 5), 8))
+        return [warning for warning in found.warnings if "coverage" in warning]
+
+    assert warned(40) == []
+    assert "60 against 40 real ones reach 0.990 and equal numbers 0.969" in warned(60)[0]
+
+
+def test_the_expected_coverage_is_that_of_equal_distributions() -> None:
+    """What the warning says, by drawing."""
+    from voxflate.metrics.prdc import prdc
+
+    rng = np.random.default_rng(0)
+    found = [prdc(rng.normal(size=(40, 3)), rng.normal(size=(60, 3)))["coverage"] for _ in range(200)]
+    assert np.mean(found) == pytest.approx(1 - (40 / 100) ** 5, abs=0.01)

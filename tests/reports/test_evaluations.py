@@ -16,9 +16,11 @@ from tests.evaluation.test_suite import a_set
 from voxflate.cli import app
 from voxflate.config.paper_rows import PAPER_ROWS, PaperRow
 from voxflate.reports.evaluated import labels_of
-from voxflate.reports.evaluations import load_evaluated, place_of
+from voxflate.reports.evaluations import evaluations_of, load_evaluated, place_of
+from voxflate.reports.latex import latex
 from voxflate.reports.parts import VolumeSet
-from voxflate.reports.tables import EvaluatedRun, latex, markdown, notes, table
+from voxflate.reports.rows import EvaluatedRun, grouped, separated
+from voxflate.reports.tables import markdown, notes, table
 
 SMALL = ["network.channels=8", "network.mapping_layers=2", "network.base=1,2,2", "network.stages=3"]
 SETTINGS = [
@@ -26,6 +28,11 @@ SETTINGS = [
     "training.snapshot_kimg=0.004", "evaluation.samples=12", "evaluation.extractor=random",
 ]  # fmt: skip
 SET = [word for setting in SETTINGS for word in ("--set", setting)]
+
+
+def evaluation(run: Path) -> Path:
+    """The folder of a run's newest evaluation."""
+    return evaluations_of(run)[-1]
 
 
 def voxflate(*arguments: object, status: int = 0) -> str:
@@ -60,7 +67,7 @@ def report(runs: list[Path]) -> Path:
 
 
 def test_metrics_json_says_what_a_figure_depends_on(runs: list[Path]) -> None:
-    content = json.loads((runs[0] / "evaluation" / "metrics.json").read_text())
+    content = json.loads((evaluation(runs[0]) / "metrics.json").read_text())
     facts = content["facts"]
     assert facts["n-generated"] == 12
     assert facts["n-real"] == 20
@@ -77,11 +84,12 @@ def test_tables_have_the_floor_the_run_and_the_paper(runs: list[Path], report: P
     assert "12 generated and 20 real volumes" in table
     assert "Warning" in table
     tex = (report.parent / "table.tex").read_text()
-    assert tex.count("&") == 5 * table.splitlines()[0].count("|") - 5 * 2
+    body = tex[tex.index("\\toprule") :]
+    assert body.count(" & ") == 5 * (table.splitlines()[0].count("|") - 2 - 2)  # without kimg and time
     assert "\\#param" in tex
-    evaluated = [load_evaluated(place_of(run)) for run in runs]
-    assert markdown(evaluated) == table
-    assert latex(evaluated) == tex
+    tables = separated(grouped([load_evaluated(place_of(run)) for run in runs]))
+    assert markdown(tables) == table
+    assert latex(tables) == tex
 
 
 def test_an_audit_over_the_allowed_share_ends_with_status_3(runs: list[Path], monkeypatch: Any) -> None:
@@ -92,7 +100,7 @@ def test_an_audit_over_the_allowed_share_ends_with_status_3(runs: list[Path], mo
     shown = voxflate("audit", runs[1], "--allow", 0.5, status=3)
     assert "12 of 12 generated volumes flagged" in shown
     assert "are allowed" in shown
-    page = (runs[1] / "evaluation" / "report.html").read_text()
+    page = (evaluation(runs[1]) / "report.html").read_text()
     assert 'id="audit-generated"' in page
 
 
@@ -116,6 +124,35 @@ def test_samples_that_are_no_numbers_end_with_one_line(runs: list[Path], tmp_pat
     assert not (run / "evaluation").exists()
 
 
+def test_a_training_ends_with_its_metrics_and_a_report(tmp_path: Path) -> None:
+    a_set(tmp_path / "set", 16, 4)
+    named = [setting for setting in SETTINGS if not setting.startswith("evaluation.samples")]
+    few = [word for setting in named for word in ("--set", setting)]
+    shown = " ".join(voxflate("train", tmp_path / "set", "--out", tmp_path / "run", *few).split())
+    assert "after 0.008 kimg, 20 generated against 20 real: frechet-random-avg " in shown  # equal numbers
+    assert "best snapshot by the distance (KID) to held-out volumes: after " in shown
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in shown
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Over training" in page
+    assert "samples = 20" in (tmp_path / "run" / "config.toml").read_text()
+    measured = "evaluation.every=0"
+    shown = voxflate("train", tmp_path / "set", "--out", tmp_path / "blind", *SET, "--set", measured)
+    assert "report:" not in shown
+    assert "samples: " in shown
+
+
+def test_evaluations_are_kept_and_every_one_can_be_named(runs: list[Path]) -> None:
+    first = evaluation(runs[1])
+    before = {path: path.read_bytes() for path in first.iterdir()}
+    voxflate("evaluate", runs[1], "--replicates", 0, "--volume-extractor", "none", "--no-tsne", "--seed", 3)
+    second = evaluation(runs[1])
+    assert second != first
+    assert {path: path.read_bytes() for path in first.iterdir()} == before
+    shown = voxflate("compare", first, second)
+    assert f"split ({first.name})" in shown
+    assert f"split ({second.name})" in shown
+
+
 def test_labels_are_unique(tmp_path: Path) -> None:
     assert labels_of([tmp_path / "a" / "run", tmp_path / "b" / "run"]) == ["a/run", "b/run"]
 
@@ -123,8 +160,8 @@ def test_labels_are_unique(tmp_path: Path) -> None:
 def test_a_row_of_the_paper_is_printed_once_for_many_seeds(runs: list[Path]) -> None:
     def names(paper: PaperRow | None, *wanted: PaperRow) -> list[str]:
         seeds = [EvaluatedRun(f"seed {seed}", 1, assessment, paper) for seed in range(3)]
-        about = "paper" in " ".join(notes(seeds, wanted))
-        found = [row[0] for row in table(seeds, wanted)[1]][1:]
+        about = "paper" in " ".join(notes(grouped(seeds), wanted))
+        found = [row[0] for row in table(grouped(seeds), wanted)[1]][1:]
         assert found[:3] == ["seed 0", "seed 1", "seed 2"]
         assert about == bool(found[3:])
         return found[3:]
@@ -134,8 +171,8 @@ def test_a_row_of_the_paper_is_printed_once_for_many_seeds(runs: list[Path]) -> 
     assert names(row) == names(row, row) == names(None, row) == ["Table 7: Split&Shuffle (Ours)"]
     assert names(row, other)[1:] == ["Table 3: Group-D"]
     assert names(None) == []
-    printed = table([EvaluatedRun("a", 1, assessment)], [row])[1][-1]
-    assert [*printed[1:6], printed[-2]] == ["0.325M", "65.0", "67.0", "82.0", "71.3", "5000"]
+    printed = table(grouped([EvaluatedRun("a", 1, assessment)]), [row])[1][-1]
+    assert [*printed[2:7], printed[-2]] == ["0.325M", "65.0", "67.0", "82.0", "71.3", "5000"]
 
 
 def test_other_rows_of_the_paper_are_printed_on_request(runs: list[Path], tmp_path: Path) -> None:
@@ -223,6 +260,16 @@ def test_the_report_in_a_real_browser(report: Path, browser: Any) -> None:
     ]
     assert report.as_uri() in requests
     assert all(url.startswith("data:") or url == report.as_uri() for url in requests)
+
+
+def test_the_report_fits_1300_pixels(report: Path, browser: Any) -> None:
+    browser.get(report.as_uri())
+    wide = browser.execute_script(
+        "return [document.documentElement, ...document.querySelectorAll('.scroll')]"
+        ".filter(each => each.scrollWidth > each.clientWidth).map(each => each.scrollWidth)"
+    )
+    assert browser.execute_script("return innerWidth") == 1300
+    assert wide == []
 
 
 def test_the_page_itself_forbids_requests(report: Path, browser: Any) -> None:

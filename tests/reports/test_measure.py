@@ -13,7 +13,7 @@ import pydicom
 import pytest
 
 from tests.evaluation.test_suite import a_set
-from tests.reports.test_evaluations import SET, voxflate
+from tests.reports.test_evaluations import SET, evaluation, voxflate
 from voxflate import VoxflateError, load
 from voxflate.data.writers.synthetic import SYNTHETIC
 
@@ -49,8 +49,8 @@ def test_every_command_uses_the_snapshot_that_is_asked_for(home: Path, run: Path
     voxflate("generate", run, "--snapshot", 0.004, "-n", 1, "--out", tmp_path / "new")
     shared = json.loads((home / "export" / "config.json").read_text())
     for facts in (
-        written(run / "evaluation", "metrics.json"),
-        written(run / "evaluation", "audit.json"),
+        written(evaluation(run), "metrics.json"),
+        written(evaluation(run), "audit.json"),
         written(tmp_path / "new", "generation.json"),
     ):
         assert (facts["snapshot"], facts["n_images"], facts["kimg"]) == ("0.004", 4, 0.004)
@@ -71,8 +71,9 @@ def test_compare_says_which_snapshots_and_refuses_others(home: Path, run: Path, 
     shown = " ".join(voxflate("compare", run, other).split())
     assert "run after 0.008 kimg (newest), weights " in shown
     assert "other after 0.004 kimg (0.004), weights " in shown
-    assert "chosen in different ways: the rows do not compare" in shown
-    assert "chosen in different ways" not in voxflate("compare", run, "--snapshot", "newest")
+    assert "Table 2 is apart from table 1" in shown
+    assert "other snapshot (after 0.008 kimg and after 0.004 kimg)" in shown
+    assert "apart" not in voxflate("compare", run, "--snapshot", "newest")
     line = voxflate("compare", run, other, "--snapshot", "newest", status=2)
     assert "other: was evaluated after 0.004 kimg, which is not its snapshot newest" in line
     assert f"voxflate evaluate {other} --snapshot newest" in line
@@ -88,14 +89,17 @@ def test_a_run_that_has_trained_since_is_named(run: Path) -> None:
 
 
 def test_a_report_leaves_out_the_audit_of_another_snapshot(run: Path) -> None:
-    voxflate("audit", run, "--snapshot", 0.004, "--allow", 1)
-    voxflate("evaluate", run, *QUICK)
-    page = " ".join((run / "evaluation" / "report.html").read_text().split())
+    named = ("--out", run / "named")
+    voxflate("audit", run, "--snapshot", 0.004, "--allow", 1, *named)
+    voxflate("evaluate", run, *QUICK, *named)
+    page = " ".join((run / "named" / "report.html").read_text().split())
     assert "the audit in its folder is of another snapshot, after 0.004 kimg, and is left out" in page
     assert "generated volumes (" not in page
     assert "the evaluated snapshot, 0.008 kimg" in page
+    voxflate("audit", run, "--snapshot", 0.004, "--allow", 1)
+    voxflate("evaluate", run, *QUICK)
     voxflate("audit", run, "--allow", 1)
-    page = " ".join((run / "evaluation" / "report.html").read_text().split())
+    page = " ".join((evaluation(run) / "report.html").read_text().split())
     assert "another snapshot" not in page
     assert "generated volumes (" in page
 
@@ -113,7 +117,7 @@ def test_an_export_is_measured_outside_itself(home: Path, run: Path, tmp_path: P
     voxflate("evaluate", export, "--data", data, "--out", out, *QUICK, *settings)
     assert sorted(export.iterdir()) == before
     voxflate("evaluate", run, "--snapshot", 0.004, *QUICK)
-    ours, theirs = (json.loads((f / "metrics.json").read_text()) for f in (run / "evaluation", out))
+    ours, theirs = (json.loads((f / "metrics.json").read_text()) for f in (evaluation(run), out))
     assert ours["facts"]["generator_sha256"] == theirs["facts"]["generator_sha256"]
     assert {name: each["value"] for name, each in ours["metrics"].items()} == pytest.approx(
         {name: each["value"] for name, each in theirs["metrics"].items()}, rel=1e-4

@@ -8,7 +8,7 @@ import pytest
 
 from voxflate._system.errors import VoxflateError
 from voxflate.drawing.sheets import sample_sheet
-from voxflate.reports.page import RunSummary, standings, write_report
+from voxflate.reports.page import RunSummary, ordered, write_report
 
 AVG = "frechet-random-avg"
 PROVENANCE = {"n-real": 40, "n-generated": 16, "extractor": "random", "weights-sha256": "ab" * 32, "seed": 0}
@@ -86,25 +86,22 @@ def test_the_page_fetches_nothing(tmp_path, sheet, make_run):
     assert not re.search(r"@import|url\(", (tmp_path / "report.html").read_text(encoding="utf-8"))
 
 
-def test_the_lowest_mean_of_the_last_three_snapshots_wins(make_run):
-    # Lower at the very end, but by luck of one snapshot.
-    lucky = make_run("lucky", [500.0, 90.0, 90.0, 40.0])
-    steady = make_run("steady", [10.0, 60.0, 60.0, 60.0])
-    order = standings([lucky, steady], AVG)
-    assert [standing.run.label for standing in order] == ["steady", "lucky"]
-    assert order[0].values == (60.0, 60.0, 60.0)
-    assert order[0].snapshots_below(order[1]) == 2
+def test_runs_are_ordered_by_their_final_metrics_not_by_earlier_snapshots(make_run):
+    early = make_run("early", [500.0, 10.0, 10.0, 60.0])
+    late = make_run("late", [1.0, 90.0, 90.0, 40.0])
+    assert [run.label for run in ordered([early, late], AVG)] == ["late", "early"]
 
 
-def test_the_page_names_the_winner_and_what_is_unsettled(tmp_path, sheet, make_run):
-    close = [make_run("none", [90.0, 90.0, 40.0]), make_run("inflate-1", [60.0, 60.0, 60.0])]
-    write_report(tmp_path / "close.html", "Starts", close, sheet, FLOOR)
-    words = Page(tmp_path / "close.html").words
-    assert "inflate-1 comes nearest to the real volumes: mean distance 60 over the last 3 snapshots" in words
-    assert "It lies below none at 2 of 3 of these snapshots: the order of these two is not settled" in words
-    clear = [make_run("none", [90.0, 90.0, 90.0]), make_run("inflate-1", [60.0, 60.0, 60.0])]
-    write_report(tmp_path / "clear.html", "Starts", clear, sheet, FLOOR)
-    assert "not settled" not in Page(tmp_path / "clear.html").words
+def test_the_page_names_no_winner_of_single_runs_and_repeats_the_caller_s_verdict(tmp_path, sheet, make_run):
+    runs = [make_run("none", [90.0, 90.0, 40.0]), make_run("inflate-1", [60.0, 60.0, 60.0])]
+    write_report(tmp_path / "single.html", "Starts", runs, sheet, FLOOR)
+    words = Page(tmp_path / "single.html").words
+    assert "No winner is named" in words
+    assert "that of none, 40, before inflate-1, 60" in words
+    write_report(tmp_path / "told.html", "Starts", runs, sheet, FLOOR, verdict=["inflate-1 is nearest."])
+    words = Page(tmp_path / "told.html").words
+    assert "inflate-1 is nearest." in words
+    assert "No winner" not in words
 
 
 def test_the_page_states_what_was_measured(tmp_path, sheet, make_run):
@@ -135,7 +132,6 @@ def test_text_is_escaped(tmp_path, sheet, make_run):
 
 def test_a_run_without_curves_counts_by_its_final_figures(tmp_path, sheet, make_run):
     run = make_run("none", [50.0], curves={})
-    assert standings([run], AVG)[0].values == (50.0,)
     write_report(tmp_path / "report.html", "Starts", [run], sheet, FLOOR)
     assert "Over training" not in Page(tmp_path / "report.html").words
 

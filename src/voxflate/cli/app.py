@@ -28,6 +28,7 @@ from voxflate.cli.params import params
 from voxflate.cli.prepare import prepare
 from voxflate.cli.presets import presets
 from voxflate.cli.pretrain import pretrain
+from voxflate.cli.result import result
 from voxflate.cli.resume import AUTO, ResumableCommand
 from voxflate.cli.train import train
 from voxflate.cli.verify import verify
@@ -123,6 +124,7 @@ for _command in (
     generate,
     evaluate,
     compare,
+    result,
     audit,
     verify,
     export,

@@ -57,18 +57,18 @@ def audit(
 
     Example: voxflate audit runs/3d --snapshot best --allow 0.05 --set evaluation.samples=500
     """
+    from voxflate.reports.evaluations import AUDIT, METRICS
     from voxflate.reports.measure import place_for
     from voxflate.runs.load import open_source
 
     values = parse_assignments(assignments or [])
     source = open_source(run, data, device, values, scans=True, other_data=other_data)
-    place = place_for(source, out)
     source.check(snapshot)
+    place = place_for(source, out, snapshot, AUDIT)
     if dry_run:
         print_settings(source.settings)
         return
     from voxflate.reports.evaluated import write_results
-    from voxflate.reports.evaluations import METRICS
     from voxflate.reports.measure import Sampling, audit_source
 
     sampling = Sampling(snapshot, seed, truncation, batch)

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from voxflate._system.errors import VoxflateError
 from voxflate.cli.options import Embed, MovedData, OtherData, PaperRows
 from voxflate.cli.printing import print_wide
 from voxflate.config.presets import rows_of
 
+if TYPE_CHECKING:
+    from voxflate.reports.evaluations import Place
+
 
 def compare(
     runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN...", help="Evaluated runs, or folders of voxflate evaluate --out."),
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN...",
+            help="Evaluated runs, or folders of single evaluations. Seeds of equal settings become one row.",
+            show_default=False,
+        ),
+    ] = None,
+    groups: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group",
+            metavar="NAME=RUN,RUN",
+            help="Put these runs into one row under this name, whatever their settings; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Write report.html, table.md and table.tex there."),
@@ -26,7 +44,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="newest|best|KIMG",
-            help="Refuse evaluations of another snapshot. (default: take what was evaluated, and say which)",
+            help="Take evaluations of this snapshot. (default: the newest evaluation of each run)",
             show_default=False,
         ),
     ] = None,
@@ -37,35 +55,60 @@ def compare(
 ) -> None:
     """Print evaluated runs side by side in the layout of the paper's Tables 6, 7 and 8.
 
+    Several seeds of one setting are one row: mean and standard deviation. Rows whose metrics do not compare
+    (other data, numbers of volumes, snapshots or feature networks) come in tables of their own. A winner is
+    named only where a paired test over seeds, or the intervals of single runs, tell it from every other row.
     Runs of a preset have their row of the paper below; it comes from other data and other features.
 
-    Example: voxflate compare runs/baseline runs/split-shuffle --snapshot best --out comparison
+    Example: voxflate compare runs/baseline-* runs/split-shuffle-* --snapshot best --out comparison
     """
     from voxflate.data.prepared import check_outside_sets
-    from voxflate.reports.evaluated import labels_of, write_results
-    from voxflate.reports.evaluations import check_evaluated, load_evaluated, place_of
-    from voxflate.reports.tables import notes, table
+    from voxflate.reports.evaluated import load_all, write_results
+    from voxflate.reports.evaluations import check_evaluated, place_of
+    from voxflate.reports.rows import grouped, separated
+    from voxflate.reports.tables import apart, notes, table
 
     wanted = rows_of(paper or [])
     if out is not None:
         check_outside_sets(out)
-    places = [place_of(run) for run in runs]
-    evaluated = [
-        load_evaluated(place, label, other_data=other_data)
-        for place, label in zip(places, labels_of(runs), strict=True)
-    ]
+    named = _parsed(groups or [])
+    paths = [*(runs or []), *(path for part in named.values() for path in part)]
+    if not paths:
+        raise VoxflateError("nothing to compare: name evaluated runs, or rows with --group NAME=RUN,RUN")
+    places: list[Place] = [place_of(path, snapshot) for path in paths]
+    evaluated = load_all(places, other_data=other_data)
     for place, each in zip(places, evaluated, strict=True):
         if snapshot is not None:
             check_evaluated(place, each, snapshot)
-    headings, rows = table(evaluated, wanted)
+    single, rest = evaluated[: len(runs or [])], iter(evaluated[len(runs or []) :])
+    rows = grouped(single, {name: [next(rest) for _ in part] for name, part in named.items()})
+    tables = separated(rows)
+    for each_table in tables:
+        _print(*table(each_table, wanted))
+        for note in notes(each_table, wanted):
+            typer.echo(note)
+    for note in apart(tables):
+        typer.echo(note)
+    if out is not None:
+        report = write_results(places, out, data, embed, paper=wanted, rows=rows, other_data=other_data)
+        typer.echo(f"written to {report.parent}")
+
+
+def _parsed(groups: Sequence[str]) -> dict[str, list[Path]]:
+    """Name -> runs of the --group texts."""
+    found: dict[str, list[Path]] = {}
+    for text in groups:
+        name, _, paths = text.partition("=")
+        if not name or not paths or name in found:
+            raise VoxflateError(f"--group {text}: expected NAME=RUN,RUN, each name once")
+        found[name] = [Path(path) for path in paths.split(",")]
+    return found
+
+
+def _print(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     shown = Table(*headings[:1])
     for heading in headings[1:]:
         shown.add_column(heading, justify="right")
     for row in rows:
         shown.add_row(*row)
     print_wide(shown)
-    for note in notes(evaluated, wanted):
-        typer.echo(note)
-    if out is not None:
-        report = write_results(places, out, data, embed, paper=wanted, other_data=other_data)
-        typer.echo(f"written to {report.parent}")

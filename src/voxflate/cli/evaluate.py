@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from voxflate._system.errors import VoxflateError
+from voxflate.cli.foreign import SuiteOptions, evaluate_folder, is_volume_folder
 from voxflate.cli.options import (
     Assignments,
     Batch,
@@ -22,19 +23,23 @@ from voxflate.cli.options import (
     Snapshot,
     Truncation,
 )
-from voxflate.cli.printing import print_generator, print_wide
+from voxflate.cli.printing import print_assessment, print_generator
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 from voxflate.config.toml import parse_assignments
 
 if TYPE_CHECKING:
-    from voxflate.evaluation import Assessment
+    from voxflate.runs.load import Source
 
 
 def evaluate(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Run folders of voxflate train or pretrain, or exports."),
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folders of voxflate train or pretrain, exports, or folders of NIfTI volumes that "
+            "another method made.",
+        ),
     ],
     out: EvaluationOut = None,
     snapshot: Snapshot = "newest",
@@ -66,6 +71,16 @@ def evaluate(
     replicates: Annotated[
         int, typer.Option(min=0, help="Bootstrap replicates of the intervals; 0 leaves them out.")
     ] = 200,
+    value_range: Annotated[
+        str | None,
+        typer.Option(
+            "--range",
+            metavar="LOW,HIGH",
+            help="Of a folder of volumes: the values that stand for the darkest and the brightest of the "
+            "real ones. (default: the real ones' own, such as -250,650 HU)",
+            show_default=False,
+        ),
+    ] = None,
     download: Annotated[
         bool, typer.Option("--download", help="Fetch Inception's weights if they are not there (91 MB).")
     ] = False,
@@ -75,11 +90,14 @@ def evaluate(
 ) -> None:
     """Measure how far generated volumes are from real ones, beside what real ones reach.
 
-    Frechet and kernel distances, precision and recall, MS-SSIM and PSNR with 95% intervals. Written to
-    RUN/evaluation: metrics.json, report.html, table.md, table.tex. The number of volumes is
-    evaluation.samples. An export needs --data and --out.
+    Frechet and kernel distances, precision and recall, MS-SSIM and PSNR with 95% intervals. Written to a new
+    folder in RUN/evaluation: metrics.json, report.html, table.md, table.tex. The number of volumes is
+    evaluation.samples; of a folder of volumes all are taken. An export or a folder of volumes needs --data
+    and --out.
 
     Example: voxflate evaluate runs/3d --snapshot best --set evaluation.samples=500
+
+    Example: voxflate evaluate other-method/volumes --data data/brains --out other-method/evaluation
     """
     from voxflate.reports.measure import place_for
     from voxflate.runs.load import open_source
@@ -87,18 +105,19 @@ def evaluate(
     if out is not None and len(runs) > 1:
         raise VoxflateError(f"--out {out}: takes the evaluation of one run, got {len(runs)}; leave it out")
     values = parse_assignments(assignments or [])
+    if any(is_volume_folder(run) for run in runs):
+        measured = SuiteOptions(extractors, volume_extractor, slices, replicates, seed, device)
+        evaluate_folder(runs, data, out, values, value_range, measured, batch, embed, dry_run)
+        return
+    if value_range is not None:
+        raise VoxflateError(f"--range {value_range}: is for folders of volumes; a run knows its values")
     sources = [open_source(run, data, device, values, scans=True, other_data=other_data) for run in runs]
-    places = [place_for(source, out) for source in sources]
     for source in sources:
         source.check(snapshot)
+    places = [place_for(source, out, snapshot) for source in sources]
     if dry_run:
-        for source in sources:
-            if len(sources) > 1:
-                typer.echo(f"# {source.folder}")
-            print_settings(source.settings)
+        _print_settings_of(sources)
         return
-    from voxflate.config.build import choose_device
-    from voxflate.evaluation import SuiteSettings
     from voxflate.metrics.extractors.inception import download_inception
     from voxflate.reports.evaluated import write_results
     from voxflate.reports.measure import Sampling, evaluate_source
@@ -106,40 +125,21 @@ def evaluate(
     if download:
         download_inception()
     for source, place in zip(sources, places, strict=True):
-        chosen = SuiteSettings(
-            extractors=extractors or [source.settings.evaluation.extractor],
-            volume_extractor=volume_extractor,
-            slices=slices,
-            replicates=replicates,
-            seed=seed,
-            device=str(choose_device(source.settings.training.device)),
-        )
+        where = source.settings.training.device
+        options = SuiteOptions(extractors, volume_extractor, slices, replicates, seed, where)
         sampling = Sampling(snapshot, seed, truncation, batch)
+        chosen = options.resolved(source.settings.evaluation.extractor)
         with progress_bar(f"measuring {source.folder.name}") as progress:
             assessment = evaluate_source(source, place, chosen, sampling, progress, print_generator)
-        _print_assessment(assessment)
+        print_assessment(assessment)
         if source.settings.training.phase == "3d":
             report = write_results([place], place.folder, data, embed, other_data=other_data)
             typer.echo(f"report: {report}")
         typer.echo(f"written to {place.folder}")
 
 
-def _print_assessment(assessment: Assessment) -> None:
-    table = Table("metric")
-    for heading in ("generated", "95% interval", "standard error", "real vs real"):
-        table.add_column(heading, justify="right")
-    for name, metric in assessment.metrics.items():
-        ends = "-" if metric.low is None or metric.high is None else f"{metric.low:.4g} to {metric.high:.4g}"
-        rest = ("-" if value is None else f"{value:.4g}" for value in (metric.error, metric.real))
-        table.add_row(name, f"{metric.value:.4g}", ends, *rest)
-    print_wide(table)
-    facts = assessment.facts
-    networks = ", ".join(f"{each['name']} ({each['weights-sha256'][:12]})" for each in facts["extractors"])
-    typer.echo(
-        f"{facts['n-generated']} generated against {facts['n-real']} real, seed {facts['seed']}; features: "
-        f"{networks}"
-    )
-    for warning in assessment.warnings:
-        typer.echo(f"warning: {warning}")
-    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in assessment.seconds.items())
-    typer.echo(f"seconds: {stages}")
+def _print_settings_of(sources: Sequence[Source]) -> None:
+    for source in sources:
+        if len(sources) > 1:
+            typer.echo(f"# {source.folder}")
+        print_settings(source.settings)

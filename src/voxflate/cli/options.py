@@ -75,7 +75,7 @@ EvaluationOut = Annotated[
     typer.Option(
         "--out",
         metavar="FOLDER",
-        help="Where to write; for an export, a folder outside it. (default: RUN/evaluation)",
+        help="Where to write; for an export, a folder outside it. (default: a new folder in RUN/evaluation)",
         show_default=False,
     ),
 ]

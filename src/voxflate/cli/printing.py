@@ -14,6 +14,7 @@ from voxflate._system.errors import VoxflateError
 if TYPE_CHECKING:
     from voxflate.data.prepared import PreparedSet
     from voxflate.data.sources.account import Account
+    from voxflate.evaluation import Assessment
     from voxflate.runs.load import Loaded
 
 
@@ -66,3 +67,25 @@ def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account:
         typer.echo(line)
     typer.echo(f"look first: {prepared.root / 'report.html'}")
     print_next("pretrain", prepared.root, "--out", "runs/2d")
+
+
+def print_assessment(assessment: Assessment) -> None:
+    """Every metric with its interval, standard error and floor; warnings; seconds."""
+    table = Table("metric")
+    for heading in ("generated", "95% interval", "standard error", "real vs real"):
+        table.add_column(heading, justify="right")
+    for name, metric in assessment.metrics.items():
+        ends = "-" if metric.low is None or metric.high is None else f"{metric.low:.4g} to {metric.high:.4g}"
+        rest = ("-" if value is None else f"{value:.4g}" for value in (metric.error, metric.real))
+        table.add_row(name, f"{metric.value:.4g}", ends, *rest)
+    print_wide(table)
+    facts = assessment.facts
+    networks = ", ".join(f"{each['name']} ({each['weights-sha256'][:12]})" for each in facts["extractors"])
+    typer.echo(
+        f"{facts['n-generated']} generated against {facts['n-real']} real, seed {facts['seed']}; features: "
+        f"{networks}"
+    )
+    for warning in assessment.warnings:
+        typer.echo(f"warning: {warning}")
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in assessment.seconds.items())
+    typer.echo(f"seconds: {stages}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import typer
+
 from voxflate._system.errors import VoxflateError
 from voxflate.cli.progress import training_bar
 from voxflate.cli.settings import (
@@ -39,4 +41,21 @@ def run_training(settings: RunConfig, out: Path | None, resume: bool, dry_run: b
             train_run(settings, folder, resume, move, on_note=note, stop=stop, world=world)
         else:
             train_run(settings, folder, resume, stop=stop, world=world)
+    if world.is_first:
+        _print_end(folder, settings.training.phase)
     return world.is_first
+
+
+def _print_end(run: Path, phase: str) -> None:
+    """Say what a finished training reached and where to look at it."""
+    from voxflate.reports.training import last_metrics, write_training_report
+
+    lines = last_metrics(run)
+    for line in lines:
+        typer.echo(line)
+    if lines and phase == "3d":
+        try:
+            typer.echo(f"report: {write_training_report(run)}")
+        except VoxflateError as error:  # the training itself is whole
+            typer.echo(f"no report was written: {error}", err=True)
+    typer.echo(f"samples: {run / 'sheets'}")

@@ -39,3 +39,14 @@ def limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
     yield training.precision == "bf16", "training.precision = bf16 is for stylegan2; set fp32"
     yield training.micro_batch > 0, "training.micro_batch is for stylegan2; set 0"
     yield training.activation_checkpointing, "training.activation_checkpointing is for stylegan2; set false"
+
+
+def some_samples(samples: int) -> int:
+    """Refuse a single sample.
+
+    Raises:
+        ValueError: Says what to give.
+    """
+    if samples == 1:
+        raise ValueError("1 sample cannot be measured; give at least 2, or 0 for as many as real volumes")
+    return samples

@@ -30,6 +30,7 @@ class PaperRow:
         millions: Trainable parameters, millions; None where no table prints them.
         psnr: PSNR in dB (Table 8).
         ms_ssim: MS-SSIM over pairs of generated volumes (Table 8).
+        fid_2d: FID of the 2D network that it starts from (Table 4).
     """
 
     setting: str
@@ -38,6 +39,7 @@ class PaperRow:
     millions: float | None = None
     psnr: float | None = None
     ms_ssim: float | None = None
+    fid_2d: float | None = None
 
     @property
     def tables(self) -> str:
@@ -61,7 +63,7 @@ PAPER_ROWS: Mapping[str, PaperRow] = {
         0.8362,
     ),
     "coca64-baseline-inflate-1": PaperRow(
-        COCA_64, {1: "Inflate-1", 2: "Inflate-1, G&D", 4: "Baseline"}, (60, 83, 76, 73.0), 0.600
+        COCA_64, {1: "Inflate-1", 2: "Inflate-1, G&D", 4: "Baseline"}, (60, 83, 76, 73.0), 0.600, fid_2d=7.7
     ),
     "coca64-baseline-inflate-2": PaperRow(COCA_64, {1: "Inflate-2"}, (68, 133, 110, 103.7)),
     "coca64-baseline-inflate-3": PaperRow(COCA_64, {1: "Inflate-3"}, (89, 119, 110, 106.0)),
@@ -84,12 +86,14 @@ PAPER_ROWS: Mapping[str, PaperRow] = {
     "coca64-split": PaperRow(COCA_64, {3: "Split"}, (109, 151, 146, 135.3), 0.291),
     "coca64-split-shuffle": PaperRow(COCA_64, {3: "Split&Shuffle"}, (85, 113, 91, 96.3), 0.291),
     # Table 4: architectures with inflate-1.
-    "coca64-group-d-inflate-1": PaperRow(COCA_64, {4: "Group-D"}, (78, 76, 76, 76.7), 0.434),
-    "coca64-depthwise-d-inflate-1": PaperRow(COCA_64, {4: "Depthwise-D"}, (87, 129, 84, 100.0), 0.367),
-    "coca64-split-shuffle-d-inflate-1": PaperRow(
-        COCA_64, {4: "Split&Shuffle-D"}, (95, 112, 101, 102.7), 0.416
+    "coca64-group-d-inflate-1": PaperRow(COCA_64, {4: "Group-D"}, (78, 76, 76, 76.7), 0.434, fid_2d=10.9),
+    "coca64-depthwise-d-inflate-1": PaperRow(
+        COCA_64, {4: "Depthwise-D"}, (87, 129, 84, 100.0), 0.367, fid_2d=14.0
     ),
-    "coca64-split-inflate-1": PaperRow(COCA_64, {4: "Split"}, (120, 144, 106, 123.3), 0.291),
+    "coca64-split-shuffle-d-inflate-1": PaperRow(
+        COCA_64, {4: "Split&Shuffle-D"}, (95, 112, 101, 102.7), 0.416, fid_2d=10.6
+    ),
+    "coca64-split-inflate-1": PaperRow(COCA_64, {4: "Split"}, (120, 144, 106, 123.3), 0.291, fid_2d=12.2),
     "coca64-split-shuffle-inflate-1": PaperRow(
         COCA_64,
         {4: "Split&Shuffle", 6: "Split&Shuffle (Ours)"},
@@ -97,6 +101,7 @@ PAPER_ROWS: Mapping[str, PaperRow] = {
         0.291,
         16.56,
         0.7513,
+        fid_2d=11.6,
     ),
     # Table 5: 128x128.
     "coca128-baseline": PaperRow(COCA_128, {5: "Baseline"}, (92, 103, 81, 92.0), 2.628),

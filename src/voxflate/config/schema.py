@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from voxflate.config.limits import limits_of_comparison
+from voxflate.config.limits import limits_of_comparison, some_samples
 from voxflate.config.recommended import complete
 
 MODELS = ("stylegan2", "wgan-gp", "vae-gan", "alpha-gan", "alpha-wgan-gp")
@@ -269,8 +269,9 @@ class ComparisonConfig(Section):
 class EvaluationConfig(Section):
     """What is measured at snapshots."""
 
-    samples: int = Field(default=192, ge=2)
-    """Generated volumes per measurement. Distances from different numbers do not compare."""
+    samples: Annotated[int, AfterValidator(some_samples)] = Field(default=0, ge=0)
+    """Generated volumes per measurement; metrics of different numbers do not compare. 0 takes as many as
+    there are real volumes, at most 1,000 (192 slices in 2D); the run's settings then have the number."""
     extractor: str = "mobilenetv2"
     """Feature network of the Frechet distances; it is part of every figure's name."""
     every: int = Field(default=1, ge=0)

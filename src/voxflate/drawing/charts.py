@@ -1,8 +1,8 @@
-"""Scatter charts of an evaluation: t-SNE of features, and quality over the number of parameters."""
+"""Charts: t-SNE of features, quality over the number of parameters, metrics over training with seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +80,42 @@ def quality(
     axes.set_ylabel(ylabel)
     axes.grid(alpha=0.2, which="both")
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    _save(figure, path)
+
+
+def bands(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float, float]]]],
+    path: str | Path,
+    ylabel: str,
+    floors: Mapping[str, float] | None = None,
+) -> None:
+    """Draw metrics over training with a band over seeds, one panel per metric side by side.
+
+    Args:
+        panels: Title -> label of a line -> points (kimg, mean, standard deviation).
+        path: PNG to write.
+        ylabel: What the values are.
+        floors: Title -> value of the real set, a dashed line.
+    """
+    figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
+    drawn = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, lines) in zip(drawn, panels.items(), strict=True):
+        for index, (label, points) in enumerate(lines.items()):
+            kimg, mean, spread = np.array(sorted(points)).T
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            axes.plot(kimg, mean, marker=marker, color=colour, label=label, linewidth=1.6, markersize=4)
+            axes.fill_between(kimg, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
+        if floors and title in floors:
+            dashed = {"linestyle": (0, (5, 4)), "linewidth": 1.2}
+            axes.axhline(floors[title], color=_REAL_INK, label="real vs real", **dashed)
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_xlabel("kimg")
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.2)
+    drawn[0].set_ylabel(ylabel)
+    handles, labels = drawn[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)), frameon=False)
     _save(figure, path)
 
 

@@ -37,6 +37,13 @@ def warnings_of(
                 f"{network['features']} features; Frechet distances are biased upwards, compare them at "
                 "equal numbers only and read the KID beside them"
             )
+    if n_generated > n_real > NEIGHBOURS:
+        share = 1 - (n_real / (n_real + n_generated)) ** NEIGHBOURS
+        found.append(
+            f"coverage rises with the number of generated samples: if both sets are alike, {n_generated} "
+            f"against {n_real} real ones reach {share:.3f} and equal numbers {1 - 0.5**NEIGHBOURS:.3f}; "
+            "compare it at equal numbers only"
+        )
     if min(n_generated, n_real) <= NEIGHBOURS:
         found.append(f"no precision and recall: they need more than {NEIGHBOURS} samples of each set")
     of_volumes = "psnr" in metrics

@@ -31,6 +31,17 @@ _BATCH = 32
 # Each half of the floor needs a covariance, and so two volumes.
 _FEWEST = 4
 _SLICES_2D = 1000
+_SAMPLES_2D, _MOST_SAMPLES = 192, 1000
+
+
+def equal_number(prepared: PreparedSet, phase: str) -> int:
+    """As many samples as there are real volumes, train and held-out, at most 1,000; 192 slices in 2D.
+
+    Frechet distances and coverage depend on both numbers, and equal ones favour neither side (decision 0140).
+    """
+    if phase == "2d":
+        return _SAMPLES_2D
+    return min(sum(len(prepared.stored(split)) for split in SPLITS), _MOST_SAMPLES)
 
 
 class RealSet:

@@ -91,6 +91,7 @@ class Suite:
         settings: What is measured.
         cache: Folder for the real features; `cache_folder()` by default.
         min_content: The 2D comparison leaves out real slices that show less.
+        first_image_alone: Whether samples have one channel, the first image, however many the set has.
 
     Raises:
         VoxflateError: If an extractor is unknown, weights are missing, or the real volumes are fewer than 4.
@@ -102,11 +103,14 @@ class Suite:
         settings: SuiteSettings | None = None,
         cache: Path | None = None,
         min_content: float = 0.0,
+        *,
+        first_image_alone: bool = False,
     ) -> None:
         self.settings = settings or SuiteSettings()
         if self.settings.slices < 1:
             raise VoxflateError(f"slices per plane must be at least 1, got {self.settings.slices}")
-        self._channels, self._data = len(prepared.layout.channels), prepared.content_hash
+        self._channels = 1 if first_image_alone else len(prepared.layout.channels)
+        self._data = prepared.content_hash
         self.real = RealSet(one_channel(prepared), self.settings.seed, cache, min_content)
         self._extractors = [build_extractor(name, self.settings.device) for name in self.settings.extractors]
         self.warnings: list[str] = []

@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, whole_file
 from voxflate.config.paper_rows import PaperRow
-from voxflate.data.channels import pictured
 from voxflate.data.prepared import PreparedSet
-from voxflate.drawing import charts
-from voxflate.drawing.sheets import resolution_sheet, sample_sheet
 from voxflate.evaluation import Metric
-from voxflate.metrics.embedding import tsne
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.metrics.table import better
 from voxflate.reports.evaluations import (
-    AUDIT,
-    AUDIT_PAIRS,
     SAMPLES,
     Place,
     load_arrays,
     load_evaluated,
     prepared_of,
+    sheets_of,
 )
+from voxflate.reports.latex import latex
 from voxflate.reports.page import RunSummary, write_report
-from voxflate.reports.parts import AuditSection, Extras, Table, VolumeSet
-from voxflate.reports.tables import DASH, EvaluatedRun, latex, markdown, notes, table
+from voxflate.reports.parts import Extras, Table
+from voxflate.reports.rows import EvaluatedRun, Row, grouped, separated
+from voxflate.reports.shown import audit_section, pictures_of, volume_sets, volume_sheet
+from voxflate.reports.tables import DASH, apart, columns_of, markdown, notes, table
+from voxflate.reports.verdict import verdict
 from voxflate.runs.log import METRICS_NAME, read_rows
 
 REAL_SHOWN = 8
-_SHEET = re.compile(r"kimg-([\d.]+)\.png")
 
 
 def write_results(
@@ -49,6 +42,7 @@ def write_results(
     embed: bool = True,
     title: str = "",
     paper: Sequence[PaperRow] = (),
+    rows: Sequence[Row] | None = None,
     *,
     other_data: bool = False,
 ) -> Path:
@@ -61,6 +55,7 @@ def write_results(
         embed: Whether to compute the t-SNE.
         title: Heading; made from the names by default.
         paper: Rows of the paper to print although no run stands for them.
+        rows: The same evaluations as rows of the tables; None to put seeds of equal settings together.
         other_data: Go on where data is not what a run was trained or measured with; all files then say so.
 
     Returns:
@@ -70,27 +65,18 @@ def write_results(
         VoxflateError: If one was not evaluated or is a 2D run, or the data is not what it was trained and
             measured with.
     """
-    labels = labels_of([place.run or place.folder for place in places])
-    evaluated = [
-        load_evaluated(place, label, other_data=other_data)
-        for place, label in zip(places, labels, strict=True)
-    ]
-    for place, each in zip(places, evaluated, strict=True):
-        if each.assessment.facts["phase"] != "3d":
-            raise VoxflateError(f"{place.run or place.folder}: is a 2D run; the report compares 3D runs")
+    evaluated = load_all(places, other_data=other_data)
+    labels = [each.label for each in evaluated]
     prepared, remark = prepared_of(places[0], data, go_on=other_data)
-    if remark:
-        evaluated[0] = replace(
-            evaluated[0], other_data="; ".join(filter(None, (evaluated[0].other_data, remark)))
-        )
+    tables = separated(_with_remark(rows or grouped(evaluated), labels[0], remark))
     with whole_file(out / "table.md") as temporary:
-        temporary.write_text(markdown(evaluated, paper), encoding="utf-8")
+        temporary.write_text(markdown(tables, paper), encoding="utf-8")
     with whole_file(out / "table.tex") as temporary:
-        temporary.write_text(latex(evaluated, paper), encoding="utf-8")
+        temporary.write_text(latex(tables, paper), encoding="utf-8")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         real = prepared.volumes("train", range(min(REAL_SHOWN, len(prepared.stored("train")))))
-        _sheet(real, folder / "real.png", "real volumes", prepared)
+        volume_sheet(real, folder / "real.png", "real volumes", prepared)
         summaries = [
             _summary(place, each, prepared, folder) for place, each in zip(places, evaluated, strict=True)
         ]
@@ -102,14 +88,39 @@ def write_results(
             floor_of(evaluated[0]),
             settings={"data": f"SHA-256 {prepared.content_hash[:12]}, recipe {prepared.manifest.recipe}"},
             extras=Extras(
-                table=Table("In the paper's layout", *table(evaluated, paper), notes(evaluated, paper)),
+                tables=_tables(tables, paper),
                 details=_every_metric(evaluated),
-                pictures=_pictures(places, evaluated, prepared, folder, embed),
-                volumes=_volumes(places, labels, prepared, real),
-                audit=_audit(places, evaluated, prepared),
+                pictures=pictures_of(places, evaluated, prepared, folder, embed),
+                volumes=volume_sets(places, labels, prepared, real),
+                audit=audit_section(places, evaluated, prepared),
             ),
+            verdict=_verdicts(tables),
         )
     return out / "report.html"
+
+
+def load_all(places: Sequence[Place], *, other_data: bool = False) -> list[EvaluatedRun]:
+    """Read evaluations, each under a label of its own.
+
+    Args:
+        places: Where they lie.
+        other_data: As for `load_evaluated`.
+
+    Raises:
+        VoxflateError: If one was not evaluated, is a 2D run, or was measured with other data than it was
+            trained on.
+    """
+    labels = labels_of([place.run or place.folder for place in places])
+    if len(set(labels)) < len(labels):  # several evaluations of one run
+        labels = [f"{label} ({place.folder.name})" for label, place in zip(labels, places, strict=True)]
+    evaluated = [
+        load_evaluated(place, label, other_data=other_data)
+        for place, label in zip(places, labels, strict=True)
+    ]
+    for place, each in zip(places, evaluated, strict=True):
+        if each.facts["phase"] != "3d":
+            raise VoxflateError(f"{place.run or place.folder}: is a 2D run; the report compares 3D runs")
+    return evaluated
 
 
 def labels_of(runs: Sequence[Path]) -> list[str]:
@@ -118,6 +129,35 @@ def labels_of(runs: Sequence[Path]) -> list[str]:
     if len(set(names)) == len(names):
         return names
     return [f"{run.resolve().parent.name}/{run.resolve().name}" for run in runs]
+
+
+def _with_remark(rows: Sequence[Row], label: str, remark: str) -> Sequence[Row]:
+    """The same rows, where the run of this label says that it is shown with other data."""
+    if not remark:
+        return rows
+
+    def remarked(run: EvaluatedRun) -> EvaluatedRun:
+        if run.label != label:
+            return run
+        return replace(run, other_data="; ".join(filter(None, (run.other_data, remark))))
+
+    return [replace(row, runs=tuple(map(remarked, row.runs))) for row in rows]
+
+
+def _tables(tables: Sequence[Sequence[Row]], paper: Sequence[PaperRow]) -> list[Table]:
+    """Each table with its notes; the last one's say why there are several."""
+    found = []
+    for number, rows in enumerate(tables, start=1):
+        caption = "In the paper's layout" + (f", table {number}" if len(tables) > 1 else "")
+        below = [*notes(rows, paper), *(apart(tables) if number == len(tables) else ())]
+        found.append(Table(caption, *table(rows, paper), below))
+    return found
+
+
+def _verdicts(tables: Sequence[Sequence[Row]]) -> list[str]:
+    """What can be said of the order of the rows, table by table."""
+    found = [sentence for rows in tables for sentence in verdict(rows, columns_of(rows)[3].metric).sentences]
+    return found + apart(tables)
 
 
 def floor_of(run: EvaluatedRun) -> dict[str, Any]:
@@ -151,20 +191,24 @@ def _summary(place: Place, evaluated: EvaluatedRun, prepared: PreparedSet, folde
     return RunSummary(
         label=evaluated.label,
         generator_parameters=generator,
-        discriminator_parameters=evaluated.parameters - generator,
-        kimg=facts["n_images"] / 1000,
+        discriminator_parameters=None if generator is None else (evaluated.parameters or 0) - generator,
+        kimg=None if evaluated.is_foreign else facts["n_images"] / 1000,
         seconds=facts["training_seconds"],
         curves=curves,
         metrics={name: metric.value for name, metric in evaluated.assessment.metrics.items()}
         | {"n-generated": facts["n-generated"], "n-real": facts["n-real"]},
         sheet_start=sheet_start,
         sheet_end=sheet_end,
-        end_caption=f"the evaluated snapshot, {facts['n_images'] / 1000:g} kimg",
+        end_caption="the first of its volumes"
+        if evaluated.is_foreign
+        else f"the evaluated snapshot, {facts['n_images'] / 1000:g} kimg",
     )
 
 
-def _generator_parameters(place: Place, evaluated: EvaluatedRun) -> int:
+def _generator_parameters(place: Place, evaluated: EvaluatedRun) -> int | None:
     facts = evaluated.assessment.facts
+    if evaluated.is_foreign:
+        return None
     if "generator_parameters" in facts or place.run is None:
         return int(facts["generator_parameters"])
     return int(read_json(place.run / "run.json")["parameters"]["generator"])  # an older version's evaluation
@@ -174,29 +218,16 @@ def _sheets(
     place: Place, evaluated: EvaluatedRun, prepared: PreparedSet, folder: Path
 ) -> tuple[Path | None, Path]:
     """The sample sheets before training, if there is one, and of the evaluated snapshot."""
-    sheets = {}
-    if place.run is not None:
-        for path in (place.run / "sheets").glob("*.png"):
-            if found := _SHEET.fullmatch(path.name):
-                sheets[float(found.group(1))] = path
-    kimg = evaluated.assessment.facts["n_images"] / 1000
+    sheets = sheets_of(place.run) if place.run is not None else {}
+    kimg = None if evaluated.is_foreign else evaluated.facts["n_images"] / 1000
     start = sheets[min(sheets)] if sheets else None
     if kimg in sheets:
         return start, sheets[kimg]
     # An export has no sheets, and neither has a snapshot between two of them: the samples are at hand.
     path = folder / f"{evaluated.label.replace('/', '-')}.png"
-    _sheet(
-        load_arrays(place.folder / SAMPLES)["volumes"], path, f"{evaluated.label}, {kimg:g} kimg", prepared
-    )
+    title = evaluated.label if kimg is None else f"{evaluated.label}, {kimg:g} kimg"
+    volume_sheet(load_arrays(place.folder / SAMPLES)["volumes"], path, title, prepared)
     return start, path
-
-
-def _sheet(volumes: NDArray[np.float32], path: Path, title: str, prepared: PreparedSet) -> None:
-    """Draw volumes with the masks that the set says they have; of those of another set the first channel."""
-    shown, classes = volumes[:, :1], None
-    if volumes.shape[1] == len(prepared.layout.channels):
-        shown, classes = pictured(volumes, prepared.layout)
-    sample_sheet(shown, path, title=title, spacing=prepared.spacing, classes=classes)
 
 
 def _every_metric(evaluated: Sequence[EvaluatedRun]) -> Table:
@@ -210,7 +241,7 @@ def _every_metric(evaluated: Sequence[EvaluatedRun]) -> Table:
         best = {"real": "as real"}.get(better(name), better(name))
         rows.append([name, best, DASH if floor is None else f"{floor:.4g}", *cells])
     headings = ["metric", "best", "real vs real", *(run.label for run in evaluated)]
-    return Table("Every metric", headings, rows, ["In brackets the 95% interval, then the standard error."])
+    return Table("Every metric", headings, rows, ["In brackets the 95% interval; SE is the standard error."])
 
 
 def _cell(metric: Metric | None) -> str:
@@ -218,117 +249,4 @@ def _cell(metric: Metric | None) -> str:
         return DASH
     if metric.low is None or metric.high is None or metric.error is None:
         return f"{metric.value:.4g}"
-    return f"{metric.value:.4g} [{metric.low:.4g}, {metric.high:.4g}] {metric.error:.2g}"
-
-
-def _pictures(
-    places: Sequence[Place],
-    evaluated: Sequence[EvaluatedRun],
-    prepared: PreparedSet,
-    folder: Path,
-    embed: bool,
-) -> list[tuple[str, Path]]:
-    """Draw what needs more than one run, or the features."""
-    pictures = []
-    arrays = {place: load_arrays(place.folder / SAMPLES) for place in places}
-    sets = {
-        each.label: arrays[place]["features"]
-        for place, each in zip(places, evaluated, strict=True)
-        if "features" in arrays[place]
-    }
-    same = {key.assessment.facts["extractors"][0]["weights-sha256"] for key in evaluated}
-    if embed and sets and len(same) == 1:
-        groups = {"real": arrays[places[0]]["real_features"], **sets}
-        # Without scikit-learn the report has everything else.
-        with contextlib.suppress(VoxflateError):
-            spots = tsne(np.concatenate(list(groups.values())), seed=0)
-            ends = np.cumsum([len(group) for group in groups.values()])[:-1]
-            shown = dict(zip(groups, np.split(spots, ends), strict=True))
-            charts.embedding(shown, folder / "tsne.png", "t-SNE of centre slices")
-            pictures.append(("t-SNE of the features of centre slices (Fig. 7, 8)", folder / "tsne.png"))
-    if len(places) > 1:
-        pictures.append(("Quality over parameters", _scatter(evaluated, folder / "scatter.png")))
-    shapes = {tuple(each.assessment.facts["shape"]) for each in evaluated}
-    if len(shapes) > 1:
-        rows = {}
-        for place, each in zip(places, evaluated, strict=True):
-            volumes = arrays[place]["volumes"]
-            field = np.array(prepared.shape) * np.array(prepared.spacing)
-            rows[each.label] = (volumes, tuple(field / volumes.shape[2:]))
-        resolution_sheet(rows, folder / "resolution.png")
-        pictures.append(("Resolutions (Fig. 6)", folder / "resolution.png"))
-    return pictures
-
-
-def _scatter(evaluated: Sequence[EvaluatedRun], path: Path) -> Path:
-    stem = frechet_name(evaluated[0].assessment.facts["extractors"][0]["name"])
-    marks = {}
-    for run in evaluated:
-        metric = run.assessment.metrics.get(f"{stem}-avg")
-        if metric is not None:
-            ends = None if metric.low is None or metric.high is None else (metric.low, metric.high)
-            marks[run.label] = (run.parameters, metric.value, ends)
-    floor = evaluated[0].assessment.metrics.get(f"{stem}-avg")
-    charts.quality(marks, path, f"{stem}-avg", None if floor is None else floor.real)
-    return path
-
-
-def _volumes(
-    places: Sequence[Place], labels: Sequence[str], prepared: PreparedSet, real: NDArray[np.floating]
-) -> list[VolumeSet]:
-    names = [f"training volume {number}" for number in range(len(real))]
-    sets = []
-    for index, (place, label) in enumerate(zip(places, labels, strict=True)):
-        volumes = load_arrays(place.folder / SAMPLES).get("volumes", np.empty((0, 1, 1, 1, 1)))
-        if len(volumes) and volumes.shape[2:] == prepared.shape:
-            numbers = [f"sample {number}" for number in range(len(volumes))]
-            sets.append(VolumeSet(label, volumes[:, 0], numbers, prepared.spacing, f"volumes-{index}"))
-    return [*sets, VolumeSet("real", real[:, 0], names, prepared.spacing, "volumes-real")]
-
-
-def _audit(
-    places: Sequence[Place], evaluated: Sequence[EvaluatedRun], prepared: PreparedSet
-) -> AuditSection | None:
-    """What the audits of these snapshots found; the flagged volumes of the first one that has some."""
-    lines: list[str] = []
-    sets: list[VolumeSet] = []
-    for place, each in zip(places, evaluated, strict=True):
-        path, label = place.folder / AUDIT, each.label
-        if not path.is_file():
-            continue
-        audit = read_json(path)
-        if not _same_generator(audit, each.assessment.facts):
-            lines.append(
-                f"{label}: the audit in its folder is of another snapshot, after "
-                f"{audit['n_images'] / 1000:g} kimg, and is left out; run voxflate audit again."
-            )
-            continue
-        count = len(audit["flagged"])
-        lines.append(
-            f"{label}: {count} of {audit['n-generated']} generated volumes ({audit['flagged-share']:.1%}) "
-            f"are nearer to a training volume than volumes that are not copies ({audit['n-null']}, of them "
-            f"{audit['n-heldout']} held out)."
-        )
-        if "other_data" in audit:
-            lines.append(f"Warning: {audit['other_data']}: copies of what it was trained on are not found.")
-        stored = load_arrays(place.folder / AUDIT_PAIRS)
-        if count and not sets and stored["pairs"].shape[2:] == prepared.shape:
-            numbers = stored["numbers"].tolist()
-            near = [audit["samples"][number] for number in numbers]
-            left = [f"sample {number}" for number in numbers]
-            right = [f"{each['subject']}, correlation {each['correlation']:.2f}" for each in near]
-            sets = [
-                VolumeSet(
-                    f"{label}: flagged", stored["pairs"][:, 0], left, prepared.spacing, "audit-generated"
-                ),
-                VolumeSet(
-                    "nearest training volume", stored["pairs"][:, 1], right, prepared.spacing, "audit-real"
-                ),
-            ]
-    return AuditSection(" ".join(lines), sets) if lines else None
-
-
-def _same_generator(audit: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    """Say whether an audit and an evaluation are of one generator; older files name only its images."""
-    keys = ("n_images", "generator_sha256")
-    return all(audit[key] == facts[key] for key in keys if key in audit and key in facts)
+    return f"{metric.value:.4g}\n[{metric.low:.4g}, {metric.high:.4g}]\nSE {metric.error:.2g}"

@@ -1,16 +1,18 @@
 """Evaluations on the disk: where they lie, and how they are read.
 
-RUN/evaluation/, or the folder that the user names:
+RUN/evaluation/001-newest/, 002-best/ and so on, one folder per evaluation, or the folder that the user names:
     metrics.json     every metric with interval and floor, what it depends on, warnings
     samples.npz      the first volumes, for the viewer; features of centre slices, for t-SNE
     table.md  table.tex  report.html
     audit.json       what the copying audit found; audit-pairs.npz has the flagged volumes
 
-metrics.json and audit.json name the snapshot by its images and by the hash of its generator's weights.
+Evaluations of earlier versions lie in RUN/evaluation itself. metrics.json and audit.json name the snapshot by
+its images and by the hash of its generator's weights.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +24,22 @@ from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
+from voxflate.config.identity import setting_key
 from voxflate.config.presets import paper_row
+from voxflate.config.schema import RunConfig
 from voxflate.config.toml import CONFIG_NAME, load_config
 from voxflate.config.values import flat
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.evaluation import Assessment
-from voxflate.reports.tables import EvaluatedRun
+from voxflate.reports.rows import EvaluatedRun
 from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of
 from voxflate.runs.facts import read_facts
 from voxflate.runs.snapshots import images_of, list_snapshots
 from voxflate.runs.trained_on import NEXT_STEP, check_content
 
 FOLDER = "evaluation"
+_NUMBERED = re.compile(r"(\d{3,})-.+")
+_SHEET = re.compile(r"kimg-([\d.]+)\.png")
 METRICS, SAMPLES, AUDIT, AUDIT_PAIRS = "metrics.json", "samples.npz", "audit.json", "audit-pairs.npz"
 
 
@@ -50,10 +56,76 @@ class Place:
     run: Path | None
 
 
-def place_of(path: Path) -> Place:
-    """Where the evaluation of a run lies, or one that was written to a folder of its own."""
-    run = path if (path / CONFIG_NAME).is_file() else None
-    return Place(path if (path / METRICS).is_file() else path / FOLDER, run)
+def evaluations_of(run: Path) -> list[Path]:
+    """Folders of a run's evaluations, oldest first: by their numbers, never by the clock."""
+    root = run / FOLDER
+    numbered = [(number, path) for path in root.glob("*") if (number := _number_of(path)) is not None]
+    folders = [root, *(path for _, path in sorted(numbered))]
+    return [folder for folder in folders if (folder / METRICS).is_file()]
+
+
+def sheets_of(run: Path) -> dict[float, Path]:
+    """A run's sample sheets by kimg."""
+    found = {}
+    for path in (run / "sheets").glob("*.png"):
+        if match := _SHEET.fullmatch(path.name):
+            found[float(match[1])] = path
+    return found
+
+
+def _images_in(folder: Path) -> int | None:
+    """Images shown before the snapshot that a folder's evaluation or audit is of."""
+    if (folder / METRICS).is_file():
+        facts = read_json(folder / METRICS)["facts"]
+    elif (folder / AUDIT).is_file():
+        facts = read_json(folder / AUDIT)
+    else:
+        return None
+    return int(facts["n_images"])
+
+
+def _number_of(path: Path) -> int | None:
+    match = _NUMBERED.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
+def new_folder(run: Path, snapshot: Snapshot, name: str) -> Path:
+    """Where the next evaluation or audit of a snapshot goes: never over an older one.
+
+    An audit joins the newest folder if that is an evaluation of its snapshot without one, and an evaluation
+    joins an audit likewise; everything else gets a folder of its own.
+
+    Args:
+        run: The run.
+        snapshot: Which one is measured.
+        name: The file that will be written: METRICS or AUDIT.
+    """
+    root = run / FOLDER
+    numbered = sorted((number, path) for path in root.glob("*") if (number := _number_of(path)) is not None)
+    if numbered:
+        newest = numbered[-1][1]
+        if not (newest / name).exists() and _images_in(newest) == images_of(find_snapshot(run, snapshot)):
+            return newest
+    number = numbered[-1][0] + 1 if numbered else 1
+    return root / f"{number:03d}-{in_words(snapshot)}"
+
+
+def place_of(path: Path, snapshot: Snapshot | None = None) -> Place:
+    """Where the newest evaluation of a run lies, or one that is named by its own folder.
+
+    Args:
+        path: Run, or folder of an evaluation.
+        snapshot: Of a run, the newest evaluation of this snapshot is taken if there is one.
+    """
+    if not (path / CONFIG_NAME).is_file():
+        inside = FOLDER in (path.name, path.parent.name)
+        run = path.parent if path.name == FOLDER else path.parent.parent
+        return Place(path, run if inside and (run / CONFIG_NAME).is_file() else None)
+    found = evaluations_of(path)
+    if snapshot is not None:
+        images = images_of(find_snapshot(path, snapshot))
+        found = [folder for folder in found if _images_in(folder) == images] or found
+    return Place(found[-1] if found else path / FOLDER, path)
 
 
 def load_evaluated(place: Place, label: str | None = None, *, other_data: bool = False) -> EvaluatedRun:
@@ -73,14 +145,30 @@ def load_evaluated(place: Place, label: str | None = None, *, other_data: bool =
         raise VoxflateError(f"{name}: was not evaluated; run: voxflate evaluate {quote(str(name))}")
     assessment = Assessment.from_dict(read_json(path), path)
     facts = assessment.facts
-    paper = None
-    if place.run is not None and facts["phase"] == "3d":
-        paper = paper_row(flat(load_config(place.run).model_dump()))
+    paper, setting, seed = None, facts.get("setting", ""), facts.get("training_seed")
+    if place.run is not None:
+        config = load_config(place.run)
+        if facts["phase"] == "3d":
+            paper = paper_row(flat(config.model_dump()))
+        if "setting" not in facts:  # an older version's evaluation
+            setting, seed = setting_of(config), config.training.seed
     label = label or (place.run or place.folder).resolve().name
     remark = _check_measured_on(place, facts, go_on=other_data)
     already = remark and "other_data" in facts  # and so among its warnings
+    said = "" if already else remark
     outdated = _outdated(place, facts)
-    return EvaluatedRun(label, facts["parameters"], assessment, paper, outdated, "" if already else remark)
+    return EvaluatedRun(label, facts["parameters"], assessment, paper, outdated, said, setting, seed)
+
+
+def setting_of(config: RunConfig) -> str:
+    """What is equal for runs that differ only in their seed: settings, and those of the 2D run."""
+    twin = None
+    if config.start.twin:
+        try:
+            twin = flat(load_config(Path(config.start.twin)).model_dump(mode="json"))
+        except VoxflateError:  # it has moved since
+            twin = {"start.twin": Path(config.start.twin).name}
+    return setting_key(flat(config.model_dump(mode="json")), twin)
 
 
 def check_evaluated(place: Place, evaluated: EvaluatedRun, snapshot: Snapshot) -> None:
@@ -89,7 +177,9 @@ def check_evaluated(place: Place, evaluated: EvaluatedRun, snapshot: Snapshot) -
     Raises:
         VoxflateError: Says which one it is of, and how to get the other.
     """
-    facts = evaluated.assessment.facts
+    facts = evaluated.facts
+    if evaluated.is_foreign:
+        return
     if place.run is not None:
         same = facts["n_images"] == images_of(find_snapshot(place.run, snapshot))
     else:
@@ -151,7 +241,7 @@ def _outdated(place: Place, facts: Mapping[str, Any]) -> str:
     """Say that a run has gone on since it was evaluated, if it has."""
     snapshots = list_snapshots(place.run) if place.run is not None else []
     newest = images_of(snapshots[-1]) if snapshots else 0
-    if facts.get("snapshot", "newest") != "newest" or newest <= facts["n_images"]:
+    if facts.get("snapshot", "newest") != "newest" or newest <= (facts["n_images"] or 0):
         return ""
     before, since = facts["n_images"] / 1000, newest / 1000
     return f"was evaluated after {before:g} kimg and has trained to {since:g} kimg since"

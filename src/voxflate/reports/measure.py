@@ -17,11 +17,21 @@ from voxflate._system.files import whole_file, write_json
 from voxflate._system.memory import memory_said
 from voxflate.config.build import build_run_networks, is_planar_twin
 from voxflate.config.schema import RunConfig
-from voxflate.data.prepared import check_outside_sets
+from voxflate.data.prepared import PreparedSet, check_outside_sets
 from voxflate.evaluation import Assessment, Audit, Auditor, Suite, SuiteSettings
+from voxflate.evaluation.foreign import VolumeFolder
+from voxflate.evaluation.real import equal_number
 from voxflate.gans.samples import sample
 from voxflate.metrics import PLANES, extractor
-from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, FOLDER, METRICS, SAMPLES, Place
+from voxflate.reports.evaluations import (
+    AUDIT,
+    AUDIT_PAIRS,
+    METRICS,
+    SAMPLES,
+    Place,
+    new_folder,
+    setting_of,
+)
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.fingerprint import label_vectors
 from voxflate.runs.load import Loaded, Source
@@ -48,37 +58,54 @@ class Sampling:
     truncation: float = 1.0
     batch: int = 8
 
-    def advice(self, source: Source) -> str:
-        """How to do with less memory."""
-        shape = "x".join(map(str, source.prepared.shape))
-        return (
-            f"samples of {shape} voxels, {self.batch} at a time, against the volumes of "
-            f"{source.prepared.root}; lower --batch, or --set evaluation.samples"
-        )
+
+def memory_advice(prepared: PreparedSet, batch: int) -> str:
+    """What takes the memory of an evaluation or an audit, and how to take less of it."""
+    shape = "x".join(map(str, prepared.shape))
+    return (
+        f"samples of {shape} voxels, {batch} at a time, against the volumes of {prepared.root}; lower "
+        "--batch, or --set evaluation.samples"
+    )
 
 
-def place_for(source: Source, out: Path | None) -> Place:
-    """Where to write the evaluation of a run or an export.
+def place_for(source: Source, out: Path | None, snapshot: Snapshot, name: str = METRICS) -> Place:
+    """Where to write the evaluation or the audit of a run or an export: never over an older one.
 
     Args:
         source: What is evaluated.
-        out: The folder that the user names; None for RUN/evaluation.
+        out: The folder that the user names; None for a new one in RUN/evaluation.
+        snapshot: Which one is measured.
+        name: The file that will be written: METRICS or AUDIT.
 
     Raises:
-        VoxflateError: If an evaluation would get into a prepared set, or into an export: it shows real scans,
+        VoxflateError: As `check_folder`, or if an evaluation would get into an export: it shows real scans,
             an export is shared.
     """
     folder = source.folder
-    if out is not None:
-        check_outside_sets(out)
+    check_folder(out, name)
     if source.exported is None:
-        return Place(out or folder / FOLDER, folder)
+        return Place(out or new_folder(folder, snapshot, name), folder)
     if out is None or out.resolve().is_relative_to(folder.resolve()):
         raise VoxflateError(
             f"{folder}: is an export, and an evaluation shows real scans, which must not be shared with it; "
             "name another folder with --out FOLDER"
         )
     return Place(out, None)
+
+
+def check_folder(out: Path | None, name: str) -> None:
+    """Refuse a named folder that lies in a prepared set, or holds an evaluation or an audit already.
+
+    Raises:
+        VoxflateError: Names the prepared set, or the file that would be lost.
+    """
+    if out is None:
+        return
+    check_outside_sets(out)
+    if (out / name).exists():
+        raise VoxflateError(
+            f"{out / name}: exists already and is kept; name another folder with --out FOLDER"
+        )
 
 
 def evaluate_source(
@@ -109,7 +136,7 @@ def evaluate_source(
         tell(loaded)
     batches = _generated(source, loaded, sampling, progress)
     two_d = settings.training.phase == "2d"
-    with memory_said(partial(sampling.advice, source)):
+    with memory_said(partial(memory_advice, prepared, sampling.batch)):
         found = suite.images(batches) if two_d else suite.volumes(batches)
     parameters = _parameters(settings)
     facts = {
@@ -122,17 +149,64 @@ def evaluate_source(
         "generator_parameters": parameters["generator"],
         "truncation": sampling.truncation,
         "recipe": prepared.manifest.recipe,
+        "setting": setting_of(settings),
+        "training_seed": settings.training.seed,
+        "budget_kimg": settings.training.kimg,
     }
     other = (source.other_data,) if source.other_data else ()
     assessment = Assessment(found.metrics, facts, (*other, *found.warnings), found.seconds)
-    leading = suite.features[found.facts["extractors"][0]["name"]]
+    _write(assessment, suite, place, of_volumes=not two_d)
+    return assessment
+
+
+def evaluate_volumes(
+    volumes: VolumeFolder,
+    place: Place,
+    suite_settings: SuiteSettings,
+    batch: int,
+    progress: Progress | None = None,
+) -> Assessment:
+    """Measure a folder of volumes, such as another method's, with the whole suite.
+
+    Args:
+        volumes: Opened with `open_volumes`.
+        place: Where to write metrics.json and samples.npz.
+        suite_settings: What is measured.
+        batch: Volumes at a time.
+        progress: Called with (volumes done, of all).
+
+    Raises:
+        VoxflateError: If a file cannot be read or the volumes cannot be measured.
+    """
+    suite = Suite(volumes.prepared, suite_settings, first_image_alone=True)
+    with memory_said(partial(memory_advice, volumes.prepared, batch)):
+        found = suite.volumes(_counted(volumes.batches(batch), len(volumes.paths), progress))
+    facts = {
+        **found.facts,
+        "run": volumes.folder.resolve().name,
+        "source": "volumes",
+        "phase": "3d",
+        "snapshot": "",
+        "n_images": None,
+        "training_seconds": None,
+        "parameters": None,
+        "volumes_sha256": volumes.content_hash,
+        "range": list(volumes.value_range),
+        "recipe": volumes.prepared.manifest.recipe,
+    }
+    assessment = Assessment(found.metrics, facts, (*volumes.warnings, *found.warnings), found.seconds)
+    _write(assessment, suite, place, of_volumes=True)
+    return assessment
+
+
+def _write(assessment: Assessment, suite: Suite, place: Place, *, of_volumes: bool) -> None:
+    """Write what the report needs, then metrics.json: a folder that has it is whole."""
     kept = {"volumes": suite.first}
-    if not two_d:
-        real = suite.real_features()
-        kept |= {"features": _embedded(leading), "real_features": _embedded(real)}
+    if of_volumes:
+        leading = suite.features[assessment.facts["extractors"][0]["name"]]
+        kept |= {"features": _embedded(leading), "real_features": _embedded(suite.real_features())}
     _save_arrays(place.folder / SAMPLES, kept)
     write_json(place.folder / METRICS, assessment.as_dict())
-    return assessment
 
 
 def audit_source(
@@ -163,7 +237,7 @@ def audit_source(
     loaded = source.load(sampling.snapshot)
     if tell is not None:
         tell(loaded)
-    with memory_said(partial(sampling.advice, source)):
+    with memory_said(partial(memory_advice, prepared, sampling.batch)):
         audit = auditor.run(_generated(source, loaded, sampling, progress), null_progress)
     numbers = np.array(sorted(audit.pairs), np.int64)
     pairs = [audit.pairs[number] for number in numbers]
@@ -183,7 +257,8 @@ def _generated(
     source: Source, loaded: Loaded, sampling: Sampling, progress: Progress | None
 ) -> Iterator[Images]:
     """Samples as batches: [b, C, D, H, W], or [b, C, H, W] of a 2D run."""
-    wanted = loaded.settings.evaluation.samples
+    settings = loaded.settings
+    wanted = settings.evaluation.samples or equal_number(source.prepared, settings.training.phase)
     batches = sample(
         loaded.network,
         wanted,

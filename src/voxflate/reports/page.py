@@ -1,8 +1,8 @@
 """The HTML report of runs that are compared: one file, nothing to fetch.
 
 Pictures and volumes are embedded, style and script are inline, and the page's own policy forbids any
-request. It states what was measured and against what, and names a winner only by the rule printed beside it:
-the lowest mean of the last three snapshots.
+request. It states what was measured and against what. Which run is best is said by its caller, who knows the
+seeds and the intervals (`reports.verdict`); the page itself only orders single runs by their final metrics.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from voxflate.reports.parts import Extras
 Figures = Mapping[str, float | int | str]
 Curve = Sequence[tuple[float, float]]
 
-# A single snapshot's distance differs by up to 30% from its neighbours'.
-_LAST_SNAPSHOTS = 3
 _DIVERSITY = "pairwise-l2"
 _PLANES = {"ax": "axial", "sag": "sagittal", "cor": "coronal"}
 _MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg"}
@@ -37,9 +35,9 @@ class RunSummary:
 
     Attributes:
         label: Short name, unique in a report.
-        generator_parameters: Trainable parameters of G.
-        discriminator_parameters: Trainable parameters of D.
-        kimg: Thousands of real images shown.
+        generator_parameters: Trainable parameters of G; None where they are not known.
+        discriminator_parameters: Trainable parameters of D; None where they are not known.
+        kimg: Thousands of real images shown; None of a folder of volumes.
         seconds: Time taken by the training, evaluation included; None where it is not known.
         curves: Figure name (as `Evaluator.measure` has it) -> points (kimg, value).
         metrics: `Evaluator.measure` at the end.
@@ -51,9 +49,9 @@ class RunSummary:
     """
 
     label: str
-    generator_parameters: int
-    discriminator_parameters: int
-    kimg: float
+    generator_parameters: int | None
+    discriminator_parameters: int | None
+    kimg: float | None
     seconds: float | None
     curves: Mapping[str, Curve]
     metrics: Figures
@@ -64,47 +62,32 @@ class RunSummary:
     end_caption: str = ""
 
 
-@dataclass(frozen=True)
-class Standing:
-    """A run's place.
-
-    Attributes:
-        run: The run.
-        values: The metric at its last snapshots (at most three), in their order.
-    """
-
-    run: RunSummary
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean of the values, which decides the place."""
-        return sum(self.values) / len(self.values)
-
-    def snapshots_below(self, other: Standing) -> int:
-        """At how many of these snapshots this run lies below another, last against last and so on."""
-        return sum(mine < its for mine, its in zip(self.values[::-1], other.values[::-1], strict=False))
-
-
-def standings(runs: Sequence[RunSummary], metric: str) -> list[Standing]:
-    """Order runs by the mean of a metric over their last three snapshots, lowest first.
+def ordered(runs: Sequence[RunSummary], metric: str) -> list[RunSummary]:
+    """Runs by a metric of their final snapshots, lowest first.
 
     Args:
-        runs: The runs; one without this curve counts by its final metrics.
+        runs: The runs.
         metric: Name of the metric, such as "frechet-mobilenetv2-avg".
 
     Raises:
-        VoxflateError: If a run has neither the curve nor the final metric.
+        VoxflateError: If a run does not have it.
     """
-    found = []
     for run in runs:
-        values = [value for _, value in sorted(run.curves.get(metric, ()))][-_LAST_SNAPSHOTS:]
-        if not values:
-            if metric not in run.metrics:
-                raise VoxflateError(f"run {run.label}: has no {metric}; evaluate it before it is reported")
-            values = [float(run.metrics[metric])]
-        found.append(Standing(run, tuple(values)))
-    return sorted(found, key=lambda standing: standing.mean)
+        if metric not in run.metrics:
+            raise VoxflateError(f"run {run.label}: has no {metric}; evaluate it before it is reported")
+    return sorted(runs, key=lambda run: float(run.metrics[metric]))
+
+
+def _single_runs(runs: Sequence[RunSummary], metric: str) -> list[str]:
+    """What can be said of single runs without intervals: their order, and that it settles nothing."""
+    if len(runs) < 2:
+        return []
+    first, second = (f"{run.label}, {_number(float(run.metrics[metric]))}" for run in runs[:2])
+    return [
+        f"No winner is named. At the final snapshot the lowest mean distance is that of {first}, before "
+        f"{second}.",
+        "One seed each and no intervals: another seed can reverse the order.",
+    ]
 
 
 def write_report(
@@ -116,6 +99,7 @@ def write_report(
     introduction: str = "",
     settings: Mapping[str, str] | None = None,
     extras: Extras | None = None,
+    verdict: Sequence[str] | None = None,
 ) -> None:
     """Write the report.
 
@@ -128,6 +112,8 @@ def write_report(
         introduction: A paragraph below the heading: what was trained, on which volumes.
         settings: Name -> value, listed at the end: data, budget, command.
         extras: Tables, pictures, volumes to look through, the audit.
+        verdict: What can be said of the runs' order, one sentence each; None where their metrics are single
+            runs' without intervals.
 
     Raises:
         VoxflateError: If there are no runs or two of one label, or if a picture or metric is missing.
@@ -143,12 +129,14 @@ def write_report(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    order = ordered(runs, f"{prefix}-avg")
     environment.filters.update(number=_number, duration=_duration, embedded=_embedded)
     page = environment.get_template("report.html").render(
         title=title,
         introduction=introduction,
         runs=runs,
-        standings=standings(runs, f"{prefix}-avg"),
+        order=order,
+        verdict=_single_runs(order, f"{prefix}-avg") if verdict is None else verdict,
         real_sheet=Path(real_sheet),
         floor=floor,
         prefix=prefix,

@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the report: cells as text, notes below it (those that begin with "Warning" stand out)."""
+    """A table of the report, with notes below it (those that begin with "Warning" stand out).
+
+    Cells are text; a second line is printed small.
+    """
 
     caption: str
     headings: Sequence[str]
@@ -67,14 +70,14 @@ class Extras:
     """What an evaluation adds to the report.
 
     Attributes:
-        table: The runs in the paper's layout.
+        tables: The runs in the paper's layout; more than one where some do not compare.
         details: Every metric.
         pictures: (caption, PNG), in order.
         volumes: Volumes to look through, the first and the last set side by side.
         audit: The copying audit.
     """
 
-    table: Table | None = None
+    tables: Sequence[Table] = ()
     details: Table | None = None
     pictures: Sequence[tuple[str, Path]] = ()
     volumes: Sequence[VolumeSet] = ()

@@ -1,4 +1,9 @@
-"""Tables of evaluated runs in the layout of the paper's Tables 6, 7 and 8, as text, Markdown and LaTeX."""
+"""Tables of evaluated runs in the layout of the paper's Tables 6, 7 and 8, as text, Markdown and LaTeX.
+
+A table holds rows that may be compared (`rows.separated`). A row of several seeds has their mean and standard
+deviation, a row of one run its 95% interval. The best value of a column is bold where there are two rows or
+more; whether it is better beyond chance is for `verdict`.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from voxflate.config.paper_rows import KIMG_3D, PaperRow
-from voxflate.evaluation.assessment import Assessment, Metric
+from voxflate.evaluation.assessment import Metric
 from voxflate.metrics.extractors.inception import frechet_name
+from voxflate.metrics.table import better
+from voxflate.reports.rows import EvaluatedRun, Row, difference
+from voxflate.reports.verdict import verdict
 
 DASH = "\N{EN DASH}"
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 FLOOR_ROW = "real vs real"
 _PLANES = ("ax", "sag", "cor", "avg")
-
-
-@dataclass(frozen=True)
-class EvaluatedRun:
-    """A run and its metrics.
-
-    Attributes:
-        label: Short name.
-        parameters: Trainable parameters of all its networks.
-        assessment: What `voxflate evaluate` measured.
-        paper: The paper's row that its preset stands for, or None.
-        outdated: What the run has done since, if it went on; "" if it has not.
-        other_data: Says that it was measured, or is shown, with other data than it should; "" if it was not.
-    """
-
-    label: str
-    parameters: int
-    assessment: Assessment
-    paper: PaperRow | None = None
-    outdated: str = ""
-    other_data: str = ""
-
-    @property
-    def snapshot(self) -> str:
-        """How the evaluated snapshot was chosen; older evaluations are of the newest."""
-        return str(self.assessment.facts.get("snapshot", "newest"))
 
 
 @dataclass(frozen=True)
@@ -45,16 +28,18 @@ class Column:
     """A column of a table.
 
     Attributes:
-        heading: With its unit and an arrow to the better side.
-        ours: The metric of a run.
+        heading: As printed.
+        metric: Our metric.
         paper: The paper's metric.
         digits: Significant digits.
+        unit: Of the values, for the LaTeX heading.
     """
 
     heading: str
-    ours: Callable[[Assessment], Metric | None]
+    metric: str
     paper: Callable[[PaperRow], float | None] = lambda row: None
     digits: int = 3
+    unit: str = ""
 
 
 def columns(extractor: str) -> list[Column]:
@@ -66,49 +51,78 @@ def columns(extractor: str) -> list[Column]:
     stem = frechet_name(extractor)
     title = "FID" if stem == "fid" else "Frechet"
 
-    def of(name: str) -> Callable[[Assessment], Metric | None]:
-        return lambda assessment: assessment.metrics.get(name)
-
     def fid(place: int) -> Callable[[PaperRow], float]:
         return lambda row: row.fid[place]
 
-    found = [Column(f"{title}-{plane}", of(f"{stem}-{plane}"), fid(i)) for i, plane in enumerate(_PLANES)]
-    found.append(Column("KID-avg", of(f"kid-{extractor}-avg")))
-    found.append(Column("PSNR", of("psnr"), lambda row: row.psnr, 4))
-    found.append(Column("MS-SSIM", of("ms-ssim")))
-    found.append(Column("MS-SSIM (Kwon)", of("ms-ssim-kwon"), lambda row: row.ms_ssim))
+    found = [Column(f"{title}-{plane}", f"{stem}-{plane}", fid(i)) for i, plane in enumerate(_PLANES)]
+    found.append(Column("KID-avg", f"kid-{extractor}-avg"))
+    found.append(Column("PSNR", "psnr", lambda row: row.psnr, 4, "dB"))
+    found.append(Column("MS-SSIM", "ms-ssim"))
+    found.append(Column("MS-SSIM (Kwon)", "ms-ssim-kwon", lambda row: row.ms_ssim))
     return found
 
 
-def table(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> tuple[list[str], list[list[str]]]:
+def columns_of(rows: Sequence[Row]) -> list[Column]:
+    """The columns of a table, by the feature network that leads its evaluations."""
+    return columns(rows[0].first.facts["extractors"][0]["name"])
+
+
+def table(
+    rows: Sequence[Row], wanted: Sequence[PaperRow] = (), marked: str = ""
+) -> tuple[list[str], list[list[str]]]:
     """Headings and rows: the floor, the runs with their intervals, then rows of the paper, each once.
 
     Args:
-        runs: At least one; all led by the same feature network.
+        rows: At least one; all of one table.
         wanted: Rows of the paper to print although no run stands for them.
+        marked: What is put before and after the best value of a column, such as "**".
     """
-    first = runs[0].assessment
-    chosen = columns(first.facts["extractors"][0]["name"])
-    headings = ["Model", "#param", *(column.heading for column in chosen), "kimg", "time"]
-    rows = [[FLOOR_ROW, DASH, *(_floor(column.ours(first), column.digits) for column in chosen), DASH, DASH]]
-    for run in runs:
-        facts = run.assessment.facts
-        cells = [_with_interval(column.ours(run.assessment), column.digits) for column in chosen]
-        budget = [f"{facts['n_images'] / 1000:g}", _duration(facts["training_seconds"])]
-        rows.append([run.label, f"{run.parameters / 1e6:.3f}M", *cells, *budget])
-    for row in _paper_rows(runs, wanted):
-        count = DASH if row.millions is None else f"{row.millions:.3f}M"
-        printed = [_number(column.paper(row), column.digits) for column in chosen]
-        rows.append([_paper_label(row), count, *printed, f"{KIMG_3D}", DASH])
-    return headings, rows
+    chosen = columns_of(rows)
+    first = rows[0].first.assessment
+    headings = ["Model", "seeds", "#param", *(column.heading for column in chosen), "kimg", "time"]
+    floor = [_floor(first.metrics.get(column.metric), column.digits) for column in chosen]
+    lines = [[FLOOR_ROW, DASH, DASH, *floor, DASH, DASH]]
+    best = [_best(rows, column) for column in chosen]
+    for row in rows:
+        cells = [_cell(row, column) for column in chosen]
+        cells = [
+            f"{marked}{cell}{marked}" if row is winner else cell
+            for cell, winner in zip(cells, best, strict=True)
+        ]
+        facts = row.first.facts
+        kimg = DASH if row.first.is_foreign else f"{facts['n_images'] / 1000:g}"
+        lines.append([row.label, str(len(row.runs)), _millions(row.first), *cells, kimg, _time(row)])
+    for paper in _paper_rows(rows, wanted):
+        count = DASH if paper.millions is None else f"{paper.millions:.3f}M"
+        printed = [_number(column.paper(paper), column.digits) for column in chosen]
+        lines.append([_paper_label(paper), DASH, count, *printed, f"{KIMG_3D}", DASH])
+    return headings, lines
 
 
-def _paper_rows(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow]) -> list[PaperRow]:
+def _best(rows: Sequence[Row], column: Column) -> Row | None:
+    """The row with the best value; None where there is nothing to choose."""
+    known = [(found.mean, row) for row in rows if (found := row.spread(column.metric)) is not None]
+    if len(known) < 2:
+        return None
+    side = better(column.metric)
+    real = rows[0].first.assessment.metrics[column.metric].real if side == "real" else None
+    if side == "real" and real is None:
+        return None
+
+    def badness(value: float) -> float:
+        if side == "higher":
+            return -value
+        return abs(value - real) if real is not None else value
+
+    return min(known, key=lambda pair: badness(pair[0]))[1]
+
+
+def _paper_rows(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> list[PaperRow]:
     """Rows that the runs stand for and those that are wanted, each once."""
     found: list[PaperRow] = []
-    for row in (*(run.paper for run in runs), *wanted):
-        if row is not None and row not in found:
-            found.append(row)
+    for paper in (*(row.first.paper for row in rows), *wanted):
+        if paper is not None and paper not in found:
+            found.append(paper)
     return found
 
 
@@ -118,53 +132,54 @@ def _paper_label(row: PaperRow) -> str:
     return f"Table {number}: {row.labels[number]}"
 
 
-def notes(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> list[str]:
+def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = ()) -> list[str]:
     """What a reader must know below the table."""
-    facts = runs[0].assessment.facts
+    facts = rows[0].first.facts
+    runs = [run for row in rows for run in row.runs]
     found = [
         f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
-        f"{'x'.join(map(str, facts['shape']))}, seed {facts['seed']}, {facts['slices']} slice(s) per plane; "
-        f"in brackets the 95% bootstrap interval over subjects ({facts['replicates']} replicates); the first "
-        "row is half of the real volumes against the other half, or pairs of real subjects."
+        f"{'x'.join(map(str, facts['shape']))}, seed {facts['seed']}, {facts['slices']} slice(s) per plane. "
+        f"In brackets the 95% bootstrap interval over subjects of one run ({facts['replicates']} draws); "
+        f"{PLUS_MINUS} is the standard deviation over seeds. The first row is half of the real volumes "
+        "against the other half, or pairs of real subjects."
     ]
     found += [
         f"Features: {network['name']}, {network['features']} numbers, weights (SHA-256) "
         f"{network['weights-sha256'][:12]}."
         for network in facts["extractors"]
     ]
-    if _paper_rows(runs, wanted):
+    if _paper_rows(rows, wanted):
         found.append(
             "The rows of the paper (Table ...) are FIDs (Inception) on other data: compare their order, "
             "not their values."
         )
     found.append(f"Snapshots: {'; '.join(map(_snapshot, runs))}.")
-    if len({run.snapshot for run in runs} - {""}) > 1:
-        found.append("Warning: the snapshots were chosen in different ways: the rows do not compare.")
+    found += verdict(rows, columns_of(rows)[3].metric).sentences
     found += [f"Warning: {run.label} {run.outdated}; evaluate it again." for run in runs if run.outdated]
-    for key, what in (("n-generated", "numbers of volumes"), ("data", "data sets"), ("slices", "slices")):
-        if len({str(run.assessment.facts[key]) for run in runs}) > 1:
-            found.append(f"The runs were measured with different {what}: their rows do not compare.")
     said = [run.other_data for run in runs if run.other_data]
     warnings = dict.fromkeys([*said, *(warning for run in runs for warning in run.assessment.warnings)])
     return found + [f"Warning: {warning}." for warning in warnings]
 
 
-def markdown(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> str:
-    """The table and its notes as Markdown; arguments as for `table`."""
-    headings, rows = table(runs, wanted)
-    lines = [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([*lines, "", *notes(runs, wanted), ""])
+def apart(tables: Sequence[Sequence[Row]]) -> list[str]:
+    """Why there is more than one table, one sentence each."""
+    return [
+        f"Table {number} is apart from table 1, because its rows do not compare: "
+        f"{difference(tables[0], each)}."
+        for number, each in enumerate(tables[1:], start=2)
+    ]
 
 
-def latex(runs: Sequence[EvaluatedRun], wanted: Sequence[PaperRow] = ()) -> str:
-    """The table as a LaTeX tabular (packages: booktabs), its notes as comments; arguments as for `table`."""
-    headings, rows = table(runs, wanted)
-    lines = [f"\\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}", "\\toprule"]
-    lines += [f"{' & '.join(map(_escaped, headings))} \\\\", "\\midrule"]
-    lines += [f"{' & '.join(map(_escaped, row))} \\\\" for row in rows]
-    lines += ["\\bottomrule", "\\end{tabular}"]
-    return "\n".join([*(f"% {note}" for note in notes(runs, wanted)), *lines, ""])
+def markdown(tables: Sequence[Sequence[Row]], wanted: Sequence[PaperRow] = ()) -> str:
+    """The tables and their notes as Markdown; arguments as for `table`."""
+    return "\n".join([*(_markdown(rows, wanted) for rows in tables), *apart(tables)])
+
+
+def _markdown(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> str:
+    headings, lines = table(rows, wanted, "**")
+    text = [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
+    text += [f"| {' | '.join(cell.replace(chr(10), ' ') for cell in line)} |" for line in lines]
+    return "\n".join([*text, "", *(f"{note}\n" for note in notes(rows, wanted))])
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -175,13 +190,23 @@ def _number(value: float | None, digits: int) -> str:
     return f"{value:#.{digits}g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
 
 
+def _cell(row: Row, column: Column) -> str:
+    """Mean and deviation of several seeds, or the value of one with its interval on a second line."""
+    found = row.spread(column.metric)
+    if found is None:
+        return DASH
+    if found.deviation is None:
+        return _with_interval(row.metric(column.metric), column.digits)
+    return f"{_number(found.mean, column.digits)} {PLUS_MINUS} {_number(found.deviation, 2)}"
+
+
 def _with_interval(metric: Metric | None, digits: int) -> str:
     if metric is None:
         return DASH
     text = _number(metric.value, digits)
     if metric.low is None or metric.high is None:
         return text
-    return f"{text} [{_number(metric.low, digits)}, {_number(metric.high, digits)}]"
+    return f"{text}\n[{_number(metric.low, digits)}, {_number(metric.high, digits)}]"
 
 
 def _floor(metric: Metric | None, digits: int) -> str:
@@ -190,21 +215,30 @@ def _floor(metric: Metric | None, digits: int) -> str:
     return _with_interval(Metric(metric.real, metric.real_low, metric.real_high), digits)
 
 
+def _millions(run: EvaluatedRun) -> str:
+    return DASH if run.parameters is None else f"{run.parameters / 1e6:.3f}M"
+
+
+def _time(row: Row) -> str:
+    """Seconds of training, the mean over the seeds."""
+    known = [seconds for run in row.runs if (seconds := run.facts.get("training_seconds")) is not None]
+    return duration(sum(known) / len(known)) if known else DASH
+
+
 def _snapshot(run: EvaluatedRun) -> str:
     """Which generator was measured, in words."""
-    facts = run.assessment.facts
+    facts = run.facts
+    if run.is_foreign:
+        return f"{run.label} has none: it is a folder of {facts['n-generated']} volumes"
     weights = f", weights {facts['generator_sha256'][:12]}" if "generator_sha256" in facts else ""
     chosen = f" ({run.snapshot})" if run.snapshot else ""
     return f"{run.label} after {facts['n_images'] / 1000:g} kimg{chosen}{weights}"
 
 
-def _duration(seconds: float | None) -> str:
-    if seconds is None:  # of an old export
-        return DASH
+def duration(seconds: float) -> str:
+    """Seconds up to ten minutes, then hours.
+
+    >>> duration(75), duration(5400)
+    ('75 s', '1.50 h')
+    """
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.2f} h"
-
-
-def _escaped(text: str) -> str:
-    for character in "&%_#":
-        text = text.replace(character, f"\\{character}")
-    return text.replace(DASH, "--")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from voxflate._system.cores import available_cores, processor_name
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
 from voxflate._system.version import __version__
@@ -35,6 +36,8 @@ def environment() -> dict[str, Any]:
         },
         "threads": torch.get_num_threads(),
         "kernels": kernels_in_use(),
+        "processor": processor_name(),
+        "cores": available_cores(),
         "machine": f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
     }
 

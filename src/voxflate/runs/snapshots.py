@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +142,24 @@ def best_snapshot(run: Path) -> Path | None:
     count. A 2D run has no such distance, and neither has a set with fewer than two held-out volumes.
     """
     paths = {images_of(path): path for path in list_snapshots(run)}
-    measured = [row for row in read_rows(run / METRICS_NAME) if isinstance(row.get(_kid_name(row)), float)]
+    best = best_of(read_rows(run / METRICS_NAME), paths)
+    return None if best is None else paths[best]
+
+
+def best_of(rows: Sequence[dict[str, Any]], among: Collection[int] | None = None) -> int | None:
+    """Images shown before the measurement with the smallest held-out distance; None if there is none.
+
+    Args:
+        rows: Of metrics.jsonl.
+        among: Images of the snapshots that count; None for all that were measured.
+    """
+    measured = [row for row in rows if isinstance(row.get(_kid_name(row)), float)]
     found = [
         (row[_kid_name(row)], row["n_images"])
         for row in measured
-        if row["n_images"] in paths and _network_of(row) == _network_of(measured[-1])
+        if (among is None or row["n_images"] in among) and _network_of(row) == _network_of(measured[-1])
     ]
-    return paths[min(found)[1]] if found else None
+    return min(found)[1] if found else None
 
 
 def load_chosen(run: Path, which: str) -> tuple[dict[str, Any], Path]:

@@ -31,11 +31,12 @@ from voxflate._system.files import check_no_links, write_json
 from voxflate._system.memory import memory_said
 from voxflate.config.build import Stream, build_gan, build_run_networks
 from voxflate.config.schema import RunConfig
-from voxflate.config.toml import save_config
+from voxflate.config.toml import save_config, with_values
 from voxflate.data.labels import joint_labels
 from voxflate.data.prepared import PreparedSet, check_outside_sets, open_prepared
 from voxflate.data.shapes import check_shape
 from voxflate.evaluation import Evaluator
+from voxflate.evaluation.real import equal_number
 from voxflate.gans.ema import Ema
 from voxflate.gans.state import TrainingState
 from voxflate.inflation import TransferReport
@@ -169,6 +170,9 @@ def _begin(
     check_no_links(run)
     prepared = open_prepared(config.data)
     t = config.training
+    if not config.evaluation.samples:
+        number = equal_number(prepared, t.phase)
+        config = with_values(config, {"evaluation.samples": number})
     _check_data(config, prepared, trains=schedule.stop_at != 0)
     if not resume and list_snapshots(run):
         raise VoxflateError(f"{run}: holds snapshots; add --resume to go on, or choose another folder")

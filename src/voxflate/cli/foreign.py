@@ -1,0 +1,129 @@
+"""Folders of volumes that another method made, as `voxflate evaluate` takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from voxflate._system.errors import VoxflateError
+from voxflate.cli.printing import print_assessment
+from voxflate.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from voxflate.evaluation import SuiteSettings
+    from voxflate.evaluation.foreign import VolumeFolder
+
+DEFAULT_EXTRACTOR = "mobilenetv2"
+_SETTINGS = ("evaluation.samples", "evaluation.extractor")
+
+
+def is_volume_folder(folder: Path) -> bool:
+    """Say whether a folder holds NIfTI volumes and is neither a run nor an export."""
+    from voxflate.config.toml import CONFIG_NAME
+    from voxflate.evaluation.foreign import nifti_files
+    from voxflate.runs.exported import is_exported
+
+    return not (folder / CONFIG_NAME).is_file() and not is_exported(folder) and bool(nifti_files(folder))
+
+
+@dataclass(frozen=True)
+class SuiteOptions:
+    """The options of a command that say what is measured, before the defaults are known."""
+
+    extractors: list[str] | None
+    volume_extractor: str
+    slices: int
+    replicates: int
+    seed: int
+    device: str | None
+
+    def resolved(self, extractor: str) -> SuiteSettings:
+        """The settings of the suite; `extractor` is used where none was named."""
+        from voxflate.config.build import choose_device
+        from voxflate.evaluation import SuiteSettings
+
+        return SuiteSettings(
+            extractors=self.extractors or [extractor],
+            volume_extractor=self.volume_extractor,
+            slices=self.slices,
+            replicates=self.replicates,
+            seed=self.seed,
+            device=str(choose_device(self.device or "auto")),
+        )
+
+
+def evaluate_folder(
+    folders: Sequence[Path],
+    data: Path | None,
+    out: Path | None,
+    values: Mapping[str, Any],
+    value_range: str | None,
+    options: SuiteOptions,
+    batch: int,
+    embed: bool,
+    dry_run: bool,
+) -> None:
+    """Measure one folder of volumes and print what was found; the arguments are those of the command.
+
+    Raises:
+        VoxflateError: If there is more than one folder, --data or --out is missing, or the volumes cannot be
+            measured.
+    """
+    if len(folders) > 1 or data is None or out is None:
+        raise VoxflateError(
+            f"{folders[0]}: a folder of volumes is measured by itself; give one, with --data FOLDER (the "
+            "prepared real volumes) and --out FOLDER"
+        )
+    volumes = _open(folders[0], data, out, values, value_range)
+    typer.echo(_described(volumes))
+    if dry_run:
+        return
+    from voxflate.reports.evaluated import write_results
+    from voxflate.reports.evaluations import Place
+    from voxflate.reports.measure import evaluate_volumes
+
+    place = Place(out, None)
+    chosen = options.resolved(str(values.get("evaluation.extractor", DEFAULT_EXTRACTOR)))
+    with progress_bar(f"measuring {volumes.folder.name}") as progress:
+        assessment = evaluate_volumes(volumes, place, chosen, batch, progress)
+    print_assessment(assessment)
+    typer.echo(f"report: {write_results([place], out, data, embed)}")
+    typer.echo(f"written to {out}")
+
+
+def _open(
+    folder: Path, data: Path, out: Path, values: Mapping[str, Any], value_range: str | None
+) -> VolumeFolder:
+    """Check everything but the voxels."""
+    from voxflate.data.prepared import open_prepared
+    from voxflate.evaluation.foreign import open_volumes
+    from voxflate.reports.evaluations import METRICS
+    from voxflate.reports.measure import check_folder
+
+    if wrong := [key for key in values if key not in _SETTINGS]:
+        raise VoxflateError(f"--set {wrong[0]}: a folder of volumes has no such setting")
+    check_folder(out, METRICS)
+    return open_volumes(folder, open_prepared(data), values.get("evaluation.samples"), _parsed(value_range))
+
+
+def _described(volumes: VolumeFolder) -> str:
+    """One line on how the values are read."""
+    low, high = volumes.value_range
+    return (
+        f"{volumes.folder}: {len(volumes.paths)} volumes; {low:g} and {high:g} are read as the darkest and "
+        "the brightest value"
+    )
+
+
+def _parsed(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise VoxflateError(f"--range {text}: expected two numbers, such as --range 0,1") from error
+    return low, high

@@ -1,0 +1,48 @@
+"""`voxflate result`: what a run gave, as one small file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxflate._system.errors import VoxflateError
+
+
+def result(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of 2D or 3D runs.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE.json|FOLDER",
+            help="Where to write: a file for one run, or a folder, which gets RUN.json of each.",
+        ),
+    ],
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            "--pictures/--no-pictures",
+            help="Keep the sample sheets at kimg 0 and at the best snapshot, and features for t-SNE.",
+        ),
+    ] = False,
+) -> None:
+    """Write what a run gave as one small JSON file.
+
+    Settings, seed, the metrics of every snapshot and evaluation, seconds, machine, versions, hashes.
+    Tables and figures of a study are made from a folder of such files; the runs are not needed any more.
+    Nothing in a file shows the training data but its hash, and with --pictures a projection of its features.
+
+    Example: voxflate result runs/3d --out results/3d.json
+    """
+    from voxflate.reports.results import result_of, write_result
+
+    single = out.suffix == ".json"
+    if single and len(runs) > 1:
+        raise VoxflateError(f"--out {out}: is one file for {len(runs)} runs; name a folder")
+    for run in runs:
+        found = result_of(run, pictures)
+        path = out if single else out / f"{found.name}.json"
+        write_result(found, path)
+        state = "" if found.finished else f", stopped after {found.n_images / 1000:g} kimg"
+        typer.echo(f"written to {path}{state}")

@@ -1,0 +1,42 @@
+"""Which runs have the same settings, so that they are seeds of one row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from voxflate.config.values import Values
+
+_NOT_OF_THE_SETTING = (
+    "version",
+    "preset",
+    "data",
+    "start.twin",
+    "training.seed",
+    "training.micro_batch",
+    "training.activation_checkpointing",
+    "training.kernels",
+    "training.device",
+    "training.threads",
+    "training.keep",
+)
+
+
+def setting_key(values: Values, twin: Values | None = None) -> str:
+    """A hash that is equal for runs whose settings are equal except for the seed.
+
+    Places, devices and what is measured do not count. Neither does a preset: it is a label.
+
+    Args:
+        values: All settings of a run by dotted key, as JSON has them.
+        twin: Those of the 2D run that it started from; its seed does not count either.
+    """
+    kept = [
+        {
+            key: value
+            for key, value in each.items()
+            if key not in _NOT_OF_THE_SETTING and not key.startswith("evaluation.")
+        }
+        for each in (values, twin or {})
+    ]
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]

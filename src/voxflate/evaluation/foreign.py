@@ -1,0 +1,128 @@
+"""Volumes of another method, read from a folder of files, to be measured like the samples of a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import sha256
+from voxflate.data.prepared import PreparedSet
+from voxflate.data.readers.table import read_geometry, read_volume
+from voxflate.data.volume import to_ras
+from voxflate.evaluation.real import Images
+
+SUFFIXES = (".nii", ".nii.gz")
+_SPACING_TOLERANCE = 0.02  # of a voxel side
+_LEAST_SPAN = 0.02  # of the range, of the values of one volume
+
+
+@dataclass
+class VolumeFolder:
+    """A folder of NIfTI files, checked against a prepared set.
+
+    Attributes:
+        folder: Where they lie.
+        paths: The files that are measured, by name.
+        prepared: The set that they are compared with.
+        value_range: The values that become -1 and 1; what lies outside is clipped.
+        clipped: Voxels that were clipped so far, and voxels that were read.
+    """
+
+    folder: Path
+    paths: list[Path]
+    prepared: PreparedSet
+    value_range: tuple[float, float]
+    clipped: list[int] = field(default_factory=lambda: [0, 0])
+
+    def batches(self, batch: int) -> Iterator[Images]:
+        """The volumes in [-1, 1], turned to RAS, [b, 1, D, H, W]; read one batch after the other.
+
+        Raises:
+            VoxflateError: If a file cannot be read.
+        """
+        for start in range(0, len(self.paths), batch):
+            yield np.stack([self._read(path) for path in self.paths[start : start + batch]])[:, None]
+
+    def _read(self, path: Path) -> Images:
+        low, high = self.value_range
+        array = to_ras(read_volume(path)).array
+        bottom, top = float(array.min()), float(array.max())
+        if top - bottom < _LEAST_SPAN * (high - low):
+            raise VoxflateError(
+                f"{path}: its values go from {bottom:g} to {top:g}, next to nothing of the {low:g} to "
+                f"{high:g} of the real volumes; say which values are theirs with --range LOW,HIGH"
+            )
+        values = (np.asarray(array, np.float32) - low) * np.float32(2 / (high - low)) - 1
+        self.clipped[0] += int((np.abs(values) > 1 + 1e-3).sum())
+        self.clipped[1] += values.size
+        clipped: Images = np.clip(values, -1, 1)
+        return clipped
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know of how the files were read; complete once all are."""
+        share = self.clipped[0] / max(1, self.clipped[1])
+        low, high = self.value_range
+        found = []
+        if share > 1e-3:
+            found.append(f"{share:.1%} of the voxels lie outside {low:g} to {high:g} and were clipped")
+        spacing = read_geometry(self.paths[0]).to_ras().spacing
+        if any(
+            abs(mine - its) > _SPACING_TOLERANCE * its
+            for mine, its in zip(spacing, self.prepared.spacing, strict=True)
+        ):
+            ours, real = (
+                " x ".join(f"{side:.3g}" for side in sides) for sides in (spacing, self.prepared.spacing)
+            )
+            found.append(f"voxels are {ours} mm, those of the real volumes {real} mm")
+        return found
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 over the files, in the order of their names."""
+        return hashlib.sha256("".join(sha256(path) for path in self.paths).encode()).hexdigest()
+
+
+def nifti_files(folder: Path) -> list[Path]:
+    """NIfTI files of a folder itself, by name."""
+    return sorted(path for path in folder.glob("*") if path.name.lower().endswith(SUFFIXES))
+
+
+def open_volumes(
+    folder: Path,
+    prepared: PreparedSet,
+    count: int | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> VolumeFolder:
+    """Check a folder of volumes; voxels are read later.
+
+    Args:
+        folder: With NIfTI files of the shape of the prepared volumes.
+        prepared: What they are compared with.
+        count: The first so many are taken; None for all.
+        value_range: Values that become -1 and 1; None for those of the prepared set.
+
+    Raises:
+        VoxflateError: If there are too few files, one has another shape, or the range is empty.
+    """
+    paths = nifti_files(folder)
+    if count is not None and len(paths) < count:
+        raise VoxflateError(f"{folder}: holds {len(paths)} volumes, {count} are asked for")
+    low, high = value_range or prepared.manifest.intensity
+    if not low < high:
+        raise VoxflateError(f"--range {low:g},{high:g}: the first value must be below the second")
+    paths = paths[:count]
+    for path in paths:
+        shape = read_geometry(path).to_ras().shape
+        if shape != prepared.shape:
+            ours, real = ("x".join(map(str, each)) for each in (shape, prepared.shape))
+            raise VoxflateError(
+                f"{path}: holds {ours} voxels (superior, anterior, right), the real volumes {real}; resample "
+                "it first, as the real ones were"
+            )
+    return VolumeFolder(folder, paths, prepared, (low, high))

@@ -1,0 +1,194 @@
+"""Rows of a table: evaluated runs, seeds of one setting together, and which rows may share a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from voxflate._system.errors import VoxflateError
+from voxflate.config.paper_rows import PaperRow
+from voxflate.evaluation.assessment import Assessment, Metric
+from voxflate.evaluation.seeds import Spread, spread
+
+_SEED_AT_END = re.compile(r"([-_. /]*(s|seed))?[-_. /]*$")
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """One evaluation of a run, an export or a folder of volumes.
+
+    Attributes:
+        label: Short name.
+        parameters: Trainable parameters of all its networks; None where they are not known.
+        assessment: What `voxflate evaluate` measured.
+        paper: The paper's row that its preset stands for, or None.
+        outdated: What the run has done since, if it went on; "" if it has not.
+        other_data: Says that it was measured, or is shown, with other data than it should; "" if it was not.
+        setting: Equal for runs that differ only in their seed; "" where the settings are not known.
+        seed: Of the training; None where it is not known.
+    """
+
+    label: str
+    parameters: int | None
+    assessment: Assessment
+    paper: PaperRow | None = None
+    outdated: str = ""
+    other_data: str = ""
+    setting: str = ""
+    seed: int | None = None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What its metrics depend on."""
+        return self.assessment.facts
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is a folder of volumes, which has no training and no snapshots."""
+        return self.facts.get("source") == "volumes"
+
+    @property
+    def snapshot(self) -> str:
+        """How the evaluated snapshot was chosen; older evaluations are of the newest."""
+        return str(self.facts.get("snapshot", "newest"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Evaluations of one setting, one per seed.
+
+    Attributes:
+        label: Its name in the table.
+        runs: At least one, by seed.
+    """
+
+    label: str
+    runs: tuple[EvaluatedRun, ...]
+
+    @property
+    def first(self) -> EvaluatedRun:
+        """The run with the lowest seed."""
+        return self.runs[0]
+
+    def metric(self, name: str) -> Metric | None:
+        """A metric with its interval; only of a single run."""
+        return self.first.assessment.metrics.get(name) if len(self.runs) == 1 else None
+
+    def spread(self, name: str) -> Spread | None:
+        """A metric over the seeds; None if a run lacks it."""
+        values = [run.assessment.value(name) for run in self.runs]
+        known = [value for value in values if value is not None]
+        return spread(known) if len(known) == len(values) else None
+
+    def by_seed(self, name: str) -> dict[int, float]:
+        """Seed -> metric, of the runs that have both."""
+        values = ((run.seed, run.assessment.value(name)) for run in self.runs)
+        return {seed: value for seed, value in values if seed is not None and value is not None}
+
+
+def grouped(
+    runs: Sequence[EvaluatedRun], named: Mapping[str, Sequence[EvaluatedRun]] | None = None
+) -> list[Row]:
+    """Put seeds of one setting into one row, in the order of their first runs.
+
+    Runs of the same setting that cannot be compared (other data, other numbers) stay apart, and so does a
+    second run of a seed: it is no independent one.
+
+    Args:
+        runs: Evaluated runs, grouped by their settings.
+        named: Rows that the user puts together, by label.
+
+    Raises:
+        VoxflateError: If runs of a named row cannot be compared, or two have the same seed.
+    """
+    parts: dict[tuple[Any, ...], list[EvaluatedRun]] = {}
+    for number, run in enumerate(runs):
+        known = run.setting and run.seed is not None
+        key = (run.setting, *table_key(run).values()) if known else (number,)
+        twice = any(run.seed == other.seed for other in parts.get(key, ()))
+        parts.setdefault((*key, number) if twice else key, []).append(run)
+    found = [Row(_shared_label(part), _by_seed(part)) for part in parts.values()]
+    for label, part in (named or {}).items():
+        _check_named(label, part)
+        found.append(Row(label, _by_seed(part)))
+    return found
+
+
+def table_key(run: EvaluatedRun) -> dict[str, Any]:
+    """What must be equal for two rows to stand in one table, in words."""
+    facts = run.facts
+    network = facts["extractors"][0]
+    key: dict[str, Any] = {
+        "number of generated volumes": facts["n-generated"],
+        "data": facts["data"],
+        "shape": tuple(facts["shape"]),
+        "slices per plane": facts["slices"],
+        "feature network": (network["name"], network["weights-sha256"]),
+        "truncation": facts.get("truncation", 1.0),
+    }
+    if run.is_foreign:
+        return key
+    if run.snapshot == "best":
+        return key | {"snapshot": f"best of {facts.get('budget_kimg', '?')} kimg"}
+    return key | {"snapshot": f"after {facts['n_images'] / 1000:g} kimg"}
+
+
+def separated(rows: Sequence[Row]) -> list[list[Row]]:
+    """Tables of rows that may be compared, in the order of their first rows.
+
+    A folder of volumes has no snapshot: it stands in every table that the rest of its key fits.
+    """
+    tables: dict[tuple[Any, ...], list[Row]] = {}
+    foreign = [row for row in rows if row.first.is_foreign]
+    for row in rows:
+        if not row.first.is_foreign:
+            tables.setdefault(tuple(table_key(row.first).values()), []).append(row)
+    for row in foreign:
+        own = tuple(table_key(row.first).values())
+        fitting = [table for key, table in tables.items() if key[: len(own)] == own]
+        for table in fitting or [tables.setdefault(own, [])]:
+            table.append(row)
+    return list(tables.values())
+
+
+def difference(table: Sequence[Row], other: Sequence[Row]) -> str:
+    """Why two tables are apart, such as "other data, other snapshot (after 5 kimg, after 10 kimg)"."""
+    mine, its = table_key(table[0].first), table_key(other[0].first)
+    parts = []
+    for name in mine | its:
+        if mine.get(name) != its.get(name):
+            plain = isinstance(mine.get(name), int | str) and name != "data"
+            parts.append(f"other {name}" + (f" ({mine[name]} and {its.get(name)})" if plain else ""))
+    return ", ".join(parts)
+
+
+def _check_named(label: str, runs: Sequence[EvaluatedRun]) -> None:
+    seeds = [run.seed for run in runs if run.seed is not None]
+    if len(set(seeds)) < len(seeds):
+        raise VoxflateError(
+            f"--group {label}: two of its runs have the same seed; a row takes each seed once"
+        )
+    for run in runs[1:]:
+        if table_key(run) != table_key(runs[0]):
+            reason = difference([Row("", (runs[0],))], [Row("", (run,))])
+            raise VoxflateError(
+                f"--group {label}: {runs[0].label} and {run.label} do not compare: {reason}; evaluate them "
+                "alike"
+            )
+
+
+def _by_seed(runs: Sequence[EvaluatedRun]) -> tuple[EvaluatedRun, ...]:
+    return tuple(sorted(runs, key=lambda run: -1 if run.seed is None else run.seed))
+
+
+def _shared_label(runs: Sequence[EvaluatedRun]) -> str:
+    """What the names of the seeds share: "inflate-1" of "inflate-1-s0" and "inflate-1-s1"."""
+    labels = [run.label for run in runs]
+    if len(labels) == 1:
+        return labels[0]
+    shared = len(labels[0])
+    while any(label[:shared] != labels[0][:shared] for label in labels):
+        shared -= 1
+    return _SEED_AT_END.sub("", labels[0][:shared]) or ", ".join(labels)

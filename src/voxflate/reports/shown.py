@@ -1,0 +1,156 @@
+"""What a report shows besides its tables: pictures, volumes to look through, the copying audit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json
+from voxflate.data.channels import pictured
+from voxflate.data.prepared import PreparedSet
+from voxflate.drawing import charts
+from voxflate.drawing.sheets import resolution_sheet, sample_sheet
+from voxflate.metrics.embedding import tsne
+from voxflate.metrics.extractors.inception import frechet_name
+from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, SAMPLES, Place, load_arrays
+from voxflate.reports.parts import AuditSection, VolumeSet
+from voxflate.reports.rows import EvaluatedRun
+
+
+def pictures_of(
+    places: Sequence[Place],
+    evaluated: Sequence[EvaluatedRun],
+    prepared: PreparedSet,
+    folder: Path,
+    embed: bool,
+) -> list[tuple[str, Path]]:
+    """Draw what needs more than one run, or the features.
+
+    Args:
+        places: Where the evaluations lie.
+        evaluated: The same, read.
+        prepared: The real volumes.
+        folder: For the pictures.
+        embed: Whether to compute the t-SNE.
+
+    Returns:
+        (caption, PNG), in order.
+    """
+    pictures = []
+    arrays = {place: load_arrays(place.folder / SAMPLES) for place in places}
+    sets = {
+        each.label: arrays[place]["features"]
+        for place, each in zip(places, evaluated, strict=True)
+        if "features" in arrays[place]
+    }
+    same = {key.assessment.facts["extractors"][0]["weights-sha256"] for key in evaluated}
+    if embed and sets and len(same) == 1:
+        groups = {"real": arrays[places[0]]["real_features"], **sets}
+        # Without scikit-learn the report has everything else.
+        with contextlib.suppress(VoxflateError):
+            spots = tsne(np.concatenate(list(groups.values())), seed=0)
+            ends = np.cumsum([len(group) for group in groups.values()])[:-1]
+            shown = dict(zip(groups, np.split(spots, ends), strict=True))
+            charts.embedding(shown, folder / "tsne.png", "t-SNE of centre slices")
+            pictures.append(("t-SNE of the features of centre slices (Fig. 7, 8)", folder / "tsne.png"))
+    if sum(each.parameters is not None for each in evaluated) > 1:
+        pictures.append(("Quality over parameters", _scatter(evaluated, folder / "scatter.png")))
+    shapes = {tuple(each.assessment.facts["shape"]) for each in evaluated}
+    if len(shapes) > 1:
+        rows = {}
+        for place, each in zip(places, evaluated, strict=True):
+            volumes = arrays[place]["volumes"]
+            field = np.array(prepared.shape) * np.array(prepared.spacing)
+            rows[each.label] = (volumes, tuple(field / volumes.shape[2:]))
+        resolution_sheet(rows, folder / "resolution.png")
+        pictures.append(("Resolutions (Fig. 6)", folder / "resolution.png"))
+    return pictures
+
+
+def _scatter(evaluated: Sequence[EvaluatedRun], path: Path) -> Path:
+    stem = frechet_name(evaluated[0].assessment.facts["extractors"][0]["name"])
+    marks = {}
+    for run in evaluated:
+        metric = run.assessment.metrics.get(f"{stem}-avg")
+        if metric is not None and run.parameters is not None:
+            ends = None if metric.low is None or metric.high is None else (metric.low, metric.high)
+            marks[run.label] = (run.parameters, metric.value, ends)
+    floor = evaluated[0].assessment.metrics.get(f"{stem}-avg")
+    charts.quality(marks, path, f"{stem}-avg", None if floor is None else floor.real)
+    return path
+
+
+def volume_sheet(volumes: NDArray[np.float32], path: Path, title: str, prepared: PreparedSet) -> None:
+    """Draw volumes with the masks that the set says they have; of those of another set the first channel."""
+    shown, classes = volumes[:, :1], None
+    if volumes.shape[1] == len(prepared.layout.channels):
+        shown, classes = pictured(volumes, prepared.layout)
+    sample_sheet(shown, path, title=title, spacing=prepared.spacing, classes=classes)
+
+
+def volume_sets(
+    places: Sequence[Place], labels: Sequence[str], prepared: PreparedSet, real: NDArray[np.floating]
+) -> list[VolumeSet]:
+    """Volumes to look through: the first ones of every evaluation, then real ones."""
+    names = [f"training volume {number}" for number in range(len(real))]
+    sets = []
+    for index, (place, label) in enumerate(zip(places, labels, strict=True)):
+        volumes = load_arrays(place.folder / SAMPLES).get("volumes", np.empty((0, 1, 1, 1, 1)))
+        if len(volumes) and volumes.shape[2:] == prepared.shape:
+            numbers = [f"sample {number}" for number in range(len(volumes))]
+            sets.append(VolumeSet(label, volumes[:, 0], numbers, prepared.spacing, f"volumes-{index}"))
+    return [*sets, VolumeSet("real", real[:, 0], names, prepared.spacing, "volumes-real")]
+
+
+def audit_section(
+    places: Sequence[Place], evaluated: Sequence[EvaluatedRun], prepared: PreparedSet
+) -> AuditSection | None:
+    """What the audits of these snapshots found; the flagged volumes of the first one that has some."""
+    lines: list[str] = []
+    sets: list[VolumeSet] = []
+    for place, each in zip(places, evaluated, strict=True):
+        path, label = place.folder / AUDIT, each.label
+        if not path.is_file():
+            continue
+        audit = read_json(path)
+        if not _same_generator(audit, each.assessment.facts):
+            lines.append(
+                f"{label}: the audit in its folder is of another snapshot, after "
+                f"{audit['n_images'] / 1000:g} kimg, and is left out; run voxflate audit again."
+            )
+            continue
+        count = len(audit["flagged"])
+        lines.append(
+            f"{label}: {count} of {audit['n-generated']} generated volumes ({audit['flagged-share']:.1%}) "
+            f"are nearer to a training volume than volumes that are not copies ({audit['n-null']}, of them "
+            f"{audit['n-heldout']} held out)."
+        )
+        if "other_data" in audit:
+            lines.append(f"Warning: {audit['other_data']}: copies of what it was trained on are not found.")
+        stored = load_arrays(place.folder / AUDIT_PAIRS)
+        if count and not sets and stored["pairs"].shape[2:] == prepared.shape:
+            numbers = stored["numbers"].tolist()
+            near = [audit["samples"][number] for number in numbers]
+            left = [f"sample {number}" for number in numbers]
+            right = [f"{each['subject']}, correlation {each['correlation']:.2f}" for each in near]
+            sets = [
+                VolumeSet(
+                    f"{label}: flagged", stored["pairs"][:, 0], left, prepared.spacing, "audit-generated"
+                ),
+                VolumeSet(
+                    "nearest training volume", stored["pairs"][:, 1], right, prepared.spacing, "audit-real"
+                ),
+            ]
+    return AuditSection(" ".join(lines), sets) if lines else None
+
+
+def _same_generator(audit: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Say whether an audit and an evaluation are of one generator; older files name only its images."""
+    keys = ("n_images", "generator_sha256")
+    return all(audit[key] == facts[key] for key in keys if key in audit and key in facts)

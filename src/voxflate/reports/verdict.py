@@ -1,0 +1,77 @@
+"""Which row of a table is best, if that can be said: by a paired test over seeds, else by intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from voxflate.evaluation.seeds import LEVEL, paired
+from voxflate.reports.rows import Row
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a table says about its best row.
+
+    Attributes:
+        winner: Label of the row that is below every other one; None if that is not settled.
+        sentences: The same for a reader.
+    """
+
+    winner: str | None
+    sentences: tuple[str, ...]
+
+
+def verdict(rows: Sequence[Row], metric: str) -> Verdict:
+    """Name the row with the lowest mean, if it is below all others.
+
+    Two rows that share at least two seeds are compared by a paired t-test over the seeds; others by whether
+    the 95% intervals of their runs are apart.
+
+    Args:
+        rows: Of one table (`rows.separated`), so that they may be compared.
+        metric: Lower is better.
+    """
+    known = [(found.mean, row) for row in rows if (found := row.spread(metric)) is not None]
+    if len(known) < 2:
+        return Verdict(None, ())
+    known.sort(key=lambda pair: pair[0])
+    (lowest, best), others = known[0], known[1:]
+    comparisons = [_compare(best, row, metric) for _, row in others]
+    texts = [
+        f"against {row.label}, {mean:.4g}: {text}"
+        for (mean, row), (_, text) in zip(others, comparisons, strict=True)
+    ]
+    settled = all(below for below, _ in comparisons)
+    first = (
+        f"{best.label} is nearest to the real volumes by {metric}, {lowest:.4g}"
+        if settled
+        else f"No winner: {best.label} has the lowest {metric}, {lowest:.4g}, but is not below every other "
+        "row beyond chance"
+    )
+    sentences = [f"{first} ({'; '.join(texts)})."]
+    if min(len(row.runs) for _, row in known) == 1:
+        sentences.append("A row of one seed says nothing about other seeds: train at least three.")
+    return Verdict(best.label if settled else None, tuple(sentences))
+
+
+def _compare(best: Row, other: Row, metric: str) -> tuple[bool, str]:
+    """Whether a row lies below another one, and how that was found."""
+    test = paired(best.by_seed(metric), other.by_seed(metric))
+    if test is not None:
+        settled = test.difference < 0 and test.p < LEVEL
+        return settled, f"paired test over {test.n} seeds, p = {test.p:.2g}"
+    mine, its = _ends(best, metric), _ends(other, metric)
+    if mine is None or its is None:
+        return False, "fewer than two shared seeds and no intervals"
+    apart = mine[1] < its[0]
+    return apart, f"the 95% intervals {'are apart' if apart else 'overlap'}"
+
+
+def _ends(row: Row, metric: str) -> tuple[float, float] | None:
+    """The widest reach of the intervals of a row's runs."""
+    found = [run.assessment.metrics.get(metric) for run in row.runs]
+    ends = [(m.low, m.high) for m in found if m is not None and m.low is not None and m.high is not None]
+    if len(ends) < len(found):
+        return None
+    return min(low for low, _ in ends), max(high for _, high in ends)

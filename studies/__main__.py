@@ -1,0 +1,197 @@
+"""The whole study: `python -m studies --scale bench --data SCANS --seeds 3 --out runs/study`.
+
+Trains what has no result yet, then makes the tables and figures of everything that has one. The same command
+goes on after whatever ended it. With --dry-run it prints the plan, the runs, the expected hours and disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from studies.costs import describe
+from studies.plan import ALL_TABLES, Run, Study, plan_of, result_path, rows_of, unfinished
+from studies.scales import COHORTS, SCALES
+from voxflate._system.cores import available_cores
+from voxflate._system.errors import VoxflateError
+from voxflate.config.toml import parse_assignments
+from voxflate.reports.results import read_result
+
+HERE = Path(__file__).parent
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m studies", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scale", choices=SCALES, default="bench")
+    parser.add_argument("--data", help="folder of scans, or a prepared set, for every row")
+    for cohort in COHORTS:
+        parser.add_argument(f"--{cohort}", help=f"the same for the rows {cohort}-..., instead of --data")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="of the rows that decide most; others take one fewer"
+    )
+    parser.add_argument("--tables", default=",".join(map(str, ALL_TABLES)), help="numbers, such as 1,4")
+    parser.add_argument("--rows", default="", help="these presets only, separated by commas")
+    parser.add_argument("--own", action="store_true", help="also train our own rows")
+    parser.add_argument("--cores", type=int, default=available_cores())
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of one run; as many run at a time as fit the cores"
+    )
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs of one run")
+    parser.add_argument("--all-gpus", type=int, default=None, help="GPUs of this machine (default: --gpus)")
+    parser.add_argument("--memory", type=int, default=4000, help="MB that a run asks a cluster for")
+    parser.add_argument(
+        "--profile", default=str(HERE / "profiles" / "local"), help="folder of a Snakemake profile"
+    )
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for every training"
+    )
+    parser.add_argument("--dry-run", action="store_true")
+    return parser.parse_args()
+
+
+def study_of(a: argparse.Namespace) -> Study:
+    """The study that the command line asks for.
+
+    Raises:
+        VoxflateError: If a number or a name is wrong.
+    """
+    named = {cohort: getattr(a, cohort) or a.data for cohort in COHORTS}
+    data = {cohort: str(Path(folder).absolute()) for cohort, folder in named.items() if folder}
+    if a.seeds < 1:
+        raise VoxflateError(f"--seeds {a.seeds}: at least 1 is needed")
+    try:
+        tables = tuple(sorted({int(number) for number in a.tables.split(",")}))
+    except ValueError as error:
+        raise VoxflateError(f"--tables {a.tables}: expected numbers, such as 1,4") from error
+    if unknown := [number for number in tables if number not in ALL_TABLES]:
+        raise VoxflateError(f"--tables {unknown[0]}: choose from 1 to 7; Table 8 comes with Tables 6 and 7")
+    rows = tuple(name for name in a.rows.split(",") if name)
+    study = Study(
+        a.out.absolute(), a.scale, data, a.seeds, tables, rows, a.own, a.threads, a.gpus, a.memory,
+        parse_assignments(a.set),
+    )  # fmt: skip
+    rows_of(study)
+    return study
+
+
+def check_results(study: Study, runs: Sequence[Run]) -> None:
+    """Refuse results that were made with other settings than the plan's.
+
+    Raises:
+        VoxflateError: Names the file and the first setting that differs.
+    """
+    for run in runs:
+        path = result_path(study, run)
+        if not path.is_file():
+            continue
+        found = read_result(path).settings
+        for key in ("training.kimg", "training.seed", "model", "network.architecture", "start.strategy"):
+            wanted = _flat_setting(run, key)
+            if found[key] != wanted:
+                raise VoxflateError(
+                    f"{path}: was made with {key} = {found[key]}, this study says {wanted}; give the study "
+                    "another --out, or remove the file"
+                )
+
+
+def _flat_setting(run: Run, key: str) -> object:
+    value: object = run.settings()
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def snakemake(study: Study, a: argparse.Namespace, *targets: str) -> int:
+    """Call the workflow; its exit status."""
+    program = Path(sys.executable).with_name("snakemake")
+    found = str(program) if program.is_file() else shutil.which("snakemake")
+    if found is None:
+        raise VoxflateError("snakemake is not installed; install it with: pip install 'voxflate[study]'")
+    gpus = a.gpus if a.all_gpus is None else a.all_gpus
+    words = [found, *targets, "--snakefile", str(HERE / "Snakefile"), "--directory", str(study.out)]
+    words += ["--cores", str(a.cores), "--profile", a.profile, "--config", f"out={study.out}"]
+    if gpus:
+        words += ["--resources", f"gpu={gpus}"]
+    with subprocess.Popen(words) as process:
+        # A stop that reaches this process alone must reach the workflow too.
+        asked: list[int] = []
+
+        def stop(number: int, frame: object) -> None:
+            asked.append(number)
+            process.terminate()
+
+        before = signal.signal(signal.SIGTERM, stop)
+        try:
+            status = process.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    if asked:
+        print("stopped; what was trained is saved, and the same command goes on", flush=True)
+        sys.exit(128 + asked[0])
+    return status
+
+
+def report_failures(study: Study, runs: Sequence[Run]) -> int:
+    """Print one line per run without a result; how many there are."""
+    failed = unfinished(study, runs)
+    for run in failed:
+        print(f"no result: {run.name}: {_last_line(study, run)}")
+    print(f"{len(runs) - len(failed)} of {len(runs)} runs have a result in {study.out / 'results'}")
+    return len(failed)
+
+
+def _last_line(study: Study, run: Run) -> str:
+    """Why, as far as the logs say."""
+    for name in (f"{run.name}-evaluate.log", f"{run.name}.log"):
+        path = study.out / "logs" / name
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        lines = [line for line in text.splitlines() if line.strip()]
+        if lines:
+            return f"{lines[-1].strip()} ({path})"
+    return f"was not begun; see the log of what it needs in {study.out / 'logs'}"
+
+
+def run_study(a: argparse.Namespace) -> int:
+    """Run what is left; exit status 1 if a run has no result."""
+    study = study_of(a)
+    runs = plan_of(study)
+    check_results(study, runs)
+    for line in describe(study, runs, a.cores):
+        print(line)
+    if a.dry_run:
+        return 0
+    study.out.mkdir(parents=True, exist_ok=True)
+    with open(study.out / ".lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise VoxflateError(f"{study.out}: another process works on this study; wait for it") from error
+        study.save()
+        if unfinished(study, runs):
+            snakemake(study, a, "runs")
+        missing = report_failures(study, runs)
+        status = snakemake(study, a, "tables", "figures", "--force") if missing < len(runs) else 1
+    return 1 if missing or status else 0
+
+
+def main() -> None:
+    """Run the study, with errors as one line."""
+    try:
+        sys.exit(run_study(parsed()))
+    except VoxflateError as error:
+        print(f"voxflate: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What the paper claims, and whether it holds here: means over seeds and paired tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from studies.collect import Entry
+from voxflate.evaluation.seeds import LEVEL, Paired, paired
+
+_STRATEGIES = ("inflate-1", "inflate-2", "inflate-3", "inflate-asc", "inflate-nwi")
+_ARCHITECTURES = ("baseline", "group-d", "depthwise-d", "split-shuffle-d", "split", "split-shuffle")
+_ROWS_OF_1 = ("coca64-baseline", *(f"coca64-baseline-{name}" for name in _STRATEGIES))
+_OURS = "coca64-split-shuffle-inflate-1"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper about distances.
+
+    Attributes:
+        text: In words.
+        pairs: (row that should be nearer to the real volumes, row that should be farther).
+        strict: Whether it must be nearer; else it may be level.
+    """
+
+    text: str
+    pairs: Sequence[tuple[str, str]]
+    strict: bool = True
+
+
+def _against(best: str, others: Sequence[str]) -> list[tuple[str, str]]:
+    return [(best, other) for other in others if other != best]
+
+
+def _worst(worst: str, others: Sequence[str]) -> list[tuple[str, str]]:
+    return [(other, worst) for other in others if other != worst]
+
+
+_SCRATCH = [f"coca64-{name}" for name in _ARCHITECTURES]
+_INFLATED = [f"coca64-{name}-inflate-1" for name in _ARCHITECTURES]
+
+CLAIMS: Sequence[Claim] = (
+    Claim("Inflation helps: Inflate-1 against no inflation (Table 1)", [(_ROWS_OF_1[1], _ROWS_OF_1[0])]),
+    Claim("Inflate-1 is the best of the five strategies (Table 1)", _against(_ROWS_OF_1[1], _ROWS_OF_1[1:])),
+    Claim(
+        "Inflating G and D is better than either alone (Table 2)",
+        [
+            (f"coca64-baseline-{name}", f"coca64-baseline-{name}-{module}")
+            for name in ("inflate-1", "inflate-asc", "inflate-nwi")
+            for module in ("g", "d")
+        ],
+    ),
+    Claim(
+        "Split&Shuffle, with half the parameters, is as good as the baseline or better (Tables 3 and 4)",
+        [(_SCRATCH[-1], _SCRATCH[0]), (_INFLATED[-1], _INFLATED[0])],
+        strict=False,
+    ),
+    Claim(
+        "Split without shuffle is the worst architecture (Tables 3 and 4)",
+        [*_worst(_SCRATCH[4], _SCRATCH), *_worst(_INFLATED[4], _INFLATED)],
+    ),
+    Claim(
+        "Split&Shuffle with Inflate-1 is the best of all (Tables 1, 3 and 4)",
+        _against(_OURS, [*dict.fromkeys([*_ROWS_OF_1, *_SCRATCH, *_INFLATED])]),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of a claim.
+
+    Attributes:
+        claim: In words.
+        verdict: holds, does not hold, not settled, or not tested.
+        detail: The comparisons behind it.
+    """
+
+    claim: str
+    verdict: str
+    detail: str
+
+
+def judge(claim: Claim, entries: Mapping[str, Entry]) -> Finding:
+    """Say whether a claim holds among the rows that there are.
+
+    It holds if a paired t-test over seeds says so for every pair, and does not hold if one says the opposite.
+    That a row is as good or better holds if no test says that it is worse and its mean is not higher.
+    """
+    known = [(near, far) for near, far in claim.pairs if near in entries and far in entries]
+    if not known:
+        return Finding(claim.text, "not tested", "none of its rows were trained")
+    parts, tests = [], []
+    for near, far in known:
+        metric = entries[near].distance
+        first, second = entries[near].spread(metric), entries[far].spread(metric)
+        test = paired(entries[near].by_seed(metric), entries[far].by_seed(metric))
+        tests.append((first, second, test))
+        values = " against ".join("-" if each is None else f"{each.mean:.4g}" for each in (first, second))
+        outcome = "one shared seed or none" if test is None else f"p = {test.p:.2g}, {test.n} seeds"
+        parts.append(f"{_short(near)} and {_short(far)}: {values} ({outcome})")
+    missing = len(claim.pairs) - len(known)
+    if missing:
+        parts.append(f"{missing} of {len(claim.pairs)} comparisons were not trained")
+    verdicts = [_outcome(test, claim.strict) for _, _, test in tests]
+    if "against" in verdicts:
+        verdict = "does not hold"
+    elif missing or "open" in verdicts:
+        verdict = f"not settled ({verdicts.count('for')} of {len(claim.pairs)} comparisons)"
+    else:
+        verdict = "holds"
+    return Finding(claim.text, verdict, "; ".join(parts))
+
+
+def _outcome(test: Paired | None, strict: bool) -> str:
+    """Whether one comparison speaks for the claim, against it, or leaves it open."""
+    if test is None:
+        return "open"
+    if test.p < LEVEL:
+        return "for" if test.difference < 0 else "against"
+    return "for" if not strict and test.difference <= 0 else "open"
+
+
+def _short(key: str) -> str:
+    return key.removeprefix("coca64-")
+
+
+def findings(entries: Mapping[str, Entry]) -> list[Finding]:
+    """Every claim with what became of it."""
+    return [judge(claim, entries) for claim in CLAIMS]

@@ -1,0 +1,142 @@
+"""From a folder of results to the rows of the paper's tables: seeds together, only what compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from studies.plan import OWN
+from voxflate.config.paper_rows import PaperRow
+from voxflate.config.presets import PRESETS, paper_row
+from voxflate.evaluation.seeds import Spread, spread
+from voxflate.metrics.extractors.inception import frechet_name
+from voxflate.reports.results import Result
+from voxflate.reports.rows import EvaluatedRun, Row, difference, separated
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the study.
+
+    Attributes:
+        key: Of `PRESETS` or `OWN`.
+        results: One per seed, by seed; every one has an evaluation.
+    """
+
+    key: str
+    results: tuple[Result, ...]
+
+    @property
+    def paper(self) -> PaperRow | None:
+        """What the paper prints; None for a row of ours."""
+        return PRESETS[self.key].row if self.key in PRESETS else None
+
+    @property
+    def extractor(self) -> str:
+        """The feature network that leads its evaluations."""
+        return str(self.results[0].evaluations[-1].facts["extractors"][0]["name"])
+
+    @property
+    def distance(self) -> str:
+        """The metric that rows are compared by."""
+        return f"{frechet_name(self.extractor)}-avg"
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """Seed -> metric of the evaluated snapshot."""
+        values = ((each.seed, each.evaluations[-1].value(metric)) for each in self.results)
+        return {seed: value for seed, value in values if value is not None}
+
+    def spread(self, metric: str) -> Spread | None:
+        """A metric over the seeds; None if one lacks it."""
+        values = self.by_seed(metric)
+        return spread(list(values.values())) if len(values) == len(self.results) else None
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters of all networks."""
+        return sum(self.results[0].parameters.values())
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a folder of results holds.
+
+    Attributes:
+        entries: Rows by key.
+        twins: Results of 2D runs by name.
+        notes: What was left out and why, one sentence each.
+    """
+
+    entries: Mapping[str, Entry]
+    twins: Mapping[str, Result]
+    notes: tuple[str, ...]
+
+    @property
+    def extractors(self) -> set[str]:
+        """Feature networks that lead the evaluations."""
+        return {entry.extractor for entry in self.entries.values()}
+
+
+def collect(results: Sequence[Result]) -> Collection:
+    """Sort results into rows; within a cohort only those that may be compared stay."""
+    twins = {each.name: each for each in results if each.settings["training.phase"] == "2d"}
+    notes: list[str] = []
+    rows: dict[str, dict[int, Result]] = {}
+    for each in results:
+        if each.name in twins:
+            continue
+        key, problem = _row_of(each)
+        if not problem and each.seed in rows.get(key, {}):
+            problem = f"{rows[key][each.seed].name} is the same row and seed"
+        if problem:
+            notes.append(f"{each.name} is left out: {problem}.")
+        else:
+            rows.setdefault(key, {})[each.seed] = each
+    kept: dict[str, Entry] = {}
+    for cohort in dict.fromkeys(_cohort(key) for key in rows):
+        part = {key: found for key, found in rows.items() if _cohort(key) == cohort}
+        kept |= _comparable(part, notes)
+    order = [*PRESETS, *OWN]
+    return Collection({key: kept[key] for key in order if key in kept}, twins, tuple(notes))
+
+
+def _row_of(result: Result) -> tuple[str, str]:
+    """The row that a result stands for, or why it stands for none."""
+    preset = result.settings["preset"].partition("@")[0]
+    key = preset or next((name for name in OWN if result.name.startswith(name)), "")
+    if not result.evaluations:
+        return key, "it was not evaluated"
+    if not result.finished:
+        return (
+            key,
+            f"it stopped after {result.n_images / 1000:g} of {result.settings['training.kimg']:g} kimg",
+        )
+    if key in OWN or (preset and paper_row(result.settings) is not None):
+        return key, ""
+    return key, "its settings are those of no row of the paper"
+
+
+def _cohort(key: str) -> str:
+    """Rows of ours stand beside those of Tables 1 to 4."""
+    return key.partition("-")[0] if key in PRESETS else "coca64"
+
+
+def _comparable(rows: Mapping[str, Mapping[int, Result]], notes: list[str]) -> dict[str, Entry]:
+    """The largest set of results of a cohort that may stand in one table."""
+    single = {
+        (key, seed): Row(each.name, (EvaluatedRun(each.name, None, each.evaluations[-1], seed=seed),))
+        for key, found in rows.items()
+        for seed, each in found.items()
+    }
+    tables = sorted(separated(list(single.values())), key=len, reverse=True)
+    for table in tables[1:]:
+        names = ", ".join(row.label for row in table)
+        notes.append(
+            f"{names}: left out, as the other rows do not compare with them: {difference(tables[0], table)}."
+        )
+    fitting = {row.label for row in tables[0]}
+    kept = {
+        key: tuple(found[seed] for seed in sorted(found) if found[seed].name in fitting)
+        for key, found in rows.items()
+    }
+    return {key: Entry(key, found) for key, found in kept.items() if found}

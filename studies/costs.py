@@ -1,0 +1,89 @@
+"""What a study takes: hours and disk, from speeds that were measured, or from the results that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import pow, prod, sqrt
+
+from studies.plan import Run, Study, result_path, unfinished
+from studies.scales import scale_of
+from voxflate.config.params import count_parameters
+from voxflate.reports.results import read_result
+
+SPEEDS = {
+    "baseline": 8.3,
+    "group-d": 8.5,
+    "depthwise-d": 8.5,
+    "split-shuffle-d": 9.5,
+    "split": 14.0,
+    "split-shuffle": 14.0,
+    "wgan-gp": 15.0,
+    "vae-gan": 7.5,
+    "alpha-gan": 7.0,
+    "alpha-wgan-gp": 7.0,
+}
+"""3D images per second of one thread at 16x32x32, bench channels, float32, compiled kernels.
+
+Baseline and Split&Shuffle are half of what two threads do in docs/performance.md; WGAN-GP and VAE-GAN were
+measured by processor time; the others are set between their neighbours.
+"""
+SPEED_2D = 40.0
+"""2D images per second of one thread at 32x32, batch 8; measured with Split&Shuffle."""
+_VOXELS = 16 * 32 * 32
+_CHANNELS = 32
+_EVALUATION_SECONDS = 45.0  # of a finished 3D run at 16x32x32
+_SNAPSHOT_SECONDS = 6.0  # the metrics of a snapshot there
+_STATES = 7  # numbers per parameter in a snapshot: weights, average, Adam's moments
+_RUN_BYTES = 2_000_000  # sheets and logs
+
+
+def seconds_of(study: Study, run: Run) -> float:
+    """Expected seconds of a run on one thread, evaluation included."""
+    settings = run.settings()
+    network = settings.network
+    size: float = prod(network.shape) / _VOXELS
+    if run.phase == "2d":
+        pixels: float = prod(network.shape[1:]) / 1024
+        return run.kimg * 1000 * pixels / SPEED_2D * pow(network.channels / _CHANNELS, 1.5)
+    name = network.architecture if settings.model == "stylegan2" else settings.model
+    width = network.channels / _CHANNELS if settings.model == "stylegan2" else 1.0
+    train = run.kimg * 1000 * size * pow(width, 1.5) / SPEEDS[name]
+    snapshots = scale_of(study.scale).snapshots + 1
+    return train + sqrt(size) * (snapshots * _SNAPSHOT_SECONDS + _EVALUATION_SECONDS)
+
+
+def bytes_of(run: Run) -> int:
+    """Expected bytes of a run's folder: the newest and the best snapshot, one being written."""
+    settings = run.settings()
+    dims = 2 if run.phase == "2d" else 3
+    parameters = sum(count_parameters(settings.network, dims, settings.model).values())
+    return 3 * 4 * _STATES * parameters + _RUN_BYTES
+
+
+def describe(study: Study, runs: Sequence[Run], cores: int) -> list[str]:
+    """The plan in words, one line per run, then the totals of what is left."""
+    todo = unfinished(study, runs)
+    names = {run.name for run in todo}
+    lines = [
+        f"study of scale {study.scale} in {study.out}: {len(runs)} runs, {len(runs) - len(todo)} of them done"
+    ]
+    for run in runs:
+        hours = _measured(study, run) if run.name not in names else seconds_of(study, run) / 3600
+        start = f" from {run.twin}" if run.twin else ""
+        state = "to do" if run.name in names else "done"
+        lines.append(
+            f"  {run.name}: {run.phase}, {run.cohort}, {run.kimg:g} kimg{start}; {hours:.2g} h; {state}"
+        )
+    total = sum(seconds_of(study, run) for run in todo) / 3600
+    lanes = max(1, cores // study.threads)
+    disk = sum(bytes_of(run) for run in todo) / 1e6
+    lines.append(
+        f"left: {len(todo)} runs, about {total * study.threads:.3g} core hours, {total / lanes:.3g} hours on "
+        f"{cores} cores at {lanes} runs at a time, and {disk:.0f} MB of disk. Hours are those of one CPU "
+        "(docs/studies.md): others differ, a GPU by far."
+    )
+    return lines
+
+
+def _measured(study: Study, run: Run) -> float:
+    return read_result(result_path(study, run)).seconds / 3600

@@ -1,0 +1,251 @@
+"""Which runs a study takes: the rows of the paper's tables times seeds, and the 2D runs they start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studies.scales import COHORTS, Scale, scale_of
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
+from voxflate.config.presets import PRESETS, Preset
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import from_values
+from voxflate.data.prepared import MANIFEST
+
+STUDY = "study.json"
+ALL_TABLES = (1, 2, 3, 4, 5, 6, 7)
+"""Table 8 has other metrics of the rows of Tables 6 and 7."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """A row of ours, which the paper does not have: recommended settings instead of a preset's.
+
+    Attributes:
+        label: In the tables.
+        values: Settings by dotted key, on top of the recommended ones.
+    """
+
+    label: str
+    values: Mapping[str, Any]
+
+
+OWN: Mapping[str, Own] = {
+    "own-preserving": Own("ours: preserving", {"start.strategy": "preserving"}),
+    "own-slices": Own(
+        "ours: preserving, slice discriminator",
+        {"start.strategy": "preserving", "slice_discriminator.weight": 1.0},
+    ),
+}
+"""Rows below the paper's, on the data of Tables 1 to 4."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study is: kept in STUDY, so that every stage and every later call does the same.
+
+    Attributes:
+        out: Its folder.
+        scale: Name in `SCALES`.
+        data: Cohort -> folder of scans, or prepared set.
+        seeds: Most seeds of a row.
+        tables: Numbers of the tables.
+        presets: These presets only; empty for every row of the tables.
+        own: Whether our own rows are trained too.
+        threads: CPU threads of a run.
+        gpus: GPUs of a run.
+        memory_mb: Memory that a run asks a cluster for, MB.
+        values: Settings for every training, by dotted key.
+    """
+
+    out: Path
+    scale: str
+    data: Mapping[str, str]
+    seeds: int = 3
+    tables: tuple[int, ...] = ALL_TABLES
+    presets: tuple[str, ...] = ()
+    own: bool = False
+    threads: int = 1
+    gpus: int = 0
+    memory_mb: int = 4000
+    values: Mapping[str, Any] | None = None
+
+    def save(self) -> None:
+        """Write STUDY, unless it says the same."""
+        content = {name: value for name, value in vars(self).items() if name != "out"}
+        path = self.out / STUDY
+        if not path.is_file() or read_json(path) != _plain(content):
+            write_json(path, _plain(content))
+
+    @classmethod
+    def load(cls, out: Path) -> Study:
+        """Read STUDY.
+
+        Raises:
+            VoxflateError: If there is none.
+        """
+        content = read_json(out / STUDY)
+        tuples = {name: tuple(content[name]) for name in ("tables", "presets")}
+        return cls(out=out, **{**content, **tuples})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        name: Of its folder and its result.
+        cohort: Its data.
+        phase: "2d" or "3d".
+        preset: Row of the paper with the scale's suffix; "" for a row of ours.
+        row: Key of `PRESETS` or `OWN`; of a 2D run, that of its first 3D run.
+        seed: Of the training.
+        values: Settings that the command names besides the preset.
+        twin: Name of the 2D run that it starts from, or "".
+        kimg: Its length.
+    """
+
+    name: str
+    cohort: str
+    phase: str
+    preset: str
+    row: str
+    seed: int
+    values: Mapping[str, Any]
+    twin: str
+    kimg: float
+
+    def settings(self) -> RunConfig:
+        """Complete settings, without paths."""
+        values = {**self.values, "training.phase": self.phase, "training.seed": self.seed}
+        if self.phase == "2d":
+            values["start.strategy"] = "none"
+        return from_values({"preset": self.preset, **values} if self.preset else values)
+
+
+def rows_of(study: Study) -> list[str]:
+    """Presets of the study's tables, in the paper's order.
+
+    Raises:
+        VoxflateError: If a preset is named that no table has.
+    """
+    found = [
+        name
+        for name, preset in PRESETS.items()
+        if preset.exact and preset.row.labels.keys() & set(study.tables)
+    ]
+    if unknown := [name for name in study.presets if name not in found]:
+        raise VoxflateError(f"{unknown[0]}: is no row of tables {', '.join(map(str, study.tables))}")
+    return [name for name in found if not study.presets or name in study.presets]
+
+
+def plan_of(study: Study) -> list[Run]:
+    """Every run of a study: 2D runs first, then the rows seed by seed: a study that is cut off has all rows.
+
+    Raises:
+        VoxflateError: If a cohort has no data, or as `rows_of`.
+    """
+    scale = scale_of(study.scale)
+    rows = rows_of(study)
+    runs = [
+        _run_3d(study, scale, name, seed)
+        for seed in range(study.seeds)
+        for name in rows
+        if seed < _seeds_of(study, scale, PRESETS[name])
+    ]
+    if study.own:
+        own = range(max(1, study.seeds - 1))
+        runs += [_own_3d(study, scale, name, seed) for seed in own for name in OWN]
+    twins: dict[str, Run] = {}
+    for run in runs:
+        if run.twin and run.twin not in twins:
+            twins[run.twin] = _run_2d(study, scale, run)
+    if missing := [run.cohort for run in runs if not study.data.get(run.cohort)]:
+        raise VoxflateError(f"{missing[0]}: no data is named for these rows; give DATA=FOLDER")
+    return [*twins.values(), *runs]
+
+
+def _seeds_of(study: Study, scale: Scale, preset: Preset) -> int:
+    """All seeds for the tables that decide most, and for both style GANs on brains; one fewer elsewhere."""
+    many = preset.row.labels.keys() & set(scale.many)
+    style = 7 in preset.row.labels and preset.values["model"] == "stylegan2"
+    return study.seeds if many or style else max(1, study.seeds - 1)
+
+
+def _cohort_of(name: str) -> str:
+    return next(cohort for cohort in COHORTS if name.startswith(cohort))
+
+
+def _run_3d(study: Study, scale: Scale, name: str, seed: int) -> Run:
+    preset, cohort = PRESETS[name], _cohort_of(name)
+    inflated = preset.values["start.strategy"] != "none"
+    twin = f"twin-{cohort}-{preset.values['network.architecture']}" if inflated else ""
+    values = _values(study, scale, scale.cohorts[cohort].kimg_3d) | dict(scale.values_3d)
+    kimg = scale.cohorts[cohort].kimg_3d
+    if preset.values["model"] != "stylegan2":
+        values.pop("training.reuse_fakes", None)
+    return Run(f"{name}-s{seed}", cohort, "3d", f"{name}{scale.suffix}", name, seed, values, twin, kimg)
+
+
+def _own_3d(study: Study, scale: Scale, name: str, seed: int) -> Run:
+    cohort = scale.cohorts["coca64"]
+    values = _own_values(study, scale, cohort.kimg_3d) | dict(scale.values_3d) | dict(OWN[name].values)
+    return Run(f"{name}-s{seed}", "coca64", "3d", "", name, seed, values, "twin-own", cohort.kimg_3d)
+
+
+def _own_values(study: Study, scale: Scale, kimg: float) -> dict[str, Any]:
+    network = from_values({"preset": f"coca64-split-shuffle{scale.suffix}"}).network
+    return {
+        "network.base": list(network.base),
+        "network.stages": network.stages,
+        **_values(study, scale, kimg),
+    }
+
+
+def _run_2d(study: Study, scale: Scale, run: Run) -> Run:
+    """The 2D run that a 3D one starts from: the same networks, one for all seeds in 3D, as in the paper."""
+    kimg = scale.cohorts[run.cohort].kimg_2d
+    own = run.row in OWN
+    values = _own_values(study, scale, kimg) if own else _values(study, scale, kimg)
+    return Run(run.twin, run.cohort, "2d", run.preset, run.row, 0, values, "", kimg)
+
+
+def _values(study: Study, scale: Scale, kimg: float) -> dict[str, Any]:
+    return {
+        **scale.values,
+        "training.kimg": kimg,
+        "training.snapshot_kimg": kimg / scale.snapshots,
+        "training.threads": study.threads,
+        **(study.values or {}),
+    }
+
+
+def unfinished(study: Study, runs: Sequence[Run]) -> list[Run]:
+    """Runs that have no result yet."""
+    return [run for run in runs if not result_path(study, run).is_file()]
+
+
+def result_path(study: Study, run: Run) -> Path:
+    """Where a run's result is written."""
+    return study.out / "results" / f"{run.name}.json"
+
+
+def run_path(study: Study, run: Run | str) -> Path:
+    """A run's folder."""
+    return study.out / "runs" / (run if isinstance(run, str) else run.name)
+
+
+def data_path(study: Study, cohort: str) -> Path:
+    """A cohort's prepared set: the one that was named, or the one that the study makes of the named scans."""
+    named = Path(study.data[cohort])
+    if (named / MANIFEST).is_file():
+        return named
+    return study.out / "data" / cohort
+
+
+def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
+    """As it comes back from JSON."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in content.items()}

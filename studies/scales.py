@@ -1,0 +1,113 @@
+"""How large the study is: shapes, budgets and seeds of the paper, of two CPU cores, and of a test.
+
+A scale changes what a preset leaves to the machine (shape, budget, batch) and never what makes it a row of
+the paper: model, architecture, start, networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from voxflate._system.errors import VoxflateError
+
+COHORTS = ("coca64", "coca128", "adni64")
+"""Data of the paper's rows: heart CT (Tables 1 to 4, 6), the same finer (Table 5), brain MRI (Table 7)."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """One prepared set.
+
+    Attributes:
+        shape: Of every volume, (D, H, W), voxels.
+        recipe: Of `voxflate prepare`.
+        kimg_2d: Length of its 2D trainings.
+        kimg_3d: Length of its 3D trainings.
+    """
+
+    shape: tuple[int, int, int]
+    recipe: str
+    kimg_2d: float
+    kimg_3d: float
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A size of the study.
+
+    Attributes:
+        suffix: Of the presets: "" or "@bench".
+        cohorts: By name.
+        snapshots: Of a 3D training, besides the one at kimg 0.
+        values: Settings of every training, by dotted key.
+        values_3d: Settings of the 3D trainings only.
+        many: Tables whose rows take all seeds that are asked for; the others take one fewer, at least one.
+        replicates: Bootstrap replicates of an evaluation.
+    """
+
+    suffix: str
+    cohorts: Mapping[str, Cohort]
+    snapshots: int
+    values: Mapping[str, Any] = field(default_factory=dict)
+    values_3d: Mapping[str, Any] = field(default_factory=dict)
+    many: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)
+    replicates: int = 200
+
+
+SCALES: Mapping[str, Scale] = {
+    "paper": Scale(
+        "",
+        {
+            "coca64": Cohort((32, 64, 64), "coca", 25_000, 5_000),
+            "coca128": Cohort((32, 128, 128), "coca", 25_000, 5_000),
+            "adni64": Cohort((64, 64, 64), "adni", 25_000, 5_000),
+        },
+        snapshots=25,
+        values={"training.keep": 1},
+    ),
+    # Brains for every row, because they are at hand; docs/studies.md says what this can and cannot show.
+    "bench": Scale(
+        "@bench",
+        {
+            "coca64": Cohort((16, 32, 32), "mr", 40, 6),
+            "coca128": Cohort((16, 64, 64), "mr", 40, 1.5),
+            "adni64": Cohort((32, 32, 32), "adni", 40, 3),
+        },
+        snapshots=6,
+        values={"training.flip": True, "training.keep": 1},
+        values_3d={"training.reuse_fakes": True},
+        many=(1, 4),
+    ),
+    "toy": Scale(
+        "@bench",
+        {
+            "coca64": Cohort((16, 32, 32), "mr", 0.016, 0.016),
+            "coca128": Cohort((16, 64, 64), "mr", 0.016, 0.008),
+            "adni64": Cohort((32, 32, 32), "adni", 0.016, 0.008),
+        },
+        snapshots=2,
+        values={
+            "network.channels": 8,  # what the comparison models take at least
+            "network.mapping_layers": 2,
+            "network.z_dim": 8,
+            "training.batch": 4,
+            "training.keep": 1,
+            "training.precision": "fp32",
+            "evaluation.extractor": "random",
+        },
+        replicates=5,
+    ),
+}
+
+
+def scale_of(name: str) -> Scale:
+    """A scale by its name.
+
+    Raises:
+        VoxflateError: If there is none.
+    """
+    if name not in SCALES:
+        raise VoxflateError(f"scale {name}: choose one of {', '.join(SCALES)}")
+    return SCALES[name]

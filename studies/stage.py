@@ -1,0 +1,123 @@
+"""One stage of a study, as the workflow calls it: `python -m studies.stage STAGE OUT NAME`.
+
+Every stage can be repeated: a training goes on from its newest snapshot, an evaluation writes a new folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from studies.figures import PICTURED
+from studies.plan import Run, Study, data_path, plan_of, result_path, run_path
+from studies.scales import scale_of
+from voxflate._system.errors import VoxflateError
+from voxflate.data.prepared import open_prepared
+from voxflate.runs.snapshots import best_snapshot
+
+
+def prepare_command(study: Study, cohort: str) -> list[str]:
+    """The words of `voxflate prepare` for a cohort."""
+    wanted = scale_of(study.scale).cohorts[cohort]
+    shape = ",".join(map(str, wanted.shape))
+    out = str(data_path(study, cohort))
+    return ["prepare", study.data[cohort], out, "--recipe", wanted.recipe, "--shape", shape]
+
+
+def train_command(study: Study, run: Run) -> list[str]:
+    """The words of `voxflate pretrain` or `voxflate train` for a run; they begin it and go on with it.
+
+    Raises:
+        VoxflateError: If its data is not prepared.
+    """
+    data = data_path(study, run.cohort)
+    values = {**run.values, "training.seed": run.seed}
+    if run.phase == "3d":  # as many as real volumes
+        values["evaluation.samples"] = len(open_prepared(data).manifest.scans)
+    words = ["pretrain" if run.phase == "2d" else "train", str(data), "--out", str(run_path(study, run))]
+    if run.preset:
+        words += ["--preset", run.preset]
+    if run.twin:
+        words += ["--start", str(run_path(study, run.twin))]
+    for key, value in values.items():
+        words += ["--set", f"{key}={_text(value)}"]
+    return [*words, "--resume", "auto"]
+
+
+def evaluate_commands(study: Study, run: Run) -> list[list[str]]:
+    """What turns a trained run into its result: the best snapshot measured (3D), then one small file."""
+    folder = run_path(study, run)
+    commands = []
+    if run.phase == "3d":
+        snapshot = "best" if best_snapshot(folder) is not None else "newest"
+        replicates = str(scale_of(study.scale).replicates)
+        commands.append(
+            ["evaluate", str(folder), "--snapshot", snapshot, "--replicates", replicates, "--no-tsne"]
+        )
+    pictures = (
+        "--pictures" if run.seed == 0 and run.row in PICTURED and run.phase == "3d" else "--no-pictures"
+    )
+    commands.append(["result", str(folder), "--out", str(result_path(study, run)), pictures])
+    return commands
+
+
+def _prepare(study: Study, name: str) -> None:
+    _become(prepare_command(study, name))
+
+
+def _train(study: Study, name: str) -> None:
+    _become(train_command(study, _run_of(study, name)))
+
+
+def _evaluate(study: Study, name: str) -> None:
+    for words in evaluate_commands(study, _run_of(study, name)):
+        status = subprocess.run([sys.executable, "-m", "voxflate", *words], check=False).returncode
+        if status:
+            sys.exit(status)
+
+
+STAGES: Mapping[str, Callable[[Study, str], None]] = {
+    "prepare": _prepare,
+    "train": _train,
+    "evaluate": _evaluate,
+}
+
+
+def _run_of(study: Study, name: str) -> Run:
+    return next(run for run in plan_of(study) if run.name == name)
+
+
+def _become(words: list[str]) -> None:
+    """Go on as voxflate, so that it gets the signals itself and can save what it has done."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "voxflate", *words])
+
+
+def _text(value: object) -> str:
+    """A setting as `--set` reads it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def main() -> None:
+    """Run one stage."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("name", help="run, or cohort to prepare")
+    arguments = parser.parse_args()
+    try:
+        STAGES[arguments.stage](Study.load(arguments.out), arguments.name)
+    except VoxflateError as error:
+        sys.exit(f"voxflate: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""Tables 1 to 8 in the paper's layout: `python -m studies.tables RESULTS --out FOLDER`.
+
+Writes tables.md, tables.tex and tables.html: mean and standard deviation over seeds, the floor, the paper's
+numbers beside, parameters, kimg, seconds, versions; below them the paper's claims with paired tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from studies.claims import Finding, findings
+from studies.collect import Collection, Entry, collect
+from studies.pages import html, latex, markdown
+from studies.plan import OWN
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import whole_file
+from voxflate.config.paper_rows import PaperRow
+from voxflate.config.presets import PRESETS
+from voxflate.evaluation.seeds import Spread, spread
+from voxflate.metrics.extractors.inception import frechet_name
+from voxflate.reports.parts import Table
+from voxflate.reports.results import read_results
+from voxflate.reports.tables import DASH, FLOOR_ROW, PLUS_MINUS, duration
+
+_PLANES = ("ax", "sag", "cor", "avg")
+TITLES = {
+    1: "Inflation strategies on the baseline",
+    2: "Inflation of the generator, of the discriminator, of both",
+    3: "Architectures from scratch",
+    4: "Architectures with Inflate-1",
+    5: "Higher resolution",
+    6: "Comparison with other models, heart rows",
+    7: "Comparison with other models, brain rows",
+    8: "PSNR and MS-SSIM",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of ours and the paper's beside it.
+
+    Attributes:
+        heading: As printed; the paper's has "paper: " before it.
+        ours: A row's metric over seeds.
+        paper: The paper's number.
+        digits: Significant digits.
+    """
+
+    heading: str
+    ours: Callable[[Entry], Spread | None]
+    paper: Callable[[PaperRow], float | None]
+    digits: int = 3
+
+
+_MODULES = ("G", "D", "G&D")
+
+
+def _in_order(entries: Sequence[Entry], number: int) -> list[Entry]:
+    """As the paper prints them: Table 2 strategy by strategy, Tables 6 to 8 with ours last."""
+
+    def place(entry: Entry) -> tuple[int, str, int]:
+        if entry.paper is None:
+            return (2, "", 0)
+        label = entry.paper.labels[number]
+        if number == 2:
+            strategy, _, module = label.partition(", ")
+            return (0, strategy, _MODULES.index(module))
+        if number in (6, 7):
+            return (int(PRESETS[entry.key].values["model"] == "stylegan2"), "", 0)
+        return (0, "", 0)
+
+    return sorted(entries, key=place)
+
+
+def tables_of(collection: Collection) -> dict[int, Table]:
+    """Every table that has a row, by its number."""
+    found = {}
+    for number in range(1, 8):
+        entries = [each for each in collection.entries.values() if _in_table(each, number)]
+        if entries:
+            found[number] = _table(number, _in_order(entries, number), collection)
+    if {6, 7} & found.keys():
+        found[8] = _table_8(collection)
+    return found
+
+
+def _in_table(entry: Entry, number: int) -> bool:
+    return number in entry.paper.labels if entry.paper else number == 4 and entry.key in OWN
+
+
+def _table(number: int, entries: Sequence[Entry], collection: Collection) -> Table:
+    columns = _distances(entries[0].extractor)
+    if number == 4:
+        columns = [_fid_2d(collection), *columns]
+    counted = number > 2
+    headings = ["Model", "seeds", *(["#param"] if counted else []), *(each.heading for each in columns)]
+    headings += ["best kimg", "kimg", "time", "version"]
+    headings += [*(["paper: #param"] if counted else []), *(f"paper: {each.heading}" for each in columns)]
+    rows = [_floor(entries[0], columns, counted)]
+    for entry in entries:
+        label = entry.paper.labels[number] if entry.paper else OWN[entry.key].label
+        count = [f"{entry.parameters / 1e6:.3f}M"] if counted else []
+        cells = [_cell(each.ours(entry), each.digits) for each in columns]
+        rows.append(
+            [
+                label,
+                str(len(entry.results)),
+                *count,
+                *cells,
+                *_budget(entry),
+                *_paper(entry, columns, counted),
+            ]
+        )
+    return Table(f"Table {number}. {TITLES[number]}", headings, rows, _notes(entries))
+
+
+def _table_8(collection: Collection) -> Table:
+    entries = [e for e in collection.entries.values() if _in_table(e, 6) or _in_table(e, 7)]
+    columns = [
+        Column("PSNR (dB)", lambda entry: entry.spread("psnr"), lambda row: row.psnr, 4),
+        Column("MS-SSIM", lambda entry: entry.spread("ms-ssim-kwon"), lambda row: row.ms_ssim, 4),
+    ]
+    rows = []
+    for number, cohort in ((6, "heart"), (7, "brain")):
+        part = _in_order([entry for entry in entries if _in_table(entry, number)], number)
+        rows += [[cohort, *_floor(part[0], columns, False)]] if part else []
+        for entry in part:
+            assert entry.paper is not None  # rows of ours are in Table 4
+            cells = [_cell(each.ours(entry), each.digits) for each in columns]
+            printed = _paper(entry, columns, False)
+            rows.append(
+                [
+                    cohort,
+                    entry.paper.labels[number],
+                    str(len(entry.results)),
+                    *cells,
+                    *_budget(entry),
+                    *printed,
+                ]
+            )
+    headings = [
+        "rows",
+        "Model",
+        "seeds",
+        *(each.heading for each in columns),
+        "best kimg",
+        "kimg",
+        "time",
+        "version",
+    ]
+    headings += [f"paper: {each.heading}" for each in columns]
+    notes = [
+        "MS-SSIM as Kwon et al. measure it, between pairs of generated volumes: best where it equals that "
+        "of real ones."
+    ]
+    return Table(f"Table 8. {TITLES[8]}", headings, rows, [*notes, *_notes(entries)])
+
+
+def _distances(extractor: str) -> list[Column]:
+    stem = frechet_name(extractor)
+    title = "FID" if stem == "fid" else "FD"
+
+    def column(place: int, plane: str) -> Column:
+        return Column(f"{title}-{plane}", lambda e: e.spread(f"{stem}-{plane}"), lambda row: row.fid[place])
+
+    return [column(place, plane) for place, plane in enumerate(_PLANES)]
+
+
+def _fid_2d(collection: Collection) -> Column:
+    """The distance of the 2D run that a row starts from, at its end."""
+
+    def ours(entry: Entry) -> Spread | None:
+        twin = collection.twins.get(str((entry.results[0].twin or {}).get("name")))
+        if twin is None:
+            return None
+        value = twin.at(f"{frechet_name(entry.extractor)}-2d", twin.n_images)
+        return None if value is None else spread([value])
+
+    return Column("FID-2D" if "inception" in collection.extractors else "FD-2D", ours, lambda row: row.fid_2d)
+
+
+def _floor(entry: Entry, columns: Sequence[Column], counted: bool) -> list[str]:
+    """What real volumes reach among themselves."""
+    metrics = entry.results[0].evaluations[-1].metrics
+    stem = frechet_name(entry.extractor)
+    names = {"PSNR (dB)": "psnr", "MS-SSIM": "ms-ssim-kwon"}
+    cells = []
+    for column in columns:
+        metric = metrics.get(names.get(column.heading, f"{stem}-{column.heading.rpartition('-')[2]}"))
+        cells.append(DASH if metric is None or metric.real is None else _number(metric.real, column.digits))
+    dashes = [DASH] * (4 + len(columns) + (1 if counted else 0))
+    return [FLOOR_ROW, DASH, *([DASH] if counted else []), *cells, *dashes]
+
+
+def _budget(entry: Entry) -> list[str]:
+    """Kimg of the measured snapshots, of the training, its time, and the version that trained it."""
+    kimg = [each.evaluations[-1].facts["n_images"] / 1000 for each in entry.results]
+    seconds = statistics.fmean(each.seconds for each in entry.results)
+    versions = sorted({each.versions["voxflate"] for each in entry.results})
+    total = entry.results[0].settings["training.kimg"]
+    return [f"{statistics.fmean(kimg):.3g}", f"{total:g}", duration(seconds), ", ".join(versions)]
+
+
+def _paper(entry: Entry, columns: Sequence[Column], counted: bool) -> list[str]:
+    row = entry.paper
+    if row is None:
+        return [DASH] * (len(columns) + (1 if counted else 0))
+    count = [DASH if row.millions is None else f"{row.millions:.3f}M"] if counted else []
+    values = [each.paper(row) for each in columns]
+    return [*count, *(DASH if value is None else f"{value:g}" for value in values)]
+
+
+def _notes(entries: Sequence[Entry]) -> list[str]:
+    """What the numbers depend on."""
+    first = entries[0].results[0]
+    facts = first.evaluations[-1].facts
+    machines = sorted(
+        {
+            f"{each.machine.get('processor')} ({each.machine['threads']} thread(s))"
+            for e in entries
+            for each in e.results
+        }
+    )
+    chosen = (
+        "the snapshot with the smallest KID to held-out volumes"
+        if facts["snapshot"] == "best"
+        else "the last snapshot"
+    )
+    return [
+        f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
+        f"{'x'.join(map(str, facts['shape']))}; features of {facts['extractors'][0]['name']}; {chosen}; "
+        f"mean {PLUS_MINUS} standard deviation over seeds. Data (SHA-256) {str(facts['data'])[:12]}.",
+        "The paper's numbers are FIDs (Inception) on its own data and at its own scale: compare orders.",
+        f"Trained on: {'; '.join(machines)}.",
+    ]
+
+
+def _cell(found: Spread | None, digits: int) -> str:
+    if found is None:
+        return DASH
+    if found.deviation is None:
+        return _number(found.mean, digits)
+    return f"{_number(found.mean, digits)} {PLUS_MINUS} {_number(found.deviation, 2)}"
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:#.{digits}g}"
+    return f"{value:.0f}" if "e" in text else text.rstrip(".")
+
+
+def write_tables(results: Path, out: Path) -> tuple[dict[int, Table], list[Finding]]:
+    """Make every table and write the three files.
+
+    Raises:
+        VoxflateError: If the folder holds no results, or none of a row of the paper.
+    """
+    collection = collect(read_results(results))
+    tables, claims = tables_of(collection), findings(collection.entries)
+    if not tables:
+        raise VoxflateError(
+            f"{results}: holds no finished row of the paper's tables; {' '.join(collection.notes)}"
+        )
+    for name, write in (("tables.md", markdown), ("tables.tex", latex), ("tables.html", html)):
+        with whole_file(out / name) as temporary:
+            temporary.write_text(write(tables, claims, collection.notes), encoding="utf-8")
+    return tables, claims
+
+
+def main() -> None:
+    """Make the tables of a folder of results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    try:
+        tables, claims = write_tables(arguments.results, arguments.out)
+    except VoxflateError as error:
+        sys.exit(f"voxflate: {error}")
+    print(f"{len(tables)} tables written to {arguments.out}")
+    for each in claims:
+        print(f"{each.verdict}: {each.claim}")
+
+
+if __name__ == "__main__":
+    main()

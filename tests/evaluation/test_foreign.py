@@ -1,0 +1,93 @@
+"""Volumes of another method: read like ours, refused where they cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.evaluation.test_evaluator import SHAPE, blobs
+from tests.evaluation.test_suite import a_set
+from tests.reports.test_evaluations import voxflate
+from voxflate._system.errors import VoxflateError
+from voxflate.data.prepared import PreparedSet
+from voxflate.data.writers.nifti import write_nifti
+from voxflate.evaluation.foreign import open_volumes
+
+QUICK = ("--replicates", 5, "--volume-extractor", "none", "--no-tsne", "--set", "evaluation.extractor=random")
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> PreparedSet:
+    return a_set(tmp_path / "set", 16, 4)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, prepared: PreparedSet) -> Path:
+    for number, volume in enumerate(blobs(6, 5)[:, 0]):
+        write_nifti(tmp_path / "theirs" / f"v{number}.nii.gz", volume, prepared)
+    return tmp_path / "theirs"
+
+
+def all_of(folder: Path, prepared: PreparedSet, **options: object) -> np.ndarray:
+    volumes = open_volumes(folder, prepared, **options)  # type: ignore[arg-type]
+    return np.concatenate(list(volumes.batches(4)))
+
+
+def test_volumes_that_we_wrote_come_back(folder: Path, prepared: PreparedSet) -> None:
+    found = all_of(folder, prepared)
+    assert found.shape == (6, 1, *SHAPE)
+    assert np.allclose(found, np.clip(blobs(6, 5), -1, 1), atol=1e-5)
+    assert np.array_equal(all_of(folder, prepared, count=2), found[:2])
+
+
+def test_any_orientation_gives_the_same_volumes(folder: Path, prepared: PreparedSet, tmp_path: Path) -> None:
+    image = nib.load(folder / "v0.nii.gz")
+    turned = image.as_reoriented(nib.orientations.axcodes2ornt(("P", "S", "L")))
+    (tmp_path / "turned").mkdir()
+    nib.save(turned, tmp_path / "turned" / "v0.nii.gz")
+    assert np.allclose(all_of(tmp_path / "turned", prepared), all_of(folder, prepared)[:1])
+
+
+def test_the_range_says_which_values_are_dark_and_bright(folder: Path, prepared: PreparedSet) -> None:
+    wide = all_of(folder, prepared, value_range=(-1.0, 2.0))
+    assert np.allclose(wide, (all_of(folder, prepared) / 2 + 0.5 + 1) * 2 / 3 - 1, atol=1e-5)
+    clipped = open_volumes(folder, prepared, value_range=(0.2, 0.4))
+    list(clipped.batches(4))
+    assert "were clipped" in clipped.warnings[0]
+    for value_range, message in (((0.0, 1e4), "next to nothing of the 0 to 10000"), ((1.0, 0.0), "below")):
+        with pytest.raises(VoxflateError, match=message):
+            all_of(folder, prepared, value_range=value_range)
+
+
+def test_other_shapes_and_too_few_files_are_refused(folder: Path, prepared: PreparedSet) -> None:
+    with pytest.raises(VoxflateError, match="holds 6 volumes, 9 are asked for"):
+        open_volumes(folder, prepared, count=9)
+    nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.float32), np.eye(4)), folder / "v0.nii.gz")
+    with pytest.raises(VoxflateError, match=r"v0\.nii\.gz: holds 3x3x3 voxels"):
+        open_volumes(folder, prepared)
+
+
+def test_the_command_measures_a_folder_and_keeps_what_is_there(
+    folder: Path, prepared: PreparedSet, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert "--data FOLDER" in voxflate("evaluate", folder, "--out", out, status=2)
+    call = ("evaluate", folder, "--data", prepared.root, "--out", out, *QUICK)
+    assert "0 and 1 are read as the darkest" in voxflate(*call, "--dry-run")
+    assert not out.exists()
+    shown = voxflate(*call)
+    assert "6 generated against 20 real" in shown
+    facts = json.loads((out / "metrics.json").read_text())["facts"]
+    assert (facts["source"], facts["run"], facts["parameters"]) == ("volumes", "theirs", None)
+    assert len(facts["volumes_sha256"]) == 64
+    assert (out / "report.html").is_file()
+    before = (out / "metrics.json").read_bytes()
+    assert "exists already and is kept" in voxflate(*call, status=2)
+    assert (out / "metrics.json").read_bytes() == before
+    compared = " ".join(voxflate("compare", out).split())
+    assert "it is a folder of 6 volumes" in compared
+    assert "--range 1" in voxflate(*call[:-2], "--out", tmp_path / "o2", "--range", "1", status=2)

@@ -1,0 +1,106 @@
+"""One small file per run: everything that tables and figures need, nothing of where the run lies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluation.test_suite import a_set
+from tests.reports.test_evaluations import SET, voxflate
+from voxflate._system.errors import VoxflateError
+from voxflate.reports.results import Result, read_result, read_results, result_of, write_result
+from voxflate.runs.log import METRICS_NAME, SNAPSHOTS_NAME, read_rows
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny 3D run, evaluated twice."""
+    folder = tmp_path_factory.mktemp("results")
+    a_set(folder / "set", 16, 4)
+    voxflate("train", folder / "set", "--out", folder / "run", *SET, "--set", "training.seed=7")
+    for snapshot in ("newest", "best"):
+        voxflate(
+            "evaluate", folder / "run", "--snapshot", snapshot, "--replicates", 5, "--no-tsne",
+            "--volume-extractor", "none",
+        )  # fmt: skip
+    return folder / "run"
+
+
+def test_a_file_gives_back_what_was_written(run: Path, tmp_path: Path) -> None:
+    result = result_of(run, pictures=True)
+    write_result(result, tmp_path / "one.json")
+    found = read_result(tmp_path / "one.json")
+    assert found.as_dict() == json.loads((tmp_path / "one.json").read_text()) == result.as_dict()
+    assert [found.seed, found.n_images, found.finished] == [7, 8, True]
+    assert list(found.snapshots["n_images"]) == [0, 4, 8]
+    assert found.pictures["start"].startswith(b"\x89PNG")
+    assert found.points["real"].shape == (20, 20)
+    assert found.points["generated"].shape == (12, 20)
+    assert found.machine["processor"]
+    assert found.machine["cores"] >= 1
+
+
+def test_its_metrics_are_the_run_s(run: Path) -> None:
+    result, rows = result_of(run), read_rows(run / METRICS_NAME)
+    key = "frechet-random-avg"
+    assert result.at(key, 8) == rows[-1][key]
+    assert result.at(key, 5) is None
+    assert result.at("no-metric", 8) is None
+    assert result.curve(key) == [(row["n_images"] / 1000, row[key]) for row in rows]
+    best = min(rows, key=lambda row: row["kid-random-heldout-avg"])
+    assert result.best == best["n_images"]
+    hashes = {row["n_images"]: row["sample-sha256"] for row in read_rows(run / SNAPSHOTS_NAME)}
+    assert dict(zip(result.snapshots["n_images"], result.snapshots["sample-sha256"], strict=True)) == hashes
+
+
+def test_nothing_says_where_the_run_lies(run: Path, tmp_path: Path) -> None:
+    voxflate("result", run, "--out", tmp_path / "one.json", "--pictures")
+    text = (tmp_path / "one.json").read_text()
+    assert str(run.parent) not in text
+    assert json.loads(text)["settings"]["data"] == ""
+    assert len(text) < 150_000
+    assert json.loads(text)["pictures"].keys() == {"start", "best"}
+
+
+def test_points_of_the_real_volumes_keep_their_distances(run: Path) -> None:
+    """Up to half precision: 20 components hold all of 20 volumes."""
+    from voxflate.reports.evaluations import SAMPLES, evaluations_of, load_arrays
+
+    points = Result.from_dict(result_of(run, pictures=True).as_dict(), "test").points["real"]
+    real = load_arrays(evaluations_of(run)[-1] / SAMPLES)["real_features"]
+    ours = np.linalg.norm(points[:, None] - points, axis=-1)
+    wanted = np.linalg.norm(real[:, None] - real, axis=-1)
+    assert np.allclose(ours, wanted, rtol=5e-3, atol=5e-3 * wanted.max())
+
+
+def test_several_runs_go_into_a_folder(run: Path, tmp_path: Path) -> None:
+    voxflate("result", run, run, "--out", tmp_path / "results")
+    assert [result.name for result in read_results(tmp_path / "results")] == ["run"]
+    assert "name a folder" in voxflate("result", run, run, "--out", tmp_path / "one.json", status=2)
+    assert not (tmp_path / "one.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "is not a result"),
+        ([], "is not a result"),
+        ({"kind": "voxflate-result", "format": 99}, "reads 1"),
+        ({"kind": "voxflate-result", "format": 1}, "is damaged"),
+    ],
+)
+def test_other_files_are_refused(content: object, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(VoxflateError, match=message):
+        read_result(path)
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(VoxflateError, match="holds no results"):
+        read_results(tmp_path)
+    with pytest.raises(VoxflateError, match=r"config\.toml"):
+        result_of(tmp_path)

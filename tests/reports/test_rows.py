@@ -1,0 +1,151 @@
+"""Which runs share a row, which rows share a table, and when a winner is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from voxflate._system.errors import VoxflateError
+from voxflate.config.identity import setting_key
+from voxflate.config.schema import RunConfig
+from voxflate.config.values import flat
+from voxflate.evaluation import Assessment, Metric
+from voxflate.reports.latex import latex
+from voxflate.reports.rows import EvaluatedRun, difference, grouped, separated
+from voxflate.reports.tables import apart, markdown, notes, table
+from voxflate.reports.verdict import verdict
+
+AVG = "frechet-random-avg"
+FACTS: dict[str, Any] = {
+    "n-generated": 100, "n-real": 40, "data": "d" * 64, "shape": [8, 8, 8], "slices": 1, "seed": 0,
+    "replicates": 10, "n_images": 8000, "snapshot": "newest", "training_seconds": 60.0, "truncation": 1.0,
+    "budget_kimg": 8.0, "extractors": [{"name": "random", "weights-sha256": "a" * 64, "features": 5}],
+}  # fmt: skip
+
+
+def a_run(label: str, value: float, seed: int | None = 0, setting: str = "", **facts: Any) -> EvaluatedRun:
+    metrics = {AVG: Metric(value, value - 5, value + 5, 2.0, 20.0, 15.0, 25.0), "psnr": Metric(value / 10)}
+    assessment = Assessment(metrics, FACTS | facts)
+    return EvaluatedRun(label, 1_500_000, assessment, setting=setting or label, seed=seed)
+
+
+def three(name: str, *values: float, **facts: Any) -> list[EvaluatedRun]:
+    return [a_run(f"{name}-s{seed}", value, seed, name, **facts) for seed, value in enumerate(values)]
+
+
+def test_seeds_of_a_setting_are_one_row_with_mean_deviation_and_number() -> None:
+    rows = grouped([*three("inflate-1", 70, 80, 90), *three("none", 100, 110)])
+    assert [(row.label, len(row.runs)) for row in rows] == [("inflate-1", 3), ("none", 2)]
+    found = rows[0].spread(AVG)
+    assert found is not None
+    assert (found.mean, found.deviation, found.n) == (80, 10, 3)
+    headings, lines = table(rows)
+    cell = lines[1][headings.index("Frechet-avg")]
+    assert lines[1][:2] == ["inflate-1", "3"]
+    assert cell == "80.0 \N{PLUS-MINUS SIGN} 10.0"
+    assert "over 2 seeds" in " ".join(notes(rows))
+
+
+def test_the_seed_alone_does_not_make_a_setting() -> None:
+    first, second = (RunConfig(training={"seed": seed, "threads": seed}, data=str(seed)) for seed in (0, 1))
+    other = RunConfig(training={"kimg": 7.0})
+    key = [setting_key(flat(each.model_dump(mode="json"))) for each in (first, second, other)]
+    assert key[0] == key[1] != key[2]
+    twins = [{"training.kimg": 1, "training.seed": 0}, {"training.kimg": 1, "training.seed": 5}]
+    values = flat(first.model_dump(mode="json"))
+    assert setting_key(values, twins[0]) == setting_key(values, twins[1]) != key[0]
+
+
+def test_a_repeated_seed_is_no_second_seed() -> None:
+    rows = grouped([a_run("a", 1, 0, "same"), a_run("b", 2, 0, "same"), a_run("c", 3, 1, "same")])
+    assert [len(row.runs) for row in rows] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"n-generated": 10},
+        {"data": "e" * 64},
+        {"n_images": 4000},
+        {"snapshot": "best"},
+        {"slices": 3},
+        {"truncation": 0.7},
+        {"extractors": [{"name": "random", "weights-sha256": "b" * 64, "features": 5}]},
+    ],
+)
+def test_rows_that_do_not_compare_are_in_tables_of_their_own(facts: dict[str, Any]) -> None:
+    """A run of 10 samples must not come "nearest" before one of 100."""
+    rows = grouped([a_run("many", 50), a_run("lone", 10, **facts), *three("few", 11, 12, **facts)])
+    tables = separated(rows)
+    assert [[row.label for row in each] for each in tables] == [["many"], ["lone", "few"]]
+    assert verdict(tables[0], AVG).sentences == ()
+    assert len(apart(tables)) == 1
+    assert difference(tables[0], tables[1])
+    text = markdown(tables)
+    assert text.count("| Model |") == 2
+    assert "apart from table 1" in text
+
+
+def test_best_snapshots_compare_at_equal_budgets_only() -> None:
+    runs = [a_run("a", 1, snapshot="best", n_images=3000), a_run("b", 2, snapshot="best", n_images=5000)]
+    assert len(separated(grouped(runs))) == 1
+    runs.append(a_run("c", 2, snapshot="best", n_images=5000, budget_kimg=99.0))
+    assert len(separated(grouped(runs))) == 2
+
+
+def test_a_folder_of_volumes_stands_beside_runs_of_equal_number_and_data() -> None:
+    volumes = a_run("other method", 30, None, source="volumes", n_images=None, snapshot="")
+    runs = [a_run("ours", 50), a_run("best", 40, snapshot="best")]
+    labels = [[row.label for row in each] for each in separated(grouped([*runs, volumes]))]
+    assert labels == [["ours", "other method"], ["best", "other method"]]
+    few = a_run("few", 30, None, source="volumes", n_images=None, snapshot="", **{"n-generated": 7})
+    assert len(separated(grouped([*runs, few]))) == 3
+
+
+def test_a_winner_takes_a_paired_test_against_every_other_row() -> None:
+    clear = [*three("good", 50, 61, 70), *three("bad", 80, 90, 101), *three("worse", 180, 190, 201)]
+    found = verdict(grouped(clear), AVG)
+    assert found.winner == "good"
+    assert "paired test over 3 seeds" in found.sentences[0]
+    close = [*three("good", 50, 90, 70), *three("bad", 80, 60, 101), *three("worse", 180, 190, 201)]
+    found = verdict(grouped(close), AVG)
+    assert found.winner is None
+    assert found.sentences[0].startswith("No winner: good has the lowest")
+
+
+def test_single_runs_are_told_apart_by_their_intervals_alone() -> None:
+    assert verdict(grouped([a_run("a", 50), a_run("b", 61)]), AVG).winner == "a"  # 45 to 55 and 56 to 66
+    found = verdict(grouped([a_run("a", 50), a_run("b", 59)]), AVG)
+    assert found.winner is None
+    assert "overlap" in found.sentences[0]
+    assert "one seed says nothing" in found.sentences[1]
+
+
+def test_a_named_group_takes_runs_of_any_setting_but_not_those_that_do_not_compare() -> None:
+    runs = [a_run("a", 1, 0), a_run("b", 2, 1)]
+    (row,) = grouped([], {"both": runs})
+    assert (row.label, len(row.runs)) == ("both", 2)
+    with pytest.raises(VoxflateError, match="same seed"):
+        grouped([], {"both": [runs[0], a_run("c", 1, 0)]})
+    with pytest.raises(VoxflateError, match=r"other number of generated volumes \(100 and 10\)"):
+        grouped([], {"both": [runs[0], a_run("c", 1, 1, **{"n-generated": 10})]})
+
+
+def test_latex_has_caption_units_bold_best_and_fits_the_page() -> None:
+    rows = grouped([*three("split&shuffle_d", 50, 60, 70), a_run("none", 90)])
+    text = latex([rows])
+    assert "\\caption{100 generated and 40 real volumes" in text
+    assert "max width=\\textwidth" in text
+    assert "PSNR (dB)" in text
+    body = text[text.index("\\midrule") :]
+    assert "split\\&shuffle\\_d & 3 & 1.500M" in body
+    assert "\\textbf{60.0 $\\pm$ 10.0}" in body  # the lowest distance
+    assert "\\textbf{9.000}" in body  # the highest PSNR
+    assert "[" not in body  # intervals are for the screen
+    assert "\x00" not in text
+    assert text.count("{") == text.count("}")
+    assert "time" not in text[text.index("\\toprule") :]
+    assert "\\textbf" not in latex([rows[:1]])  # nothing to choose
+    assert "**" not in markdown([rows[:1]])
+    assert "**60.0" in markdown([rows])

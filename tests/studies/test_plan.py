@@ -1,0 +1,116 @@
+"""Which runs a study takes, and with which commands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from studies.costs import describe, seconds_of
+from studies.plan import Run, Study, plan_of, result_path, unfinished
+from studies.scales import SCALES
+from studies.stage import evaluate_commands, train_command
+from tests.studies.fakes import a_result
+from voxflate._system.errors import VoxflateError
+from voxflate.config.presets import PRESETS, paper_row
+from voxflate.config.values import flat
+from voxflate.reports.results import write_result
+
+DATA = dict.fromkeys(("coca64", "coca128", "adni64"), "/data")
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study(tmp_path, "bench", DATA)
+
+
+def of(runs: list[Run], row: str) -> list[Run]:
+    return [run for run in runs if run.row == row and run.phase == "3d"]
+
+
+def test_the_bench_study_has_every_row_with_the_seeds_that_it_needs(study: Study) -> None:
+    runs = plan_of(study)
+    rows = {run.row for run in runs if run.phase == "3d"}
+    assert rows == {name for name, preset in PRESETS.items() if preset.exact}
+    for name in rows:
+        labels = PRESETS[name].row.labels
+        style = PRESETS[name].values["model"] == "stylegan2"
+        decides = 1 in labels or 4 in labels or (7 in labels and style)
+        assert len(of(runs, name)) == (3 if decides else 2), name
+    assert len({run.name for run in runs}) == len(runs)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_run_is_the_paper_s_row_at_any_scale(tmp_path: Path, scale: str) -> None:
+    study = Study(tmp_path, scale, DATA, own=True)
+    for run in plan_of(study):
+        settings = run.settings()
+        cohort = SCALES[scale].cohorts[run.cohort]
+        assert settings.network.shape == cohort.shape
+        if run.phase == "3d" and run.preset:
+            assert paper_row(flat(settings.model_dump())) is PRESETS[run.row].row
+        if run.phase == "3d":
+            assert settings.training.kimg == cohort.kimg_3d
+
+
+def test_inflated_rows_wait_for_a_2d_run_of_their_networks(study: Study) -> None:
+    runs = plan_of(study)
+    by_name = {run.name: run for run in runs}
+    for run in runs:
+        assert bool(run.twin) == (run.settings().start.strategy != "none")
+        if run.twin:
+            mine, its = run.settings().network, by_name[run.twin].settings().network
+            assert (mine.architecture, mine.symmetric_d) == (its.architecture, its.symmetric_d)
+            assert mine.base[1:] == its.base[1:]
+            assert runs.index(by_name[run.twin]) < runs.index(run)
+
+
+def test_a_part_of_the_study_and_what_is_missing(tmp_path: Path) -> None:
+    part = Study(tmp_path, "toy", {"coca64": "/data"}, 2, presets=("coca64-baseline",))
+    assert [run.name for run in plan_of(part)] == ["coca64-baseline-s0", "coca64-baseline-s1"]
+    with pytest.raises(VoxflateError, match="is no row of tables 1"):
+        plan_of(replace(part, tables=(1,), presets=("adni64-baseline",)))
+    with pytest.raises(VoxflateError, match="coca128: no data is named"):
+        plan_of(replace(part, presets=()))
+
+
+def test_a_study_comes_back_from_its_file(study: Study) -> None:
+    wanted = replace(study, tables=(1, 7), values={"training.batch": 4})
+    wanted.save()
+    assert Study.load(wanted.out) == wanted
+
+
+def test_a_run_with_a_result_is_done(study: Study) -> None:
+    runs = plan_of(study)
+    run = of(runs, "coca64-baseline")[0]
+    write_result(a_result("coca64-baseline", 0, 50), result_path(study, run))
+    assert run not in unfinished(study, runs)
+    assert len(unfinished(study, runs)) == len(runs) - 1
+    lines = describe(study, runs, cores=2)
+    assert f"{len(runs)} runs, 1 of them done" in lines[0]
+    assert f"{run.name}: 3d, coca64" in "".join(lines)
+    assert "0.25 h; done" in "".join(lines)
+
+
+def test_the_bench_study_fits_twelve_hours_of_two_cores(study: Study) -> None:
+    total = sum(seconds_of(study, run) for run in plan_of(study))
+    assert total / 2 / 3600 < 12
+
+
+def test_the_commands_of_a_run(study: Study, tmp_path: Path) -> None:
+    from tests.evaluation.test_suite import a_set
+
+    study = replace(study, data={**DATA, "coca64": str(a_set(tmp_path / "set", 16, 4).root)})
+    run = of(plan_of(study), "coca64-baseline-inflate-1")[2]
+    words = train_command(study, run)
+    assert words[:2] == ["train", str(tmp_path / "set")]
+    assert words[words.index("--start") + 1] == str(tmp_path / "runs" / "twin-coca64-baseline")
+    assert "training.seed=2" in words
+    assert "evaluation.samples=20" in words  # as many as real ones
+    assert words[-2:] == ["--resume", "auto"]
+    *_, last = evaluate_commands(study, run)
+    assert last[0] == "result"
+    assert last[-1] == "--no-pictures"  # only the first seed has them
+    first = of(plan_of(study), "coca64-baseline-inflate-1")[0]
+    assert evaluate_commands(study, first)[-1][-1] == "--pictures"

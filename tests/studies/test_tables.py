@@ -1,0 +1,158 @@
+"""From results to the paper's tables, claims and figures, without any run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from studies.claims import CLAIMS, Claim, findings, judge
+from studies.collect import collect
+from studies.figures import FIG_4, FIGURES, write_figures
+from studies.tables import tables_of, write_tables
+from tests.studies.fakes import a_result, a_twin
+from voxflate._system.errors import VoxflateError
+from voxflate.config.presets import PRESETS
+from voxflate.reports.results import Result, read_results, write_result
+
+NONE, ONE, TWO = "coca64-baseline", "coca64-baseline-inflate-1", "coca64-baseline-inflate-2"
+
+
+def seeds(preset: str, *distances: float) -> list[Result]:
+    return [a_result(preset, seed, distance) for seed, distance in enumerate(distances)]
+
+
+def written(folder: Path, results: list[Result]) -> Path:
+    for result in results:
+        write_result(result, folder / f"{result.name}.json")
+    return folder
+
+
+def test_a_row_has_mean_deviation_the_paper_s_numbers_and_the_version() -> None:
+    found = collect([*seeds(NONE, 100, 110), *seeds(ONE, 70, 80, 90)])
+    table = tables_of(found)[1]
+    rows = {row[0]: dict(zip(table.headings, row, strict=True)) for row in table.rows}
+    assert list(rows) == ["real vs real", "No Inflate", "Inflate-1"]
+    row = rows["Inflate-1"]
+    assert row["FD-avg"] == "80.0 \N{PLUS-MINUS SIGN} 10"
+    assert (row["seeds"], row["paper: FD-avg"], row["paper: FD-ax"]) == ("3", "73", "60")
+    assert (row["best kimg"], row["kimg"], row["version"], row["time"]) == ("40", "60", "0.1.0", "0.25 h")
+    assert rows["real vs real"]["FD-avg"] == "20.0"
+
+
+def test_every_table_of_the_paper_has_its_rows_in_its_layout() -> None:
+    results = [a_result(name, 0, 50 + number) for number, name in enumerate(PRESETS) if PRESETS[name].exact]
+    tables = tables_of(collect([*results, a_twin()]))
+    assert list(tables) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert {number: len(table.rows) - 1 for number, table in tables.items() if number < 8} == {
+        1: 6, 2: 9, 3: 6, 4: 6, 5: 2, 6: 6, 7: 6,
+    }  # fmt: skip
+    for table in tables.values():
+        assert {len(row) for row in table.rows} == {len(table.headings)}
+    assert "#param" not in tables[1].headings
+    assert "#param" in tables[3].headings
+    four = dict(zip(tables[4].headings, tables[4].rows[1], strict=True))
+    assert (four["FD-2D"], four["paper: FD-2D"]) == ("12.0", "7.7")
+    eight = [dict(zip(tables[8].headings, row, strict=True)) for row in tables[8].rows]
+    assert [row["rows"] for row in eight].count("heart") == 7
+    assert [row["Model"] for row in eight[-2:]] == ["3D-StyleGAN2", "Split&Shuffle (Ours)"]
+    assert eight[-1]["paper: PSNR (dB)"] == "28.57"
+    assert [row[0] for row in tables[2].rows[1:5]] == [
+        "Inflate-1, G", "Inflate-1, D", "Inflate-1, G&D", "Inflate-ASC, G",
+    ]  # fmt: skip
+    assert [row[0] for row in tables[6].rows[1:3]] == ["3D-WGAN-GP", "3D-VAE-GAN"]
+
+
+def test_what_does_not_compare_is_left_out_and_said() -> None:
+    other = a_result(TWO, 0, 5)
+    facts = {**other.evaluations[0].facts, "n-generated": 10}
+    odd = a_result(TWO, 0, 5, evaluations=[type(other.evaluations[0])(other.evaluations[0].metrics, facts)])
+    short = a_result("coca64-baseline-inflate-3", 0, 5, n_images=7000)
+    foreign = a_result("", 0, 5, name="something")
+    found = collect([*seeds(NONE, 100, 110), *seeds(ONE, 70, 80), odd, short, foreign])
+    assert set(found.entries) == {NONE, ONE}
+    notes = " ".join(found.notes)
+    assert "other number of generated volumes (148 and 10)" in notes
+    assert "stopped after 7 of 60 kimg" in notes
+    assert "something is left out: its settings are those of no row" in notes
+
+
+def test_a_preset_that_was_changed_into_another_start_is_no_row() -> None:
+    changed = a_result(ONE, 0, 5)
+    settings = {**changed.settings, "start.strategy": "preserving"}
+    found = collect([a_result(ONE, 0, 5, settings=settings), *seeds(NONE, 1)])
+    assert set(found.entries) == {NONE}
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "strict", "verdict"),
+    [
+        ([50, 61, 70], [80, 90, 101], True, "holds"),
+        ([80, 90, 101], [50, 61, 70], True, "does not hold"),
+        ([50, 90, 70], [80, 60, 101], True, "not settled (0 of 1 comparisons)"),
+        ([50], [90], True, "not settled (0 of 1 comparisons)"),
+        ([50, 90, 70], [80, 60, 101], False, "holds"),
+        ([80, 60, 101], [50, 90, 70], False, "not settled (0 of 1 comparisons)"),
+        ([], [90, 91], True, "not tested"),
+    ],
+)
+def test_a_claim_takes_a_paired_test(near: list[float], far: list[float], strict: bool, verdict: str) -> None:
+    found = collect([*seeds(ONE, *near), *seeds(NONE, *far)])
+    assert judge(Claim("text", [(ONE, NONE)], strict), found.entries).verdict == verdict
+
+
+def test_claims_name_rows_that_exist() -> None:
+    named = {name for claim in CLAIMS for pair in claim.pairs for name in pair}
+    assert named <= set(PRESETS)
+    assert len(CLAIMS) == 6
+    assert all(near != far for claim in CLAIMS for near, far in claim.pairs)
+
+
+def test_files_are_made_from_the_folder_alone(tmp_path: Path) -> None:
+    results = [*seeds(NONE, 100, 112, 120), *seeds(ONE, 70, 80, 90), a_twin()]
+    folder = written(tmp_path / "results", results)
+    tables, claims = write_tables(folder, tmp_path / "tables")
+    assert list(tables) == [1, 2, 3, 4, 6, 8]
+    assert claims[0].verdict == "holds"
+    text = (tmp_path / "tables" / "tables.md").read_text()
+    assert "| Inflate-1 | 3 |" in text
+    assert "| Inflation helps: Inflate-1 against no inflation (Table 1) | holds |" in text
+    tex = (tmp_path / "tables" / "tables.tex").read_text()
+    assert tex.count("\\begin{table}") == 7
+    assert tex.count("{") == tex.count("}")
+    page = (tmp_path / "tables" / "tables.html").read_text()
+    assert "Split&amp;Shuffle" in page
+    first = [path.read_bytes() for path in sorted((tmp_path / "tables").iterdir())]
+    assert findings(collect(read_results(folder)).entries) == claims
+    write_tables(folder, tmp_path / "again")
+    assert [path.read_bytes() for path in sorted((tmp_path / "again").iterdir())] == first
+
+
+def test_figures_are_drawn_where_their_rows_are(tmp_path: Path) -> None:
+    keys = [*FIG_4, "coca64-split-shuffle-inflate-1", "coca64-alpha-wgan-gp", "adni64-baseline"]
+    folder = written(tmp_path / "results", [r for key in keys for r in seeds(key, 100, 110)])
+    found = write_figures(folder, tmp_path / "figures")
+    drawn = [name for name in FIGURES if not found[name]]
+    assert drawn == ["figure-4.png", "figure-5.png", "figure-7.png", "figure-9.png"]
+    for name in drawn:
+        with Image.open(tmp_path / "figures" / name) as picture:
+            assert min(picture.size) > 50
+    assert "2 of the rows adni64-split-shuffle-inflate-1" in found["figure-8.png"]
+    assert json.loads((tmp_path / "figures" / "figures.json").read_text()) == found
+
+
+def test_a_figure_whose_rows_are_gone_is_removed(tmp_path: Path) -> None:
+    folder = written(tmp_path / "results", seeds(NONE, 100))
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "figure-6.png").write_bytes(b"old")
+    write_figures(folder, tmp_path / "figures")
+    assert not (tmp_path / "figures" / "figure-6.png").exists()
+
+
+def test_no_results_and_no_rows_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(VoxflateError, match="holds no results"):
+        write_tables(tmp_path, tmp_path / "out")
+    with pytest.raises(VoxflateError, match="no finished row"):
+        write_tables(written(tmp_path / "results", [a_twin()]), tmp_path / "out")

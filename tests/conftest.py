@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import tempfile
 from pathlib import Path
 
 # Before anything imports PyTorch: small tensors are quicker on one thread, and sums come out in one order.
@@ -17,8 +19,14 @@ settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
-def _kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("kernels")
+def _kernels() -> Path:
+    """Where compiled kernels stay from one test run to the next: building them takes a minute.
+
+    Their names hold a hash of the source, the compiler and the processor.
+    """
+    folder = Path(tempfile.gettempdir()) / f"voxflate-test-kernels-{getpass.getuser()}"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from voxflate._system.files import check_new_folder, sha256, whole_file, whole_f
 from voxflate._system.version import __version__
 from voxflate.config.toml import with_values
 from voxflate.runs.chosen import Snapshot
-from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, weights_file
+from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, counts_of, weights_file
 from voxflate.runs.fingerprint import fingerprint, fixed_samples
 from voxflate.runs.load import Loaded, check_volumes, open_source
 
@@ -51,6 +51,7 @@ def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: 
             "samples": fingerprint(fixed_samples(settings, loaded.network)),
             "settings": settings.model_dump(mode="json"),
             "geometry": asdict(replace(source.prepared.manifest, scans=[], left_out=[])),
+            "counts": counts_of(source.prepared.manifest),
         }
         write_json(folder / CONFIG, content)
     return loaded

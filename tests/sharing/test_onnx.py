@@ -63,7 +63,7 @@ def test_several_image_channels_and_another_base() -> None:
 @pytest.mark.parametrize("model", [name for name in MODELS if name != "stylegan2"])
 @torch.no_grad()
 def test_every_comparison_model(tmp_path: Path, model: str) -> None:
-    folder = an_export(tmp_path / "x", model=model, random=False, base=(1, 1, 2), stages=5, channels=8)
+    folder = an_export(tmp_path / "x", model=model, random=False, base=(1, 1, 2), stages=5, channels=64)
     network: Any = open_source(folder).load(device="cpu").network
     assert isinstance(network, UpsamplingGenerator)
     for one in network.modules():

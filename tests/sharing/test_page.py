@@ -331,7 +331,7 @@ def test_the_download_is_the_file_that_python_writes(
 
 
 def test_a_comparison_model_has_a_page_too(tmp_path: Path, browser: Any) -> None:
-    export, page = a_page(tmp_path, model="wgan-gp", random=False, base=(1, 2, 2), stages=5, channels=8)
+    export, page = a_page(tmp_path, model="wgan-gp", random=False, base=(1, 2, 2), stages=5, channels=64)
     opened(browser, page)
     found = changed(browser, first=4, psi=0.5)
     np.testing.assert_allclose(found, voxflate.load(export).sample(1, first=4, truncation=0.5)[0], atol=CLOSE)

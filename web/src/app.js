@@ -14,7 +14,8 @@ const state = {
   levels: description.levels.map(() => false), // true where the second subject gives the features
   position: 0,
 };
-let engine, viewer, average, volume;
+const voxels = description.shape.reduce((a, b) => a * b);
+let engine, viewer, average, volume; // volumes as the network gives them, one channel after the other
 const codes = new Map(); // number of a subject -> style code, before truncation
 
 const subject = (index) => ({ seed: SEED, index });
@@ -87,16 +88,21 @@ async function compute() {
   }
 }
 
+/** A channel of a volume in the units of the data. Channel 0 is the image. */
+function channel(values, number = 0) {
+  const { intensity } = description.channels[number];
+  return intensities(values.subarray(number * voxels, (number + 1) * voxels), intensity);
+}
+
 /** Show what is chosen: the subject, the average, or what makes them differ. */
 async function draw() {
-  const { intensity } = description.channels[0];
-  const shown = state.shown === "average" ? await averageVolume() : volume;
+  const image = channel(state.shown === "average" ? await averageVolume() : volume);
   let overlay = null;
   if (state.shown === "difference") {
-    const mean = await averageVolume(), half = (intensity[1] - intensity[0]) / 2;
-    overlay = { values: volume.map((value, i) => (value - mean[i]) * half), limit: half };
+    const mean = channel(await averageVolume()), [low, high] = description.channels[0].intensity;
+    overlay = { values: image.map((value, i) => value - mean[i]), limit: (high - low) / 2 };
   }
-  await viewer.show(intensities(shown, intensity), overlay);
+  await viewer.show(image, overlay);
   find("download").disabled = false;
 }
 
@@ -238,8 +244,7 @@ function fileName() {
 /** The file that Python writes for the volume shown. */
 async function download() {
   const shown = state.shown === "average" ? await averageVolume() : volume;
-  const values = intensities(shown, description.channels[0].intensity);
-  save(await gzipped(niftiFile(description.nifti_header, values)), fileName());
+  save(await gzipped(niftiFile(description.nifti_header, channel(shown))), fileName());
   say(`Saved ${fileName()}`);
 }
 

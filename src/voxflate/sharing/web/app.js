@@ -66,10 +66,10 @@ function intensities(volume2, [low, high]) {
 function headerBytes(base64) {
   return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 }
-function joined(header, voxels) {
-  const file = new Uint8Array(header.length + voxels.byteLength);
+function joined(header, voxels2) {
+  const file = new Uint8Array(header.length + voxels2.byteLength);
   file.set(header);
-  file.set(new Uint8Array(voxels.buffer, voxels.byteOffset, voxels.byteLength), header.length);
+  file.set(new Uint8Array(voxels2.buffer, voxels2.byteOffset, voxels2.byteLength), header.length);
   return file;
 }
 function niftiFile(base64, values) {
@@ -296,6 +296,7 @@ var state = {
   // true where the second subject gives the features
   position: 0
 };
+var voxels = description.shape.reduce((a, b) => a * b);
 var engine;
 var viewer;
 var average;
@@ -362,15 +363,18 @@ async function compute() {
     stop();
   }
 }
+function channel(values, number = 0) {
+  const { intensity } = description.channels[number];
+  return intensities(values.subarray(number * voxels, (number + 1) * voxels), intensity);
+}
 async function draw() {
-  const { intensity } = description.channels[0];
-  const shown = state.shown === "average" ? await averageVolume() : volume;
+  const image = channel(state.shown === "average" ? await averageVolume() : volume);
   let overlay = null;
   if (state.shown === "difference") {
-    const mean = await averageVolume(), half = (intensity[1] - intensity[0]) / 2;
-    overlay = { values: volume.map((value, i) => (value - mean[i]) * half), limit: half };
+    const mean = channel(await averageVolume()), [low, high] = description.channels[0].intensity;
+    overlay = { values: image.map((value, i) => value - mean[i]), limit: (high - low) / 2 };
   }
-  await viewer.show(intensities(shown, intensity), overlay);
+  await viewer.show(image, overlay);
   find("download").disabled = false;
 }
 function name() {
@@ -509,8 +513,7 @@ function fileName() {
 }
 async function download() {
   const shown = state.shown === "average" ? await averageVolume() : volume;
-  const values = intensities(shown, description.channels[0].intensity);
-  save(await gzipped(niftiFile(description.nifti_header, values)), fileName());
+  save(await gzipped(niftiFile(description.nifti_header, channel(shown))), fileName());
   say(`Saved ${fileName()}`);
 }
 function segment(name2, value, text, checked) {

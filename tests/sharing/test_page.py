@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import json
 import lzma
 import re
@@ -193,6 +194,31 @@ def test_every_control_gives_what_python_gives(small: tuple[Path, Path], browser
     assert np.abs(quiet - after).max() > CLOSE
     np.testing.assert_array_equal(click("#noise"), after)
     check_quiet(browser, page)
+
+
+def test_the_python_that_the_page_shows_makes_its_volume(
+    small: tuple[Path, Path], browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export, page = small
+    (tmp_path / export.name).symlink_to(export)
+    monkeypatch.chdir(tmp_path)
+    opened(browser, page)
+    for number, (noise, mode) in enumerate(itertools.product([True, False], ["one", "mix", "walk"])):
+        levels = [False, True, True] if number % 2 else [True, False, False]
+        here = changed(
+            browser,
+            first=10 + number,
+            second=4,
+            psi=0.85,
+            noise=noise,
+            mode=mode,
+            levels=levels,
+            position=0.35,
+        )
+        names: dict[str, Any] = {}
+        exec(browser.find_element("id", "python").get_property("textContent"), names)
+        np.testing.assert_allclose(here, names["scans"][0], atol=CLOSE)
+    assert len(list(tmp_path.glob("*.nii.gz"))) == 6
 
 
 def test_mixing_goes_from_one_subject_to_the_other(small: tuple[Path, Path], browser: Any) -> None:

@@ -161,11 +161,22 @@ function reflect() {
   find("python").textContent = python();
 }
 
+/** What makes the volume shown in Python. */
 function python() {
-  const truncation = state.psi === 1 ? "" : `, truncation=${state.psi}`;
-  const start = `import voxflate\n\ngenerator = voxflate.load("${description.folder}")\n`;
-  const call = `scans = generator.sample(1, seed=${SEED}, first=${state.first}${truncation})\nscans.save("subject-${state.first}.nii.gz")`;
-  return start + call;
+  const { first, second, mode, position, noise } = state, psi = `truncation=${state.psi}`;
+  const lines = ["import voxflate", "", `generator = voxflate.load(${JSON.stringify(description.folder)})`];
+  const stages = state.levels.flatMap((taken, i) => (taken ? [i] : []));
+  if (mode === "one" && noise) lines.push(`scans = generator.sample(1, seed=${SEED}, first=${first}, ${psi})`);
+  else if (mode === "mix" && noise) lines.push(`scans = generator.mix(${first}, ${second}, ${JSON.stringify(stages)}, ${psi})`);
+  else {
+    lines.push(`styles = generator.styles(1, first=${first}, ${psi})`);
+    if (mode !== "one") lines.push(`other = generator.styles(1, first=${second}, ${psi})`);
+    if (mode === "walk") lines.push(`styles = styles + ${position} * (other - styles)`);
+    const layers = description.level_of_ws.flatMap((level, layer) => (state.levels[level] ? [layer] : []));
+    if (mode === "mix") lines.push(`styles[:, ${JSON.stringify(layers)}] = other[:, ${JSON.stringify(layers)}]`);
+    lines.push(`scans = generator.render(styles${noise ? `, subject=${first}` : ""})`);
+  }
+  return [...lines, `scans.save(${JSON.stringify(fileName())})`].join("\n");
 }
 
 function change(values) {

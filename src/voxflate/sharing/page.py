@@ -27,6 +27,7 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.data.writers.nifti import write_synthetic_nifti
 from voxflate.nn import Generator
 from voxflate.nn.dcgan import UpsamplingGenerator
+from voxflate.sampling.styles import stage_of_layer
 from voxflate.sharing.about import About, shape_words
 from voxflate.sharing.onnx_networks import graphs_of
 
@@ -111,7 +112,6 @@ def _sizes(network: Any) -> dict[str, Any]:
         return {**code, "noise_shapes": [], "has_noise": False, "levels": [""], "level_of_ws": [0]}
     assert isinstance(network, Generator)
     synthesis = network.synthesis
-    last = len(synthesis.stages) - 1
     strengths = [float(one) for name, one in synthesis.named_parameters() if name.endswith("noise_strength")]
     return {
         "z_dim": network.z_dim,
@@ -121,10 +121,10 @@ def _sizes(network: Any) -> dict[str, Any]:
         "noise_shapes": [list(shape) for shape in synthesis.noise_shapes()],
         "has_noise": any(strengths),
         "levels": [
-            shape_words(tuple(side * 2**stage for side in synthesis.base)) for stage in range(last + 1)
+            shape_words(tuple(side * 2**stage for side in synthesis.base))
+            for stage in range(len(synthesis.stages))
         ],
-        # A stage's image layer shares its style with the first convolution of the next stage.
-        "level_of_ws": [min((layer + 1) // 2, last) for layer in range(synthesis.num_ws)],
+        "level_of_ws": stage_of_layer(synthesis),
     }
 
 

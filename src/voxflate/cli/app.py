@@ -24,6 +24,7 @@ from voxflate.cli.evaluate import evaluate
 from voxflate.cli.export import export
 from voxflate.cli.generate import generate
 from voxflate.cli.inflate import inflate
+from voxflate.cli.invert import invert
 from voxflate.cli.params import params
 from voxflate.cli.prepare import prepare
 from voxflate.cli.presets import presets
@@ -128,6 +129,7 @@ for _command in (
     audit,
     verify,
     export,
+    invert,
     params,
     presets,
 ):

@@ -1,38 +1,79 @@
-"""`voxflate export`: a generator in a form that is safe to share."""
+"""`voxflate export`: a generator in a form that other people and programs open."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from voxflate.cli.options import DryRun, MovedData, Snapshot
-from voxflate.cli.printing import print_next
 from voxflate.cli.settings import print_settings
+
+_ABOUT = "What is said about the generator"
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the exported generator.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")],
+    out: Annotated[Path, typer.Option(metavar="PATH", help="Folder to write; with --to html the file.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="folder|html",
+            help="folder: safetensors and JSON, which every voxflate command takes in place of a run. "
+            "html: one page in which the generator runs, in any browser, without a network.",
+        ),
+    ] = "folder",
     snapshot: Snapshot = "newest",
+    title: Annotated[str, typer.Option(metavar="TEXT", help="Name for people.", rich_help_panel=_ABOUT)] = "",
+    trained_on: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="Name of the data, and where to find it.", rich_help_panel=_ABOUT),
+    ] = "",
+    data_licence: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Licence of the data, such as CC-BY-4.0.", rich_help_panel=_ABOUT),
+    ] = "",
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where its evaluation and audit lie. (default: RUN/evaluation)",
+            show_default=False,
+            rich_help_panel=_ABOUT,
+        ),
+    ] = None,
     data: MovedData = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Write a generator in a form that is safe to share: safetensors and JSON, without data or paths.
+    """Write a generator in a form that is safe to share: without scans and without paths.
 
     voxflate generate takes the folder in place of a run and needs nothing else; evaluate and audit
     take it with --data.
 
-    Example: voxflate export runs/3d --snapshot best --out brains-generator
+    Example: voxflate export runs/3d --snapshot best --to html --title Brains --out brains.html
     """
     if dry_run:
-        print_settings({"run": str(run), "out": str(out), "snapshot": snapshot, "data": data and str(data)})
+        words = {"title": title, "trained_on": trained_on, "data_licence": data_licence}
+        places = {"data": data and str(data), "evaluation": evaluation and str(evaluation)}
+        print_settings({"run": str(run), "to": to, "out": str(out), "snapshot": snapshot, **words, **places})
         return
-    from voxflate.runs.export import export_generator
+    if to == "folder":
+        from voxflate.runs.export import export_generator
 
-    loaded = export_generator(run, out, snapshot, data)
+        loaded = export_generator(run, out, snapshot, data)
+        hint = "next: voxflate generate {out} -n 20 --out new-scans"
+    else:
+        from voxflate.sharing.about import Words
+        from voxflate.sharing.targets import TARGETS, share
+
+        words_of_owner = Words(title, trained_on, data_licence)
+        found = share(run, to, out, words_of_owner, snapshot, data, evaluation)
+        loaded, hint = found.loaded, TARGETS[to].hint
+        for note in found.notes:
+            typer.echo(note, err=True)
     for reason in loaded.skipped:
         typer.echo(f"skipped {reason}", err=True)
     typer.echo(f"{out}: {loaded}")
-    print_next("generate", out, "-n", 20, "--out", "new-scans")
+    typer.echo(hint.format(out=shlex.quote(str(out))))

@@ -67,9 +67,9 @@ def generate(
 
     Example: voxflate generate runs/3d -n 100 --seed 0 --truncation 0.7 --out new-scans
     """
+    from voxflate.sampling.asked import draw_labels
     from voxflate.sampling.generate import check_generation
     from voxflate.sampling.generate import generate as generate_volumes
-    from voxflate.sampling.trained import draw_labels
 
     labels = parse_labels(label or [])
     if dry_run:

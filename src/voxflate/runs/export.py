@@ -11,7 +11,7 @@ from voxflate._system.version import __version__
 from voxflate.config.toml import with_values
 from voxflate.data.prepared import check_outside_sets
 from voxflate.runs.chosen import Snapshot
-from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, weights_file
+from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, counts_of, weights_file
 from voxflate.runs.fingerprint import fingerprint, fixed_samples
 from voxflate.runs.load import Loaded, check_volumes, open_source
 
@@ -56,6 +56,7 @@ def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: 
             "samples": fingerprint(fixed_samples(settings, loaded.network, labels)),
             "settings": settings.model_dump(mode="json"),
             "geometry": asdict(replace(manifest, scans=[], left_out=[])),
+            "counts": counts_of(source.prepared.manifest),
         }
         if labels is not None:
             content["label_rows"] = labels.rows

@@ -25,7 +25,7 @@ from voxflate._system.version import __version__
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import from_dict
 from voxflate.data.labels import JointLabels
-from voxflate.data.prepared import Manifest, PreparedSet
+from voxflate.data.prepared import SPLITS, Manifest, PreparedSet
 
 WEIGHTS = "generator.safetensors"
 CONFIG = "config.json"
@@ -50,6 +50,7 @@ class Exported:
         seconds: Seconds of training; None where an older version exported it.
         samples: What `fingerprint` gave of the fixed samples; None where an older version exported it.
         labels: How the training set's labels occur together; None where it has none.
+        counts: What `counts_of` gave of the data; None where an older version exported it.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Exported:
     seconds: float | None = None
     samples: Mapping[str, Any] | None = None
     labels: JointLabels | None = None
+    counts: Mapping[str, Mapping[str, int]] | None = None
 
 
 def is_exported(folder: Path) -> bool:
@@ -104,6 +106,7 @@ def read_exported(folder: Path) -> Exported:
         content.get("seconds"),
         content.get("samples"),
         labels,
+        content.get("counts"),
     )
 
 
@@ -126,6 +129,15 @@ def read_weights(exported: Exported) -> dict[str, Tensor]:
         ) from error
 
 
+def counts_of(manifest: Manifest) -> dict[str, dict[str, int]]:
+    """Scans and subjects of each split: {"train": {"scans": 90, "subjects": 88}, "heldout": ...}."""
+    scans = {split: [scan for scan in manifest.scans if scan.split == split] for split in SPLITS}
+    return {
+        split: {"scans": len(found), "subjects": len({scan.subject for scan in found})}
+        for split, found in scans.items()
+    }
+
+
 def weights_file(weights: Mapping[str, Tensor]) -> bytes:
     """A generator's weights as the bytes of `generator.safetensors`."""
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
@@ -145,7 +157,12 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "weights_sha256": str,
     "n_images": int,
 }
-_LATER: dict[str, type | tuple[type, ...]] = {"snapshot": str, "seconds": (int, float), "samples": dict}
+_LATER: dict[str, type | tuple[type, ...]] = {
+    "snapshot": str,
+    "seconds": (int, float),
+    "samples": dict,
+    "counts": dict,
+}
 """Fields that older exports lack."""
 
 

@@ -9,18 +9,24 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import torch
 from torch import nn
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.memory import memory_said
 from voxflate.config.schema import RunConfig
 from voxflate.data.channels import LabelValue, Layout, mask_labels
-from voxflate.data.labels import JointLabels, Labels, chosen_labels
+from voxflate.data.labels import JointLabels
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
 from voxflate.gans.samples import sample
+from voxflate.nn import Generator
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.load import Loaded, check_volumes, open_source
+from voxflate.sampling.asked import check_plain, draw_labels, encoded, memory_advice
+from voxflate.sampling.inversion import STEPS, TOLERANCE, Inversion, Progress, invert
+from voxflate.sampling.styles import no_noise, noise_of, render, stage_of_layer, styles_of
 from voxflate.sampling.volumes import Volumes
 
 
@@ -146,38 +152,138 @@ class TrainedGenerator:
         other_data = bool(self._loaded.other_data)
         return Volumes(images, self._prepared, masks=masks, labels=drawn or None, other_data=other_data)
 
+    def styles(self, n: int = 1, *, seed: int = 0, truncation: float = 1.0, first: int = 0) -> Float32:
+        """The style codes of subjects; the arguments are those of `sample`.
 
-def memory_advice(prepared: PreparedSet, batch: int) -> str:
-    """How to generate with less memory."""
-    shape = "x".join(map(str, prepared.shape))
-    return f"volumes of {shape} voxels, {batch} at a time; lower the batch (--batch 1 takes least)"
+        Returns:
+            float32 [n, L, w]: one code per layer, which all are equal for a sample. Change them and `render`.
 
+        Raises:
+            VoxflateError: If a number is out of range.
+        """
+        check_numbers(n, seed, truncation, 1)
+        check_plain(self._prepared, self._joint, "styles")
+        return styles_of(self.network, range(first, first + n), seed, truncation).cpu().numpy()
 
-def draw_labels(
-    joint: JointLabels | None, asked: Mapping[str, LabelValue] | None, seed: int, first: int, count: int
-) -> tuple[Labels, list[Labels], list[str]]:
-    """Labels of the samples `first` to `first + count - 1` of a seed.
+    def render(
+        self, styles: npt.ArrayLike, *, subject: int | None = None, seed: int = 0, batch: int = 8
+    ) -> Volumes:
+        """Make volumes of style codes.
 
-    Args:
-        joint: How the labels of the training set occur together; None if the generator knows none.
-        asked: What the user asks for.
-        seed: Of the series.
-        first: Number of the first sample.
-        count: How many.
+        Args:
+            styles: [n, L, w], as `styles` gives them.
+            subject: Number of the subject whose noise all volumes have; None for none.
+            seed: Of the series of this subject.
+            batch: Volumes at a time.
 
-    Returns:
-        What was asked for, checked; the labels of every sample, none if the generator knows none; warnings.
+        Returns:
+            float32 [n, D, H, W] in [-1, 1].
 
-    Raises:
-        VoxflateError: If something is asked for that the generator does not know.
-    """
-    given, lines = chosen_labels(joint.layout.labels if joint else (), asked or {})
-    return given, joint.draw(seed, first, count, given) if joint else [], lines
+        Raises:
+            VoxflateError: If the codes are not of this generator, or the volumes hold NaN.
+        """
+        check_plain(self._prepared, self._joint, "rendering styles")
+        codes = torch.from_numpy(np.asarray(styles, np.float32))
+        wanted = styles_of(self.network, [0], 0, 1.0).shape[1:]
+        if codes.ndim != 3 or codes.shape[1:] != wanted or not len(codes):
+            raise VoxflateError(f"styles must be [n, {wanted[0]}, {wanted[1]}], got {list(codes.shape)}")
+        device = next(self.network.parameters()).device
+        volumes = []
+        with torch.no_grad():
+            for part in codes.split(batch):
+                noise = no_noise(self.network, len(part))
+                if subject is not None:
+                    noise = noise_of(self.network, [subject] * len(part), seed)
+                volumes.append(render(self.network, part.to(device), noise)[:, 0].float().cpu().numpy())
+        return Volumes(np.concatenate(volumes), self._prepared)
 
+    def interpolate(
+        self, first: int, second: int, steps: int = 9, *, seed: int = 0, truncation: float = 1.0
+    ) -> Volumes:
+        """Walk from one subject to another in equal steps of their style codes.
 
-def encoded(joint: JointLabels | None, drawn: Sequence[Labels]) -> Float32 | None:
-    """Labels as the generator takes them, [n, label_width]; None if it knows none."""
-    return joint.layout.encode(drawn) if joint else None
+        Args:
+            first: Number of the subject where it begins; its noise stays.
+            second: Number of the subject where it ends.
+            steps: Volumes, both ends included; at least 2.
+            seed: Of the series.
+            truncation: As in `sample`.
+
+        Returns:
+            float32 [steps, D, H, W]; the first one is sample `first`.
+
+        Raises:
+            VoxflateError: If a number is out of range.
+        """
+        check_numbers(steps - 1, seed, truncation, 1)
+        ends = (self.styles(seed=seed, truncation=truncation, first=one) for one in (first, second))
+        start, end = ends
+        share = np.linspace(0, 1, steps, dtype=np.float32)[:, None, None]
+        return self.render(start + share * (end - start), subject=first, seed=seed)
+
+    def mix(
+        self, first: int, second: int, stages: Sequence[int], *, seed: int = 0, truncation: float = 1.0
+    ) -> Volumes:
+        """Give a subject the style of another one at some resolutions.
+
+        Args:
+            first: Number of the subject that gives all else, its noise included.
+            second: Number of the subject that gives the style of `stages`.
+            stages: Resolutions, 0 for the coarsest: [0, 1] takes coarse shape, the last ones fine texture.
+            seed: Of the series.
+            truncation: As in `sample`.
+
+        Returns:
+            float32 [1, D, H, W].
+
+        Raises:
+            VoxflateError: If there is no such stage, or it is a comparison model, which has no styles.
+        """
+        if not isinstance(self.network, Generator):
+            raise VoxflateError(
+                f"model = {self.settings.model} has no styles that could be mixed; interpolate"
+            )
+        of_layer = np.array(stage_of_layer(self.network.synthesis))
+        if unknown := sorted(set(stages) - set(of_layer.tolist())):
+            raise VoxflateError(f"stages {unknown}: this generator has stages 0 to {of_layer.max()}")
+        styles = self.styles(seed=seed, truncation=truncation, first=first)
+        taken = np.isin(of_layer, list(stages))
+        styles[:, taken] = self.styles(seed=seed, truncation=truncation, first=second)[:, taken]
+        return self.render(styles, subject=first, seed=seed)
+
+    def invert(
+        self,
+        volumes: npt.ArrayLike,
+        *,
+        steps: int = STEPS,
+        tolerance: float = TOLERANCE,
+        fit_noise: bool = True,
+        progress: Progress | None = None,
+    ) -> Inversion:
+        """Find the style codes and the noise whose volumes come closest to given ones.
+
+        Args:
+            volumes: [n, D, H, W] or [D, H, W] in [-1, 1], prepared as the data of its training was.
+            steps: Of the optimiser; the same volumes and steps give the same result.
+            tolerance: Standard deviation of what need not be explained. Less makes a closer volume from rarer
+                codes.
+            fit_noise: Whether the noise is fitted too. With it fine structure is met that no style code has.
+            progress: Called with (steps done, steps).
+
+        Raises:
+            VoxflateError: If the shape is another one or a value is not finite.
+        """
+        check_plain(self._prepared, self._joint, "inversion")
+        given = np.asarray(volumes, np.float32)
+        if given.ndim not in (3, 4) or given.shape[-3:] != self.shape or not given.size:
+            raise VoxflateError(f"volumes of {self.shape} are expected, got an array of {given.shape}")
+        if not np.isfinite(given).all():
+            raise VoxflateError("the volumes hold NaN or infinite values, which no generator can meet")
+        if steps < 1 or not tolerance > 0:
+            raise VoxflateError(f"steps and tolerance must be above 0, got {steps} and {tolerance}")
+        given = given.reshape(-1, *self.shape)
+        options = {"steps": steps, "tolerance": tolerance}
+        return invert(self.network, given, fit_noise=fit_noise, progress=progress, **options)  # type: ignore[arg-type]
 
 
 def check_numbers(n: int, seed: int, truncation: float, batch: int) -> None:

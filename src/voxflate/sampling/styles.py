@@ -1,0 +1,67 @@
+"""Style codes: from subjects, and back to volumes; what interpolation, mixing and inversion share.
+
+Comparison models have no style codes. Their latent code stands for one layer's style, so that they
+interpolate and invert by the same lines.
+
+Shape letters: n subjects, L layers, w numbers in a style code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from voxflate.gans.samples import sample_inputs
+from voxflate.nn import Generator
+from voxflate.nn.generator import Synthesis
+
+
+def stage_of_layer(synthesis: Synthesis) -> list[int]:
+    """The stage that each style code belongs to, coarsest first: [0, 1, 1, 2, 2, ...].
+
+    A stage's image layer shares its style with the first convolution of the next stage, and goes with that.
+    """
+    last = len(synthesis.stages) - 1
+    return [min((layer + 1) // 2, last) for layer in range(synthesis.num_ws)]
+
+
+def styles_of(network: nn.Module, subjects: Sequence[int], seed: int, truncation: float) -> Tensor:
+    """The style codes of subjects, [n, L, w]: the same one for all layers of a subject."""
+    z = torch.stack([sample_inputs(network, seed, index)[0] for index in subjects])
+    return styles_of_codes(network, z, truncation)
+
+
+@torch.no_grad()
+def styles_of_codes(network: nn.Module, z: Tensor, truncation: float) -> Tensor:
+    """The style codes of latent codes [n, z_dim]: [n, L, w]."""
+    z = z.to(next(network.parameters()).device)
+    if not isinstance(network, Generator):
+        return (z * truncation)[:, None]
+    w: Tensor = network.mapping(z, truncation)
+    return w[:, None].expand(-1, network.synthesis.num_ws, -1).contiguous()
+
+
+def noise_of(network: nn.Module, subjects: Sequence[int], seed: int) -> list[Tensor]:
+    """The noise of subjects, [n, 1, *spatial] per styled convolution; none for comparison models."""
+    device = next(network.parameters()).device
+    each = [sample_inputs(network, seed, index)[1] for index in subjects]
+    return [torch.stack(layer).to(device) for layer in zip(*each, strict=True)]
+
+
+def no_noise(network: nn.Module, n: int) -> list[Tensor]:
+    """Noise that is zero everywhere, as `noise_of` has it."""
+    if not isinstance(network, Generator):
+        return []
+    device = next(network.parameters()).device
+    return [torch.zeros(n, *shape, device=device) for shape in network.synthesis.noise_shapes()]
+
+
+def render(network: nn.Module, styles: Tensor, noise: Sequence[Tensor]) -> Tensor:
+    """Volumes of style codes [n, L, w] and noise as in `noise_of`: [n, 1, D, H, W]."""
+    if isinstance(network, Generator):
+        rendered: Tensor = network.synthesis(styles, noise)
+    else:
+        rendered = network(styles[:, 0])
+    return rendered

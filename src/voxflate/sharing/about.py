@@ -1,0 +1,210 @@
+"""What a shared generator says about itself: its data, its training, its audit and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json
+from voxflate.data.preparing.recipes import CT_RECIPES
+from voxflate.evaluation import Assessment
+from voxflate.reports.evaluations import AUDIT, METRICS, place_of
+from voxflate.runs.chosen import Snapshot
+from voxflate.runs.exported import counts_of
+from voxflate.runs.load import Loaded, Source, check_volumes, open_source
+from voxflate.sampling.asked import check_plain
+
+
+@dataclass(frozen=True)
+class Words:
+    """What only its owner can say about a generator.
+
+    Attributes:
+        title: Name for people; "" for the folder's name.
+        data: What it was trained on, for people: a name and where it can be found; "" for unknown.
+        licence: Licence of that data; "" for unknown.
+    """
+
+    title: str = ""
+    data: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True)
+class About:
+    """A generator and all that is known about it.
+
+    Attributes:
+        source: The run or export.
+        loaded: The generator.
+        words: Its owner's.
+        counts: Split -> scans and subjects; None for an export that does not know.
+        assessment: Its evaluation; None if it has none.
+        audit: The content of its audit.json; None if it was not audited.
+        notes: What the user should be told while exporting, one sentence each.
+    """
+
+    source: Source
+    loaded: Loaded
+    words: Words
+    counts: Mapping[str, Mapping[str, int]] | None
+    assessment: Assessment | None
+    audit: Mapping[str, Any] | None
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Name for people."""
+        return self.words.title or self.source.folder.resolve().name
+
+    @property
+    def summary(self) -> str:
+        """One sentence under the title."""
+        kind = "CT" if self.source.prepared.manifest.recipe in CT_RECIPES else "MR"
+        what = f"scans like those of {self.words.data}" if self.words.data else f"{kind} volumes"
+        return f"A small neural network that makes new {what}. Every volume is invented and shows nobody."
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Terms and what there is to say, in the order of a reader's questions."""
+        prepared, manifest = self.source.prepared, self.source.prepared.manifest
+        weights = sum(one.numel() for one in self.loaded.network.parameters())
+        sides = " x ".join(f"{side:.3g}" for side in prepared.spacing)
+        return [
+            ("Data", self.words.data or "Its owner has not said which."),
+            ("Licence of the data", self.words.licence or "Its owner has not said which."),
+            ("Trained on", self._trained_on()),
+            ("Volumes", f"{shape_words(prepared.shape)} voxels of {sides} mm (up, front, right)"),
+            ("Intensities", self._intensities()),
+            ("Prepared with", f"recipe {manifest.recipe}: {_steps(manifest.steps)}"),
+            ("Training", self._training()),
+            ("Network", f"{weights:,} weights, SHA-256 {self.loaded.weights_sha256[:16]}"),
+            ("Copies of training scans", self.audit_words),
+            *self._quality(),
+        ]
+
+    @property
+    def audit_words(self) -> str:
+        """What the audit found, in a sentence or two."""
+        if self.audit is None:
+            return "Not audited: nobody has checked whether it repeats scans that it was trained on."
+        count, flagged = self.audit["n-generated"], len(self.audit["flagged"])
+        return (
+            f"Audited: {flagged} of {count} generated volumes ({flagged / count:.1%}) were nearer to a scan "
+            "of the training than 99% of real scans of other people are. Without copies it would be about 1%."
+        )
+
+    @property
+    def limits(self) -> list[str]:
+        """What a user must not expect, one sentence each."""
+        subjects = self.counts["train"]["subjects"] if self.counts else None
+        seen = f"the {subjects:,} people" if subjects else "the people"
+        largest = max(self.source.prepared.spacing)
+        return [
+            "It is for research and teaching. Nothing it makes may be used to diagnose or treat anyone.",
+            f"It knows only {seen} in its training. What is rare among them is rare or missing here.",
+            f"A voxel is up to {largest:.3g} mm wide. Finer anatomy is not there.",
+            "Volumes can look right and be wrong. Structures may be missing, doubled or impossible.",
+            *(
+                []
+                if self.audit
+                else ["Check it for copies before you share volumes: voxflate audit does that."]
+            ),
+        ]
+
+    def _trained_on(self) -> str:
+        if self.counts is None:
+            return "Not recorded; it was exported by an older version."
+        train, heldout = self.counts["train"], self.counts["heldout"]
+        text = f"{_count(train['scans'], 'scan')} of {_count(train['subjects'], 'person', 'people')}"
+        if heldout["scans"]:
+            text += f"; {_count(heldout['scans'], 'scan')} of others were kept for the evaluation"
+        return text
+
+    def _training(self) -> str:
+        if self.counts is None:
+            return f"{self.loaded.n_images:,} scans shown, the same ones again and again"
+        times = self.loaded.n_images / max(1, self.counts["train"]["scans"])
+        return f"{self.loaded.n_images:,} scans shown: each of them {times:,.0f} times"
+
+    def _intensities(self) -> str:
+        low, high = self.source.prepared.manifest.intensity
+        if self.source.prepared.is_ct:
+            return f"{low:g} to {high:g} Hounsfield units"
+        return f"{low:.4g} to {high:.4g}, without a unit: the median range of the scans"
+
+    def _quality(self) -> list[tuple[str, str]]:
+        if self.assessment is None:
+            return [("Quality", "Not evaluated.")]
+        name = next((one for one in self.assessment.metrics if one.endswith("-avg")), None)
+        if name is None:
+            return []
+        metric = self.assessment.metrics[name]
+        floor = "" if metric.real is None else f"; real scans among themselves reach {metric.real:.3g}"
+        return [("Quality", f"{name} {metric.value:.3g}{floor} (lower is better)")]
+
+
+def about(
+    run: Path,
+    words: Words,
+    snapshot: Snapshot = "newest",
+    data: Path | None = None,
+    evaluation: Path | None = None,
+) -> About:
+    """Open a run or an export to share it.
+
+    Args:
+        run: Its folder.
+        words: What its owner says.
+        snapshot: Which snapshot of a run.
+        data: Where a run's prepared set lies now; None where the run says.
+        evaluation: Folder of its evaluation and audit; None for `run`/evaluation.
+
+    Raises:
+        VoxflateError: If it cannot be opened or is a 2D run; if `evaluation` is of another generator.
+    """
+    source = open_source(run, data)
+    check_volumes(source)
+    check_plain(source.prepared, source.labels, "sharing")
+    loaded = source.load(snapshot, device="cpu")
+    counts = counts_of(source.prepared.manifest) if source.exported is None else source.exported.counts
+    folder = evaluation or place_of(run, snapshot).folder
+    found: dict[str, Any] = {}
+    notes: list[str] = []
+    for name in (METRICS, AUDIT):
+        path = folder / name
+        if not path.is_file():
+            continue
+        content = read_json(path)
+        facts = content.get("facts", content)
+        if facts.get("generator_sha256") == loaded.weights_sha256:
+            found[name] = content
+        elif evaluation is not None:
+            raise VoxflateError(
+                f"{path}: is of another generator than {run} at {loaded.kimg:g} kimg; name another "
+                "--snapshot, or evaluate and audit this one"
+            )
+        else:
+            notes.append(f"{path} is of another snapshot and is not used")
+    assessment = Assessment.from_dict(found[METRICS], folder / METRICS) if METRICS in found else None
+    return About(source, loaded, words, counts, assessment, found.get(AUDIT), tuple(notes))
+
+
+def shape_words(shape: tuple[int, ...]) -> str:
+    """A size for people.
+
+    >>> shape_words((16, 32, 32))
+    '16 x 32 x 32'
+    """
+    return " x ".join(map(str, shape))
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _steps(steps: list[dict[str, Any]]) -> str:
+    return ", ".join(str(step["step"]).replace("_", " ") for step in steps) or "no steps recorded"

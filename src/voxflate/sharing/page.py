@@ -1,0 +1,172 @@
+"""A generator as one HTML file that runs in a browser, from the disk, with the network off.
+
+The page's parts are made from `web/` (decision 0132) and lie in `sharing/web`; here they are put together
+with the generator's ONNX graphs and with what is known about it.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import lzma
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import whole_file
+from voxflate._system.version import __version__
+from voxflate.data.prepared import PreparedSet
+from voxflate.data.writers.nifti import write_nifti
+from voxflate.data.writers.synthetic import PLAIN
+from voxflate.nn import Generator
+from voxflate.nn.dcgan import UpsamplingGenerator
+from voxflate.sampling.styles import stage_of_layer
+from voxflate.sharing.about import About, shape_words
+from voxflate.sharing.onnx_networks import graphs_of
+
+TRUNCATION = 0.7
+"""Where the page's slider stands at first: typical volumes are a kinder welcome than the rarest ones."""
+
+_HEADER = 352
+"""Bytes of a NIfTI file before its voxels."""
+
+
+def write_page(about: About, out: Path) -> None:
+    """Write the page of a generator.
+
+    Args:
+        about: The generator.
+        out: File to write, ending in .html; must not exist.
+
+    Raises:
+        VoxflateError: If the file is there already or has another suffix, or the generator has no ONNX graph.
+    """
+    check_new_page(out)
+    script, style = _text("app.js"), _text("page.css")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    page = environment.from_string(_text("page.html")).render(
+        about=about,
+        version=__version__,
+        policy=_policy(script, style),
+        style=Markup(style),
+        script=Markup(script),
+        licences=_text("licences.txt"),
+        description=_json(describe(about)),
+        blocks=_blocks(about),
+    )
+    with whole_file(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def check_new_page(out: Path) -> None:
+    """Refuse a path that a page cannot be written to.
+
+    Raises:
+        VoxflateError: Names it.
+    """
+    if out.suffix != ".html":
+        raise VoxflateError(f"{out}: the page is one file; name it with --out NAME.html")
+    if out.exists():
+        raise VoxflateError(f"{out}: exists already; choose another name, or delete it first")
+
+
+def describe(about: About) -> dict[str, Any]:
+    """What the page's script reads: sizes of the networks, channels, labels, geometry.
+
+    "channels" has one entry per image channel; "labels" is empty where a generator has none, and the page
+    then shows no controls for them.
+    """
+    prepared, network = about.source.prepared, about.loaded.network
+    unit = "HU" if prepared.is_ct else ""
+    return {
+        **_sizes(network),
+        "shape": list(prepared.shape),
+        "spacing": list(prepared.spacing),
+        "channels": [
+            {
+                "name": "image",
+                "kind": "image",
+                "intensity": list(prepared.manifest.intensity),
+                "unit": unit,
+            }
+        ],
+        "labels": [],
+        "truncation": TRUNCATION,
+        "nifti_header": _nifti_header(prepared),
+        "folder": about.source.folder.resolve().name,
+        "weights_sha256": about.loaded.weights_sha256,
+    }
+
+
+def _sizes(network: Any) -> dict[str, Any]:
+    """Sizes of the inputs of the graphs that `graphs_of` gives."""
+    if isinstance(network, UpsamplingGenerator):
+        code = {"z_dim": network.z_dim, "w_dim": network.z_dim, "num_ws": 1, "w_avg": [0.0] * network.z_dim}
+        return {**code, "noise_shapes": [], "has_noise": False, "levels": [""], "level_of_ws": [0]}
+    assert isinstance(network, Generator)
+    synthesis = network.synthesis
+    strengths = [float(one) for name, one in synthesis.named_parameters() if name.endswith("noise_strength")]
+    return {
+        "z_dim": network.z_dim,
+        "w_dim": len(network.mapping.w_avg),
+        "num_ws": synthesis.num_ws,
+        "w_avg": network.mapping.w_avg.tolist(),
+        "noise_shapes": [list(shape) for shape in synthesis.noise_shapes()],
+        "has_noise": any(strengths),
+        "levels": [
+            shape_words(tuple(side * 2**stage for side in synthesis.base))
+            for stage in range(len(synthesis.stages))
+        ],
+        "level_of_ws": stage_of_layer(synthesis),
+    }
+
+
+def _nifti_header(prepared: PreparedSet) -> str:
+    """The header of the files that Python writes for this generator, base64."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "volume.nii")
+        write_nifti(path, np.zeros(prepared.shape, np.float32), prepared, look=PLAIN)
+        return base64.b64encode(path.read_bytes()[:_HEADER]).decode("ascii")
+
+
+def _blocks(about: About) -> dict[str, str]:
+    """What the page unpacks, by the id of its element: gzipped, base64."""
+    parts = {"worker": "worker.js", "niivue": "niivue.js", "runtime": "runtime.wasm"}
+    content = {id_: lzma.decompress(_part(f"{name}.xz")) for id_, name in parts.items()}
+    content |= graphs_of(about.loaded.network)
+    return {
+        id_: base64.b64encode(gzip.compress(one, 9, mtime=0)).decode("ascii") for id_, one in content.items()
+    }
+
+
+def _policy(script: str, style: str) -> str:
+    """The page's content security policy: its script, its style, what they unpack, and no request."""
+
+    def sha256(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
+
+    return (
+        f"default-src 'none'; script-src {sha256(script)} 'wasm-unsafe-eval' blob:; worker-src blob:; "
+        f"style-src {sha256(style)}; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _json(content: Any) -> Markup:
+    """JSON that cannot end the element that it stands in."""
+    return Markup(json.dumps(content, allow_nan=False).replace("<", "\\u003c"))
+
+
+def _part(name: str) -> bytes:
+    return files("voxflate.sharing").joinpath("web", name).read_bytes()
+
+
+def _text(name: str) -> str:
+    return _part(name).decode("utf-8")

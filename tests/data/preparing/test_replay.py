@@ -1,0 +1,96 @@
+"""A scan taken through the recorded steps is the volume that preparing it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.data.conftest import WriteScan
+from voxflate._system.errors import VoxflateError
+from voxflate.data.prepared import from_stored
+from voxflate.data.preparing.prepare import prepare
+from voxflate.data.preparing.recipes import RecipeOptions
+from voxflate.data.preparing.replay import STEPS, prepare_like
+from voxflate.data.sources.source import Reading
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [("mr", RecipeOptions()), ("mr", RecipeOptions(crop=True)), ("adni", RecipeOptions(box="common"))],
+    ids=str,
+)
+def test_a_scan_becomes_what_it_became_in_the_set(
+    scans: Path, tmp_path: Path, recipe: str, options: RecipeOptions
+) -> None:
+    made = prepare(scans, tmp_path / "set", recipe, (4, 8, 8), options=options)
+    expected = [
+        (scan.voxels_sha256, scan, volume)
+        for split in ("train", "heldout")
+        for scan, volume in zip(
+            [one for one in made.manifest.scans if one.split == split], made.stored(split), strict=True
+        )
+    ]
+    paths = [path for path in sorted(scans.rglob("*")) if path.is_file()]
+    assert len(paths) == len(expected)
+    for path in paths:
+        volume = prepare_like(path, made.manifest)
+        close = [
+            scan
+            for _, scan, stored in expected
+            if np.abs(np.asarray(volume.array) - from_stored(stored)).max() < 1e-4
+        ]
+        assert close, path
+        assert volume.intensity in [scan.intensity for scan in close]
+        assert any(np.allclose(volume.affine, scan.affine) for scan in close)
+
+
+def test_how_scans_were_read_is_kept(tmp_path: Path, write_scan: WriteScan) -> None:
+    values = np.random.default_rng(0).uniform(1, 100, (9, 9, 9)).astype(np.float32)
+    values[0, 0, 0] = np.nan
+    for number in range(3):
+        write_scan(tmp_path / "scans" / f"s{number}.nii.gz", values + number)
+    reading = Reading(nan="air")
+    made = prepare(tmp_path / "scans", tmp_path / "set", "mr", (4, 8, 8), reading=reading)
+    assert np.isfinite(np.asarray(prepare_like(tmp_path / "scans" / "s1.nii.gz", made.manifest).array)).all()
+
+
+def test_a_dicom_series_is_named_by_its_folder(
+    tmp_path: Path, scans: Path, write_series: Callable[..., Any]
+) -> None:
+    made = prepare(scans, tmp_path / "set", "mr", (4, 8, 8))
+    write_series(tmp_path / "series", np.random.default_rng(0).integers(0, 900, (6, 9, 9)))
+    assert prepare_like(tmp_path / "series", made.manifest).array.shape == (4, 8, 8)
+
+
+def test_what_is_not_one_scan_is_one_line(scans: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    made = prepare(scans, tmp_path / "set", "mr", (4, 8, 8)).manifest
+    first = next(path for path in sorted(scans.rglob("*")) if path.is_file())
+    (tmp_path / "notes.txt").write_text("x")
+    later = replace(made, steps=[{"step": "sharpen", "by": 2}])
+    for path, manifest, match in (
+        (scans, made, r"holds \d+ scans; name one"),
+        (tmp_path / "nothing", made, "no such folder"),
+        (tmp_path / "notes.txt", made, "is no file that is a scan"),
+        (first, later, "the step sharpen, which this version does not know"),
+        (first, replace(made, shape=(8, 8, 8)), r"\(8, 8, 8\) is expected"),
+    ):
+        with pytest.raises(VoxflateError, match=match) as caught:
+            prepare_like(path, manifest)
+        assert "\n" not in str(caught.value)
+
+
+def test_every_step_of_a_recipe_can_be_replayed() -> None:
+    from voxflate.data.preparing.recipes import RECIPES, cropping
+    from voxflate.data.volume import Geometry
+
+    options = RecipeOptions(crop=True)
+    steps = cropping(options)
+    for recipe in RECIPES.values():
+        steps += recipe([Geometry((4, 4, 4), np.eye(4))], (4, 4, 4), RecipeOptions())
+    assert {step.function.__name__ for step in steps} == set(STEPS)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import tempfile
 from pathlib import Path
 
 # Before anything imports PyTorch: small tensors are quicker on one thread, and sums come out in one order.
@@ -24,8 +22,8 @@ def _kernels() -> Path:
 
     Their names hold a hash of the source, the compiler and the processor.
     """
-    folder = Path(tempfile.gettempdir()) / f"voxflate-test-kernels-{getpass.getuser()}"
-    folder.mkdir(exist_ok=True)
+    folder = Path.home() / ".cache" / "voxflate-tests" / "kernels"
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

@@ -21,6 +21,7 @@ from studies.scales import COHORTS, SCALES
 from voxflate._system.cores import available_cores
 from voxflate._system.errors import VoxflateError
 from voxflate.config.toml import parse_assignments
+from voxflate.data.prepared import check_outside_sets
 from voxflate.reports.results import read_result
 
 HERE = Path(__file__).parent
@@ -63,8 +64,9 @@ def study_of(a: argparse.Namespace) -> Study:
     """The study that the command line asks for.
 
     Raises:
-        VoxflateError: If a number or a name is wrong.
+        VoxflateError: If a number or a name is wrong, or the study would lie in a prepared set.
     """
+    check_outside_sets(a.out)
     named = {cohort: getattr(a, cohort) or a.data for cohort in COHORTS}
     data = {cohort: str(Path(folder).absolute()) for cohort, folder in named.items() if folder}
     if a.seeds < 1:

@@ -106,6 +106,8 @@ def _row_of(result: Result) -> tuple[str, str]:
     key = preset or next((name for name in OWN if result.name.startswith(name)), "")
     if not result.evaluations:
         return key, "it was not evaluated"
+    if result.evaluations[-1].facts["data"] != result.data:
+        return key, "it was evaluated with other data than it was trained on"
     if not result.finished:
         return (
             key,

@@ -10,6 +10,7 @@ import pytest
 from tests.cli.calls import refused, voxflate
 from tests.strategies import run_config, write_prepared
 from voxflate.config.toml import save_config
+from voxflate.data.writers.nifti import write_nifti
 from voxflate.training.run import train_run
 
 COMMANDS = {
@@ -21,17 +22,20 @@ COMMANDS = {
     "export": ("export", "run", "--out"),
     "evaluate": ("evaluate", "run", "--out"),
     "audit": ("audit", "run", "--out"),
+    "evaluate-volumes": ("evaluate", "volumes", "--data", "set", "--out"),
     "compare": ("compare", "run", "--out"),
+    "result": ("result", "run", "--out"),
     "demo": ("demo", "--out"),
 }
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Scans, a prepared set, a 2D run and a 3D run."""
+    """Scans, a prepared set, another method's volumes of it, a 2D run and a 3D run."""
     folder = tmp_path_factory.mktemp("home")
     (folder / "scans").mkdir()
     prepared = write_prepared(folder / "set")
+    write_nifti(folder / "volumes" / "one.nii.gz", prepared.volumes("train", [0])[0, 0], prepared)
     for name, phase in (("run", "3d"), ("flat", "2d")):
         train_run(run_config(prepared, training__phase=phase, training__kimg=0.004), folder / name)
     return folder
@@ -46,7 +50,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_no_command_writes_into_a_prepared_set(
     command: str, where: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("set", "run", "flat", "scans"):
+    for name in ("set", "run", "flat", "scans", "volumes"):
         shutil.copytree(home / name, tmp_path / name)
     (tmp_path / "link").symlink_to(tmp_path / "set")
     monkeypatch.chdir(tmp_path)

@@ -12,10 +12,11 @@ import pytest
 from tests.evaluation.test_evaluator import SHAPE, blobs
 from tests.evaluation.test_suite import a_set
 from tests.reports.test_evaluations import voxflate
+from tests.strategies import PAIRS, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.writers.nifti import write_nifti
-from voxflate.evaluation.foreign import open_volumes
+from voxflate.evaluation.foreign import VolumeFolder, open_volumes
 
 QUICK = ("--replicates", 5, "--volume-extractor", "none", "--no-tsne", "--set", "evaluation.extractor=random")
 
@@ -69,6 +70,31 @@ def test_other_shapes_and_too_few_files_are_refused(folder: Path, prepared: Prep
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.float32), np.eye(4)), folder / "v0.nii.gz")
     with pytest.raises(VoxflateError, match=r"v0\.nii\.gz: holds 3x3x3 voxels"):
         open_volumes(folder, prepared)
+
+
+def test_volumes_are_compared_with_the_first_image_of_a_set_of_several_channels(tmp_path: Path) -> None:
+    pairs = write_prepared(tmp_path / "pairs", layout=PAIRS, n_train=10)
+    for number, volume in enumerate(pairs.volumes("train")[:, 0]):
+        write_nifti(tmp_path / "theirs" / f"v{number}.nii.gz", volume, pairs)
+    out, data = tmp_path / "out", ("--data", pairs.root)
+    shown = voxflate("evaluate", tmp_path / "theirs", *data, "--out", out, *QUICK)
+    assert "100 and 300 are read as the darkest" in shown
+    found = json.loads((out / "metrics.json").read_text())
+    assert found["facts"]["data"] == pairs.content_hash
+    assert found["metrics"]["psnr-nearest"]["value"] > 60
+    assert (out / "report.html").is_file()
+
+
+def test_running_out_of_memory_is_one_line(
+    folder: Path, prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(VolumeFolder, "_read", full)
+    call = ("evaluate", folder, "--data", prepared.root, "--out", tmp_path / "out", "--batch", 3)
+    assert "out of memory: samples of " in (line := voxflate(*call, *QUICK, status=2))
+    assert "3 at a time" in line
 
 
 def test_the_command_measures_a_folder_and_keeps_what_is_there(

@@ -163,7 +163,7 @@ def test_other_data_is_said_by_every_file_of_an_evaluation(
     assert f"warning: {said}" in shown
     shown = voxflate("evaluate", run, *allowed, *QUICK)
     assert f"warning: {said}" in shown
-    folder = run / "evaluation"
+    folder = evaluation(run)
     for name in ("metrics.json", "audit.json"):
         facts = written(folder, name)
         assert facts["other_data"].startswith(said)
@@ -183,7 +183,7 @@ def test_compare_shows_other_volumes_only_if_allowed(run: Path, other: Path, tmp
     voxflate("evaluate", run, *QUICK)
     page = tmp_path / "page"
     line = voxflate("compare", run, "--out", page, "--data", other, status=2)
-    assert f"{other}: is not the data that {run / 'evaluation'} was measured with" in line
+    assert f"{other}: is not the data that {evaluation(run)} was measured with" in line
     assert not page.exists()
     voxflate("compare", run, "--out", page, "--data", other, "--other-data")
     for name in ("report.html", "table.md", "table.tex"):
@@ -215,6 +215,14 @@ def test_the_api_refuses_other_data_or_says_so(home: Path, other: Path, tmp_path
     for number, chosen in enumerate((volumes[0], volumes[:1].copy())):
         (path,) = chosen.save(tmp_path / f"{number}.nii")
         assert nib.load(path).header["descrip"].item().decode().endswith("; on other data")
+
+
+def test_volumes_measured_in_a_run_s_folder_are_no_snapshot_of_it(run: Path) -> None:
+    theirs = run / "evaluation" / "001-theirs"
+    theirs.mkdir(parents=True)
+    (theirs / "metrics.json").write_text(json.dumps({"facts": {"source": "volumes", "n_images": None}}))
+    voxflate("evaluate", run, *QUICK)
+    assert evaluation(run).name == "002-newest"
 
 
 def test_several_runs_do_not_share_a_folder(home: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.evaluation.test_suite import a_set
-from tests.reports.test_evaluations import SET, voxflate
+from tests.reports.test_evaluations import SET, evaluation, voxflate
 
 
 def test_a_set_of_one_subject_is_evaluated_and_the_report_says_what_is_missing(tmp_path: Path) -> None:
@@ -14,7 +14,7 @@ def test_a_set_of_one_subject_is_evaluated_and_the_report_says_what_is_missing(t
     voxflate("train", tmp_path / "set", "--out", run, *SET, "--set", "evaluation.every=1")
     shown = voxflate("evaluate", run, "--replicates", 5, "--volume-extractor", "none", "--no-tsne")
     assert "no intervals and no floor: all real volumes are of one subject" in shown
-    page = " ".join((run / "evaluation" / "report.html").read_text().split())
+    page = " ".join((evaluation(run) / "report.html").read_text().split())
     assert "What real volumes among themselves reach is not known: they are of one subject." in page
     shown = voxflate("compare", run, "--out", tmp_path / "page", "--no-tsne")
     assert "no intervals and no floor" in shown

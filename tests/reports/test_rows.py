@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,16 @@ def test_seeds_of_a_setting_are_one_row_with_mean_deviation_and_number() -> None
     assert lines[1][:2] == ["inflate-1", "3"]
     assert cell == "80.0 \N{PLUS-MINUS SIGN} 10.0"
     assert "over 2 seeds" in " ".join(notes(rows))
+
+
+def test_other_data_of_any_seed_is_said_below_the_table() -> None:
+    runs = three("inflate-1", 70, 80, 90)
+    said = "data: is not the data that run was trained on"
+    rows = grouped([*runs[:2], replace(runs[2], other_data=said)])
+    assert len(rows) == 1
+    assert f"Warning: {said}." in notes(rows)
+    assert said in markdown([rows])
+    assert f"% Warning: {said}." in latex([rows])
 
 
 def test_the_seed_alone_does_not_make_a_setting() -> None:

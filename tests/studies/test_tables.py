@@ -71,11 +71,13 @@ def test_what_does_not_compare_is_left_out_and_said() -> None:
     odd = a_result(TWO, 0, 5, evaluations=[type(other.evaluations[0])(other.evaluations[0].metrics, facts)])
     short = a_result("coca64-baseline-inflate-3", 0, 5, n_images=7000)
     foreign = a_result("", 0, 5, name="something")
-    found = collect([*seeds(NONE, 100, 110), *seeds(ONE, 70, 80), odd, short, foreign])
+    elsewhere = a_result("coca64-baseline-inflate-asc", 0, 5, data="e" * 64)
+    found = collect([*seeds(NONE, 100, 110), *seeds(ONE, 70, 80), odd, short, foreign, elsewhere])
     assert set(found.entries) == {NONE, ONE}
     notes = " ".join(found.notes)
     assert "other number of generated volumes (148 and 10)" in notes
     assert "stopped after 7 of 60 kimg" in notes
+    assert "coca64-baseline-inflate-asc-s0 is left out: it was evaluated with other data" in notes
     assert "something is left out: its settings are those of no row" in notes
 
 

@@ -35,8 +35,10 @@ def result(
 
     Example: voxflate result runs/3d --out results/3d.json
     """
+    from voxflate.data.prepared import check_outside_sets
     from voxflate.reports.results import result_of, write_result
 
+    check_outside_sets(out)
     single = out.suffix == ".json"
     if single and len(runs) > 1:
         raise VoxflateError(f"--out {out}: is one file for {len(runs)} runs; name a folder")

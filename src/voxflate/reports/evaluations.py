@@ -74,14 +74,15 @@ def sheets_of(run: Path) -> dict[float, Path]:
 
 
 def _images_in(folder: Path) -> int | None:
-    """Images shown before the snapshot that a folder's evaluation or audit is of."""
+    """Images shown before the snapshot that a folder's evaluation or audit is of; None if it is of none."""
     if (folder / METRICS).is_file():
         facts = read_json(folder / METRICS)["facts"]
     elif (folder / AUDIT).is_file():
         facts = read_json(folder / AUDIT)
     else:
         return None
-    return int(facts["n_images"])
+    images: int | None = facts["n_images"]  # None for a folder of volumes
+    return images
 
 
 def _number_of(path: Path) -> int | None:

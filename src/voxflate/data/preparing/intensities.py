@@ -75,7 +75,8 @@ def _sample(array: Voxels) -> Voxels:
 
 def _may_be_labels(values: Voxels, array: Voxels) -> bool:
     """Say whether some values are few whole numbers from 0 on, a mask of 0 and 255, or codes of regions."""
-    if values.min() < 0 or not (values == np.rint(values)).all():
+    whole = values.dtype.kind in "iu" or (values == np.rint(values)).all()
+    if not whole or values.min() < 0:
         return False
     return _are_few(values) or _is_piecewise(array)
 

@@ -143,7 +143,7 @@ def write_report(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters.update(number=_number, duration=_duration, embedded=_embedded)
+    environment.filters.update(number=number_text, duration=_duration, embedded=_embedded)
     page = environment.get_template("report.html").render(
         title=title,
         introduction=introduction,
@@ -200,7 +200,7 @@ def _embedded(path: Path) -> str:
     return f"data:{_MEDIA_TYPES[path.suffix.lower()]};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _number(value: float | int | str | None) -> str:
+def number_text(value: float | int | str | None) -> str:
     """Three significant digits, without an exponent; a dash for what was not measured."""
     if value is None:
         return "\N{EN DASH}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, sha256, whole_file, whole_folder, write_json
 from voxflate._system.version import __version__
 from voxflate.config.toml import with_values
+from voxflate.data.prepared import Manifest
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, counts_of, weights_file
 from voxflate.runs.fingerprint import fingerprint, fixed_samples
@@ -36,22 +38,38 @@ def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: 
         raise VoxflateError(f"{run}: is an export already; copy the folder to share it")
     check_volumes(source)
     loaded = source.load(snapshot, device="cpu")
-    settings = with_values(loaded.settings, {"data": "", "start.twin": ""})
     with whole_folder(out) as folder:
-        with whole_file(folder / WEIGHTS) as temporary:
-            temporary.write_bytes(weights_file(loaded.network.state_dict()))
-        content = {
-            "format": FORMAT,
-            "schema": SCHEMA,
-            "voxflate": __version__,
-            "n_images": loaded.n_images,
-            "snapshot": loaded.snapshot,
-            "seconds": loaded.seconds,
-            "weights_sha256": sha256(folder / WEIGHTS),
-            "samples": fingerprint(fixed_samples(settings, loaded.network)),
-            "settings": settings.model_dump(mode="json"),
-            "geometry": asdict(replace(source.prepared.manifest, scans=[], left_out=[])),
-            "counts": counts_of(source.prepared.manifest),
-        }
-        write_json(folder / CONFIG, content)
+        write_generator(folder, loaded, source.prepared.manifest, counts_of(source.prepared.manifest))
     return loaded
+
+
+def write_generator(
+    folder: Path,
+    loaded: Loaded,
+    manifest: Manifest,
+    counts: Mapping[str, Mapping[str, int]] | None,
+) -> None:
+    """Write the files of an export into a folder that is there.
+
+    Args:
+        folder: Where to.
+        loaded: The generator.
+        manifest: Of its data; scans are left out.
+        counts: What `counts_of` gives of the data; None if it is not known.
+    """
+    settings = with_values(loaded.settings, {"data": "", "start.twin": ""})
+    with whole_file(folder / WEIGHTS) as temporary:
+        temporary.write_bytes(weights_file(loaded.network.state_dict()))
+    content = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "voxflate": __version__,
+        "n_images": loaded.n_images,
+        "snapshot": loaded.snapshot,
+        "weights_sha256": sha256(folder / WEIGHTS),
+        "samples": fingerprint(fixed_samples(settings, loaded.network)),
+        "settings": settings.model_dump(mode="json"),
+        "geometry": asdict(replace(manifest, scans=[], left_out=[])),
+    }
+    known = {"seconds": loaded.seconds, "counts": counts}
+    write_json(folder / CONFIG, content | {name: value for name, value in known.items() if value is not None})

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from voxflate._system.errors import VoxflateError
 from voxflate.cli.options import DryRun, MovedData, Snapshot
 from voxflate.cli.settings import print_settings
 
@@ -20,9 +21,10 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            metavar="folder|html",
+            metavar="folder|html|onnx|hub|monai",
             help="folder: safetensors and JSON, which every voxflate command takes in place of a run. "
-            "html: one page in which the generator runs, in any browser, without a network.",
+            "html: one page in which the generator runs, in any browser, without a network. "
+            "onnx: ONNX files. hub: a Hugging Face repository with a model card. monai: a MONAI bundle.",
         ),
     ] = "folder",
     snapshot: Snapshot = "newest",
@@ -34,6 +36,12 @@ def export(
     data_licence: Annotated[
         str,
         typer.Option(metavar="NAME", help="Licence of the data, such as CC-BY-4.0.", rich_help_panel=_ABOUT),
+    ] = "",
+    push: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME/REPOSITORY", help="With --to hub: upload it, as a private repository if it is new."
+        ),
     ] = "",
     evaluation: Annotated[
         Path | None,
@@ -57,8 +65,11 @@ def export(
     if dry_run:
         words = {"title": title, "trained_on": trained_on, "data_licence": data_licence}
         places = {"data": data and str(data), "evaluation": evaluation and str(evaluation)}
-        print_settings({"run": str(run), "to": to, "out": str(out), "snapshot": snapshot, **words, **places})
+        settings = {"run": str(run), "to": to, "out": str(out), "snapshot": snapshot, "push": push}
+        print_settings({**settings, **words, **places})
         return
+    if push and to != "hub":
+        raise VoxflateError(f"--push {push}: is for --to hub")
     if to == "folder":
         from voxflate.runs.export import export_generator
 
@@ -66,8 +77,12 @@ def export(
         hint = "next: voxflate generate {out} -n 20 --out new-scans"
     else:
         from voxflate.sharing.about import Words
+        from voxflate.sharing.hub import check_push
+        from voxflate.sharing.hub import push as push_folder
         from voxflate.sharing.targets import TARGETS, share
 
+        if push:
+            check_push()  # before the work
         words_of_owner = Words(title, trained_on, data_licence)
         found = share(run, to, out, words_of_owner, snapshot, data, evaluation)
         loaded, hint = found.loaded, TARGETS[to].hint
@@ -77,3 +92,5 @@ def export(
         typer.echo(f"skipped {reason}", err=True)
     typer.echo(f"{out}: {loaded}")
     typer.echo(hint.format(out=shlex.quote(str(out))))
+    if push:
+        typer.echo(f"uploaded to {push_folder(out, push)}")

@@ -82,7 +82,7 @@ def _single_runs(runs: Sequence[RunSummary], metric: str) -> list[str]:
     """What can be said of single runs without intervals: their order, and that it settles nothing."""
     if len(runs) < 2:
         return []
-    first, second = (f"{run.label}, {_number(float(run.metrics[metric]))}" for run in runs[:2])
+    first, second = (f"{run.label}, {number_text(float(run.metrics[metric]))}" for run in runs[:2])
     return [
         f"No winner is named. At the final snapshot the lowest mean distance is that of {first}, before "
         f"{second}.",
@@ -130,7 +130,7 @@ def write_report(
         trim_blocks=True,
     )
     order = ordered(runs, f"{prefix}-avg")
-    environment.filters.update(number=_number, duration=_duration, embedded=_embedded)
+    environment.filters.update(number=number_text, duration=_duration, embedded=_embedded)
     page = environment.get_template("report.html").render(
         title=title,
         introduction=introduction,
@@ -188,7 +188,7 @@ def _embedded(path: Path) -> str:
     return f"data:{_MEDIA_TYPES[path.suffix.lower()]};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _number(value: float | int | str | None) -> str:
+def number_text(value: float | int | str | None) -> str:
     """Three significant digits, without an exponent; a dash for what was not measured."""
     if value is None:
         return "\N{EN DASH}"

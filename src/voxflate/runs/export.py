@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, sha256, whole_file, whole_folder, write_json
 from voxflate._system.version import __version__
 from voxflate.config.toml import with_values
-from voxflate.data.prepared import check_outside_sets
+from voxflate.data.labels import JointLabels
+from voxflate.data.prepared import Manifest, check_outside_sets
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, counts_of, weights_file
 from voxflate.runs.fingerprint import fingerprint, fixed_samples
@@ -38,27 +40,47 @@ def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: 
         raise VoxflateError(f"{run}: is an export already; copy the folder to share it")
     check_volumes(source)
     loaded = source.load(snapshot, device="cpu")
-    labels, manifest = source.labels, source.prepared.manifest
+    manifest = source.prepared.manifest
+    with whole_folder(out) as folder:
+        write_generator(folder, loaded, manifest, counts_of(manifest), source.labels)
+    return loaded
+
+
+def write_generator(
+    folder: Path,
+    loaded: Loaded,
+    manifest: Manifest,
+    counts: Mapping[str, Mapping[str, int]] | None,
+    labels: JointLabels | None = None,
+) -> None:
+    """Write the files of an export into a folder that is there.
+
+    Args:
+        folder: Where to.
+        loaded: The generator.
+        manifest: Of its data; scans are left out.
+        counts: What `counts_of` gives of the data; None if it is not known.
+        labels: How its labels occur together; None if the generator knows none.
+    """
     if labels is None:  # what the generator does not know is not shared
         manifest = replace(manifest, layout=replace(manifest.layout, labels=()))
     settings = with_values(loaded.settings, {"data": "", "start.twin": ""})
-    with whole_folder(out) as folder:
-        with whole_file(folder / WEIGHTS) as temporary:
-            temporary.write_bytes(weights_file(loaded.network.state_dict()))
-        content = {
-            "format": FORMAT,
-            "schema": SCHEMA,
-            "voxflate": __version__,
-            "n_images": loaded.n_images,
-            "snapshot": loaded.snapshot,
-            "seconds": loaded.seconds,
-            "weights_sha256": sha256(folder / WEIGHTS),
-            "samples": fingerprint(fixed_samples(settings, loaded.network, labels)),
-            "settings": settings.model_dump(mode="json"),
-            "geometry": asdict(replace(manifest, scans=[], left_out=[])),
-            "counts": counts_of(source.prepared.manifest),
-        }
-        if labels is not None:
-            content["label_rows"] = labels.rows
-        write_json(folder / CONFIG, content)
-    return loaded
+    with whole_file(folder / WEIGHTS) as temporary:
+        temporary.write_bytes(weights_file(loaded.network.state_dict()))
+    content = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "voxflate": __version__,
+        "n_images": loaded.n_images,
+        "snapshot": loaded.snapshot,
+        "weights_sha256": sha256(folder / WEIGHTS),
+        "samples": fingerprint(fixed_samples(settings, loaded.network, labels)),
+        "settings": settings.model_dump(mode="json"),
+        "geometry": asdict(replace(manifest, scans=[], left_out=[])),
+    }
+    known = {
+        "seconds": loaded.seconds,
+        "counts": counts,
+        "label_rows": labels.rows if labels is not None else None,
+    }
+    write_json(folder / CONFIG, content | {name: value for name, value in known.items() if value is not None})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,12 @@ class About:
         )
 
     @property
+    def audit_summary(self) -> dict[str, Any]:
+        """The audit without what it says of single people: which training volumes were nearest."""
+        assert self.audit is not None
+        return {name: value for name, value in self.audit.items() if name not in ("samples", "null", "run")}
+
+    @property
     def limits(self) -> list[str]:
         """What a user must not expect, one sentence each."""
         subjects = self.counts["train"]["subjects"] if self.counts else None
@@ -189,8 +196,17 @@ def about(
             )
         else:
             notes.append(f"{path} is of another snapshot and is not used")
-    assessment = Assessment.from_dict(found[METRICS], folder / METRICS) if METRICS in found else None
+    assessment = None
+    if METRICS in found:
+        assessment = _to_share(Assessment.from_dict(found[METRICS], folder / METRICS))
     return About(source, loaded, words, counts, assessment, found.get(AUDIT), tuple(notes))
+
+
+def _to_share(assessment: Assessment) -> Assessment:
+    """The same without names of the owner's folders."""
+    facts = {name: value for name, value in assessment.facts.items() if name != "run"}
+    warnings = tuple(re.sub(r"\S*/(?=\S)", "", warning) for warning in assessment.warnings)
+    return replace(assessment, facts=facts, warnings=warnings)
 
 
 def shape_words(shape: tuple[int, ...]) -> str:

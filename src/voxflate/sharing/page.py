@@ -26,10 +26,8 @@ from voxflate._system.version import __version__
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.writers.nifti import write_nifti
 from voxflate.data.writers.synthetic import PLAIN
-from voxflate.nn import Generator
-from voxflate.nn.dcgan import UpsamplingGenerator
-from voxflate.sampling.styles import stage_of_layer
-from voxflate.sharing.about import About, shape_words
+from voxflate.sharing.about import About
+from voxflate.sharing.description import describe
 from voxflate.sharing.onnx_networks import graphs_of
 
 TRUNCATION = 0.7
@@ -59,7 +57,7 @@ def write_page(about: About, out: Path) -> None:
         style=Markup(style),
         script=Markup(script),
         licences=_text("licences.txt"),
-        description=_json(describe(about)),
+        description=_json({**describe(about), **_of_page(about)}),
         blocks=_blocks(about),
     )
     with whole_file(out) as temporary:
@@ -78,55 +76,10 @@ def check_new_page(out: Path) -> None:
         raise VoxflateError(f"{out}: exists already; choose another name, or delete it first")
 
 
-def describe(about: About) -> dict[str, Any]:
-    """What the page's script reads: sizes of the networks, channels, labels, geometry.
-
-    "channels" has one entry per image channel; "labels" is empty where a generator has none, and the page
-    then shows no controls for them.
-    """
-    prepared, network = about.source.prepared, about.loaded.network
-    unit = "HU" if prepared.is_ct else ""
-    return {
-        **_sizes(network),
-        "shape": list(prepared.shape),
-        "spacing": list(prepared.spacing),
-        "channels": [
-            {
-                "name": "image",
-                "kind": "image",
-                "intensity": list(prepared.manifest.intensity),
-                "unit": unit,
-            }
-        ],
-        "labels": [],
-        "truncation": TRUNCATION,
-        "nifti_header": _nifti_header(prepared),
-        "folder": about.source.folder.resolve().name,
-        "weights_sha256": about.loaded.weights_sha256,
-    }
-
-
-def _sizes(network: Any) -> dict[str, Any]:
-    """Sizes of the inputs of the graphs that `graphs_of` gives."""
-    if isinstance(network, UpsamplingGenerator):
-        code = {"z_dim": network.z_dim, "w_dim": network.z_dim, "num_ws": 1, "w_avg": [0.0] * network.z_dim}
-        return {**code, "noise_shapes": [], "has_noise": False, "levels": [""], "level_of_ws": [0]}
-    assert isinstance(network, Generator)
-    synthesis = network.synthesis
-    strengths = [float(one) for name, one in synthesis.named_parameters() if name.endswith("noise_strength")]
-    return {
-        "z_dim": network.z_dim,
-        "w_dim": len(network.mapping.w_avg),
-        "num_ws": synthesis.num_ws,
-        "w_avg": network.mapping.w_avg.tolist(),
-        "noise_shapes": [list(shape) for shape in synthesis.noise_shapes()],
-        "has_noise": any(strengths),
-        "levels": [
-            shape_words(tuple(side * 2**stage for side in synthesis.base))
-            for stage in range(len(synthesis.stages))
-        ],
-        "level_of_ws": stage_of_layer(synthesis),
-    }
+def _of_page(about: About) -> dict[str, Any]:
+    """What only the page's script reads."""
+    header = _nifti_header(about.source.prepared)
+    return {"truncation": TRUNCATION, "nifti_header": header, "folder": about.source.folder.resolve().name}
 
 
 def _nifti_header(prepared: PreparedSet) -> str:

@@ -13,6 +13,9 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder
 from voxflate.runs.chosen import Snapshot
 from voxflate.sharing.about import About, Words, about
+from voxflate.sharing.hub import write_hub
+from voxflate.sharing.monai import write_monai
+from voxflate.sharing.onnx_folder import write_onnx
 from voxflate.sharing.page import check_new_page, write_page
 
 
@@ -33,6 +36,11 @@ class Target:
 
 TARGETS: dict[str, Target] = {
     "html": Target(write_page, "next: open it in a browser", check_new_page),
+    "onnx": Target(write_onnx, "its README.md shows how to run it"),
+    "hub": Target(write_hub, "voxflate.load takes it; read its README.md before you publish it"),
+    "monai": Target(
+        write_monai, "next: cd {out} && python -m monai.bundle run --config_file configs/inference.json"
+    ),
 }
 
 

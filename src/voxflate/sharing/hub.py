@@ -1,0 +1,96 @@
+"""A generator as a folder for the Hugging Face hub: an export with a model card and a picture.
+
+FOLDER/
+    generator.safetensors  config.json   as `voxflate export` writes them: `voxflate.load` takes the folder
+    README.md                            the model card
+    samples.png                          centre slices of the first samples
+    metrics.json  audit.json             if it was evaluated and audited
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import whole_folder, write_json
+from voxflate.drawing.sheets import sample_sheet
+from voxflate.gans.samples import sample
+from voxflate.runs.export import write_generator
+from voxflate.sharing.about import About
+from voxflate.sharing.texts import text_of
+
+PICTURE = "samples.png"
+_SHOWN = 8
+_TRUNCATION = 0.7
+
+
+def write_hub(about: About, out: Path) -> None:
+    """Write the folder."""
+    with whole_folder(out) as folder:
+        write_hub_files(about, folder, out.resolve().name)
+
+
+def write_hub_files(about: About, folder: Path, name: str) -> None:
+    """Write the files into a folder that is there.
+
+    Args:
+        about: The generator.
+        folder: Where to.
+        name: What the folder will be called, for the card's example.
+    """
+    network, prepared = about.loaded.network, about.source.prepared
+    write_generator(folder, about.loaded, prepared.manifest, about.counts)
+    batches = sample(network, _SHOWN, seed=0, truncation_psi=_TRUNCATION)
+    volumes = np.concatenate([batch.numpy() for batch in batches])
+    sample_sheet(volumes, folder / PICTURE, columns=_SHOWN, spacing=prepared.spacing)
+    card = text_of("card.jinja", about=about, folder=name, picture=PICTURE)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    if about.assessment is not None:
+        write_json(folder / "metrics.json", about.assessment.as_dict())
+    if about.audit is not None:
+        write_json(folder / "audit.json", about.audit_summary)
+
+
+def push(folder: Path, repository: str) -> str:
+    """Upload a folder to the hub, as a private repository if it is new.
+
+    Args:
+        folder: What `write_hub` wrote.
+        repository: "name/of-repository".
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        VoxflateError: If `huggingface_hub` is not installed, or the hub refuses.
+    """
+    hub = check_push()
+    api = hub.HfApi()
+    try:
+        address = api.create_repo(repository, private=True, exist_ok=True)
+        api.upload_folder(folder_path=str(folder), repo_id=repository)
+    except Exception as error:  # its client raises errors of several libraries
+        reason = str(error).strip().splitlines()
+        raise VoxflateError(
+            f"{repository}: the hub refused it ({reason[0] if reason else type(error).__name__}); the folder "
+            f"{folder} is complete, upload it by hand or try again after: hf auth login"
+        ) from error
+    return str(address)
+
+
+def check_push() -> Any:
+    """The hub's client.
+
+    Raises:
+        VoxflateError: If it is not installed.
+    """
+    try:
+        return importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise VoxflateError(
+            "--push needs huggingface_hub; install it with: pip install 'voxflate[hub]'"
+        ) from error

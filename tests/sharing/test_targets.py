@@ -1,0 +1,224 @@
+"""ONNX folder, hub folder and MONAI bundle: what is in them, and that they give what the generator gives."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import voxflate
+from tests.sharing.generators import OBLIQUE, an_export
+from tests.strategies import run_config, write_prepared
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import write_json
+from voxflate.cli import app
+from voxflate.evaluation.assessment import Assessment, Metric
+from voxflate.runs.verify import verify_folder
+from voxflate.sharing.about import Words, about
+from voxflate.sharing.targets import TARGETS, share
+from voxflate.training.run import train_run
+
+ROOT = Path(__file__).parents[2]
+WORDS = Words("Brains", "SomeData", "CC-BY-4.0")
+COUNTS = {"train": {"scans": 90, "subjects": 88}, "heldout": {"scans": 10, "subjects": 10}}
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return an_export(tmp_path_factory.mktemp("shared") / "generator", stages=3, counts=COUNTS)
+
+
+@pytest.fixture(scope="module")
+def evaluation(export: Path) -> Path:
+    """An evaluation and an audit of the generator, as `evaluate` and `audit` write them."""
+    folder = export.parent / "evaluation"
+    facts = {
+        "generator_sha256": voxflate.load(export).weights_sha256,
+        "run": "SECRET-RUN",
+        "n-generated": 200,
+        "n-real": 98,
+    }
+    metrics = {
+        "frechet-mobilenetv2-avg": Metric(12.25, 11.5, 13.75, 0.4, 3.5, 3.0, 4.0),
+        "pairwise-l2": Metric(33.5),
+    }
+    warning = "data/SECRET/set: is not the data that runs/SECRET/3d was trained on"
+    write_json(folder / "metrics.json", Assessment(metrics, facts, (warning,)).as_dict())
+    person = {"subject": "SECRET-PERSON", "correlation": 0.5}
+    found = {"n-generated": 200, "flagged": {"3": ["lead"], "7": ["lead"]}, "samples": [person], "null": []}
+    write_json(folder / "audit.json", {**facts, **found})
+    return folder
+
+
+def shared(export: Path, target: str, out: Path, evaluation: Path | None = None) -> Path:
+    share(export, target, out, WORDS, evaluation=evaluation)
+    return out
+
+
+def python_block(text: str) -> str:
+    (block,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    return str(block)
+
+
+@pytest.mark.parametrize("model", ["stylegan2", "wgan-gp"])
+def test_the_onnx_folder_s_own_lines_give_a_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    sizes = {"stages": 3} if model == "stylegan2" else {"base": (1, 1, 1), "stages": 5, "channels": 64}
+    export = an_export(tmp_path / "x", model=model, random=model == "stylegan2", **sizes)
+    folder = shared(export, "onnx", tmp_path / "onnx")
+    names = {"generator.json", "README.md", "synthesis.onnx"} | (
+        {"mapping.onnx"} if model == "stylegan2" else set()
+    )
+    assert {path.name for path in folder.iterdir()} == names
+    monkeypatch.chdir(folder)
+    here: dict[str, Any] = {}
+    exec(python_block(Path("README.md").read_text()), here)
+    expected = voxflate.load(export).sample(1, first=12, truncation=0.7)
+    np.testing.assert_allclose(here["volume"], expected[0], atol=1e-4)
+    np.testing.assert_allclose(here["scan"], expected.intensities()[0], atol=0.05)
+    np.testing.assert_allclose(json.loads(Path("generator.json").read_text())["affine"], OBLIQUE)
+
+
+def test_the_hub_folder_is_a_generator_that_loads_and_verifies(export: Path, tmp_path: Path) -> None:
+    folder = shared(export, "hub", tmp_path / "hub")
+    names = {"README.md", "config.json", "generator.safetensors", "samples.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    theirs, ours = voxflate.load(folder), voxflate.load(export)
+    assert theirs.weights_sha256 == ours.weights_sha256
+    np.testing.assert_array_equal(theirs.sample(2, seed=3), ours.sample(2, seed=3))
+    np.testing.assert_array_equal(theirs.affine, ours.affine)
+    assert [check.matches for check in verify_folder(folder)] == [None, True, True]
+    again = about(folder, WORDS)
+    assert again.counts == COUNTS
+    with Image.open(folder / "samples.png") as picture:
+        assert np.ptp(np.asarray(picture.convert("L")).astype(int)) > 100
+
+
+def test_a_run_goes_to_the_hub_and_back(tmp_path: Path) -> None:
+    data = write_prepared(tmp_path / "MUSTERMANN")
+    train_run(run_config(data, training__kimg=0.008), tmp_path / "run")
+    folder = shared(tmp_path / "run", "hub", tmp_path / "hub")
+    run, shared_one = voxflate.load(tmp_path / "run"), voxflate.load(folder)
+    np.testing.assert_array_equal(run.sample(2), shared_one.sample(2))
+    assert shared_one.kimg == run.kimg == 0.008
+    text = "".join(path.read_text() for path in folder.iterdir() if path.suffix in (".md", ".json"))
+    assert "MUSTERMANN" not in text
+    assert str(tmp_path) not in text
+    assert "10 scans of 10 people" in text
+
+
+def test_the_card_says_all_that_a_user_must_know(export: Path, evaluation: Path, tmp_path: Path) -> None:
+    folder = shared(export, "hub", tmp_path / "hub", evaluation)
+    card = (folder / "README.md").read_text()
+    _, front, text = card.split("---\n", 2)
+    assert front.splitlines()[0] == "license: cc-by-4.0"
+    assert "- medical-imaging" in front.splitlines()
+    assert "| frechet-mobilenetv2-avg | 12.2 | 11.5 to 13.8 | 3.50 |" in text
+    assert "200 generated and 98 real volumes" in text
+    assert "2 of 200 generated volumes (1.0%)" in text
+    for heading in ("Use", "Where it comes from", "Intended use", "Metrics", "Copies", "Limits"):
+        assert f"## {heading}" in text
+    assert "Warning: set: is not the data that 3d was trained on" in text
+    for path in folder.iterdir():
+        assert b"SECRET" not in path.read_bytes(), path.name
+    plain = (shared(export, "hub", tmp_path / "plain") / "README.md").read_text()
+    assert "It was not evaluated." in plain
+    assert "Not audited" in plain
+
+
+def test_an_evaluation_of_another_generator_is_not_used(
+    export: Path, evaluation: Path, tmp_path: Path
+) -> None:
+    other = an_export(tmp_path / "other", seed=1)
+    with pytest.raises(VoxflateError, match=r"metrics.json: is of another generator than .* at 12 kimg"):
+        about(other, WORDS, evaluation=evaluation)
+    (other / "evaluation").symlink_to(evaluation)
+    found = about(other, WORDS)
+    assert found.assessment is None
+    assert found.audit is None
+    assert all("of another snapshot" in note for note in found.notes)
+    assert len(found.notes) == 2
+
+
+def test_monai_runs_the_bundle(export: Path, tmp_path: Path) -> None:
+    folder = shared(export, "monai", tmp_path / "bundle")
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text())
+    assert metadata["network_data_format"]["outputs"]["image"]["spatial_shape"] == [8, 16, 16]
+    assert metadata["required_packages_version"] == {"voxflate": voxflate.__version__}
+    assert voxflate.load(folder / "models").shape == (8, 16, 16)
+    for name in ("monai", "fire"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    options = ["--count", "2", "--seed", "5", "--device", "cpu"]
+    subprocess.run([*command, *options], cwd=folder, env=environment, check=True, capture_output=True)
+    written = sorted((folder / "eval").iterdir())
+    expected = voxflate.load(export).sample(2, seed=5)
+    assert len(written) == 2
+    for path, scan in zip(written, expected, strict=True):
+        np.testing.assert_allclose(nib.load(path).get_fdata().T, scan.intensities(), atol=0.05)
+        np.testing.assert_allclose(nib.load(path).affine, OBLIQUE, atol=1e-5)
+
+
+@pytest.mark.parametrize("target", [name for name in TARGETS if name != "html"])
+def test_a_folder_that_is_taken_stays_as_it_is(export: Path, tmp_path: Path, target: str) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(VoxflateError, match="not an empty folder"):
+        share(export, target, tmp_path, WORDS)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def exported(status: int, *arguments: object) -> str:
+    result = CliRunner().invoke(app, ["export", *map(str, arguments)])
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def test_pushing_uploads_the_folder(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Any] = []
+
+    class Api:
+        def create_repo(self, name: str, private: bool, exist_ok: bool) -> str:
+            done.append((name, private, exist_ok))
+            return f"https://hub/{name}"
+
+        def upload_folder(self, folder_path: str, repo_id: str) -> None:
+            done.append((sorted(path.name for path in Path(folder_path).iterdir()), repo_id))
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(HfApi=Api))  # type: ignore[arg-type]
+    shown = exported(0, export, "--to", "hub", "--out", tmp_path / "hub", "--push", "me/brains")
+    assert "uploaded to https://hub/me/brains" in shown
+    assert done[0] == ("me/brains", True, True)
+    assert "generator.safetensors" in done[1][0]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("401 unauthorized\ndetails")
+
+    monkeypatch.setattr(Api, "create_repo", refuse)
+    shown = exported(2, export, "--to", "hub", "--out", tmp_path / "again", "--push", "me/brains")
+    assert "the hub refused it (401 unauthorized)" in shown
+    assert (tmp_path / "again" / "README.md").is_file()
+
+
+def test_pushing_without_the_client_is_refused_before_the_work(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # type: ignore[arg-type]
+    shown = exported(2, export, "--to", "hub", "--out", tmp_path / "hub", "--push", "me/brains")
+    assert "voxflate[hub]" in shown
+    assert not (tmp_path / "hub").exists()
+    assert "is for --to hub" in exported(2, export, "--to", "onnx", "--out", tmp_path / "x", "--push", "a/b")

@@ -25,7 +25,7 @@ from voxflate.config.presets import PRESETS
 from voxflate.drawing import charts
 from voxflate.metrics.embedding import tsne
 from voxflate.metrics.extractors.inception import frechet_name
-from voxflate.reports.results import read_results
+from voxflate.reports.results import Result, read_results
 
 FIG_4 = [name for name, preset in PRESETS.items() if 1 in preset.row.labels]
 FIG_5 = ["coca64-baseline", "coca64-baseline-inflate-1"]
@@ -88,12 +88,18 @@ def starts_and_ends(keys: Sequence[str]) -> Callable[[Collection, Path], None]:
         parts = []
         for entry in _entries(collection, keys, 1):
             pictures = _pictured(entry)
-            best = entry.results[0].best
             parts.append((f"{_label(entry.key)}, kimg 0", pictures["start"]))
-            parts.append((f"{_label(entry.key)}, best ({(best or 0) / 1000:g} kimg)", pictures["best"]))
+            parts.append((f"{_label(entry.key)}, {chosen(entry.results[0])}", pictures["best"]))
         _stack(parts, path, columns=2)
 
     return draw
+
+
+def chosen(result: Result) -> str:
+    """Which snapshot the second sheet of a result is of; the last where the best is not known."""
+    if result.best is None:
+        return f"last ({result.n_images / 1000:g} kimg)"
+    return f"best ({result.best / 1000:g} kimg)"
 
 
 def finest(collection: Collection, path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from studies.claims import CLAIMS, Claim, findings, judge
 from studies.collect import collect
-from studies.figures import FIG_4, FIGURES, write_figures
+from studies.figures import FIG_4, FIGURES, chosen, write_figures
 from studies.tables import tables_of, write_tables
 from tests.studies.fakes import a_result, a_twin
 from voxflate._system.errors import VoxflateError
@@ -143,6 +143,11 @@ def test_figures_are_drawn_where_their_rows_are(tmp_path: Path) -> None:
             assert min(picture.size) > 50
     assert "2 of the rows adni64-split-shuffle-inflate-1" in found["figure-8.png"]
     assert json.loads((tmp_path / "figures" / "figures.json").read_text()) == found
+
+
+def test_a_sheet_is_not_called_best_where_the_best_is_not_known() -> None:
+    assert chosen(a_result(NONE, 0, 5)) == "best (40 kimg)"
+    assert chosen(a_result(NONE, 0, 5, best=None)) == "last (60 kimg)"
 
 
 def test_a_figure_whose_rows_are_gone_is_removed(tmp_path: Path) -> None:

@@ -82,8 +82,10 @@ class StraightGenerator(nn.Module):
         self.synthesis = generator.synthesis
         self.z_dim = generator.z_dim
 
-    def forward(self, z: Tensor, *, noise: object = None, positions: Tensor | None = None) -> Tensor:
-        """Latent codes [N, z_dim] -> [N, 1, *shape]."""
+    def forward(
+        self, z: Tensor, *, noise: object = None, positions: Tensor | None = None, labels: None = None
+    ) -> Tensor:
+        """Latent codes [N, z_dim] -> [N, 1, *shape]; positions and labels are not known."""
         w = self.inner.mapping(z, 1.0)
         x = self.synthesis.const.expand(len(z), *self.synthesis.const.shape).contiguous()
         image: Tensor | None = None
@@ -129,8 +131,8 @@ class StraightDiscriminator(nn.Module):
         super().__init__()
         self.inner = discriminator
 
-    def forward(self, image: Tensor, positions: Tensor | None = None) -> Tensor:
-        """[N, 1, *shape] -> logits [N]."""
+    def forward(self, image: Tensor, positions: Tensor | None = None, labels: None = None) -> Tensor:
+        """[N, 1, *shape] -> logits [N]; positions and labels are not known."""
         first, epilogue = self.inner.from_image, self.inner.epilogue
         dims = image.ndim - 2
         x = activate(CONV[dims](image, first.weight * first.gain), first.bias)

@@ -174,14 +174,18 @@ def _geometry(path: Path, file: _Nifti, assume: str) -> Geometry:
     affine = np.array(file.affine, np.float64) if lies else assumed_affine(assume, zooms)
     affine[:3] *= _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     check_grid(path, affine)
-    return Geometry((shape[2], shape[1], shape[0]), affine, _note(header))
+    return Geometry((shape[2], shape[1], shape[0]), affine, _note(header, file.affine[:3, :3]))
 
 
-def _note(header: Any) -> str:
-    """Say so if a header has two affines that differ in more than the place."""
+def _note(header: Any, sform: Float64) -> str:
+    """Say so if a header has two affines that differ in more than the place.
+
+    Args:
+        header: Of the file.
+        sform: Directions and sides of its best affine, which is the sform where there are two, [3, 3].
+    """
     if not (header["sform_code"] and header["qform_code"]):
         return ""
-    sform: Float64 = header.get_sform()[:3, :3]
     qform: Float64 = header.get_qform()[:3, :3]
     sides = np.maximum(np.linalg.norm(sform, axis=0), 1e-9)
     if np.abs((sform - qform) / sides).max() <= _DISAGREE:

@@ -21,7 +21,7 @@ from studies.scales import COHORTS, SCALES
 from voxflate._system.cores import available_cores
 from voxflate._system.errors import VoxflateError
 from voxflate.config.toml import parse_assignments
-from voxflate.data.prepared import check_outside_sets
+from voxflate.data.outside import check_outside_sets
 from voxflate.reports.results import read_result
 
 HERE = Path(__file__).parent

@@ -62,7 +62,7 @@ def compare(
 
     Example: voxflate compare runs/baseline-* runs/split-shuffle-* --snapshot best --out comparison
     """
-    from voxflate.data.prepared import check_outside_sets
+    from voxflate.data.outside import check_outside_sets
     from voxflate.reports.evaluated import load_all, write_results
     from voxflate.reports.evaluations import check_evaluated, place_of
     from voxflate.reports.rows import grouped, separated

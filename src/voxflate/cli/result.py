@@ -35,7 +35,7 @@ def result(
 
     Example: voxflate result runs/3d --out results/3d.json
     """
-    from voxflate.data.prepared import check_outside_sets
+    from voxflate.data.outside import check_outside_sets
     from voxflate.reports.results import result_of, write_result
 
     check_outside_sets(out)

@@ -8,8 +8,7 @@ other phases, starts and models, and `presets` has the paper's rows. Nothing els
 
 To add a setting: add a field with its docstring (unit, origin, range) to one of the sections below, name it
 in the paper's rows (`presets`), raise `VERSION` and say in `migrations` what older runs did. The names of
-architectures and strategies are repeated here so that settings can be checked without loading PyTorch; a
-test keeps them equal to the tables in `nn` and `inflation`.
+architectures and strategies are repeated here so that PyTorch need not be loaded; a test keeps them equal.
 """
 
 from __future__ import annotations

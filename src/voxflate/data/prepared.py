@@ -2,8 +2,7 @@
 
 manifest.json   everything but the voxels; no file names, only pseudonyms and hashes of the sources
 report.html     the same for people, with a picture of every volume
-train.npy       int16 [N, D, H, W], or [N, C, D, H, W] where there are several channels; the value x in
-                [-1, 1] is stored as round(32767 x)
+train.npy       int16 [N, D, H, W], of C channels [N, C, D, H, W]; x in [-1, 1] is stored as round(32767 x)
 heldout.npy     the same for the subjects that training never sees
 """
 
@@ -346,19 +345,6 @@ def open_prepared(path: str | Path) -> PreparedSet:
                 "prepare the scans again"
             )
     return prepared
-
-
-def check_outside_sets(out: str | Path) -> None:
-    """Refuse to write into a prepared set, where files might be replaced.
-
-    Raises:
-        VoxflateError: If the folder is a prepared set or lies in one.
-    """
-    place = Path(out).resolve()
-    for folder in (place, *place.parents):
-        if all((folder / name).is_file() for name in (MANIFEST, *(f"{split}.npy" for split in SPLITS))):
-            which = "is" if folder == place else "lies in"
-            raise VoxflateError(f"{out}: {which} the prepared set {folder}; choose a folder outside of it")
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -21,7 +21,8 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import save_config
-from voxflate.data.prepared import PreparedSet, check_outside_sets, open_prepared
+from voxflate.data.outside import check_outside_sets
+from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.data.preparing.prepare import prepare
 from voxflate.data.synthetic.cohort import load_template, make_cohort
 from voxflate.demo.plan import (

@@ -17,7 +17,8 @@ from voxflate._system.files import whole_file, write_json
 from voxflate._system.memory import memory_said
 from voxflate.config.build import build_run_networks, is_planar_twin
 from voxflate.config.schema import RunConfig
-from voxflate.data.prepared import PreparedSet, check_outside_sets
+from voxflate.data.outside import check_outside_sets
+from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Assessment, Audit, Auditor, Suite, SuiteSettings
 from voxflate.evaluation.foreign import VolumeFolder
 from voxflate.evaluation.real import equal_number

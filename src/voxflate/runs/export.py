@@ -11,7 +11,8 @@ from voxflate._system.files import check_new_folder, sha256, whole_file, whole_f
 from voxflate._system.version import __version__
 from voxflate.config.toml import with_values
 from voxflate.data.labels import JointLabels
-from voxflate.data.prepared import Manifest, check_outside_sets
+from voxflate.data.outside import check_outside_sets
+from voxflate.data.prepared import Manifest
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, counts_of, weights_file
 from voxflate.runs.fingerprint import fingerprint, fixed_samples

@@ -10,7 +10,8 @@ from voxflate.data.labels import Labels
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32
 from voxflate.data.writers.dicom_seg import check_segmentations, write_dicom_channels
-from voxflate.data.writers.layouts import FolderWriter, Kept, find_layout, write_labels
+from voxflate.data.writers.label_tables import Kept, write_labels
+from voxflate.data.writers.layouts import FolderWriter, find_layout
 from voxflate.data.writers.synthetic import Look
 
 FLAT = "flat"

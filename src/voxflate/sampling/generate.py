@@ -11,7 +11,7 @@ from voxflate._system.files import check_new_folder, whole_folder, write_json
 from voxflate._system.memory import memory_said
 from voxflate._system.version import __version__
 from voxflate.data.channels import LabelValue
-from voxflate.data.prepared import check_outside_sets
+from voxflate.data.outside import check_outside_sets
 from voxflate.data.writers.synthetic import Look, check_air
 from voxflate.gans.samples import sample
 from voxflate.runs.chosen import Snapshot

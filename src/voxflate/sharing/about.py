@@ -12,7 +12,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
 from voxflate.data.preparing.recipes import CT_RECIPES
 from voxflate.evaluation import Assessment
-from voxflate.reports.evaluations import AUDIT, METRICS, place_of
+from voxflate.reports.evaluations import AUDIT, FOLDER, METRICS, place_of
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.exported import counts_of
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
@@ -178,7 +178,8 @@ def about(
     check_plain(source.prepared, source.labels, "sharing")
     loaded = source.load(snapshot, device="cpu")
     counts = counts_of(source.prepared.manifest) if source.exported is None else source.exported.counts
-    folder = evaluation or place_of(run, snapshot).folder
+    own = place_of(run, snapshot).folder if source.exported is None else run / FOLDER
+    folder = evaluation or own
     found: dict[str, Any] = {}
     notes: list[str] = []
     for name in (METRICS, AUDIT):

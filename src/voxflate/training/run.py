@@ -33,7 +33,8 @@ from voxflate.config.build import Stream, build_gan, build_run_networks
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import save_config, with_values
 from voxflate.data.labels import joint_labels
-from voxflate.data.prepared import PreparedSet, check_outside_sets, open_prepared
+from voxflate.data.outside import check_outside_sets
+from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.data.shapes import check_shape
 from voxflate.evaluation import Evaluator
 from voxflate.evaluation.real import equal_number

@@ -11,7 +11,8 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, whole_file
 from voxflate._system.parallel import Progress
 from voxflate.data.channels import LabelValue
-from voxflate.data.prepared import SPLITS, LeftOut, check_outside_sets
+from voxflate.data.outside import check_outside_sets
+from voxflate.data.prepared import SPLITS, LeftOut
 from voxflate.data.preparing.labels import labelled, typed
 from voxflate.data.preparing.recipes import CT_RECIPES, RecipeOptions, find_recipe
 from voxflate.data.readers.refusals import ScanError

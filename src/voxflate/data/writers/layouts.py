@@ -6,10 +6,8 @@ to `LAYOUTS`. `write_pairs` writes a whole folder, `FolderWriter` one volume aft
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,13 @@ from typing import Any
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file, whole_folder, write_json
 from voxflate._system.version import __version__
-from voxflate.data.channels import LabelValue, Layout
+from voxflate.data.channels import Layout
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
+from voxflate.data.writers.label_tables import PARTICIPANTS, Kept, Labels, write_labels, write_participants
 from voxflate.data.writers.nifti import write_mask_nifti, write_nifti
 from voxflate.data.writers.synthetic import Look
 
-Labels = Mapping[str, LabelValue]
-
-PARTICIPANTS = "participants.tsv"
-LABELS = "labels.csv"
 SYNTHETIC_SET = "Synthetic volumes made by a generative network (voxflate); they show nobody"
 BIDS_VERSION = "1.9.0"
 
@@ -42,23 +37,6 @@ _BIDS_SUFFIXES = {
     "t2starw": "T2starw",
 }
 """Name of a channel in lower case -> suffix; others keep their name and are listed in .bidsignore."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """One volume of a folder.
-
-    Attributes:
-        name: Of the volume, such as "sample-0000".
-        images: Files of the image channels, relative to the folder.
-        mask: File of the mask; empty if there is none.
-        labels: What was asked of it, or drawn.
-    """
-
-    name: str
-    images: tuple[str, ...]
-    mask: str
-    labels: Labels
 
 
 @dataclass(frozen=True)
@@ -203,46 +181,11 @@ def find_layout(name: str, prepared: PreparedSet) -> FolderLayout:
     return LAYOUTS[name]
 
 
-def write_participants(path: Path, kept: Sequence[Kept], named: Callable[[str], str] = str) -> None:
-    """A table of the volumes' labels, as BIDS has it; nothing if there are none.
-
-    Args:
-        path: TSV file to write.
-        kept: The volumes.
-        named: Volume's name -> participant_id.
-    """
-    _write_table(path, "participant_id", "\t", kept, named)
-
-
-def _write_table(
-    path: Path, head: str, delimiter: str, kept: Sequence[Kept], named: Callable[[str], str]
-) -> None:
-    columns = [*dict.fromkeys(column for one in kept for column in one.labels)]
-    if not columns:
-        return
-    text = io.StringIO()
-    table = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    table.writerow([head, *columns])
-    for one in kept:
-        table.writerow([named(one.name), *(_text(one.labels.get(column, "n/a")) for column in columns)])
-    with whole_file(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-
-
-def _text(value: LabelValue) -> str:
-    return value if isinstance(value, str) else f"{value:.6g}"
-
-
 def _class_names(prepared: PreparedSet, *, renumbered: bool) -> dict[str, int]:
     """Name of each class, the background's first, and its value in the files."""
     masks = [channel for channel in prepared.layout.channels if channel.kind == "mask"]
     values = [number if renumbered else one.label for number, one in enumerate(masks, 1)]
     return {"background": 0, **dict(zip((one.name for one in masks), values, strict=True))}
-
-
-def write_labels(folder: Path, kept: Sequence[Kept]) -> None:
-    """`LABELS`: a line per volume, its name and its labels; nothing if there are none."""
-    _write_table(folder / LABELS, "sample", ",", kept, str)
 
 
 def _describe_flat(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:

@@ -1,0 +1,69 @@
+"""What was written of each volume, and the table of its labels beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxflate._system.files import whole_file
+from voxflate.data.channels import LabelValue
+
+Labels = Mapping[str, LabelValue]
+
+PARTICIPANTS = "participants.tsv"
+LABELS = "labels.csv"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One volume of a folder.
+
+    Attributes:
+        name: Of the volume, such as "sample-0000".
+        images: Files of the image channels, relative to the folder.
+        mask: File of the mask; empty if there is none.
+        labels: What was asked of it, or drawn.
+    """
+
+    name: str
+    images: tuple[str, ...]
+    mask: str
+    labels: Labels
+
+
+def write_labels(folder: Path, kept: Sequence[Kept]) -> None:
+    """`LABELS`: a line per volume, its name and its labels; nothing if there are none."""
+    _write_table(folder / LABELS, "sample", ",", kept, str)
+
+
+def write_participants(path: Path, kept: Sequence[Kept], named: Callable[[str], str] = str) -> None:
+    """A table of the volumes' labels, as BIDS has it; nothing if there are none.
+
+    Args:
+        path: TSV file to write.
+        kept: The volumes.
+        named: Volume's name -> participant_id.
+    """
+    _write_table(path, "participant_id", "\t", kept, named)
+
+
+def _write_table(
+    path: Path, head: str, delimiter: str, kept: Sequence[Kept], named: Callable[[str], str]
+) -> None:
+    columns = [*dict.fromkeys(column for one in kept for column in one.labels)]
+    if not columns:
+        return
+    text = io.StringIO()
+    table = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    table.writerow([head, *columns])
+    for one in kept:
+        table.writerow([named(one.name), *(_text(one.labels.get(column, "n/a")) for column in columns)])
+    with whole_file(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _text(value: LabelValue) -> str:
+    return value if isinstance(value, str) else f"{value:.6g}"

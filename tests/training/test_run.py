@@ -429,8 +429,8 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(values, m
 def test_weights_that_are_no_numbers_are_not_saved(prepared, tmp_path, monkeypatch):
     step = Gan.step
 
-    def poisoned(self, reals, positions, *, number, train_g):
-        losses = step(self, reals, positions, number=number, train_g=train_g)
+    def poisoned(self, reals, positions, labels, *, number, train_g):
+        losses = step(self, reals, positions, labels, number=number, train_g=train_g)
         if number == 4:
             next(self.discriminator.parameters()).data[0] = float("nan")
             losses = {name: torch.zeros(()) for name in losses}

@@ -94,7 +94,7 @@ def _is_piecewise(array: Voxels, background: float) -> bool:
 
 
 def _are_codes(array: Voxels, found: Voxels, background: float) -> bool:
-    """Say whether values are codes of regions, which touch whatever their codes; shades touch the next one."""
+    """Say whether values are codes of regions: those touch whatever they are, shades touch the next one."""
     if not (_FEWEST_CODES <= len(found) <= _MOST_CODES and _is_piecewise(array, background)):
         return False
     here, after = _neighbours(array)

@@ -17,8 +17,8 @@ _SAMPLED = 20_000
 MOST_LABELS = 51
 """Different whole numbers, from 0 on, that a label map holds at the most."""
 
-_MOST_CODES = 512
-"""Different whole numbers that a parcellation holds at the most; FreeSurfer's go up to 14175."""
+_FEWEST_CODES, _MOST_CODES = 3, 512
+"""Different whole numbers that a parcellation holds; FreeSurfer's go up to 14175."""
 _PIECEWISE = 0.5
 """Share of a label map's voxels, at least, that equal their neighbour; noise leaves few such in a scan."""
 _SLICES = 8
@@ -78,26 +78,29 @@ def _may_be_labels(values: Voxels, array: Voxels) -> bool:
     whole = values.dtype.kind in "iu" or (values == np.rint(values)).all()
     if not whole or values.min() < 0:
         return False
-    return _are_few(values) or _is_piecewise(array)
+    return _are_few(values) or _is_piecewise(array, 0)
 
 
 def _are_few(values: Voxels) -> bool:
     return bool(values.max() < MOST_LABELS or ((values == 0) | (values == 255)).all())
 
 
-def _is_piecewise(array: Voxels) -> bool:
+def _is_piecewise(array: Voxels, background: float) -> bool:
     """Say whether most voxels of a few slices, the background left out, equal the next one of their row."""
     here, after = _neighbours(array)
-    shown = np.count_nonzero(here)
-    return bool(shown and np.count_nonzero((here == after) & (here != 0)) >= _PIECEWISE * shown)
+    shown = here != background
+    count, alike = int(np.count_nonzero(shown)), int(np.count_nonzero((here == after) & shown))
+    return count > 0 and alike >= _PIECEWISE * count
 
 
-def _is_graded(array: Voxels, found: Voxels) -> bool:
-    """Say whether neighbours that differ mostly have the next value: regions touch whatever their codes."""
+def _are_codes(array: Voxels, found: Voxels, background: float) -> bool:
+    """Say whether values are codes of regions: those touch whatever they are, shades touch the next one."""
+    if not (_FEWEST_CODES <= len(found) <= _MOST_CODES and _is_piecewise(array, background)):
+        return False
     here, after = _neighbours(array)
-    borders = (here != after) & (here != 0) & (after != 0)
+    borders = (here != after) & (here != background) & (after != background)
     steps = np.searchsorted(found, here[borders]) - np.searchsorted(found, after[borders])
-    return bool(len(steps) and np.mean(np.abs(steps) == 1) >= _PIECEWISE)
+    return not len(steps) or bool(np.mean(np.abs(steps) == 1) < _PIECEWISE)
 
 
 def _neighbours(array: Voxels) -> tuple[Voxels, Voxels]:
@@ -107,10 +110,10 @@ def _neighbours(array: Voxels) -> tuple[Voxels, Voxels]:
 
 
 def _check_labels(path: Path, array: Any) -> None:
-    found = np.unique(array)
-    if len(found) > _MOST_CODES or not _may_be_labels(found, array):
+    found, counts = np.unique(array, return_counts=True)
+    if not _may_be_labels(found, array):
         return
-    if not _are_few(found) and _is_graded(array, found):
+    if not _are_few(found) and not _are_codes(array, found, found[counts.argmax()]):
         return
     raise ScanError(
         path,

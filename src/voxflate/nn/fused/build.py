@@ -80,7 +80,7 @@ def _loaded() -> ctypes.CDLL:
     name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
     path = cache_folder() / "kernels" / f"{name}.so"
     if path.exists():
-        with suppress(OSError):  # cut off, as a copy to a full disk is
+        with suppress(OSError):  # empty, as a copy to a full disk is
             return ctypes.CDLL(str(path))
     with whole_file(path) as temporary:
         _compile(compiler, temporary)

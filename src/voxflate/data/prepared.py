@@ -256,14 +256,11 @@ class PreparedSet:
         return array if self.only is None else array[:, self.only : self.only + 1]
 
     def volumes(self, split: str, indices: Sequence[int] | npt.NDArray[np.integer] | None = None) -> Float32:
-        """Volumes in memory.
+        """Volumes in memory, float32 [n, C, D, H, W] in [-1, 1].
 
         Args:
             split: One of `SPLITS`, or "all" for train followed by heldout.
             indices: Which ones; all if None.
-
-        Returns:
-            float32 [n, C, D, H, W] in [-1, 1].
 
         Raises:
             VoxflateError: If there is no such split.

@@ -30,11 +30,11 @@ def injected(monkeypatch, poison, times=1):
     """Call `poison(gan)` before the step after 16 images, the first `times` times."""
     step, calls = Gan.step, []
 
-    def poisoned(self, reals, positions, *, number, train_g):
+    def poisoned(self, reals, positions, labels, *, number, train_g):
         if number == AT_STEP and len(calls) < times:
             calls.append(number)
             poison(self)
-        return step(self, reals, positions, number=number, train_g=train_g)
+        return step(self, reals, positions, labels, number=number, train_g=train_g)
 
     monkeypatch.setattr(Gan, "step", poisoned)
 
@@ -102,10 +102,10 @@ def test_nan_in_an_image_is_caught_in_its_step(prepared, tmp_path, monkeypatch):
     original = Stream.__call__
 
     def spoiled(self, n_images, size):
-        images, positions = original(self, n_images, size)
+        batch = original(self, n_images, size)
         if n_images == 16:
-            images[2].view(-1)[5] = torch.nan
-        return images, positions
+            batch.reals[2].view(-1)[5] = torch.nan
+        return batch
 
     monkeypatch.setattr(Stream, "__call__", spoiled)
     with pytest.raises(VoxflateError, match=r"gradient of discriminator\..* in the step after 16 images"):

@@ -1,4 +1,4 @@
-"""What a study takes: hours and disk, from speeds that were measured, or from the results that are there."""
+"""What a study takes: hours and disk, from expected speeds, or from the results that are there."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SPEEDS = {
     "alpha-gan": 7.0,
     "alpha-wgan-gp": 7.0,
 }
-"""3D images per second of one thread at 16x32x32, bench channels, float32, compiled kernels.
+"""3D images per second to expect of one thread at 16x32x32, bench channels, float32, compiled kernels.
 
 Baseline and Split&Shuffle are half of what two threads do in docs/performance.md; WGAN-GP and VAE-GAN were
-measured by processor time; the others are set between their neighbours.
+timed once, on another processor; the others are guesses between these.
 """
 SPEED_2D = 40.0
-"""2D images per second of one thread at 32x32, batch 8; measured with Split&Shuffle."""
+"""2D images per second of one thread at 32x32, batch 8; from the log of one Split&Shuffle run."""
 _VOXELS = 16 * 32 * 32
 _CHANNELS = 32
 _EVALUATION_SECONDS = 45.0  # of a finished 3D run at 16x32x32

@@ -1,4 +1,5 @@
-// Bundles the page's parts into ../src/voxflate/sharing/web, with a record of what they were made of.
+// Bundles the page's scripts into ../src/voxflate/sharing/web, beside its template and its style, with a record of
+// what they were made of.
 // Usage: npm ci && npm run build
 
 import { createHash } from "node:crypto";
@@ -31,8 +32,6 @@ const parts = {
   }),
   "niivue.js": await bundled("niivue.js", { format: "iife", globalName: "voxflateNiivue", minify: true }),
   "runtime.wasm": readFileSync(join(here, "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm")),
-  "page.html": readFileSync(join(here, "src/page.html")),
-  "page.css": readFileSync(join(here, "src/page.css")),
 };
 
 /** Every package in the bundles, with its licence's text. */
@@ -49,13 +48,11 @@ function licences() {
   return texts.join(`\n\n${"-".repeat(72)}\n\n`) + "\n";
 }
 
-const PACKED = ["worker.js", "niivue.js", "runtime.wasm"];
 mkdirSync(out, { recursive: true });
 for (const [name, content] of Object.entries(parts)) {
-  rmSync(join(out, name), { force: true });
   rmSync(join(out, `${name}.xz`), { force: true });
   writeFileSync(join(out, name), content);
-  if (PACKED.includes(name)) execFileSync("xz", ["-9e", join(out, name)]);
+  execFileSync("xz", ["-9e", join(out, name)]);
 }
 writeFileSync(join(out, "licences.txt"), licences());
 const folder = (name) => readdirSync(join(here, name)).sort().map((one) => `${name}/${one}`);

@@ -116,4 +116,7 @@ def test_the_command_measures_a_folder_and_keeps_what_is_there(
     assert (out / "metrics.json").read_bytes() == before
     compared = " ".join(voxflate("compare", out).split())
     assert "it is a folder of 6 volumes" in compared
-    assert "--range 1" in voxflate(*call[:-2], "--out", tmp_path / "o2", "--range", "1", status=2)
+    elsewhere = ("evaluate", folder, "--data", prepared.root, "--out", tmp_path / "o2")
+    for given in (("--range", "1"), ("--snapshot", "best"), ("--truncation", 0.5), ("--other-data",)):
+        assert given[0] in voxflate(*elsewhere, *given, status=2)
+    assert not (tmp_path / "o2").exists()

@@ -106,6 +106,13 @@ def evaluate(
         raise VoxflateError(f"--out {out}: takes the evaluation of one run, got {len(runs)}; leave it out")
     values = parse_assignments(assignments or [])
     if any(is_volume_folder(run) for run in runs):
+        of_generators = {
+            "--snapshot": snapshot != "newest",
+            "--truncation": truncation != 1.0,
+            "--other-data": other_data,
+        }
+        if given := [name for name, is_given in of_generators.items() if is_given]:
+            raise VoxflateError(f"{given[0]}: has no meaning for a folder of volumes; leave it out")
         measured = SuiteOptions(extractors, volume_extractor, slices, replicates, seed, device)
         evaluate_folder(runs, data, out, values, value_range, measured, batch, embed, dry_run)
         return

@@ -23,6 +23,7 @@ _NAMES = "Names"
 
 
 def prepare(
+    ctx: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -272,35 +273,9 @@ def prepare(
         return
     if dry_run:
         check(source, out, recipe, sides, held_out, seed, refuse, reading, options)
-        print_settings(
-            {
-                "source": str(source),
-                "out": str(out),
-                "recipe": recipe,
-                "shape": sides,
-                "held_out": held_out,
-                "channels": ", ".join(f"{name}={value}" for name, value in reading.channels.items()),
-                "mask": mask,
-                "labels": ", ".join(reading.labels),
-                "only": only,
-                "skip_bad": skip_bad,
-                "regrid": regrid,
-                "assume": assume,
-                "allow_outside": allow_outside,
-                "series": series,
-                "modality": modality,
-                "min_slices": min_slices,
-                "mixed": mixed,
-                "subjects": subjects,
-                "window": options.window,
-                "hu_offset": hu_offset,
-                "nan": nan,
-                "percentiles": options.percentiles,
-                "crop": crop,
-                "box": box,
-                "seed": seed,
-            }
-        )
+        given = {name: str(one) if isinstance(one, Path) else one for name, one in ctx.params.items()}
+        given |= {"shape": sides, "window": options.window, "percentiles": options.percentiles}
+        print_settings({name: one for name, one in given.items() if name not in ("plan", "dry_run")})
         return
     salt = None if salt_file is None else load_salt(salt_file)
     with stage_bars() as move:

@@ -50,7 +50,7 @@ class Inversion:
     Attributes:
         styles: [n, L, w].
         noise: [n, 1, *spatial] per styled convolution; zero where it was not fitted.
-        rendered: The volumes of these, [n, D, H, W] in [-1, 1].
+        rendered: The volumes that the codes and the noise give, [n, D, H, W] in [-1, 1].
         psnr: Of each against the given volume, dB.
     """
 

@@ -1,7 +1,7 @@
 """A generator as one HTML file that runs in a browser, from the disk, with the network off.
 
-The page's parts are made from `web/` (decision 0132) and lie in `sharing/web`; here they are put together
-with the generator's ONNX graphs and with what is known about it.
+Its template, its style and the scripts that `web/` makes (decision 0132) lie in `sharing/web`. Here they are
+put together with the generator's ONNX graphs and with what is known about it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def write_page(about: About, out: Path) -> None:
         VoxflateError: If the file is there already or has another suffix, or the generator has no ONNX graph.
     """
     check_new_page(out)
-    script, style = _text("app.js"), _text("page.css")
+    script, style = _bundle("app.js").decode("utf-8"), _text("page.css")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page = environment.from_string(_text("page.html")).render(
         about=about,
@@ -93,7 +93,7 @@ def _nifti_header(prepared: PreparedSet) -> str:
 def _blocks(about: About) -> dict[str, str]:
     """What the page unpacks, by the id of its element: gzipped, base64."""
     parts = {"worker": "worker.js", "niivue": "niivue.js", "runtime": "runtime.wasm"}
-    content = {id_: lzma.decompress(_part(f"{name}.xz")) for id_, name in parts.items()}
+    content = {id_: _bundle(name) for id_, name in parts.items()}
     content |= graphs_of(about.loaded.network)
     return {
         id_: base64.b64encode(gzip.compress(one, 9, mtime=0)).decode("ascii") for id_, one in content.items()
@@ -119,6 +119,11 @@ def _json(content: Any) -> Markup:
 
 def _part(name: str) -> bytes:
     return files("voxflate.sharing").joinpath("web", name).read_bytes()
+
+
+def _bundle(name: str) -> bytes:
+    """What `web/build.mjs` made."""
+    return lzma.decompress(_part(f"{name}.xz"))
 
 
 def _text(name: str) -> str:

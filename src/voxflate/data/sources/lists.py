@@ -167,7 +167,7 @@ def _json(path: Path, columns: Columns) -> Iterator[Entry]:
 
 
 def _check_others(path: Path, others: Mapping[str, Any]) -> None:
-    """Refuse a list of scans under a name that is none of a split: its scans would be missing."""
+    """Refuse a list of scans whose name is not that of a split: its scans would be missing."""
     for key, items in others.items():
         first = items[0] if isinstance(items, list) and items else None
         if isinstance(first, dict) and any(name in first for name in _FILE_COLUMNS):

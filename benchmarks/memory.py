@@ -204,7 +204,7 @@ def table(content: Mapping[str, Any]) -> str:
                     found.setdefault(row["name"] + changed, {})[column] = cell(row.get(key), row["batch"])
         if found:
             rows = [[name, *(cells.get(column, "") for column in columns)] for name, cells in found.items()]
-            tables.append(markdown([f"{heading}, MiB (an image)", *columns], rows))
+            tables.append(markdown([f"{heading}, MiB (per image)", *columns], rows))
     return "\n\n".join(tables)
 
 

@@ -1,4 +1,4 @@
-"""Does every metric of the suite order known damage? One table, for docs/evaluation.md.
+"""Does every metric of the suite order known damage? One table, for docs/measurements/metrics.md.
 
 One half of a prepared set is damaged and compared with the other half, for every damage of `order_check`. A
 row is a metric, a column a damage; "none" is the undamaged half, the floor.

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from tests.cli.calls import preset, refused, resolved, voxflate
-from voxflate.cli.presets import _other_cases
+from voxflate.cli.presets import other_cases
 from voxflate.config.toml import describe_settings, from_toml
 from voxflate.config.values import flat
 
@@ -43,10 +43,10 @@ def explained(*arguments: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("said", ["", *_other_cases()])
+@pytest.mark.parametrize("said", ["", *other_cases()])
 def test_the_keys_are_explained_with_what_would_really_be_used(said: str) -> None:
     command = said.split() if said.startswith("pretrain") else ["train", *said.split()]
-    named = _other_cases().get(said, {})
+    named = other_cases().get(said, {})
     used = from_toml(voxflate(*command, "--dry-run").stdout, said)
     lines, values = explained(), flat(used.model_dump(mode="json"))
     assert lines.keys() == values.keys() == {key for key, _, _ in describe_settings()}

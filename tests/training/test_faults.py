@@ -1,4 +1,4 @@
-"""What happens to a run when the machine fails it: docs/durability.md has the same table in words."""
+"""What happens to a run when the machine fails it, as in docs/measurements/faults.md."""
 
 import os
 import resource

@@ -37,14 +37,14 @@ def presets(
     """
     config = from_values({"preset": name or "", "training.phase": "2d" if two_d else "3d"}, "presets")
     if keys:
-        _explain(config, {} if name or two_d else _other_cases())
+        _explain(config, {} if name or two_d else other_cases())
     elif name:
         print_settings(config)
     else:
         print_wide(_preset_table(), 160)
 
 
-def _other_cases() -> dict[str, dict[str, str]]:
+def other_cases() -> dict[str, dict[str, str]]:
     """Trainings with recommended values of their own: how a command line says it, and the settings."""
     cases = {"pretrain": {"training.phase": "2d"}}
     cases["pretrain --twin planar"] = {"training.phase": "2d", "training.twin": "planar"}
@@ -57,11 +57,11 @@ def _explain(config: RunConfig, cases: dict[str, dict[str, str]]) -> None:
     values = flat(config.model_dump())
     others = {said: flat(from_values(named).model_dump()) for said, named in cases.items()}
     for key, _, meaning in describe_settings():
-        typer.echo(f"{key} = {_toml(values[key])}\n    {meaning}")
+        typer.echo(f"{key} = {as_toml(values[key])}\n    {meaning}")
         differing: dict[str, list[str]] = {}
         for said, other in others.items():
             if other[key] != values[key] and key not in cases[said]:
-                differing.setdefault(_toml(other[key]), []).append(said)
+                differing.setdefault(as_toml(other[key]), []).append(said)
         for value, found in differing.items():
             typer.echo(f"    {value} with {', '.join(found)}")
 
@@ -78,7 +78,8 @@ def _preset_table() -> Table:
     return table
 
 
-def _toml(value: object) -> str:
+def as_toml(value: object) -> str:
+    """Write the value of a setting as a TOML file has it."""
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, bool):

@@ -20,7 +20,7 @@ from torch.nn import functional
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Side in pixels of the square that slices are resized to; docs/evaluation.md has the measurements.
+# Side in pixels of the square that slices are resized to; docs/measurements/metrics.md has the measurements.
 SIDE = 96
 # Slices pass through a network this many at a time: memory stays small, whatever the caller sends.
 _CHUNK = 32

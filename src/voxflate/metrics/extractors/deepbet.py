@@ -25,7 +25,7 @@ DEEPBET_WEIGHTS = PackagedFile(
     "de8ee7c69654d0dd3935dc4a5d84571d8ecf4637a6bfc01df399c4c2bc86e0fd",
 )
 SIDE = 64
-"""Volumes are resized to a cube of this side, voxels; docs/evaluation.md has the measurements."""
+"""Volumes are resized to a cube of this side, voxels; docs/measurements/metrics.md has the measurements."""
 
 _CHUNK = 8  # volumes at a time
 _LOW, _HIGH = 0.005, 0.995  # quantiles that bound the intensities, as the network was trained

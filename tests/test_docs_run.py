@@ -1,0 +1,156 @@
+"""Every block of shell and Python in the documentation runs, or a comment before it says why not.
+
+A page's blocks run in order in a folder that has what a reader has by then: scans, prepared sets, runs, an
+export. Trainings get tiny budgets; everything else runs as it stands.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from voxflate.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(
+    r"(?:<!-- (not run\b[^\n]*?) -->\n)?```(sh|bash|console|python)\n(.*?)```", flags=re.DOTALL
+)
+SETTINGS = (
+    "training.batch=4",
+    "training.kimg=0.008",
+    "training.snapshot_kimg=0.008",
+    "training.precision=fp32",
+    "evaluation.samples=6",
+    "evaluation.extractor=random",
+)
+TINY = [
+    word
+    for setting in (*SETTINGS, "network.channels=8", "network.mapping_layers=2")
+    for word in ("--set", setting)
+]
+QUICKER = {
+    "pretrain": TINY,
+    "train": TINY,
+    "evaluate": ["--replicates", "5", "--no-tsne"],
+    "invert": ["--steps", "2"],
+}
+"""Command -> words that make it short."""
+
+
+class Block(NamedTuple):
+    """A fenced block: why it does not run (empty if it does), its language, its text."""
+
+    reason: str
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(*found) for found in BLOCK.findall(page.read_text(encoding="utf-8"))]
+
+
+RUN = [page for page in PAGES if any(not block.reason for block in blocks(page))]
+
+
+def voxflate(*words: object) -> None:
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, f"{shlex.join(map(str, words))}\n{result.output}"
+
+
+def write_scans(folder: Path, masks: bool) -> None:
+    """Six subjects; with masks a second folder of them, and a table of labels."""
+    rng, affine = np.random.default_rng(0), np.diag([2.0, 2, 4, 1])
+    for name in ("images", "labels") if masks else ("",):
+        (folder / name).mkdir(parents=True)
+    rows = ["participant_id\tsex\tage"]
+    for subject in range(6):
+        name, voxels = f"s{subject}.nii.gz", rng.random((16, 16, 8), dtype=np.float32)
+        nib.save(nib.Nifti1Image(voxels, affine), folder / ("images" if masks else "") / name)
+        if masks:
+            inside = np.zeros(voxels.shape, np.uint8)
+            inside[4:10, 4 : 8 + subject % 3, 2:6] = 1
+            nib.save(nib.Nifti1Image(inside, affine), folder / "labels" / name)
+        rows.append(f"s{subject}\t{'FM'[subject % 2]}\t{40 + 5 * subject}")
+    if masks:
+        (folder / "participants.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What readers have: scans, data, runs, exports."""
+    folder = tmp_path_factory.mktemp("home")
+    for kind, masks in (("brains", False), ("pairs", True)):
+        write_scans(folder / f"scans-{kind}", masks)
+        data, suffix = folder / "data" / kind, "-pairs" if masks else ""
+        flat, deep = folder / "runs" / f"2d{suffix}", folder / "runs" / ("pairs" if masks else "3d")
+        channels = ["--mask", "labels/*", "--label", "sex", "--label", "age"] if masks else []
+        voxflate("prepare", folder / f"scans-{kind}", data, "--shape", "8,16,16", *channels)
+        voxflate("pretrain", data, "--out", flat, *TINY)
+        voxflate("train", data, "--start", flat, "--out", deep, *TINY)
+    voxflate("export", folder / "runs" / "3d", "--out", folder / "brains-generator")
+    shutil.copy(folder / "scans-brains" / "s5.nii.gz", folder / "new-patient.nii.gz")
+    return folder
+
+
+def furnish(folder: Path, home: Path, page: str) -> None:
+    """Link what the page takes for granted, and leave out what it makes itself."""
+    kind = "pairs" if "--mask" in page else "brains"
+    (folder / "scans").symlink_to(home / f"scans-{kind}")
+    given = ["data/brains", "data/pairs", "runs/2d", "runs/2d-pairs", "runs/3d", "runs/pairs"]
+    for name in (*given, "brains-generator", "new-patient.nii.gz"):
+        made = re.search(rf"(--out|prepare scans/) {re.escape(name)}(\s|$)", page)
+        if not made:
+            (folder / name).parent.mkdir(exist_ok=True)
+            copy = shutil.copytree if (home / name).is_dir() else shutil.copy
+            copy(home / name, folder / name)
+    for text in re.findall(r"```toml\n# (\S+)\n(.*?)```", page, flags=re.DOTALL):
+        (folder / text[0]).write_text(text[1], encoding="utf-8")
+
+
+def run_shell(text: str) -> None:
+    lines = text.replace("\\\n", " ").splitlines()
+    for words in filter(None, (shlex.split(line, comments=True) for line in lines)):
+        assert words[0] == "voxflate", f"{shlex.join(words)}: cannot run in a test; say why before its block"
+        dry = "--dry-run" in words
+        voxflate(*words[1:], *([] if dry else QUICKER.get(words[1], [])))
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(
+    page: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [block for block in blocks(page) if not block.reason]
+    furnish(tmp_path, home, "\n".join(block.text for block in found) + _files(page))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in found:
+        if block.language == "python":
+            exec(compile(block.text, page.name, "exec"), names)
+        else:
+            run_shell(block.text)
+
+
+def _files(page: Path) -> str:
+    """The page's TOML blocks, which are files that its commands read."""
+    return "\n".join(re.findall(r"```toml\n.*?```", page.read_text(encoding="utf-8"), flags=re.DOTALL))
+
+
+def test_a_reason_is_more_than_a_word() -> None:
+    reasons = [(page.name, block.reason) for page in PAGES for block in blocks(page) if block.reason]
+    assert reasons
+    for name, reason in reasons:
+        assert re.fullmatch(r"not run( here)?: .{5,}", reason), f"{name}: {reason}"
+
+
+def test_a_block_that_cannot_run_and_does_not_say_so_is_found() -> None:
+    with pytest.raises(AssertionError, match="say why before its block"):
+        run_shell("make demo")

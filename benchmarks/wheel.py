@@ -3,16 +3,15 @@
     python -m benchmarks.wheel [--keep FOLDER]
 
 Builds sdist and wheel with `python -m build`, checks both with `twine check --strict`, and looks into the
-wheel for templates and the parts of the page. Then makes an environment that sees the packages of this one, but
-not this checkout, installs the wheel there, and works with nothing but the installed package: a cohort, a 2D and
-a 3D run of some images, four NIfTI files, an export as a page. Prints one line per step, with seconds.
+wheel for templates and the parts of the page. Then makes an environment that sees the packages of this one
+but not this checkout, installs the wheel there, and works with nothing but the installed package: a cohort, a
+2D and a 3D run of some images, four NIfTI files, an export as a page. Prints one line per step, with seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import site
 import subprocess
 import sys
 import tempfile
@@ -78,7 +77,8 @@ def install(wheel: Path, folder: Path) -> Path:
     python = folder / "bin" / "python"
     packages = Path(run_python(python, "import site; print(site.getsitepackages()[0])").strip())
     # Paths of a .pth file come after the environment's own packages, so the wheel hides the checkout.
-    (packages / "shared.pth").write_text("\n".join(site.getsitepackages()) + "\n", encoding="utf-8")
+    shared = [path for path in sys.path if Path(path).name == "site-packages"]
+    (packages / "shared.pth").write_text("\n".join(shared) + "\n", encoding="utf-8")
     step("install", [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps",
                      "--no-index", "--ignore-installed", str(wheel)])  # fmt: skip
     return python

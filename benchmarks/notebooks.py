@@ -1,0 +1,74 @@
+"""Run the notebooks and keep their outputs.
+
+    python -m benchmarks.notebooks [NAME ...] [--check]
+
+Each runs from its first cell to its last in an empty folder with a fresh kernel; an exception ends it and leaves
+the file as it was. With --check nothing is written. Prints the seconds of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+TIMEOUT = 300
+"""Seconds for a cell."""
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def run(path: Path) -> Any:
+    """The notebook with the outputs of a fresh run."""
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as folder:
+        # The shell lines of a notebook must find the command of this environment.
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        resources = {"metadata": {"path": folder}}
+        NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources=resources).execute()
+    return tidy(notebook)
+
+
+def tidy(notebook: Any) -> Any:
+    """Take out what differs from run to run without meaning: times, colours of terminals, versions."""
+    notebook.metadata.language_info = {"name": "python"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                output.text = _ESCAPES.sub("", output.text)
+    return notebook
+
+
+def main() -> None:
+    """Run what is asked for; all without names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="notebooks, such as 1-first-volumes; all without")
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args()
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        if options.names and path.stem not in options.names:
+            continue
+        begun = time.monotonic()
+        try:
+            notebook = run(path)
+        except CellExecutionError as error:
+            sys.exit(f"{path.name}: {error}")
+        if not options.check:
+            nbformat.write(notebook, path)
+        print(f"{path.name}: {time.monotonic() - begun:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

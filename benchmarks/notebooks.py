@@ -2,8 +2,8 @@
 
     python -m benchmarks.notebooks [NAME ...] [--check]
 
-Each runs from its first cell to its last in an empty folder with a fresh kernel; an exception ends it and leaves
-the file as it was. With --check nothing is written. Prints the seconds of each.
+Each runs from its first cell to its last in an empty folder with a fresh kernel; an exception ends it and
+leaves the file as it was. With --check nothing is written. Prints the seconds of each.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ QUICKER = {
     "pretrain": TINY,
     "train": TINY,
     "evaluate": ["--replicates", "5", "--no-tsne"],
+    "audit": ["--allow", "1"],  # scans of noise look alike to the audit
     "invert": ["--steps", "2"],
 }
 """Command -> words that make it short."""

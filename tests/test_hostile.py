@@ -158,7 +158,7 @@ def test_a_manifest_of_other_types_is_refused(trained: Path, tmp_path: Path) -> 
         content = json.loads((trained / "data" / "manifest.json").read_text()) | change
         content.pop("manifest_sha256")
         (data / "manifest.json").write_text(json.dumps({**content, "manifest_sha256": _checksum(content)}))
-        refused(lambda data=data: open_prepared(data), "is no manifest")  # type: ignore[misc]
+        refused(lambda data=data: open_prepared(data), "is not a manifest")  # type: ignore[misc]
 
 
 def test_networks_that_the_weights_do_not_fill_take_no_memory(run: Path, tmp_path: Path) -> None:

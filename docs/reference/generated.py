@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
+@lru_cache(maxsize=1)
 def pages() -> dict[str, str]:
     """Path below docs -> Markdown."""
     return {

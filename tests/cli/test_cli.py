@@ -164,7 +164,7 @@ def test_ctrl_c_in_the_demo_says_that_the_same_command_goes_on(monkeypatch: pyte
     monkeypatch.setattr(sys, "argv", ["voxflate", "demo", "--minutes", "5"])
     result = voxflate("demo", "--minutes", "5")
     assert result.exit_code == 130
-    assert result.stderr == "voxflate: interrupted; the same command goes on: voxflate demo --minutes 5\n"
+    assert result.stderr == "voxflate: interrupted; the same command continues: voxflate demo --minutes 5\n"
 
 
 def test_ctrl_c_in_prepare_says_that_the_same_command_goes_on(
@@ -177,7 +177,7 @@ def test_ctrl_c_in_prepare_says_that_the_same_command_goes_on(
     monkeypatch.setattr(sys, "argv", ["voxflate", "prepare", "scans", "set"])
     result = voxflate("prepare", scans, tmp_path / "set")
     assert result.exit_code == 130
-    assert result.stderr == "voxflate: interrupted; the same command goes on: voxflate prepare scans set\n"
+    assert result.stderr == "voxflate: interrupted; the same command continues: voxflate prepare scans set\n"
 
 
 def test_a_plan_is_printed_and_nothing_is_made(

@@ -85,7 +85,7 @@ def test_settings_removed_from_a_run_are_missed(settings: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("n_images", "said"),
-    [(1234, "stopped after 1234 images, all saved; go on with"), (None, "the same command goes on")],
+    [(1234, "stopped after 1234 images, all saved; continue with"), (None, "the same command continues")],
 )
 def test_a_stopped_training_exits_0_with_a_hint(
     n_images: int | None, said: str, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

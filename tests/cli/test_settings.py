@@ -218,7 +218,7 @@ def test_what_a_training_refuses(prepared: Path, tmp_path: Path) -> None:
     assert "no data" in refused("train", "--out", run)
     assert "--out RUN" in refused("train", prepared)
     assert "give --start RUN2D" in refused("train", prepared, "--strategy", "inflate-1", "--out", run)
-    assert "is no prepared set" in refused("pretrain", tmp_path, "--out", run)
+    assert "is not a prepared set" in refused("pretrain", tmp_path, "--out", run)
     assert "no such file or run folder" in refused("train", prepared, "--start", run, "--out", run)
     assert "nothing is inflated" in refused("train", "--start", twin, "--strategy", "none")
     assert "give one of them" in refused("train", "--preset", "x", "--config", "y")

@@ -150,7 +150,7 @@ def test_every_command_refuses_other_data_in_one_line(
     assert len(line.splitlines()) == 1
     assert f"{other}: is not the data that {source} was trained on" in line
     new, known = hashes(other, home / "set")
-    assert f"(sha256 {new}, was {known}); name that folder with --data FOLDER, or go on with" in line
+    assert f"(sha256 {new}, was {known}); name that folder with --data FOLDER, or continue with" in line
     assert not (tmp_path / "out").exists()
 
 

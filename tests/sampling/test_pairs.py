@@ -99,7 +99,9 @@ def test_labels_can_be_asked_for_and_change_the_volume(run, tmp_path):
 def test_a_label_outside_the_range_gets_a_warning_and_an_unknown_one_an_error(run, tmp_path):
     said = []
     generate(run, 1, out=tmp_path / "new", labels={"age": 95}, warn=said.append)
-    assert said == ["label age = 95: outside the training set's 20 to 80; nothing there was learnt"]
+    assert said == [
+        "label age = 95: outside the training set's 20 to 80; the generator has learned nothing there"
+    ]
     for labels, message in (({"agee": 4}, "did you mean age?"), ({"sex": "X"}, "the training set has F, M")):
         with pytest.raises(VoxflateError, match=message):
             generate(run, 1, out=tmp_path / "other", labels=labels)

@@ -39,7 +39,7 @@ RESUMABLE = ("pretrain", "train")
 
 
 class _Commands(TyperGroup):
-    """Turns what the user can mend into one line on stderr and an exit status."""
+    """Turns what the user can correct into one line on stderr and an exit status."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -62,7 +62,7 @@ class _Commands(TyperGroup):
 
 def _resume_hint(command: str | None, arguments: list[str]) -> str:
     if command in ("demo", "prepare"):
-        return f"interrupted; the same command goes on: {shlex.join(['voxflate', *arguments])}"
+        return f"interrupted; the same command continues: {shlex.join(['voxflate', *arguments])}"
     if command not in RESUMABLE:
         return "interrupted"
     return f"interrupted; continue from the last snapshot with: {_resuming(arguments)}"
@@ -70,10 +70,8 @@ def _resume_hint(command: str | None, arguments: list[str]) -> str:
 
 def _stop_hint(stopped: TrainingStopped, arguments: list[str]) -> str:
     if stopped.n_images is None:
-        return (
-            f"stopped before the first step; the same command goes on: {shlex.join(['voxflate', *arguments])}"
-        )
-    return f"stopped after {stopped.n_images} images, all saved; go on with: {_resuming(arguments)}"
+        return f"stopped before the first step; the same command continues: {shlex.join(['voxflate', *arguments])}"
+    return f"stopped after {stopped.n_images} images, all saved; continue with: {_resuming(arguments)}"
 
 
 def _resuming(arguments: list[str]) -> str:
@@ -162,7 +160,7 @@ def _give_up(error: OSError) -> NoReturn:
     if error.filename is None:
         line = f"the output cannot be written ({reason}); send it elsewhere"
     else:
-        line = f"{error.filename}: cannot be read or written ({reason}); mend that and try again"
+        line = f"{error.filename}: cannot be read or written ({reason}); correct that and try again"
     with suppress(OSError):
         typer.echo(f"voxflate: {line}", err=True)
     sys.exit(USER_ERROR)

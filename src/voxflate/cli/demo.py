@@ -24,7 +24,7 @@ def demo(
 ) -> None:
     """Run everything on built-in brains: cohort, 2D, inflation, 3D from three starts, report.
 
-    Open runs/demo/report.html at the end. If it is interrupted, the same command goes on.
+    Open runs/demo/report.html at the end. If it is interrupted, the same command continues.
     """
     if dry_run:
         from voxflate.demo.plan import read_plan

@@ -93,7 +93,7 @@ OtherData = Annotated[
     bool,
     typer.Option(
         "--other-data",
-        help="Go on with another data set than that of the training; every file that is written says so.",
+        help="Continue with another data set than that of the training; every file that is written says so.",
     ),
 ]
 PaperRows = Annotated[

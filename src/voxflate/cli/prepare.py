@@ -232,7 +232,7 @@ def prepare(
     """Turn scans into a data set to train on.
 
     Volumes are turned to one orientation, resized, mapped to [-1, 1] and split by subject.
-    OUT/report.html shows every volume. An interrupted call goes on where it was.
+    OUT/report.html shows every volume. After an interruption, the same command continues where it was.
 
     Example: voxflate prepare scans/ data/brains --recipe mr --shape 16,32,32
     """

@@ -161,7 +161,7 @@ def new_run_folder(out: Path | None, config: RunConfig) -> Path:
             f"start.strategy = {config.start.strategy}: needs a 2D run to inflate; give --start RUN2D"
         )
     if out is None:
-        raise VoxflateError("no place for the run: give --out RUN")
+        raise VoxflateError("no folder for the run: give --out RUN")
     return out
 
 

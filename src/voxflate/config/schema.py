@@ -292,7 +292,7 @@ class RunConfig(Section):
     """
 
     version: Literal[2] = VERSION
-    """Version of the settings; files of older versions go on meaning what they meant."""
+    """Version of the settings; files of older versions keep their meaning."""
     preset: str = ""
     """Row of the paper that gives every setting that is not named; `voxflate presets` lists them."""
     data: str = ""

@@ -129,7 +129,7 @@ def chosen_labels(
         if not column.categorical and not column.low <= float(value) <= column.high:
             warnings.append(
                 f"label {name} = {value}: outside the training set's {column.low:g} to {column.high:g}; "
-                "nothing there was learnt"
+                "the generator has learned nothing there"
             )
     return found, warnings
 

@@ -163,7 +163,7 @@ class Manifest:
         path = folder / MANIFEST
         if not path.is_file():
             raise VoxflateError(
-                f"{folder}: is no prepared set (no {MANIFEST} in it); make one with voxflate prepare"
+                f"{folder}: is not a prepared set (no {MANIFEST} in it); make one with voxflate prepare"
             )
         content = read_json(path)
         if not isinstance(content, dict) or content.get("version") not in READABLE:
@@ -178,7 +178,7 @@ class Manifest:
         try:
             return cls.from_json(content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise VoxflateError(f"{path}: is no manifest ({error}); prepare the scans again") from error
+            raise VoxflateError(f"{path}: is not a manifest ({error}); prepare the scans again") from error
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Manifest:

@@ -166,7 +166,7 @@ def _all_done(running: dict[Path, subprocess.Popen[bytes]]) -> bool:
     for run, status in statuses.items():
         if status:
             raise VoxflateError(
-                f"{run}: its training failed; {_log_of(run)} says why, and the same command goes on"
+                f"{run}: its training failed; {_log_of(run)} says why, and the same command continues"
             )
     return all(status == 0 for status in statuses.values())
 

@@ -165,7 +165,7 @@ class Gan:
 
     def __init__(self, model: Model, networks: Networks, settings: Settings, world: World = ALONE) -> None:
         if not model.divisible and (settings.micro_batch or world.size > 1):
-            raise ValueError("this model shows its batches whole: no micro-batches, one process")
+            raise ValueError("this model needs whole batches: set training.micro_batch=0 and use one process")
         self.networks = networks
         self.settings = settings
         self.world = world

@@ -209,7 +209,7 @@ def _check_measured_on(place: Place, facts: Mapping[str, Any], *, go_on: bool) -
     """
     known = read_facts(place.run)["data"] if place.run is not None else facts.get("trained_on")
     what = f"{place.folder}: was measured with other data than {place.run or 'its run'} was trained on"
-    next_step = "evaluate it again with that data, or go on with --other-data, which every file then says"
+    next_step = "evaluate it again with that data, or continue with --other-data, which every file then says"
     return check_content(facts["data"], known or facts["data"], what, next_step, go_on=go_on)
 
 

@@ -124,9 +124,7 @@ def read_weights(exported: Exported) -> dict[str, Tensor]:
     try:
         return load(path.read_bytes())
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise VoxflateError(
-            f"{path}: is no safetensors file, or claims what it does not hold ({error})"
-        ) from error
+        raise VoxflateError(f"{path}: is not a safetensors file, or is cut short ({error})") from error
 
 
 def counts_of(manifest: Manifest) -> dict[str, dict[str, int]]:

@@ -10,7 +10,7 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.runs.facts import read_facts
 from voxflate.runs.snapshots import list_snapshots
 
-NEXT_STEP = "name that folder with --data FOLDER, or go on with --other-data, which every file then says"
+NEXT_STEP = "name that folder with --data FOLDER, or continue with --other-data, which every file then says"
 
 
 def check_content(found: str, known: str, what: str, next_step: str, *, go_on: bool = False) -> str:

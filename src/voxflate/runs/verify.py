@@ -160,7 +160,7 @@ def _environment(facts: dict[str, Any]) -> Check:
     pairs |= {name: (facts.get(name), here[name]) for name in ("machine", "kernels")}
     changes = [f"{name} {then} -> {now}" for name, (then, now) in pairs.items() if then != now]
     if changes:
-        return Check("environment", None, f"other bits are no fault here: {', '.join(changes)}")
+        return Check("environment", None, f"different bits are expected here: {', '.join(changes)}")
     return Check("environment", True, f"the same versions, machine and {facts['threads']} threads")
 
 

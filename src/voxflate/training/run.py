@@ -146,7 +146,7 @@ class _Session:
         if self.state.restores >= allowed:
             after = f" after {allowed} restores" if allowed else ""
             raise VoxflateError(
-                f"{self.run}: {error}{after}; earlier snapshots are untouched: go on with --resume and "
+                f"{self.run}: {error}{after}; earlier snapshots are untouched: continue with --resume and "
                 "lower training.lr_g and training.lr_d, with training.precision=fp32, or with "
                 "training.restores=3, which lowers the rates by itself"
             ) from error
@@ -176,7 +176,7 @@ def _begin(
         config = with_values(config, {"evaluation.samples": number})
     _check_data(config, prepared, trains=schedule.stop_at != 0)
     if not resume and list_snapshots(run):
-        raise VoxflateError(f"{run}: holds snapshots; add --resume to go on, or choose another folder")
+        raise VoxflateError(f"{run}: holds snapshots; add --resume to continue, or choose another folder")
     torch.manual_seed(t.seed)
     networks = build_run_networks(config)
     report = None if resume else apply_start(config, networks)

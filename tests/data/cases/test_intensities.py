@@ -76,7 +76,9 @@ def test_ct_that_is_not_in_hounsfield_units_is_refused_or_mended(tmp_path: Path,
     assert "--hu-offset" in text
     if added > 0:
         assert "% of its voxels lie above 700, so they would be clipped" in text
-    assert "--hu-offset 5 does not mend it" in refusal(tmp_path / "in", tmp_path / "out", "ct", hu_offset=5.0)
+    assert "--hu-offset 5 does not correct it" in refusal(
+        tmp_path / "in", tmp_path / "out", "ct", hu_offset=5.0
+    )
     made, _ = prepared(tmp_path / "in", tmp_path / "out", "ct", hu_offset=-float(added))
     np.testing.assert_allclose(
         volumes(made), volumes(prepared(tmp_path / "ref", tmp_path / "b", "ct")[0]), atol=1e-4

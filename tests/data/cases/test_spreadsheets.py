@@ -120,6 +120,6 @@ def test_no_list_of_a_datalist_is_lost(folder: Path, tmp_path: Path) -> None:
     assert [entry.split for entry in read_list(folder / "l.json")] == ["train", "heldout"]
     (folder / "l.json").write_text(json.dumps({"training": first, "fold1": second, "labels": {"0": "air"}}))
     text = refusal(folder / "l.json", tmp_path / "out")
-    assert "has a list of scans called 'fold1', which is no split; call it one of train" in text
+    assert "has a list of scans called 'fold1', which is not a split; call it one of train" in text
     (folder / "l.json").write_text('{"training": ["s/0.nii"], "training": ["s/1.nii"]}')
     assert "it names 'training' twice" in refusal(folder / "l.json", tmp_path / "out")

@@ -230,10 +230,10 @@ BAD = {
     "scaled": (lambda a, m: (a, m @ np.diag([1, 1, 1.2, 1])), "does not lie where its scan does"),
     "mirrored": (lambda a, m: (a, np.diag([-1.0, 1, 1, 1]) @ m), "does not lie where its scan does"),
     "empty": (lambda a, m: (a * 0, m), "is a mask without foreground"),
-    "negative": (lambda a, m: (a.astype(np.int16) - 1, m), "holds values that are no labels (-1 to 6)"),
+    "negative": (lambda a, m: (a.astype(np.int16) - 1, m), "holds values that are not labels (-1 to 6)"),
     "broken": (
         lambda a, m: ((a / 2 + 0.25).astype(np.float32), m),
-        "holds values that are no labels (0.25 to",
+        "holds values that are not labels (0.25 to",
     ),
     "another set": (
         lambda a, m: (np.uint8(a > 0) * 255, m),
@@ -241,7 +241,7 @@ BAD = {
     ),
     "atlas": (
         lambda a, m: (np.arange(a.size, dtype=np.int32).reshape(a.shape) + 40000, m),
-        "holds values that are no labels (40000",
+        "holds values that are not labels (40000",
     ),
 }
 

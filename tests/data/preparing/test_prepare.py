@@ -224,7 +224,7 @@ def test_an_interruption_leaves_no_set_and_the_next_call_goes_on(
         prepare(scans, tmp_path / "set", "mr", SHAPE, progress=halfway(stop))
     assert not (tmp_path / "set").exists()
     (unfinished,) = tmp_path.glob(".tmp-*")
-    assert "is no prepared set" in refusal(lambda: open_prepared(unfinished))
+    assert "is not a prepared set" in refusal(lambda: open_prepared(unfinished))
     assert threading.active_count() == 1
     reads = Reads(monkeypatch)
     prepared = prepare(scans, tmp_path / "set", "mr", SHAPE)
@@ -328,7 +328,7 @@ def no_folder(root: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (no_manifest, "is no prepared set"),
+        (no_manifest, "is not a prepared set"),
         (edited_manifest, "its checksum is wrong"),
         (cut_array, "cannot be read"),
         (other_array, "the manifest says int16"),

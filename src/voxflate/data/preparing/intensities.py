@@ -58,7 +58,7 @@ def check_intensities(source: Source, volume: Volume, is_ct: bool, top: float) -
     if reading.hu_offset and not _not_hounsfield(sample + np.float32(reading.hu_offset), max(top, _BONE_HU)):
         return _shifted(volume, reading)
     advice = (
-        f"--hu-offset {reading.hu_offset:g} does not mend it"
+        f"--hu-offset {reading.hu_offset:g} does not correct it"
         if reading.hu_offset
         else "add what is missing with --hu-offset, such as --hu-offset -1024 where 1024 was added"
     )

@@ -201,7 +201,7 @@ def _not_ct(one: Source, recipe: str) -> ScanError:
     return ScanError(
         one.path,
         f"is {one.modality}, not CT, and --recipe {recipe} reads Hounsfield units; leave it out with "
-        "--modality CT, or prepare it apart with --recipe mr",
+        "--modality CT, or prepare it separately with --recipe mr",
     )
 
 

@@ -92,7 +92,7 @@ def _converted(column: Wanted, values: Sequence[str]) -> Sequence[LabelValue]:
     if count > MOST_CLASSES:
         raise VoxflateError(
             f"--label {column.name}: has {count} different values that are not all numbers, at most "
-            f"{MOST_CLASSES} can be classes; choose another column, or mend the values"
+            f"{MOST_CLASSES} can be classes; choose another column, or correct the values"
         )
     return classes
 

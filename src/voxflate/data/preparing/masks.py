@@ -60,7 +60,7 @@ def read_mask(source: Source) -> Volume:
     """A mask's label values, turned to RAS, on the grid of its own file; sheared axes stay sheared.
 
     Raises:
-        ScanError: If it cannot be read, has values that are no labels, or shows nothing.
+        ScanError: If it cannot be read, has values that are not labels, or shows nothing.
     """
     try:
         volume = to_ras(source.own_volume())
@@ -76,8 +76,8 @@ def read_mask(source: Source) -> Volume:
     if low < 0 or volume.array.max() > LARGEST_VALUE:
         raise ScanError(
             source.path,
-            f"holds values that are no labels ({volume.array.min():g} to {volume.array.max():g}), "
-            f"expected whole numbers from 0 to {LARGEST_VALUE}; mend the file, or name the masks with --mask",
+            f"holds values that are not labels ({volume.array.min():g} to {volume.array.max():g}), "
+            f"expected whole numbers from 0 to {LARGEST_VALUE}; correct the file, or name the masks with --mask",
         )
     kind: Any = np.uint8 if volume.array.max() < 256 else np.uint16
     return Volume(volume.array.astype(kind, copy=False), volume.affine)
@@ -148,7 +148,7 @@ def agreed_classes(found: Mapping[int, frozenset[int]], *, mixed: bool) -> tuple
     if not mixed:
         refused = {
             index: f"has a mask of the labels {_some(labels)}, but {max(sizes)} of {len(found)} masks have "
-            f"{_some(largest)} and no mask has labels of both; mend the mask, or take all with --mixed"
+            f"{_some(largest)} and no mask has labels of both; correct the mask, or take all with --mixed"
             for index, labels in found.items()
             if not labels & largest
         }

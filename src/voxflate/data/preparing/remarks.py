@@ -17,7 +17,7 @@ from voxflate.data.sources.source import Source
 from voxflate.data.volume import Geometry
 
 ENOUGH = 100
-"""Volumes below which a network mostly learns its training scans by heart."""
+"""Volumes below which a network tends to memorise its training scans."""
 
 _MUCH_EMPTY = 0.25
 """Share of the box outside the scans that is worth a word."""
@@ -93,9 +93,8 @@ def remark_on_set(
     _remark_on_split(account, counts, len({scan.subject for scan in scans}), held_out)
     if counts["train"] < ENOUGH:
         account.note(
-            f"{counts['train']} volumes to train on are few: a network learns fewer than {ENOUGH} or so by "
-            "heart; "
-            "compare generated volumes with the audit command"
+            f"{counts['train']} volumes to train on are few: a network tends to memorise fewer than "
+            f"about {ENOUGH}; look for copies with voxflate audit"
         )
     window = next((step for step in steps if step["step"] == "window_hu"), None)
     if window is not None:
@@ -109,7 +108,7 @@ def _remark_on_split(account: Account, counts: Counter[str], people: int, held_o
     why = "--held-out is 0" if not held_out else f"there is only {people} subject"
     account.note(
         f"no volume is held out, because {why}: evaluate has no real volumes to compare with that were not "
-        "trained on, and audit cannot tell copies from likeness"
+        "trained on, and audit cannot tell copies from similar anatomy"
     )
 
 

@@ -94,9 +94,7 @@ def _reading(manifest: Manifest) -> Reading:
 def _one_scan(path: Path, reading: Reading) -> Source:
     if path.is_file():
         if reader_of(path) is None:
-            raise VoxflateError(
-                f"{path}: is no file that is a scan by itself; name the folder of its DICOM series"
-            )
+            raise VoxflateError(f"{path}: is not a scan by itself; name the folder of its DICOM series")
         parts = scan_files(path)
         return Source(path, path.name, "", reading=reading, parts=parts if len(parts) > 1 else ())
 

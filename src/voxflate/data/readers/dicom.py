@@ -185,7 +185,7 @@ def _check_twice(slices: Sequence[Slice], places: Float64) -> None:
         raise ScanError(
             slices[0].path,
             f"its series of {len(slices)} slices has two at one place ({{one}}, {{other}}): several phases "
-            "or echoes in one series; export them apart, or remove one",
+            "or echoes in one series; export them separately, or remove one",
             one=slices[twice].label,
             other=slices[twice + 1].label,
         )

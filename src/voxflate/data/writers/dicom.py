@@ -64,8 +64,8 @@ def write_dicom(
     affine = prepared.affine if affine is None else affine
     if shear_degrees(affine) > LARGEST_SHEAR:
         raise VoxflateError(
-            f"{folder}: the axes miss a right angle by {shear_degrees(affine):.1f} degrees, which a DICOM "
-            "series cannot say; write NIfTI"
+            f"{folder}: the axes miss a right angle by {shear_degrees(affine):.1f} degrees, which DICOM "
+            "cannot store; write NIfTI"
         )
     depth, height, width = volume.shape
     # Turned about the axis from feet to head: the first row is the front, the first column the right side.

@@ -50,8 +50,8 @@ def load(
         The averaged generator, ready to sample.
 
     Raises:
-        VoxflateError: If the folder is neither a 3D run nor an export, there is no such snapshot, a file is damaged,
-            the run's data is not where it says or is another set, or the device is not there.
+        VoxflateError: If the folder is neither a 3D run nor an export, there is no such snapshot, a file is
+            damaged, the run's data is not where it says or is another set, or the device is not there.
     """
     from voxflate.sampling.trained import load_trained
 

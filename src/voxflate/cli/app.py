@@ -70,7 +70,8 @@ def _resume_hint(command: str | None, arguments: list[str]) -> str:
 
 def _stop_hint(stopped: TrainingStopped, arguments: list[str]) -> str:
     if stopped.n_images is None:
-        return f"stopped before the first step; the same command continues: {shlex.join(['voxflate', *arguments])}"
+        command = shlex.join(["voxflate", *arguments])
+        return f"stopped before the first step; the same command continues: {command}"
     return f"stopped after {stopped.n_images} images, all saved; continue with: {_resuming(arguments)}"
 
 

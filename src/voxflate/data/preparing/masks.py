@@ -77,7 +77,8 @@ def read_mask(source: Source) -> Volume:
         raise ScanError(
             source.path,
             f"holds values that are not labels ({volume.array.min():g} to {volume.array.max():g}), "
-            f"expected whole numbers from 0 to {LARGEST_VALUE}; correct the file, or name the masks with --mask",
+            f"expected whole numbers from 0 to {LARGEST_VALUE}; correct the file, or name the masks with "
+            "--mask",
         )
     kind: Any = np.uint8 if volume.array.max() < 256 else np.uint16
     return Volume(volume.array.astype(kind, copy=False), volume.affine)

@@ -172,8 +172,8 @@ def _check_others(path: Path, others: Mapping[str, Any]) -> None:
         first = items[0] if isinstance(items, list) and items else None
         if isinstance(first, dict) and any(name in first for name in _FILE_COLUMNS):
             raise VoxflateError(
-                f"{path}: has a list of scans called {printable(key)!r}, which is not a split; call it one of "
-                f"{', '.join(SPLIT_NAMES)}, or remove it"
+                f"{path}: has a list of scans called {printable(key)!r}, which is not a split; call it one "
+                f"of {', '.join(SPLIT_NAMES)}, or remove it"
             )
 
 

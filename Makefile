@@ -38,12 +38,13 @@ test: $(READY)  ## format, lint, types, import directions, tests
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n auto
+	$(BIN)/pytest -q -n auto --dist loadscope
 
 check: test  ## another name of test
 
 bench: $(READY)  ## fuzz the readers, kill and soak trainings, measure what docs/performance.md has tables for
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/pytest -q -m slow
 	$(BIN)/python -m benchmarks.fuzz_readers --cases 3000
 	$(BIN)/python -m benchmarks.torture --kills 100
 	$(BIN)/python -m benchmarks.soak --snapshots 2000

@@ -39,7 +39,7 @@ test: $(READY)  ## format, lint, types, import directions, tests
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n auto
+	$(BIN)/pytest -q -n auto --dist loadscope
 
 check: test  ## another name of test
 
@@ -56,6 +56,7 @@ notebooks: $(READY)  ## run the notebooks and keep their outputs (a minute each)
 
 bench: $(READY)  ## fuzz the readers, kill and soak trainings, measure what docs/performance.md has tables for
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,dist,notebooks]'
+	$(BIN)/pytest -q -m slow
 	$(BIN)/python -m benchmarks.fuzz_readers --cases 3000
 	$(BIN)/python -m benchmarks.torture --kills 100
 	$(BIN)/python -m benchmarks.soak --snapshots 2000

@@ -47,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "set"
 
 
-@pytest.mark.parametrize("twin", ["plain", "planar"])
+@pytest.mark.parametrize("twin", ["plain", pytest.param("planar", marks=pytest.mark.slow)])
 def test_scans_become_new_scans(data: Path, tmp_path: Path, twin: str) -> None:
     flat, deep, new = tmp_path / "2d", tmp_path / "3d", tmp_path / "new"
     voxflate("pretrain", data, "--out", flat, "--twin", twin, *TINY, "--set", "training.kimg=0.016")

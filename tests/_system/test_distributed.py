@@ -112,6 +112,7 @@ def test_two_processes_give_the_run_of_one_and_one_may_go_on(prepared, tmp_path)
     assert_same_weights(tmp_path / "two", tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_torchrun_starts_them(prepared, tmp_path):
     config = settings(prepared, training__kimg=0.004, training__snapshot_kimg=0.004, evaluation__every=0)
     save_config(config, tmp_path)
@@ -146,6 +147,7 @@ def test_a_lost_process_ends_the_run_with_one_line_and_it_goes_on(prepared, tmp_
     train_run(config, run, resume=True, stop_at=at + 8)
 
 
+@pytest.mark.slow
 def test_a_request_to_end_is_heard_by_all(prepared, tmp_path):
     run = tmp_path / "run"
     processes = start(settings(prepared, training__kimg=40.0, evaluation__every=0), run, 2)

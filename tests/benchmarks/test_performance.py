@@ -109,6 +109,7 @@ def test_without_monai_sampling_ends_with_one_line(monkeypatch: pytest.MonkeyPat
         sampling.diffusion_unet()
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_step_is_above_rest_and_grows_with_the_batch() -> None:
     small, large = (
         memory.Job(TINY._replace(stages=4, channels=16, batch=batch), "plain", {}) for batch in (1, 16)

@@ -1,8 +1,10 @@
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from voxflate.drawing.sheets import curves, sample_sheet, slice_sheet
+from voxflate.drawing.sheets import COLOURS, curves, for_dark_pages, sample_sheet, slice_sheet
 from voxflate.metrics import centre_slices
 
 SHAPE = (4, 8, 8)
@@ -81,15 +83,24 @@ def test_images_fill_rows(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
-@pytest.mark.parametrize("dark", [False, True])
-def test_curves_draw_runs_of_any_length(tmp_path, suffix, dark):
+def test_curves_draw_runs_of_any_length(tmp_path, suffix):
     path = tmp_path / f"curves{suffix}"
     series = {"none": [(0, 500.0), (1, 300.0)], "one point": [(0, 400.0)], "no point": []}
-    curves(series, path, "distance", floor=20.0, log=True, dark=dark)
+    curves(series, path, "distance", floor=20.0, log=True)
     assert path.stat().st_size > 1000
     first = path.read_bytes()
-    curves(series, path, "distance", floor=20.0, log=True, dark=dark)
+    curves(series, path, "distance", floor=20.0, log=True)
     assert path.read_bytes() == first
+
+
+def test_curves_for_dark_pages_have_light_ink_and_the_same_lines(tmp_path):
+    curves({"run": [(0, 500.0), (1, 300.0)]}, tmp_path / "curves.svg", "distance", floor=20.0)
+    light = (tmp_path / "curves.svg").read_text()
+    dark = for_dark_pages(light)
+    inks = [set(re.findall("#[0-9a-f]{6}", one)) for one in (light, dark)]
+    assert inks[0] - inks[1] == {"#3a434e"}
+    assert inks[1] - inks[0] == {"#c9d1da"}
+    assert COLOURS[0] in inks[0] & inks[1]
 
 
 def test_curves_without_any_point_are_empty_axes(tmp_path):

@@ -145,6 +145,7 @@ def silence(network):
     nn.init.zeros_(last.bias)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", WITH_ENCODER)
 def test_reconstruction_alone_learns_eight_volumes_by_heart(model):
     gan = gan_of(model, channels=16, lr_g=0.02, kl=0.0, betas=(0.9, 0.99))

@@ -6,7 +6,6 @@ import warnings
 import numpy as np
 import onnx
 import onnxruntime
-import pytest
 import torch
 from torch import nn
 
@@ -53,20 +52,16 @@ def exported(module, arguments):
     return session.run(None, {name: one.numpy() for name, one in zip(names, flat, strict=True)})[0]
 
 
-@pytest.mark.parametrize("dims", [2, 3])
-def test_both_networks_give_the_same_in_onnxruntime(dims):
-    generator, discriminator = (one.eval() for one in networks(dims))
+def test_a_2d_generator_gives_the_same_in_onnxruntime():
+    generator = networks(2)[0].eval()
     z, noise = random_tensor(2, 6, dtype=torch.float32), noise_for(generator, 2)
     with torch.no_grad():
         images = generator(z, noise=noise)
-        logits = discriminator(images)
-    np.testing.assert_allclose(
-        exported(Rendered(generator), (z, noise)), images.numpy(), rtol=1e-4, atol=1e-4
-    )
-    np.testing.assert_allclose(exported(discriminator, (images,)), logits.numpy(), rtol=1e-4, atol=1e-4)
+    found = exported(Rendered(generator), (z, noise))
+    np.testing.assert_allclose(found, images.numpy(), rtol=1e-4, atol=1e-4)
 
 
-def test_so_do_networks_of_several_channels_that_know_labels():
+def test_both_3d_networks_do_with_several_channels_and_labels():
     generator, discriminator = (one.eval() for one in networks(3, image_channels=3, label_width=2))
     z, noise = random_tensor(2, 6, dtype=torch.float32), noise_for(generator, 2)
     labels = random_tensor(2, 2, seed=1, dtype=torch.float32)

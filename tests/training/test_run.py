@@ -194,7 +194,7 @@ train_run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), resume=len(sys.argv
 
 
 @pytest.mark.parametrize(
-    "model", ["stylegan2", "alpha-wgan-gp"]
+    "model", ["stylegan2", pytest.param("alpha-wgan-gp", marks=pytest.mark.slow)]
 )  # the others take much time, and the same path
 def test_a_killed_training_resumes_to_the_same_weights(model, prepared, cubes, tmp_path):
     config = run_config(prepared) if model == "stylegan2" else comparison(cubes, model)

@@ -3,9 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from benchmarks import soak
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_random_moments_is_the_one_left_alone(tmp_path):
     """The short form of `python -m benchmarks.torture`, which kills a hundred times."""
     options = ["--kills", "3", "--steps", "3", "--keep", str(tmp_path)]

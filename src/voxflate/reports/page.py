@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
-from voxflate.drawing.sheets import curves
+from voxflate.drawing.sheets import curves, for_dark_pages
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.parts import Extras
 
@@ -161,19 +161,17 @@ def _charts(runs: Sequence[RunSummary], floor: Figures, prefix: str) -> list[dic
             if not any(series.values()):
                 continue
             is_distance = metric != _DIVERSITY
-            chart = {"caption": caption, "metric": metric}
-            for theme in ("light", "dark"):
-                drawn = Path(folder, f"{theme}.svg")
-                curves(
-                    series,
-                    drawn,
-                    "Frechet distance (log scale)" if is_distance else "mean L2 distance of pairs",
-                    floor=float(floor[metric]) if metric in floor else None,
-                    log=is_distance,
-                    dark=theme == "dark",
-                )
-                chart[theme] = _embedded(drawn)
-            charts.append(chart)
+            light, dark = (Path(folder, f"{theme}.svg") for theme in ("light", "dark"))
+            curves(
+                series,
+                light,
+                "Frechet distance (log scale)" if is_distance else "mean L2 distance of pairs",
+                floor=float(floor[metric]) if metric in floor else None,
+                log=is_distance,
+            )
+            dark.write_text(for_dark_pages(light.read_text(encoding="utf-8")), encoding="utf-8")
+            drawn = {"light": _embedded(light), "dark": _embedded(dark)}
+            charts.append({"caption": caption, "metric": metric, **drawn})
     return charts
 
 

@@ -6,6 +6,7 @@ import gzip
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,31 @@ def test_every_second_slice_alone_gets_a_note(tmp_path: Path) -> None:
     write_series(tmp_path / "whole", body(), SpacingBetweenSlices=3.0)
     _, account = prepared(tmp_path / "whole", tmp_path / "whole-set")
     assert not any("missing" in note for note in account.notes)
+
+
+def test_acquisitions_end_to_end_in_one_series_get_a_note(tmp_path: Path) -> None:
+    def numbered(number: Callable[[int], int]) -> Callable[[Any, int], None]:
+        return lambda one, index: setattr(one, "AcquisitionNumber", number(index))
+
+    write_series(tmp_path / "end-to-end", body(), change=numbered(lambda index: 1 + index // 6))
+    write_series(tmp_path / "between", body(), change=numbered(lambda index: 1 + index % 2))
+    write_series(tmp_path / "every-turn", body(), change=numbered(lambda index: 1 + index))
+    write_series(tmp_path / "one", body(), change=numbered(lambda index: 4))
+    for name in ("between", "every-turn", "one", "end-to-end"):
+        made, account = prepared(tmp_path / name, tmp_path / f"{name}-set")
+        assert len(made.manifest.scans) == 1
+        notes = [note for note in account.notes if "2 acquisitions end to end" in note]
+        assert len(notes) == (name == "end-to-end"), name
+
+
+def test_a_statistical_map_gets_a_note(tmp_path: Path) -> None:
+    for name, intent in (("scan", "none"), ("map", "z score")):
+        image = nib.nifti1.Nifti1Image(body(), np.diag([2.0, 2.0, 3.0, 1.0]))
+        image.header.set_intent(intent)
+        (tmp_path / name).mkdir()
+        nib.loadsave.save(image, tmp_path / name / "a.nii.gz")
+        _, account = prepared(tmp_path / name, tmp_path / f"{name}-set")
+        assert any("a statistic (z score)" in note for note in account.notes) == (name == "map")
 
 
 @pytest.mark.parametrize("unit", ["um", "m", "cm"])

@@ -230,3 +230,20 @@ def test_stacks_of_another_orientation_are_volumes_of_their_own(tmp_path: Path) 
         tmp_path / "in", body(1), first=50, directions=SAGITTAL, SeriesInstanceUID=UID, StudyInstanceUID=STUDY
     )
     assert len(volumes(prepared(tmp_path / "in", tmp_path / "out")[0])) == 2
+
+
+def test_slices_that_each_name_a_series_of_their_own_are_not_left_out(tmp_path: Path) -> None:
+    def own_name(one: Any, index: int) -> None:
+        one.SeriesInstanceUID = generate_uid()
+
+    write_series(tmp_path / "in" / "a", body())
+    write_series(tmp_path / "in" / "b", body(1), patient="P2", change=own_name)
+    assert "one of 12 slices of a study that each name a series" in refusal(tmp_path / "in", tmp_path / "out")
+
+
+def test_two_single_slices_are_left_out_as_few(tmp_path: Path) -> None:
+    write_series(tmp_path / "in" / "a", body())
+    for index in range(2):
+        write_series(tmp_path / "in" / "b", body(1)[:1], patient="P2", start=9.0 * index, first=index)
+    _, account = prepared(tmp_path / "in", tmp_path / "out")
+    assert list(account.left_out()) == ["DICOM series of fewer than 3 slices"]

@@ -212,15 +212,17 @@ def test_a_full_disk_leaves_no_file_in_the_cache(tmp_path):
 
 @needs_kernels
 @pytest.mark.usefixtures("_empty_cache")
-def test_an_empty_file_in_the_cache_is_built_again(monkeypatch, tmp_path):
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_a_file_in_the_cache_that_was_cut_short_is_built_again(monkeypatch, tmp_path, kept):
     monkeypatch.setattr(build, "FLAGS", QUICK)
     assert build.kernels().problem == ""
     (whole,) = (tmp_path / "cache").rglob("*.so")
     # Elsewhere, because the system does not open a library again that this process has loaded.
     monkeypatch.setenv("VOXFLATE_CACHE", str(tmp_path / "other"))
-    empty = tmp_path / "other" / "kernels" / whole.name
-    empty.parent.mkdir(parents=True)
-    empty.touch()
+    cut = tmp_path / "other" / "kernels" / whole.name
+    shutil.copytree(whole.parent, cut.parent)
+    content = whole.read_bytes()
+    cut.write_bytes(content[: int(kept * len(content))])
     build.kernels.cache_clear()
     assert build.kernels().problem == ""
-    assert empty.stat().st_size == whole.stat().st_size
+    assert cut.stat().st_size == len(content)

@@ -2,14 +2,14 @@
 
 Order and spacing come from positions along the slice normal, never from file names. A series whose slices
 cannot be one box of voxels (gantry tilt, uneven gaps, slices twice, a slice unlike the others) is refused
-with
-what was measured; tilted and uneven ones can be resampled when asked.
+with what was measured; tilted and uneven ones can be resampled when asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,10 @@ SMALLEST_GAP = 0.4
 
 MISSING = 1.5
 """Gaps this many times as wide as the header says are noted."""
+
+MOST_ACQUISITIONS = 4
+FEWEST_SLICES = 3
+"""Up to so many acquisitions of at least so many slices, end to end in one series, are noted."""
 
 MODALITIES = ("CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "OT")
 """Those that are named in messages; whatever else the element holds may be anything."""
@@ -114,7 +118,8 @@ def order(slices: Sequence[Slice], *, regrid: bool = False) -> Series:
     sides = np.array([column_side, row_side, 1.0])
     affine = world_affine(np.column_stack([across, down, step]), sides, positions[0])
     check_grid(first.path, affine)
-    note = _note_missing(first, float(np.linalg.norm(step)))
+    notes = _note_missing(first, float(np.linalg.norm(step))), _note_acquisitions(slices)
+    note = "; ".join(filter(None, notes))
     grid = Geometry((count, first.count("Rows"), first.count("Columns")), affine, note)
     return _series(slices, grid, None if even else places)
 
@@ -123,8 +128,7 @@ def read_series(series: Series) -> Volume:
     """Decode a series; rescale slope and intercept are applied slice by slice (HU for CT).
 
     Pixels that a header calls padding become air. Unevenly spaced slices are interpolated to even ones; a
-    tilt
-    stays in the affine.
+    tilt stays in the affine.
 
     Raises:
         ScanError: If a file cannot be decoded.
@@ -170,6 +174,22 @@ def _note_missing(one: Slice, gap: float) -> str:
     if not 0 < stated < gap / MISSING:
         return ""
     return "slices lie farther apart than their headers say (SpacingBetweenSlices): some may be missing"
+
+
+def _note_acquisitions(slices: Sequence[Slice]) -> str:
+    """Say so if the slices, in order, come from a few acquisitions that lie end to end.
+
+    Acquisitions that lie between each other are how one scan is made, and scanners that number every turn of
+    the tube have many.
+    """
+    lengths = [len(list(run)) for _, run in groupby(slices, lambda one: one.text("AcquisitionNumber"))]
+    numbers = {one.text("AcquisitionNumber") for one in slices}
+    if not 1 < len(lengths) == len(numbers) <= MOST_ACQUISITIONS or min(lengths) < FEWEST_SLICES:
+        return ""
+    return (
+        f"its slices come from {len(lengths)} acquisitions end to end (AcquisitionNumber), read as one "
+        "volume; if they are not one scan, export them apart"
+    )
 
 
 def _words(one: Slice) -> tuple[str, ...]:

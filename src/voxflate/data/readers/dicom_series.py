@@ -50,9 +50,8 @@ def group(slices: Iterable[Slice]) -> list[list[Slice]]:
     """Sort slices into stacks that can be one volume each.
 
     A series is what patient, study, series and frame of reference say together; where the series is not
-    named,
-    or by a name that many use, each folder is one. Scouts and frames of another orientation are stacks of
-    their own. The folder does not matter otherwise, unless folders repeat places or instance numbers.
+    named, or by a name that many use, each folder is one. Scouts and frames of another orientation are stacks
+    of their own. The folder does not matter otherwise, unless folders repeat places or instance numbers.
     """
     slices = list(slices)
     shared = _shared_names(slices)
@@ -80,6 +79,24 @@ def is_torn(stack: Sequence[Slice], stacks: Iterable[Sequence[Slice]]) -> bool:
         and _near(_directions(other[0]), directions)
         for other in stacks
     )
+
+
+def scattered(stack: Sequence[Slice], stacks: Iterable[Sequence[Slice]]) -> int:
+    """How many single slices there are that belong with a single slice by all but the name of their series.
+
+    Some exports give each slice a series UID of its own; without a look at them the scan would be left out.
+    """
+    if len(stack) > 1:
+        return 0
+    names = ("PatientID", "StudyInstanceUID", "Modality", "SeriesDescription", "Rows", "Columns")
+    alike = {
+        other[0].text("ImagePositionPatient")
+        for other in stacks
+        if len(other) == 1
+        and all(other[0].text(name) == stack[0].text(name) for name in names)
+        and _near(_directions(other[0]), _directions(stack[0]))
+    }
+    return len(alike)
 
 
 def _key(one: Slice) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ _TAGS = (
     "ImageType",
     "EchoTime",
     "InstanceNumber",
+    "AcquisitionNumber",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",

@@ -30,6 +30,9 @@ _HEADERS: dict[tuple[int, bool], Any] = {
 _MILLIMETRES = {1: 1000.0, 3: 0.001}
 """Spatial unit of a header -> its length in mm; every other code is taken for mm, as all tools do."""
 
+_STATISTICS = range(2, 25)
+"""Intent codes of statistical maps."""
+
 _DISAGREE = 0.02
 """Largest difference of the columns of sform and qform, in voxel sides, that is taken for rounding."""
 
@@ -174,10 +177,18 @@ def _geometry(path: Path, file: _Nifti, assume: str) -> Geometry:
     affine = np.array(file.affine, np.float64) if lies else assumed_affine(assume, zooms)
     affine[:3] *= _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     check_grid(path, affine)
-    return Geometry((shape[2], shape[1], shape[0]), affine, _note(header, file.affine[:3, :3]))
+    notes = _note_affines(header, file.affine[:3, :3]), _note_statistic(header)
+    return Geometry((shape[2], shape[1], shape[0]), affine, "; ".join(filter(None, notes)))
 
 
-def _note(header: Any, sform: Float64) -> str:
+def _note_statistic(header: Any) -> str:
+    """Say so if a header calls its values a statistic, such as a z score or a p value."""
+    if int(header["intent_code"]) not in _STATISTICS:
+        return ""
+    return f"the header says that the values are no intensities but a statistic ({header.get_intent()[0]})"
+
+
+def _note_affines(header: Any, sform: Float64) -> str:
     """Say so if a header has two affines that differ in more than the place.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 from voxflate._system.errors import VoxflateError
 from voxflate._system.parallel import Progress, counted, in_order, workers
 from voxflate.data.readers import dicom
-from voxflate.data.readers.dicom_series import drop_copies, group, is_torn
+from voxflate.data.readers.dicom_series import drop_copies, group, is_torn, scattered
 from voxflate.data.readers.dicom_slices import Slice
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.readers.stack import check_alike
@@ -159,7 +159,7 @@ def _series(
         paths = tuple(dict.fromkeys(one.path for one in acquisition))
         try:
             if len(acquisition) < reading.min_slices:
-                _check_whole(acquisition, stacks)
+                _check_whole(acquisition, stacks, reading.min_slices)
                 account.leave(paths, f"DICOM series of fewer than {reading.min_slices} slices")
                 continue
             series = dicom.order(acquisition, regrid=reading.regrid)
@@ -178,15 +178,20 @@ def _series(
             )
 
 
-def _check_whole(stack: Sequence[Slice], stacks: Sequence[Sequence[Slice]]) -> None:
+def _check_whole(stack: Sequence[Slice], stacks: Sequence[Sequence[Slice]], fewest: int) -> None:
     """Refuse a few slices that are damaged or torn from a series, which must not be passed over."""
     check_alike(stack)
     if is_torn(stack, stacks):
         raise ScanError(
             stack[0].path,
             f"is {len(stack)} of the slices of a series, but names another patient, study or frame of "
-            "reference "
-            "than the rest; export the series again, or remove it",
+            "reference than the rest; export the series again, or remove it",
+        )
+    if (count := scattered(stack, stacks)) >= max(fewest, 2):
+        raise ScanError(
+            stack[0].path,
+            f"is one of {count} slices of a study that each name a series of their own; export them again as "
+            "one series, or remove them",
         )
 
 

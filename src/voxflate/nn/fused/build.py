@@ -14,13 +14,12 @@ import platform
 import shlex
 import shutil
 import subprocess
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from voxflate._system.errors import VoxflateError
-from voxflate._system.files import cache_folder, whole_file
+from voxflate._system.files import cache_folder, read_json, sha256, whole_file, write_json
 
 log = logging.getLogger("voxflate")
 
@@ -79,12 +78,21 @@ def _loaded() -> ctypes.CDLL:
     key = (SOURCE.read_bytes(), compiler, FLAGS, platform.machine(), _processor())
     name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
     path = cache_folder() / "kernels" / f"{name}.so"
-    if path.exists():
-        with suppress(OSError):  # empty, as a copy to a full disk is
-            return ctypes.CDLL(str(path))
-    with whole_file(path) as temporary:
-        _compile(compiler, temporary)
+    record = path.with_suffix(".json")
+    # A file that was cut short, as a copy to a full disk is, would end the process when it is used.
+    if not _is_whole(path, record):
+        with whole_file(path) as temporary:
+            _compile(compiler, temporary)
+        write_json(record, {"sha256": sha256(path)})
     return ctypes.CDLL(str(path))
+
+
+def _is_whole(library: Path, record: Path) -> bool:
+    """Say whether a built library is there, as it was when its record was written."""
+    try:
+        return bool(read_json(record)["sha256"] == sha256(library))
+    except (OSError, VoxflateError, KeyError, TypeError):
+        return False
 
 
 def _compiler() -> list[str]:

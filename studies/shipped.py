@@ -1,10 +1,11 @@
 """Make the generators that come with the package from runs.
 
-Usage: python -m studies.shipped NAME=RUN ... [--snapshot best] [--out FOLDER]
+Usage: python -m studies.shipped NAME=RUN ... [--snapshot best] [--evaluation FOLDER] [--out FOLDER]
 
 Each name of `SHIPPED` that is given a run gets a new folder in `src/voxflate/generators`: the export, its
 model card, a picture of its first samples, and the licence that it is under because of its data (decision
-0160). Numbers of an evaluation or an audit are taken if they lie in the run and are of this snapshot.
+0160). Numbers of an evaluation or an audit are taken from the run, or from --evaluation, if they are of
+this snapshot.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ SHIPPED = {
 """Name -> what is said; a run for each new name is all that is needed beside."""
 
 
-def make(name: str, run: Path, snapshot: str, out: Path) -> Path:
+def make(name: str, run: Path, snapshot: str, out: Path, evaluation: Path | None = None) -> Path:
     """Write one generator's folder, in place of an older one.
 
     Raises:
@@ -81,7 +82,7 @@ def make(name: str, run: Path, snapshot: str, out: Path) -> Path:
     said, folder = SHIPPED[name], out / name
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary, name)
-        share(run, "hub", made, said.words, snapshot)
+        share(run, "hub", made, said.words, snapshot, evaluation=evaluation)
         card = made / "README.md"
         card.write_text(
             f"{card.read_text(encoding='utf-8')}\n## Provenance\n\n{said.provenance}\n", encoding="utf-8"
@@ -107,12 +108,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Make the generators that come with the package.")
     parser.add_argument("runs", metavar="NAME=RUN", nargs="+")
     parser.add_argument("--snapshot", default="newest", help="newest, best, or a number of kimg")
+    parser.add_argument("--evaluation", type=Path, help="folder of its evaluation and audit")
     parser.add_argument("--out", type=Path, default=ROOT)
     given = parser.parse_args(arguments)
     try:
         for text in given.runs:
             name, _, run = text.partition("=")
-            print(make(name, Path(run), given.snapshot, given.out))
+            print(make(name, Path(run), given.snapshot, given.out, given.evaluation))
     except VoxflateError as error:
         print(error, file=sys.stderr)
         return 2

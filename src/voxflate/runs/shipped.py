@@ -33,6 +33,6 @@ def located(folder: Path) -> Path:
     if str(folder) in known:
         return known[str(folder)]
     raise VoxflateError(
-        f"{folder}: no such run or export, and no generator of this name comes with voxflate; these do: "
+        f"{folder}: no such file or run folder, and no generator of this name comes with voxflate; these do: "
         f"{', '.join(known)}"
     )

@@ -272,7 +272,7 @@ def test_masks_lie_over_the_slices_and_can_be_switched_off(
     values = np.linspace(-1, 1, 4 * 8 * 8, dtype=np.float32).reshape(1, 4, 8, 8)
     classes = np.zeros((1, 4, 8, 8), np.int64)
     classes[:, 1:3, 2:5, 2:5] = 2
-    told = VolumeSet("pairs", values, ["sample 0"], (1.0, 1.0, 1.0), "volumes-0", classes).json
+    told = str(VolumeSet("pairs", values, ["sample 0"], (1.0, 1.0, 1.0), "volumes-0", classes).json)
     start, end = '<script type="application/json" id="volumes-0">', "</script>"
     before, rest = report.read_text().split(start)
     page = tmp_path / "report.html"

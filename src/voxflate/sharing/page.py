@@ -13,7 +13,7 @@ import json
 import lzma
 import tempfile
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -106,11 +106,21 @@ def _header(write: Callable[..., None]) -> str:
 def _blocks(about: About) -> dict[str, str]:
     """What the page unpacks, by the id of its element: gzipped, base64."""
     parts = {"worker": "worker.js", "niivue": "niivue.js", "runtime": "runtime.wasm"}
-    content = {id_: _bundle(name) for id_, name in parts.items()}
-    content |= graphs_of(about.loaded.network)
+    graphs = graphs_of(about.loaded.network)
     return {
-        id_: base64.b64encode(gzip.compress(one, 9, mtime=0)).decode("ascii") for id_, one in content.items()
+        **{id_: _packed_bundle(name) for id_, name in parts.items()},
+        **{id_: _packed(content) for id_, content in graphs.items()},
     }
+
+
+def _packed(content: bytes) -> str:
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode("ascii")
+
+
+@cache
+def _packed_bundle(name: str) -> str:
+    """Kept for the next page: packing the runtime takes most of the time of a page."""
+    return _packed(_bundle(name))
 
 
 def _policy(script: str, style: str) -> str:

@@ -38,7 +38,7 @@ def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: 
     check_outside_sets(out)
     source = open_source(run, data)
     if source.exported is not None:
-        raise VoxflateError(f"{run}: is an export already; copy the folder to share it")
+        raise VoxflateError(f"{source.folder}: is an export already; copy the folder to share it")
     check_volumes(source)
     loaded = source.load(snapshot, device="cpu")
     manifest = source.prepared.manifest

@@ -37,7 +37,7 @@ def test_a_scan_becomes_what_it_became_in_the_set(
     paths = [path for path in sorted(scans.rglob("*")) if path.is_file()]
     assert len(paths) == len(expected)
     for path in paths:
-        volume = prepare_like(path, made.manifest)
+        (volume,) = prepare_like(path, made.manifest).images
         close = [
             scan
             for _, scan, stored in expected
@@ -55,7 +55,7 @@ def test_how_scans_were_read_is_kept(tmp_path: Path, write_scan: WriteScan) -> N
         write_scan(tmp_path / "scans" / f"s{number}.nii.gz", values + number)
     reading = Reading(nan="air")
     made = prepare(tmp_path / "scans", tmp_path / "set", "mr", (4, 8, 8), reading=reading)
-    assert np.isfinite(np.asarray(prepare_like(tmp_path / "scans" / "s1.nii.gz", made.manifest).array)).all()
+    assert np.isfinite(prepare_like(tmp_path / "scans" / "s1.nii.gz", made.manifest).channels).all()
 
 
 def test_a_dicom_series_is_named_by_its_folder(
@@ -63,7 +63,7 @@ def test_a_dicom_series_is_named_by_its_folder(
 ) -> None:
     made = prepare(scans, tmp_path / "set", "mr", (4, 8, 8))
     write_series(tmp_path / "series", np.random.default_rng(0).integers(0, 900, (6, 9, 9)))
-    assert prepare_like(tmp_path / "series", made.manifest).array.shape == (4, 8, 8)
+    assert prepare_like(tmp_path / "series", made.manifest).channels.shape == (1, 4, 8, 8)
 
 
 def test_what_is_not_one_scan_is_one_line(scans: Path, tmp_path: Path) -> None:

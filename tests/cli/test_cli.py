@@ -25,7 +25,7 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands if 
 def test_the_commands_of_the_tool() -> None:
     assert COMMANDS == [
         "demo", "prepare", "pretrain", "inflate", "train", "generate", "evaluate", "compare", "result",
-        "audit", "verify", "export", "invert",
+        "audit", "utility", "verify", "export", "invert",
         "params", "presets",
     ]  # fmt: skip
 

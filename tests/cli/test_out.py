@@ -22,6 +22,7 @@ COMMANDS = {
     "export": ("export", "run", "--out"),
     "evaluate": ("evaluate", "run", "--out"),
     "audit": ("audit", "run", "--out"),
+    "utility": ("utility", "run", "--out"),
     "evaluate-volumes": ("evaluate", "volumes", "--data", "set", "--out"),
     "compare": ("compare", "run", "--out"),
     "result": ("result", "run", "--out"),

@@ -32,6 +32,7 @@ from voxflate.cli.pretrain import pretrain
 from voxflate.cli.result import result
 from voxflate.cli.resume import AUTO, ResumableCommand
 from voxflate.cli.train import train
+from voxflate.cli.utility import utility
 from voxflate.cli.verify import verify
 
 INTERRUPTED = 130
@@ -61,7 +62,7 @@ class _Commands(TyperGroup):
 
 
 def _resume_hint(command: str | None, arguments: list[str]) -> str:
-    if command in ("demo", "prepare"):
+    if command in ("demo", "prepare", "utility"):
         return f"interrupted; the same command continues: {shlex.join(['voxflate', *arguments])}"
     if command not in RESUMABLE:
         return "interrupted"
@@ -126,6 +127,7 @@ for _command in (
     compare,
     result,
     audit,
+    utility,
     verify,
     export,
     invert,

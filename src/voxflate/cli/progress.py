@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -104,6 +105,8 @@ class _Lines(Progress):
         self._next = time.monotonic() + SECONDS_PER_LINE
         task = self._tasks[task_id]
         state = task.fields.get("state") or f"{task.percentage:.0f}%"
+        if task.time_remaining is not None:
+            state += f", {timedelta(seconds=round(task.time_remaining))} left"
         self.console.print(f"{task.description}: {state}", markup=False, highlight=False, soft_wrap=True)
 
 

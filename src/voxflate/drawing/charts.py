@@ -1,4 +1,4 @@
-"""Charts: t-SNE of features, quality over the number of parameters, metrics over training with seeds."""
+"""Charts: t-SNE of features, quality over parameters, metrics over training with seeds and over subjects."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from voxflate._system.files import whole_file
 from voxflate.drawing.sheets import COLOURS, MARKERS
 
 _REAL_INK = "#3a434e"
+
+Level = tuple[float, float | None, float | None]
+"""A value and the ends of its interval, if it has one."""
+
+Point = tuple[float, float, float | None, float | None]
+"""A place on the axis, then as `Level`."""
 
 
 def embedding(points: Mapping[str, NDArray[np.floating]], path: str | Path, title: str) -> None:
@@ -117,6 +123,55 @@ def bands(
     handles, labels = drawn[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)), frameon=False)
     _save(figure, path)
+
+
+def over_subjects(
+    panels: Mapping[str, tuple[Mapping[str, Sequence[Point]], Mapping[str, Level]]], path: str | Path
+) -> None:
+    """Draw metrics over the number of real subjects with their intervals, one panel per metric side by side.
+
+    Args:
+        panels: Title -> lines (label -> points), and levels for what does not depend on the number (label ->
+            value).
+        path: PNG to write.
+    """
+    figure = Figure(figsize=(max(6.4, 4.2 * len(panels)), 3.8), layout="constrained")
+    for axes, (title, (lines, levels)) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        for index, (label, points) in enumerate(lines.items()):
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            counts = [count for count, *_ in points]
+            ends = np.transpose([_reach(level) for _, *level in points])
+            axes.errorbar(
+                counts,
+                [value for _, value, *_ in points],
+                ends,
+                marker=marker,
+                color=colour,
+                label=label,
+                capsize=3,
+            )
+            axes.set_xticks(counts)
+        for index, (label, level) in enumerate(levels.items(), len(lines)):
+            colour, (below, above) = COLOURS[index % len(COLOURS)], _reach(level)
+            axes.axhline(level[0], color=colour, linestyle=(0, (5, 4)), linewidth=1.4, label=label)
+            axes.axhspan(level[0] - below, level[0] + above, color=colour, alpha=0.12, linewidth=0)
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_xlabel("real subjects")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.2)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
+    _save(figure, path)
+
+
+def _reach(level: Sequence[float | None]) -> tuple[float, float]:
+    """How far an interval goes below and above its value; 0 where there is none."""
+    value, low, high = level
+    if value is None or low is None or high is None:
+        return 0.0, 0.0
+    return max(0.0, value - low), max(0.0, high - value)
 
 
 def _page() -> tuple[Figure, Axes]:

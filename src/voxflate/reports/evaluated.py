@@ -1,4 +1,4 @@
-"""The report of evaluated runs: tables, curves, sheets, t-SNE, scatter, viewer, audit."""
+"""The report of evaluated runs: tables, curves, sheets, t-SNE, scatter, viewer, audit, utility."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ from voxflate.reports.latex import latex
 from voxflate.reports.page import RunSummary, write_report
 from voxflate.reports.parts import Extras, Table
 from voxflate.reports.rows import EvaluatedRun, Row, grouped, separated
-from voxflate.reports.shown import audit_section, pictures_of, volume_sets, volume_sheet
+from voxflate.reports.shown import (
+    audit_section,
+    pictures_of,
+    utility_sections,
+    volume_sets,
+    volume_sheet,
+)
 from voxflate.reports.tables import DASH, apart, columns_of, markdown, notes, table
 from voxflate.reports.verdict import verdict
 from voxflate.runs.log import METRICS_NAME, read_rows
@@ -93,6 +99,7 @@ def write_results(
                 pictures=pictures_of(places, evaluated, prepared, folder, embed),
                 volumes=volume_sets(places, labels, prepared, real),
                 audit=audit_section(places, evaluated, prepared),
+                utility=utility_sections(places, evaluated, folder),
             ),
             verdict=_verdicts(tables),
         )

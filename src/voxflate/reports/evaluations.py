@@ -5,6 +5,7 @@ RUN/evaluation/001-newest/, 002-best/ and so on, one folder per evaluation, or t
     samples.npz      the first volumes, for the viewer; features of centre slices, for t-SNE
     table.md  table.tex  report.html
     audit.json       what the copying audit found; audit-pairs.npz has the flagged volumes
+    utility.json     what volumes are of use for, see `reports.utility`; utility.png is its chart
 
 Evaluations of earlier versions lie in RUN/evaluation itself. metrics.json and audit.json name the snapshot by
 its images and by the hash of its generator's weights.
@@ -41,6 +42,7 @@ FOLDER = "evaluation"
 _NUMBERED = re.compile(r"(\d{3,})-.+")
 _SHEET = re.compile(r"kimg-([\d.]+)\.png")
 METRICS, SAMPLES, AUDIT, AUDIT_PAIRS = "metrics.json", "samples.npz", "audit.json", "audit-pairs.npz"
+UTILITY = "utility.json"
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,13 @@ def sheets_of(run: Path) -> dict[float, Path]:
 
 
 def _images_in(folder: Path) -> int | None:
-    """Images shown before the snapshot that a folder's evaluation or audit is of; None if it is of none."""
-    if (folder / METRICS).is_file():
-        facts = read_json(folder / METRICS)["facts"]
-    elif (folder / AUDIT).is_file():
-        facts = read_json(folder / AUDIT)
-    else:
-        return None
-    images: int | None = facts["n_images"]  # None for a folder of volumes
-    return images
+    """Images shown before the snapshot that a folder's files are of; None if it is of none."""
+    for name in (METRICS, UTILITY, AUDIT):
+        if (folder / name).is_file():
+            content = read_json(folder / name)
+            images: int | None = content.get("facts", content)["n_images"]  # None for a folder of volumes
+            return images
+    return None
 
 
 def _number_of(path: Path) -> int | None:
@@ -91,15 +91,15 @@ def _number_of(path: Path) -> int | None:
 
 
 def new_folder(run: Path, snapshot: Snapshot, name: str) -> Path:
-    """Where the next evaluation or audit of a snapshot goes: never over an older one.
+    """Where the next evaluation, audit or utility of a snapshot goes: never over an older one.
 
-    An audit joins the newest folder if that is an evaluation of its snapshot without one, and an evaluation
-    joins an audit likewise; everything else gets a folder of its own.
+    Each joins the newest folder if that is of its snapshot and has none of its kind; everything else gets a
+    folder of its own.
 
     Args:
         run: The run.
         snapshot: Which one is measured.
-        name: The file that will be written: METRICS or AUDIT.
+        name: The file that will be written: METRICS, AUDIT or UTILITY.
     """
     root = run / FOLDER
     numbered = sorted((number, path) for path in root.glob("*") if (number := _number_of(path)) is not None)

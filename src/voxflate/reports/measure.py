@@ -70,13 +70,13 @@ def memory_advice(prepared: PreparedSet, batch: int) -> str:
 
 
 def place_for(source: Source, out: Path | None, snapshot: Snapshot, name: str = METRICS) -> Place:
-    """Where to write the evaluation or the audit of a run or an export: never over an older one.
+    """Where to write the evaluation, audit or utility of a run or an export: never over an older one.
 
     Args:
         source: What is evaluated.
         out: The folder that the user names; None for a new one in RUN/evaluation.
         snapshot: Which one is measured.
-        name: The file that will be written: METRICS or AUDIT.
+        name: The file that will be written: METRICS, AUDIT or UTILITY.
 
     Raises:
         VoxflateError: As `check_folder`, or if an evaluation would get into an export: it shows real scans,
@@ -95,7 +95,7 @@ def place_for(source: Source, out: Path | None, snapshot: Snapshot, name: str = 
 
 
 def check_folder(out: Path | None, name: str) -> None:
-    """Refuse a named folder that lies in a prepared set, or holds an evaluation or an audit already.
+    """Refuse a named folder that lies in a prepared set, or holds what will be written already.
 
     Raises:
         VoxflateError: Names the prepared set, or the file that would be lost.

@@ -1,4 +1,4 @@
-"""Parts that an evaluation adds to the report: tables, pictures, volumes to look through, the audit."""
+"""Parts that an evaluation adds to the report: tables, pictures, volumes to look through, audit, utility."""
 
 from __future__ import annotations
 
@@ -74,6 +74,15 @@ class AuditSection:
 
 
 @dataclass(frozen=True)
+class UtilitySection:
+    """Whether training on generated volumes helps: a chart (PNG) and tables of one run."""
+
+    label: str
+    chart: Path
+    tables: Sequence[Table]
+
+
+@dataclass(frozen=True)
 class Extras:
     """What an evaluation adds to the report.
 
@@ -83,6 +92,7 @@ class Extras:
         pictures: (caption, PNG), in order.
         volumes: Volumes to look through, the first and the last set side by side.
         audit: The copying audit.
+        utility: Whether training on the volumes helps, of the runs where it was measured.
     """
 
     tables: Sequence[Table] = ()
@@ -90,6 +100,7 @@ class Extras:
     pictures: Sequence[tuple[str, Path]] = ()
     volumes: Sequence[VolumeSet] = ()
     audit: AuditSection | None = None
+    utility: Sequence[UtilitySection] = ()
 
     @property
     def all_volumes(self) -> list[VolumeSet]:

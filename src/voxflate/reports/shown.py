@@ -1,4 +1,4 @@
-"""What a report shows besides its tables: pictures, volumes to look through, the copying audit."""
+"""What a report shows besides its tables: pictures, volumes to look through, the copying audit, utility."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from voxflate.drawing import charts
 from voxflate.drawing.sheets import resolution_sheet, sample_sheet
 from voxflate.metrics.embedding import tsne
 from voxflate.metrics.extractors.inception import frechet_name
-from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, SAMPLES, Place, load_arrays
-from voxflate.reports.parts import AuditSection, VolumeSet
+from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, SAMPLES, UTILITY, Place, load_arrays
+from voxflate.reports.parts import AuditSection, UtilitySection, VolumeSet
 from voxflate.reports.rows import EvaluatedRun
+from voxflate.reports.utility_shown import draw, read_utility, tables_of
 
 
 def pictures_of(
@@ -157,6 +158,27 @@ def audit_section(
                 ),
             ]
     return AuditSection(" ".join(lines), sets) if lines else None
+
+
+def utility_sections(
+    places: Sequence[Place], evaluated: Sequence[EvaluatedRun], folder: Path
+) -> list[UtilitySection]:
+    """What training on the volumes of these snapshots brings, where it was measured.
+
+    Args:
+        places: Where the evaluations lie.
+        evaluated: The same, read.
+        folder: For the charts.
+    """
+    found = []
+    for number, (place, each) in enumerate(zip(places, evaluated, strict=True)):
+        path = place.folder / UTILITY
+        content = read_utility(path) if path.is_file() else None
+        if content is not None and _same_generator(content["facts"], each.assessment.facts):
+            chart = folder / f"utility-{number}.png"
+            draw(content, chart)
+            found.append(UtilitySection(each.label, chart, tables_of(content)))
+    return found
 
 
 def _same_generator(audit: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:

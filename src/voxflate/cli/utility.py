@@ -1,0 +1,154 @@
+"""`voxflate utility`: does training on generated volumes help?"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from voxflate.cli.options import (
+    Batch,
+    Device,
+    DryRun,
+    EvaluationOut,
+    MovedData,
+    OtherData,
+    Seed,
+    Snapshot,
+    Truncation,
+)
+from voxflate.cli.printing import print_generator, print_wide
+from voxflate.cli.progress import progress_bar
+from voxflate.cli.settings import print_settings
+
+if TYPE_CHECKING:
+    from voxflate.reports.utility import Plan
+    from voxflate.runs.load import Source
+
+
+def utility(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")],
+    real: Annotated[
+        str,
+        typer.Option(
+            metavar="N,N,...,all",
+            help="Numbers of real training subjects, such as 10,25,50,all, for a curve.",
+        ),
+    ] = "all",
+    generated: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Generated volumes to train on. (default: as many as training volumes)",
+            show_default=False,
+        ),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="mask|LABEL",
+            help="What is learnt: the masks, or a label such as age; repeatable. (default: the masks, or "
+            "without masks every label)",
+            show_default=False,
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Networks per setting.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each training, the same for all.")] = 400,
+    augment: Annotated[
+        bool,
+        typer.Option(
+            "--augment/--no-augment", help="Turn, scale and shift volumes a little, in all arms alike."
+        ),
+    ] = True,
+    out: EvaluationOut = None,
+    snapshot: Snapshot = "newest",
+    seed: Seed = 0,
+    truncation: Truncation = 1.0,
+    batch: Batch = 8,
+    data: MovedData = None,
+    other_data: OtherData = False,
+    device: Device = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train on real volumes, on generated ones and on both, and measure on held-out real subjects.
+
+    Masks: a MONAI U-Net, Dice and HD95. Labels: a small classifier or regressor, balanced accuracy or mean
+    absolute error. Written to RUN/evaluation: utility.json, utility.png, and a part of the report. A killed
+    call goes on where it stopped; --dry-run says how long it takes.
+
+    Example: voxflate utility runs/pairs --real 10,25,all --seeds 3
+    """
+    from voxflate.reports.evaluations import METRICS, UTILITY
+    from voxflate.reports.measure import Sampling, place_for
+    from voxflate.reports.utility import Asked, plan_of, utility_source
+    from voxflate.reports.utility_shown import CHART
+    from voxflate.runs.load import open_source
+
+    source = open_source(run, data, device, scans=True, other_data=other_data)
+    source.check(snapshot)
+    place = place_for(source, out, snapshot, UTILITY)
+    plan = plan_of(source, Asked(real, generated, seeds, steps, augment, task or ()))
+    if dry_run:
+        _print_plan(source, plan, place.folder)
+        return
+    with progress_bar("generating") as generating, progress_bar("training") as training:
+        found = utility_source(
+            source,
+            place,
+            plan,
+            Sampling(snapshot, seed, truncation, batch),
+            print_generator,
+            generating,
+            training,
+        )
+    _print_tables(found)
+    typer.echo(f"written to {place.folder / UTILITY}, chart: {place.folder / CHART}")
+    if (place.folder / METRICS).is_file():
+        from voxflate.reports.evaluated import write_results
+
+        typer.echo(f"report: {write_results([place], place.folder, data, other_data=other_data)}")
+
+
+def _print_plan(source: Source, plan: Plan, folder: Path) -> None:
+    """The resolved settings as TOML, and as a comment how long it takes here."""
+    from voxflate.reports.utility import estimated_seconds
+
+    design = plan.design
+    print_settings(
+        {
+            "run": str(source.folder),
+            "out": str(folder),
+            "data": source.settings.data,
+            "tasks": [task.name for task in plan.tasks],
+            "real": list(design.real),
+            "generated": design.generated,
+            "seeds": design.seeds,
+            "steps": design.steps,
+            "batch": design.batch,
+            "augment": design.augment,
+            "device": source.settings.training.device,
+        }
+    )
+    duration = timedelta(seconds=round(estimated_seconds(source, plan)))
+    typer.echo(
+        f"# {plan.networks} networks of {design.steps} steps: about {duration} on this machine, and the time "
+        f"for {design.generated} samples"
+    )
+
+
+def _print_tables(found: dict[str, Any]) -> None:
+    from voxflate.reports.utility_shown import tables_of
+
+    for table in tables_of(found):
+        drawn = Table(table.headings[0], title=table.caption, title_justify="left", show_lines=True)
+        for heading in table.headings[1:]:
+            drawn.add_column(heading, justify="right")
+        for row in table.rows:
+            drawn.add_row(*row)
+        print_wide(drawn)
+        for note in table.notes:
+            typer.echo(note)

@@ -1,0 +1,274 @@
+"""Which networks are trained; each is measured once and kept, so that a killed call goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
+from voxflate.data.prepared import PreparedSet
+from voxflate.evaluation.utility.examples import Examples, check_apart, real_examples
+from voxflate.evaluation.utility.fitting import fit
+from voxflate.evaluation.utility.tasks import MASK, Outcomes, Task
+
+REAL, GENERATED, BOTH = ARMS = ("real", "generated", "both")
+"""What a network is trained on."""
+
+STEPS, BATCH, SEEDS = 400, 8, 3
+
+# Part of a cell's key: raise it whenever the same settings would give other outcomes.
+_VERSION = 1
+_SUBJECTS = 3  # a stream of random numbers apart from those of `fitting`
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is compared.
+
+    Attributes:
+        real: Numbers of real subjects, ascending.
+        generated: Generated volumes, the same for all networks that see any.
+        seeds: Networks per setting; each seed has its own weights, order and choice of real subjects.
+        steps: Of each training.
+        batch: Volumes per step.
+        augment: Whether volumes are turned, scaled and shifted a little, in all arms alike.
+    """
+
+    real: tuple[int, ...]
+    generated: int
+    seeds: int = SEEDS
+    steps: int = STEPS
+    batch: int = BATCH
+    augment: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network: what it learns, and from what.
+
+    Attributes:
+        task: Name of its task.
+        arm: One of `ARMS`.
+        real: Real subjects; 0 without.
+        generated: Generated volumes; 0 without.
+        seed: Of everything random.
+    """
+
+    task: str
+    arm: str
+    real: int
+    generated: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How a network did.
+
+    Attributes:
+        cell: Which network.
+        outcomes: On the held-out volumes.
+        agreement: On generated volumes, of the networks that saw the most real subjects and nothing else.
+        seconds: It took.
+    """
+
+    cell: Cell
+    outcomes: Outcomes
+    agreement: Outcomes | None
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            **asdict(self.cell),
+            "outcomes": dict(self.outcomes),
+            "agreement": None if self.agreement is None else dict(self.agreement),
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def cells_of(tasks: Sequence[str], design: Design) -> list[Cell]:
+    """Every network of a design, in the order in which they are trained."""
+    found = []
+    for task in tasks:
+        for seed in range(design.seeds):
+            found += [Cell(task, REAL, count, 0, seed) for count in design.real]
+            found.append(Cell(task, GENERATED, 0, design.generated, seed))
+            found += [Cell(task, BOTH, count, design.generated, seed) for count in design.real]
+    return found
+
+
+def counts_of(texts: str, prepared: PreparedSet) -> tuple[int, ...]:
+    """Numbers of real subjects from a text such as "10,25,all".
+
+    Raises:
+        VoxflateError: If one is not a number, below 1, or more than there are.
+    """
+    people = len({scan.subject for scan in prepared.manifest.scans if scan.split == "train"})
+    found = set()
+    for text in texts.split(","):
+        word = text.strip()
+        count = people if word == "all" else int(word) if word.isdecimal() else 0
+        if not 1 <= count <= people:
+            raise VoxflateError(
+                f"--real {texts}: {word!r} is neither all nor a number from 1 to {people}, the subjects that "
+                f"{prepared.root} has for training"
+            )
+        found.add(count)
+    return tuple(sorted(found))
+
+
+class Study:
+    """Trains and measures the networks of a design.
+
+    Training reads the set's training volumes and generated ones; held-out volumes are for measuring alone.
+
+    Args:
+        prepared: The real volumes.
+        generated: Generated ones, as many as the design says.
+        tasks: What is learnt.
+        design: What is compared.
+        asked: For tasks that read labels, generated volumes whose labels were asked for evenly; by task.
+        device: Where to compute.
+
+    Raises:
+        VoxflateError: If there are no held-out volumes, or a subject is on both sides.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedSet,
+        generated: Examples,
+        tasks: Sequence[Task],
+        design: Design,
+        asked: Mapping[str, Examples] | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        check_apart(prepared)
+        self.heldout = real_examples(prepared, "heldout")
+        self._train = real_examples(prepared, "train")
+        self._prepared, self._generated, self._asked = prepared, generated, dict(asked or {})
+        self._tasks = {task.name: task for task in tasks}
+        self._design = design
+        self._device = device or torch.device("cpu")
+
+    def run(
+        self,
+        folder: Path | None = None,
+        key: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> list[Measured]:
+        """Measure every cell, or read it where it was measured before.
+
+        Args:
+            folder: Where measured cells are kept; None keeps none.
+            key: What the examples depend on: cells of another key are never read.
+            progress: Called with (steps done, of all).
+        """
+        cells = cells_of(list(self._tasks), self._design)
+        steps = self._design.steps
+        found = []
+        for number, cell in enumerate(cells):
+            path = None if folder is None else folder / f"{self._key(cell, key or {})}.json"
+            if path is not None and path.is_file():
+                measured = _read(path, cell)
+            else:
+                measured = self._measure(cell, _counted(progress, number * steps, len(cells) * steps))
+                if path is not None:
+                    write_json(path, measured.as_dict())
+            found.append(measured)
+            if progress is not None:
+                progress((number + 1) * steps, len(cells) * steps)
+        return found
+
+    def examples_of(self, cell: Cell) -> list[Examples]:
+        """What the network of a cell is trained on: real examples, generated ones, or both."""
+        sides = []
+        if cell.real:
+            people = np.unique(self._train.subjects)
+            order = np.random.default_rng([cell.seed, _SUBJECTS]).permutation(len(people))
+            chosen = set(people[order[: cell.real]])
+            sides.append(
+                self._train.chosen([n for n, who in enumerate(self._train.subjects) if who in chosen])
+            )
+        if cell.generated:
+            sides.append(self._generated)
+        return sides
+
+    def _measure(self, cell: Cell, progress: Callable[[], None]) -> Measured:
+        start = time.perf_counter()
+        task, design = self._tasks[cell.task], self._design
+        network = fit(
+            task,
+            self.examples_of(cell),
+            self._prepared.spacing,
+            steps=design.steps,
+            batch=design.batch,
+            augment=design.augment,
+            seed=cell.seed,
+            device=self._device,
+            progress=progress,
+        )
+        outcomes = task.outcomes(network, self.heldout, design.batch)
+        agreement = None
+        if self._agrees(cell):
+            agreement = task.outcomes(network, self._asked.get(cell.task, self._generated), design.batch)
+        return Measured(cell, outcomes, agreement, time.perf_counter() - start)
+
+    def _agrees(self, cell: Cell) -> bool:
+        """Whether a cell's network judges generated volumes too."""
+        known = cell.task == MASK or cell.task in self._asked
+        return known and cell.arm == REAL and cell.real == self._design.real[-1]
+
+    def _key(self, cell: Cell, key: Mapping[str, Any]) -> str:
+        design = self._design
+        content = {
+            "version": _VERSION,
+            **key,
+            "data": self._prepared.content_hash,
+            **asdict(cell),
+            "steps": design.steps,
+            "batch": design.batch,
+            "augment": design.augment,
+            "agrees": self._agrees(cell) and [design.generated, len(self._asked.get(cell.task, ()))],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _read(path: Path, cell: Cell) -> Measured:
+    """A cell that was measured before.
+
+    Raises:
+        VoxflateError: If the file is damaged.
+    """
+    content = read_json(path)
+    try:
+        if any(content[name] != value for name, value in asdict(cell).items()):
+            raise ValueError("it is another network's")
+        return Measured(cell, content["outcomes"], content["agreement"], content["seconds"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise VoxflateError(f"{path}: is damaged ({error!r}); delete it, and it is measured again") from error
+
+
+def _counted(progress: Progress | None, before: int, total: int) -> Callable[[], None]:
+    """A function that is called after each step of one training."""
+    done = before
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    return count

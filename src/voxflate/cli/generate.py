@@ -43,7 +43,7 @@ def generate(
         str,
         typer.Option(
             metavar="flat|nnunet|bids|monai",
-            help="How the folder is laid out: volumes beside each other, or as other tools read it at once.",
+            help="How the folder is laid out: all volumes in one folder, or as nnU-Net, BIDS or MONAI expect it.",
         ),
     ] = "flat",
     air: Annotated[
@@ -58,8 +58,8 @@ def generate(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="A label that all volumes get, e.g. --label sex=F --label age=60. What is not named is "
-            "drawn as it occurs together in the training set; labels.csv says what each volume got.",
+            help="A label that all volumes get, e.g. --label sex=F --label age=60. Labels that you do not name "
+            "are drawn as they occur together in the training set; labels.csv has those of each volume.",
             show_default=False,
         ),
     ] = None,

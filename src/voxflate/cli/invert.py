@@ -56,7 +56,7 @@ def invert(
         float,
         typer.Option(
             min=0.001,
-            help="What need not be met, as a standard deviation with intensities from -1 to 1. Less comes "
+            help="Difference that need not be explained, as a standard deviation with intensities from -1 to 1. Less comes "
             "closer with rarer style codes.",
         ),
     ] = 0.1,

@@ -63,8 +63,8 @@ ResumeMode = Annotated[
     typer.Option(
         "--resume",
         metavar="[auto]",
-        help="Continue the run in --out from its newest whole snapshot. With auto, begin it if there is "
-        "none: the same command can be submitted again and again.",
+        help="Continue the run in --out from its newest intact snapshot. With auto, begin it if there is "
+        "none, so that the same command can be submitted again and again.",
         show_default=False,
     ),
 ]
@@ -141,4 +141,4 @@ Device = Annotated[
         show_default=False,
     ),
 ]
-Batch = Annotated[int, typer.Option(min=1, help="Volumes made at a time; it changes their rounding only.")]
+Batch = Annotated[int, typer.Option(min=1, help="Volumes made at a time; changes only the rounding.")]

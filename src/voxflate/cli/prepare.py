@@ -73,8 +73,8 @@ def prepare(
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="A column of the list or of participants.tsv that is kept for each subject, such as age; "
-            "sex:categorical or age:continuous says what it is. Give it once per column.",
+            help="A column of the list or of participants.tsv to keep for each subject, such as age; "
+            "sex:categorical or age:continuous says what it is. Repeatable.",
             show_default=False,
             rich_help_panel=_CHANNELS,
         ),
@@ -91,7 +91,7 @@ def prepare(
         bool,
         typer.Option(
             "--skip-bad",
-            help="Leave out scans that cannot be used, and say why, instead of stopping there.",
+            help="Leave out scans that cannot be used, and say why, instead of stopping.",
             rich_help_panel=_SCANS,
         ),
     ] = False,
@@ -121,7 +121,7 @@ def prepare(
         bool,
         typer.Option(
             "--mixed",
-            help="Take several kinds of scans, and label maps, as one set; else they are refused.",
+            help="Take several kinds of scans, and label maps, as one set; otherwise they are refused.",
             rich_help_panel=_SCANS,
         ),
     ] = False,
@@ -129,8 +129,8 @@ def prepare(
         str,
         typer.Option(
             metavar="auto|folder|file",
-            help="Whose a scan is: as headers and BIDS names say, by the first folder below SOURCE, or a "
-            "person per file.",
+            help="Who a scan belongs to: what headers and BIDS names say, the first folder below SOURCE, or "
+            "one person per file.",
             rich_help_panel=_SCANS,
         ),
     ] = "auto",
@@ -138,7 +138,7 @@ def prepare(
         bool,
         typer.Option(
             "--regrid",
-            help="Resample scans with a tilted gantry, sheared axes or uneven gaps; else they are refused.",
+            help="Resample scans with a tilted gantry, sheared axes or uneven gaps; otherwise they are refused.",
             rich_help_panel=_SCANS,
         ),
     ] = False,
@@ -146,7 +146,7 @@ def prepare(
         str,
         typer.Option(
             metavar="RAS",
-            help="Where the axes of files without an orientation point to; else such files are refused.",
+            help="Where the axes of files without an orientation point to; otherwise such files are refused.",
             rich_help_panel=_SCANS,
         ),
     ] = "",
@@ -166,8 +166,8 @@ def prepare(
         float,
         typer.Option(
             metavar="HU",
-            help="Recipes ct and coca: added to scans that are not in Hounsfield units, such as -1024; else "
-            "they are refused.",
+            help="Recipes ct and coca: added to scans that are not in Hounsfield units, such as -1024; "
+            "otherwise they are refused.",
             rich_help_panel=_VALUES,
         ),
     ] = 0.0,
@@ -175,7 +175,7 @@ def prepare(
         str,
         typer.Option(
             metavar="air",
-            help="With air, voxels that are NaN become empty space; else they are refused.",
+            help="With air, voxels that are NaN become empty space; otherwise they are refused.",
             rich_help_panel=_VALUES,
         ),
     ] = "",

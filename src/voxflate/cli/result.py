@@ -27,7 +27,7 @@ def result(
         ),
     ] = False,
 ) -> None:
-    """Write what a run gave as one small JSON file.
+    """Write the results of a run as one small JSON file.
 
     Settings, seed, the metrics of every snapshot and evaluation, seconds, machine, versions, hashes.
     Tables and figures of a study are made from a folder of such files; the runs are not needed any more.

@@ -43,7 +43,8 @@ def generate(
         str,
         typer.Option(
             metavar="flat|nnunet|bids|monai",
-            help="How the folder is laid out: all volumes in one folder, or as nnU-Net, BIDS or MONAI expect it.",
+            help="How the folder is laid out: all volumes in one folder, or as nnU-Net, BIDS or MONAI "
+            "expect it.",
         ),
     ] = "flat",
     air: Annotated[
@@ -58,8 +59,8 @@ def generate(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="A label that all volumes get, e.g. --label sex=F --label age=60. Labels that you do not name "
-            "are drawn as they occur together in the training set; labels.csv has those of each volume.",
+            help="A label that all volumes get, e.g. --label sex=F --label age=60. Labels that you do not "
+            "name are drawn as they occur together in the training set; labels.csv has those of each volume.",
             show_default=False,
         ),
     ] = None,

@@ -56,8 +56,8 @@ def invert(
         float,
         typer.Option(
             min=0.001,
-            help="Difference that need not be explained, as a standard deviation with intensities from -1 to 1. Less comes "
-            "closer with rarer style codes.",
+            help="Difference that need not be explained, as a standard deviation with intensities from "
+            "-1 to 1. Less comes closer with rarer style codes.",
         ),
     ] = 0.1,
     noise: Annotated[

@@ -138,7 +138,8 @@ def prepare(
         bool,
         typer.Option(
             "--regrid",
-            help="Resample scans with a tilted gantry, sheared axes or uneven gaps; otherwise they are refused.",
+            help="Resample scans with a tilted gantry, sheared axes or uneven gaps; otherwise they "
+            "are refused.",
             rich_help_panel=_SCANS,
         ),
     ] = False,

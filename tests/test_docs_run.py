@@ -61,6 +61,8 @@ def blocks(page: Path) -> list[Block]:
 
 RUN = [page for page in PAGES if any(not block.reason for block in blocks(page))]
 OF_PAIRS = [page for page in RUN if any("pairs" in block.text and not block.reason for block in blocks(page))]
+STYLES = ROOT / "docs" / "how-to" / "styles.md"
+SLOW = [*OF_PAIRS, STYLES]
 
 
 def voxflate(*words: object) -> None:
@@ -69,19 +71,19 @@ def voxflate(*words: object) -> None:
 
 
 def write_scans(folder: Path, masks: bool) -> None:
-    """Six subjects; with masks a second folder of them, and a table of labels."""
+    """Twenty subjects, so that two are held out; with masks a second folder, and a table of labels."""
     rng, affine = np.random.default_rng(0), np.diag([2.0, 2, 4, 1])
     for name in ("images", "labels") if masks else ("",):
         (folder / name).mkdir(parents=True)
     rows = ["participant_id\tsex\tage"]
-    for subject in range(6):
+    for subject in range(20):
         name, voxels = f"s{subject}.nii.gz", rng.random((16, 16, 8), dtype=np.float32)
         nib.save(nib.Nifti1Image(voxels, affine), folder / ("images" if masks else "") / name)
         if masks:
             inside = np.zeros(voxels.shape, np.uint8)
             inside[4:10, 4 : 8 + subject % 3, 2:6] = 1
             nib.save(nib.Nifti1Image(inside, affine), folder / "labels" / name)
-        rows.append(f"s{subject}\t{'FM'[subject % 2]}\t{40 + 5 * subject}")
+        rows.append(f"s{subject}\t{'FM'[subject % 2]}\t{40 + 2 * subject}")
     if masks:
         (folder / "participants.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
@@ -93,7 +95,7 @@ def make_home(folder: Path, masks: bool) -> Path:
     data, flat = folder / "data" / kind, folder / "runs" / f"2d{suffix}"
     deep = folder / "runs" / ("pairs" if masks else "3d")
     channels = ["--mask", "labels/*", "--label", "sex", "--label", "age"] if masks else []
-    voxflate("prepare", folder / "scans", data, "--shape", "8,16,16", "--held-out", "0.34", *channels)
+    voxflate("prepare", folder / "scans", data, "--shape", "8,16,16", *channels)
     voxflate("pretrain", data, "--out", flat, *TINY)
     voxflate("train", data, "--start", flat, "--out", deep, *TINY)
     voxflate("export", deep, "--out", folder / "brains-generator")
@@ -148,7 +150,7 @@ def run_page(page: Path, home: Path, folder: Path, monkeypatch: pytest.MonkeyPat
             run_shell(block.text)
 
 
-@pytest.mark.parametrize("page", [page for page in RUN if page not in OF_PAIRS], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in RUN if page not in SLOW], ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(
     page: Path, home_of_brains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,8 +158,15 @@ def test_the_blocks_of_a_page_run(
 
 
 @pytest.mark.slow
+def test_the_blocks_about_styles_run(
+    home_of_brains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_page(STYLES, home_of_brains, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", OF_PAIRS, ids=lambda page: page.stem)
-def test_the_blocks_of_a_page_about_pairs_run(
+def test_the_blocks_about_pairs_run(
     page: Path, home_of_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(home_of_pairs / "runs" / "pairs", tmp_path / "runs" / "3d")  # where a page has both

@@ -81,8 +81,9 @@ def test_the_page_fetches_nothing(tmp_path, sheet, make_run):
     assert page.open == []
     assert "script" not in page.seen  # there is no volume to look through
     assert "link" not in page.seen
-    assert page.addresses
-    assert all(address.startswith("data:image/") for address in page.addresses)
+    elsewhere = [address for address in page.addresses if not address.startswith("#section-")]
+    assert elsewhere
+    assert all(address.startswith("data:image/") for address in elsewhere)
     assert not re.search(r"@import|url\(", (tmp_path / "report.html").read_text(encoding="utf-8"))
 
 
@@ -121,6 +122,16 @@ def test_the_page_states_what_was_measured(tmp_path, sheet, make_run):
     assert "16 generated with 40 real volumes" in words
     assert str(run.samples) in words
     assert "voxflate demo" in words
+
+
+def test_every_section_is_in_the_contents_at_the_top(tmp_path, sheet, make_run):
+    write_report(tmp_path / "report.html", "Starts", [make_run("none", [2.0, 1.0])], sheet, FLOOR)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    sections = re.findall(r'<h2 id="(section-\d+)">(.*?)</h2>', page)
+    assert len(sections) >= 4
+    assert "<h2>" not in page
+    assert re.findall(r'<a href="#(section-\d+)">(.*?)</a>', page) == sections
+    assert page.index("<nav") < page.index("<h2 ")
 
 
 def test_text_is_escaped(tmp_path, sheet, make_run):

@@ -1,6 +1,9 @@
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from voxflate._system.errors import VoxflateError
 from voxflate.runs.log import LOG_NAME, METRICS_NAME, SNAPSHOTS_NAME, TrainingLog, read_rows
@@ -22,6 +25,18 @@ def test_rows_of_images_that_are_shown_again_go(tmp_path):
     assert rows_of(again, LOG_NAME) == [8, 16, 32]
     assert rows_of(again, METRICS_NAME) == [8, 16]
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_tensorboard_shows_sheets_beside_their_snapshot(tmp_path):
+    sheet = tmp_path / "sheet.png"
+    Image.fromarray(np.full((4, 6, 3), 200, np.uint8)).save(sheet)
+    log = TrainingLog(tmp_path, 0)
+    log.picture(sheet, 24)
+    log.close()
+    shown = EventAccumulator(str(tmp_path / "tensorboard"))
+    shown.Reload()
+    (picture,) = shown.Images("samples")
+    assert (picture.step, picture.height, picture.width) == (24, 4, 6)
 
 
 def test_a_log_knows_which_snapshots_were_measured(tmp_path):

@@ -209,6 +209,10 @@ class PreparedSet:
     manifest: Manifest
     only: int | None = None
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(self._arrays[split])} {split}" for split in SPLITS)
+        return f"<PreparedSet {self.root}: {counts}, {'x'.join(map(str, self.shape))}>"
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(D, H, W) of every volume, voxels."""
@@ -305,9 +309,7 @@ class PreparedSet:
         else:
             found = content_sha256(map(voxels_sha256, volumes))
         if found != self.content_hash:
-            raise VoxflateError(
-                f"{self.root}: voxels were changed after preparation; prepare the scans again"
-            )
+            raise VoxflateError(f"{self.root}: voxels were changed after preparation; prepare again")
 
 
 def open_prepared(path: str | Path) -> PreparedSet:
@@ -330,15 +332,14 @@ def open_prepared(path: str | Path) -> PreparedSet:
     for split in SPLITS:
         count, channels = sum(scan.split == split for scan in manifest.scans), len(manifest.layout.channels)
         expected = (count, channels, *manifest.shape)
+        file = root / f"{split}.npy"
         try:
             array = prepared.stored(split)
         except (OSError, ValueError, EOFError) as error:
-            raise VoxflateError(
-                f"{root / split}.npy: cannot be read ({error}); prepare the scans again"
-            ) from error
+            raise VoxflateError(f"{file}: cannot be read ({error}); prepare the scans again") from error
         if array.shape != expected or array.dtype != np.int16:
             raise VoxflateError(
-                f"{root / split}.npy: holds {array.dtype} {array.shape}, the manifest says int16 {expected}; "
+                f"{file}: holds {array.dtype} {array.shape}, the manifest says int16 {expected}; "
                 "prepare the scans again"
             )
     return prepared

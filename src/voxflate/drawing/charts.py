@@ -175,7 +175,7 @@ def _reach(level: Sequence[float | None]) -> tuple[float, float]:
 
 
 def _page() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes

@@ -8,6 +8,7 @@ seeds and the intervals (`reports.verdict`); the page itself only orders single 
 from __future__ import annotations
 
 import base64
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -146,7 +147,20 @@ def write_report(
         extras=extras or Extras(),
     )
     with whole_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(with_contents(page), encoding="utf-8")
+
+
+def with_contents(page: str) -> str:
+    """The page with a list of its sections below its header."""
+    titles: list[str] = []
+
+    def numbered(found: re.Match[str]) -> str:
+        titles.append(found[1])
+        return f'<h2 id="section-{len(titles)}">{found[1]}</h2>'
+
+    page = re.sub(r"<h2>(.*?)</h2>", numbered, page)
+    links = (f'<a href="#section-{number}">{title}</a>' for number, title in enumerate(titles, 1))
+    return page.replace("</header>", f'</header>\n<nav class="contents">{" ".join(links)}</nav>', 1)
 
 
 def _charts(runs: Sequence[RunSummary], floor: Figures, prefix: str) -> list[dict[str, str]]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from voxflate._system.files import cannot_be_written, whole_file
@@ -77,6 +79,13 @@ class TrainingLog:
             for key, value in row.items():
                 if self.writer is not None and isinstance(value, int | float) and key not in _COUNTERS:
                     self.writer.add_scalar(f"{group}/{key}", value, row["n_images"])
+
+    def picture(self, path: Path, n_images: int) -> None:
+        """Show a sheet in TensorBoard, beside the scalars of its snapshot."""
+        with self._tensorboard():
+            if self.writer is not None:
+                pixels = np.asarray(Image.open(path).convert("RGB"))
+                self.writer.add_image("samples", pixels, n_images, dataformats="HWC")
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Rows of one of the files."""

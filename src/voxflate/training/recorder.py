@@ -201,6 +201,7 @@ class Recorder:
         shown, classes = pictured(images, self.prepared.layout, 2 if two_d else 3)
         draw, axes = (slice_sheet, 2) if two_d else (sample_sheet, 3)
         draw(shown, path, title=title, spacing=self.prepared.spacing[-axes:], classes=classes)
+        self.log.picture(path, state.n_images)
 
     def _fingerprint(self, images: Images, state: TrainingState) -> None:
         found, floor = diversity(images, self._real_diversity), self.config.evaluation.diversity_floor

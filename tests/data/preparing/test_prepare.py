@@ -38,6 +38,8 @@ def test_a_folder_becomes_a_set(scans: Path, tmp_path: Path) -> None:
     # The box of the scans, 20 x 28 x 24 mm (D, H, W), over 8 x 16 x 16 voxels.
     assert prepared.spacing == pytest.approx((20 / 8, 28 / 16, 24 / 16))
     prepared.verify()
+    assert repr(prepared).startswith(f"<PreparedSet {prepared.root}: ")
+    assert "\n" not in repr(prepared)
 
 
 def test_a_set_of_an_older_version_is_still_verified(scans: Path, tmp_path: Path) -> None:

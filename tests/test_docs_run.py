@@ -29,6 +29,7 @@ SETTINGS = (
     "training.kimg=0.008",
     "training.snapshot_kimg=0.008",
     "training.precision=fp32",
+    "training.threads=1",
     "evaluation.samples=6",
     "evaluation.extractor=random",
 )
@@ -61,8 +62,6 @@ def blocks(page: Path) -> list[Block]:
 
 RUN = [page for page in PAGES if any(not block.reason for block in blocks(page))]
 OF_PAIRS = [page for page in RUN if any("pairs" in block.text and not block.reason for block in blocks(page))]
-STYLES = ROOT / "docs" / "how-to" / "styles.md"
-SLOW = [*OF_PAIRS, STYLES]
 
 
 def voxflate(*words: object) -> None:
@@ -150,18 +149,11 @@ def run_page(page: Path, home: Path, folder: Path, monkeypatch: pytest.MonkeyPat
             run_shell(block.text)
 
 
-@pytest.mark.parametrize("page", [page for page in RUN if page not in SLOW], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in RUN if page not in OF_PAIRS], ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(
     page: Path, home_of_brains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_page(page, home_of_brains, tmp_path, monkeypatch)
-
-
-@pytest.mark.slow
-def test_the_blocks_about_styles_run(
-    home_of_brains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_page(STYLES, home_of_brains, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow

@@ -24,7 +24,9 @@ from nbclient.exceptions import CellExecutionError
 FOLDER = Path(__file__).parents[1] / "notebooks"
 TIMEOUT = 300
 """Seconds for a cell."""
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+_BAR = re.compile(r"[━╸╺]{6}")
+_TABLE = re.compile(r"[┏┡┗┳┃]")
 
 
 def run(path: Path) -> Any:
@@ -39,14 +41,33 @@ def run(path: Path) -> Any:
 
 
 def tidy(notebook: Any) -> Any:
-    """Take out what differs from run to run without meaning: times, colours of terminals, versions."""
+    """Take out what belongs to a terminal (colours, progress bars) or to this run (times, versions)."""
     notebook.metadata.language_info = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", []):
-            if output.output_type == "stream":
-                output.text = _ESCAPES.sub("", output.text)
+        if cell.cell_type == "code":
+            cell.outputs = _joined([output for output in cell.outputs if not _is_blank(output)])
     return notebook
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """Neighbouring streams of one name as one."""
+    found: list[Any] = []
+    for output in outputs:
+        if found and output.output_type == "stream" and found[-1].get("name") == output.name:
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
+
+
+def _is_blank(output: Any) -> bool:
+    """Reduce a stream to what a reader wants to see; say whether nothing is left."""
+    if output.output_type != "stream":
+        return False
+    lines = _CONTROL.sub("", output.text).splitlines(keepends=True)
+    output.text = "".join(line for line in lines if _TABLE.search(line) or not _BAR.search(line))
+    return not output.text.strip()
 
 
 def main() -> None:

@@ -62,6 +62,7 @@ def blocks(page: Path) -> list[Block]:
 
 RUN = [page for page in PAGES if any(not block.reason for block in blocks(page))]
 OF_PAIRS = [page for page in RUN if any("pairs" in block.text and not block.reason for block in blocks(page))]
+SLOW = [ROOT / "README.md", *OF_PAIRS]  # the README's commands run in test_end_to_end.py too
 
 
 def voxflate(*words: object) -> None:
@@ -149,11 +150,18 @@ def run_page(page: Path, home: Path, folder: Path, monkeypatch: pytest.MonkeyPat
             run_shell(block.text)
 
 
-@pytest.mark.parametrize("page", [page for page in RUN if page not in OF_PAIRS], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in RUN if page not in SLOW], ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(
     page: Path, home_of_brains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_page(page, home_of_brains, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_the_blocks_of_the_readme_run(
+    home_of_brains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_page(ROOT / "README.md", home_of_brains, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow

@@ -76,15 +76,15 @@ class About:
 
     @property
     def example_labels(self) -> Labels:
-        """Ordinary values of its labels, for examples: the commonest class, the mean to three digits."""
+        """Ordinary values of its labels, for examples: the most common class, the mean to three digits."""
         joint = self.source.labels
         if joint is None:
             return {}
         found: Labels = {}
         for number, column in enumerate(joint.layout.labels):
-            ((commonest, _),) = Counter(row[number] for row in joint.rows).most_common(1)
+            ((most, _),) = Counter(row[number] for row in joint.rows).most_common(1)
             mean = min(max(float(f"{column.mean:.3g}"), column.low), column.high)
-            found[column.name] = str(commonest) if column.categorical else mean
+            found[column.name] = str(most) if column.categorical else mean
         return found
 
     def samples(self, count: int, truncation: float) -> tuple[Float32, NDArray[np.int64] | None]:

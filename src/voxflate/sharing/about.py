@@ -227,7 +227,7 @@ def about(
 
     Args:
         run: Its folder.
-        words: What its owner says.
+        words: What its owner says; what is empty is as an export has it.
         snapshot: Which snapshot of a run.
         data: Where a run's prepared set lies now; None where the run says.
         evaluation: Folder of its evaluation and audit; None for `run`/evaluation.
@@ -239,7 +239,10 @@ def about(
     check_volumes(source)
     loaded = source.load(snapshot, device="cpu")
     counts = counts_of(source.prepared.manifest) if source.exported is None else source.exported.counts
-    own = place_of(run, snapshot).folder if source.exported is None else source.folder / FOLDER
+    if source.exported is None:
+        own = place_of(run, snapshot).folder
+    else:  # a hub folder has them beside the weights
+        own = source.folder / FOLDER if (source.folder / FOLDER).is_dir() else source.folder
     folder = evaluation or own
     found: dict[str, Any] = {}
     notes: list[str] = []
@@ -261,6 +264,8 @@ def about(
     assessment = None
     if METRICS in found:
         assessment = _to_share(Assessment.from_dict(found[METRICS], folder / METRICS))
+    kept = source.exported.words if source.exported is not None else {}
+    words = Words(**{name: text or kept.get(name, "") for name, text in vars(words).items()})
     return About(source, loaded, words, counts, assessment, found.get(AUDIT), tuple(notes))
 
 

@@ -37,7 +37,8 @@ def load(
     """Load a trained generator.
 
     Args:
-        path: Folder of a 3D run of `voxflate train`, or of a generator that `voxflate export` wrote.
+        path: Folder of a 3D run of `voxflate train`, or of a generator that `voxflate export` wrote; or the
+            name of a generator that comes with the package: "brains-16".
         snapshot: Which snapshot of a run: "newest", "best" (lowest kernel distance to the held-out volumes),
             or its number of kimg. An export holds one.
         data: Where the prepared set lies that says how volumes lie in space; None for where the run says.
@@ -50,8 +51,9 @@ def load(
         The averaged generator, ready to sample.
 
     Raises:
-        VoxflateError: If the folder is no 3D run and no export, there is no such snapshot, a file is damaged,
-            the run's data is not where it says or is another set, or the device is not there.
+        VoxflateError: If there is no such folder or name, it is no 3D run and no export, there is no such
+            snapshot, a file is damaged, the run's data is not where it says or is another set, or the device
+            is not there.
     """
     from voxflate.sampling.trained import load_trained
 

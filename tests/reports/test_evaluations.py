@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from tests.evaluation.test_suite import a_set
@@ -260,6 +263,37 @@ def test_the_report_in_a_real_browser(report: Path, browser: Any) -> None:
     ]
     assert report.as_uri() in requests
     assert all(url.startswith("data:") or url == report.as_uri() for url in requests)
+
+
+def test_masks_lie_over_the_slices_and_can_be_switched_off(
+    report: Path, browser: Any, tmp_path: Path
+) -> None:
+    """The viewer of a report, told that the boxes in the middle are of class 2."""
+    values = np.linspace(-1, 1, 4 * 8 * 8, dtype=np.float32).reshape(1, 4, 8, 8)
+    classes = np.zeros((1, 4, 8, 8), np.int64)
+    classes[:, 1:3, 2:5, 2:5] = 2
+    told = str(VolumeSet("pairs", values, ["sample 0"], (1.0, 1.0, 1.0), "volumes-0", classes).json)
+    start, end = '<script type="application/json" id="volumes-0">', "</script>"
+    before, rest = report.read_text().split(start)
+    page = tmp_path / "report.html"
+    page.write_text(before + start + told + end + rest.partition(end)[2])
+    browser.get(page.as_uri())
+    look = browser.find_element("css selector", "#look .viewer")
+    masks = look.find_elements("css selector", ".mask")
+    assert [mask.is_displayed() for mask in masks] == [True, False]  # the real volumes have none
+    address = look.find_element("css selector", 'canvas[data-plane="axial"]')
+    seen = []
+    for pressed in ("true", "false"):
+        assert masks[0].get_attribute("aria-pressed") == pressed
+        image = Image.open(io.BytesIO(base64.b64decode(pixels(browser, address).partition(",")[2])))
+        seen.append(np.asarray(image.convert("RGB")).astype(int)[::-1])
+        masks[0].click()
+    grey = np.repeat(((values[0, 2] + 1) * 127.5)[..., None], 3, axis=2)
+    inside = (classes[0, 2] > 0)[..., None]
+    for shown, expected in zip(
+        seen, (np.where(inside, 0.6 * grey + 0.4 * np.array([213, 94, 0]), grey), grey), strict=True
+    ):
+        np.testing.assert_allclose(shown[:4, :4], expected[:4, :4], atol=1.01)  # beside the cross
 
 
 def test_the_report_fits_1300_pixels(report: Path, browser: Any) -> None:

@@ -6,12 +6,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import voxflate
 from tests.sharing.generators import an_export
+from tests.strategies import PAIRS
+from voxflate.cli import app
+from voxflate.data.channels import Layout
 from voxflate.metrics.psnr import psnr
 from voxflate.sampling.inversion import Whitening
 from voxflate.sampling.styles import styles_of_codes
@@ -31,7 +36,14 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> voxflate.TrainedGene
     return voxflate.load(an_export(folder, model="wgan-gp", random=False, **network))
 
 
-@pytest.mark.parametrize("name", ["generator", "comparison"])
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> voxflate.TrainedGenerator:
+    """Two modalities, a mask of two classes, sex and age."""
+    folder = tmp_path_factory.mktemp("x") / "generator"
+    return voxflate.load(an_export(folder, channels=8, layout=PAIRS))
+
+
+@pytest.mark.parametrize("name", ["generator", "comparison", "pairs"])
 def test_rendering_the_styles_of_subjects_gives_their_samples(
     name: str, request: pytest.FixtureRequest
 ) -> None:
@@ -41,6 +53,7 @@ def test_rendering_the_styles_of_subjects_gives_their_samples(
     for number in range(3):
         found = one.render(styles[number : number + 1], subject=4 + number, seed=2)
         np.testing.assert_allclose(found[0], expected[number], atol=CLOSE)
+        np.testing.assert_array_equal(found[0].masks, expected[number].masks)
     np.testing.assert_allclose(one.render(styles, batch=2), one.render(styles), atol=CLOSE)
 
 
@@ -64,6 +77,29 @@ def test_interpolation_begins_with_one_subject_and_ends_with_the_style_of_anothe
     halfway = (one.styles(1, first=3, truncation=0.8) + one.styles(1, first=8, truncation=0.8)) / 2
     np.testing.assert_allclose(walk[2], one.render(halfway, subject=3)[0], atol=CLOSE)
     np.testing.assert_array_equal(walk.affine, one.affine)
+
+
+def test_labels_are_part_of_the_styles(pairs: voxflate.TrainedGenerator) -> None:
+    asked = {"sex": "M", "age": 70}
+    styles = pairs.styles(2, first=4, labels=asked)
+    expected = pairs.sample(2, first=4, labels=asked)
+    assert expected.masks is not None
+    assert set(np.unique(expected.masks)) == {0, 2, 7}
+    for number in range(2):
+        found = pairs.render(styles[number : number + 1], subject=4 + number)
+        np.testing.assert_allclose(found[0], expected[number], atol=CLOSE)
+        np.testing.assert_array_equal(found[0].masks, expected[number].masks)
+    assert np.abs(styles - pairs.styles(2, first=4, labels={"sex": "M", "age": 30})).max() > 0.01
+    for labels in (None, asked):  # drawn for each, or given
+        walk, mixed = pairs.interpolate(4, 5, 3, labels=labels), pairs.mix(4, 5, [0, 1], labels=labels)
+        assert walk.shape == (3, 2, *pairs.shape)
+        first = pairs.sample(1, first=4, labels=labels)
+        np.testing.assert_allclose(walk[0], first[0], atol=CLOSE)
+        np.testing.assert_array_equal(walk[0].masks, first[0].masks)
+        np.testing.assert_allclose(walk[-1], mixed[0], atol=CLOSE)
+        np.testing.assert_array_equal(walk[-1].masks, mixed[0].masks)
+    with pytest.warns(UserWarning, match="label age = 99: outside"):
+        pairs.styles(labels={"age": 99})
 
 
 def test_mixing_takes_the_stages_that_are_asked_for(generator: voxflate.TrainedGenerator) -> None:
@@ -129,8 +165,55 @@ def test_a_comparison_model_is_inverted_by_its_code(comparison: voxflate.Trained
     assert np.mean((found.rendered - given) ** 2) < before / 4
 
 
+def test_a_pair_is_inverted_with_or_without_its_mask(pairs: voxflate.TrainedGenerator) -> None:
+    given = pairs.sample(2, first=5, truncation=0.7, labels={"age": 30})
+    start = np.asarray(pairs.render(pairs.styles(1, truncation=0)))
+    both = pairs.invert(given, masks=given.masks, steps=60)
+    alone = pairs.invert(given, steps=60)
+    for found in (both, alone):
+        assert found.rendered.shape == given.shape
+        error = ((found.rendered - np.asarray(given)) ** 2).mean(axis=(1, 2, 3, 4))
+        np.testing.assert_allclose(found.psnr, 10 * np.log10(4 / error), rtol=1e-4)
+        assert (error < ((start - np.asarray(given)) ** 2).mean(axis=(1, 2, 3, 4)) / 2).all()
+        assert found.masks is not None
+        assert found.masks.shape == (2, *pairs.shape)
+    agree = [(found.masks == given.masks).mean() for found in (both, alone)]
+    assert agree[0] > agree[1] > 0.4
+    assert agree[0] > 0.9
+    one = pairs.invert(given[0], masks=given[0].masks, steps=2)
+    assert one.rendered.shape == (1, 2, *pairs.shape)
+
+
+def test_a_pair_of_one_modality_has_no_axis_for_it(tmp_path: Path) -> None:
+    layout = Layout((PAIRS.channels[0], *PAIRS.channels[2:]))
+    pairs = voxflate.load(an_export(tmp_path / "generator", channels=8, layout=layout))
+    given = pairs.sample(2, truncation=0.7)
+    assert given.masks is not None
+    walk, found = pairs.interpolate(0, 1, 2, truncation=0.7), pairs.invert(given, masks=given.masks, steps=2)
+    assert given.shape == walk.shape == found.rendered.shape == (2, *pairs.shape)
+    assert found.masks is not None
+    assert found.masks.shape == given.masks.shape
+    np.testing.assert_array_equal(walk[0].masks, given[0].masks)
+
+
+def test_known_labels_narrow_the_styles_that_inversion_looks_for(pairs: voxflate.TrainedGenerator) -> None:
+    """From one step, the styles are about the mean ones of the subjects that the prior holds."""
+    given = pairs.sample(1, first=5)
+    z = torch.randn(2000, 6, generator=torch.Generator().manual_seed(0))
+    for labels in ({"sex": "F", "age": 20}, {"sex": "M", "age": 80}):
+        told = np.repeat(PAIRS.encode([labels]), 2000, axis=0)
+        mean = torch.nn.functional.leaky_relu(styles_of_codes(pairs.network, z, 1.0, told)[:, 0], 5).mean(0)
+        found = pairs.invert(given, labels=labels, steps=1, fit_noise=False).styles[0, 0]
+        near = torch.nn.functional.leaky_relu(torch.from_numpy(found), 5) - mean
+        other = pairs.invert(given, steps=1, fit_noise=False).styles[0, 0]
+        far = torch.nn.functional.leaky_relu(torch.from_numpy(other), 5) - mean
+        assert near.norm() < far.norm()
+
+
 def test_mistakes_are_one_line(
-    generator: voxflate.TrainedGenerator, comparison: voxflate.TrainedGenerator
+    generator: voxflate.TrainedGenerator,
+    comparison: voxflate.TrainedGenerator,
+    pairs: voxflate.TrainedGenerator,
 ) -> None:
     def refused(match: str, function: Any, *arguments: Any, **options: Any) -> None:
         with pytest.raises(voxflate.VoxflateError, match=match) as caught:
@@ -145,14 +228,17 @@ def test_mistakes_are_one_line(
     refused("got an array of", generator.invert, zeros[1:])
     refused("NaN or infinite", generator.invert, zeros + np.inf)
     refused("must be above 0", generator.invert, zeros, tolerance=0)
+    refused("has no masks; leave the mask out", generator.invert, zeros, masks=zeros)
+    two = np.zeros((2, *pairs.shape), np.float32)
+    refused("got an array of", pairs.invert, zeros)
+    refused(r"masks of \(1, 4, 8, 8\) are expected", pairs.invert, two, masks=two)
+    refused("the mask holds 3; its classes are 0", pairs.invert, two, masks=two[0] + 3)
+    refused("the training set has F, M", pairs.invert, two, labels={"sex": "X"})
+    refused("the generator does not know it", generator.styles, labels={"sex": "F"})
+    refused("seed and first must be at least 0", pairs.mix, -1, 2, [0])
 
 
 def test_the_command_writes_the_reconstruction_at_the_scans_place(tmp_path: Path) -> None:
-    import nibabel as nib
-    from typer.testing import CliRunner
-
-    from voxflate.cli import app
-
     run = an_export(tmp_path / "generator")
     scan = tmp_path / "scan.nii.gz"
     affine = np.diag([1.5, 1.5, 2.5, 1])
@@ -182,6 +268,51 @@ def test_the_command_writes_the_reconstruction_at_the_scans_place(tmp_path: Path
     error = (found.get_fdata() - np.clip(values, low, high)) * 2 / (high - low)
     assert decibels == pytest.approx(10 * np.log10(4 / np.mean(error**2)), abs=0.3)
     assert "exists already" in shown(2, out)
+
+
+def test_the_command_takes_modalities_mask_and_labels(tmp_path: Path) -> None:
+    run = an_export(tmp_path / "generator", channels=8, layout=PAIRS)
+    names = ("scan_t1", "scan_t2", "scan_seg", "other", "moved")
+    t1, t2, seg, other, moved = (tmp_path / f"{name}.nii.gz" for name in names)
+    scan = voxflate.load(run).sample(1, first=3, truncation=0.7, labels={"age": 60})
+    scan.save(tmp_path / "scan.nii.gz")
+    affine = np.diag([1.5, 1.5, 2.5, 1])
+    for path in (t1, t2, seg):
+        nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj), affine), path)
+    labels = np.asarray(nib.load(seg).dataobj)
+    nib.save(nib.Nifti1Image(labels + 1, affine), other)
+    nib.save(nib.Nifti1Image(labels, affine + np.outer([1, 1, 1, 0], [0, 0, 0, 9])), moved)
+    out = tmp_path / "found.nii.gz"
+
+    def shown(status: int, *options: object) -> str:
+        words = ["invert", t1, run, "--out", out, "--steps", 40, *options]
+        result = CliRunner().invoke(app, list(map(str, words)))
+        assert result.exit_code == status, result.output
+        return " ".join(result.output.split())
+
+    both = ("--channel", f"t2={t2}")
+    assert "the generator wants t2=FILE, got none" in shown(2)
+    assert "write it as NAME=FILE" in shown(2, "--channel", "t2")
+    assert "does not lie where its scan does" in shown(2, *both, "--mask", moved)
+    assert "holds the classes 1, 3, 8" in shown(2, *both, "--mask", other)
+    assert "did you mean age?" in shown(2, *both, "--label", "agee=4")
+    assert 'age = "60"' in shown(0, *both, "--label", "age=60", "--dry-run")
+    assert not list(tmp_path.glob("found*"))
+    text = shown(0, *both, "--mask", seg, "--label", "age=95")
+    assert "warning: label age = 95: outside" in text
+    found = {name: nib.load(tmp_path / f"found_{name}.nii.gz") for name in ("t1", "t2", "seg")}
+    for one, scale, low, high in (("t1", 300, 12.5, 312.5), ("t2", 50, 0, 50)):
+        values, given = found[one].get_fdata(), nib.load(tmp_path / f"scan_{one}.nii.gz").get_fdata()
+        assert low <= values.min() < values.max() <= high
+        assert np.sqrt(np.mean((values - given) ** 2)) < scale / 8, one
+    mask = np.asarray(found["seg"].dataobj)
+    assert mask.dtype == np.uint8
+    assert set(np.unique(mask)) <= {0, 2, 7}
+    assert (mask == labels).mean() > 0.8, (mask == labels).mean()
+    for one in found.values():
+        np.testing.assert_allclose(one.affine, affine, atol=1e-4)
+        assert b"synthetic" in one.header["descrip"].item()
+    assert f"{tmp_path / 'found_t1.nii.gz'}: exists already" in shown(2, *both)
 
 
 def test_the_python_of_the_how_to_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from tests.sharing.generators import an_export
-from tests.strategies import VARIANTS, networks, noise_for, random_tensor, randomised
+from tests.strategies import PAIRS, VARIANTS, networks, noise_for, random_tensor, randomised
 from voxflate._system.errors import VoxflateError
 from voxflate.config.schema import MODELS
 from voxflate.nn import Generator
@@ -38,8 +39,11 @@ def run(model: bytes, **inputs: Any) -> Any:
 def check_generator(network: Generator) -> None:
     graphs = graphs_of(network)
     z, noise = random_tensor(1, network.z_dim, dtype=torch.float32), noise_for(network, 1)
-    w = run(graphs["mapping"], z=z)
-    np.testing.assert_allclose(w, network.mapping(z).numpy(), atol=1e-5)
+    told = {}
+    if network.label_width:
+        told = {"labels": random_tensor(1, network.label_width, seed=5, dtype=torch.float32)}
+    w = run(graphs["mapping"], z=z, **told)
+    np.testing.assert_allclose(w, network.mapping(z, **told).numpy(), atol=1e-5)
     # A style of its own for every layer, as in a mix.
     ws = random_tensor(1, network.synthesis.num_ws, w.shape[1], seed=3, dtype=torch.float32)
     noises = {f"noise_{i}": one for i, one in enumerate(noise)}
@@ -56,14 +60,16 @@ def test_every_architecture(architecture: str, planar: bool) -> None:
 
 
 @torch.no_grad()
-def test_several_image_channels_and_another_base() -> None:
-    check_generator(randomised(Generator((1, 3, 2), 3, 4, 5, 7, 2, image_channels=3)).eval())
+def test_several_image_channels_labels_and_another_base() -> None:
+    check_generator(randomised(Generator((1, 3, 2), 3, 4, 5, 7, 2, image_channels=3, label_width=2)).eval())
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if name != "stylegan2"])
 @torch.no_grad()
 def test_every_comparison_model(tmp_path: Path, model: str) -> None:
-    folder = an_export(tmp_path / "x", model=model, random=False, base=(1, 1, 2), stages=5, channels=64)
+    sizes: dict[str, Any] = {"base": (1, 1, 2), "stages": 5, "channels": 64}
+    two = replace(PAIRS, channels=PAIRS.channels[:2], labels=())
+    folder = an_export(tmp_path / "x", model=model, random=False, layout=two, **sizes)
     network: Any = open_source(folder).load(device="cpu").network
     assert isinstance(network, UpsamplingGenerator)
     for one in network.modules():

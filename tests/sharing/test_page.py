@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 import voxflate
 from tests.browsers import NO_WEBGL, WEBGL, chromium, requests_of
 from tests.sharing.generators import OBLIQUE, an_export
+from tests.strategies import PAIRS
 from voxflate.cli import app
 from voxflate.sharing.about import Words
 from voxflate.sharing.targets import share
@@ -116,6 +117,12 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two modalities, a mask of two classes, sex and age."""
+    return a_page(tmp_path_factory.mktemp("pairs"), channels=8, layout=PAIRS)
+
+
+@pytest.fixture(scope="module")
 def browser(downloads: Path) -> Iterator[Any]:
     """A browser without WebGL, where pages use their own viewer: much faster than WebGL without a GPU."""
     with chromium(*NO_WEBGL, downloads=downloads) as found:
@@ -141,7 +148,7 @@ def waited(browser: Any, promise: str) -> None:
 
 
 def changed(browser: Any, **state: Any) -> Any:
-    """The volume after a change of the page's state, [D, H, W]."""
+    """The volume after a change of the page's state, [D, H, W], or [C, D, H, W] of several channels."""
     waited(browser, f"window.voxflate.change({json.dumps(state)})")
     return volume(browser)
 
@@ -152,7 +159,15 @@ def volume(browser: Any) -> Any:
         "for (const byte of bytes) text += String.fromCharCode(byte); return btoa(text)"
     )
     shape = browser.execute_script("return window.voxflate.description.shape")
-    return np.frombuffer(base64.b64decode(found), np.float32).reshape(shape)
+    channels = np.frombuffer(base64.b64decode(found), np.float32).reshape(-1, *shape)
+    return channels[0] if len(channels) == 1 else channels
+
+
+def mask(browser: Any) -> Any:
+    """The mask with the values of the source, [D, H, W]."""
+    values = browser.execute_script("return Array.from(window.voxflate.mask)")
+    shape = browser.execute_script("return window.voxflate.description.shape")
+    return np.array(values).reshape(shape)
 
 
 def check_quiet(browser: Any, page: Path) -> None:
@@ -302,7 +317,96 @@ def test_the_own_viewer_draws_slices_the_average_and_the_difference(
     check_quiet(browser, page)
 
 
-def test_niivue_shows_the_volume_where_there_is_webgl(small: tuple[Path, Path]) -> None:
+def check_pair(found: Any, mask_: Any, expected: Any) -> None:
+    """A volume of the page and its mask against Python's."""
+    np.testing.assert_allclose(found[:2], expected[0], atol=CLOSE)
+    assert len(np.unique(expected.masks)) == 3
+    assert (mask_ == expected.masks[0]).mean() > 0.999  # ties may fall to either side
+
+
+def test_labels_and_masks_are_python_s(pairs: tuple[Path, Path], browser: Any) -> None:
+    export, page = pairs
+    generator = voxflate.load(export)
+    opened(browser, page)
+    first = generator.sample(1, truncation=0.7, labels={"sex": "F", "age": 50})
+    check_pair(volume(browser), mask(browser), first)
+    slider = browser.find_element("css selector", "[type=range][name=label-1]")
+    assert (slider.get_property("min"), slider.get_property("max")) == ("20", "80")
+    browser.execute_script("document.querySelector('[name=label-0][value=M]').click()")
+    browser.execute_script("arguments[0].focus()", slider)
+    slider.send_keys("\ue010")  # End
+    waited(browser, "window.voxflate.change({})")
+    asked = {"sex": "M", "age": 80}
+    check_pair(volume(browser), mask(browser), generator.sample(1, truncation=0.7, labels=asked))
+    assert np.abs(volume(browser)[:2] - first[0]).max() > CLOSE
+    names: dict[str, Any] = {}
+    code = browser.find_element("id", "python").get_property("textContent")
+    exec(code.replace('"generator"', repr(str(export))).replace("scans.save", "str"), names)
+    check_pair(volume(browser), mask(browser), names["scans"])
+    check_quiet(browser, page)
+
+
+def test_the_mask_lies_over_the_slices_and_can_be_switched_off(
+    pairs: tuple[Path, Path], browser: Any
+) -> None:
+    page = pairs[1]
+    opened(browser, page)
+    legend = browser.find_element("id", "classes")
+    assert legend.text.split() == ["front", "back"]
+    here, number = volume(browser), np.searchsorted([0, 2, 7], mask(browser)[2][::-1])
+    grey = (np.clip(here[0][2][::-1], -1, 1) + 1) * 127.5
+    colours = np.array([[0, 0, 0], [0, 114, 178], [213, 94, 0]])
+    opacity = np.array([0, 0.45, 0.45])[number][..., None]
+    expected = grey[..., None] * (1 - opacity) + colours[number] * opacity
+    np.testing.assert_allclose(drawn(browser)[..., 0], expected[..., 0], atol=1)
+    np.testing.assert_allclose(drawn(browser)[..., 2], expected[..., 2], atol=1)
+    browser.execute_script("document.querySelector('#mask').click()")
+    waited(browser, "window.voxflate.change({})")
+    np.testing.assert_allclose(drawn(browser)[..., 0], grey, atol=1)
+    assert not legend.is_displayed()
+    browser.execute_script("document.querySelector('[name=channel][value=\"1\"]').click()")
+    waited(browser, "window.voxflate.change({})")
+    np.testing.assert_allclose(drawn(browser)[..., 2], (here[1][2][::-1] + 1) * 127.5, atol=1)
+    changed(browser, shown="difference", mask=True)
+    assert not browser.find_element("id", "masks").is_displayed()
+    check_quiet(browser, page)
+
+
+def saved(browser: Any, downloads: Path, button: str, name: str) -> Any:
+    """The file that a button downloads."""
+    browser.find_element("id", button).click()
+    for _ in range(100):
+        if (downloads / name).is_file():
+            break
+        time.sleep(0.1)
+    return nib.load(downloads / name)
+
+
+def test_scan_and_mask_are_downloaded_as_python_writes_them(
+    pairs: tuple[Path, Path], browser: Any, downloads: Path, tmp_path: Path
+) -> None:
+    export, page = pairs
+    opened(browser, page)
+    changed(browser, first=5, psi=1, labels={"sex": "M", "age": 33})
+    labels = {"sex": "M", "age": 33}
+    written = voxflate.load(export).sample(1, first=5, labels=labels).save(tmp_path / "x.nii.gz")
+    stem = "subject-5-variety-100-sex-M-age-33"
+    for path, button, channel, atol in zip(
+        written[:3], ("download", "download", "download-mask"), (0, 1, 1), (0.15, 0.05, 0), strict=True
+    ):
+        changed(browser, channel=channel)
+        tag = path.name.removeprefix("x")
+        got, python = saved(browser, downloads, button, stem + tag), nib.load(path)
+        assert got.get_data_dtype() == python.get_data_dtype()
+        np.testing.assert_array_equal(got.affine, python.affine)
+        differs = np.abs(got.get_fdata() - python.get_fdata()) > atol
+        assert differs.mean() < 0.001, tag  # of a mask: ties
+        assert b"synthetic" in got.header["descrip"].item()
+
+
+def test_niivue_shows_the_volume_where_there_is_webgl(
+    small: tuple[Path, Path], pairs: tuple[Path, Path]
+) -> None:
     page = small[1]
     with chromium(*WEBGL, "--window-size=520,520") as browser:
         browser.set_script_timeout(120)
@@ -324,6 +428,14 @@ def test_niivue_shows_the_volume_where_there_is_webgl(small: tuple[Path, Path]) 
         difference = shown()
         assert np.abs(difference[:, :, 0] - difference[:, :, 2]).max() > 60  # colours
         check_quiet(browser, page)
+        opened(browser, pairs[1])
+        browser.execute_script("document.querySelector('[value=axial]').click()")
+        coloured = [shown() for mask in (True, False, True) if changed(browser, mask=mask) is not None]
+        spread = [np.abs(pixels[:, :, 0] - pixels[:, :, 2]) for pixels in coloured]
+        assert (spread[0] > 40).mean() > 0.05
+        assert (spread[1] > 40).mean() < 0.02  # the cross
+        np.testing.assert_array_equal(coloured[0], coloured[2])
+        check_quiet(browser, pairs[1])
 
 
 @pytest.mark.parametrize("ct", [False, True])
@@ -336,13 +448,7 @@ def test_the_download_is_the_file_that_python_writes(
     changed(browser, first=5, psi=0.5)
     for path in downloads.iterdir():
         path.unlink()
-    browser.find_element("id", "download").click()
-    expected = downloads / "subject-5-variety-50.nii.gz"
-    for _ in range(100):
-        if expected.is_file():
-            break
-        time.sleep(0.1)
-    got = nib.load(expected)
+    got = saved(browser, downloads, "download", "subject-5-variety-50.nii.gz")
     (path,) = generator.sample(1, first=5, truncation=0.5).save(tmp_path / "python.nii.gz")
     python = nib.load(path)
     np.testing.assert_allclose(got.affine, OBLIQUE, atol=1e-5)

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import voxflate
 from tests.sharing.generators import OBLIQUE, an_export
-from tests.strategies import run_config, write_prepared
+from tests.strategies import PAIRS, run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import write_json
 from voxflate.cli import app
@@ -38,6 +38,12 @@ COUNTS = {"train": {"scans": 90, "subjects": 88}, "heldout": {"scans": 10, "subj
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return an_export(tmp_path_factory.mktemp("shared") / "generator", stages=3, counts=COUNTS)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two modalities, a mask of two classes, sex and age."""
+    return an_export(tmp_path_factory.mktemp("pairs") / "generator", channels=8, counts=COUNTS, layout=PAIRS)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +98,52 @@ def test_the_onnx_folder_s_own_lines_give_a_sample(
     np.testing.assert_allclose(json.loads(Path("generator.json").read_text())["affine"], OBLIQUE)
 
 
+def test_the_onnx_folder_s_own_lines_give_a_pair_for_its_labels(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shared(pairs, "onnx", tmp_path / "onnx")
+    monkeypatch.chdir(folder)
+    readme = Path("README.md").read_text()
+    assert "`labels` [1, 3]" in readme
+    assert "in this order: t1, t2, front, back" in readme
+    for asked in ({"sex": "F", "age": 50.0}, {"sex": "M", "age": 71.5}):
+        here: dict[str, Any] = {}
+        lines = python_block(readme)
+        assert "asked = {'sex': 'F', 'age': 50.0}" in lines
+        exec(lines.replace("{'sex': 'F', 'age': 50.0}", repr(asked)), here)
+        expected = voxflate.load(pairs).sample(1, first=12, truncation=0.7, labels=asked)
+        np.testing.assert_allclose(here["volume"][:2].clip(-1, 1), expected[0], atol=1e-4)
+        assert expected.masks is not None
+        assert len(np.unique(expected.masks)) == 3
+        assert (here["mask"] == expected.masks[0]).mean() > 0.999
+        for name, scan in zip(("t1", "t2"), expected.intensities()[0], strict=True):
+            np.testing.assert_allclose(here["scans"][name], scan, atol=0.05)
+
+
+def test_the_hub_folder_of_pairs_makes_pairs(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shared(pairs, "hub", tmp_path / "hub")
+    ours = voxflate.load(pairs).sample(4, truncation=0.7)
+    monkeypatch.chdir(tmp_path)
+    here: dict[str, Any] = {}
+    card = (folder / "README.md").read_text()
+    exec(python_block(card), here)
+    np.testing.assert_array_equal(here["scans"], ours)
+    np.testing.assert_array_equal(here["masks"], ours.masks)
+    assert here["scans"].labels == ours.labels
+    written = sorted(path.name for path in Path("new-scans").iterdir())
+    assert written[:3] == ["scan-0000_seg.nii.gz", "scan-0000_t1.nii.gz", "scan-0000_t2.nii.gz"]
+    assert written[-1] == "scan_labels.csv"
+    assert "labels={'sex': 'F', 'age': 50.0}" in card
+    for text in ("t1: 12.5 to 312.5", "t2: 0 to 50", "front (2), back (7)", "sex (F, M), age (20 to 80)"):
+        assert text in card, text
+    assert [check.matches for check in verify_folder(folder)] == [None, True, True]
+    with Image.open(folder / "samples.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert np.ptp(pixels - pixels.mean(axis=2, keepdims=True)) > 50  # the masks' colours
+
+
 def test_the_hub_folder_is_a_generator_that_loads_and_verifies(export: Path, tmp_path: Path) -> None:
     folder = shared(export, "hub", tmp_path / "hub")
     names = {"README.md", "config.json", "generator.safetensors", "samples.png"}
@@ -134,6 +186,11 @@ def test_the_card_says_all_that_a_user_must_know(export: Path, evaluation: Path,
     assert "Warning: set: is not the data that 3d was trained on" in text
     for path in folder.iterdir():
         assert b"SECRET" not in path.read_bytes(), path.name
+    again = about(folder, Words(licence="MIT"))  # shared once more, it still has them
+    assert again.words == Words("Brains", "SomeData", "MIT")
+    assert again.assessment is not None
+    assert again.assessment.metrics["pairwise-l2"].value == 33.5
+    assert "2 of 200 generated volumes" in again.audit_words
     plain = (shared(export, "hub", tmp_path / "plain") / "README.md").read_text()
     assert "It was not evaluated." in plain
     assert "Not audited" in plain
@@ -153,25 +210,64 @@ def test_an_evaluation_of_another_generator_is_not_used(
     assert len(found.notes) == 2
 
 
-def test_monai_runs_the_bundle(export: Path, tmp_path: Path) -> None:
-    folder = shared(export, "monai", tmp_path / "bundle")
-    metadata = json.loads((folder / "configs" / "metadata.json").read_text())
+BOTH = """
+import json, os, runpy, sys
+
+for folder, words in json.loads(sys.argv[1]):
+    os.chdir(folder)
+    sys.argv = ["monai.bundle", *words]
+    runpy.run_module("monai.bundle", run_name="__main__")
+"""
+"""`python -m monai.bundle` in each of some folders; importing MONAI takes seconds."""
+
+
+def test_monai_runs_the_bundle(export: Path, pairs: Path, tmp_path: Path) -> None:
+    plain = shared(export, "monai", tmp_path / "plain")
+    metadata = json.loads((plain / "configs" / "metadata.json").read_text())
     assert metadata["network_data_format"]["outputs"]["image"]["spatial_shape"] == [8, 16, 16]
+    assert list(metadata["network_data_format"]["inputs"]) == ["latent"]
     assert metadata["required_packages_version"] == {"voxflate": voxflate.__version__}
-    assert voxflate.load(folder / "models").shape == (8, 16, 16)
+    assert voxflate.load(plain / "models").shape == (8, 16, 16)
+    folder = shared(pairs, "monai", tmp_path / "bundle")
+    formats = json.loads((folder / "configs" / "metadata.json").read_text())["network_data_format"]
+    channels = {"0": "t1", "1": "t2", "2": "front (mask)", "3": "back (mask)"}
+    assert formats["outputs"]["image"]["channel_def"] == channels
+    assert formats["inputs"]["labels"]["num_channels"] == 3
     for name in ("monai", "fire"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed")
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
+    words = [
+        "run",
+        "--config_file",
+        "configs/inference.json",
+        "--count",
+        "2",
+        "--seed",
+        "5",
+        "--device",
+        "cpu",
+    ]
+    runs = json.dumps([[str(plain), words], [str(folder), [*words, "--labels", "{'age': 33}"]]])
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    options = ["--count", "2", "--seed", "5", "--device", "cpu"]
-    subprocess.run([*command, *options], cwd=folder, env=environment, check=True, capture_output=True)
-    written = sorted((folder / "eval").iterdir())
-    expected = voxflate.load(export).sample(2, seed=5)
+    subprocess.run([sys.executable, "-c", BOTH, runs], env=environment, check=True, capture_output=True)
+    written = sorted((plain / "eval").iterdir())
     assert len(written) == 2
-    for path, scan in zip(written, expected, strict=True):
+    for path, scan in zip(written, voxflate.load(export).sample(2, seed=5), strict=True):
         np.testing.assert_allclose(nib.load(path).get_fdata().T, scan.intensities(), atol=0.05)
         np.testing.assert_allclose(nib.load(path).affine, OBLIQUE, atol=1e-5)
+    expected = voxflate.load(pairs).sample(2, seed=5, labels={"age": 33})
+    assert expected.masks is not None
+    for number, scan in enumerate(expected):
+        parts = {"t1": scan.intensities()[0], "t2": scan.intensities()[1], "seg": scan.masks}
+        for name, values in parts.items():
+            image = nib.load(folder / "eval" / f"sample-{number:04d}_{name}.nii.gz")
+            np.testing.assert_allclose(image.get_fdata().T, values, atol=0.05)
+            np.testing.assert_allclose(image.affine, OBLIQUE, atol=1e-5)
+    table = (folder / "eval" / "sample_labels.csv").read_text().splitlines()
+    assert table[0] == "sample,sex,age"
+    assert len(table) == 3
+    assert table[1].startswith("sample-0000,")
+    assert table[1].endswith(",33")
 
 
 @pytest.mark.parametrize("target", [name for name in TARGETS if name != "html"])

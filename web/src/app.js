@@ -1,7 +1,11 @@
 // The page: from its controls to a volume in the viewer.
 
 import { Engine } from "./engine.js";
+import { encoded, firstValues, labelControls } from "./labels.js";
+import { classesOf, maskChannels, sourceValues } from "./masks.js";
 import { gzipped, intensities, niftiFile, save } from "./nifti.js";
+import { say, working } from "./progress.js";
+import { python, stem, word } from "./texts.js";
 import { hasWebGL, LAYOUTS, NiivueViewer, SliceViewer } from "./viewers.js";
 
 const find = (id) => document.getElementById(id);
@@ -12,17 +16,24 @@ const SEED = 0;
 const state = {
   first: 0, second: 1, psi: description.truncation, noise: description.has_noise, mode: "one", shown: "subject",
   levels: description.levels.map(() => false), // true where the second subject gives the features
-  position: 0,
+  position: 0, labels: firstValues(description.labels), channel: 0, mask: true,
 };
 const voxels = description.shape.reduce((a, b) => a * b);
+const images = description.channels.filter(({ kind }) => kind === "image"), masks = maskChannels(description);
 let engine, viewer, average, volume; // volumes as the network gives them, one channel after the other
-const codes = new Map(); // number of a subject -> style code, before truncation
+let showLabels = () => {}; // brings the labels' controls in line
+const codes = new Map(); // number of a subject and its labels -> style code, before truncation
+const KEPT = 16;
 
 const subject = (index) => ({ seed: SEED, index });
 
 async function codeOf(index) {
-  if (!codes.has(index)) codes.set(index, await engine.code(subject(index)));
-  return codes.get(index);
+  const labels = encoded(description.labels, state.labels), key = `${index}/${labels}`;
+  if (!codes.has(key)) {
+    codes.set(key, await engine.code(subject(index), labels));
+    if (codes.size > KEPT) codes.delete(codes.keys().next().value);
+  }
+  return codes.get(key);
 }
 
 /** The style codes of all layers, [num_ws, w_dim]. */
@@ -77,57 +88,51 @@ let expected = 1500; // milliseconds that a volume takes here
 async function compute() {
   const stop = working("Computing", expected);
   try {
-    const began = performance.now();
-    const { volume: found, milliseconds } = await engine.render(await styles(), state.noise ? subject(state.first) : null);
-    volume = found;
-    expected = performance.now() - began;
+    await makeVolume();
     await draw();
-    say(`${name()} in ${(milliseconds / 1000).toFixed(2)} s`);
+    say(`${name()} in ${seconds.toFixed(2)} s`);
   } finally {
     stop();
   }
 }
 
-/** A channel of a volume in the units of the data. Channel 0 is the image. */
-function channel(values, number = 0) {
-  const { intensity } = description.channels[number];
+let made = "", seconds = 0; // of the volume
+
+/** Compute the volume, unless what has changed is only how it is shown. */
+async function makeVolume() {
+  const asked = JSON.stringify({ ...state, shown: null, channel: null, mask: null });
+  if (asked === made) return;
+  const began = performance.now();
+  const { volume: found, milliseconds } = await engine.render(await styles(), state.noise ? subject(state.first) : null);
+  [volume, made, seconds] = [found, asked, milliseconds / 1000];
+  expected = performance.now() - began;
+}
+
+/** The image channel that is chosen, in the units of the data. */
+function channel(values) {
+  const number = state.channel, { intensity } = description.channels[number];
   return intensities(values.subarray(number * voxels, (number + 1) * voxels), intensity);
 }
 
+const shownVolume = () => (state.shown === "average" ? averageVolume() : volume);
+
 /** Show what is chosen: the subject, the average, or what makes them differ. */
 async function draw() {
-  const image = channel(state.shown === "average" ? await averageVolume() : volume);
+  const shown = await shownVolume(), base = channel(shown), range = description.channels[state.channel].intensity;
   let overlay = null;
   if (state.shown === "difference") {
-    const mean = channel(await averageVolume()), [low, high] = description.channels[0].intensity;
-    overlay = { values: image.map((value, i) => value - mean[i]), limit: (high - low) / 2 };
+    const mean = channel(await averageVolume());
+    overlay = { values: base.map((value, i) => value - mean[i]), limit: (range[1] - range[0]) / 2 };
   }
-  await viewer.show(image, overlay);
-  find("download").disabled = false;
+  const mask = masks.length && state.mask && !overlay ? classesOf(shown, description.channels, voxels) : null;
+  await viewer.show({ base, range, overlay, mask });
+  for (const button of ["download", "download-mask"]) find(button).disabled = false;
 }
 
 function name() {
   if (state.mode === "mix") return `Mix of subjects ${state.first} and ${state.second}`;
   if (state.mode === "walk") return `${Math.round(100 * state.position)}% of the way from subject ${state.first} to ${state.second}`;
   return `Subject ${state.first}`;
-}
-
-function say(text) {
-  find("status").textContent = text;
-}
-
-/** Move the bar as far as the last volume's time says; gives the function that ends it. */
-function working(text, milliseconds) {
-  const bar = find("progress"), began = performance.now();
-  let going = true;
-  say(text);
-  const move = () => {
-    if (!going) return;
-    bar.value = 0.95 * (1 - Math.exp((-2.5 * (performance.now() - began)) / milliseconds));
-    requestAnimationFrame(move);
-  };
-  move();
-  return () => { going = false; bar.value = 1; };
 }
 
 function fail(error) {
@@ -158,25 +163,12 @@ function reflect() {
     (state.levels[i] ? second : first).checked = true;
     row.querySelectorAll(".choice span").forEach((span, k) => { span.textContent = k ? state.second : state.first; });
   }
-  find("python").textContent = python();
-}
-
-/** What makes the volume shown in Python. */
-function python() {
-  const { first, second, mode, position, noise } = state, psi = `truncation=${state.psi}`;
-  const lines = ["import voxflate", "", `generator = voxflate.load(${JSON.stringify(description.folder)})`];
-  const stages = state.levels.flatMap((taken, i) => (taken ? [i] : []));
-  if (mode === "one" && noise) lines.push(`scans = generator.sample(1, seed=${SEED}, first=${first}, ${psi})`);
-  else if (mode === "mix" && noise) lines.push(`scans = generator.mix(${first}, ${second}, ${JSON.stringify(stages)}, ${psi})`);
-  else {
-    lines.push(`styles = generator.styles(1, first=${first}, ${psi})`);
-    if (mode !== "one") lines.push(`other = generator.styles(1, first=${second}, ${psi})`);
-    if (mode === "walk") lines.push(`styles = styles + ${position} * (other - styles)`);
-    const layers = description.level_of_ws.flatMap((level, layer) => (state.levels[level] ? [layer] : []));
-    if (mode === "mix") lines.push(`styles[:, ${JSON.stringify(layers)}] = other[:, ${JSON.stringify(layers)}]`);
-    lines.push(`scans = generator.render(styles${noise ? `, subject=${first}` : ""})`);
-  }
-  return [...lines, `scans.save(${JSON.stringify(fileName())})`].join("\n");
+  if (images.length > 1) document.querySelector(`[name=channel][value="${state.channel}"]`).checked = true;
+  find("mask").checked = state.mask;
+  find("classes").hidden = !state.mask;
+  find("masks").hidden = !masks.length || state.shown === "difference";
+  showLabels(state.labels);
+  find("python").textContent = python(state, description);
 }
 
 function change(values) {
@@ -201,10 +193,12 @@ function listen() {
   }
   find("psi").addEventListener("input", ({ target }) => change({ psi: Number(target.value) / 100 }));
   find("position").addEventListener("input", ({ target }) => change({ position: Number(target.value) / 100 }));
+  find("mask").addEventListener("change", ({ target }) => change({ mask: target.checked }));
   find("noise").addEventListener("change", ({ target }) => change({ noise: target.checked }));
   form.addEventListener("change", ({ target }) => {
     if (target.name === "mode") { stopPlaying(); change({ mode: target.value }); }
     if (target.name === "shown") change({ shown: target.value });
+    if (target.name === "channel") change({ channel: Number(target.value) });
     if (target.name?.startsWith("level-")) {
       const levels = [...state.levels];
       levels[Number(target.name.slice(6))] = target.value === "second";
@@ -213,6 +207,7 @@ function listen() {
   });
   find("play").addEventListener("click", () => (playing ? stopPlaying() : play()));
   find("download").addEventListener("click", download);
+  find("download-mask").addEventListener("click", downloadMask);
   find("view").addEventListener("keydown", moveByKey);
 }
 
@@ -246,17 +241,22 @@ function stopPlaying() {
   find("play").textContent = "Play";
 }
 
-function fileName() {
-  const { first, second, mode, psi } = state;
-  const who = { one: `subject-${first}`, mix: `mix-${first}-${second}`, walk: `walk-${first}-${second}-${Math.round(100 * state.position)}` };
-  return state.shown === "average" ? "average.nii.gz" : `${who[mode]}-variety-${Math.round(100 * psi)}.nii.gz`;
+/** The file that Python writes for the image shown. */
+async function download() {
+  const tag = images.length > 1 ? `_${word(images[state.channel].name)}` : "";
+  await saved(niftiFile(description.nifti_header, channel(await shownVolume())), tag);
 }
 
-/** The file that Python writes for the volume shown. */
-async function download() {
-  const shown = state.shown === "average" ? await averageVolume() : volume;
-  save(await gzipped(niftiFile(description.nifti_header, channel(shown))), fileName());
-  say(`Saved ${fileName()}`);
+/** The file that Python writes for its mask. */
+async function downloadMask() {
+  const classes = classesOf(await shownVolume(), description.channels, voxels);
+  await saved(niftiFile(description.mask_header, sourceValues(classes, description)), "_seg");
+}
+
+async function saved(file, tag) {
+  const name = `${stem(state, description.labels)}${tag}.nii.gz`;
+  save(await gzipped(file), name);
+  say(`Saved ${name}`);
 }
 
 function segment(name, value, text, checked) {
@@ -266,8 +266,24 @@ function segment(name, value, text, checked) {
   return label;
 }
 
+/** Controls of labels, modalities and masks, where there are some. */
+function buildChannels() {
+  find("labels").hidden = !description.labels.length;
+  showLabels = labelControls(find("label-list"), description.labels, (name, value) => change({ labels: { ...state.labels, [name]: value } }));
+  find("channels").hidden = images.length < 2;
+  images.forEach(({ name }, i) => find("channels").append(segment("channel", i, name, !i)));
+  find("download-mask").hidden = !masks.length;
+  for (const { name, colour } of masks) {
+    const item = document.createElement("li"), mark = document.createElement("span");
+    mark.style.background = colour;
+    item.append(mark, name);
+    find("classes").append(item);
+  }
+}
+
 /** Controls that depend on the generator. */
 function build() {
+  buildChannels();
   find("noise-row").hidden = !description.has_noise;
   find("mix-choice").hidden = description.levels.length < 2;
   description.levels.forEach((level, i) => {
@@ -317,5 +333,6 @@ async function main() {
 
 // For tests, and for the curious at the console.
 window.voxflate = {
-  description, state, change, average: averageVolume, get volume() { return volume; }, ready: main(),
+  description, state, change, average: averageVolume, get volume() { return volume; },
+  get mask() { return sourceValues(classesOf(volume, description.channels, voxels), description); }, ready: main(),
 };

@@ -24,6 +24,8 @@ export class Engine {
       unpack("worker"), unpack("runtime"), unpack("synthesis"), document.getElementById("mapping") && unpack("mapping"),
     ]);
     tell("Starting");
+    const images = description.channels.filter(({ kind }) => kind === "image").length;
+    engine.imageValues = images * description.shape.reduce((a, b) => a * b);
     engine.waiting = new Map();
     engine.count = 0;
     engine.worker = new Worker(scriptAddress(script));
@@ -49,13 +51,16 @@ export class Engine {
     });
   }
 
-  async code(subject) {
-    return (await this.ask("code", { subject })).w;
+  /** @param labels The label vector; empty where the generator knows none. */
+  async code(subject, labels) {
+    return (await this.ask("code", { subject, labels })).w;
   }
 
-  /** A volume clipped to [-1, 1], as Python clips it. */
+  /** A volume of all channels. Images are clipped to [-1, 1] and masks are not, as in Python. */
   async render(ws, subject) {
     const { volume, milliseconds } = await this.ask("render", { ws, subject });
-    return { volume: volume.map((value) => Math.min(1, Math.max(-1, value))), milliseconds };
+    const images = volume.subarray(0, this.imageValues);
+    images.set(images.map((value) => Math.min(1, Math.max(-1, value))));
+    return { volume, milliseconds };
   }
 }

@@ -1,6 +1,7 @@
 // NIfTI files. The header comes with the page; Python wrote it, so geometry and units are Python's.
 
-const INT16 = 4, FLOAT32 = 16, DATATYPE = 70, BITS = 72;
+const FLOAT32 = 16, DATATYPE = 70, BITS = 72;
+const WHOLE = { 2: Uint8Array, 4: Int16Array }; // by the code of the data type
 
 /** Values of one channel in [-1, 1] in the units of the data. */
 export function intensities(volume, [low, high]) {
@@ -18,11 +19,11 @@ function joined(header, voxels) {
   return file;
 }
 
-/** The file as Python writes it: whole numbers where the header says so (Hounsfield units). */
+/** The file as Python writes it: whole numbers where the header says so (Hounsfield units, masks). */
 export function niftiFile(base64, values) {
   const header = headerBytes(base64);
-  const whole = new DataView(header.buffer).getInt16(DATATYPE, true) === INT16;
-  return joined(header, whole ? Int16Array.from(values, roundHalfEven) : values);
+  const Whole = WHOLE[new DataView(header.buffer).getInt16(DATATYPE, true)];
+  return joined(header, Whole ? Whole.from(values, roundHalfEven) : values);
 }
 
 /** The same with single-precision values, for display. */

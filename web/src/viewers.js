@@ -1,9 +1,10 @@
-// Two viewers with one interface: `show(base, overlay)`, `layout(name)`, `shift(axis, step)`.
-// `base` is a channel's values in its units; `overlay` is null, or {values, limit}: positive values up to the
-// limit are drawn in warm colours, negative ones in cold colours, small ones not at all.
-// Values lie as [D, H, W] = (up, front, right).
+// Two viewers with one interface: `show({base, range, overlay, mask})`, `layout(name)`, `shift(axis, step)`.
+// `base` is a channel's values in its units, `range` those of black and white; `overlay` is null, or {values, limit}:
+// positive values up to the limit are drawn in warm colours, negative ones in cold colours, small ones not at all.
+// `mask` is null, or a class number per voxel. Values lie as [D, H, W] = (up, front, right).
 
 import { scriptAddress, unpack } from "./engine.js";
+import { coloursOf, OPACITY as MASK_OPACITY } from "./masks.js";
 import { displayFile } from "./nifti.js";
 
 const FAINT = 0.1; // share of the limit below which an overlay is not drawn
@@ -51,28 +52,41 @@ export class NiivueViewer {
     return this.library.NVImage.loadFromUrl({ url: "volume.nii", name: "volume.nii", buffer: bytes.buffer, ...options });
   }
 
-  async show(base, overlay) {
-    const nv = this.niivue, [low, high] = this.description.channels[0].intensity;
-    if (!nv.volumes.length) {
-      nv.addVolume(await this.image(base, { colormap: "gray", cal_min: low, cal_max: high }));
+  async show({ base, range, overlay, mask }) {
+    const nv = this.niivue;
+    if (!this.base) {
+      this.base = await this.image(base, { colormap: "gray" });
+      nv.addVolume(this.base);
       nv.setOpacity(0, 1);
     }
-    nv.volumes[0].img.set(base);
-    if (overlay && nv.volumes.length < 2) {
-      nv.addVolume(await this.image(overlay.values, { colormap: "warm", colormapNegative: "winter", opacity: OPACITY }));
+    this.base.img.set(base);
+    [this.base.cal_min, this.base.cal_max] = range;
+    if (overlay && !this.overlay) {
+      this.overlay = await this.image(overlay.values, { colormap: "warm", colormapNegative: "winter" });
+      nv.addVolume(this.overlay);
     }
-    if (nv.volumes.length > 1) {
-      const [, over] = nv.volumes;
-      if (overlay) {
-        over.img.set(overlay.values);
-        over.cal_min = overlay.limit * FAINT;
-        over.cal_max = overlay.limit;
-        over.cal_minNeg = -overlay.limit;
-        over.cal_maxNeg = -overlay.limit * FAINT;
-      }
-      nv.setOpacity(1, overlay ? OPACITY : 0);
+    if (overlay) {
+      const { values, limit } = overlay;
+      this.overlay.img.set(values);
+      Object.assign(this.overlay, { cal_min: limit * FAINT, cal_max: limit, cal_minNeg: -limit, cal_maxNeg: -limit * FAINT });
+    }
+    if (mask && !this.mask) {
+      this.mask = await this.image(mask, {});
+      this.mask.setColormapLabel(this.classColours());
+      nv.addVolume(this.mask);
+    }
+    if (mask) this.mask.img.set(mask);
+    for (const [volume, opacity] of [[this.overlay, overlay ? OPACITY : 0], [this.mask, mask ? MASK_OPACITY : 0]]) {
+      if (volume) nv.setOpacity(nv.volumes.indexOf(volume), opacity);
     }
     nv.updateGLVolume();
+  }
+
+  /** Colours of the classes as NiiVue takes them, the background's first. */
+  classColours() {
+    const colours = [[0, 0, 0], ...coloursOf(this.description)];
+    const [R, G, B] = [0, 1, 2].map((part) => colours.map((colour) => colour[part]));
+    return { R, G, B, A: colours.map((_, i) => (i ? 255 : 0)), I: colours.map((_, i) => i) };
   }
 
   layout(name) {
@@ -104,6 +118,7 @@ export class SliceViewer {
     const viewer = new SliceViewer();
     viewer.description = description;
     viewer.shape = description.shape;
+    viewer.colours = coloursOf(description);
     viewer.place = viewer.shape.map((size) => size >> 1);
     viewer.root = Object.assign(document.createElement("div"), { className: "planes" });
     root.replaceChildren(viewer.root);
@@ -135,9 +150,8 @@ export class SliceViewer {
     return { name, plane, figure, canvas, label };
   }
 
-  async show(base, overlay) {
-    this.base = base;
-    this.overlay = overlay;
+  async show(content) {
+    this.content = content;
     this.draw();
   }
 
@@ -152,11 +166,11 @@ export class SliceViewer {
   }
 
   draw() {
-    if (this.base) for (const view of this.views) this.slice(view);
+    if (this.content) for (const view of this.views) this.slice(view);
   }
 
   slice({ name, plane, canvas, label }) {
-    const { shape, place } = this, { spacing, channels } = this.description, [low, high] = channels[0].intensity;
+    const { shape, place } = this, { spacing } = this.description, { base, range: [low, high] } = this.content;
     const strides = [shape[1] * shape[2], shape[2], 1];
     const rows = shape[plane.down], columns = shape[plane.across];
     canvas.width = columns;
@@ -167,7 +181,7 @@ export class SliceViewer {
       for (let column = 0; column < columns; column++) {
         const from = place[plane.fixed] * strides[plane.fixed] + row * strides[plane.down] + column * strides[plane.across];
         const to = 4 * ((rows - 1 - row) * columns + column);
-        const grey = clamp(((this.base[from] - low) / (high - low)) * 255, 0, 255);
+        const grey = clamp(((base[from] - low) / (high - low)) * 255, 0, 255);
         const cross = row === place[plane.down] || column === place[plane.across];
         image.data.set([...this.coloured(grey, from), 255], to);
         if (cross) image.data[to + 1] = Math.min(255, image.data[to + 1] + 28);
@@ -178,12 +192,17 @@ export class SliceViewer {
     canvas.setAttribute("aria-label", `${label.textContent}; arrow keys move through the volume`);
   }
 
-  /** Red, green and blue of a voxel with its overlay. */
+  /** Red, green and blue of a voxel with what lies over it. */
   coloured(grey, index) {
-    const value = this.overlay ? this.overlay.values[index] / this.overlay.limit : 0, size = Math.abs(value);
+    const { overlay, mask } = this.content, number = mask ? mask[index] : 0;
+    if (number) return blended(grey, this.colours[number - 1], MASK_OPACITY);
+    const value = overlay ? overlay.values[index] / overlay.limit : 0, size = Math.abs(value);
     if (size < FAINT) return [grey, grey, grey];
     const strength = Math.min(1, size), colour = value > 0 ? [255, 90 + 150 * strength, 0] : [0, 90 + 130 * strength, 255];
-    const opacity = OPACITY * Math.min(1, 2 * strength);
-    return colour.map((part) => grey * (1 - opacity) + part * opacity);
+    return blended(grey, colour, OPACITY * Math.min(1, 2 * strength));
   }
+}
+
+function blended(grey, colour, opacity) {
+  return colour.map((part) => grey * (1 - opacity) + part * opacity);
 }

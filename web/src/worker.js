@@ -32,15 +32,17 @@ function subject({ seed, index }) {
   return subjects.get(key);
 }
 
-/** The style code of a subject, before truncation. */
+/** The style code of a subject with a label vector, before truncation. */
 async function code(message) {
   const { z } = subject(message.subject);
   if (!mapping) return { w: z };
-  const found = await mapping.run({ z: new ort.Tensor("float32", z, [1, about.z_dim]) });
+  const feeds = { z: new ort.Tensor("float32", z, [1, about.z_dim]) };
+  if (about.label_width) feeds.labels = new ort.Tensor("float32", message.labels, [1, about.label_width]);
+  const found = await mapping.run(feeds);
   return { w: found.w.data.slice() };
 }
 
-/** The volume of style codes, [image_channels, D, H, W]; without a subject there is no noise. */
+/** The volume of style codes, [channels, D, H, W]; without a subject there is no noise. */
 async function render({ ws, subject: noisy }) {
   const feeds = { ws: new ort.Tensor("float32", ws, [1, about.num_ws, about.w_dim]) };
   const noise = noisy && subject(noisy).noise;

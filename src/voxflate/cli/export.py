@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from voxflate._system.errors import VoxflateError
-from voxflate.cli.options import DryRun, MovedData, Snapshot
+from voxflate.cli.options import RUN_HELP, DryRun, MovedData, Snapshot
 from voxflate.cli.settings import print_settings
 
 _ABOUT = "What is said about the generator"
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help=RUN_HELP)],
     out: Annotated[Path, typer.Option(metavar="PATH", help="Folder to write; with --to html the file.")],
     to: Annotated[
         str,

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from voxflate._system.errors import VoxflateError
-from voxflate.cli.options import Batch, Device, DryRun, MovedData, OtherData, Seed, Snapshot, Truncation
+from voxflate.cli.options import (
+    RUN_HELP,
+    Batch,
+    Device,
+    DryRun,
+    MovedData,
+    OtherData,
+    Seed,
+    Snapshot,
+    Truncation,
+)
+from voxflate.cli.parsing import named_values
 from voxflate.cli.printing import print_generator, print_warning
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 
 
 def generate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help=RUN_HELP)],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the volumes.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many volumes.")] = 10,
     seed: Seed = 0,
@@ -71,7 +80,7 @@ def generate(
     from voxflate.sampling.generate import check_generation
     from voxflate.sampling.generate import generate as generate_volumes
 
-    labels = parse_labels(label or [])
+    labels = named_values("--label", label or [])
     if dry_run:
         source = check_generation(run, out, data, device, file_format, layout, snapshot, air, other_data)
         settings = source.settings
@@ -115,20 +124,3 @@ def generate(
             warn=print_warning,
         )
     typer.echo(f"{out}: {len(files)} volumes, {files[0].name} to {files[-1].name}")
-
-
-def parse_labels(texts: Sequence[str]) -> dict[str, str]:
-    """Values by name from NAME=VALUE.
-
-    Raises:
-        VoxflateError: If a text has no name or value, or a name comes twice.
-    """
-    labels: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = (part.strip() for part in text.partition("="))
-        if not (name and equals and value):
-            raise VoxflateError(f"--label {text}: write it as NAME=VALUE, e.g. --label age=60")
-        if name in labels:
-            raise VoxflateError(f"--label {text}: {name} was given before; name each label once")
-        labels[name] = value
-    return labels

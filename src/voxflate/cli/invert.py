@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from voxflate.cli.options import Device, DryRun, MovedData, Snapshot
-from voxflate.cli.printing import print_generator
+from voxflate.cli.options import RUN_HELP, Device, DryRun, MovedData, Snapshot
+from voxflate.cli.parsing import named_values
+from voxflate.cli.printing import print_generator, print_warning
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 
@@ -17,8 +18,39 @@ def invert(
     scan: Annotated[
         Path, typer.Argument(metavar="SCAN", help="A scan: a file, or the folder of a DICOM series.")
     ],
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="NIfTI file of the reconstruction.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help=RUN_HELP)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="NIfTI file of the reconstruction. A mask goes beside it as NAME_seg, each of several "
+            "modalities as NAME_MODALITY.",
+        ),
+    ],
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="The scan's further modalities, for a generator of several: --channel t2=scan_T2w.nii.gz",
+            show_default=False,
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The scan's mask, to be met too. (default: fit the scan alone)",
+            show_default=False,
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="What is known of the subject, e.g. --label age=60. What is not named is free.",
+            show_default=False,
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the search; more come closer.")] = 400,
     tolerance: Annotated[
         float,
@@ -43,14 +75,30 @@ def invert(
 
     Example: voxflate invert new-patient.nii.gz runs/3d --out reconstruction.nii.gz
     """
+    others = {name: Path(file) for name, file in named_values("--channel", channel or [], "FILE").items()}
+    labels = named_values("--label", label or [])
     if dry_run:
+        channels = {name: str(file) for name, file in others.items()}
+        files = {"channels": channels or None, "mask": mask and str(mask)}
         settings = {"scan": str(scan), "run": str(run), "out": str(out), "snapshot": snapshot}
         places = {"data": data and str(data), "device": device}
-        print_settings({**settings, "steps": steps, "tolerance": tolerance, "noise": noise, **places})
+        options = {"labels": labels or None, "steps": steps, "tolerance": tolerance, "noise": noise}
+        print_settings({**settings, **files, **options, **places})
         return
-    from voxflate.sampling.reconstruct import Options, reconstruct
+    from voxflate.sampling.inversion import Options
+    from voxflate.sampling.reconstruct import Subject, reconstruct
 
-    options = Options(steps, tolerance, noise)
     with progress_bar("inverting") as progress:
-        found = reconstruct(scan, run, out, options, snapshot, data, device, progress, print_generator)
+        found = reconstruct(
+            Subject(scan, others, mask, labels),
+            run,
+            out,
+            Options(steps, tolerance, noise),
+            snapshot,
+            data,
+            device,
+            progress,
+            print_generator,
+            print_warning,
+        )
     typer.echo(f"{out}: PSNR {found.psnr[0]:.1f} dB against the prepared scan")

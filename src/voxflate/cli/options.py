@@ -11,6 +11,12 @@ from voxflate.cli.resume import Resume
 
 _SETTINGS = "Settings"
 
+RUN_HELP = (
+    "Run folder of voxflate train, an export, or the name of a generator that comes with voxflate, such as "
+    "brains-16."
+)
+"""Help of the argument of commands that need no scans."""
+
 Preset = Annotated[
     str | None,
     typer.Option(

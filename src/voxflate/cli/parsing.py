@@ -1,7 +1,8 @@
-"""Values of options of `voxflate prepare` that are more than one number or word."""
+"""Values of options that are more than one number or word."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
@@ -23,6 +24,24 @@ def channels_of(texts: list[str], source: Path) -> dict[str, str]:
             raise VoxflateError(f"--channel {text}: the name {name} is given twice; one pattern per channel")
         found[name] = pattern
     return found
+
+
+def named_values(option: str, texts: Sequence[str], what: str = "VALUE") -> dict[str, str]:
+    """Values by name from NAME=VALUE.
+
+    Raises:
+        VoxflateError: If a text has no name or value, or a name comes twice.
+    """
+    values: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            example = "age=60" if what == "VALUE" else "t2=scan_T2w.nii.gz"
+            raise VoxflateError(f"{option} {text}: write it as NAME={what}, e.g. {option} {example}")
+        if name in values:
+            raise VoxflateError(f"{option} {text}: {name} was given before; name each one once")
+        values[name] = value
+    return values
 
 
 def sides_of(text: str) -> tuple[int, int, int]:

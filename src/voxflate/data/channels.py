@@ -215,6 +215,21 @@ def mask_labels(shares: Float32, layout: Layout) -> npt.NDArray[np.int16]:
     return found
 
 
+def mask_shares(labels: npt.NDArray[Any], layout: Layout) -> Float32:
+    """Mask channels [N, K, D, H, W] of label maps [N, D, H, W]: what `mask_labels` undoes.
+
+    Raises:
+        VoxflateError: If a map holds a value that is no class of the layout.
+    """
+    values = [channel.label for channel in layout.channels[layout.images :]]
+    if unknown := sorted(set(np.unique(labels).tolist()) - {0, *values}):
+        raise VoxflateError(
+            f"the mask holds {', '.join(f'{value:g}' for value in unknown[:5])}; its classes are "
+            f"0 (background), {', '.join(map(str, values))}"
+        )
+    return np.stack([np.where(labels == value, 1, -1) for value in values], 1).astype(np.float32)
+
+
 def numbered(labels: npt.NDArray[np.int16], layout: Layout) -> npt.NDArray[np.int16]:
     """Label maps with the classes 1, 2, 3, ..., in the order of the channels, for the source's values."""
     numbers = np.zeros_like(labels)

@@ -7,10 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+
+from voxflate.drawing.sheets import COLOURS
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class VolumeSet:
         names: Of each volume, [n].
         spacing: Voxel sides, mm, order D, H, W.
         id: Unique in the page.
+        classes: Classes of their masks, [n, D, H, W]; 0 is background. None without masks.
     """
 
     label: str
@@ -43,17 +47,21 @@ class VolumeSet:
     names: Sequence[str]
     spacing: Sequence[float]
     id: str
+    classes: NDArray[np.integer] | None = None
 
     @property
     def json(self) -> Markup:
         """The volumes as bytes, for the viewer's script; "<" cannot end the script element."""
         grey = np.clip((np.asarray(self.volumes) + 1) * 127.5, 0, 255).round().astype(np.uint8)
-        content = {
+        content: dict[str, Any] = {
             "shape": list(grey.shape[1:]),
             "spacing": [float(side) for side in self.spacing],
             "names": list(self.names),
             "data": base64.b64encode(grey.tobytes()).decode("ascii"),
         }
+        if self.classes is not None:
+            content["classes"] = base64.b64encode(self.classes.astype(np.uint8).tobytes()).decode("ascii")
+            content["colours"] = list(COLOURS)
         return Markup(json.dumps(content).replace("<", "\\u003c"))
 
 

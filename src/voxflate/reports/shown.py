@@ -88,24 +88,33 @@ def _scatter(evaluated: Sequence[EvaluatedRun], path: Path) -> Path:
 
 def volume_sheet(volumes: NDArray[np.float32], path: Path, title: str, prepared: PreparedSet) -> None:
     """Draw volumes with the masks that the set says they have; of those of another set the first channel."""
-    shown, classes = volumes[:, :1], None
-    if volumes.shape[1] == len(prepared.layout.channels):
-        shown, classes = pictured(volumes, prepared.layout)
+    shown, classes = _with_classes(volumes, prepared)
     sample_sheet(shown, path, title=title, spacing=prepared.spacing, classes=classes)
 
 
+def _with_classes(
+    volumes: NDArray[np.float32], prepared: PreparedSet
+) -> tuple[NDArray[np.float32], NDArray[np.integer] | None]:
+    """The images [n, M, D, H, W] and the classes of the masks; of another set's the first channel alone."""
+    if volumes.shape[1] == len(prepared.layout.channels):
+        return pictured(volumes, prepared.layout)
+    return volumes[:, :1], None
+
+
 def volume_sets(
-    places: Sequence[Place], labels: Sequence[str], prepared: PreparedSet, real: NDArray[np.floating]
+    places: Sequence[Place], labels: Sequence[str], prepared: PreparedSet, real: NDArray[np.float32]
 ) -> list[VolumeSet]:
-    """Volumes to look through: the first ones of every evaluation, then real ones."""
-    names = [f"training volume {number}" for number in range(len(real))]
-    sets = []
+    """Volumes to look through, their first images: the first of every evaluation, then real ones."""
+    spacing, sets = prepared.spacing, []
     for index, (place, label) in enumerate(zip(places, labels, strict=True)):
         volumes = load_arrays(place.folder / SAMPLES).get("volumes", np.empty((0, 1, 1, 1, 1)))
         if len(volumes) and volumes.shape[2:] == prepared.shape:
             numbers = [f"sample {number}" for number in range(len(volumes))]
-            sets.append(VolumeSet(label, volumes[:, 0], numbers, prepared.spacing, f"volumes-{index}"))
-    return [*sets, VolumeSet("real", real[:, 0], names, prepared.spacing, "volumes-real")]
+            images, classes = _with_classes(volumes, prepared)
+            sets.append(VolumeSet(label, images[:, 0], numbers, spacing, f"volumes-{index}", classes))
+    images, classes = _with_classes(real, prepared)
+    names = [f"training volume {number}" for number in range(len(real))]
+    return [*sets, VolumeSet("real", images[:, 0], names, spacing, "volumes-real", classes)]
 
 
 def audit_section(

@@ -22,6 +22,7 @@ from voxflate.gans.state import TrainingState
 from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of, load_run_snapshot
 from voxflate.runs.exported import Exported, is_exported, read_exported, read_weights, weights_sha256
 from voxflate.runs.facts import read_facts
+from voxflate.runs.shipped import located
 from voxflate.runs.snapshots import list_snapshots, load_newest
 from voxflate.runs.trained_on import check_trained_on
 
@@ -157,7 +158,7 @@ def open_source(
     """Open a run or an export: everything is checked that can be without loading a network.
 
     Args:
-        folder: The run, or the export.
+        folder: The run, the export, or the name of a generator that comes with the package.
         data: Where its prepared set lies now; None where the run says. An export needs none for generating.
         device: As `training.device`; None for the run's own, and auto for an export.
         values: Other changes of the settings, by dotted key.
@@ -168,6 +169,7 @@ def open_source(
         VoxflateError: If there is no such run, it has no snapshot, its data cannot be opened, holds volumes
             of another shape or is not what it was trained on, or a value is wrong.
     """
+    folder = located(folder)
     exported = read_exported(folder) if is_exported(folder) else None
     if exported is not None:
         # Whatever paths a stranger's export names are not followed.

@@ -31,6 +31,7 @@ from voxflate.runs.facts import environment, read_facts
 from voxflate.runs.fingerprint import ROUNDING, difference, fingerprint, fixed_samples
 from voxflate.runs.load import check_exported_snapshot, check_networks, generator_of
 from voxflate.runs.log import SNAPSHOTS_NAME, read_rows
+from voxflate.runs.shipped import located
 from voxflate.runs.snapshots import list_snapshots, load_snapshot
 
 Progress = Callable[[int, int], None]
@@ -57,7 +58,11 @@ def verify_folder(
     progress: Progress = lambda done, total: None,
     snapshot: Snapshot | None = None,
 ) -> list[Check]:
-    """Verify a run or an export; see `verify_run` and `verify_export`."""
+    """Verify a run, an export, or a generator that comes with the package, by its name.
+
+    See `verify_run` and `verify_export`.
+    """
+    folder = located(folder)
     if is_exported(folder):
         return verify_export(folder, data, progress, snapshot)
     return verify_run(folder, data, progress, snapshot)

@@ -1,4 +1,4 @@
-"""What is asked of a generator: labels, and whether it can be done."""
+"""What is asked of a generator: numbers and labels, checked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from voxflate.data.labels import JointLabels, Labels, chosen_labels
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32
 
+Asked = Mapping[str, LabelValue] | None
+"""Labels by name, the same for all volumes; what is not named is drawn as in the training set."""
+
 
 def memory_advice(prepared: PreparedSet, batch: int) -> str:
     """How to generate with less memory."""
@@ -18,7 +21,7 @@ def memory_advice(prepared: PreparedSet, batch: int) -> str:
 
 
 def draw_labels(
-    joint: JointLabels | None, asked: Mapping[str, LabelValue] | None, seed: int, first: int, count: int
+    joint: JointLabels | None, asked: Asked, seed: int, first: int, count: int
 ) -> tuple[Labels, list[Labels], list[str]]:
     """Labels of the samples `first` to `first + count - 1` of a seed.
 
@@ -44,15 +47,15 @@ def encoded(joint: JointLabels | None, drawn: Sequence[Labels]) -> Float32 | Non
     return joint.layout.encode(drawn) if joint else None
 
 
-def check_plain(prepared: PreparedSet, joint: JointLabels | None, what: str) -> None:
-    """Refuse what is not there yet for generators of several channels or with labels.
+def check_numbers(n: int, seed: int, truncation: float, batch: int, first: int = 0) -> None:
+    """Refuse what cannot be sampled.
 
     Raises:
-        VoxflateError: Says what they are.
+        VoxflateError: Names the number and its limit.
     """
-    channels = len(prepared.layout.channels)
-    if channels > 1 or joint is not None:
-        has = "labels" if joint is not None else f"{channels} channels"
-        raise VoxflateError(
-            f"{what}: for generators of one channel without labels so far; this one has {has}"
-        )
+    if n < 1 or batch < 1:
+        raise VoxflateError(f"n and batch must be at least 1, got {n} and {batch}")
+    if seed < 0 or first < 0:
+        raise VoxflateError(f"seed and first must be at least 0, got {seed} and {first}")
+    if not 0 <= truncation <= 1:
+        raise VoxflateError(f"truncation must be from 0 to 1, got {truncation}")

@@ -16,9 +16,8 @@ from voxflate.data.writers.synthetic import Look, check_air
 from voxflate.gans.samples import sample
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
-from voxflate.sampling.asked import draw_labels, encoded, memory_advice
+from voxflate.sampling.asked import check_numbers, draw_labels, encoded, memory_advice
 from voxflate.sampling.files import FLAT, FORMATS, check_format
-from voxflate.sampling.trained import check_numbers
 
 
 def generate(

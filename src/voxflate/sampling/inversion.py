@@ -10,6 +10,9 @@ are for samples. Every layer has a style code of its own (W+, Abdal et al. 2019)
 behind the mapping's last leaky ReLU, where codes are close to normal (Zhu et al. 2020, "Improved StyleGAN
 embedding").
 
+Where x has no mask, only its image channels count. With labels, u is whitened over the style codes of
+subjects with the labels that are known; the others vary as in the training set.
+
 Nothing is random: it starts from the mean style and no noise, and Adam takes a fixed number of steps.
 """
 
@@ -18,17 +21,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxflate._system.errors import VoxflateError
+from voxflate.data.channels import Layout, mask_shares
+from voxflate.data.labels import JointLabels, Labels
 from voxflate.data.volume import Float32
 from voxflate.metrics.psnr import psnr
 from voxflate.nn import Generator
 from voxflate.nn.functional import LEAKY_SLOPE
-from voxflate.sampling.styles import no_noise, render, styles_of_codes
+from voxflate.sampling.styles import no_noise, render, style_shape, styles_of_codes
+from voxflate.sampling.volumes import Masks, split_channels
 
 STEPS = 400
 TOLERANCE = 0.1
@@ -44,20 +53,50 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Options:
+    """How volumes are inverted.
+
+    Attributes:
+        steps: Of Adam.
+        tolerance: Standard deviation of what need not be explained, in [-1, 1].
+        fit_noise: Whether the noise is fitted too; else it is zero.
+    """
+
+    steps: int = STEPS
+    tolerance: float = TOLERANCE
+    fit_noise: bool = True
+
+    def check(self) -> None:
+        """Refuse numbers that cannot be.
+
+        Raises:
+            VoxflateError: Names them.
+        """
+        if self.steps < 1 or not self.tolerance > 0:
+            raise VoxflateError(f"steps and tolerance must be above 0, got {self.steps} and {self.tolerance}")
+
+
+OPTIONS = Options()
+
+
+@dataclass(frozen=True)
 class Inversion:
     """What was found for n volumes.
 
     Attributes:
         styles: [n, L, w].
         noise: [n, 1, *spatial] per styled convolution; zero where it was not fitted.
-        rendered: The volumes that the codes and the noise give, [n, D, H, W] in [-1, 1].
-        psnr: Of each against the given volume, dB.
+        rendered: The images that the codes and the noise give, in [-1, 1]: [n, D, H, W], or of M modalities
+            [n, M, D, H, W].
+        psnr: Of each one's images against the given ones, dB.
+        masks: The masks that go with them, values as in the source, [n, D, H, W]; None without masks.
     """
 
     styles: Float32
     noise: tuple[Float32, ...]
     rendered: Float32
     psnr: Float32
+    masks: Masks | None = None
 
 
 class Whitening:
@@ -65,11 +104,12 @@ class Whitening:
 
     Args:
         network: The generator, of any model.
+        labels: Label vectors that its codes occur with, [4096, label_width]; None for a network without.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, labels: Float32 | None = None) -> None:
         z = np.random.default_rng(0).standard_normal((_CODES, int(network.z_dim)), np.float32)  # type: ignore[arg-type]
-        codes = styles_of_codes(network, torch.from_numpy(z), 1.0)[:, 0].double()
+        codes = styles_of_codes(network, torch.from_numpy(z), 1.0, labels)[:, 0].double()
         self._leaky = isinstance(network, Generator)
         values = F.leaky_relu(codes, 1 / LEAKY_SLOPE) if self._leaky else codes
         self._mean = values.mean(dim=0)
@@ -88,56 +128,82 @@ class Whitening:
         return F.leaky_relu(values, LEAKY_SLOPE) if self._leaky else values
 
 
+def with_masks(images: Float32, masks: npt.NDArray[Any], layout: Layout) -> Float32:
+    """Images [n, M, D, H, W] and their masks [n, D, H, W] or [D, H, W] as all channels, [n, C, D, H, W].
+
+    Raises:
+        VoxflateError: If the generator has no masks, theirs are of another shape, or hold other classes.
+    """
+    if not layout.masks:
+        raise VoxflateError("this generator has no masks; leave the mask out")
+    shape = (len(images), *images.shape[2:])
+    if masks.shape not in (shape, shape[1:]) or masks.size != np.prod(shape):
+        raise VoxflateError(f"masks of {shape} are expected, got an array of {masks.shape}")
+    return np.concatenate([images, mask_shares(masks.reshape(shape), layout)], axis=1)
+
+
 def invert(
     network: nn.Module,
-    volumes: Float32,
-    *,
-    steps: int = STEPS,
-    tolerance: float = TOLERANCE,
-    fit_noise: bool = True,
+    given: Float32,
+    layout: Layout,
+    options: Options = OPTIONS,
+    joint: JointLabels | None = None,
+    labels: Labels | None = None,
     progress: Progress | None = None,
 ) -> Inversion:
     """Find the style codes and the noise of volumes.
 
     Args:
         network: A generator of volumes, in evaluation mode and without gradients.
-        volumes: [n, D, H, W] in [-1, 1].
-        steps: Of Adam.
-        tolerance: Standard deviation of what need not be explained, in [-1, 1].
-        fit_noise: Whether the noise is fitted too; else it is zero.
+        given: Their first channels, [n, c, D, H, W] in [-1, 1]: all images at least. The others are free.
+        layout: What the network's channels are.
+        options: See there.
+        joint: How the labels of the training set occur together; None if the network knows none.
+        labels: Those that are known, of all volumes.
         progress: Called with (steps done, steps).
+
+    Raises:
+        VoxflateError: If a value is not finite, or an option cannot be.
     """
+    options.check()
+    if not np.isfinite(given).all():
+        raise VoxflateError("the volumes hold NaN or infinite values, which no generator can meet")
     device = next(network.parameters()).device
-    target = torch.from_numpy(np.asarray(volumes, np.float32))[:, None].to(device)
-    whitening = Whitening(network)
-    layers = network.synthesis.num_ws if isinstance(network, Generator) else 1
-    u = torch.zeros(len(target), layers, whitening.size, device=device, requires_grad=True)
+    target = torch.from_numpy(given).to(device)
+    whitening = Whitening(network, None if joint is None else joint.vectors(0, 0, _CODES, labels))
+    u = torch.zeros(len(target), style_shape(network)[0], whitening.size, device=device, requires_grad=True)
     noise = no_noise(network, len(target))
     fitted = [u]
-    if fit_noise:
+    if options.fit_noise:
         fitted += [one.requires_grad_() for one in noise]
     optimizer = torch.optim.Adam(fitted, lr=_RATE)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = _RATE * _schedule(step / steps)
-        rendered = render(network, whitening.styles(u), noise)
-        loss = (rendered - target).square().sum() / tolerance**2
+    for step in range(options.steps):
+        optimizer.param_groups[0]["lr"] = _RATE * _schedule(step / options.steps)
+        rendered = render(network, whitening.styles(u), noise)[:, : target.shape[1]]
+        loss = (rendered - target).square().sum() / options.tolerance**2
         loss = loss + sum(one.square().sum() for one in fitted)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         if progress is not None:
-            progress(step + 1, steps)
-    return _found(network, whitening.styles(u.detach()), [one.detach() for one in noise], target)
+            progress(step + 1, options.steps)
+    styles, noise = whitening.styles(u.detach()), [one.detach() for one in noise]
+    return _found(network, styles, noise, target[:, : layout.images], layout)
 
 
 @torch.no_grad()
-def _found(network: nn.Module, styles: Tensor, noise: Sequence[Tensor], target: Tensor) -> Inversion:
-    rendered = render(network, styles, noise).clamp(-1, 1)
+def _found(
+    network: nn.Module, styles: Tensor, noise: Sequence[Tensor], images: Tensor, layout: Layout
+) -> Inversion:
+    made = render(network, styles, noise)
+    rendered, masks = split_channels(made.cpu().numpy(), layout)
+    clipped = made[:, : layout.images].clamp(-1, 1)
     return Inversion(
         styles.cpu().numpy(),
         tuple(one.cpu().numpy() for one in noise),
-        rendered[:, 0].cpu().numpy(),
-        psnr(rendered, target).cpu().numpy(),
+        np.clip(rendered, -1, 1),
+        psnr(clipped, images).cpu().numpy(),
+        masks,
     )
 
 

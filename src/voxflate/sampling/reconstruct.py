@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from voxflate._system.errors import VoxflateError
-from voxflate.data.preparing.replay import prepare_like
-from voxflate.data.writers.nifti import SUFFIXES, write_array
+from voxflate.data.channels import LabelValue
+from voxflate.data.labels import chosen_labels
+from voxflate.data.prepared import PreparedSet
+from voxflate.data.preparing.replay import Prepared, prepare_like
+from voxflate.data.volume import Float32
+from voxflate.data.writers.layouts import flat_image, flat_mask
+from voxflate.data.writers.nifti import write_array, write_labels_array
 from voxflate.data.writers.synthetic import SYNTHETIC
 from voxflate.runs.chosen import Snapshot
-from voxflate.runs.load import Loaded, check_volumes, open_source
-from voxflate.sampling.asked import check_plain
-from voxflate.sampling.inversion import STEPS, TOLERANCE, Inversion, Progress, invert
+from voxflate.runs.load import Loaded, Source, check_volumes, open_source
+from voxflate.sampling.inversion import OPTIONS, Inversion, Options, Progress, invert
+from voxflate.sampling.volumes import nifti_suffix, write_all
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a scan is inverted; see `inversion.invert`."""
+class Subject:
+    """A scan and what belongs to it.
 
-    steps: int = STEPS
-    tolerance: float = TOLERANCE
-    fit_noise: bool = True
+    Attributes:
+        scan: File, or folder of one DICOM series; of several modalities the first.
+        others: The further modalities by name.
+        mask: Its mask, to be met too; None to fit the images alone.
+        labels: What is known of the subject, by name.
+    """
 
-
-OPTIONS = Options()
+    scan: Path
+    others: Mapping[str, Path] = field(default_factory=dict)
+    mask: Path | None = None
+    labels: Mapping[str, LabelValue] = field(default_factory=dict)
 
 
 def reconstruct(
-    scan: Path,
+    subject: Subject,
     run: Path,
     out: Path,
     options: Options = OPTIONS,
@@ -40,44 +54,71 @@ def reconstruct(
     device: str | None = None,
     progress: Progress | None = None,
     tell: Callable[[Loaded], None] | None = None,
+    warn: Callable[[str], None] = warnings.warn,
 ) -> Inversion:
     """Prepare a scan as the generator's data was prepared, invert it, and write the volume that was found.
 
     Args:
-        scan: File, or folder of one DICOM series.
+        subject: The scan and what belongs to it.
         run: Folder of a 3D run or of an export.
-        out: NIfTI file to write, at the scan's place and in its intensities; must not exist.
+        out: NIfTI file to write, at the scan's place and in its intensities. Of several modalities, each goes
+            to a file of its own beside it, and so does the mask; `outputs` gives their names.
         options: Of the inversion.
         snapshot: "newest", "best", or a number of kimg.
         data: Where a run's prepared set lies now; None where the run says.
         device: Where to compute, as `training.device`; None for the run's own setting.
         progress: Called with (steps done, steps).
         tell: Called with the generator once it is loaded.
+        warn: Called with a line about a label outside the training set's range.
 
     Raises:
-        VoxflateError: If the scan or the run cannot be used, or `out` is taken or no NIfTI file.
+        VoxflateError: If a file or the run cannot be used, a label is not known, or `out` is taken or no
+            NIfTI file.
     """
-    if not out.name.endswith(SUFFIXES):
-        raise VoxflateError(f"{out}: a NIfTI file's name must end in {' or '.join(SUFFIXES)}")
-    if out.exists():
-        raise VoxflateError(f"{out}: exists already; choose another name, or delete it first")
-    if options.steps < 1 or not options.tolerance > 0:
-        raise VoxflateError(
-            f"steps and tolerance must be above 0, got {options.steps} and {options.tolerance}"
-        )
+    nifti_suffix(out)
+    options.check()
     source = open_source(run, data, device)
     check_volumes(source)
-    check_plain(source.prepared, source.labels, "invert")
-    prepared = prepare_like(scan, source.prepared.manifest)
+    layout, joint = source.prepared.layout, source.labels
+    for path in outputs(out, source.prepared):
+        if path.exists():
+            raise VoxflateError(f"{path}: exists already; choose another name, or delete it first")
+    known, lines = chosen_labels(joint.layout.labels if joint else (), subject.labels)
+    for line in lines:
+        warn(line)
+    prepared = prepare_like(subject.scan, source.prepared.manifest, subject.others, subject.mask)
     loaded = source.load(snapshot)
     if tell is not None:
         tell(loaded)
-    given = np.asarray(prepared.array, np.float32)[None]
-    found = invert(loaded.network, given, **vars(options), progress=progress)
-    assert prepared.intensity is not None  # prepare_like checks it
-    low, high = prepared.intensity
-    values = low + (found.rendered[0] + 1) * ((high - low) / 2)
-    if source.prepared.is_ct:
-        values = np.rint(values).astype(np.int16)
-    write_array(out, values, prepared.affine, SYNTHETIC)
+    given = prepared.channels[None]
+    found = invert(loaded.network, given, layout, options, joint, known, progress)
+    _write(found, prepared, source, out)
     return found
+
+
+def outputs(out: Path, prepared: PreparedSet) -> list[Path]:
+    """The files of a reconstruction: each modality's, then the mask's."""
+    suffix = nifti_suffix(out)
+    stem, layout = out.name.removesuffix(suffix), prepared.layout
+    names = [flat_image(stem, number, layout, suffix) for number in range(layout.images)]
+    return [out.parent / name for name in names + [flat_mask(stem, suffix)] * bool(layout.masks)]
+
+
+def _write(found: Inversion, prepared: Prepared, source: Source, out: Path) -> None:
+    """Write all files or none, at the scan's place and in its intensities."""
+    place: dict[str, Any] = {"affine": prepared.images[0].affine, "description": SYNTHETIC}
+    writers: list[Callable[[Path], None]] = []
+    images = found.rendered[0].reshape(-1, *source.prepared.shape)
+    for image, given in zip(images, prepared.images, strict=True):
+        assert given.intensity is not None  # prepare_like checks it
+        values = _in_units(image, given.intensity, is_ct=source.prepared.is_ct)
+        writers.append(partial(write_array, array=values, **place))
+    if found.masks is not None:
+        writers.append(partial(write_labels_array, labels=found.masks[0], **place))
+    write_all(list(zip(outputs(out, source.prepared), writers, strict=True)))
+
+
+def _in_units(image: Float32, intensity: tuple[float, float], *, is_ct: bool) -> npt.NDArray[Any]:
+    low, high = intensity
+    values = low + (image + 1) * ((high - low) / 2)
+    return np.rint(values).astype(np.int16) if is_ct else values

@@ -3,7 +3,9 @@
 Comparison models have no style codes. Their latent code stands for one layer's style, so that they
 interpolate and invert by the same lines.
 
-Shape letters: n subjects, L layers, w numbers in a style code.
+Labels enter the style code through the mapping network, so what is rendered from a code needs none.
+
+Shape letters: n subjects, L layers, w numbers in a style code, C channels.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from voxflate.data.volume import Float32
 from voxflate.gans.samples import sample_inputs
 from voxflate.nn import Generator
 from voxflate.nn.generator import Synthesis
@@ -27,19 +30,40 @@ def stage_of_layer(synthesis: Synthesis) -> list[int]:
     return [min((layer + 1) // 2, last) for layer in range(synthesis.num_ws)]
 
 
-def styles_of(network: nn.Module, subjects: Sequence[int], seed: int, truncation: float) -> Tensor:
-    """The style codes of subjects, [n, L, w]: the same one for all layers of a subject."""
+def style_shape(network: nn.Module) -> tuple[int, int]:
+    """L and w."""
+    if not isinstance(network, Generator):
+        return 1, int(network.z_dim)  # type: ignore[arg-type]
+    return network.synthesis.num_ws, len(network.mapping.w_avg)
+
+
+def styles_of(
+    network: nn.Module, subjects: Sequence[int], seed: int, truncation: float, labels: Float32 | None = None
+) -> Tensor:
+    """The style codes of subjects, [n, L, w]: the same one for all layers of a subject.
+
+    Args:
+        network: The generator.
+        subjects: Their numbers in the series.
+        seed: Of the series.
+        truncation: As in `TrainedGenerator.sample`.
+        labels: Their label vectors, [n, label_width]; None for a network without labels.
+    """
     z = torch.stack([sample_inputs(network, seed, index)[0] for index in subjects])
-    return styles_of_codes(network, z, truncation)
+    return styles_of_codes(network, z, truncation, labels)
 
 
 @torch.no_grad()
-def styles_of_codes(network: nn.Module, z: Tensor, truncation: float) -> Tensor:
-    """The style codes of latent codes [n, z_dim]: [n, L, w]."""
-    z = z.to(next(network.parameters()).device)
+def styles_of_codes(
+    network: nn.Module, z: Tensor, truncation: float, labels: Float32 | None = None
+) -> Tensor:
+    """The style codes of latent codes [n, z_dim]: [n, L, w]; the other arguments as in `styles_of`."""
+    device = next(network.parameters()).device
+    z = z.to(device)
     if not isinstance(network, Generator):
         return (z * truncation)[:, None]
-    w: Tensor = network.mapping(z, truncation)
+    told = None if labels is None else torch.from_numpy(labels).to(device)
+    w: Tensor = network.mapping(z, truncation, told)
     return w[:, None].expand(-1, network.synthesis.num_ws, -1).contiguous()
 
 
@@ -59,7 +83,7 @@ def no_noise(network: nn.Module, n: int) -> list[Tensor]:
 
 
 def render(network: nn.Module, styles: Tensor, noise: Sequence[Tensor]) -> Tensor:
-    """Volumes of style codes [n, L, w] and noise as in `noise_of`: [n, 1, D, H, W]."""
+    """Volumes of style codes [n, L, w] and noise as in `noise_of`: [n, C, D, H, W]."""
     if isinstance(network, Generator):
         rendered: Tensor = network.synthesis(styles, noise)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,18 +16,18 @@ from torch import nn
 from voxflate._system.errors import VoxflateError
 from voxflate._system.memory import memory_said
 from voxflate.config.schema import RunConfig
-from voxflate.data.channels import LabelValue, Layout, mask_labels
-from voxflate.data.labels import JointLabels
+from voxflate.data.channels import Layout
+from voxflate.data.labels import JointLabels, Labels, chosen_labels
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
 from voxflate.gans.samples import sample
 from voxflate.nn import Generator
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.load import Loaded, check_volumes, open_source
-from voxflate.sampling.asked import check_plain, draw_labels, encoded, memory_advice
-from voxflate.sampling.inversion import STEPS, TOLERANCE, Inversion, Progress, invert
-from voxflate.sampling.styles import no_noise, noise_of, render, stage_of_layer, styles_of
-from voxflate.sampling.volumes import Volumes
+from voxflate.sampling.asked import Asked, check_numbers, draw_labels, encoded, memory_advice
+from voxflate.sampling.inversion import STEPS, TOLERANCE, Inversion, Options, Progress, invert, with_masks
+from voxflate.sampling.styles import no_noise, noise_of, render, stage_of_layer, style_shape, styles_of
+from voxflate.sampling.volumes import Volumes, shape_of_one, split_channels
 
 
 class TrainedGenerator:
@@ -106,7 +106,7 @@ class TrainedGenerator:
         truncation: float = 1.0,
         batch: int = 8,
         first: int = 0,
-        labels: Mapping[str, LabelValue] | None = None,
+        labels: Asked = None,
     ) -> Volumes:
         """Generate volumes: those that `voxflate generate` writes for the same seed and truncation.
 
@@ -120,7 +120,7 @@ class TrainedGenerator:
             batch: Volumes at a time; changes speed and memory only.
             first: Number of the first volume in the series.
             labels: Values by name, e.g. {"sex": "F", "age": 60}, the same for all volumes. What is not named
-                is drawn as it occurs together in the training set. `layout` says what it knows.
+                is drawn as it occurs together in the training set. `layout` tells which labels there are.
 
         Returns:
             float32 [n, D, H, W] in [-1, 1], or [n, M, D, H, W] of M image channels; with `masks` and `labels`
@@ -129,12 +129,8 @@ class TrainedGenerator:
         Raises:
             VoxflateError: If a number is out of range, a label is not known, or the volumes hold NaN.
         """
-        check_numbers(n, seed, truncation, batch)
-        if first < 0:
-            raise VoxflateError(f"first must be at least 0, got {first}")
-        _, drawn, lines = draw_labels(self._joint, labels, seed, first, n)
-        for line in lines:
-            warnings.warn(line, stacklevel=2)
+        check_numbers(n, seed, truncation, batch, first)
+        drawn = self._labels_of(labels, seed, first, n)
         batches = sample(
             self.network,
             n,
@@ -146,29 +142,34 @@ class TrainedGenerator:
         )
         with memory_said(partial(memory_advice, self._prepared, batch)):
             made = np.concatenate([volumes.numpy() for volumes in batches])
-        layout = self._prepared.layout
-        images = made[:, 0] if layout.images == 1 else made[:, : layout.images]
-        masks = mask_labels(made, layout) if layout.masks else None
-        other_data = bool(self._loaded.other_data)
-        return Volumes(images, self._prepared, masks=masks, labels=drawn or None, other_data=other_data)
+        return self._volumes(made, drawn or None)
 
-    def styles(self, n: int = 1, *, seed: int = 0, truncation: float = 1.0, first: int = 0) -> Float32:
+    def styles(
+        self,
+        n: int = 1,
+        *,
+        seed: int = 0,
+        truncation: float = 1.0,
+        first: int = 0,
+        labels: Asked = None,
+    ) -> Float32:
         """The style codes of subjects; the arguments are those of `sample`.
 
         Returns:
-            float32 [n, L, w]: one code per layer, which all are equal for a sample. Change them and `render`.
+            float32 [n, L, w]: one code per layer, all equal for a sample. Change them and `render`. Labels
+            are part of the code.
 
         Raises:
-            VoxflateError: If a number is out of range.
+            VoxflateError: If a number is out of range, or a label is not known.
         """
-        check_numbers(n, seed, truncation, 1)
-        check_plain(self._prepared, self._joint, "styles")
-        return styles_of(self.network, range(first, first + n), seed, truncation).cpu().numpy()
+        check_numbers(n, seed, truncation, 1, first)
+        told = encoded(self._joint, self._labels_of(labels, seed, first, n))
+        return styles_of(self.network, range(first, first + n), seed, truncation, told).cpu().numpy()
 
     def render(
         self, styles: npt.ArrayLike, *, subject: int | None = None, seed: int = 0, batch: int = 8
     ) -> Volumes:
-        """Make volumes of style codes.
+        """Make volumes, and masks where the generator has them, of style codes.
 
         Args:
             styles: [n, L, w], as `styles` gives them.
@@ -177,14 +178,13 @@ class TrainedGenerator:
             batch: Volumes at a time.
 
         Returns:
-            float32 [n, D, H, W] in [-1, 1].
+            Volumes as `sample` returns them, without labels.
 
         Raises:
             VoxflateError: If the codes are not of this generator, or the volumes hold NaN.
         """
-        check_plain(self._prepared, self._joint, "rendering styles")
         codes = torch.from_numpy(np.asarray(styles, np.float32))
-        wanted = styles_of(self.network, [0], 0, 1.0).shape[1:]
+        wanted = style_shape(self.network)
         if codes.ndim != 3 or codes.shape[1:] != wanted or not len(codes):
             raise VoxflateError(f"styles must be [n, {wanted[0]}, {wanted[1]}], got {list(codes.shape)}")
         device = next(self.network.parameters()).device
@@ -194,11 +194,18 @@ class TrainedGenerator:
                 noise = no_noise(self.network, len(part))
                 if subject is not None:
                     noise = noise_of(self.network, [subject] * len(part), seed)
-                volumes.append(render(self.network, part.to(device), noise)[:, 0].float().cpu().numpy())
-        return Volumes(np.concatenate(volumes), self._prepared)
+                volumes.append(render(self.network, part.to(device), noise).float().cpu().numpy())
+        return self._volumes(np.concatenate(volumes))
 
     def interpolate(
-        self, first: int, second: int, steps: int = 9, *, seed: int = 0, truncation: float = 1.0
+        self,
+        first: int,
+        second: int,
+        steps: int = 9,
+        *,
+        seed: int = 0,
+        truncation: float = 1.0,
+        labels: Asked = None,
     ) -> Volumes:
         """Walk from one subject to another in equal steps of their style codes.
 
@@ -208,21 +215,31 @@ class TrainedGenerator:
             steps: Volumes, both ends included; at least 2.
             seed: Of the series.
             truncation: As in `sample`.
+            labels: Of both ends. What is not named is drawn for each, as in `sample`, and the walk goes from
+                one to the other.
 
         Returns:
-            float32 [steps, D, H, W]; the first one is sample `first`.
+            `steps` volumes as `sample` returns them, without labels; the first one is sample `first`.
 
         Raises:
-            VoxflateError: If a number is out of range.
+            VoxflateError: If a number is out of range, or a label is not known.
         """
-        check_numbers(steps - 1, seed, truncation, 1)
-        ends = (self.styles(seed=seed, truncation=truncation, first=one) for one in (first, second))
-        start, end = ends
+        check_numbers(steps - 1, seed, truncation, 1, min(first, second))
+        start, end = (
+            self.styles(seed=seed, truncation=truncation, first=one, labels=labels) for one in (first, second)
+        )
         share = np.linspace(0, 1, steps, dtype=np.float32)[:, None, None]
         return self.render(start + share * (end - start), subject=first, seed=seed)
 
     def mix(
-        self, first: int, second: int, stages: Sequence[int], *, seed: int = 0, truncation: float = 1.0
+        self,
+        first: int,
+        second: int,
+        stages: Sequence[int],
+        *,
+        seed: int = 0,
+        truncation: float = 1.0,
+        labels: Asked = None,
     ) -> Volumes:
         """Give a subject the style of another one at some resolutions.
 
@@ -232,12 +249,14 @@ class TrainedGenerator:
             stages: Resolutions, 0 for the coarsest: [0, 1] takes coarse shape, the last ones fine texture.
             seed: Of the series.
             truncation: As in `sample`.
+            labels: Of both; what is not named is drawn for each, as in `sample`.
 
         Returns:
-            float32 [1, D, H, W].
+            One volume as `sample` returns it, without labels.
 
         Raises:
-            VoxflateError: If there is no such stage, or it is a comparison model, which has no styles.
+            VoxflateError: If there is no such stage, a label is not known, or it is a comparison model, which
+                has no styles.
         """
         if not isinstance(self.network, Generator):
             raise VoxflateError(
@@ -246,15 +265,19 @@ class TrainedGenerator:
         of_layer = np.array(stage_of_layer(self.network.synthesis))
         if unknown := sorted(set(stages) - set(of_layer.tolist())):
             raise VoxflateError(f"stages {unknown}: this generator has stages 0 to {of_layer.max()}")
-        styles = self.styles(seed=seed, truncation=truncation, first=first)
+        styles, other = (
+            self.styles(seed=seed, truncation=truncation, first=one, labels=labels) for one in (first, second)
+        )
         taken = np.isin(of_layer, list(stages))
-        styles[:, taken] = self.styles(seed=seed, truncation=truncation, first=second)[:, taken]
+        styles[:, taken] = other[:, taken]
         return self.render(styles, subject=first, seed=seed)
 
     def invert(
         self,
         volumes: npt.ArrayLike,
         *,
+        masks: npt.ArrayLike | None = None,
+        labels: Asked = None,
         steps: int = STEPS,
         tolerance: float = TOLERANCE,
         fit_noise: bool = True,
@@ -263,7 +286,11 @@ class TrainedGenerator:
         """Find the style codes and the noise whose volumes come closest to given ones.
 
         Args:
-            volumes: [n, D, H, W] or [D, H, W] in [-1, 1], prepared as the data of its training was.
+            volumes: In [-1, 1], prepared as the data of its training was: [n, D, H, W] or [D, H, W], or with
+                M modalities [n, M, D, H, W] or [M, D, H, W].
+            masks: Their masks, [n, D, H, W] or [D, H, W], to be met too; None to fit the images alone.
+            labels: What is known of all of them, by name. The prior holds the style codes of subjects with
+                these labels; what is not named is free.
             steps: Of the optimiser; the same volumes and steps give the same result.
             tolerance: Standard deviation of what need not be explained. Less makes a closer volume from rarer
                 codes.
@@ -271,33 +298,33 @@ class TrainedGenerator:
             progress: Called with (steps done, steps).
 
         Raises:
-            VoxflateError: If the shape is another one or a value is not finite.
+            VoxflateError: If a shape is another one, a value is not finite, or a label is not known.
         """
-        check_plain(self._prepared, self._joint, "inversion")
+        layout, one = self._prepared.layout, shape_of_one(self._prepared)
         given = np.asarray(volumes, np.float32)
-        if given.ndim not in (3, 4) or given.shape[-3:] != self.shape or not given.size:
-            raise VoxflateError(f"volumes of {self.shape} are expected, got an array of {given.shape}")
-        if not np.isfinite(given).all():
-            raise VoxflateError("the volumes hold NaN or infinite values, which no generator can meet")
-        if steps < 1 or not tolerance > 0:
-            raise VoxflateError(f"steps and tolerance must be above 0, got {steps} and {tolerance}")
-        given = given.reshape(-1, *self.shape)
-        options = {"steps": steps, "tolerance": tolerance}
-        return invert(self.network, given, fit_noise=fit_noise, progress=progress, **options)  # type: ignore[arg-type]
+        if given.ndim not in (len(one), len(one) + 1) or given.shape[-len(one) :] != one or not given.size:
+            raise VoxflateError(f"volumes of {one} are expected, got an array of {given.shape}")
+        given = given.reshape(-1, layout.images, *self.shape)
+        if masks is not None:
+            given = with_masks(given, np.asarray(masks), layout)
+        asked, lines = chosen_labels(self.layout.labels, labels or {})
+        for line in lines:
+            warnings.warn(line, stacklevel=2)
+        options = Options(steps, tolerance, fit_noise)
+        return invert(self.network, given, layout, options, self._joint, asked, progress)
 
+    def _labels_of(self, asked: Asked, seed: int, first: int, n: int) -> list[Labels]:
+        """The labels of subjects; none if the generator knows none. Warns of numbers out of range."""
+        _, drawn, lines = draw_labels(self._joint, asked, seed, first, n)
+        for line in lines:
+            warnings.warn(line, stacklevel=3)
+        return drawn
 
-def check_numbers(n: int, seed: int, truncation: float, batch: int) -> None:
-    """Refuse what cannot be sampled.
-
-    Raises:
-        VoxflateError: Names the number and its limit.
-    """
-    if n < 1 or batch < 1:
-        raise VoxflateError(f"n and batch must be at least 1, got {n} and {batch}")
-    if seed < 0:
-        raise VoxflateError(f"seed must be at least 0, got {seed}")
-    if not 0 <= truncation <= 1:
-        raise VoxflateError(f"truncation must be from 0 to 1, got {truncation}")
+    def _volumes(self, made: Float32, labels: list[Labels] | None = None) -> Volumes:
+        """What the network made, [n, C, D, H, W]."""
+        images, masks = split_channels(made, self._prepared.layout)
+        other = bool(self._loaded.other_data)
+        return Volumes(images, self._prepared, masks=masks, labels=labels, other_data=other)
 
 
 def load_trained(

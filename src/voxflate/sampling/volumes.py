@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from voxflate._system.errors import VoxflateError
+from voxflate.data.channels import Layout, mask_labels
 from voxflate.data.labels import Labels
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.views import one_channel
 from voxflate.data.volume import Float32, Float64
+from voxflate.data.writers.label_tables import Kept, write_labels
 from voxflate.data.writers.layouts import flat_image, flat_mask
-from voxflate.data.writers.nifti import SUFFIXES, write_array, write_nifti
+from voxflate.data.writers.nifti import SUFFIXES, write_labels_array, write_nifti
 from voxflate.data.writers.synthetic import Look, check_air
 
 Masks = npt.NDArray[np.int16]
@@ -57,7 +59,7 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
     ) -> Volumes:
         """Copy the values, clipped."""
         array = np.clip(np.asarray(values, np.float32), -1, 1)
-        one = _shape_of_one(prepared)
+        one = shape_of_one(prepared)
         if array.shape[-len(one) :] != one or array.ndim > len(one) + 1:
             raise VoxflateError(f"volumes of {one} are expected, got an array of {array.shape}")
         if np.isnan(array).any():
@@ -76,7 +78,7 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
             return found
         if self._prepared is None or isinstance(key, tuple):
             return found.view(np.ndarray)
-        one = _shape_of_one(self._prepared)
+        one = shape_of_one(self._prepared)
         whole = self.ndim == len(one) + 1 and found.shape[-len(one) :] == one and found.ndim <= self.ndim
         if not whole:
             return found.view(np.ndarray)
@@ -126,23 +128,25 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
 
         One volume goes to `path`. Several go to numbered files beside it: `x.nii.gz` becomes `x-0000.nii.gz`,
         `x-0001.nii.gz` and so on. A mask goes to `x_seg.nii.gz`, of several modalities each to
-        `x_NAME.nii.gz`. If one of them cannot be written, none of them stays.
+        `x_NAME.nii.gz`; what the volumes were made for is listed in `x_labels.csv`. If one of them cannot be
+        written, none of them stays.
 
         Args:
             path: Name of the file, ending in .nii or .nii.gz. Its folder is made if it is missing.
             air: CT: Hounsfield units of the voxels at the lower end of the window; None leaves them there.
 
         Returns:
-            The files, in the order of the volumes: each one's images, then its mask.
+            The files, in the order of the volumes: each one's images, then its mask. The table of labels is
+            the last one.
 
         Raises:
             VoxflateError: If a file exists already, the name has another suffix, air cannot be `air`, or
                 there is no room.
         """
-        prepared, suffix = self._source(), _suffix(Path(path))
+        prepared, suffix = self._source(), nifti_suffix(Path(path))
         check_air(prepared, air)
         look = Look(air, self._other_data)
-        count = 1 if self.ndim == len(_shape_of_one(prepared)) else len(self)
+        count = 1 if self.ndim == len(shape_of_one(prepared)) else len(self)
         volumes = self.view(np.ndarray).reshape(count, -1, *self.shape[-3:])
         masks = None if self._masks is None else self._masks.reshape(count, *self.shape[-3:])
         folder, stems = Path(path).parent, _stems(Path(path).name.removesuffix(suffix), count)
@@ -158,11 +162,15 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
                 )
                 jobs.append((folder / flat_image(stem, channel, prepared.layout, suffix), write))
             if masks is not None:
-                write = partial(
-                    write_array, array=masks[number], affine=self.affine, description=look.description
-                )
+                place: dict[str, Any] = {"affine": self.affine, "description": look.description}
+                write = partial(write_labels_array, labels=masks[number], **place)
                 jobs.append((folder / flat_mask(stem, suffix), write))
-        return _write_all(jobs)
+        if self._labels:
+            listed = self._labels if isinstance(self._labels, list) else [self._labels]
+            kept = [Kept(stem, (), "", labels) for stem, labels in zip(stems, listed, strict=True)]
+            table = folder / f"{Path(path).name.removesuffix(suffix)}_labels.csv"
+            jobs.append((table, lambda path: write_labels(path.parent, kept, path.name)))
+        return write_all(jobs)
 
     def copy(self, order: Any = "C") -> Any:
         """A copy that knows its place and units too."""
@@ -188,7 +196,7 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         return self._prepared
 
 
-def _write_all(jobs: Sequence[tuple[Path, Callable[[Path], None]]]) -> list[Path]:
+def write_all(jobs: Sequence[tuple[Path, Callable[[Path], None]]]) -> list[Path]:
     """Write files that are not there yet, all or none.
 
     Raises:
@@ -208,7 +216,13 @@ def _write_all(jobs: Sequence[tuple[Path, Callable[[Path], None]]]) -> list[Path
     return paths
 
 
-def _shape_of_one(prepared: PreparedSet) -> tuple[int, ...]:
+def split_channels(made: Float32, layout: Layout) -> tuple[Float32, Masks | None]:
+    """What a generator made, [n, C, D, H, W], as the images and the masks of `Volumes`."""
+    images = made[:, 0] if layout.images == 1 else made[:, : layout.images]
+    return images, mask_labels(made, layout) if layout.masks else None
+
+
+def shape_of_one(prepared: PreparedSet) -> tuple[int, ...]:
     """Of one volume: [D, H, W], or [M, D, H, W] of several modalities."""
     images = prepared.layout.images
     return prepared.shape if images == 1 else (images, *prepared.shape)
@@ -222,7 +236,12 @@ def _chosen(labels: list[Labels] | Labels | None, key: Any) -> list[Labels] | La
     return [labels[number] for number in numbers] if numbers.ndim else labels[int(numbers)]
 
 
-def _suffix(path: Path) -> str:
+def nifti_suffix(path: Path) -> str:
+    """The suffix of a NIfTI file's name.
+
+    Raises:
+        VoxflateError: If it has another one.
+    """
     suffix = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
     if suffix is None:
         raise VoxflateError(f"{path}: a NIfTI file's name must end in {' or '.join(SUFFIXES)}")

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
+from voxflate.data.channels import LabelColumn, pictured
+from voxflate.data.labels import Labels
 from voxflate.data.preparing.recipes import CT_RECIPES
+from voxflate.data.volume import Float32
 from voxflate.evaluation import Assessment
+from voxflate.gans.samples import sample
 from voxflate.reports.evaluations import AUDIT, FOLDER, METRICS, place_of
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.exported import counts_of
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
-from voxflate.sampling.asked import check_plain
+from voxflate.sampling.asked import draw_labels, encoded
 
 
 @dataclass(frozen=True)
@@ -62,11 +70,38 @@ class About:
         return self.words.title or self.source.folder.resolve().name
 
     @property
+    def label_columns(self) -> tuple[LabelColumn, ...]:
+        """The labels that it knows."""
+        return self.source.labels.layout.labels if self.source.labels else ()
+
+    @property
+    def example_labels(self) -> Labels:
+        """Ordinary values of its labels, for examples: the most common class, the mean to three digits."""
+        joint = self.source.labels
+        if joint is None:
+            return {}
+        found: Labels = {}
+        for number, column in enumerate(joint.layout.labels):
+            ((most, _),) = Counter(row[number] for row in joint.rows).most_common(1)
+            mean = min(max(float(f"{column.mean:.3g}"), column.low), column.high)
+            found[column.name] = str(most) if column.categorical else mean
+        return found
+
+    def samples(self, count: int, truncation: float) -> tuple[Float32, NDArray[np.int64] | None]:
+        """The first samples of seed 0: images [n, M, D, H, W], and the classes of the masks [n, D, H, W]."""
+        told = encoded(self.source.labels, draw_labels(self.source.labels, None, 0, 0, count)[1])
+        batches = sample(self.loaded.network, count, seed=0, truncation_psi=truncation, labels=told)
+        return pictured(np.concatenate([batch.numpy() for batch in batches]), self.source.prepared.layout)
+
+    @property
     def summary(self) -> str:
         """One sentence under the title."""
         kind = "CT" if self.source.prepared.manifest.recipe in CT_RECIPES else "MR"
         what = f"scans like those of {self.words.data}" if self.words.data else f"{kind} volumes"
-        return f"A small neural network that makes new {what}. Every volume is invented and shows nobody."
+        masks = ", each with its mask" if self.source.prepared.layout.masks else ""
+        return (
+            f"A small neural network that makes new {what}{masks}. Every volume is invented and shows nobody."
+        )
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -79,7 +114,8 @@ class About:
             ("Licence of the data", self.words.licence or "Its owner has not said which."),
             ("Trained on", self._trained_on()),
             ("Volumes", f"{shape_words(prepared.shape)} voxels of {sides} mm (up, front, right)"),
-            ("Intensities", self._intensities()),
+            *self._channels(),
+            *self._labels(),
             ("Prepared with", f"recipe {manifest.recipe}: {_steps(manifest.steps)}"),
             ("Training", self._training()),
             ("Network", f"{weights:,} weights, SHA-256 {self.loaded.weights_sha256[:16]}"),
@@ -137,11 +173,37 @@ class About:
         times = self.loaded.n_images / max(1, self.counts["train"]["scans"])
         return f"{self.loaded.n_images:,} scans shown: each of them {times:,.0f} times"
 
-    def _intensities(self) -> str:
-        low, high = self.source.prepared.manifest.intensity
+    def _channels(self) -> list[tuple[str, str]]:
+        """Intensities of the images, and the classes of the mask."""
+        layout = self.source.prepared.layout
+        images, masks = layout.channels[: layout.images], layout.channels[layout.images :]
+        first = self.source.prepared.manifest.intensity
+        ranges = [first, *(channel.intensity for channel in images[1:])]
+        texts = [self._range(low, high) for low, high in ranges]
+        if len(images) > 1:
+            names = [channel.name for channel in images]
+            texts = [f"{name}: {text}" for name, text in zip(names, texts, strict=True)]
+        facts = [("Modalities" if len(images) > 1 else "Intensities", "; ".join(texts))]
+        if masks:
+            classes = ", ".join(f"{channel.name} ({channel.label})" for channel in masks)
+            facts.append(("Mask", f"{classes}; in each voxel the class with the largest share"))
+        return facts
+
+    def _range(self, low: float, high: float) -> str:
         if self.source.prepared.is_ct:
             return f"{low:g} to {high:g} Hounsfield units"
         return f"{low:.4g} to {high:.4g}, without a unit: the median range of the scans"
+
+    def _labels(self) -> list[tuple[str, str]]:
+        """What can be asked for."""
+        columns = self.label_columns
+        texts = [
+            f"{column.name} ({', '.join(column.values)})"
+            if column.categorical
+            else f"{column.name} ({column.low:g} to {column.high:g})"
+            for column in columns
+        ]
+        return [("Labels", ", ".join(texts))] if texts else []
 
     def _quality(self) -> list[tuple[str, str]]:
         if self.assessment is None:
@@ -165,7 +227,7 @@ def about(
 
     Args:
         run: Its folder.
-        words: What its owner says.
+        words: What its owner says; what is empty is as an export has it.
         snapshot: Which snapshot of a run.
         data: Where a run's prepared set lies now; None where the run says.
         evaluation: Folder of its evaluation and audit; None for `run`/evaluation.
@@ -175,10 +237,12 @@ def about(
     """
     source = open_source(run, data)
     check_volumes(source)
-    check_plain(source.prepared, source.labels, "sharing")
     loaded = source.load(snapshot, device="cpu")
     counts = counts_of(source.prepared.manifest) if source.exported is None else source.exported.counts
-    own = place_of(run, snapshot).folder if source.exported is None else run / FOLDER
+    if source.exported is None:
+        own = place_of(run, snapshot).folder
+    else:  # a hub folder has them beside the weights
+        own = source.folder / FOLDER if (source.folder / FOLDER).is_dir() else source.folder
     folder = evaluation or own
     found: dict[str, Any] = {}
     notes: list[str] = []
@@ -200,6 +264,8 @@ def about(
     assessment = None
     if METRICS in found:
         assessment = _to_share(Assessment.from_dict(found[METRICS], folder / METRICS))
+    kept = source.exported.words if source.exported is not None else {}
+    words = Words(**{name: text or kept.get(name, "") for name, text in vars(words).items()})
     return About(source, loaded, words, counts, assessment, found.get(AUDIT), tuple(notes))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from voxflate.data.channels import LabelColumn, LabelValue
+from voxflate.data.prepared import PreparedSet
+from voxflate.drawing.sheets import COLOURS
 from voxflate.nn import Generator
 from voxflate.nn.dcgan import UpsamplingGenerator
 from voxflate.sampling.styles import stage_of_layer
@@ -13,26 +16,55 @@ from voxflate.sharing.about import About, shape_words
 def describe(about: About) -> dict[str, Any]:
     """What a program must know to run the ONNX graphs: sizes of their inputs, channels, labels, geometry.
 
-    "channels" has one entry per image channel; "labels" is empty where a generator has none, and the page
-    then shows no controls for them. "w_avg" is the mean style, towards which truncation pulls.
+    "channels" has one entry per channel of the volume, the images first. "labels" is empty where a generator
+    has none; the mapping graph then has no input of that name. Its entries are in the order of the vector:
+    a categorical one takes a number per value, 1 for the one that is meant and 0 for the others, a
+    continuous one takes (value - mean) / deviation. "w_avg" is the mean style, towards which truncation
+    pulls.
     """
     prepared, network = about.source.prepared, about.loaded.network
-    unit = "HU" if prepared.is_ct else ""
     return {
         **_sizes(network),
         "shape": list(prepared.shape),
         "spacing": list(prepared.spacing),
-        "channels": [
-            {
-                "name": "image",
-                "kind": "image",
-                "intensity": list(prepared.manifest.intensity),
-                "unit": unit,
-            }
-        ],
-        "labels": [],
+        "channels": _channels(prepared),
+        "label_width": sum(column.width for column in about.label_columns),
+        "labels": [_label(column, about.example_labels[column.name]) for column in about.label_columns],
         "affine": prepared.affine.tolist(),
         "weights_sha256": about.loaded.weights_sha256,
+    }
+
+
+def _channels(prepared: PreparedSet) -> list[dict[str, Any]]:
+    layout, unit = prepared.layout, "HU" if prepared.is_ct else ""
+    ranges = [prepared.manifest.intensity, *(one.intensity for one in layout.channels[1 : layout.images])]
+    images = [
+        {"name": channel.name, "kind": "image", "intensity": list(ends), "unit": unit}
+        for channel, ends in zip(layout.channels[: layout.images], ranges, strict=True)
+    ]
+    masks = [
+        {"name": one.name, "kind": "mask", "label": one.label, "colour": COLOURS[index % len(COLOURS)]}
+        for index, one in enumerate(layout.channels[layout.images :])
+    ]
+    return [*images, *masks]
+
+
+def _label(column: LabelColumn, example: LabelValue) -> dict[str, Any]:
+    if column.categorical:
+        return {
+            "name": column.name,
+            "kind": "categorical",
+            "values": list(column.values),
+            "example": example,
+        }
+    return {
+        "name": column.name,
+        "kind": "continuous",
+        "low": column.low,
+        "high": column.high,
+        "mean": column.mean,
+        "deviation": column.deviation,
+        "example": example,
     }
 
 

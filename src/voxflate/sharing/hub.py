@@ -13,13 +13,11 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_folder, write_json
 from voxflate.drawing.sheets import sample_sheet
-from voxflate.gans.samples import sample
 from voxflate.runs.export import write_generator
+from voxflate.sampling.volumes import shape_of_one
 from voxflate.sharing.about import About
 from voxflate.sharing.texts import text_of
 
@@ -42,12 +40,22 @@ def write_hub_files(about: About, folder: Path, name: str) -> None:
         folder: Where to.
         name: What the folder will be called, for the card's example.
     """
-    network, prepared = about.loaded.network, about.source.prepared
-    write_generator(folder, about.loaded, prepared.manifest, about.counts)
-    batches = sample(network, _SHOWN, seed=0, truncation_psi=_TRUNCATION)
-    volumes = np.concatenate([batch.numpy() for batch in batches])
-    sample_sheet(volumes, folder / PICTURE, columns=_SHOWN, spacing=prepared.spacing)
-    card = text_of("card.jinja", about=about, folder=name, picture=PICTURE)
+    prepared = about.source.prepared
+    write_generator(
+        folder, about.loaded, prepared.manifest, about.counts, about.source.labels, vars(about.words)
+    )
+    images, classes = about.samples(_SHOWN, _TRUNCATION)
+    sample_sheet(images, folder / PICTURE, columns=_SHOWN, spacing=prepared.spacing, classes=classes)
+    layout = prepared.layout
+    card = text_of(
+        "card.jinja",
+        about=about,
+        folder=name,
+        picture=PICTURE,
+        shape=shape_of_one(prepared),
+        masks=layout.masks,
+        labels=about.example_labels,
+    )
     (folder / "README.md").write_text(card, encoding="utf-8")
     if about.assessment is not None:
         write_json(folder / "metrics.json", about.assessment.as_dict())

@@ -39,7 +39,10 @@ def write_monai(about: About, out: Path) -> None:
 
 
 def _inference() -> dict[str, Any]:
-    """What `monai.bundle run` does; every value can be changed on its command line, such as --count 20."""
+    """What `monai.bundle run` does; every value can be changed on its command line.
+
+    For example: --count 20 --labels "{'age': 60}".
+    """
     return {
         "imports": ["$import voxflate"],
         "bundle_root": ".",
@@ -47,35 +50,15 @@ def _inference() -> dict[str, Any]:
         "count": 4,
         "seed": 0,
         "truncation": 1.0,
+        "labels": {},
         "device": "auto",
         "network": "$voxflate.load(@bundle_root + '/models', device=@device)",
-        "volumes": "$@network.sample(@count, seed=@seed, truncation=@truncation)",
+        "volumes": "$@network.sample(@count, seed=@seed, truncation=@truncation, labels=@labels)",
         "run": ["$@volumes.save(@output_dir + '/sample.nii.gz')"],
     }
 
 
 def _metadata(about: About) -> dict[str, Any]:
-    shape, network = list(about.source.prepared.shape), about.loaded.network
-    volume = {
-        "type": "image",
-        "format": "hounsfield" if about.source.prepared.is_ct else "magnitude",
-        "modality": "CT" if about.source.prepared.is_ct else "MR",
-        "num_channels": 1,
-        "spatial_shape": shape,
-        "dtype": "float32",
-        "value_range": [-1, 1],
-        "is_patch_data": False,
-        "channel_def": {"0": "image"},
-    }
-    latent = {
-        "type": "noise",
-        "format": "latent code",
-        "num_channels": int(network.z_dim),  # type: ignore[arg-type]
-        "spatial_shape": [],
-        "dtype": "float32",
-        "value_range": [],
-        "is_patch_data": False,
-    }
     return {
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
         "meta_schema_20240725.json",
@@ -93,7 +76,40 @@ def _metadata(about: About) -> dict[str, Any]:
         "data_source": about.words.data or "not stated",
         "data_type": "nifti",
         "intended_use": "Research and teaching. Not a medical device.",
-        "network_data_format": {"inputs": {"latent": latent}, "outputs": {"image": volume}},
+        "network_data_format": {"inputs": _inputs(about), "outputs": {"image": _volume(about)}},
+    }
+
+
+def _inputs(about: About) -> dict[str, Any]:
+    network = about.loaded.network
+    vector = {"spatial_shape": [], "dtype": "float32", "value_range": [], "is_patch_data": False}
+    latent = {"type": "noise", "format": "latent code", "num_channels": int(network.z_dim), **vector}  # type: ignore[arg-type]
+    names = [
+        f"{one.name}={value}" for one in about.label_columns for value in one.values or ["standard score"]
+    ]
+    labels = {
+        "type": "feature",
+        "format": "label vector",
+        "num_channels": len(names),
+        **vector,
+        "channel_def": dict(zip(map(str, range(len(names))), names, strict=True)),
+    }
+    return {"latent": latent, **({"labels": labels} if names else {})}
+
+
+def _volume(about: About) -> dict[str, Any]:
+    prepared = about.source.prepared
+    names = [f"{one.name} (mask)" if one.kind == "mask" else one.name for one in prepared.layout.channels]
+    return {
+        "type": "image",
+        "format": "hounsfield" if prepared.is_ct else "magnitude",
+        "modality": "CT" if prepared.is_ct else "MR",
+        "num_channels": len(names),
+        "spatial_shape": list(prepared.shape),
+        "dtype": "float32",
+        "value_range": [-1, 1],
+        "is_patch_data": False,
+        "channel_def": dict(zip(map(str, range(len(names))), names, strict=True)),
     }
 
 

@@ -1,8 +1,8 @@
 """A generator as a folder of ONNX files.
 
 FOLDER/
-    mapping.onnx     from a latent code to a style code; comparison models have none
-    synthesis.onnx   from style codes and noise to a volume
+    mapping.onnx     from a latent code (and labels) to a style code; comparison models have none
+    synthesis.onnx   from style codes and noise to a volume of all channels
     generator.json   what `description.describe` says
     README.md        what it is, and how to run it
 """
@@ -29,5 +29,13 @@ def write_onnx(about: About, out: Path) -> None:
         for name, content in graphs.items():
             (folder / f"{name}.onnx").write_bytes(content)
         write_json(folder / "generator.json", sizes)
-        text = text_of("onnx.jinja", about=about, sizes=sizes, mapping="mapping" in graphs)
+        text = text_of(
+            "onnx.jinja",
+            about=about,
+            sizes=sizes,
+            mapping="mapping" in graphs,
+            names=[channel["name"] for channel in sizes["channels"]],
+            masks=about.source.prepared.layout.masks,
+            labels=about.example_labels,
+        )
         (folder / "README.md").write_text(text, encoding="utf-8")

@@ -31,10 +31,19 @@ Array = npt.NDArray[np.float32]
 
 
 def mapping_graph(mapping: Mapping) -> bytes:
-    """The mapping network without truncation: "z" [1, z_dim] -> "w" [1, w_dim]."""
+    """The mapping network without truncation: "z" [1, z_dim] -> "w" [1, w_dim].
+
+    With labels there is a second input, "labels" [1, label_width].
+    """
     graph = Graph("mapping")
     first: EqualLinear = mapping.layers[0]  # type: ignore[assignment]
-    x = _pixel_norm(graph, graph.input("z", (1, first.weight.shape[1])))
+    if mapping.embed is None:
+        x = _pixel_norm(graph, graph.input("z", (1, first.weight.shape[1])))
+    else:
+        z_dim, label_width = mapping.embed.weight.shape
+        x = _pixel_norm(graph, graph.input("z", (1, z_dim)))
+        embedded = _linear(graph, graph.input("labels", (1, label_width)), mapping.embed)
+        x = graph.add("Concat", x, _pixel_norm(graph, embedded), axis=1)
     for layer in mapping.layers:
         assert isinstance(layer, EqualLinear)
         x = graph.add("LeakyRelu", _linear(graph, x, layer, LEAKY_GAIN), alpha=LEAKY_SLOPE)
@@ -76,14 +85,15 @@ def synthesis_graph(synthesis: Synthesis) -> bytes:
 
 
 def upsampling_graph(network: UpsamplingGenerator) -> bytes:
-    """A comparison model's generator: "ws" [1, 1, z_dim], its code, -> "volume" [1, 1, D, H, W]."""
+    """A comparison model's generator: "ws" [1, 1, z_dim], its code, -> "volume" [1, C, D, H, W]."""
     graph = Graph("synthesis")
     x = graph.add("Squeeze", graph.input("ws", (1, 1, network.z_dim)), graph.constant([1]))
     for layer in _flat(network.first):
         x = _plain_layer(graph, layer, x)
     for layer in _flat(network.tail):
         x = _plain_layer(graph, layer, x)
-    graph.output(x, "volume", (1, 1, *network.shape))
+    channels = next(one.out_channels for one in reversed(_flat(network.tail)) if isinstance(one, nn.Conv3d))
+    graph.output(x, "volume", (1, channels, *network.shape))
     return graph.to_bytes()
 
 

@@ -12,6 +12,8 @@ import hashlib
 import json
 import lzma
 import tempfile
+from collections.abc import Callable
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
 from voxflate._system.version import __version__
 from voxflate.data.prepared import PreparedSet
-from voxflate.data.writers.nifti import write_nifti
+from voxflate.data.volume import Float32
+from voxflate.data.writers.nifti import write_mask_nifti, write_nifti
 from voxflate.data.writers.synthetic import PLAIN
 from voxflate.sharing.about import About
 from voxflate.sharing.description import describe
@@ -78,26 +81,46 @@ def check_new_page(out: Path) -> None:
 
 def _of_page(about: About) -> dict[str, Any]:
     """What only the page's script reads."""
-    header = _nifti_header(about.source.prepared)
-    return {"truncation": TRUNCATION, "nifti_header": header, "folder": about.source.folder.resolve().name}
+    prepared = about.source.prepared
+    headers = {"nifti_header": _header(partial(write_nifti, volume=_nothing(prepared)[0], prepared=prepared))}
+    if prepared.layout.masks:
+        mask = _nothing(prepared)
+        mask[-1] = 1  # the last class everywhere
+        headers["mask_header"] = _header(partial(write_mask_nifti, volume=mask, prepared=prepared))
+    return {"truncation": TRUNCATION, **headers, "folder": about.source.folder.resolve().name}
 
 
-def _nifti_header(prepared: PreparedSet) -> str:
-    """The header of the files that Python writes for this generator, base64."""
+def _nothing(prepared: PreparedSet) -> Float32:
+    """A volume of all channels, [C, D, H, W], at the lower end."""
+    return np.full((len(prepared.layout.channels), *prepared.shape), -1, np.float32)
+
+
+def _header(write: Callable[..., None]) -> str:
+    """The header of the file that Python writes, base64."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "volume.nii")
-        write_nifti(path, np.zeros(prepared.shape, np.float32), prepared, look=PLAIN)
+        write(path, look=PLAIN)
         return base64.b64encode(path.read_bytes()[:_HEADER]).decode("ascii")
 
 
 def _blocks(about: About) -> dict[str, str]:
     """What the page unpacks, by the id of its element: gzipped, base64."""
     parts = {"worker": "worker.js", "niivue": "niivue.js", "runtime": "runtime.wasm"}
-    content = {id_: _bundle(name) for id_, name in parts.items()}
-    content |= graphs_of(about.loaded.network)
+    graphs = graphs_of(about.loaded.network)
     return {
-        id_: base64.b64encode(gzip.compress(one, 9, mtime=0)).decode("ascii") for id_, one in content.items()
+        **{id_: _packed_bundle(name) for id_, name in parts.items()},
+        **{id_: _packed(content) for id_, content in graphs.items()},
     }
+
+
+def _packed(content: bytes) -> str:
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode("ascii")
+
+
+@cache
+def _packed_bundle(name: str) -> str:
+    """Kept for the next page: packing the runtime takes most of the time of a page."""
+    return _packed(_bundle(name))
 
 
 def _policy(script: str, style: str) -> str:

@@ -24,4 +24,5 @@ def text_of(template: str, **variables: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["number"] = number_text
+    environment.filters["pyrepr"] = repr
     return environment.get_template(template).render(**variables)

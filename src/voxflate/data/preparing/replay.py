@@ -1,14 +1,18 @@
-"""Take one more scan through the steps that made a prepared set: for a generator that was trained on it."""
+"""Take one more subject through the steps that made a prepared set, for a generator trained on it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import Manifest
-from voxflate.data.preparing.intensities import check_intensities
+from voxflate.data.preparing.masks import check_place, labels_of, read_mask
 from voxflate.data.preparing.steps import (
     Step,
     crop_foreground,
@@ -18,11 +22,12 @@ from voxflate.data.preparing.steps import (
     resize_in_plane,
     window_hu,
 )
+from voxflate.data.preparing.volumes import make_channels
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.readers.table import reader_of, scan_files
 from voxflate.data.sources.found import find_sources
 from voxflate.data.sources.source import Reading, Source
-from voxflate.data.volume import Volume, to_ras
+from voxflate.data.volume import Float32, Volume
 
 STEPS = {
     function.__name__: function
@@ -39,36 +44,81 @@ _OF_READING = ("assume", "regrid", "nan", "hu_offset")
 """Records of how scans were read, which come before the steps."""
 
 
-def prepare_like(path: Path, manifest: Manifest) -> Volume:
-    """Read a scan and prepare it as the scans of a set were prepared.
+@dataclass(frozen=True)
+class Prepared:
+    """One subject's files, prepared as those of a set.
+
+    Attributes:
+        images: One per image channel, of the set's shape in [-1, 1]; their `intensity` says which values
+            became -1 and 1, and their affine where they lie.
+        masks: One per class, in [-1, 1]; empty without a mask.
+    """
+
+    images: tuple[Volume, ...]
+    masks: tuple[Volume, ...] = ()
+
+    @property
+    def channels(self) -> Float32:
+        """All of them, [c, D, H, W]."""
+        return np.stack([np.asarray(one.array, np.float32) for one in (*self.images, *self.masks)])
+
+
+NO_FILES: Mapping[str, Path] = MappingProxyType({})
+
+
+def prepare_like(
+    path: Path, manifest: Manifest, others: Mapping[str, Path] = NO_FILES, mask: Path | None = None
+) -> Prepared:
+    """Read a subject's files and prepare them as those of a set were prepared.
 
     Args:
-        path: A file that `READERS` knows, or a folder with one DICOM series.
+        path: The first image channel: a file that `READERS` knows, or a folder with one DICOM series.
         manifest: Of the set; its scans are not needed.
-
-    Returns:
-        The volume of the set's shape in [-1, 1]; its `intensity` says which values became -1 and 1, and its
-        affine where it lies.
+        others: The further image channels by name, all of them.
+        mask: The mask's file; None for none.
 
     Raises:
-        VoxflateError: If there is not one scan, it is refused, or the set was made by steps that this version
-            does not know.
+        VoxflateError: If a path is not one scan, a file is refused, a channel is missing, the mask lies
+            elsewhere or has other classes, or the set was made by steps that this version does not know.
     """
+    layout = manifest.layout
     steps = [_step(record) for record in manifest.steps if record["step"] not in _OF_READING]
-    source = _one_scan(path, _reading(manifest))
-    windows = [step.settings["high"] for step in steps if step.function is window_hu]
-    volume = check_intensities(source, to_ras(source.volume()), bool(windows), windows[0] if windows else 0.0)
-    try:
-        for step in steps:
-            volume = step(volume)
-    except VoxflateError as error:
-        raise ScanError(path, str(error)) from error
-    if volume.array.shape != manifest.shape or volume.intensity is None:
+    source = _whole_subject(path, manifest, others, mask)
+    classes = tuple(channel.label for channel in layout.channels[layout.images :])
+    if source.mask is not None:
+        check_place(source.own_geometry(), source.mask.own_geometry(), source.mask.path)
+        _check_classes(source.mask, classes)
+    images, masks, _ = make_channels(source, steps, classes)
+    shape = images[0].array.shape
+    if shape != manifest.shape or any(one.intensity is None for one in images):
         raise VoxflateError(
-            f"{path}: became {volume.array.shape} by the recorded steps, {manifest.shape} is expected; the "
-            "set was prepared by another version"
+            f"{path}: became {shape} by the recorded steps, {manifest.shape} is expected; the set was "
+            "prepared by another version"
         )
-    return volume
+    return Prepared(tuple(images), tuple(masks))
+
+
+def _whole_subject(path: Path, manifest: Manifest, others: Mapping[str, Path], mask: Path | None) -> Source:
+    """The first image with its other channels and its mask."""
+    layout, reading = manifest.layout, _reading(manifest)
+    names = [channel.name for channel in layout.channels[1 : layout.images]]
+    if sorted(others) != sorted(names):
+        wanted = ", ".join(f"{name}=FILE" for name in names) or "no further channels"
+        raise VoxflateError(f"{path}: the generator wants {wanted}, got {', '.join(others) or 'none'}")
+    if mask is not None and not layout.masks:
+        raise VoxflateError(f"{mask}: the generator has no masks; leave the mask out")
+    scans = [_one_scan(others[name], reading) for name in names]
+    drawn = None if mask is None else _one_scan(mask, reading)
+    return replace(_one_scan(path, reading), others=tuple(scans), mask=drawn)
+
+
+def _check_classes(mask: Source, classes: tuple[int, ...]) -> None:
+    if unknown := sorted(labels_of(read_mask(mask)) - set(classes)):
+        raise ScanError(
+            mask.path,
+            f"holds the classes {', '.join(map(str, unknown[:5]))}, which the generator's masks lack; they "
+            f"have {', '.join(map(str, classes))}",
+        )
 
 
 def _step(record: Mapping[str, Any]) -> Step:

@@ -18,6 +18,7 @@ from voxflate.data.preparing.steps import Step, window_hu
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.shapes import Shape
 from voxflate.data.sources.names import Pseudonyms
+from voxflate.data.sources.source import Source
 from voxflate.data.volume import Geometry, Volume, to_ras
 
 
@@ -75,7 +76,7 @@ def first_look(job: Job, steps: Sequence[Step]) -> Found | VoxflateError:
     source = job.source
     try:
         if steps:
-            cropped, _ = _applied(job, [to_ras(source.volume())], [], steps)
+            cropped, _ = _applied(source, [to_ras(source.volume())], [], steps)
             grid = cropped[0].geometry
         else:
             header = source.geometry()
@@ -92,9 +93,7 @@ def first_look(job: Job, steps: Sequence[Step]) -> Found | VoxflateError:
 def prepare_volume(job: Job, making: Making) -> Result | VoxflateError:
     """Make one volume; an error is a result, so that it ends only its scan."""
     try:
-        images, source_grid = _read_images(job, making.steps)
-        masks = _read_masks(job, images[0].geometry, making.classes)
-        images, masks = _applied(job, images, masks, making.steps)
+        images, masks, source_grid = make_channels(job.source, making.steps, making.classes)
     except VoxflateError as error:
         return error
     stored = _stored([*images, *masks], making.shape)
@@ -117,31 +116,52 @@ def prepare_volume(job: Job, making: Making) -> Result | VoxflateError:
     return Result(scan, look(stored, images[0].geometry.spacing, len(images)), stored)
 
 
-def _read_images(job: Job, steps: Sequence[Step]) -> tuple[list[Volume], Geometry]:
+def make_channels(
+    source: Source, steps: Sequence[Step], classes: tuple[int, ...]
+) -> tuple[list[Volume], list[Volume], Geometry]:
+    """One subject's files on one grid, taken through the steps.
+
+    Args:
+        source: Its first image, with the others and the mask.
+        steps: In order.
+        classes: Values of the masks' classes, a channel each.
+
+    Returns:
+        The images, the mask's classes in [-1, 1], and the grid of the first image's file.
+
+    Raises:
+        VoxflateError: If a file is refused.
+    """
+    images, source_grid = _read_images(source, steps)
+    masks = _read_masks(source, images[0].geometry, classes)
+    return *_applied(source, images, masks, steps), source_grid
+
+
+def _read_images(scan: Source, steps: Sequence[Step]) -> tuple[list[Volume], Geometry]:
     """The images on the first one's grid, in the sources' units, and that grid."""
     highs = [step.settings["high"] for step in steps if step.function is window_hu]
     images: list[Volume] = []
-    for source in job.source.images:
+    for source in scan.images:
         read = to_ras(source.volume())
         read = check_intensities(source, read, bool(highs), highs[0] if highs else 0.0)
         images.append(on_grid(read, images[0].geometry, float(read.array.min())) if images else read)
     return images, images[0].geometry
 
 
-def _read_masks(job: Job, grid: Geometry, classes: tuple[int, ...]) -> list[Volume]:
-    if job.source.mask is None:
+def _read_masks(scan: Source, grid: Geometry, classes: tuple[int, ...]) -> list[Volume]:
+    if scan.mask is None:
         return []
-    shown = class_volumes(read_mask(job.source.mask), classes)
+    shown = class_volumes(read_mask(scan.mask), classes)
     return [on_grid(volume, grid, -1.0) for volume in shown]
 
 
 def _applied(
-    job: Job, images: Sequence[Volume], masks: Sequence[Volume], steps: Sequence[Step]
+    scan: Source, images: Sequence[Volume], masks: Sequence[Volume], steps: Sequence[Step]
 ) -> tuple[list[Volume], list[Volume]]:
     try:
         return apply_steps(images, masks, steps)
     except VoxflateError as error:
-        raise ScanError(job.source.path, str(error)) from error
+        raise ScanError(scan.path, str(error)) from error
 
 
 def _stored(channels: Sequence[Volume], shape: Shape) -> Int16:

@@ -34,9 +34,9 @@ class Kept:
     labels: Labels
 
 
-def write_labels(folder: Path, kept: Sequence[Kept]) -> None:
-    """`LABELS`: a line per volume, its name and its labels; nothing if there are none."""
-    _write_table(folder / LABELS, "sample", ",", kept, str)
+def write_labels(folder: Path, kept: Sequence[Kept], name: str = LABELS) -> None:
+    """A table of commas: a line per volume, its name and its labels; nothing if there are none."""
+    _write_table(folder / name, "sample", ",", kept, str)
 
 
 def write_participants(path: Path, kept: Sequence[Kept], named: Callable[[str], str] = str) -> None:

@@ -82,9 +82,16 @@ def write_mask_nifti(
     labels: npt.NDArray[Any] = mask_labels(volume, prepared.layout)
     if renumbered:
         labels = numbered(labels, prepared.layout)
-    kind = np.uint8 if labels.max() < 256 else np.int16
     place = prepared.affine if affine is None else affine
-    write_array(path, labels.astype(kind), place, look.description if look else "")
+    write_labels_array(path, labels, place, look.description if look else "")
+
+
+def write_labels_array(
+    path: str | Path, labels: npt.NDArray[Any], affine: Float64, description: str = ""
+) -> None:
+    """Write a mask's labels [D, H, W] in as few bytes as they need; the rest is as in `write_array`."""
+    kind = np.uint8 if labels.max() < 256 else np.int16
+    write_array(path, labels.astype(kind), affine, description)
 
 
 def write_array(path: str | Path, array: npt.NDArray[Any], affine: Float64, description: str = "") -> None:

@@ -1,17 +1,21 @@
 "use strict";
 // Slice-through viewer: sets of volumes [n, D, H, W] (S, A, R), bytes, drawn in three planes. The first
-// axis of a slice points up; the subject's left is on the left.
+// axis of a slice points up; the subject's left is on the left. Masks lie over the slices in colour.
 (() => {
   const PLANES = [
     { name: "axial", fixed: 0, down: 1, across: 2 },
     { name: "coronal", fixed: 1, down: 0, across: 2 },
     { name: "sagittal", fixed: 2, down: 0, across: 1 },
   ];
+  const OPACITY = 0.4; // of a mask's colours
   const sets = new Map();
+  const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const rgb = (colour) => [1, 3, 5].map((place) => parseInt(colour.slice(place, place + 2), 16));
   const loadSet = (id) => {
     if (!sets.has(id)) {
       const set = JSON.parse(document.getElementById(id).textContent);
-      set.bytes = Uint8Array.from(atob(set.data), (character) => character.charCodeAt(0));
+      set.bytes = bytes(set.data);
+      set.masks = set.classes && { classes: bytes(set.classes), colours: set.colours.map(rgb) };
       set.count = set.names.length;
       sets.set(id, set);
     }
@@ -22,6 +26,7 @@
   class Viewer {
     constructor(root) {
       this.root = root;
+      this.masked = true;
       this.panels = [...root.querySelectorAll(".panel")].map((element) => this.panel(element));
       const shape = this.panels[0].set.shape;
       this.place = shape.map((size) => Math.floor(size / 2));
@@ -37,6 +42,8 @@
       for (const [selector, step] of [[".previous", -1], [".next", 1]]) {
         element.querySelector(selector).addEventListener("click", () => this.turn(panel, step));
       }
+      panel.mask = element.querySelector(".mask");
+      panel.mask.addEventListener("click", () => { this.masked = !this.masked; this.draw(); });
       panel.views = PLANES.map((plane) => this.view(panel, plane));
       return panel;
     }
@@ -86,12 +93,14 @@
         const shape = panel.set.shape;
         shape.forEach((size, axis) => { this.place[axis] = clamp(this.place[axis], 0, size - 1); });
         panel.title.textContent = `${panel.set.names[panel.index]} (${panel.index + 1} of ${panel.set.count})`;
+        panel.mask.hidden = !panel.set.masks;
+        panel.mask.setAttribute("aria-pressed", this.masked);
         for (const view of panel.views) this.slice(panel, view);
       }
     }
 
     slice(panel, { canvas, label, plane }) {
-      const { shape, spacing, bytes } = panel.set;
+      const { shape, spacing, bytes, masks } = panel.set;
       const strides = [shape[1] * shape[2], shape[2], 1];
       const rows = shape[plane.down], columns = shape[plane.across], here = this.place[plane.fixed];
       canvas.width = columns;
@@ -102,11 +111,13 @@
       const start = panel.index * shape[0] * shape[1] * shape[2] + here * strides[plane.fixed];
       for (let row = 0; row < rows; row++) {
         for (let column = 0; column < columns; column++) {
-          const value = bytes[start + row * strides[plane.down] + column * strides[plane.across]];
+          const from = start + row * strides[plane.down] + column * strides[plane.across], value = bytes[from];
+          const number = masks && this.masked ? masks.classes[from] : 0;
+          const colour = number ? masks.colours[(number - 1) % masks.colours.length] : [value, value, value];
           const cross = row === this.place[plane.down] || column === this.place[plane.across];
           const at = 4 * ((rows - 1 - row) * columns + column);
-          image.data[at] = image.data[at + 2] = value;
-          image.data[at + 1] = cross ? Math.min(255, value + 22) : value;
+          image.data.set(colour.map((part) => value + OPACITY * (part - value)), at);
+          if (cross) image.data[at + 1] = Math.min(255, image.data[at + 1] + 22);
           image.data[at + 3] = 255;
         }
       }

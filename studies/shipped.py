@@ -1,0 +1,125 @@
+"""Make the generators that come with the package from runs.
+
+Usage: python -m studies.shipped NAME=RUN ... [--snapshot best] [--evaluation FOLDER] [--out FOLDER]
+
+Each name of `SHIPPED` that is given a run gets a new folder in `src/voxflate/generators`: the export, its
+model card, a picture of its first samples, and the licence that it is under because of its data (decision
+0160). Numbers of an evaluation or an audit are taken from the run, or from --evaluation, if they are of
+this snapshot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxflate._system.errors import VoxflateError
+from voxflate.runs.shipped import ROOT
+from voxflate.sharing.about import Words
+from voxflate.sharing.targets import share
+
+LARGEST = 5_000_000
+"""Bytes of all folders together."""
+
+IXI_LICENCE = """\
+This folder (the network's weights, the picture of its samples, and the texts) is licensed under
+Creative Commons Attribution-ShareAlike 3.0 Unported (CC BY-SA 3.0):
+https://creativecommons.org/licenses/by-sa/3.0/legalcode
+
+The network was trained on brain scans of the IXI data set (https://brain-development.org/ixi-dataset/),
+as carried at 2 mm by https://github.com/gurayerus/NiChart_Project, licensed under CC BY-SA 3.0. Changes: the
+brains were cut out, scaled and resampled, and a generative network was trained on them. The licence of
+the data allows adaptations to be shared under the same licence, with this attribution. It does not apply to
+the rest of voxflate.
+"""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What is said about a generator.
+
+    Attributes:
+        words: Its title, its data and the licence of the data.
+        licence: Text of the licence that its folder is under.
+        provenance: How it was trained and how far it can be trusted, in Markdown.
+    """
+
+    words: Words
+    licence: str
+    provenance: str
+
+
+SHIPPED = {
+    "brains-16": Shipped(
+        Words(
+            "Brains, 16x32x32 (early)",
+            "IXI, skull-stripped T1 brain MRI of 148 adults, https://brain-development.org/ixi-dataset/",
+            "CC-BY-SA-3.0",
+        ),
+        IXI_LICENCE,
+        "An early generator, for trying voxflate out and not for results: one seed, 5 kimg (5,000 scans "
+        "shown in 3D), far from converged. Three or four kinds of brain return, and the outline has a "
+        "dent below the forehead on the sagittal plane. It started from a plain 2D network by the "
+        "preserving inflation and was trained with the slice discriminator; the section *The slice "
+        "discriminator* of docs/results.md has the commands and its distances to real scans.",
+    ),
+}
+"""Name -> what is said; a run for each new name is all that is needed beside."""
+
+
+def make(name: str, run: Path, snapshot: str, out: Path, evaluation: Path | None = None) -> Path:
+    """Write one generator's folder, in place of an older one.
+
+    Raises:
+        VoxflateError: If there is no such name, or the run cannot be exported.
+    """
+    if name not in SHIPPED:
+        raise VoxflateError(f"{name}: is not in SHIPPED of {__file__}, which has {', '.join(SHIPPED)}")
+    said, folder = SHIPPED[name], out / name
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary, name)
+        share(run, "hub", made, said.words, snapshot, evaluation=evaluation)
+        card = made / "README.md"
+        card.write_text(
+            f"{card.read_text(encoding='utf-8')}\n## Provenance\n\n{said.provenance}\n", encoding="utf-8"
+        )
+        (made / "LICENSE.txt").write_text(said.licence, encoding="utf-8")
+        size = sum(path.stat().st_size for path in (*made.iterdir(), *_others(out, name)))
+        if size > LARGEST:
+            raise VoxflateError(
+                f"{name}: all generators together would take {size:,} bytes, at most {LARGEST:,}"
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(made, folder)
+    return folder
+
+
+def _others(out: Path, name: str) -> list[Path]:
+    """Files of the other generators."""
+    return [path for path in out.rglob("*") if path.is_file() and path.relative_to(out).parts[0] != name]
+
+
+def main(arguments: list[str]) -> int:
+    """Make the generators that the command line names."""
+    parser = argparse.ArgumentParser(description="Make the generators that come with the package.")
+    parser.add_argument("runs", metavar="NAME=RUN", nargs="+")
+    parser.add_argument("--snapshot", default="newest", help="newest, best, or a number of kimg")
+    parser.add_argument("--evaluation", type=Path, help="folder of its evaluation and audit")
+    parser.add_argument("--out", type=Path, default=ROOT)
+    given = parser.parse_args(arguments)
+    try:
+        for text in given.runs:
+            name, _, run = text.partition("=")
+            print(make(name, Path(run), given.snapshot, given.out, given.evaluation))
+    except VoxflateError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -112,6 +112,7 @@ def test_a_key_like_no_other_points_to_the_list() -> None:
         ({"model": "wgan-gp", "training.batch": 1}, "training.batch = 1 is too small"),
         ({"model": "wgan-gp", "training.augment": "cutout"}, "training.augment is for stylegan2"),
         ({"model": "wgan-gp", "training.precision": "bf16"}, "precision = bf16 is for stylegan2"),
+        ({"training.precision": "fp16"}, "has too small a range for the gradients of R1"),
         ({"network.critic_norm": "group"}, "is not one of batch, layer"),
         ({"comparison.critic_steps": 0}, "comparison.critic_steps = 0: "),
         ({"data.folder": "x"}, "data has no keys of its own"),

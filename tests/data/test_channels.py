@@ -6,7 +6,7 @@ import pytest
 
 from tests.strategies import write_prepared
 from voxflate._system.errors import VoxflateError
-from voxflate.data.channels import Channel, LabelColumn, Layout, mask_labels
+from voxflate.data.channels import Channel, LabelColumn, Layout, mask_labels, mask_shares
 from voxflate.data.prepared import PreparedSet, open_prepared, to_stored
 
 PAIR = Layout(
@@ -51,6 +51,16 @@ def test_the_largest_share_wins_background_included() -> None:
     volume = shares.reshape(3, 1, 1, 4)
     np.testing.assert_array_equal(mask_labels(volume, PAIR), [[[2, 7, 0, 2]]])
     np.testing.assert_array_equal(mask_labels(volume[None], PAIR), [[[[2, 7, 0, 2]]]])
+
+
+def test_label_maps_become_shares_and_come_back() -> None:
+    labels = np.random.default_rng(0).choice([0, 2, 7], (3, 2, 4, 4))
+    shares = mask_shares(labels, PAIR)
+    assert (shares.shape, shares.dtype) == ((3, 2, 2, 4, 4), np.float32)
+    image = np.zeros((3, 1, 2, 4, 4), np.float32)
+    np.testing.assert_array_equal(mask_labels(np.concatenate([image, shares], axis=1), PAIR), labels)
+    with pytest.raises(VoxflateError, match=r"the mask holds 3; its classes are 0 \(background\), 2, 7"):
+        mask_shares(np.array([[[[0, 3]]]]), PAIR)
 
 
 @pytest.fixture

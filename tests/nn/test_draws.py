@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from scipy import stats
+from torch.profiler import profile
 
 from tests.strategies import networks, random_tensor
 from voxflate.nn.draws import Draws
@@ -13,15 +15,17 @@ def drawn(draws):
     return [draws.normal(2, 3), draws.uniform(4), draws.normal(1)]
 
 
-def test_parts_draw_what_the_whole_draws():
-    whole = drawn(Draws(4, "cpu", SEEDS))
-    parts = [drawn(Draws(4, "cpu", SEEDS).part(first, last)) for first, last in ((0, 1), (1, 4))]
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_parts_draw_what_the_whole_draws(is_counted):
+    whole = drawn(Draws(4, "cpu", SEEDS, is_counted))
+    parts = [drawn(Draws(4, "cpu", SEEDS, is_counted).part(*cut)) for cut in ((0, 1), (1, 4))]
     for together, *apart in zip(whole, *parts, strict=True):
         assert torch.equal(together, torch.cat(apart))
 
 
-def test_numbers_are_normal_and_uniform_and_differ_between_samples():
-    draws = Draws(2, "cpu", SEEDS[:2])
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_numbers_are_normal_and_uniform_and_differ_between_samples(is_counted):
+    draws = Draws(2, "cpu", SEEDS[:2], is_counted)
     normal, uniform = draws.normal(20_000), draws.uniform(20_000)
     assert normal.shape == uniform.shape == (2, 20_000)
     assert normal.mean(1).abs().max() < 0.03
@@ -30,6 +34,35 @@ def test_numbers_are_normal_and_uniform_and_differ_between_samples():
     assert uniform.max() < 1
     assert (uniform.mean(1) - 0.5).abs().max() < 0.02
     assert abs(torch.corrcoef(normal)[0, 1]) < 0.03
+
+
+def test_counted_numbers_have_the_distributions_they_should_and_no_memory():
+    draws = Draws(3, "cpu", [0, 1, 2**32 - 1], is_counted=True)
+    normal, uniform, again = draws.normal(100_000), draws.uniform(100_000), draws.normal(100_000)
+    for row, cdf in [(row, "norm") for row in normal] + [(row, "uniform") for row in uniform]:
+        assert stats.kstest(row.numpy(), cdf).pvalue > 1e-3
+    assert normal.abs().max() > 4  # the tails are there
+    assert normal.isfinite().all()
+    # Neither neighbours, nor samples, nor calls know of each other.
+    assert torch.corrcoef(torch.cat([normal, again, uniform])).fill_diagonal_(0).abs().max() < 0.015
+    assert torch.corrcoef(torch.stack([normal[0, 1:], normal[0, :-1]]))[0, 1].abs() < 0.015
+    assert len(torch.cat([normal, again]).unique()) > 0.99 * 6e5
+
+
+def test_counted_numbers_stay_the_same_between_versions():
+    draws = Draws(2, "cpu", [1, 2], is_counted=True)
+    expected = torch.tensor([[0.5790, 0.0072], [0.4375, 0.4020]])
+    torch.testing.assert_close(draws.uniform(2), expected, rtol=0, atol=1e-4)
+
+
+def test_counted_numbers_of_any_batch_take_as_many_operations():
+    def operations(count):
+        draws = Draws(count, "cpu", range(count), is_counted=True)
+        with profile() as seen:
+            draws.normal(2, 3)
+        return sum(event.count for event in seen.key_averages())
+
+    assert operations(2) == operations(64)
 
 
 def test_without_seeds_the_global_random_state_is_drawn_from():

@@ -16,6 +16,7 @@ import voxflate
 from tests.sharing.generators import an_export
 from tests.strategies import PAIRS
 from voxflate.cli import app
+from voxflate.data.channels import Layout
 from voxflate.metrics.psnr import psnr
 from voxflate.sampling.inversion import Whitening
 from voxflate.sampling.styles import styles_of_codes
@@ -181,6 +182,18 @@ def test_a_pair_is_inverted_with_or_without_its_mask(pairs: voxflate.TrainedGene
     assert agree[0] > 0.9
     one = pairs.invert(given[0], masks=given[0].masks, steps=2)
     assert one.rendered.shape == (1, 2, *pairs.shape)
+
+
+def test_a_pair_of_one_modality_has_no_axis_for_it(tmp_path: Path) -> None:
+    layout = Layout((PAIRS.channels[0], *PAIRS.channels[2:]))
+    pairs = voxflate.load(an_export(tmp_path / "generator", channels=8, layout=layout))
+    given = pairs.sample(2, truncation=0.7)
+    assert given.masks is not None
+    walk, found = pairs.interpolate(0, 1, 2, truncation=0.7), pairs.invert(given, masks=given.masks, steps=2)
+    assert given.shape == walk.shape == found.rendered.shape == (2, *pairs.shape)
+    assert found.masks is not None
+    assert found.masks.shape == given.masks.shape
+    np.testing.assert_array_equal(walk[0].masks, given[0].masks)
 
 
 def test_known_labels_narrow_the_styles_that_inversion_looks_for(pairs: voxflate.TrainedGenerator) -> None:

@@ -186,6 +186,11 @@ def test_the_card_says_all_that_a_user_must_know(export: Path, evaluation: Path,
     assert "Warning: set: is not the data that 3d was trained on" in text
     for path in folder.iterdir():
         assert b"SECRET" not in path.read_bytes(), path.name
+    again = about(folder, Words(licence="MIT"))  # shared once more, it still has them
+    assert again.words == Words("Brains", "SomeData", "MIT")
+    assert again.assessment is not None
+    assert again.assessment.metrics["pairwise-l2"].value == 33.5
+    assert "2 of 200 generated volumes" in again.audit_words
     plain = (shared(export, "hub", tmp_path / "plain") / "README.md").read_text()
     assert "It was not evaluated." in plain
     assert "Not audited" in plain

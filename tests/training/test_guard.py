@@ -1,9 +1,11 @@
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from tests.strategies import run_config, write_prepared
 from tests.training.test_run import same
@@ -12,6 +14,8 @@ from voxflate.config.build import Stream
 from voxflate.gans.gan import Gan
 from voxflate.runs.log import read_rows
 from voxflate.runs.snapshots import list_snapshots, load_newest, snapshot_path
+from voxflate.training import run as run_module
+from voxflate.training.guard import Guard
 from voxflate.training.run import train_run
 
 AT_STEP = 4  # after 16 images; the snapshots are those of 0 and 12
@@ -207,3 +211,44 @@ def test_diversity_is_one_for_real_images_and_zero_for_equal_ones(prepared):
     assert diversity(volumes, real) == pytest.approx(1)
     assert diversity(np.repeat(volumes[:1], 4, axis=0), real) == 0
     assert real_diversity(run_config(prepared, training__phase="2d"), prepared) > 0
+
+
+LOOKS = 3
+"""Steps between two looks of a guard that behaves as on a GPU."""
+
+
+@pytest.fixture
+def _as_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(run_module, "Guard", partial(Guard, every=LOOKS))
+
+
+@pytest.mark.usefixtures("_as_on_a_gpu")
+def test_a_guard_that_looks_rarely_changes_nothing_of_a_healthy_run(prepared, tmp_path, monkeypatch):
+    train_run(run_config(prepared), tmp_path / "rarely")
+    monkeypatch.undo()
+    train_run(run_config(prepared), tmp_path / "always")
+    same(load_newest(tmp_path / "rarely")[0], load_newest(tmp_path / "always")[0])
+    rows = read_rows(tmp_path / "rarely" / "log.jsonl")
+    assert rows
+    assert all(np.isfinite(row["loss_g"]) for row in rows)
+
+
+@pytest.mark.usefixtures("_as_on_a_gpu")
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_a_bad_gradient_moves_no_weight_until_it_is_looked_at(
+    network, value, prepared, tmp_path, monkeypatch
+):
+    run, weights = tmp_path / "run", []
+
+    def poison(gan):
+        parameter = next(getattr(gan, network).parameters())
+        weights.append((getattr(gan, network), parameters_to_vector(getattr(gan, network).parameters())))
+        parameter.register_hook(lambda gradient: gradient * value)
+
+    injected(monkeypatch, poison)
+    with pytest.raises(VoxflateError, match=f"gradient of the {network} is not finite in a step after 12 im"):
+        train_run(run_config(prepared), run)
+    ((spoiled, before),) = weights
+    assert torch.equal(parameters_to_vector(spoiled.parameters()), before)
+    assert list_snapshots(run) == [snapshot_path(run, 0), snapshot_path(run, 12)]

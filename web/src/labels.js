@@ -11,6 +11,10 @@ function digitsOf(label) {
   return Math.max(0, Math.round(-Math.log10(stepOf(label))));
 }
 
+function written(label, value) {
+  return label.high > label.low ? value.toFixed(digitsOf(label)) : String(value);
+}
+
 /** A number on the slider of a label, inside the range that was seen in training. */
 function snapped(label, value) {
   if (label.high <= label.low) return label.low;
@@ -57,9 +61,9 @@ function slider(label, number, change) {
   const input = make("input", {
     type: "range", name: `label-${number}`, min: ends[0], max: ends[1], step, oninput: ({ target }) => change(label.name, snapped(label, Number(target.value))),
   });
-  const limits = make("span", { className: "ends" }, ...ends.map((end) => make("span", { textContent: end.toFixed(digitsOf(label)) })));
+  const limits = make("span", { className: "ends" }, ...ends.map((end) => make("span", { textContent: written(label, end) })));
   const element = make("label", { className: "slider" }, make("span", {}, label.name, " ", output), input, limits);
-  return { element, set: (value) => { input.value = value; output.textContent = value.toFixed(digitsOf(label)); } };
+  return { element, set: (value) => { input.value = value; output.textContent = written(label, value); } };
 }
 
 /** Put a control per label into `root`; gives what brings them in line with values. */

@@ -141,6 +141,8 @@ def joined_world(device: str, environment: Mapping[str, str] = os.environ) -> It
         local_size=int(environment.get("LOCAL_WORLD_SIZE", "1")),
     )
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if on_gpu and world.local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(world.local_rank)  # else every process would talk through the first GPU
     with _peers():
         torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:

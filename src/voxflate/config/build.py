@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from voxflate._system.devices import sent
 from voxflate._system.distributed import ALONE, World
 from voxflate._system.errors import VoxflateError
 from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig, SliceConfig, TrainingConfig
@@ -224,15 +225,15 @@ class Stream:
         first, count = n_images + share.start, len(share)
         if isinstance(self.sampler, PositionedSliceSampler):
             images, where = self.sampler.batch(first, count, size)
-            positions = torch.from_numpy(where).to(self.device)
+            positions = sent(torch.from_numpy(where), self.device)
         else:
             images = self.sampler.batch(first, count, size)
         if self.labels is not None:
-            labels = self.labels[self.sampler.volumes(first, count)].to(self.device)
+            labels = sent(self.labels[self.sampler.volumes(first, count)], self.device)
         if self.flip:
             # The last axis runs from left to right, in slices and in volumes.
             chosen = (
                 np.random.default_rng([self.seed, n_images, 1]).random(size)[share.start : share.stop] < 0.5
             )
             images[chosen] = images[chosen, ..., ::-1]
-        return Batch(torch.from_numpy(images).to(self.device), positions, labels)
+        return Batch(sent(torch.from_numpy(images), self.device), positions, labels)

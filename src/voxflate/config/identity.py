@@ -15,6 +15,8 @@ _NOT_OF_THE_SETTING = (
     "training.seed",
     "training.micro_batch",
     "training.activation_checkpointing",
+    "training.tf32",
+    "training.autotune",
     "training.kernels",
     "training.device",
     "training.threads",

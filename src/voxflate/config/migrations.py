@@ -54,6 +54,8 @@ UNNAMED_IN_1: Mapping[str, Any] = nested(
         "training.augment": "",
         "training.augment_p": 1.0,
         "training.precision": "auto",
+        "training.tf32": True,
+        "training.autotune": True,
         "training.kernels": "auto",
         "training.device": "auto",
         "training.threads": 0,

@@ -41,6 +41,8 @@ DECIDES_NO_RESULT = (
     "start.twin",
     "training.micro_batch",
     "training.activation_checkpointing",
+    "training.tf32",
+    "training.autotune",
     "training.kernels",
     "training.device",
     "training.threads",

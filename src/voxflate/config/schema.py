@@ -65,6 +65,14 @@ def _known_device(value: str) -> str:
     return value
 
 
+def _no_half(value: object) -> object:
+    if value in ("fp16", "float16", "half"):
+        raise ValueError(
+            "has too small a range for the gradients of R1 and is not supported; use bf16 or fp32"
+        )
+    return value
+
+
 Positive = Annotated[int, Field(ge=1)]
 Base = Annotated[tuple[Positive, Positive, Positive], BeforeValidator(_numbers)]
 
@@ -187,9 +195,13 @@ class TrainingConfig(Section):
     """Differentiable augmentations, separated by commas: translation, cutout, intensity."""
     augment_p: float = Field(default=1.0, ge=0, le=1)
     """Probability that an image is augmented."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Annotated[Literal["auto", "bf16", "fp32"], BeforeValidator(_no_half)] = "auto"
     """Arithmetic of the convolutions, R1's included (decision 0073): bf16, fp32, or auto (bf16 where the
     processor has it). Weights and averages stay in fp32."""
+    tf32: bool = True
+    """On a GPU, fp32 convolutions and products round their factors to 10 bits (TF32), which is faster."""
+    autotune: bool = True
+    """On a GPU, cuDNN tries its algorithms at the first steps and keeps the fastest."""
     kernels: Literal["auto", "plain"] = "auto"
     """auto builds and uses compiled kernels on the CPU where there is a C++ compiler; plain never does.
     Results are equal to rounding (decision 0024)."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from voxflate._system.devices import sent
 from voxflate.gans.gan import Model, Networks, Scalars, Shown, Step, scalars_of
 from voxflate.gans.settings import NetworkPlan, Settings, SliceSettings
 from voxflate.gans.slice_features import REDUCTIONS, WIDTH, SliceFeatures
@@ -151,7 +152,8 @@ def colours(images: Tensor, shown: Shown) -> Tensor:
         return torch.cat([images, images[:, 1:]], dim=1)
     draws = shown.draws or Draws(count, images.device)
     others = draws.uniform(channels - 1).argsort(dim=1)[:, :2] + 1  # [N, 2]
-    return torch.stack([image[[0, *pair]] for image, pair in zip(images, others.tolist(), strict=True)])
+    wanted = others.reshape(count, 2, *(1,) * (images.ndim - 2)).expand(-1, -1, *images.shape[2:])
+    return torch.cat([images[:, :1], images.gather(1, wanted)], dim=1)
 
 
 def cut(volumes: Tensor, shown: Shown, per_volume: int) -> list[Tensor]:
@@ -167,14 +169,19 @@ def cut(volumes: Tensor, shown: Shown, per_volume: int) -> list[Tensor]:
     """
     draws = shown.draws or Draws(len(volumes), volumes.device)
     where = MARGIN + (1 - 2 * MARGIN) * draws.uniform(per_volume)  # [N, per_volume]
-    slices: list[list[Tensor]] = [[] for _ in range(PLANES)]
-    for number, volume in enumerate(volumes):
-        for turn in range(per_volume):
-            plane = (shown.first + number + turn) % PLANES
-            place = int(where[number, turn] * volume.shape[1 + plane])
-            slices[plane].append(volume.select(1 + plane, place))
-    empty = [volumes.select(2 + plane, 0)[:0] for plane in range(PLANES)]
-    return [torch.stack(some) if some else none for some, none in zip(slices, empty, strict=True)]
+    turns = [(number, turn) for number in range(len(volumes)) for turn in range(per_volume)]
+    slices = []
+    for plane in range(PLANES):
+        due = [pair for pair in turns if (shown.first + sum(pair)) % PLANES == plane]
+        numbers, of_turn = sent(torch.tensor(due, dtype=torch.int64).reshape(-1, 2), volumes.device).T
+        places = (where[numbers, of_turn] * volumes.shape[2 + plane]).long()
+        chosen = volumes.index_select(0, numbers)
+        size = [len(due), *volumes.shape[1:]]
+        size[2 + plane] = 1
+        slices.append(
+            chosen.gather(2 + plane, places.reshape(-1, 1, 1, 1, 1).expand(size)).squeeze(2 + plane)
+        )
+    return slices
 
 
 def with_slices(model: Model, side: int) -> Model:

@@ -1,7 +1,7 @@
 """Random numbers of a batch that do not depend on how the batch is cut.
 
 A step may see its batch in parts: micro-batches one after the other, or shares in several processes. Every
-sample has a generator of its own, so that the parts together draw what the whole would have drawn.
+sample has a seed of its own, so that the parts together draw what the whole would have drawn.
 """
 
 from __future__ import annotations
@@ -11,34 +11,55 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from voxflate._system.devices import sent
+from voxflate.nn import counted
+
 Device = torch.device | str
 
 
 class Draws:
     """Draws for each of `count` samples.
 
+    On the CPU each sample has a generator of PyTorch. Anywhere else, where a generator per sample costs a
+    launch per sample, numbers are counted out (`nn.counted`).
+
     Args:
         count: Samples.
         device: Where the numbers go.
         seeds: One a sample, of 32 bits (PyTorch's generator on the CPU heeds no more); None draws from the
             global random state.
+        is_counted: Whether numbers are counted out; None decides by the device.
 
     Raises:
         ValueError: If the seeds are not as many as the samples.
     """
 
-    def __init__(self, count: int, device: Device, seeds: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        device: Device,
+        seeds: Sequence[int] | None = None,
+        is_counted: bool | None = None,
+    ) -> None:
         if seeds is not None and len(seeds) != count:
             raise ValueError(f"{len(seeds)} seeds for {count} samples")
         self.count = count
-        self.device = device
+        self.device = torch.device(device)
+        self.is_counted = self.device.type != "cpu" if is_counted is None else is_counted
         self._seeds = seeds
-        self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds or ()]
+        self._calls = 0
+        self._generators: list[torch.Generator] = []
+        if seeds is not None and self.is_counted:
+            self._own = sent(torch.tensor(seeds, dtype=torch.int64), self.device)
+        elif seeds is not None:
+            self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, [count, *shape]."""
         if self._seeds is None:
             return torch.randn(self.count, *shape, device=self.device)
+        if self.is_counted:
+            return counted.normal(self._own, self._next(), shape)
         drawn = [torch.randn(shape, generator=one, device=self.device) for one in self._generators]
         return torch.stack(drawn)
 
@@ -46,9 +67,15 @@ class Draws:
         """Numbers in [0, 1), [count, *shape]."""
         if self._seeds is None:
             return torch.rand(self.count, *shape, device=self.device)
+        if self.is_counted:
+            return counted.uniform(self._own, self._next(), shape)
         return torch.stack([torch.rand(shape, generator=one, device=self.device) for one in self._generators])
 
     def part(self, first: int, last: int) -> Draws:
         """Draws of the samples `first` to `last` - 1, from the beginning: what the whole draws for them."""
         seeds = None if self._seeds is None else self._seeds[first:last]
-        return Draws(last - first, self.device, seeds)
+        return Draws(last - first, self.device, seeds, self.is_counted)
+
+    def _next(self) -> int:
+        self._calls += 1
+        return self._calls - 1

@@ -53,6 +53,7 @@ def write_generator(
     manifest: Manifest,
     counts: Mapping[str, Mapping[str, int]] | None,
     labels: JointLabels | None = None,
+    words: Mapping[str, str] | None = None,
 ) -> None:
     """Write the files of an export into a folder that is there.
 
@@ -62,6 +63,7 @@ def write_generator(
         manifest: Of its data; scans are left out.
         counts: What `counts_of` gives of the data; None if it is not known.
         labels: How its labels occur together; None if the generator knows none.
+        words: What its owner says of it, for people: "title", "data", "licence".
     """
     if labels is None:  # what the generator does not know is not shared
         manifest = replace(manifest, layout=replace(manifest.layout, labels=()))
@@ -83,5 +85,6 @@ def write_generator(
         "seconds": loaded.seconds,
         "counts": counts,
         "label_rows": labels.rows if labels is not None else None,
+        "words": dict(words) if words else None,
     }
     write_json(folder / CONFIG, content | {name: value for name, value in known.items() if value is not None})

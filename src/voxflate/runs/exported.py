@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Exported:
         samples: What `fingerprint` gave of the fixed samples; None where an older version exported it.
         labels: How the training set's labels occur together; None where it has none.
         counts: What `counts_of` gave of the data; None where an older version exported it.
+        words: What its owner says of it, for people: "title", "data", "licence"; empty where nothing is said.
     """
 
     folder: Path
@@ -63,6 +64,7 @@ class Exported:
     samples: Mapping[str, Any] | None = None
     labels: JointLabels | None = None
     counts: Mapping[str, Mapping[str, int]] | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_exported(folder: Path) -> bool:
@@ -107,6 +109,7 @@ def read_exported(folder: Path) -> Exported:
         content.get("samples"),
         labels,
         content.get("counts"),
+        {name: str(text) for name, text in content.get("words", {}).items()},
     )
 
 
@@ -160,6 +163,7 @@ _LATER: dict[str, type | tuple[type, ...]] = {
     "seconds": (int, float),
     "samples": dict,
     "counts": dict,
+    "words": dict,
 }
 """Fields that older exports lack."""
 

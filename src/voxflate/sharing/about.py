@@ -76,15 +76,15 @@ class About:
 
     @property
     def example_labels(self) -> Labels:
-        """Ordinary values of its labels, for examples: the commonest class, the mean to three digits."""
+        """Ordinary values of its labels, for examples: the most common class, the mean to three digits."""
         joint = self.source.labels
         if joint is None:
             return {}
         found: Labels = {}
         for number, column in enumerate(joint.layout.labels):
-            ((commonest, _),) = Counter(row[number] for row in joint.rows).most_common(1)
+            ((most, _),) = Counter(row[number] for row in joint.rows).most_common(1)
             mean = min(max(float(f"{column.mean:.3g}"), column.low), column.high)
-            found[column.name] = str(commonest) if column.categorical else mean
+            found[column.name] = str(most) if column.categorical else mean
         return found
 
     def samples(self, count: int, truncation: float) -> tuple[Float32, NDArray[np.int64] | None]:
@@ -227,7 +227,7 @@ def about(
 
     Args:
         run: Its folder.
-        words: What its owner says.
+        words: What its owner says; what is empty is as an export has it.
         snapshot: Which snapshot of a run.
         data: Where a run's prepared set lies now; None where the run says.
         evaluation: Folder of its evaluation and audit; None for `run`/evaluation.
@@ -239,7 +239,10 @@ def about(
     check_volumes(source)
     loaded = source.load(snapshot, device="cpu")
     counts = counts_of(source.prepared.manifest) if source.exported is None else source.exported.counts
-    own = place_of(run, snapshot).folder if source.exported is None else source.folder / FOLDER
+    if source.exported is None:
+        own = place_of(run, snapshot).folder
+    else:  # a hub folder has them beside the weights
+        own = source.folder / FOLDER if (source.folder / FOLDER).is_dir() else source.folder
     folder = evaluation or own
     found: dict[str, Any] = {}
     notes: list[str] = []
@@ -261,6 +264,8 @@ def about(
     assessment = None
     if METRICS in found:
         assessment = _to_share(Assessment.from_dict(found[METRICS], folder / METRICS))
+    kept = source.exported.words if source.exported is not None else {}
+    words = Words(**{name: text or kept.get(name, "") for name, text in vars(words).items()})
     return About(source, loaded, words, counts, assessment, found.get(AUDIT), tuple(notes))
 
 

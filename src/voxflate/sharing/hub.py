@@ -41,7 +41,9 @@ def write_hub_files(about: About, folder: Path, name: str) -> None:
         name: What the folder will be called, for the card's example.
     """
     prepared = about.source.prepared
-    write_generator(folder, about.loaded, prepared.manifest, about.counts, about.source.labels)
+    write_generator(
+        folder, about.loaded, prepared.manifest, about.counts, about.source.labels, vars(about.words)
+    )
     images, classes = about.samples(_SHOWN, _TRUNCATION)
     sample_sheet(images, folder / PICTURE, columns=_SHOWN, spacing=prepared.spacing, classes=classes)
     layout = prepared.layout

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,35 +19,57 @@ class NonFiniteError(VoxflateError):
     """A weight, a gradient or a loss is NaN or infinite; the message says which."""
 
 
+GPU_EVERY = 16
+"""Steps between two looks at what a GPU has found; each look waits until it has caught up."""
+
+
 class Guard:
     """Checks every gradient before it becomes a step, then the losses, and the weights before a snapshot.
 
-    Real images need no check: a prepared set stores integers.
+    On a GPU the step itself leaves the weights alone where a gradient is NaN or infinite, and the training
+    ends at the next look. Real images need no check: a prepared set stores integers.
 
     Args:
         state: Its optimizers are watched from now on.
+        every: Steps between two looks; None decides by the device: each step on the CPU.
     """
 
-    def __init__(self, state: TrainingState) -> None:
+    def __init__(self, state: TrainingState, every: int | None = None) -> None:
         self.state = state
+        self.every = every or (1 if state.gan.device.type == "cpu" else GPU_EVERY)
         self._networks = state.gan.networks
         self._names = {
             parameter: f"{network}.{name}"
             for network, module in self._networks.items()
             for name, parameter in module.named_parameters()
         }
-        for optimizer in state.gan.optimizers.values():
-            optimizer.register_step_pre_hook(self._check_gradients)
+        self._bad: dict[str, Tensor] = {}
+        self._looked_at = state.n_images
+        for name, optimizer in state.gan.optimizers.items():
+            watch = self._check_gradients if self.every == 1 else partial(self._skip_bad_step, name)
+            optimizer.register_step_pre_hook(watch)
 
-    def check_scalars(self, scalars: dict[str, Tensor]) -> None:
+    def after_step(self, scalars: dict[str, Tensor]) -> dict[str, float] | None:
         """Refuse losses and other scalars that are NaN or infinite.
+
+        Returns:
+            The scalars, which come over in one transfer; None if this step is not looked at.
 
         Raises:
             NonFiniteError: Names the scalar, or the weight that spoiled it.
         """
-        if bad := _not_finite(scalars.items()):
+        if self.every > 1:
+            for name, value in scalars.items():
+                self._note(f"scalar {name}", value.isfinite().logical_not())
+            if self.state.steps % self.every:
+                return None
+            self._look()
+        values = torch.stack([value.double() for value in scalars.values()]).tolist() if scalars else []
+        found = dict(zip(scalars, values, strict=True))
+        if bad := [name for name, value in found.items() if not math.isfinite(value)]:
             self.check_weights()
             self._refuse(bad)
+        return found
 
     def check_weights(self) -> None:
         """Refuse weights that are NaN or infinite, those of the average included.
@@ -53,6 +77,7 @@ class Guard:
         Raises:
             NonFiniteError: Names the first such weight.
         """
+        self._look()
         networks = self._networks | {"average": self.state.ema.generator}
         named = (
             (f"weight of {network}.{name}", tensor)
@@ -71,6 +96,30 @@ class Guard:
         # Gradients run backwards and carry NaN with them, so it began in the last layer that has it.
         ordered = zip(reversed(parameters), reversed(gradients), strict=True)
         self._refuse(_not_finite((f"gradient of {self._names[p]}", gradient) for p, gradient in ordered))
+
+    def _skip_bad_step(self, name: str, optimizer: Optimizer, *_: Any) -> None:
+        """Tell a fused optimizer to leave its weights alone if a gradient is NaN or infinite."""
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        bad = torch.stack(torch._foreach_norm(gradients, float("inf"))).isfinite().all().logical_not()
+        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        self._note(f"gradient of the {name}", bad)
+
+    def _note(self, name: str, bad: Tensor) -> None:
+        """Remember on the device that something was not finite."""
+        self._bad[name] = self._bad[name] | bad if name in self._bad else bad
+
+    def _look(self) -> None:
+        """Fetch what was found since the last look, in one transfer."""
+        since, self._looked_at = self._looked_at, self.state.n_images
+        if not self._bad:
+            return
+        flags = torch.stack(list(self._bad.values())).tolist()
+        names = [name for name, bad in zip(self._bad, flags, strict=True) if bad]
+        self._bad.clear()
+        if names:
+            raise NonFiniteError(f"{names[0]} is not finite in a step after {since} images")
 
     def _refuse(self, names: list[str]) -> None:
         if names:

@@ -62,8 +62,8 @@ def train(
     """
     if state.n_images == 0:
         on_snapshot(state)
+    started = time.perf_counter()
     while state.n_images < schedule.stop_at:
-        started = time.perf_counter()
         state.gan.scale_learning_rates(schedule.learning_rate(state.n_images))
         scalars = state.gan.step(
             *batches(state.n_images, schedule.batch),
@@ -73,7 +73,10 @@ def train(
         state.steps += 1
         state.n_images += schedule.batch
         state.ema.update(state.gan.generator, state.n_images, schedule.batch)
-        state.seconds += time.perf_counter() - started
+        ended = time.perf_counter()
+        state.seconds += ended - started
+        started = ended  # what a GPU is waited for in `on_step` counts too
         on_step(state, scalars)
         if schedule.is_snapshot(state.n_images):
             on_snapshot(state)
+            started = time.perf_counter()

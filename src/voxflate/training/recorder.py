@@ -117,13 +117,16 @@ class Recorder:
     def after_step(self, state: TrainingState, scalars: Scalars) -> None:
         """Check the scalars, report progress, log every few seconds, end if asked to.
 
+        A GPU is not waited for at every step, so this happens where the guard looks.
+
         Raises:
             NonFiniteError: If a scalar is NaN or infinite.
             TrainingStopped: After everything was saved.
         """
-        self.guard.check_scalars(scalars)
+        values = self.guard.after_step(scalars)
+        if values is None:
+            return
         images, seconds = state.n_images - self._since[0], state.seconds - self._since[1]
-        values = {name: float(value) for name, value in scalars.items()}
         speed = images / seconds if seconds else 0.0
         total = round(self.config.training.kimg * 1000)
         self.caller.on_progress(Progress(state.n_images, total, speed, values))
@@ -249,7 +252,8 @@ class Follower:
 
     def after_step(self, state: TrainingState, scalars: Scalars) -> None:
         """As `Recorder.after_step`."""
-        self.guard.check_scalars(scalars)
+        if self.guard.after_step(scalars) is None:
+            return
         if state.gan.world.any(self.caller.stop.requested, state.gan.device):
             self.save(state)
             raise TrainingStopped(state.n_images)

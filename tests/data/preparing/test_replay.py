@@ -48,6 +48,33 @@ def test_a_scan_becomes_what_it_became_in_the_set(
         assert any(np.allclose(volume.affine, scan.affine) for scan in close)
 
 
+def test_a_subject_with_modalities_and_mask_becomes_what_it_became_in_the_set(
+    tmp_path: Path, write_scan: WriteScan
+) -> None:
+    """The second modality lies on a grid of its own, and the crop is decided by the first one."""
+    coarse = np.diag([3.0, 3, 3, 1])
+    for number in range(2):
+        head = np.zeros((12, 14, 10), np.float32)
+        head[2:11, 3:12, 1:9] = np.random.default_rng(number).uniform(50, 100, (9, 9, 8))
+        write_scan(tmp_path / "scans" / f"s{number}_t1.nii.gz", head)
+        write_scan(tmp_path / "scans" / f"s{number}_t2.nii.gz", head[:8, :10, :7] + 1, coarse)
+        labels = np.zeros(head.shape, np.uint8)
+        labels[3:7, 4:9, 2:6], labels[7:10, 4:9, 2:6] = 2, 7
+        write_scan(tmp_path / "scans" / f"s{number}_seg.nii.gz", labels)
+    reading = Reading(channels={"t1": "*_t1*", "t2": "*_t2*"}, mask="*_seg*")
+    options = RecipeOptions(crop=True)
+    made = prepare(tmp_path / "scans", tmp_path / "set", "mr", (4, 8, 8), 0, reading=reading, options=options)
+    for number in range(2):
+        t1, t2, seg = (tmp_path / "scans" / f"s{number}_{name}.nii.gz" for name in ("t1", "t2", "seg"))
+        found = prepare_like(t1, made.manifest, {"t2": t2}, seg)
+        close = [np.abs(found.channels - volume).max() < 1e-4 for volume in made.volumes("all")]
+        assert sum(close) == 1
+        alone = prepare_like(t1, made.manifest, {"t2": t2})
+        np.testing.assert_array_equal(alone.channels, found.channels[:2])
+    with pytest.raises(VoxflateError, match="wants t2=FILE, got t3"):
+        prepare_like(t1, made.manifest, {"t3": t2})
+
+
 def test_how_scans_were_read_is_kept(tmp_path: Path, write_scan: WriteScan) -> None:
     values = np.random.default_rng(0).uniform(1, 100, (9, 9, 9)).astype(np.float32)
     values[0, 0, 0] = np.nan

@@ -68,7 +68,7 @@ def segmenter(shape: Sequence[int], images: int, classes: int) -> nn.Module:
 
 
 class Reader(nn.Module):
-    """Reads something off a scan: strided convolutions, their mean over the volume, one linear layer.
+    """Reads something off a scan: convolutions, their mean over the volume, a linear layer.
 
     Args:
         shape: (D, H, W) of the volumes, voxels.
@@ -80,7 +80,7 @@ class Reader(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         before, width = images, WIDTH
-        for stride in [(1, 1, 1), *strides_of(shape)]:
+        for stride in [*strides_of(shape), (1, 1, 1)]:
             layers += [_convolution(before, width, stride), nn.GroupNorm(_GROUPS, width), nn.ReLU()]
             before, width = width, 2 * width
         self.features = nn.Sequential(*layers)

@@ -106,7 +106,12 @@ def test_the_report_has_it(run: Path) -> None:
     voxflate("evaluate", run, "--replicates", 0, "--volume-extractor", "none", "--no-tsne")
     folder = run / "evaluation" / "001-newest"
     page = (folder / "report.html").read_text()
-    for words in ("Does training on them help? run", "Utility: sex", "Agreement: sex", "is the difference to real alone"):
+    for words in (
+        "Does training on them help? run",
+        "Utility: sex",
+        "Agreement: sex",
+        "is the difference to real alone",
+    ):
         assert words in page
     shutil.rmtree(run / "evaluation" / "utility-cells")
     (folder / "utility.json").unlink()

@@ -37,16 +37,16 @@ def run(path: Path) -> Any:
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         resources = {"metadata": {"path": folder}}
         NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources=resources).execute()
-    return tidy(notebook)
+    return tidy(notebook, folder)
 
 
-def tidy(notebook: Any) -> Any:
-    """Take out what belongs to a terminal (colours, progress bars) or to this run (times, versions)."""
+def tidy(notebook: Any, folder: str) -> Any:
+    """Take out what belongs to a terminal (colours, progress bars) or to this run (folder, times, versions)."""
     notebook.metadata.language_info = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = _joined([output for output in cell.outputs if not _is_blank(output)])
+            cell.outputs = _joined([output for output in cell.outputs if not _is_blank(output, folder)])
     return notebook
 
 
@@ -61,11 +61,11 @@ def _joined(outputs: list[Any]) -> list[Any]:
     return found
 
 
-def _is_blank(output: Any) -> bool:
+def _is_blank(output: Any, folder: str) -> bool:
     """Reduce a stream to what a reader wants to see; say whether nothing is left."""
     if output.output_type != "stream":
         return False
-    lines = _CONTROL.sub("", output.text).splitlines(keepends=True)
+    lines = _CONTROL.sub("", output.text).replace(f"{folder}/", "").splitlines(keepends=True)
     output.text = "".join(line for line in lines if _TABLE.search(line) or not _BAR.search(line))
     return not output.text.strip()
 

@@ -1,7 +1,8 @@
-"""Sets of several channels: distances per modality, volumes of structures, suite and audit of the scan."""
+"""Sets of several channels: distances per modality and class, volumes of structures, audits."""
 
 import numpy as np
 import pytest
+import torch
 
 from tests.strategies import PAIRS, write_prepared
 from voxflate._system.errors import VoxflateError
@@ -9,6 +10,7 @@ from voxflate.data.channels import Channel, Layout
 from voxflate.data.views import one_channel
 from voxflate.evaluation import Auditor, Evaluator, Suite, SuiteSettings
 from voxflate.evaluation.structures import StructureVolumes
+from voxflate.metrics.copies import Neighbours
 from voxflate.metrics.extractors.untrained import random_network
 
 
@@ -73,14 +75,68 @@ def test_volumes_of_structures_are_counted_in_millilitres(tmp_path):
     assert 0 < structures.floor(10, seed=0)["volume-w1-box"] < real.max() - real.min()
 
 
-def test_the_suite_and_the_audit_look_at_the_first_image(prepared):
-    volumes = prepared.volumes("train")
-    suite = Suite(prepared, SuiteSettings(("random",), replicates=0))
-    found = suite.volumes([volumes])
-    assert found.facts["data"] == prepared.content_hash
+def test_the_suite_measures_every_image_and_the_structures(prepared):
+    settings = SuiteSettings(("random",), volume_extractor="none", replicates=3)
+    for channel, suffix, same in ((0, "", "-t2"), (1, "-t2", "")):
+        volumes = other(prepared, channel)
+        suite = Suite(prepared, settings)
+        found = suite.volumes([volumes])
+        assert found.metrics[f"frechet-random{suffix}-avg"].value > 1
+        assert found.metrics[f"frechet-random{same}-avg"].value == pytest.approx(0, abs=1e-3)
+        assert found.metrics[f"frechet-voxels{same}-3d"].value == pytest.approx(0, abs=1e-3)
+        assert found.metrics[f"kid-random{suffix}-avg"].low is not None
+        assert found.metrics["volume-w1-front"].value == 0 < found.metrics["volume-w1-front"].real
+        quick = Evaluator(prepared, "random").measure([volumes])
+        for name in quick.keys() & found.metrics.keys() - {"pairwise-l2"}:  # there over all channels
+            assert found.metrics[name].value == pytest.approx(quick[name], rel=1e-3, abs=1e-5), name
+    assert (found.facts["data"], found.facts["images"]) == (prepared.content_hash, ["t1", "t2"])
     assert suite.first.shape[1] == 4
-    audit = Auditor(prepared, random_network()).run([volumes])
-    assert [near.neighbour for near in audit.samples] == list(range(len(volumes)))
-    for measure in (suite.volumes, Auditor(prepared, random_network()).run):
+    images = prepared.volumes("all")[:, :, 2]
+    flat = Suite(prepared, settings).images([np.concatenate([images[:, :1], -images[:, 1:]], axis=1)]).metrics
+    assert flat["frechet-random-t2-2d"].value > flat["frechet-random-2d"].value + 1
+
+
+def test_a_class_is_compared_with_its_own_real_volumes(prepared):
+    volumes, manifest = prepared.volumes("all"), prepared.manifest
+    labels = [scan.labels for scan in manifest.scans]
+    darker = np.array([each["sex"] == "M" for each in labels])
+    volumes[darker, 0] = -volumes[darker, 0]
+    settings = SuiteSettings(("random",), volume_extractor="none", replicates=0)
+    found = Suite(prepared, settings).volumes([volumes], labels).metrics
+    same, changed = (found[f"kid-random-sex-{value}-avg"] for value in ("F", "M"))
+    assert abs(same.value) < 0.1 * changed.value
+    assert same.real is not None
+    assert not any("-sex-" in name for name in Suite(prepared, settings).volumes([volumes]).metrics)
+
+
+def test_the_audit_looks_at_all_channels(prepared):
+    auditor = Auditor(prepared, random_network())
+    volumes = prepared.volumes("train")[:6]
+    whole = auditor.run([volumes]).samples
+    assert [near.neighbour for near in whole] == list(range(len(volumes)))
+    assert all(near.correlation > 0.999 for near in whole)
+    assert all(near.features < 1e-3 for near in whole)
+    for channel in (1, 3):
+        mixed = volumes.copy()
+        mixed[:, channel] = np.roll(volumes, 3, axis=0)[:, channel]
+        part = auditor.run([mixed]).samples
+        assert all(b.correlation < a.correlation - 0.05 for a, b in zip(whole, part, strict=True)), channel
+        if channel < 2:
+            assert all(near.features > 1e-3 for near in part)
+    for measure in (Suite(prepared, SuiteSettings(("random",))).volumes, auditor.run):
         with pytest.raises(VoxflateError, match="samples are of shape"):
             measure([volumes[:, :1]])
+
+
+def test_channels_count_alike_in_an_audit_whatever_their_contrast():
+    rng = np.random.default_rng(0)
+    volumes = torch.from_numpy(rng.uniform(-1, 1, (6, 2, 8, 8, 8)).astype(np.float32))
+    faint = volumes * torch.tensor([1.0, 0.01])[:, None, None, None]
+    mixed = torch.stack([volumes[3, 0], volumes[4, 1]])
+    plain, scaled = (
+        Neighbours(each).correlations(one)[0]
+        for each, one in ((volumes, mixed), (faint, mixed * torch.tensor([1.0, 0.01])[:, None, None, None]))
+    )
+    torch.testing.assert_close(plain, scaled, rtol=1e-3, atol=1e-4)
+    assert plain[3] == pytest.approx(float(plain[4]), abs=0.1)
+    assert min(plain[3], plain[4]) > plain[[0, 1, 2, 5]].max()

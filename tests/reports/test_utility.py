@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.reports.test_evaluations import voxflate
 from tests.strategies import OF_PAIRS, PAIRS, run_config, write_prepared
 from voxflate.evaluation.utility import cells
+from voxflate.evaluation.utility.examples import real_examples
+from voxflate.reports.utility import _missing
 from voxflate.runs.export import export_generator
+from voxflate.runs.load import open_source
 from voxflate.training.run import train_run
 
 QUICK = ("--steps", 2, "--seeds", 1, "--generated", 6, "--no-augment")
+SEX = ("--task", "sex")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,7 @@ def content(folder: Path) -> Any:
 
 
 def test_the_command_writes_every_metric_and_never_over_an_older_one(run: Path) -> None:
-    tasks = ("--task", "mask", "--task", "sex", "--task", "age")
+    tasks = ("--task", "mask", "--task", "age")
     shown = " ".join(voxflate("utility", run, "--real", "4,all", *tasks, *QUICK).split())
     folder = run / "evaluation" / "001-newest"
     assert "using the generator after 0.008 kimg" in shown
@@ -52,11 +58,10 @@ def test_the_command_writes_every_metric_and_never_over_an_older_one(run: Path) 
         ("mask", "real", 4, "dice"),
         ("mask", "both", 10, "hd95-back"),
         ("mask", "agreement", 10, "agreement-dice-front"),
-        ("sex", "generated", 0, "balanced-accuracy-sex"),
         ("age", "blind", 0, "mae-age"),
         ("age", "agreement", 10, "agreement-r-age"),
     } <= metrics
-    assert len(found["networks"]) == 3 * 5
+    assert len(found["networks"]) == 2 * 5
     assert len(found["networks"][0]["outcomes"]["dice-front"]) == len(found["heldout"]) == 4
     asked = [each["agreement"] for each in found["networks"] if each["agreement"] and each["task"] == "age"]
     assert len(asked) == 1
@@ -84,12 +89,12 @@ def test_a_killed_call_goes_on_where_it_stopped(
         return fit(*arguments, **options)
 
     monkeypatch.setattr(cells, "fit", third_time_killed)
-    assert "the same command goes on: " in voxflate("utility", run, *QUICK, status=130)
+    assert "the same command goes on: " in voxflate("utility", run, *QUICK, *SEX, status=130)
     assert not list(run.rglob("utility.json"))
-    voxflate("utility", run, *QUICK)
+    voxflate("utility", run, *QUICK, *SEX)
     assert len(trained) == 2 + 1 + 1
     shutil.copytree(home / "run", tmp_path / "other" / "run")
-    voxflate("utility", tmp_path / "other" / "run", *QUICK)
+    voxflate("utility", tmp_path / "other" / "run", *QUICK, *SEX)
     ours, theirs = (
         content(place / "evaluation" / "001-newest") for place in (run, tmp_path / "other" / "run")
     )
@@ -97,15 +102,28 @@ def test_a_killed_call_goes_on_where_it_stopped(
 
 
 def test_the_report_has_it(run: Path) -> None:
-    voxflate("utility", run, *QUICK)
+    voxflate("utility", run, *QUICK, *SEX)
     voxflate("evaluate", run, "--replicates", 0, "--volume-extractor", "none", "--no-tsne")
     folder = run / "evaluation" / "001-newest"
     page = (folder / "report.html").read_text()
-    for words in ("Does training on them help? run", "Utility: mask", "Agreement: mask", "to real alone"):
+    for words in (
+        "Does training on them help? run",
+        "Utility: sex",
+        "Agreement: sex",
+        "is the difference to real alone",
+    ):
         assert words in page
     shutil.rmtree(run / "evaluation" / "utility-cells")
     (folder / "utility.json").unlink()
-    assert f"report: {folder / 'report.html'}" in voxflate("utility", run, *QUICK)
+    assert f"report: {folder / 'report.html'}" in voxflate("utility", run, *QUICK, *SEX)
+
+
+def test_generated_masks_without_a_structure_are_told(home: Path) -> None:
+    source = open_source(home / "run", scans=True)
+    whole = real_examples(source.prepared, "train")
+    assert _missing(whole, source) == []
+    empty = replace(whole, classes=np.where(whole.classes == 2, 0, whole.classes))
+    assert _missing(empty, source) == ["Warning: 10 of 10 generated masks are without back."]
 
 
 def test_a_dry_run_says_how_long_it_takes(run: Path) -> None:
@@ -117,7 +135,7 @@ def test_a_dry_run_says_how_long_it_takes(run: Path) -> None:
 
 def test_an_export_and_what_cannot_be_measured(home: Path, run: Path, tmp_path: Path) -> None:
     export_generator(run, tmp_path / "export")
-    call = ("utility", tmp_path / "export", *QUICK)
+    call = ("utility", tmp_path / "export", *QUICK, *SEX)
     assert "--data FOLDER" in voxflate(*call, "--out", tmp_path / "out", status=2)
     assert "--out FOLDER" in voxflate(*call, "--data", home / "set", status=2)
     voxflate(*call, "--data", home / "set", "--out", tmp_path / "out")

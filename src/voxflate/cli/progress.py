@@ -94,7 +94,7 @@ class _Lines(Progress):
     """Progress for a log: no bar, but a line per minute."""
 
     def __init__(self, *columns: ProgressColumn, console: Console) -> None:
-        super().__init__(*columns, console=console, disable=True)
+        super().__init__(*columns, console=console, disable=True, get_time=lambda: time.monotonic())
         self._next = time.monotonic() + SECONDS_PER_LINE
 
     def update(self, task_id: TaskID, **values: Any) -> None:

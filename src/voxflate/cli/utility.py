@@ -25,6 +25,7 @@ from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 
 if TYPE_CHECKING:
+    from voxflate.reports.measure import Sampling
     from voxflate.reports.utility import Plan
     from voxflate.runs.load import Source
 
@@ -92,19 +93,12 @@ def utility(
     source.check(snapshot)
     place = place_for(source, out, snapshot, UTILITY)
     plan = plan_of(source, Asked(real, generated, seeds, steps, augment, task or ()))
+    sampling = Sampling(snapshot, seed, truncation, batch)
     if dry_run:
-        _print_plan(source, plan, place.folder)
+        _print_plan(source, plan, place.folder, sampling)
         return
     with progress_bar("generating") as generating, progress_bar("training") as training:
-        found = utility_source(
-            source,
-            place,
-            plan,
-            Sampling(snapshot, seed, truncation, batch),
-            print_generator,
-            generating,
-            training,
-        )
+        found = utility_source(source, place, plan, sampling, print_generator, generating, training)
     _print_tables(found)
     typer.echo(f"written to {place.folder / UTILITY}, chart: {place.folder / CHART}")
     if (place.folder / METRICS).is_file():
@@ -113,7 +107,7 @@ def utility(
         typer.echo(f"report: {write_results([place], place.folder, data, other_data=other_data)}")
 
 
-def _print_plan(source: Source, plan: Plan, folder: Path) -> None:
+def _print_plan(source: Source, plan: Plan, folder: Path, sampling: Sampling) -> None:
     """The resolved settings as TOML, and as a comment how long it takes here."""
     from voxflate.reports.utility import estimated_seconds
 
@@ -130,6 +124,9 @@ def _print_plan(source: Source, plan: Plan, folder: Path) -> None:
             "steps": design.steps,
             "batch": design.batch,
             "augment": design.augment,
+            "snapshot": sampling.snapshot,
+            "seed": sampling.seed,
+            "truncation": sampling.truncation,
             "device": source.settings.training.device,
         }
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -131,38 +132,44 @@ def over_subjects(
     """Draw metrics over the number of real subjects with their intervals, one panel per metric side by side.
 
     Args:
-        panels: Title -> lines (label -> points), and levels for what does not depend on the number (label ->
-            value).
+        panels: Title -> lines (label -> at least one point), and levels for what does not depend on it
+            (label -> value).
         path: PNG to write.
     """
     figure = Figure(figsize=(max(6.4, 4.2 * len(panels)), 3.8), layout="constrained")
-    for axes, (title, (lines, levels)) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
-        for index, (label, points) in enumerate(lines.items()):
-            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-            counts = [count for count, *_ in points]
+    names = dict.fromkeys(name for lines, _ in panels.values() for name in lines)
+    order = list(names | dict.fromkeys(name for _, levels in panels.values() for name in levels))
+    shown: dict[str, Artist] = {}
+    drawn = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, (lines, levels)) in zip(drawn, panels.items(), strict=True):
+        axes.set_xscale("log")
+        for label, points in lines.items():
+            index = order.index(label)
             ends = np.transpose([_reach(level) for _, *level in points])
-            axes.errorbar(
-                counts,
+            # Beside each other, or one interval would hide the other.
+            places = [count * 1.02 ** (2 * index - 1) for count, *_ in points]
+            shown[label] = axes.errorbar(
+                places,
                 [value for _, value, *_ in points],
                 ends,
-                marker=marker,
-                color=colour,
-                label=label,
+                marker=MARKERS[index % len(MARKERS)],
+                color=COLOURS[index % len(COLOURS)],
                 capsize=3,
             )
-            axes.set_xticks(counts)
-        for index, (label, level) in enumerate(levels.items(), len(lines)):
-            colour, (below, above) = COLOURS[index % len(COLOURS)], _reach(level)
-            axes.axhline(level[0], color=colour, linestyle=(0, (5, 4)), linewidth=1.4, label=label)
+        counts = sorted({count for points in lines.values() for count, *_ in points})
+        axes.set_xticks(counts, [f"{count:g}" for count in counts])
+        axes.set_xlim(counts[0] / 1.2, counts[-1] * 1.2)
+        for label, level in levels.items():
+            colour, (below, above) = COLOURS[order.index(label) % len(COLOURS)], _reach(level)
+            shown[label] = axes.axhline(level[0], color=colour, linestyle=(0, (5, 4)), linewidth=1.4)
             axes.axhspan(level[0] - below, level[0] + above, color=colour, alpha=0.12, linewidth=0)
+        axes.minorticks_off()
         axes.set_title(title, loc="left", fontsize=10)
-        axes.set_xlabel("real subjects")
+        axes.set_xlabel("real subjects (log scale)")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.2)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
+    handles = [shown[label] for label in order]
+    figure.legend(handles, order, loc="outside lower center", ncols=min(4, len(order)), frameon=False)
     _save(figure, path)
 
 

@@ -1,9 +1,10 @@
 """Which generated volumes are copies of training volumes?
 
 Three measures of nearness: correlation at the best small shift and flip, its lead over the second nearest
-subject, and the distance of slice features. How near volumes come that are not copies is measured on held-out
-volumes, and on training volumes against the other subjects. A generated volume that is nearer than all but a
-few of these is flagged (decision 0044).
+subject, and the distance of slice features. The first two look at all channels, each counting alike, the last
+at the images. How near volumes come that are not copies is measured on held-out volumes, and on training
+volumes against the other subjects. A generated volume that is nearer than all but a few of these is flagged
+(decisions 0044 and 0152).
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ class Audit:
         null: Nearness of the volumes that are not copies.
         n_train: Training volumes.
         n_heldout: Held-out volumes among the null.
-        pairs: Sample number -> the generated and the training volume, [2, D, H, W]; the clearest few.
+        pairs: Sample number -> the first image of the generated and of the training volume, [2, D, H, W]; the
+            clearest few.
         extractor: Name of the feature network.
     """
 
@@ -128,10 +130,9 @@ class Auditor:
     """
 
     def __init__(self, prepared: PreparedSet, extractor: FeatureExtractor, seed: int = 0) -> None:
-        self._channels = len(prepared.layout.channels)
-        prepared = one_channel(prepared)
         self._prepared = prepared
         self._real = RealSet(prepared, seed)
+        self._images = prepared.layout.images
         self._extractor = extractor
         self._seed = seed
         self._subjects = np.array(self._real.subjects)
@@ -143,15 +144,18 @@ class Auditor:
             )
         self._owners = owners
         self._neighbours = Neighbours(torch.from_numpy(prepared.volumes("train")))
-        real = self._real.plane_features(extractor)
-        self._features = np.concatenate([real[plane] for plane in PLANES], axis=1).astype(np.float64)
+        views = [
+            RealSet(one_channel(prepared, image), seed).plane_features(extractor)
+            for image in range(self._images)
+        ]
+        parts = [view[plane] for view in views for plane in PLANES]
+        self._features = np.concatenate(parts, axis=1).astype(np.float64)
 
     def run(self, batches: Iterable[Images], progress: Progress | None = None) -> Audit:
         """Audit generated volumes.
 
         Args:
-            batches: [b, C, D, H, W] in [-1, 1]; taken one after the other. A copy of a scan is found by its
-                first image channel.
+            batches: [b, C, D, H, W] in [-1, 1]; taken one after the other.
             progress: Called with (null volumes done, of all) before the first batch is taken.
 
         Raises:
@@ -165,9 +169,8 @@ class Auditor:
         samples: list[Nearness] = []
         flagged: dict[int, tuple[str, ...]] = {}
         pairs: dict[int, Images] = {}
-        for whole in batches:
-            check_samples(whole, (self._channels, *self._prepared.shape))
-            batch = whole[:, :1]
+        for batch in batches:
+            check_samples(batch, (len(self._prepared.layout.channels), *self._prepared.shape))
             features = self._features_of(batch)
             for volume, feature in zip(batch, features, strict=True):
                 near = self._nearness(volume, feature, np.zeros(len(self._owners), bool))
@@ -196,7 +199,7 @@ class Auditor:
                 progress(done + 1, len(chosen))
 
     def _nearness(self, volume: Images, features: NDArray[np.floating], own: NDArray[np.bool_]) -> Nearness:
-        """Nearness of one volume [1, D, H, W] to the training volumes that are not its own."""
+        """Nearness of one volume [C, D, H, W] to the training volumes that are not its own."""
         values, flips = (x.numpy() for x in self._neighbours.correlations(torch.from_numpy(volume)))
         values = np.where(own, -np.inf, values)
         first = int(values.argmax())
@@ -214,8 +217,12 @@ class Auditor:
         )
 
     def _features_of(self, batch: Images) -> NDArray[np.float64]:
-        slices = centre_slices(batch)
-        parts = [self._extractor(torch.from_numpy(np.ascontiguousarray(slices[plane]))) for plane in PLANES]
+        parts = []
+        for image in range(self._images):
+            slices = centre_slices(batch[:, image : image + 1])
+            parts += [
+                self._extractor(torch.from_numpy(np.ascontiguousarray(slices[plane]))) for plane in PLANES
+            ]
         return torch.cat(parts, dim=1).numpy().astype(np.float64)
 
     def _training_volume(self, number: int) -> Images:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
+from voxflate.data.channels import LabelValue
 from voxflate.data.datasets import slices_with_content
 from voxflate.data.prepared import SPLITS, PreparedSet
 from voxflate.metrics import FeatureExtractor, cut_background, plane_slices
@@ -77,6 +78,12 @@ class RealSet:
         """Subject of each volume."""
         scans = self.prepared.manifest.scans
         return [scan.subject for split in SPLITS for scan in scans if scan.split == split]
+
+    @cached_property
+    def labels(self) -> list[dict[str, LabelValue]]:
+        """What is known about each volume's subject, a value per label column."""
+        scans = self.prepared.manifest.scans
+        return [scan.labels for split in SPLITS for scan in scans if scan.split == split]
 
     def volumes(self, indices: NDArray[np.integer]) -> Images:
         """Some of them in ascending order, [n, C, D, H, W]; only these are read from the disk."""
@@ -192,6 +199,19 @@ class Collector:
                 f"evaluation needs at least 2 samples, got {self.count}; raise evaluation.samples"
             )
         return {view: np.concatenate(parts) for view, parts in self._parts.items()}
+
+
+def standardised(generated: Features, real: Features) -> tuple[Features, Features]:
+    """Features in units of the real set's deviations, so that none counts more for its unit.
+
+    A feature that is the same for all real volumes keeps its unit.
+    """
+    scales = {view: features.std(axis=0, dtype=np.float64) for view, features in real.items()}
+    scales = {view: np.where(scale > 0, scale, 1.0) for view, scale in scales.items()}
+    return tuple(
+        {view: (features / scales[view]).astype(np.float32) for view, features in each.items()}
+        for each in (generated, real)
+    )  # type: ignore[return-value]
 
 
 def check_samples(batch: Images, shape: tuple[int, ...]) -> None:

@@ -86,6 +86,11 @@ class Statistics:
             here = found.get(name)
             self._floors[name] = (value, here.low if here else value, here.high if here else value)
 
+    def add_plain(self, metrics: Mapping[str, float], real: Mapping[str, float]) -> None:
+        """Add metrics without an interval, and what real volumes reach among themselves."""
+        self.values |= metrics
+        self._floors |= {name: (value, value, value) for name, value in real.items()}
+
     def metrics(self, n_generated: int) -> dict[str, Metric]:
         """Every metric with its interval and its floor."""
         samples = [str(number) for number in range(n_generated)]

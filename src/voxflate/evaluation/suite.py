@@ -1,5 +1,8 @@
 """The whole evaluation of one set of generated samples, in one pass over them.
 
+Distances are taken for every image channel, with its name behind the extractor's from the second one on;
+metrics of pairs are the first one's. Masks are compared by the volumes of their structures.
+
 Volumes stream by and are dropped: what stays is a few kilobytes of features per volume, a few
 volumes for pictures, and one value per pair.
 """
@@ -9,19 +12,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
-from voxflate.data.views import one_channel
 from voxflate.evaluation.assessment import Assessment
 from voxflate.evaluation.caveats import warnings_of
+from voxflate.evaluation.classes import Labels, class_distances
+from voxflate.evaluation.collected import Collected
+from voxflate.evaluation.modalities import Modality, modalities_of
 from voxflate.evaluation.pairs import PairBank, real_pairs
 from voxflate.evaluation.real import (
     VIEW_2D,
@@ -31,8 +35,10 @@ from voxflate.evaluation.real import (
     RealSet,
     check_samples,
     plane_views,
+    standardised,
 )
 from voxflate.evaluation.statistics import HALVINGS, Statistics
+from voxflate.evaluation.structures import StructureVolumes
 from voxflate.metrics import FeatureExtractor
 from voxflate.metrics import extractor as build_extractor
 from voxflate.metrics.extractors.base import VolumeExtractor
@@ -67,27 +73,11 @@ class SuiteSettings:
     device: str | torch.device = "cpu"
 
 
-@dataclass
-class _Collected:
-    """What is left of the generated samples: features by network and view, the first few, counts."""
-
-    features: dict[str, dict[str, list[NDArray[np.float32]]]] = field(default_factory=dict)
-    first: list[Images] = field(default_factory=list)
-    count: int = 0
-    constant: int = 0
-
-    def add(self, network: str, view: str, features: NDArray[np.float32]) -> None:
-        self.features.setdefault(network, {}).setdefault(view, []).append(features)
-
-    def views(self, network: str) -> Features:
-        return {view: np.concatenate(parts) for view, parts in self.features[network].items()}
-
-
 class Suite:
     """Measures sets of generated samples against one prepared set.
 
     Args:
-        prepared: The real volumes; of several channels the first image is measured.
+        prepared: The real volumes.
         settings: What is measured.
         cache: Folder for the real features; `cache_folder()` by default.
         min_content: The 2D comparison leaves out real slices that show less.
@@ -109,25 +99,32 @@ class Suite:
         self.settings = settings or SuiteSettings()
         if self.settings.slices < 1:
             raise VoxflateError(f"slices per plane must be at least 1, got {self.settings.slices}")
-        self._channels = 1 if first_image_alone else len(prepared.layout.channels)
-        self._data = prepared.content_hash
-        self.real = RealSet(one_channel(prepared), self.settings.seed, cache, min_content)
+        layout = prepared.layout
+        self._channels = 1 if first_image_alone else len(layout.channels)
+        self._prepared = prepared
         self._extractors = [build_extractor(name, self.settings.device) for name in self.settings.extractors]
         self.warnings: list[str] = []
-        network = self._build_volume_extractor()
-        self._volume_extractors: list[VolumeExtractor] = [
-            self.real.components,
-            *([network] if network else []),
-        ]
+        self._modalities = modalities_of(
+            prepared,
+            1 if first_image_alone else layout.images,
+            self._extractors,
+            self._build_volume_extractor(),
+            self.settings.seed,
+            cache,
+            min_content,
+        )
+        self.real = self._modalities[0].real
+        self._structures = StructureVolumes(prepared) if layout.masks and not first_image_alone else None
         self.seconds: dict[str, float] = {}
         self.features: dict[str, Features] = {}
         self.first: Images = np.empty((0,), np.float32)
 
-    def volumes(self, batches: Iterable[Images]) -> Assessment:
+    def volumes(self, batches: Iterable[Images], labels: Labels = ()) -> Assessment:
         """Assess generated volumes.
 
         Args:
             batches: [b, C, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
+            labels: What each volume was made for, a value per label; none for generators without labels.
 
         Returns:
             Metrics, intervals, floors, warnings. `first` and `features` then hold the first volumes and the
@@ -136,15 +133,19 @@ class Suite:
         Raises:
             VoxflateError: If a value is not finite, the shape is not the real one, or there are fewer than 2.
         """
-        collected, pairs = _Collected(), self._pair_bank()
+        collected, pairs = Collected(labels=labels), self._pair_bank()
         for batch in self._checked(batches, self.real.prepared.shape, collected):
-            with self._stage("features of slices"):
-                for view, images in plane_views(batch, self.settings.slices).items():
-                    self._extract(self._extractors, view, images, collected)
-            with self._stage("features of volumes"):
-                self._extract(self._volume_extractors, VIEW_3D, batch, collected)
+            for modality in self._modalities:
+                image = batch[:, modality.index : modality.index + 1]
+                with self._stage("features of slices"):
+                    for view, images in plane_views(image, self.settings.slices).items():
+                        self._extract(modality, modality.extractors, view, images, collected)
+                with self._stage("features of volumes"):
+                    self._extract(modality, modality.volume_extractors, VIEW_3D, image, collected)
             with self._stage("pairs"):
-                pairs.add(batch)
+                pairs.add(batch[:, :1])
+            if self._structures is not None:
+                collected.structures.append(self._structures.of(batch))
         return self._assess(collected, pairs)
 
     def images(self, batches: Iterable[Images]) -> Assessment:
@@ -156,10 +157,12 @@ class Suite:
         Raises:
             VoxflateError: As for `volumes`.
         """
-        collected = _Collected()
+        collected = Collected()
         for batch in self._checked(batches, self.real.prepared.shape[1:], collected):
-            with self._stage("features of slices"):
-                self._extract(self._extractors, VIEW_2D, batch, collected)
+            for modality in self._modalities:
+                image = batch[:, modality.index : modality.index + 1]
+                with self._stage("features of slices"):
+                    self._extract(modality, modality.extractors, VIEW_2D, image, collected)
         return self._assess(collected, None)
 
     def real_features(self, extractor: FeatureExtractor | None = None) -> Features:
@@ -172,7 +175,7 @@ class Suite:
             return None
         automatic = name == "auto"
         if automatic:
-            if self.real.prepared.manifest.recipe != _BRAIN_RECIPE:
+            if self._prepared.manifest.recipe != _BRAIN_RECIPE:
                 return None
             name = "deepbet"
         if name not in VOLUME_EXTRACTORS:
@@ -191,7 +194,7 @@ class Suite:
             return PairBank(self.real, self.settings.seed)
 
     def _checked(
-        self, batches: Iterable[Images], shape: tuple[int, ...], collected: _Collected
+        self, batches: Iterable[Images], shape: tuple[int, ...], collected: Collected
     ) -> Iterator[Images]:
         source = iter(batches)
         kept = 0
@@ -206,7 +209,7 @@ class Suite:
                 kept += len(collected.first[-1])
             collected.count += len(batch)
             collected.constant += int((batch.reshape(len(batch), -1).std(axis=1) < _CONSTANT).sum())
-            yield batch[:, :1]
+            yield batch
         if collected.count < 2:
             raise VoxflateError(
                 f"evaluation needs at least 2 samples, got {collected.count}; raise evaluation.samples"
@@ -214,37 +217,38 @@ class Suite:
 
     def _extract(
         self,
+        modality: Modality,
         extractors: Sequence[FeatureExtractor | VolumeExtractor],
         view: str,
         images: Images,
-        collected: _Collected,
+        collected: Collected,
     ) -> None:
         tensor = torch.from_numpy(np.ascontiguousarray(images, np.float32))
         for extractor in extractors:
-            collected.add(extractor.name, view, extractor(tensor).numpy())
+            collected.add(modality.name(extractor), view, extractor(tensor).numpy())
 
-    def _assess(self, collected: _Collected, pairs: PairBank | None) -> Assessment:
+    def _assess(self, collected: Collected, pairs: PairBank | None) -> Assessment:
         """Turn what was collected into metrics."""
         settings = self.settings
         self.first = np.concatenate(collected.first)
-        networks: list[FeatureExtractor | VolumeExtractor] = [*self._extractors]
-        if pairs is not None:
-            networks += self._volume_extractors
         statistics = Statistics(settings.replicates, settings.seed)
-        for network in networks:
-            generated = self.features[network.name] = collected.views(network.name)
-            with self._stage("real volumes"):
-                real = self._real_of(network, generated)
-            if getattr(network, "standardise", False):
-                generated, real = _standardised(generated, real)
-            with self._stage("metrics"):
-                self._compare(statistics, network.name, generated, real)
-        n_real = self.real.count
-        if pairs is None:
-            n_real = len(real[VIEW_2D])
-        else:
+        for modality in self._modalities:
+            networks: list[FeatureExtractor | VolumeExtractor] = [*modality.extractors]
+            if pairs is not None:
+                networks += modality.volume_extractors
+            for network in networks:
+                n_real = self._compare_network(statistics, modality, network, collected)
+        if pairs is not None:
+            n_real = self.real.count
+            name = self._extractors[0].name
+            features = self.features[name], self.real_features()
+            options = settings.slices, HALVINGS, settings.seed
+            statistics.add_plain(*class_distances(name, *features, collected.labels, self.real, *options))
             with self._stage("real volumes"):
                 statistics.add_pairs(pairs.means(), pairs.replicated(), *real_pairs(self.real, settings.seed))
+        if self._structures is not None and collected.structures:
+            distances = self._structures.distances(np.concatenate(collected.structures))
+            statistics.add_plain(distances, self._structures.floor(HALVINGS, settings.seed))
 
         with self._stage("intervals"):
             metrics = statistics.metrics(collected.count)
@@ -253,6 +257,24 @@ class Suite:
         if collected.constant:
             found.append(f"{collected.constant} of {collected.count} generated samples are constant")
         return Assessment(metrics, facts, (*self.warnings, *found), dict(self.seconds))
+
+    def _compare_network(
+        self,
+        statistics: Statistics,
+        modality: Modality,
+        network: FeatureExtractor | VolumeExtractor,
+        collected: Collected,
+    ) -> int:
+        """Compare the features of a network; gives the number of real samples."""
+        name = modality.name(network)
+        generated = self.features[name] = collected.views(name)
+        with self._stage("real volumes"):
+            real = self._real_of(modality.real, network, generated)
+        if getattr(network, "standardise", False):
+            generated, real = standardised(generated, real)
+        with self._stage("metrics"):
+            self._compare(statistics, name, generated, real)
+        return len(next(iter(real.values())))
 
     def _compare(self, statistics: Statistics, name: str, generated: Features, real: Features) -> None:
         slices = self.settings.slices if "ax" in generated else 1
@@ -263,13 +285,15 @@ class Suite:
         if "ax" in generated:
             statistics.add_heldout(name, generated, real, self.real.n_train, slices)
 
-    def _real_of(self, network: FeatureExtractor | VolumeExtractor, generated: Features) -> Features:
+    def _real_of(
+        self, real: RealSet, network: FeatureExtractor | VolumeExtractor, generated: Features
+    ) -> Features:
         """The real volumes' features in the views that the generated ones have."""
         if VIEW_3D in generated:
-            return self.real.volume_features(network)
+            return real.volume_features(network)
         if VIEW_2D in generated:
-            return self.real.slice_features(network)
-        return self.real.plane_features(network, self.settings.slices)
+            return real.slice_features(network)
+        return real.plane_features(network, self.settings.slices)
 
     def _facts(
         self, n_generated: int, n_real: int, networks: Sequence[FeatureExtractor | VolumeExtractor]
@@ -293,7 +317,8 @@ class Suite:
             "seed": settings.seed,
             "replicates": settings.replicates,
             "halvings": HALVINGS,
-            "data": self._data,
+            "data": self._prepared.content_hash,
+            "images": [channel.name for channel in self._prepared.layout.channels[: len(self._modalities)]],
             "shape": list(self.real.prepared.shape),
         }
 
@@ -305,16 +330,3 @@ class Suite:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-def _standardised(generated: Features, real: Features) -> tuple[Features, Features]:
-    """Features in units of the real set's deviations, so that none counts more for its unit.
-
-    A feature that is the same for all real volumes keeps its unit.
-    """
-    scales = {view: features.std(axis=0, dtype=np.float64) for view, features in real.items()}
-    scales = {view: np.where(scale > 0, scale, 1.0) for view, scale in scales.items()}
-    return tuple(
-        {view: (features / scales[view]).astype(np.float32) for view, features in each.items()}
-        for each in (generated, real)
-    )  # type: ignore[return-value]

@@ -17,6 +17,7 @@ from voxflate._system.files import whole_file, write_json
 from voxflate._system.memory import memory_said
 from voxflate.config.build import build_run_networks, is_planar_twin
 from voxflate.config.schema import RunConfig
+from voxflate.data.labels import Labels
 from voxflate.data.outside import check_outside_sets
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Assessment, Audit, Auditor, Suite, SuiteSettings
@@ -138,7 +139,7 @@ def evaluate_source(
     batches = _generated(source, loaded, sampling, progress)
     two_d = settings.training.phase == "2d"
     with memory_said(partial(memory_advice, prepared, sampling.batch)):
-        found = suite.images(batches) if two_d else suite.volumes(batches)
+        found = suite.images(batches) if two_d else suite.volumes(batches, _drawn(source, sampling))
     parameters = _parameters(settings)
     facts = {
         **found.facts,
@@ -258,8 +259,7 @@ def _generated(
     source: Source, loaded: Loaded, sampling: Sampling, progress: Progress | None
 ) -> Iterator[Images]:
     """Samples as batches: [b, C, D, H, W], or [b, C, H, W] of a 2D run."""
-    settings = loaded.settings
-    wanted = settings.evaluation.samples or equal_number(source.prepared, settings.training.phase)
+    wanted = _wanted(source)
     batches = sample(
         loaded.network,
         wanted,
@@ -270,6 +270,17 @@ def _generated(
         labels=label_vectors(loaded.settings, source.labels, sampling.seed, 0, wanted),
     )
     return _counted((images.numpy() for images in batches), wanted, progress)
+
+
+def _wanted(source: Source) -> int:
+    """How many samples are measured."""
+    settings = source.settings
+    return settings.evaluation.samples or equal_number(source.prepared, settings.training.phase)
+
+
+def _drawn(source: Source, sampling: Sampling) -> list[Labels]:
+    """What each sample is made for; none for generators without labels."""
+    return source.labels.draw(sampling.seed, 0, _wanted(source)) if source.labels else []
 
 
 def _parameters(settings: RunConfig) -> dict[str, int]:

@@ -169,7 +169,7 @@ def utility_source(
         "format": FORMAT,
         "facts": _facts(source, loaded, plan, sampling, study.heldout)
         | {"seconds": round(time.perf_counter() - start, 1)},
-        "notes": _notes(source, loaded, plan, study.heldout),
+        "notes": [*_notes(source, loaded, plan, study.heldout), *_missing(generated, source)],
         "leading": {task.name: task.leading for task in plan.tasks},
         "rows": [asdict(row) for row in rows],
         "heldout": list(study.heldout.subjects),
@@ -279,4 +279,17 @@ def _notes(source: Source, loaded: Loaded, plan: Plan, heldout: Examples) -> lis
         found.append(f"Warning: {few} held-out subjects are few; the intervals are themselves uncertain.")
     if design.seeds < 3:
         found.append("Warning: fewer than 3 seeds say little about how far another seed would move a metric.")
+    return found
+
+
+def _missing(generated: Examples, source: Source) -> list[str]:
+    """Structures that some generated masks lack: two empty masks agree, so Dice alone would not tell."""
+    if generated.classes is None:
+        return []
+    found = []
+    masks = [channel.name for channel in source.prepared.layout.channels if channel.kind == "mask"]
+    for number, name in enumerate(masks, 1):
+        without = int((~(generated.classes == number).any(axis=(1, 2, 3))).sum())
+        if without:
+            found.append(f"Warning: {without} of {len(generated)} generated masks are without {name}.")
     return found

@@ -24,7 +24,7 @@ NAMES = {
 }
 """Arm -> how it is called."""
 
-_DASH, _PLUS_MINUS = "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
+_DASH, _PLUS_MINUS, _DELTA = "\N{EN DASH}", "\N{PLUS-MINUS SIGN}", "\N{GREEK CAPITAL LETTER DELTA}"
 
 Content = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -48,9 +48,10 @@ def tables_of(content: Content) -> list[Table]:
     for task in content["facts"]["tasks"]:
         rows = [row for row in content["rows"] if row["task"] == task]
         measured = [row for row in rows if row["arm"] != AGREEMENT]
-        found.append(_table(f"Utility: {task}", measured, _below(content)))
+        found.append(_table(f"Utility: {task}", "trained on", measured, _below(content)))
         if agreement := [row for row in rows if row["arm"] == AGREEMENT]:
-            found.append(_table(f"Agreement: {task}", agreement, [_agreement_note(agreement[0], task)]))
+            note = _agreement_note(agreement[0], task)
+            found.append(_table(f"Agreement: {task}", "looking at", agreement, [note]))
     return found
 
 
@@ -74,7 +75,7 @@ def draw(content: Content, path: Path) -> None:
     over_subjects(panels, path)
 
 
-def _table(caption: str, rows: Sequence[Row], notes: Sequence[str]) -> Table:
+def _table(caption: str, heading: str, rows: Sequence[Row], notes: Sequence[str]) -> Table:
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     settings: dict[tuple[str, int, int], dict[str, Row]] = {}
     for row in rows:
@@ -83,7 +84,7 @@ def _table(caption: str, rows: Sequence[Row], notes: Sequence[str]) -> Table:
         [NAMES[arm], str(real or _DASH), str(generated or _DASH), *(_cell(found[name]) for name in metrics)]
         for (arm, real, generated), found in settings.items()
     ]
-    return Table(caption, ["trained on", "real subjects", "generated", *metrics], lines, notes)
+    return Table(caption, [heading, "real subjects", "generated", *metrics], lines, notes)
 
 
 def _cell(row: Row) -> str:
@@ -94,7 +95,7 @@ def _cell(row: Row) -> str:
     if row["low"] is not None:
         text += f"\n[{_number(row['low'])}, {_number(row['high'])}]"
     if row["difference"] is not None:
-        text += f"\n{row['difference']:+.3g} to real alone"
+        text += f"\n{_DELTA} {row['difference']:+.3g}"
         if row["difference_low"] is not None:
             text += f" [{row['difference_low']:+.3g}, {row['difference_high']:+.3g}]"
     return text
@@ -111,8 +112,8 @@ def _below(content: Content) -> list[str]:
         f"{facts['seeds']} networks per row, {facts['steps']} steps of {facts['batch']} volumes each; "
         f"{facts['n-heldout']} held-out volumes of {facts['n-heldout-subjects']} subjects. HD95 is in mm. "
         f"{_PLUS_MINUS} is the standard deviation over seeds, in brackets are 95% intervals over subjects. "
-        "Differences to real alone are paired by subject, at as many real subjects (of generated alone: at "
-        "the most).",
+        f"{_DELTA} is the difference to real alone, paired by subject, at as many real subjects (of "
+        "generated alone: at the most).",
         *content["notes"],
     ]
 

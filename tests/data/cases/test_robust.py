@@ -105,4 +105,5 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
         for second in range(150):
             clock[0] = float(second)
             move("preparing", second / 200)
-    assert capsys.readouterr().err.splitlines() == ["preparing: 30%", "preparing: 60%"]
+    lines = ["preparing: 30%, 0:02:20 left", "preparing: 60%, 0:01:21 left"]
+    assert capsys.readouterr().err.splitlines() == lines

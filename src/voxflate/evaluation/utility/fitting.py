@@ -21,6 +21,9 @@ LEARNING_RATE = 2e-3
 TURN, SCALE, SHIFT = math.radians(10), 0.1, 0.05
 """Largest changes of a volume: turn about each axis, relative change of size, shift as a share of a side."""
 
+MOVED = 0.5
+"""Share of the volumes that are changed. Interpolation blurs, and networks must see sharp volumes too."""
+
 _MODEL, _ORDER, _CHANGES = range(3)  # streams of random numbers, apart so that one does not move another
 
 
@@ -87,17 +90,19 @@ def fit(
 def changed(
     images: Tensor, targets: Tensor, spacing: Sequence[float], rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Turn, scale and shift every volume by random amounts, and a mask with its scan.
+    """Turn, scale and shift some of the volumes by random amounts, and a mask with its scan.
 
     Args:
         images: [n, M, D, H, W].
         targets: Classes of voxels [n, 1, D, H, W], which move too, or anything else, which stays.
         spacing: Voxel sides, mm, in the order D, H, W.
-        rng: Source of the amounts.
+        rng: Source of the choice and of the amounts.
     """
     shape = images.shape[2:]
-    moves = np.stack([_move(shape, spacing, rng) for _ in images]).astype(np.float32)
-    grid = functional.affine_grid(torch.from_numpy(moves), [len(images), 1, *shape], align_corners=False)
+    moves = np.stack([_move(shape, spacing, rng) if rng.random() < MOVED else np.eye(3, 4) for _ in images])
+    grid = functional.affine_grid(
+        torch.from_numpy(moves).float(), [len(images), 1, *shape], align_corners=False
+    )
     moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     if targets.ndim < images.ndim:
         return moved, targets

@@ -15,7 +15,7 @@ WIDTH = 16
 """Channels of the first stage; each stage has twice those of the one before."""
 
 _COARSEST = 8  # stages are added until the longest side has no more voxels
-_GROUPS = 4
+_GROUPS, _SLOPE = 4, 0.1
 
 
 def check_monai() -> None:
@@ -68,7 +68,7 @@ def segmenter(shape: Sequence[int], images: int, classes: int) -> nn.Module:
 
 
 class Reader(nn.Module):
-    """Reads something off a scan: strided convolutions, their mean over the volume, one linear layer.
+    """Reads something off a scan: convolutions, their mean over the volume, a linear layer.
 
     Args:
         shape: (D, H, W) of the volumes, voxels.
@@ -80,15 +80,22 @@ class Reader(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         before, width = images, WIDTH
-        for stride in [(1, 1, 1), *strides_of(shape)]:
-            layers += [_convolution(before, width, stride), nn.GroupNorm(_GROUPS, width), nn.ReLU()]
+        for stride in strides_of(shape):
+            layers += [
+                _convolution(before, width, stride),
+                nn.GroupNorm(_GROUPS, width),
+                nn.LeakyReLU(_SLOPE),
+            ]
             before, width = width, 2 * width
+        layers += [_convolution(before, before, (1, 1, 1)), nn.LeakyReLU(_SLOPE)]
         self.features = nn.Sequential(*layers)
+        # Means of maps differ little between subjects: over the batch, their differences become the unit.
+        self.scale = nn.BatchNorm1d(before)
         self.head = nn.Linear(before, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, M, D, H, W] -> [n, outputs]."""
-        found: Tensor = self.head(self.features(x).mean(dim=(2, 3, 4)))
+        found: Tensor = self.head(self.scale(self.features(x).mean(dim=(2, 3, 4))))
         return found
 
 

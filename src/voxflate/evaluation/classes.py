@@ -1,0 +1,68 @@
+"""Distances within the classes of labels: are the volumes of a class like the real ones of that class?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxflate.data.channels import LabelValue
+from voxflate.evaluation.comparison import halvings
+from voxflate.evaluation.real import Features, RealSet
+from voxflate.metrics import PLANES, kernel_distance
+
+_FEWEST = 2
+
+Labels = Sequence[Mapping[str, LabelValue]]
+
+
+def class_distances(
+    name: str,
+    generated: Features,
+    real: Features,
+    labels: Labels,
+    reals: RealSet,
+    slices: int,
+    splits: int,
+    seed: int,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Kernel distances within each class, which few samples do not raise.
+
+    Args:
+        name: The extractor's.
+        generated: Its features by view, [n x slices, f].
+        real: The same of the real volumes.
+        labels: What each generated volume was made for, [n]; empty for generators without labels.
+        reals: Says whose the real volumes are, and what is known about them.
+        slices: Slices of a volume.
+        splits: Halvings of a class's real subjects for the floor.
+        seed: Of the halvings.
+
+    Returns:
+        "kid-<extractor>-<label>-<class>-avg" -> mean of the planes, of classes with at least 2 volumes on
+        each side; the same between halves of the real ones.
+    """
+    values, floors = {}, {}
+    for column in reals.prepared.layout.labels if labels else ():
+        for value in column.values:
+            made, known = (_of_class(each, column.name, value) for each in (labels, reals.labels))
+            if min(made.sum(), known.sum()) < _FEWEST:
+                continue
+            key = f"kid-{name}-{column.name}-{value}-avg"
+            ours, theirs = _chosen(generated, made, slices), _chosen(real, known, slices)
+            values[key] = float(np.mean([kernel_distance(ours[plane], theirs[plane]) for plane in PLANES]))
+            subjects = [who for who, own in zip(reals.subjects, known, strict=True) if own]
+            rounds = halvings(name, theirs, subjects, splits, seed, slices)
+            if rounds:
+                floors[key] = float(np.mean([each[f"kid-{name}-avg"] for each in rounds]))
+    return values, floors
+
+
+def _of_class(labels: Labels, column: str, value: str) -> NDArray[np.bool_]:
+    return np.array([str(each[column]) == value for each in labels])
+
+
+def _chosen(features: Features, chosen: NDArray[np.bool_], slices: int) -> Features:
+    """The features of some volumes, in the three planes."""
+    return {plane: features[plane][chosen.repeat(slices)] for plane in PLANES}

@@ -41,7 +41,7 @@ def run(path: Path) -> Any:
 
 
 def tidy(notebook: Any, folder: str) -> Any:
-    """Take out what belongs to a terminal (colours, progress bars) or to this run (folder, times, versions)."""
+    """Take out what belongs to a terminal (colours, progress bars) or to this run (folder, versions)."""
     notebook.metadata.language_info = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)

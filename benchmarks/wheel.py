@@ -4,8 +4,9 @@
 
 Builds sdist and wheel with `python -m build`, checks both with `twine check --strict`, and looks into the
 wheel for templates and the parts of the page. Then makes an environment that sees the packages of this one
-but not this checkout, installs the wheel there, and works with nothing but the installed package: a cohort, a
-2D and a 3D run of some images, four NIfTI files, an export as a page. Prints one line per step, with seconds.
+but not this checkout, installs the wheel there, and works with nothing but the installed package: volumes of
+the generator that comes with it, a cohort, a 2D and a 3D run of some images, volumes of that run, an export
+as a page. Prints one line per step, with seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NEEDED = (
+    "voxflate/generators/brains-16/generator.safetensors",
     "voxflate/py.typed",
     "voxflate/nn/fused/kernels.cpp",
     "voxflate/reports/templates/report.html",
@@ -42,10 +44,11 @@ make_cohort("scans", n=6, shape=(16, 16, 16), seed=0)
 ELSEWHERE = "import voxflate, sys; sys.exit(not voxflate.__file__.startswith(sys.prefix))"
 COMMANDS = (
     ("--version",),
+    ("generate", "brains-16", "-n", "4", "--out", "new"),
     ("prepare", "scans", "set", "--recipe", "adni", "--shape", "16,16,16"),
     ("pretrain", "set", "--out", "2d", *_SETTINGS),
     ("train", "set", "--start", "2d", "--out", "3d", *_SETTINGS),
-    ("generate", "3d", "-n", "4", "--out", "new"),
+    ("generate", "3d", "-n", "4", "--out", "own"),
     ("export", "3d", "--to", "html", "--out", "page.html"),
     ("verify", "3d"),
 )
@@ -95,9 +98,10 @@ def try_out(python: Path, folder: Path) -> None:
     step("cohort", [str(python), "-c", COHORT], folder)
     for command in COMMANDS:
         step(f"voxflate {command[0]}", [str(python.with_name("voxflate")), *command], folder)
-    made = sorted(path.name for path in (folder / "new").glob("*.nii.gz"))
-    if len(made) != 4:
-        sys.exit(f"generate wrote {made}, not four volumes")
+    for name in ("new", "own"):
+        made = sorted(path.name for path in (folder / name).glob("*.nii.gz"))
+        if len(made) != 4:
+            sys.exit(f"generate wrote {made} to {name}, not four volumes")
 
 
 def step(name: str, command: Sequence[str], folder: Path = ROOT) -> None:

@@ -35,6 +35,7 @@ def run(path: Path) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         # The shell lines of a notebook must find the command of this environment.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        os.environ["COLUMNS"] = "140"  # wide enough for tables
         resources = {"metadata": {"path": folder}}
         NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources=resources).execute()
     return tidy(notebook, folder)

@@ -1,9 +1,10 @@
-"""What the comparison models cannot do."""
+"""What single settings may be, and what the comparison models cannot do."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voxflate.config.schema import RunConfig
@@ -50,3 +51,34 @@ def some_samples(samples: int) -> int:
     if samples == 1:
         raise ValueError("1 sample cannot be measured; give at least 2, or 0 for as many as real volumes")
     return samples
+
+
+def numbers(value: Any) -> Any:
+    """Read "2,4,4" or "2x4x4" as numbers, so that a command line needs no brackets."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.replace("x", ",").split(",")]
+    return value
+
+
+def known_device(value: str) -> str:
+    """Check the name of a device.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", value):
+        raise ValueError("is not auto, cpu, cuda or cuda:N")
+    return value
+
+
+def no_half(value: object) -> object:
+    """Check a precision.
+
+    Raises:
+        ValueError: If it is half precision, with the reason.
+    """
+    if value in ("fp16", "float16", "half"):
+        raise ValueError(
+            "has too small a range for the gradients of R1 and is not supported; use bf16 or fp32"
+        )
+    return value

@@ -13,13 +13,12 @@ architectures and strategies are repeated here so that PyTorch need not be loade
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from voxflate.config.limits import limits_of_comparison, some_samples
+from voxflate.config.limits import known_device, limits_of_comparison, no_half, numbers, some_samples
 from voxflate.config.recommended import complete
 
 MODELS = ("stylegan2", "wgan-gp", "vae-gan", "alpha-gan", "alpha-wgan-gp")
@@ -44,13 +43,6 @@ def _one_of(allowed: tuple[str, ...]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _numbers(value: Any) -> Any:
-    """Read "2,4,4" or "2x4x4" as numbers, so that a command line needs no brackets."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.replace("x", ",").split(",")]
-    return value
-
-
 def _known_augmentations(value: str) -> str:
     names = [name.strip() for name in value.split(",") if name.strip()]
     for name in names:
@@ -59,22 +51,8 @@ def _known_augmentations(value: str) -> str:
     return ",".join(names)
 
 
-def _known_device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", value):
-        raise ValueError("is not auto, cpu, cuda or cuda:N")
-    return value
-
-
-def _no_half(value: object) -> object:
-    if value in ("fp16", "float16", "half"):
-        raise ValueError(
-            "has too small a range for the gradients of R1 and is not supported; use bf16 or fp32"
-        )
-    return value
-
-
 Positive = Annotated[int, Field(ge=1)]
-Base = Annotated[tuple[Positive, Positive, Positive], BeforeValidator(_numbers)]
+Base = Annotated[tuple[Positive, Positive, Positive], BeforeValidator(numbers)]
 
 
 class Section(BaseModel):
@@ -195,7 +173,7 @@ class TrainingConfig(Section):
     """Differentiable augmentations, separated by commas: translation, cutout, intensity."""
     augment_p: float = Field(default=1.0, ge=0, le=1)
     """Probability that an image is augmented."""
-    precision: Annotated[Literal["auto", "bf16", "fp32"], BeforeValidator(_no_half)] = "auto"
+    precision: Annotated[Literal["auto", "bf16", "fp32"], BeforeValidator(no_half)] = "auto"
     """Arithmetic of the convolutions, R1's included (decision 0073): bf16, fp32, or auto (bf16 where the
     processor has it). Weights and averages stay in fp32."""
     tf32: bool = True
@@ -205,7 +183,7 @@ class TrainingConfig(Section):
     kernels: Literal["auto", "plain"] = "auto"
     """auto builds and uses compiled kernels on the CPU where there is a C++ compiler; plain never does.
     Results are equal to rounding (decision 0024)."""
-    device: Annotated[str, AfterValidator(_known_device)] = "auto"
+    device: Annotated[str, AfterValidator(known_device)] = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: int = Field(default=0, ge=0)
     """CPU threads; 0 uses every core."""

@@ -152,5 +152,5 @@ def test_seeds_belong_to_images_and_differ_between_steps():
 def test_models_with_batch_normalisation_show_their_batches_whole():
     model = GANS["vae-gan"]
     for settings, world in ((Settings(micro_batch=2), World()), (Settings(), World(0, 2))):
-        with pytest.raises(ValueError, match="show"):
+        with pytest.raises(ValueError, match="whole batches"):
             Gan(model, {}, settings, world)

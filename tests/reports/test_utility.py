@@ -89,7 +89,7 @@ def test_a_killed_call_goes_on_where_it_stopped(
         return fit(*arguments, **options)
 
     monkeypatch.setattr(cells, "fit", third_time_killed)
-    assert "the same command goes on: " in voxflate("utility", run, *QUICK, *SEX, status=130)
+    assert "the same command continues: " in voxflate("utility", run, *QUICK, *SEX, status=130)
     assert not list(run.rglob("utility.json"))
     voxflate("utility", run, *QUICK, *SEX)
     assert len(trained) == 2 + 1 + 1

@@ -143,13 +143,13 @@ def test_safetensors_whose_header_lies_are_refused(exported, lie):
     path = exported / WEIGHTS
     path.write_bytes(LIES[lie](path.read_bytes()))
     change(exported, weights_sha256=sha256(path))
-    refused(exported, "is no safetensors file, or claims|its networks are not those")
+    refused(exported, "is not a safetensors file, or is cut short|its networks are not those")
 
 
 def test_a_pickle_in_place_of_the_weights_is_refused(exported):
     torch.save(load((exported / WEIGHTS).read_bytes()), exported / WEIGHTS)
     change(exported, weights_sha256=sha256(exported / WEIGHTS))
-    refused(exported, "is no safetensors file")
+    refused(exported, "is not a safetensors file")
 
 
 def test_weights_of_another_kind_of_number_or_name_are_refused(exported):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -313,11 +312,3 @@ def test_the_command_takes_modalities_mask_and_labels(tmp_path: Path) -> None:
         np.testing.assert_allclose(one.affine, affine, atol=1e-4)
         assert b"synthetic" in one.header["descrip"].item()
     assert f"{tmp_path / 'found_t1.nii.gz'}: exists already" in shown(2, *both)
-
-
-def test_the_python_of_the_how_to_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    an_export(tmp_path / "brains-generator")
-    monkeypatch.chdir(tmp_path)
-    page = (Path(__file__).parents[2] / "docs" / "sharing.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    exec(compile(block, "sharing.md", "exec"), {})

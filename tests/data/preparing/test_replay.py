@@ -103,7 +103,7 @@ def test_what_is_not_one_scan_is_one_line(scans: Path, tmp_path: Path) -> None:
     for path, manifest, match in (
         (scans, made, r"holds \d+ scans; name one"),
         (tmp_path / "nothing", made, "no such folder"),
-        (tmp_path / "notes.txt", made, "is no file that is a scan"),
+        (tmp_path / "notes.txt", made, "is not a scan by itself"),
         (first, later, "the step sharpen, which this version does not know"),
         (first, replace(made, shape=(8, 8, 8)), r"\(8, 8, 8\) is expected"),
     ):

@@ -58,6 +58,7 @@ def write_quality_report(path: Path, manifest: Manifest, looks: Sequence[Look]) 
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
+        optimized=False,  # the page is made once, and the optimiser takes longer than it saves
     )
     environment.filters["sides"] = lambda values: " \u00d7 ".join(f"{value:.5g}" for value in values)
     page = environment.get_template("quality.html").render(

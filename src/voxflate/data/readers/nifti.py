@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,9 @@ def nifti_geometry(path: Path, assume: str = "") -> Geometry:
             it lies.
     """
     with _open_nifti(path) as file:
-        return _geometry(path, file, assume)
+        grid = _geometry(path, file, assume)
+        notes = _note_affines(file.header, file.affine[:3, :3]), _note_statistic(file.header)
+        return replace(grid, note="; ".join(filter(None, notes)))
 
 
 def read_nifti(path: Path, assume: str = "", air: float | None = None) -> Volume:
@@ -177,8 +179,7 @@ def _geometry(path: Path, file: _Nifti, assume: str) -> Geometry:
     affine = np.array(file.affine, np.float64) if lies else assumed_affine(assume, zooms)
     affine[:3] *= _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     check_grid(path, affine)
-    notes = _note_affines(header, file.affine[:3, :3]), _note_statistic(header)
-    return Geometry((shape[2], shape[1], shape[0]), affine, "; ".join(filter(None, notes)))
+    return Geometry((shape[2], shape[1], shape[0]), affine)
 
 
 def _note_statistic(header: Any) -> str:

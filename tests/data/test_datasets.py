@@ -10,6 +10,7 @@ from voxflate.data.datasets import (
     PositionedSliceSampler,
     SliceSampler,
     VolumeSampler,
+    likeness_to_mirror,
     slices_with_content,
 )
 from voxflate.data.prepared import FULL_SCALE, from_stored
@@ -161,3 +162,17 @@ def test_samples_keep_their_channels_together() -> None:
         assert images.shape[1] == 2
         assert (images[:, 0] == -images[:, 1]).all()
         assert len(np.unique(images[:, 0])) > 3
+
+
+def test_the_likeness_of_a_mean_to_its_mirror_image():
+    rng = np.random.default_rng(0)
+    one = rng.integers(-1000, 1000, (12, 1, 4, 6, 8)).astype(np.int16)
+    one += np.where(np.arange(8) < 4, 20_000, -20_000).astype(np.int16)
+    assert likeness_to_mirror(one) == pytest.approx(-1, abs=0.01)
+    both = np.concatenate([one, one[..., ::-1]])
+    assert likeness_to_mirror(both) == pytest.approx(1)
+    mean = one[:, 0].mean(0)
+    assert likeness_to_mirror(one) == pytest.approx(
+        np.corrcoef(mean.ravel(), mean[..., ::-1].ravel())[0, 1], abs=1e-9
+    )
+    assert likeness_to_mirror(np.zeros((3, 1, 2, 2, 2), np.int16)) == 1

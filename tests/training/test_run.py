@@ -4,6 +4,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -455,3 +456,26 @@ def test_too_few_real_volumes_to_measure_are_refused_before_anything_is_written(
     values = {"training__batch": 2, "evaluation__every": 1}
     refused("3 real volumes are too few", run_config(few, **values), tmp_path / "run")
     train_run(run_config(few, training__batch=2, training__kimg=0.002), tmp_path / "run")
+
+
+def test_flips_of_volumes_of_one_side_get_a_warning(tmp_path):
+    sides = {}
+    for name in ("both", "one"):
+        made = write_prepared(tmp_path / name)
+        volumes = np.load(made.root / "train.npy")
+        if name == "one":
+            volumes[..., volumes.shape[-1] // 2 :] = volumes.min()
+        else:
+            volumes = np.maximum(volumes, volumes[..., ::-1])
+        np.save(made.root / "train.npy", volumes)
+        for flip in (False, True):
+            notes = []
+            config = run_config(made, training__flip=flip)
+            train_run(config, tmp_path / f"{name}-{flip}", stop_at=0, on_note=notes.append)
+            sides[name, flip] = any("the mean training volume is unlike its mirror" in note for note in notes)
+    assert sides == {
+        ("both", False): False,
+        ("both", True): False,
+        ("one", False): False,
+        ("one", True): True,
+    }

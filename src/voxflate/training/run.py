@@ -32,6 +32,7 @@ from voxflate._system.memory import memory_said
 from voxflate.config.build import Stream, build_gan, build_run_networks
 from voxflate.config.schema import RunConfig, TrainingConfig
 from voxflate.config.toml import save_config, with_values
+from voxflate.data.datasets import likeness_to_mirror
 from voxflate.data.labels import joint_labels
 from voxflate.data.outside import check_outside_sets
 from voxflate.data.prepared import PreparedSet, open_prepared
@@ -53,6 +54,10 @@ from voxflate.training.loop import Schedule, train
 from voxflate.training.recorder import Caller, Follower, Progress, Recorder
 from voxflate.training.start import apply_start
 from voxflate.training.stop import StopRequest
+
+ONE_SIDED = 0.7
+"""Correlation of the mean volume with its mirror image below which flips get a warning: 0.99 for brains, 0.4
+for hippocampi of one side."""
 
 
 def train_run(
@@ -191,6 +196,7 @@ def _begin(
     _check_agreement(state, run)
     stream = Stream(prepared, t, gan.device, world, labels=config.network.label_width > 0)
     stream(state.n_images, t.batch)  # refuses a batch that does not fit, before anything is written
+    _note_one_side(config, prepared, caller)
     guard = Guard(state)
     if not world.is_first:
         follower = Follower(config, guard, caller, joint_labels(prepared))
@@ -203,6 +209,19 @@ def _begin(
         write_json(run / "inflation.json", report.as_dict())
     recorder = Recorder(config, run, prepared, evaluator, state, guard, caller, fresh=not resume)
     return _Session(config, run, state, stream, schedule, guard, recorder, report)
+
+
+def _note_one_side(config: RunConfig, prepared: PreparedSet, caller: Caller) -> None:
+    """Say so if flips would show a side of the body that the data does not have."""
+    if not config.training.flip:
+        return
+    likeness = likeness_to_mirror(prepared.stored("train"))
+    if likeness < ONE_SIDED:
+        caller.note(
+            f"warning: training.flip=true, but the mean training volume is unlike its mirror image "
+            f"(correlation {likeness:.2f}): if all volumes show the same side, flips teach the generator the "
+            "other one too; leave them out with training.flip=false"
+        )
 
 
 def _check_agreement(state: TrainingState, run: Path) -> None:

@@ -102,6 +102,8 @@ class Guard:
         gradients = [
             p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
+        if not gradients:
+            return
         bad = torch.stack(torch._foreach_norm(gradients, float("inf"))).isfinite().all().logical_not()
         optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
         self._note(f"gradient of the {name}", bad)
@@ -112,7 +114,8 @@ class Guard:
 
     def _look(self) -> None:
         """Fetch what was found since the last look, in one transfer."""
-        since, self._looked_at = self._looked_at, self.state.n_images
+        # The training may have gone back to a snapshot since the last look.
+        since, self._looked_at = min(self._looked_at, self.state.n_images), self.state.n_images
         if not self._bad:
             return
         flags = torch.stack(list(self._bad.values())).tolist()

@@ -9,6 +9,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.channels import Channel, Layout
 from voxflate.data.views import one_channel
 from voxflate.evaluation import Auditor, Evaluator, Suite, SuiteSettings
+from voxflate.evaluation import audit as module
 from voxflate.evaluation.structures import StructureVolumes
 from voxflate.metrics.copies import Neighbours
 from voxflate.metrics.extractors.untrained import random_network
@@ -109,13 +110,17 @@ def test_a_class_is_compared_with_its_own_real_volumes(prepared):
     assert not any("-sex-" in name for name in Suite(prepared, settings).volumes([volumes]).metrics)
 
 
-def test_the_audit_looks_at_all_channels(prepared):
+def test_the_audit_looks_at_all_channels_and_keeps_them(prepared, monkeypatch):
     auditor = Auditor(prepared, random_network())
     volumes = prepared.volumes("train")[:6]
     whole = auditor.run([volumes]).samples
     assert [near.neighbour for near in whole] == list(range(len(volumes)))
     assert all(near.correlation > 0.999 for near in whole)
     assert all(near.features < 1e-3 for near in whole)
+    monkeypatch.setattr(module, "flags", lambda near, thresholds: ("correlation",))
+    pairs = auditor.run([volumes]).pairs
+    for number, volume in enumerate(volumes):
+        np.testing.assert_allclose(pairs[number], [volume, volume])
     for channel in (1, 3):
         mixed = volumes.copy()
         mixed[:, channel] = np.roll(volumes, 3, axis=0)[:, channel]

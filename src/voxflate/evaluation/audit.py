@@ -77,8 +77,7 @@ class Audit:
         null: Nearness of the volumes that are not copies.
         n_train: Training volumes.
         n_heldout: Held-out volumes among the null.
-        pairs: Sample number -> the first image of the generated and of the training volume, [2, D, H, W]; the
-            clearest few.
+        pairs: Sample number -> the generated and the training volume, [2, C, D, H, W]; the clearest few.
         extractor: Name of the feature network.
     """
 
@@ -177,7 +176,7 @@ class Auditor:
                 if found := flags(near, thresholds):
                     number = len(samples)
                     flagged[number] = found
-                    pairs[number] = np.stack([volume[0], self._training_volume(near.neighbour)])
+                    pairs[number] = np.stack([volume, self._training_volume(near.neighbour)])
                 samples.append(near)
                 _keep_clearest(pairs, samples)
         if not samples:
@@ -226,7 +225,7 @@ class Auditor:
         return torch.cat(parts, dim=1).numpy().astype(np.float64)
 
     def _training_volume(self, number: int) -> Images:
-        volume: Images = self._prepared.volumes("train", [number])[0, 0]
+        volume: Images = self._prepared.volumes("train", [number])[0]
         return volume
 
 

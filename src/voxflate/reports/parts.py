@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from voxflate.drawing.sheets import COLOURS
 
+REAL = "volumes-real"
+"""How the ids of sets of real volumes begin."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -90,7 +93,7 @@ class Extras:
         tables: The runs in the paper's layout; more than one where some do not compare.
         details: Every metric.
         pictures: (caption, PNG), in order.
-        volumes: Volumes to look through, the first and the last set side by side.
+        volumes: Volumes to look through; at first the first set lies beside the first one of real volumes.
         audit: The copying audit.
         utility: Whether training on the volumes helps, of the runs where it was measured.
     """
@@ -101,6 +104,11 @@ class Extras:
     volumes: Sequence[VolumeSet] = ()
     audit: AuditSection | None = None
     utility: Sequence[UtilitySection] = ()
+
+    @property
+    def real_set(self) -> int:
+        """Number of the first set of real volumes."""
+        return next(number for number, each in enumerate(self.volumes) if each.id.startswith(REAL))
 
     @property
     def all_volumes(self) -> list[VolumeSet]:

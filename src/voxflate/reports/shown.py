@@ -19,7 +19,7 @@ from voxflate.drawing.sheets import resolution_sheet, sample_sheet
 from voxflate.metrics.embedding import tsne
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, SAMPLES, UTILITY, Place, load_arrays
-from voxflate.reports.parts import AuditSection, UtilitySection, VolumeSet
+from voxflate.reports.parts import REAL, AuditSection, UtilitySection, VolumeSet
 from voxflate.reports.rows import EvaluatedRun
 from voxflate.reports.utility_shown import draw, read_utility, tables_of
 
@@ -105,17 +105,29 @@ def _with_classes(
 def volume_sets(
     places: Sequence[Place], labels: Sequence[str], prepared: PreparedSet, real: NDArray[np.float32]
 ) -> list[VolumeSet]:
-    """Volumes to look through, their first images: the first of every evaluation, then real ones."""
-    spacing, sets = prepared.spacing, []
+    """Volumes to look through, a set per image: the first of every evaluation, then real ones."""
+    sets = []
     for index, (place, label) in enumerate(zip(places, labels, strict=True)):
         volumes = load_arrays(place.folder / SAMPLES).get("volumes", np.empty((0, 1, 1, 1, 1)))
         if len(volumes) and volumes.shape[2:] == prepared.shape:
             numbers = [f"sample {number}" for number in range(len(volumes))]
-            images, classes = _with_classes(volumes, prepared)
-            sets.append(VolumeSet(label, images[:, 0], numbers, spacing, f"volumes-{index}", classes))
-    images, classes = _with_classes(real, prepared)
+            sets += _sets(label, volumes, numbers, f"volumes-{index}", prepared)
     names = [f"training volume {number}" for number in range(len(real))]
-    return [*sets, VolumeSet("real", images[:, 0], names, spacing, "volumes-real", classes)]
+    return [*sets, *_sets("real", real, names, REAL, prepared)]
+
+
+def _sets(
+    label: str, volumes: NDArray[np.float32], names: Sequence[str], stem: str, prepared: PreparedSet
+) -> list[VolumeSet]:
+    """A set of every image of volumes [n, C, D, H, W], each with the masks."""
+    images, classes = _with_classes(volumes, prepared)
+    spacing = prepared.spacing
+    if images.shape[1] == 1:
+        return [VolumeSet(label, images[:, 0], names, spacing, stem, classes)]
+    return [
+        VolumeSet(f"{label}, {image.name}", images[:, number], names, spacing, f"{stem}-{number}", classes)
+        for number, image in enumerate(prepared.layout.channels[: images.shape[1]])
+    ]
 
 
 def audit_section(
@@ -144,19 +156,17 @@ def audit_section(
         if "other_data" in audit:
             lines.append(f"Warning: {audit['other_data']}: copies of what it was trained on are not found.")
         stored = load_arrays(place.folder / AUDIT_PAIRS)
-        if count and not sets and stored["pairs"].shape[2:] == prepared.shape:
+        if count and not sets and stored["pairs"].shape[-3:] == prepared.shape:
             numbers = stored["numbers"].tolist()
             near = [audit["samples"][number] for number in numbers]
             left = [f"sample {number}" for number in numbers]
             right = [f"{each['subject']}, correlation {each['correlation']:.2f}" for each in near]
-            sets = [
-                VolumeSet(
-                    f"{label}: flagged", stored["pairs"][:, 0], left, prepared.spacing, "audit-generated"
-                ),
-                VolumeSet(
-                    "nearest training volume", stored["pairs"][:, 1], right, prepared.spacing, "audit-real"
-                ),
-            ]
+            pairs = stored["pairs"]
+            if pairs.ndim == 5:  # earlier versions kept the first image alone
+                pairs = pairs[:, :, None]
+            found = _sets(f"{label}: flagged", pairs[:, 0], left, "audit-generated", prepared)
+            beside = _sets("nearest training volume", pairs[:, 1], right, "audit-real", prepared)
+            sets = [each for both in zip(found, beside, strict=True) for each in both]
     return AuditSection(" ".join(lines), sets) if lines else None
 
 

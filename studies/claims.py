@@ -1,4 +1,4 @@
-"""What the paper claims, and whether it holds here: means over seeds and paired tests."""
+"""What the paper claims, what we ask of our rows, and whether it holds: means over seeds, paired tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from studies.collect import Entry
+from studies.own import OWN, STARTS, own_key
 from voxflate.evaluation.seeds import LEVEL, Paired, paired
 
 _STRATEGIES = ("inflate-1", "inflate-2", "inflate-3", "inflate-asc", "inflate-nwi")
@@ -22,11 +23,13 @@ class Claim:
         text: In words.
         pairs: (row that should be nearer to the real volumes, row that should be farther).
         strict: Whether it must be nearer; else it may be level.
+        metric: Whose distances are compared; "" for that of the leading feature network.
     """
 
     text: str
     pairs: Sequence[tuple[str, str]]
     strict: bool = True
+    metric: str = ""
 
 
 def _against(best: str, others: Sequence[str]) -> list[tuple[str, str]]:
@@ -66,6 +69,32 @@ CLAIMS: Sequence[Claim] = (
     ),
 )
 
+_INFLATIONS = [start for start in STARTS if start != "none"]
+_SLICES_HELP = [(own_key(start, slices=True), own_key(start, slices=False)) for start in STARTS]
+
+QUESTIONS: Sequence[Claim] = (
+    Claim("Ours: the slice discriminator helps, from every start", _SLICES_HELP),
+    Claim(
+        "Ours: the same by the voxels, which no network has seen", _SLICES_HELP, metric="frechet-voxels-3d"
+    ),
+    *(
+        Claim(
+            f"Ours: inflation helps, {'with' if slices else 'without'} the slice discriminator",
+            [(own_key(start, slices), own_key("none", slices)) for start in _INFLATIONS],
+        )
+        for slices in (False, True)
+    ),
+    *(
+        Claim(
+            f"Ours: preserving is better than Inflate-1, {'with' if slices else 'without'} the slice "
+            "discriminator",
+            [(own_key("preserving", slices), own_key("inflate-1", slices))],
+        )
+        for slices in (False, True)
+    ),
+)
+"""About our own rows (Tables 9 and 10)."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -93,7 +122,7 @@ def judge(claim: Claim, entries: Mapping[str, Entry]) -> Finding:
         return Finding(claim.text, "not tested", "none of its rows were trained")
     parts, tests = [], []
     for near, far in known:
-        metric = entries[near].distance
+        metric = claim.metric or entries[near].distance
         first, second = entries[near].spread(metric), entries[far].spread(metric)
         test = paired(entries[near].by_seed(metric), entries[far].by_seed(metric))
         tests.append((first, second, test))
@@ -127,5 +156,7 @@ def _short(key: str) -> str:
 
 
 def findings(entries: Mapping[str, Entry]) -> list[Finding]:
-    """Every claim with what became of it."""
-    return [judge(claim, entries) for claim in CLAIMS]
+    """Every claim about rows of the paper, and every question about ours, if there are such rows."""
+    asked = [*CLAIMS] if any(entry.paper for entry in entries.values()) else []
+    asked += QUESTIONS if any(key in OWN for key in entries) else []
+    return [judge(claim, entries) for claim in asked]

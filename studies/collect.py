@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from studies.plan import OWN
+from studies.own import OWN
 from voxflate.config.paper_rows import PaperRow
 from voxflate.config.presets import PRESETS, paper_row
 from voxflate.evaluation.seeds import Spread, spread
@@ -103,7 +104,7 @@ def collect(results: Sequence[Result]) -> Collection:
 def _row_of(result: Result) -> tuple[str, str]:
     """The row that a result stands for, or why it stands for none."""
     preset = result.settings["preset"].partition("@")[0]
-    key = preset or next((name for name in OWN if result.name.startswith(name)), "")
+    key = preset or re.sub(r"-s\d+$", "", result.name)
     if not result.evaluations:
         return key, "it was not evaluated"
     if result.evaluations[-1].facts["data"] != result.data:

@@ -10,7 +10,7 @@ from studies.claims import Finding
 from voxflate.reports.latex import escaped, float_of
 from voxflate.reports.parts import Table
 
-_HEADINGS = ("Claim of the paper", "here", "comparisons: distances, paired t-test over seeds")
+_HEADINGS = ("Claim", "here", "comparisons: distances, paired t-test over seeds")
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -42,7 +42,7 @@ th:first-child, .claims td { text-align: left; white-space: normal; vertical-ali
 {% for note in table.notes %}<p class="soft">{{ note }}</p>
 {% endfor %}
 {% endfor %}
-<h2>Claims of the paper</h2>
+<h2>Claims of the paper, and questions of ours</h2>
 <table class="claims">
 <thead><tr>{% for text in headings %}<th scope="col">{{ text }}</th>{% endfor %}</tr></thead>
 <tbody>
@@ -64,7 +64,13 @@ def markdown(tables: Mapping[int, Table], claims: Sequence[Finding], notes: Sequ
         parts += [f"## {table.caption}", "", *_grid(table.headings, table.rows), ""]
         parts += [f"{note}\n" for note in table.notes]
     rows = [[each.claim, each.verdict, each.detail] for each in claims]
-    parts += ["## Claims of the paper", "", *_grid(_HEADINGS, rows), "", *(f"{note}\n" for note in notes)]
+    parts += [
+        "## Claims of the paper, and questions of ours",
+        "",
+        *_grid(_HEADINGS, rows),
+        "",
+        *(f"{note}\n" for note in notes),
+    ]
     return "\n".join(parts)
 
 
@@ -85,7 +91,7 @@ def latex(tables: Mapping[int, Table], claims: Sequence[Finding], notes: Sequenc
         float_of(
             _HEADINGS[:2],
             rows,
-            "Claims of the paper.",
+            "Claims of the paper, and questions of ours.",
             "tab:claims",
             [*(each.detail for each in claims), *notes],
         )

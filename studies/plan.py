@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from studies.own import OWN
 from studies.scales import COHORTS, Scale, scale_of
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
@@ -21,29 +22,6 @@ ALL_TABLES = (1, 2, 3, 4, 5, 6, 7)
 
 
 @dataclass(frozen=True)
-class Own:
-    """A row of ours, which the paper does not have: recommended settings instead of a preset's.
-
-    Attributes:
-        label: In the tables.
-        values: Settings by dotted key, on top of the recommended ones.
-    """
-
-    label: str
-    values: Mapping[str, Any]
-
-
-OWN: Mapping[str, Own] = {
-    "own-preserving": Own("ours: preserving", {"start.strategy": "preserving"}),
-    "own-slices": Own(
-        "ours: preserving, slice discriminator",
-        {"start.strategy": "preserving", "slice_discriminator.weight": 1.0},
-    ),
-}
-"""Rows below the paper's, on the data of Tables 1 to 4."""
-
-
-@dataclass(frozen=True)
 class Study:
     """What a study is: kept in STUDY, so that every stage and every later call does the same.
 
@@ -54,7 +32,7 @@ class Study:
         seeds: Most seeds of a row.
         tables: Numbers of the tables.
         presets: These presets only; empty for every row of the tables.
-        own: Whether our own rows are trained too.
+        own: Whether the scale's rows of ours are trained beside those of the paper.
         threads: CPU threads of a run.
         gpus: GPUs of a run.
         memory_mb: Memory that a run asks a cluster for, MB.
@@ -145,20 +123,21 @@ def rows_of(study: Study) -> list[str]:
 def plan_of(study: Study) -> list[Run]:
     """Every run of a study: 2D runs first, then the rows seed by seed: a study that is cut off has all rows.
 
+    A scale without rows of the paper has those of ours alone.
+
     Raises:
         VoxflateError: If a cohort has no data, or as `rows_of`.
     """
     scale = scale_of(study.scale)
-    rows = rows_of(study)
+    rows = rows_of(study) if scale.paper else []
     runs = [
         _run_3d(study, scale, name, seed)
         for seed in range(study.seeds)
         for name in rows
         if seed < _seeds_of(study, scale, PRESETS[name])
     ]
-    if study.own:
-        own = range(max(1, study.seeds - 1))
-        runs += [_own_3d(study, scale, name, seed) for seed in own for name in OWN]
+    if study.own or not scale.paper:
+        runs += [_own_3d(study, scale, name, seed) for seed in range(study.seeds) for name in scale.own]
     twins: dict[str, Run] = {}
     for run in runs:
         if run.twin and run.twin not in twins:
@@ -191,9 +170,10 @@ def _run_3d(study: Study, scale: Scale, name: str, seed: int) -> Run:
 
 
 def _own_3d(study: Study, scale: Scale, name: str, seed: int) -> Run:
-    cohort = scale.cohorts["coca64"]
-    values = _own_values(study, scale, cohort.kimg_3d) | dict(scale.values_3d) | dict(OWN[name].values)
-    return Run(f"{name}-s{seed}", "coca64", "3d", "", name, seed, values, "twin-own", cohort.kimg_3d)
+    cohort, row = scale.cohorts["coca64"], OWN[name]
+    values = _own_values(study, scale, cohort.kimg_3d) | dict(scale.values_3d) | dict(row.values)
+    twin = row.twin and f"twin-own-{row.twin}-s{seed}"
+    return Run(f"{name}-s{seed}", "coca64", "3d", "", name, seed, values, twin, cohort.kimg_3d)
 
 
 def _own_values(study: Study, scale: Scale, kimg: float) -> dict[str, Any]:
@@ -206,11 +186,17 @@ def _own_values(study: Study, scale: Scale, kimg: float) -> dict[str, Any]:
 
 
 def _run_2d(study: Study, scale: Scale, run: Run) -> Run:
-    """The 2D run that a 3D one starts from: the same networks, one for all seeds in 3D, as in the paper."""
+    """The 2D run that a 3D one starts from: the same networks.
+
+    As in the paper, one serves all seeds of a row in 3D. Rows of ours have one per seed, so that their
+    deviations contain what another 2D run changes.
+    """
     kimg = scale.cohorts[run.cohort].kimg_2d
-    own = run.row in OWN
-    values = _own_values(study, scale, kimg) if own else _values(study, scale, kimg)
-    return Run(run.twin, run.cohort, "2d", run.preset, run.row, 0, values, "", kimg)
+    if run.row not in OWN:
+        values = _values(study, scale, kimg)
+        return Run(run.twin, run.cohort, "2d", run.preset, run.row, 0, values, "", kimg)
+    values = {**_own_values(study, scale, kimg), "training.twin": OWN[run.row].twin}
+    return Run(run.twin, run.cohort, "2d", "", run.row, run.seed, values, "", kimg)
 
 
 def _values(study: Study, scale: Scale, kimg: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from studies.own import OWN, own_key
 from voxflate._system.errors import VoxflateError
 
 COHORTS = ("coca64", "coca128", "adni64")
@@ -45,6 +46,8 @@ class Scale:
         values_3d: Settings of the 3D trainings only.
         many: Tables whose rows take all seeds that are asked for; the others take one fewer, at least one.
         replicates: Bootstrap replicates of an evaluation.
+        own: Rows of ours, by key in `OWN`, which `--own` adds to the paper's.
+        paper: Whether it has the paper's rows; without them it is a study of our own rows.
     """
 
     suffix: str
@@ -54,6 +57,8 @@ class Scale:
     values_3d: Mapping[str, Any] = field(default_factory=dict)
     many: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)
     replicates: int = 200
+    own: tuple[str, ...] = (own_key("preserving", slices=False), own_key("preserving", slices=True))
+    paper: bool = True
 
 
 SCALES: Mapping[str, Scale] = {
@@ -79,6 +84,16 @@ SCALES: Mapping[str, Scale] = {
         values={"training.flip": True, "training.keep": 1},
         values_3d={"training.reuse_fakes": True},
         many=(1, 4),
+    ),
+    # Is inflation still worth it beside the slice discriminator, and from which start?
+    "starts": Scale(
+        "@bench",
+        {"coca64": Cohort((16, 32, 32), "mr", 60, 25)},
+        snapshots=10,
+        values={"training.flip": True, "training.keep": 1},
+        values_3d={"training.reuse_fakes": True},
+        own=tuple(OWN),
+        paper=False,
     ),
     "toy": Scale(
         "@bench",

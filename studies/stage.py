@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from studies.figures import PICTURED
+from studies.own import OWN
 from studies.plan import Run, Study, data_path, plan_of, result_path, run_path
 from studies.scales import scale_of
 from voxflate._system.errors import VoxflateError
@@ -49,7 +50,10 @@ def train_command(study: Study, run: Run) -> list[str]:
 
 
 def evaluate_commands(study: Study, run: Run) -> list[list[str]]:
-    """What turns a trained run into its result: the best snapshot measured (3D), then one small file."""
+    """What turns a trained run into its result: the best snapshot measured (3D), then one small file.
+
+    Rows of ours are audited too.
+    """
     folder = run_path(study, run)
     commands = []
     if run.phase == "3d":
@@ -58,6 +62,8 @@ def evaluate_commands(study: Study, run: Run) -> list[list[str]]:
         commands.append(
             ["evaluate", str(folder), "--snapshot", snapshot, "--replicates", replicates, "--no-tsne"]
         )
+        if run.row in OWN:
+            commands.append(["audit", str(folder), "--snapshot", snapshot])
     pictures = (
         "--pictures" if run.seed == 0 and run.row in PICTURED and run.phase == "3d" else "--no-pictures"
     )

@@ -1,4 +1,4 @@
-"""Tables 1 to 8 in the paper's layout: `python -m studies.tables RESULTS --out FOLDER`.
+"""Tables 1 to 8 in the paper's layout, 9 and 10 of our rows: `python -m studies.tables RESULTS --out FOLDER`.
 
 Writes tables.md, tables.tex and tables.html: mean and standard deviation over seeds, the floor, the paper's
 numbers beside, parameters, kimg, seconds, versions; below them the paper's claims with paired tests.
@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from studies.cells import number_cell, spread_cell
 from studies.claims import Finding, findings
 from studies.collect import Collection, Entry, collect
+from studies.own import OWN
 from studies.pages import html, latex, markdown
-from studies.plan import OWN
+from studies.starts import tables_of_starts
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
 from voxflate.config.paper_rows import PaperRow
@@ -82,11 +84,11 @@ def tables_of(collection: Collection) -> dict[int, Table]:
     found = {}
     for number in range(1, 8):
         entries = [each for each in collection.entries.values() if _in_table(each, number)]
-        if entries:
+        if any(each.paper for each in entries):
             found[number] = _table(number, _in_order(entries, number), collection)
     if {6, 7} & found.keys():
         found[8] = _table_8(collection)
-    return found
+    return {**found, **tables_of_starts(collection)}
 
 
 def _in_table(entry: Entry, number: int) -> bool:
@@ -105,7 +107,7 @@ def _table(number: int, entries: Sequence[Entry], collection: Collection) -> Tab
     for entry in entries:
         label = entry.paper.labels[number] if entry.paper else OWN[entry.key].label
         count = [f"{entry.parameters / 1e6:.3f}M"] if counted else []
-        cells = [_cell(each.ours(entry), each.digits) for each in columns]
+        cells = [spread_cell(each.ours(entry), each.digits) for each in columns]
         rows.append(
             [
                 label,
@@ -131,7 +133,7 @@ def _table_8(collection: Collection) -> Table:
         rows += [[cohort, *_floor(part[0], columns, False)]] if part else []
         for entry in part:
             assert entry.paper is not None  # rows of ours are in Table 4
-            cells = [_cell(each.ours(entry), each.digits) for each in columns]
+            cells = [spread_cell(each.ours(entry), each.digits) for each in columns]
             printed = _paper(entry, columns, False)
             rows.append(
                 [
@@ -192,7 +194,7 @@ def _floor(entry: Entry, columns: Sequence[Column], counted: bool) -> list[str]:
     cells = []
     for column in columns:
         metric = metrics.get(names.get(column.heading, f"{stem}-{column.heading.rpartition('-')[2]}"))
-        cells.append(DASH if metric is None or metric.real is None else _number(metric.real, column.digits))
+        cells.append(number_cell(None if metric is None else metric.real, column.digits))
     dashes = [DASH] * (4 + len(columns) + (1 if counted else 0))
     return [FLOOR_ROW, DASH, *([DASH] if counted else []), *cells, *dashes]
 
@@ -240,31 +242,16 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
     ]
 
 
-def _cell(found: Spread | None, digits: int) -> str:
-    if found is None:
-        return DASH
-    if found.deviation is None:
-        return _number(found.mean, digits)
-    return f"{_number(found.mean, digits)} {PLUS_MINUS} {_number(found.deviation, 2)}"
-
-
-def _number(value: float, digits: int) -> str:
-    text = f"{value:#.{digits}g}"
-    return f"{value:.0f}" if "e" in text else text.rstrip(".")
-
-
 def write_tables(results: Path, out: Path) -> tuple[dict[int, Table], list[Finding]]:
     """Make every table and write the three files.
 
     Raises:
-        VoxflateError: If the folder holds no results, or none of a row of the paper.
+        VoxflateError: If the folder holds no results, or none of a row of its tables.
     """
     collection = collect(read_results(results))
     tables, claims = tables_of(collection), findings(collection.entries)
     if not tables:
-        raise VoxflateError(
-            f"{results}: holds no finished row of the paper's tables; {' '.join(collection.notes)}"
-        )
+        raise VoxflateError(f"{results}: holds no finished row of the tables; {' '.join(collection.notes)}")
     for name, write in (("tables.md", markdown), ("tables.tex", latex), ("tables.html", html)):
         with whole_file(out / name) as temporary:
             temporary.write_text(write(tables, claims, collection.notes), encoding="utf-8")

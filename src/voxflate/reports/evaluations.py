@@ -60,10 +60,18 @@ class Place:
 
 def evaluations_of(run: Path) -> list[Path]:
     """Folders of a run's evaluations, oldest first: by their numbers, never by the clock."""
+    return [folder for folder in _folders_of(run) if (folder / METRICS).is_file()]
+
+
+def audits_of(run: Path) -> list[Path]:
+    """Files of a run's audits, oldest first."""
+    return [folder / AUDIT for folder in _folders_of(run) if (folder / AUDIT).is_file()]
+
+
+def _folders_of(run: Path) -> list[Path]:
     root = run / FOLDER
     numbered = [(number, path) for path in root.glob("*") if (number := _number_of(path)) is not None]
-    folders = [root, *(path for _, path in sorted(numbered))]
-    return [folder for folder in folders if (folder / METRICS).is_file()]
+    return [root, *(path for _, path in sorted(numbered))]
 
 
 def sheets_of(run: Path) -> dict[float, Path]:

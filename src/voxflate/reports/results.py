@@ -27,7 +27,14 @@ from voxflate._system.version import __version__
 from voxflate.config.toml import load_config
 from voxflate.config.values import flat
 from voxflate.evaluation import Assessment
-from voxflate.reports.evaluations import METRICS, SAMPLES, evaluations_of, load_arrays, sheets_of
+from voxflate.reports.evaluations import (
+    METRICS,
+    SAMPLES,
+    audits_of,
+    evaluations_of,
+    load_arrays,
+    sheets_of,
+)
 from voxflate.runs.facts import environment, read_facts
 from voxflate.runs.log import LOG_NAME, METRICS_NAME, SNAPSHOTS_NAME, read_rows
 from voxflate.runs.snapshots import best_of, list_snapshots
@@ -60,6 +67,8 @@ class Result:
             where that was not measured.
         best: Images shown before the snapshot with the smallest held-out KID; None if that was not measured.
         evaluations: Of `voxflate evaluate`, oldest first.
+        audits: Of `voxflate audit`, oldest first: the snapshot's "n_images" and the numbers of its volumes,
+            "n-generated" and of them "flagged", "n-train", "n-heldout" and "n-null".
         machine: Processor, cores, threads, device and so on, of the last process that trained.
         versions: Of voxflate, Python, PyTorch and NumPy, when it was trained.
         pictures: "start" and "best", PNG bytes of the sample sheets.
@@ -80,6 +89,7 @@ class Result:
     versions: Mapping[str, str]
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     points: Mapping[str, Points] = field(default_factory=dict)
+    audits: Sequence[Mapping[str, Any]] = ()
 
     @property
     def seed(self) -> int:
@@ -126,6 +136,7 @@ class Result:
             "best": self.best,
             "snapshots": _rounded({name: list(column) for name, column in self.snapshots.items()}),
             "evaluations": [_rounded(each.as_dict()) for each in self.evaluations],
+            "audits": [dict(each) for each in self.audits],
             "pictures": {name: _text(png) for name, png in self.pictures.items()},
             "points": points,
         }
@@ -148,6 +159,7 @@ class Result:
             return cls(
                 **{name: content[name] for name in _PLAIN},
                 evaluations=[Assessment.from_dict(each, source) for each in content["evaluations"]],
+                audits=content.get("audits", ()),  # files of earlier versions have none
                 pictures={name: base64.b64decode(text) for name, text in content["pictures"].items()},
                 points={name: _points(each) for name, each in content["points"].items()},
             )
@@ -190,6 +202,7 @@ def result_of(run: Path, pictures: bool = False) -> Result:
         snapshots=_columns(rows, log, read_rows(run / SNAPSHOTS_NAME)),
         best=best,
         evaluations=evaluations,
+        audits=[_audit(read_json(path)) for path in audits_of(run)],
         machine=_machine(facts),
         versions=facts["versions"],
         pictures=_pictures(run, best) if pictures else {},
@@ -242,6 +255,12 @@ def _columns(
         "sample-sha256": [hashes.get(row["n_images"]) for row in rows],
         **{name: [row.get(name) for row in rows] for name in names},
     }
+
+
+def _audit(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of an audit, without what it says of each volume."""
+    keys = ("n_images", "n-generated", "n-train", "n-heldout", "n-null", "extractor", "seed", "truncation")
+    return {**{key: content[key] for key in keys}, "flagged": len(content["flagged"])}
 
 
 def _machine(facts: Mapping[str, Any]) -> dict[str, Any]:

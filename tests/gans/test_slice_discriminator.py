@@ -11,7 +11,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.config.build import build_gan, build_run_networks
 from voxflate.config.schema import MODELS
 from voxflate.gans.gan import Shown
-from voxflate.gans.slice_discriminator import NAME, colours, cut
+from voxflate.gans.slice_discriminator import NAME, VIEWS, colours, cut, grey
 from voxflate.gans.slice_features import TRUNKS, SliceFeatures
 from voxflate.metrics.extractors import efficientnet
 from voxflate.metrics.extractors.efficientnet import EfficientNetLite0
@@ -317,10 +317,25 @@ def test_of_many_channels_the_first_and_two_others_are_shown_in_turn():
     assert seen == {(0, a, b) for a in range(1, 5) for b in range(1, 5) if a != b}
 
 
-def test_several_channels_get_gradients_from_slices(prepared):
-    config = run_config(prepared, network__image_channels=4, **SLICES)
+def test_grey_shows_one_channel_of_each_image_and_all_of_them_in_time():
+    images = torch.arange(3.0).view(1, 3, 1, 1).expand(6, 3, 4, 4)
+    seen = set()
+    for seed in range(10):
+        seeds = list(range(seed * 6, seed * 6 + 6))
+        whole = grey(images, Shown(images, draws=Draws(6, CPU, seeds)))
+        parts = [grey(part.reals, part) for part in Shown(images, draws=Draws(6, CPU, seeds)).parts(2)]
+        assert whole.shape == (6, 1, 4, 4)
+        assert torch.equal(whole, torch.cat(parts))
+        seen |= set(whole[:, 0, 0, 0].int().tolist())
+    assert seen == {0, 1, 2}
+    assert torch.equal(grey(images[:, :1], Shown(images)), images[:, :1])
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_several_channels_get_gradients_from_slices(prepared, view):
+    config = run_config(prepared, network__image_channels=4, slice_discriminator__channels=view, **SLICES)
     gan = gan_of(config)
-    volumes = torch.rand(3, 4, *config.network.shape).requires_grad_()
+    volumes = torch.rand(6, 4, *config.network.shape).requires_grad_()
     judge = gan.steps[0].loss.__self__.slices
     judge.loss_g(volumes, Shown(volumes.detach())).backward()
     assert volumes.grad[:, 0].any()

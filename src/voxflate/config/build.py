@@ -114,6 +114,7 @@ def _slice_settings(slices: SliceConfig) -> SliceSettings | None:
         side=slices.side,
         lr=slices.lr_s,
         ramp_images=round(slices.ramp_kimg * 1000),
+        channels=slices.channels,
         features=slices.features,
     )
 

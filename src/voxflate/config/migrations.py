@@ -70,6 +70,7 @@ UNNAMED_IN_1: Mapping[str, Any] = nested(
         "slice_discriminator.side": 64,
         "slice_discriminator.lr_s": 0.001,
         "slice_discriminator.ramp_kimg": 0.0,
+        "slice_discriminator.channels": "colours",
         "slice_discriminator.features": "efficientnet-lite0",
         "comparison.critic_steps": 1,
         "comparison.gp_lambda": 10.0,

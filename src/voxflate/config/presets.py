@@ -51,6 +51,7 @@ DECIDES_NO_RESULT = (
     "slice_discriminator.side",
     "slice_discriminator.lr_s",
     "slice_discriminator.ramp_kimg",
+    "slice_discriminator.channels",
     "slice_discriminator.features",
     "evaluation.every",
     "evaluation.diversity_floor",

@@ -230,6 +230,8 @@ class SliceConfig(Section):
     """Adam's learning rate of the slice discriminator."""
     ramp_kimg: float = Field(default=0.0, ge=0)
     """The weight grows from 0 over the first this many kimg; 0 uses all of it at once."""
+    channels: Literal["colours", "grey"] = "colours"
+    """How several channels are seen: up to three at once as colours, or one, drawn at random, as grey."""
     features: Literal["efficientnet-lite0", "mobilenetv2", "random"] = "efficientnet-lite0"
     """The frozen network, ImageNet weights: efficientnet-lite0 or mobilenetv2. "random" has random weights,
     for tests."""

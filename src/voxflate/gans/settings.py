@@ -48,6 +48,7 @@ class SliceSettings:
     side: int = 64
     lr: float = 0.001
     ramp_images: int = 0
+    channels: str = "colours"
     features: str = "efficientnet-lite0"
 
 

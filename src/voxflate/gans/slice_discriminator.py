@@ -13,7 +13,7 @@ models for GAN training". Hinge loss: Lim and Ye 2017, "Geometric GAN".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -118,8 +118,8 @@ class SliceJudge:
 
     def _look(self, images: Tensor, shown: Shown) -> list[list[Tensor]]:
         """Features of random slices: per plane, one map per scale."""
-        coloured = colours(images, shown)
-        planes = [coloured] if images.ndim == 4 else cut(coloured, shown, self.settings.per_volume)
+        seen = VIEWS[self.settings.channels](images, shown)
+        planes = [seen] if images.ndim == 4 else cut(seen, shown, self.settings.per_volume)
         squares = [self.features.resize(slices) for slices in planes]
         counts = [len(slices) for slices in squares]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
@@ -154,6 +154,29 @@ def colours(images: Tensor, shown: Shown) -> Tensor:
     others = draws.uniform(channels - 1).argsort(dim=1)[:, :2] + 1  # [N, 2]
     wanted = others.reshape(count, 2, *(1,) * (images.ndim - 2)).expand(-1, -1, *images.shape[2:])
     return torch.cat([images[:, :1], images.gather(1, wanted)], dim=1)
+
+
+def grey(images: Tensor, shown: Shown) -> Tensor:
+    """One channel of every image, which its random numbers choose.
+
+    Args:
+        images: [N, C, *spatial].
+        shown: Its random numbers say which.
+
+    Returns:
+        [N, 1, *spatial].
+    """
+    count, channels = images.shape[:2]
+    if channels == 1:
+        return images
+    draws = shown.draws or Draws(count, images.device)
+    chosen = (draws.uniform(1) * channels).long()  # [N, 1]
+    wanted = chosen.reshape(count, 1, *(1,) * (images.ndim - 2)).expand(-1, -1, *images.shape[2:])
+    return images.gather(1, wanted)
+
+
+VIEWS: Mapping[str, Callable[[Tensor, Shown], Tensor]] = {"colours": colours, "grey": grey}
+"""How several channels become a picture, by name."""
 
 
 def cut(volumes: Tensor, shown: Shown, per_volume: int) -> list[Tensor]:

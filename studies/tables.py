@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -203,9 +203,15 @@ def _budget(entry: Entry) -> list[str]:
     """Kimg of the measured snapshots, of the training, its time, and the version that trained it."""
     kimg = [each.evaluations[-1].facts["n_images"] / 1000 for each in entry.results]
     seconds = statistics.fmean(each.seconds for each in entry.results)
-    versions = sorted({each.versions["voxflate"] for each in entry.results})
+    versions = sorted({_version(each.versions) for each in entry.results})
     total = entry.results[0].settings["training.kimg"]
     return [f"{statistics.fmean(kimg):.3g}", f"{total:g}", duration(seconds), ", ".join(versions)]
+
+
+def _version(versions: Mapping[str, str]) -> str:
+    """The release, and which code it was if the result says so."""
+    source = versions.get("source")
+    return f"{versions['voxflate']} ({source})" if source else versions["voxflate"]
 
 
 def _paper(entry: Entry, columns: Sequence[Column], counted: bool) -> list[str]:

@@ -99,7 +99,7 @@ def test_what_is_no_run_is_refused(run, tmp_path):
 
 def test_a_run_records_versions_seed_threads_data_and_every_change_of_them(run, monkeypatch):
     facts = json.loads((run / "run.json").read_text())
-    assert {"voxflate", "python", "torch", "numpy"} == facts["versions"].keys()
+    assert {"voxflate", "source", "python", "torch", "numpy"} == facts["versions"].keys()
     assert (facts["seed"], facts["threads"], len(facts["data"])) == (0, 1, 64)
     assert len(facts["sessions"]) == 1
     config = run_config(run.parent / "data", training__kimg=0.032)

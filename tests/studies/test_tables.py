@@ -42,6 +42,11 @@ def test_a_row_has_mean_deviation_the_paper_s_numbers_and_the_version() -> None:
     assert rows["real vs real"]["FD-avg"] == "20.0"
 
 
+def test_a_row_says_which_code_made_it() -> None:
+    result = a_result(NONE, 0, 50, versions={"voxflate": "0.1.0", "source": "0123456789ab"})
+    assert "0.1.0 (0123456789ab)" in tables_of(collect([result]))[1].rows[1]
+
+
 def test_every_table_of_the_paper_has_its_rows_in_its_layout() -> None:
     results = [a_result(name, 0, 50 + number) for number, name in enumerate(PRESETS) if PRESETS[name].exact]
     tables = tables_of(collect([*results, a_twin()]))

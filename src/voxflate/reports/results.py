@@ -70,7 +70,7 @@ class Result:
         audits: Of `voxflate audit`, oldest first: the snapshot's "n_images" and the numbers of its volumes,
             "n-generated" and of them "flagged", "n-train", "n-heldout" and "n-null".
         machine: Processor, cores, threads, device and so on, of the last process that trained.
-        versions: Of voxflate, Python, PyTorch and NumPy, when it was trained.
+        versions: Of voxflate and its source (a hash), Python, PyTorch and NumPy, when it was trained.
         pictures: "start" and "best", PNG bytes of the sample sheets.
         points: "real" and "generated", features projected on the real ones' principal components, [n, k].
     """

@@ -13,7 +13,7 @@ import torch
 from voxflate._system.cores import available_cores, processor_name
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
-from voxflate._system.version import __version__
+from voxflate._system.version import __version__, source_hash
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import CONFIG_NAME, load_config
 from voxflate.data.prepared import PreparedSet
@@ -30,6 +30,7 @@ def environment() -> dict[str, Any]:
     return {
         "versions": {
             "voxflate": __version__,
+            "source": source_hash(),
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,

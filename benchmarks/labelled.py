@@ -2,8 +2,8 @@
 
     python -m benchmarks.labelled RUN --label age 25 45 65 80 --out docs/images/ages.png [--data DATA]
 
-One column per value, one sheet per subject. Nothing is chosen: they are the first subjects of seed 0, and only
-the label changes from value to value. The last sheet has, per column, the training volume whose label is
+One column per value, one sheet per subject. Nothing is chosen: they are the first subjects of seed 0, and
+only the label changes from value to value. The last sheet has, per column, the training volume whose label is
 nearest to the value.
 """
 
@@ -62,7 +62,7 @@ def main() -> None:
         volumes, known = real(prepared, label, values)
         title = f"real, {label} {', '.join(f'{value:.0f}' for value in known)}"
         sheets.append(_sheet(volumes, Path(folder) / "real.png", title, prepared))
-        page_of([sheets], share=1.0).save(arguments.out)
+        page_of([[sheet] for sheet in sheets], share=1.0).save(arguments.out)
 
 
 def _sheet(volumes: NDArray[np.float32], path: Path, title: str, prepared: PreparedSet) -> Path:

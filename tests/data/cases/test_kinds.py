@@ -34,7 +34,7 @@ def study(tmp_path: Path) -> Path:
 def test_a_study_is_not_mixed_but_listed(study: Path, tmp_path: Path) -> None:
     text = refusal(study, tmp_path / "out")
     for words in (
-        "holds several kinds of scans",
+        "has several kinds of scans",
         "2 MR (T1 MPRAGE sag) of 2 people, 12x20x16 voxels of 3x2x2 mm",
         "2 MR (t2_tse_tra) of 2 people",
         "2 MR (ep2d) of 2 people",

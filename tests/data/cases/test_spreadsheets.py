@@ -79,7 +79,7 @@ REFUSED = {
     "a split for some": ("s/0.nii,1,train\ns/1.nii,2,", "line 3 has none"),
     "a subject for some": (
         "s/0.nii,1,train\ns/1.nii,,train",
-        "a subject to some scans only (line 3 has none)",
+        "a subject to only some scans (line 3 has none)",
     ),
     "a folder and a file in it": ("s,1,train\ns/0.nii,1,train", "names "),
 }

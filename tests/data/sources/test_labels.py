@@ -57,10 +57,10 @@ def test_a_missing_value_is_no_value(tmp_path: Path, value: str) -> None:
     ("table", "message"),
     [
         ("id,sex\na,F\n", "has no column age; it has id, sex"),
-        ("id,age\na,1\na,2\n", "line 3 names a again, with other values; keep one"),
+        ("id,age\na,1\na,2\n", "line 3 repeats a with other values; keep one"),
         (
             None,
-            "nothing says the label age: there is no list, and no participants.tsv or participants.csv lies",
+            "no table has the label age: there is no list, and no participants.tsv or participants.csv lies",
         ),
     ],
 )

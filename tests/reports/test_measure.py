@@ -227,4 +227,4 @@ def test_volumes_measured_in_a_run_s_folder_are_no_snapshot_of_it(run: Path) -> 
 
 def test_several_runs_do_not_share_a_folder(home: Path, tmp_path: Path) -> None:
     line = voxflate("evaluate", home / "run", home / "run", "--out", tmp_path / "out", status=2)
-    assert "takes the evaluation of one run, got 2" in line
+    assert "works for one run only, got 2" in line

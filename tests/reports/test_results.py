@@ -79,7 +79,7 @@ def test_points_of_the_real_volumes_keep_their_distances(run: Path) -> None:
 def test_several_runs_go_into_a_folder(run: Path, tmp_path: Path) -> None:
     voxflate("result", run, run, "--out", tmp_path / "results")
     assert [result.name for result in read_results(tmp_path / "results")] == ["run"]
-    assert "name a folder" in voxflate("result", run, run, "--out", tmp_path / "one.json", status=2)
+    assert "give a folder" in voxflate("result", run, run, "--out", tmp_path / "one.json", status=2)
     assert not (tmp_path / "one.json").exists()
 
 

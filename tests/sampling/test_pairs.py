@@ -116,7 +116,7 @@ def test_the_command_takes_labels(run, tmp_path):
     assert 'sex = "F"' in call("--label", "sex=F", "--dry-run").stdout
     for options, message in (
         (["--label", "sex"], "write it as NAME=VALUE"),
-        (["--label", "sex=F", "--label", "sex=M"], "sex was given before"),
+        (["--label", "sex=F", "--label", "sex=M"], "sex was already given"),
         (["--label", "sox=F", "--dry-run"], "did you mean sex?"),
     ):
         result = call(*options)

@@ -290,10 +290,10 @@ def test_the_command_takes_modalities_mask_and_labels(tmp_path: Path) -> None:
         return " ".join(result.output.split())
 
     both = ("--channel", f"t2={t2}")
-    assert "the generator wants t2=FILE, got none" in shown(2)
+    assert "the generator needs t2=FILE, got none" in shown(2)
     assert "write it as NAME=FILE" in shown(2, "--channel", "t2")
-    assert "does not lie where its scan does" in shown(2, *both, "--mask", moved)
-    assert "holds the classes 1, 3, 8" in shown(2, *both, "--mask", other)
+    assert "does not match its scan" in shown(2, *both, "--mask", moved)
+    assert "has the classes 1, 3, 8" in shown(2, *both, "--mask", other)
     assert "did you mean age?" in shown(2, *both, "--label", "agee=4")
     assert 'age = "60"' in shown(0, *both, "--label", "age=60", "--dry-run")
     assert not list(tmp_path.glob("found*"))

@@ -317,4 +317,6 @@ def test_pushing_without_the_client_is_refused_before_the_work(
     shown = exported(2, export, "--to", "hub", "--out", tmp_path / "hub", "--push", "me/brains")
     assert "voxflate[hub]" in shown
     assert not (tmp_path / "hub").exists()
-    assert "is for --to hub" in exported(2, export, "--to", "onnx", "--out", tmp_path / "x", "--push", "a/b")
+    assert "only works with --to hub" in exported(
+        2, export, "--to", "onnx", "--out", tmp_path / "x", "--push", "a/b"
+    )

@@ -88,7 +88,9 @@ def test_ct_that_is_not_in_hounsfield_units_is_refused_or_mended(tmp_path: Path,
         "added": -added,
         "to": "scans not in Hounsfield units",
     } in made.manifest.steps
-    assert "--hu-offset is not for --recipe mr" in refusal(tmp_path / "in", tmp_path / "c", hu_offset=5.0)
+    assert "--hu-offset is for --recipe ct or coca, not for mr" in refusal(
+        tmp_path / "in", tmp_path / "c", hu_offset=5.0
+    )
 
 
 def test_dicom_ct_without_an_intercept_is_refused_or_mended(tmp_path: Path) -> None:

@@ -99,5 +99,5 @@ def test_a_column_has_classes_or_numbers(column: str, values: list[str], expecte
 def test_values_that_fit_no_kind_are_refused() -> None:
     with pytest.raises(VoxflateError, match="--label age:continuous: the value 'old' is not a number"):
         typed(["age:continuous"], [{"age": "30"}, {"age": "old"}])
-    with pytest.raises(VoxflateError, match="--label name: has 51 different values that are not all numbers"):
+    with pytest.raises(VoxflateError, match="--label name: has 51 different values, not all of them numbers"):
         typed(["name"], [{"name": f"person {i}"} for i in range(51)])

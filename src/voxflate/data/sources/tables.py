@@ -72,7 +72,7 @@ def read_rows(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, dict[s
                 raise VoxflateError(
                     f"{path}: line {reader.line_num} has {len(cells)} cells, the header {len(names)}; put a "
                     "path "
-                    f"that has {separator!r} in quotes"
+                    f"that contains {separator!r} in quotes"
                 )
             if any(cells):
                 yield reader.line_num, dict(zip(names, cells, strict=False))

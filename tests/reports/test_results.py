@@ -100,7 +100,7 @@ def test_other_files_are_refused(content: object, message: str, tmp_path: Path) 
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(VoxflateError, match="holds no results"):
+    with pytest.raises(VoxflateError, match="has no results"):
         read_results(tmp_path)
     with pytest.raises(VoxflateError, match=r"config\.toml"):
         result_of(tmp_path)

@@ -108,7 +108,7 @@ def test_the_report_has_it(run: Path) -> None:
     assert f"report: {folder / 'report.html'}" in voxflate("utility", run, *QUICK, *SEX)
     page = (folder / "report.html").read_text()
     for words in (
-        "Does training on them help? run",
+        "Does training on generated volumes help? run",
         "Utility: sex",
         "Agreement: sex",
         "to real alone, paired",
@@ -121,7 +121,7 @@ def test_generated_masks_without_a_structure_are_told(home: Path) -> None:
     whole = real_examples(source.prepared, "train")
     assert _missing(whole, source) == []
     empty = replace(whole, classes=np.where(whole.classes == 2, 0, whole.classes))
-    assert _missing(empty, source) == ["Warning: 10 of 10 generated masks are without back."]
+    assert _missing(empty, source) == ["Warning: 10 of 10 generated masks lack back."]
 
 
 def test_a_dry_run_says_how_long_it_takes(run: Path) -> None:

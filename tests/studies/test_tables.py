@@ -159,7 +159,7 @@ def test_a_figure_whose_rows_are_gone_is_removed(tmp_path: Path) -> None:
 
 
 def test_no_results_and_no_rows_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(VoxflateError, match="holds no results"):
+    with pytest.raises(VoxflateError, match="has no results"):
         write_tables(tmp_path, tmp_path / "out")
     with pytest.raises(VoxflateError, match="no finished row"):
         write_tables(written(tmp_path / "results", [a_twin()]), tmp_path / "out")

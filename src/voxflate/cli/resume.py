@@ -105,7 +105,7 @@ def _compatible(begun: RunConfig, config: RunConfig, out: Path, asked: str) -> R
     for key, value in after.items():
         if value != before[key] and not key.startswith(MAY_CHANGE):
             raise VoxflateError(
-                f"{asked.format(key=key, value=value)}: {out} was started with {before[key]}, and a continued "
-                f"run keeps that; start another with --config {quote(str(out))} and a new --out"
+                f"{asked.format(key=key, value=value)}: {out} was started with {before[key]}, which a "
+                f"continued run keeps; start another with --config {quote(str(out))} and a new --out"
             )
     return config

@@ -71,7 +71,7 @@ def test_a_skipped_snapshot_is_said(settings: Path, tmp_path: Path) -> None:
     result = voxflate("train", "--config", settings, "--out", run, "--resume", "auto")
     assert result.exit_code == 0
     assert f"voxflate: skipped {damaged}: is not a snapshot, or is damaged" in result.stderr
-    assert f"voxflate: going on from {before}" in result.stderr
+    assert f"voxflate: continuing from {before}" in result.stderr
 
 
 def test_settings_removed_from_a_run_are_missed(settings: Path, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_run_of_an_older_version_is_taken_up_with_its_first_settings_recorded(
     facts = json.loads((run / "run.json").read_text())
     del facts["settings"]
     (run / "run.json").write_text(json.dumps(facts))
-    assert "from before they were" in voxflate("verify", run).stdout
+    assert "older than this record" in voxflate("verify", run).stdout
     changes = ("--set", "training.lr_d=0.001", "--set", "training.kimg=0.016")
     assert voxflate("train", "--out", run, "--resume", *changes).exit_code == 0
     first, second = json.loads((run / "run.json").read_text())["settings"]

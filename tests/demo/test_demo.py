@@ -51,7 +51,7 @@ def test_a_folder_with_another_demo_is_refused(begun: Path, minutes: float, seed
     with pytest.raises(VoxflateError) as caught:
         demo.run_demo(begun, minutes, seed)
     assert str(caught.value) == (
-        f"{begun}: holds a demo of seed 0, 15 minutes; choose another --out, or give the same values"
+        f"{begun}: has a demo with seed 0, 15 minutes; choose another --out, or give the same values"
     )
     assert json.loads((begun / PLAN_NAME).read_text()) == asdict(PLAN)
 

@@ -85,9 +85,7 @@ def test_a_run_that_has_trained_since_is_named(run: Path) -> None:
     assert "trained to" not in voxflate("compare", run)
     voxflate("train", "--out", run, "--resume", "--set", "training.kimg=0.012")
     shown = " ".join(voxflate("compare", run).split())
-    assert (
-        "Warning: run was evaluated after 0.008 kimg and has since been trained to 0.012 kimg" in shown
-    )
+    assert "Warning: run was evaluated after 0.008 kimg and has since been trained to 0.012 kimg" in shown
 
 
 def test_a_report_leaves_out_the_audit_of_another_snapshot(run: Path) -> None:
@@ -129,7 +127,7 @@ def test_an_export_is_measured_outside_itself(home: Path, run: Path, tmp_path: P
     assert "checked after 0.004 kimg (0.004), weights " in " ".join(shown.split())
     assert "--data FOLDER" in voxflate("compare", out, "--out", tmp_path / "alone", status=2)
     voxflate("compare", out, "--out", tmp_path / "alone", "--data", data, "--snapshot", 0.004)
-    assert "not its snapshot 9" in voxflate("compare", out, "--snapshot", 9, status=2)
+    assert "not the snapshot 9" in voxflate("compare", out, "--snapshot", 9, status=2)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +150,7 @@ def test_every_command_refuses_other_data_in_one_line(
     assert len(line.splitlines()) == 1
     assert f"{other}: is not the data that {source} was trained on" in line
     new, known = hashes(other, home / "set")
-    assert f"(sha256 {new}, was {known}); name that folder with --data FOLDER, or continue with" in line
+    assert f"(sha256 {new}, was {known}); give its folder with --data FOLDER, or continue with" in line
     assert not (tmp_path / "out").exists()
 
 

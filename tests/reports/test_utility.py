@@ -138,6 +138,6 @@ def test_an_export_and_what_cannot_be_measured(home: Path, run: Path, tmp_path: 
     assert "--out FOLDER" in voxflate(*call, "--data", home / "set", status=2)
     voxflate(*call, "--data", home / "set", "--out", tmp_path / "out")
     assert content(tmp_path / "out")["facts"]["generated"] == 6
-    assert "exists already" in voxflate(*call, "--data", home / "set", "--out", tmp_path / "out", status=2)
+    assert "already exists" in voxflate(*call, "--data", home / "set", "--out", tmp_path / "out", status=2)
     assert "neither all nor a number" in voxflate("utility", run, "--real", "99", status=2)
     assert "choose one of mask, sex, age" in voxflate("utility", run, "--task", "weight", status=2)

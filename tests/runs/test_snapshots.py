@@ -310,7 +310,7 @@ def compressed(content):
     [
         (
             compressed(old_format({"gan": {"weights": torch.zeros(1_000_000)}})),
-            r"would grow to 4,\d+,\d+ bytes",
+            r"would unpack to 4,\d+,\d+ bytes",
         ),
         (old_format({"rng": "none"}), "its rng is not of type Tensor"),
         (old_format({"n_images": "8"}), "its n_images is not of type int"),

@@ -266,7 +266,7 @@ def test_the_command_writes_the_reconstruction_at_the_scans_place(tmp_path: Path
     low, high = np.percentile(values, [0.1, 99.9])
     error = (found.get_fdata() - np.clip(values, low, high)) * 2 / (high - low)
     assert decibels == pytest.approx(10 * np.log10(4 / np.mean(error**2)), abs=0.3)
-    assert "exists already" in shown(2, out)
+    assert "already exists" in shown(2, out)
 
 
 def test_the_command_takes_modalities_mask_and_labels(tmp_path: Path) -> None:
@@ -311,4 +311,4 @@ def test_the_command_takes_modalities_mask_and_labels(tmp_path: Path) -> None:
     for one in found.values():
         np.testing.assert_allclose(one.affine, affine, atol=1e-4)
         assert b"synthetic" in one.header["descrip"].item()
-    assert f"{tmp_path / 'found_t1.nii.gz'}: exists already" in shown(2, *both)
+    assert f"{tmp_path / 'found_t1.nii.gz'}: already exists" in shown(2, *both)

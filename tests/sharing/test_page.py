@@ -104,7 +104,7 @@ def test_the_command_refuses_in_one_line(small: tuple[Path, Path], tmp_path: Pat
 
     export, page = small
     assert "name it with --out NAME.html" in shown(2, export, "--to", "html", "--out", tmp_path / "page")
-    assert "exists already" in shown(2, export, "--to", "html", "--out", page)
+    assert "already exists" in shown(2, export, "--to", "html", "--out", page)
     assert "choose one of folder, html" in shown(2, export, "--to", "pdf", "--out", tmp_path / "page")
     assert 'to = "html"' in shown(0, export, "--to", "html", "--out", tmp_path / "x.html", "--dry-run")
     assert list(tmp_path.iterdir()) == []

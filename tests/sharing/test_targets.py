@@ -200,7 +200,7 @@ def test_an_evaluation_of_another_generator_is_not_used(
     export: Path, evaluation: Path, tmp_path: Path
 ) -> None:
     other = an_export(tmp_path / "other", seed=1)
-    with pytest.raises(VoxflateError, match=r"metrics.json: is of another generator than .* at 12 kimg"):
+    with pytest.raises(VoxflateError, match=r"metrics.json: belongs to another generator than .* at 12 kimg"):
         about(other, WORDS, evaluation=evaluation)
     (other / "evaluation").symlink_to(evaluation)
     found = about(other, WORDS)

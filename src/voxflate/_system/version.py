@@ -1,3 +1,3 @@
-"""The package's version, below everything that writes it into files."""
+"""The package's version, in the lowest room, because all rooms write it into files."""
 
 __version__ = "0.1.0"

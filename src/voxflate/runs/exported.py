@@ -180,5 +180,5 @@ def _content(path: Path) -> dict[str, Any]:
     for name, kind in {**_KINDS, **{name: kind for name, kind in _LATER.items() if name in content}}.items():
         if not isinstance(content.get(name), kind):
             wanted = kind.__name__ if isinstance(kind, type) else "number"
-            raise VoxflateError(f"{path}: its {name} is not a {wanted}; export the generator again")
+            raise VoxflateError(f"{path}: its {name} is not of type {wanted}; export the generator again")
     return content

@@ -1,4 +1,4 @@
-"""`run.json`: everything besides the settings that a run's results depend on, for repeating or verifying it."""
+"""`run.json`: everything besides the settings that a run's results depend on, to repeat or verify them."""
 
 from __future__ import annotations
 

@@ -159,7 +159,8 @@ def open_source(
 
     Args:
         folder: The run, the export, or the name of a generator included in the package.
-        data: Folder of its prepared set; None to use the one named in the run. Generating from an export needs none.
+        data: Folder of its prepared set; None to use the one named in the run. An export needs none to
+            generate.
         device: As `training.device`; None for the run's own, and auto for an export.
         values: Other changes of the settings, by dotted key.
         scans: Whether real volumes are also needed.
@@ -220,9 +221,7 @@ def check_volumes(source: Source) -> None:
         VoxflateError: Names it.
     """
     if source.settings.training.phase != "3d":
-        raise VoxflateError(
-            f"{source.folder}: is a 2D run; use a 3D run, made by voxflate train"
-        )
+        raise VoxflateError(f"{source.folder}: is a 2D run; use a 3D run, made by voxflate train")
 
 
 def _load_exported(

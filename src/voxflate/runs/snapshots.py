@@ -2,7 +2,7 @@
 
 A snapshot is one safetensors file. Its tensors are named by their path in the state, as in
 "gan/generator/mapping.w_avg"; everything else is JSON in the file's metadata, next to the SHA-256 of both
-(decision 0090). Nothing in it can run code. Snapshots of earlier versions (PyTorch's ZIP files) can be read too.
+(decision 0090). Nothing in it can run code. Snapshots of earlier versions (ZIP files) can be read too.
 """
 
 from __future__ import annotations

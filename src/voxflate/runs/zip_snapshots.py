@@ -29,13 +29,13 @@ def read_zip(path: Path, content: bytes) -> Any:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             comment, size = archive.comment, sum(entry.file_size for entry in archive.infolist())
         if size > len(content):  # compressed; PyTorch's own files never are
-            raise VoxflateError(f"{path}: would unpack to {size:,} bytes; voxflate did not write it, remove it")
+            raise VoxflateError(f"{path}: would unpack to {size:,} bytes; it is not from voxflate, remove it")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except VoxflateError:
         raise
     except Exception as error:  # a damaged file makes both readers raise anything
         raise VoxflateError(
-            f"{path}: is not a snapshot, is damaged, or contains more than tensors and numbers; use an older one"
+            f"{path}: is not a snapshot, is damaged, or has more than tensors and numbers; use an older one"
         ) from error
     sealed = comment == hashlib.sha256(content[:-_HEX]).hexdigest().encode()
     if isinstance(state, dict) and state.get("format") == 3 and not sealed:

@@ -100,7 +100,8 @@ class About:
         what = f"scans like those of {self.words.data}" if self.words.data else f"{kind} volumes"
         masks = ", each with its mask" if self.source.prepared.layout.masks else ""
         return (
-            f"A small neural network that generates new {what}{masks}. Every volume is synthetic; no real person is shown."
+            f"A small neural network that generates new {what}{masks}. Every volume is synthetic and "
+            "shows nobody."
         )
 
     @property
@@ -130,8 +131,8 @@ class About:
             return "Not audited: it was not checked for copies of its training scans."
         count, flagged = self.audit["n-generated"], len(self.audit["flagged"])
         return (
-            f"Audited: {flagged} of {count} generated volumes ({flagged / count:.1%}) were nearer to a training "
-            "scan than 99% of real scans of other people are. Without copies, about 1% would be."
+            f"Audited: {flagged} of {count} generated volumes ({flagged / count:.1%}) were nearer to a "
+            "training scan than 99% of real scans of other people are. Without copies, about 1% would be."
         )
 
     @property
@@ -151,11 +152,7 @@ class About:
             f"It knows only {seen} in its training data. Anything rare among them is rare or missing here.",
             f"Voxels are up to {largest:.3g} mm wide. Finer anatomy is missing.",
             "Volumes can look right and be wrong. Structures may be missing, doubled or impossible.",
-            *(
-                []
-                if self.audit
-                else ["Check it for copies with voxflate audit before you share volumes."]
-            ),
+            *([] if self.audit else ["Check it for copies with voxflate audit before you share volumes."]),
         ]
 
     def _trained_on(self) -> str:

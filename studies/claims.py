@@ -1,4 +1,4 @@
-"""What the paper claims, and whether it holds here: means over seeds and paired tests."""
+"""Tests the paper's claims: means over seeds and paired tests."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Claim:
     """A statement of the paper about distances.
 
     Attributes:
-        text: In words.
+        text: The claim in words.
         pairs: (row that should be nearer to the real volumes, row that should be farther).
-        strict: Whether it must be nearer; else it may be level.
+        strict: Whether it must be nearer; otherwise it may be equal.
     """
 
     text: str
@@ -69,10 +69,10 @@ CLAIMS: Sequence[Claim] = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a claim.
+    """The result for a claim.
 
     Attributes:
-        claim: In words.
+        claim: The claim in words.
         verdict: holds, does not hold, not settled, or not tested.
         detail: The comparisons behind it.
     """
@@ -83,10 +83,10 @@ class Finding:
 
 
 def judge(claim: Claim, entries: Mapping[str, Entry]) -> Finding:
-    """Say whether a claim holds among the rows that there are.
+    """Decide whether a claim holds among the available rows.
 
-    It holds if a paired t-test over seeds says so for every pair, and does not hold if one says the opposite.
-    That a row is as good or better holds if no test says that it is worse and its mean is not higher.
+    It holds if a paired t-test over seeds supports it for every pair, and does not hold if one supports the
+    opposite. "As good or better" holds if no test shows that the row is worse and its mean is not higher.
     """
     known = [(near, far) for near, far in claim.pairs if near in entries and far in entries]
     if not known:
@@ -114,7 +114,7 @@ def judge(claim: Claim, entries: Mapping[str, Entry]) -> Finding:
 
 
 def _outcome(test: Paired | None, strict: bool) -> str:
-    """Whether one comparison speaks for the claim, against it, or leaves it open."""
+    """Whether one comparison supports the claim, contradicts it, or leaves it open."""
     if test is None:
         return "open"
     if test.p < LEVEL:
@@ -127,5 +127,5 @@ def _short(key: str) -> str:
 
 
 def findings(entries: Mapping[str, Entry]) -> list[Finding]:
-    """Every claim with what became of it."""
+    """Every claim with its result."""
     return [judge(claim, entries) for claim in CLAIMS]

@@ -78,7 +78,7 @@ def test_what_does_not_compare_is_left_out_and_said() -> None:
     assert "other number of generated volumes (148 and 10)" in notes
     assert "stopped after 7 of 60 kimg" in notes
     assert "coca64-baseline-inflate-asc-s0 is left out: it was evaluated with other data" in notes
-    assert "something is left out: its settings are those of no row" in notes
+    assert "something is left out: its settings match no row" in notes
 
 
 def test_a_preset_that_was_changed_into_another_start_is_no_row() -> None:

@@ -76,7 +76,7 @@ def evaluate(
         typer.Option(
             "--range",
             metavar="LOW,HIGH",
-            help="For a folder of volumes: the values that mean the darkest and the brightest of the "
+            help="For a folder of volumes: the values that correspond to the darkest and brightest of the "
             "real ones. (default: the real ones' own, such as -250,650 HU)",
             show_default=False,
         ),

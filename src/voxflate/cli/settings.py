@@ -130,8 +130,8 @@ def settings_of_train(named: Sequence[Source], start: Path | None) -> RunConfig:
         start: The 2D run of the command line, or None.
 
     Raises:
-        VoxflateError: If there is no such 2D run, it would not be inflated, the data's shape differs from
-            the networks', or as `resolve`.
+        VoxflateError: If there is no such 2D run, the strategy does not inflate it, the data's shape differs
+            from the networks', or as `resolve`.
     """
     said = flat(merged(named))
     twin = said.get("start.twin")
@@ -175,7 +175,7 @@ def print_settings(settings: RunConfig | Mapping[str, Any]) -> None:
 
 
 def _finished(facts: tuple[str, Mapping[str, Any]], named: Sequence[Source], phase: Phase) -> RunConfig:
-    """Combine given settings with facts by dotted key, which they override; refuse another phase or shape."""
+    """Combine given settings with facts by dotted key; given ones win. Refuse another phase or shape."""
     for origin, values in named:
         said = flat(values).get("training.phase", phase)
         if said != phase:

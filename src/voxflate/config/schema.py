@@ -163,7 +163,7 @@ class TrainingConfig(Section):
     ema_kimg: float = Field(default=0.0, ge=0)
     """Longest half-life of the moving average, in kimg; 0 sets no limit."""
     freeze_g_kimg: float = Field(default=0.0, ge=0)
-    """The generator is frozen for the first so many kimg, so that the discriminator settles."""
+    """The generator is frozen for this many kimg at the start, so that the discriminator settles."""
     train_noise: bool = True
     """Learn how strongly noise is injected. If false, the strengths keep their initial values: those of the
     2D run, or zero from scratch (decision 0019)."""
@@ -229,7 +229,7 @@ class SliceConfig(Section):
     lr_s: float = Field(default=0.001, gt=0)
     """Adam's learning rate of the slice discriminator."""
     ramp_kimg: float = Field(default=0.0, ge=0)
-    """The weight grows from 0 to its full value over the first so many kimg; 0 starts at the full value."""
+    """The weight grows from 0 to its full value over this many kimg; 0 starts at the full value."""
     features: Literal["efficientnet-lite0", "mobilenetv2", "random"] = "efficientnet-lite0"
     """The frozen network, with ImageNet weights: efficientnet-lite0 or mobilenetv2. "random" has random
     weights, for tests."""

@@ -19,7 +19,7 @@ Labels = dict[str, LabelValue]
 """The labels of one volume, a value per column."""
 
 BINS = 20
-"""Bins of equal width for the numbers of a column: an export must not reveal anyone's exact age."""
+"""Number of equal bins for a column's numbers: an export must not reveal anyone's exact age."""
 
 
 @dataclass(frozen=True)

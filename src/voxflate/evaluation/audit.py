@@ -231,7 +231,7 @@ class Auditor:
 
 
 def flags(near: Nearness, thresholds: Mapping[str, float]) -> tuple[str, ...]:
-    """The measures whose threshold a volume is below."""
+    """The measures in which a volume is below the threshold."""
     distances = near.distances
     return tuple(measure for measure in MEASURES if distances[measure] < thresholds[measure])
 

@@ -25,7 +25,7 @@ TAPS = (0.125, 0.375, 0.375, 0.125)
 class LowPass(NamedTuple):
     """Insert `up` - 1 zeros behind each sample, pad, filter, keep every `down`-th, times `gain`.
 
-    The size n becomes (n up + padding - 4) / down + 1, rounded down.
+    The size n becomes (n up + sum(pad) - 4) / down + 1, rounded down.
     """
 
     up: int = 1

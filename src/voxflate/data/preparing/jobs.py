@@ -216,7 +216,7 @@ def _without_units(one: Source) -> ScanError:
 def check_some(scans: Sized, source: Path) -> None:
     """Refuse to continue without scans."""
     if not len(scans):
-        raise VoxflateError(f"{source}: none of its scans can be used; the messages above say why")
+        raise VoxflateError(f"{source}: none of its scans can be used; see the reason of each")
 
 
 def write_names(path: Path, jobs: Iterable[Job], refusals: Refusals, names: Pseudonyms) -> None:

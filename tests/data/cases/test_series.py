@@ -186,7 +186,7 @@ def test_exact_copies_of_slices_are_dropped_with_a_note(tmp_path: Path) -> None:
     assert {reason: len(names) for reason, names in account.left_out().items()} == {
         "a copy of a slice that is already there": 15
     }
-    assert "15 DICOM files are byte-for-byte copies of others, and were left out" in account.notes
+    assert "15 DICOM files are byte-for-byte copies of others and were left out" in account.notes
 
 
 def test_a_frame_of_reference_of_its_own_for_every_slice_splits_nothing(tmp_path: Path) -> None:

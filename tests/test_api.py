@@ -108,7 +108,7 @@ def test_mistakes_are_one_line(home: Path, tmp_path: Path) -> None:
     run = home / "runs" / "3d"
     refused("no such file or run folder", tmp_path / "nothing")
     refused("has no config.toml", tmp_path)
-    refused(r"has no snapshot 7; name newest, one of its kimg \(0, 0\.004, 0\.008, 0\.012\)", run, snapshot=7)
+    refused(r"has no snapshot 7; give newest, one of its kimg \(0, 0\.004, 0\.008, 0\.012\)", run, snapshot=7)
     refused("has no snapshot worst", run, snapshot="worst")
     refused("has no snapshot nan", run, snapshot=float("nan"))
     refused("is an export with one generator, after .* kimg, chosen as best", home / "brains-generator",

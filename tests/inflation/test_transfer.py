@@ -205,7 +205,7 @@ def test_a_missing_name_is_named():
     twins, fresh = pairs()
     source = states(twins)
     del source["generator"]["synthesis.const"]
-    with pytest.raises(VoxflateError, match=r"lacks synthesis\.const \(1 names missing, 0 too many\)"):
+    with pytest.raises(VoxflateError, match=r"lacks synthesis\.const \(1 names missing, 0 extra\)"):
         inflate(source, states(fresh), "inflate-1", "gd", torch.Generator())
 
 

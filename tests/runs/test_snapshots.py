@@ -103,7 +103,7 @@ def test_loading_runs_no_code(tmp_path):
             return os.mkdir, (str(tmp_path / "sprung"),)
 
     torch.save({"format": FORMAT, "trap": Trap()}, tmp_path / "trap.pt")
-    with pytest.raises(VoxflateError, match="holds more than tensors and numbers"):
+    with pytest.raises(VoxflateError, match="has more than tensors and numbers"):
         load_snapshot(tmp_path / "trap.pt")
     assert not (tmp_path / "sprung").exists()
 

@@ -230,7 +230,7 @@ def test_mistakes_are_one_line(
     refused("has no masks; leave the mask out", generator.invert, zeros, masks=zeros)
     two = np.zeros((2, *pairs.shape), np.float32)
     refused("got an array of", pairs.invert, zeros)
-    refused(r"masks of \(1, 4, 8, 8\) are expected", pairs.invert, two, masks=two)
+    refused(r"masks must be of shape \(1, 4, 8, 8\)", pairs.invert, two, masks=two)
     refused("the mask holds 3; its classes are 0", pairs.invert, two, masks=two[0] + 3)
     refused("the training set has F, M", pairs.invert, two, labels={"sex": "X"})
     refused("the generator does not know it", generator.styles, labels={"sex": "F"})

@@ -137,7 +137,7 @@ def test_label_maps_are_recognised(tmp_path: Path, kind: Any, values: tuple[int,
     labels = np.array(values)[np.random.default_rng(0).integers(0, len(values), (8, 16, 12))].astype(kind)
     write_nifti(tmp_path / "in" / "a.nii.gz", labels)
     text = refusal(tmp_path / "in", tmp_path / "out")
-    assert f"holds only {len(values)} different whole numbers, 0 to {values[-1]}" in text
+    assert f"has only {len(values)} different whole numbers, 0 to {values[-1]}" in text
     assert "seems to be a label map or mask" in text
     assert len(volumes(prepared(tmp_path / "in", tmp_path / "out", mixed=True)[0])) == 1
 

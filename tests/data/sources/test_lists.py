@@ -75,7 +75,7 @@ def test_a_monai_datalist_says_so_too(tree: Path, tmp_path: Path) -> None:
         ("file\n", "lists no scans"),
         ("name,age\nx,1\n", "has the columns name, age, expected file"),
         ("file\n0.nii\n0.nii\n", "0.nii twice"),
-        ("file\nnone.nii\n", "which is not there"),
+        ("file\nnone.nii\n", "which does not exist"),
         ("file\n../secret.nii\n", "lies outside the list's folder; allow it with --allow-outside"),
         ("file\n/etc/hostname\n", "lies outside the list's folder"),
         ("file\nlink.nii\n", "lies outside the list's folder"),

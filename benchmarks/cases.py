@@ -1,12 +1,12 @@
-"""Prepare every folder and list of a collection of odd inputs, and check that each ends well.
+"""Prepares every folder and list of a collection of odd inputs, and checks that each ends well.
 
     python -m benchmarks.cases FOLDER [--only 23] [--verbose]
 
-FOLDER holds scripts that write their inputs into the folder they are given (`python NN-name.py OUT`), or such
-inputs already written (NN-name/situation). Every situation is prepared. It ends well if there is a set or one
+FOLDER has scripts that write their inputs into a given folder (`python NN-name.py OUT`), or such inputs
+already written (NN-name/situation). Every situation is prepared. It ends well if there is a set, or one
 line that names a path; if every file below the situation is in the account, used or left out with a reason;
-and if the volumes equal those of the situation called `ref` beside it, where it has one. Situations of
-files without permissions are prepared as another user when this runs as root.
+and if the volumes equal those of the situation called `ref` beside it, if there is one. As root, situations
+with unreadable files are prepared as another user.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ SHAPE = "8,16,16"
 REFERENCES = ("ref",)
 NOBODY = 65534
 OPTIONS = {"18-hu-lost": ["--recipe", "ct"], "31-crop": ["--crop"]}
-"""Case -> what to prepare it with, where its files do not say."""
+"""Case -> recipe, if its files do not tell."""
 
 
 @dataclass
 class Outcome:
-    """How a situation ended.
+    """The outcome of a situation.
 
     Attributes:
         status: Exit status.
         text: What the command said, without progress.
         prepared: The set, if there is one.
-        faults: What was wrong.
+        faults: Its faults.
     """
 
     status: int
@@ -72,7 +72,7 @@ def situations(folder: Path) -> Iterator[Path]:
 
 
 def recipe_of(folder: Path) -> str:
-    """The recipe that a situation is for, by what the DICOM files in it say; mr for all others."""
+    """The recipe for a situation by its DICOM files; mr for all others."""
     import pydicom
 
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
@@ -88,7 +88,7 @@ def recipe_of(folder: Path) -> str:
 
 @contextlib.contextmanager
 def without_privileges(wanted: bool) -> Iterator[None]:
-    """Be a user who may not read everything, if this is root."""
+    """If this is root, become a user who cannot read everything."""
     if not wanted or os.geteuid():
         yield
         return
@@ -100,7 +100,7 @@ def without_privileges(wanted: bool) -> Iterator[None]:
 
 
 def run(source: Path, out: Path, options: list[str]) -> Outcome:
-    """Prepare a situation and look for faults that any situation can have."""
+    """Prepare a situation and check for faults that any situation can have."""
     words = ["prepare", str(source), str(out), "--shape", SHAPE, *options]
     with warnings.catch_warnings(record=True) as warned, contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("always")
@@ -120,7 +120,7 @@ def run(source: Path, out: Path, options: list[str]) -> Outcome:
 
 
 def _check_account(source: Path, prepared: PreparedSet) -> list[str]:
-    """Every file is used or left out; folders that were not searched are said."""
+    """Check that every file is used or left out, and that folders not searched are listed."""
     files = prepared.manifest.files
     faults = []
     if files["used"] + sum(row["files"] for row in files["left_out"]) != files["seen"]:
@@ -136,7 +136,7 @@ def _check_account(source: Path, prepared: PreparedSet) -> list[str]:
 
 
 def differs(one: PreparedSet, reference: PreparedSet) -> str:
-    """Say by how much the first volumes of two sets differ, for a line of its own; empty if they do not."""
+    """Tell on a separate line by how much the first volumes of two sets differ; empty if they do not."""
     first, second = (each.volumes("all")[0, 0] for each in (one, reference))
     apart = float(np.abs(first - second).max())
     spacing = np.abs(np.array(one.spacing) / reference.spacing - 1).max()
@@ -151,13 +151,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", default="", help="cases whose name begins so")
-    parser.add_argument("--verbose", action="store_true", help="print all that the command says")
+    parser.add_argument("--only", default="", help="cases whose name starts with this")
+    parser.add_argument("--verbose", action="store_true", help="print the command's whole output")
     arguments = parser.parse_args()
     bad = count = 0
     with tempfile.TemporaryDirectory(prefix="voxflate-cases-") as scratch:
         os.chmod(scratch, 0o777)
-        codecs.lookup("unicode-escape")  # of the report's templates: nobody may not be able to load it
+        codecs.lookup("unicode-escape")  # for the report's templates: user nobody may be unable to load it
         salt = Path(scratch) / "salt"
         salt.write_text("a salt that anybody may read")
         os.environ["VOXFLATE_SALT_FILE"] = str(salt)

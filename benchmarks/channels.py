@@ -1,9 +1,10 @@
-"""What more channels and labels add to a training step, as a ratio.
+"""The cost of more channels and labels in a training step, as a ratio.
 
     python -m benchmarks.channels [--rounds 8] [--threads 1] [--stages 4] [--out FILE.json]
 
-The recommended 3D training (stages 4: 16x32x32) with one channel, with three, and with three and labels takes
-its steps in turns: fresh weights, random images, batch 8. R1 is due at every 16th batch; it is timed alone.
+The recommended 3D training (stages 4: 16x32x32) with one channel, with three, and with three and labels: the
+cases take turns, with fresh weights, random images and batch 8. R1, due every 16th batch, is timed
+separately.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Train the six models of the paper's Tables 6 and 7 on one prepared set, for equally many images.
+"""Trains the six models of the paper's Tables 6 and 7 on one prepared set, for the same number of images.
 
     python -m benchmarks.compare_models DATA --twin RUN2D --out FOLDER --kimg 20 --grid-kimg 4 --threads 1
 
 First every model tries a small grid of settings in short runs and keeps the one with the smallest kernel
-distance (KID) to the held-out volumes: FOLDER/choice/MODEL.json has all that was tried. Then it trains, in
-FOLDER/runs/MODEL-seed0 and so on. Call it again to go on: what is done is skipped, what was cut off
-continues, and a larger --kimg continues all. FOLDER/study.log tells what happens; table.md, table.json and
-the sheets are written after every run. `--models` takes some of them, so that two processes can share the
+distance (KID) to the held-out volumes: FOLDER/choice/MODEL.json has all results. Then it trains in
+FOLDER/runs/MODEL-seed0 and so on. A repeated call skips finished runs, continues interrupted ones, and with a
+larger --kimg continues all. FOLDER/study.log has the log; table.md, table.json and the sheets are written
+after every run. `--models` selects some models, so that two processes can share the
 work; a last call without it writes the whole table.
 """
 
@@ -61,7 +61,7 @@ class Entry:
         preset: Its row of the paper's table, at bench scale.
         rates: Learning rates to try, for all of its networks.
         others: Further settings to try, each with the middle rate.
-        repeats: Whether it is trained with every seed, or with the first only.
+        repeats: Whether it is trained with every seed, or only with the first.
     """
 
     preset: str
@@ -91,7 +91,7 @@ INFLATED = "split-shuffle"
 
 @dataclass(frozen=True)
 class Study:
-    """What the command line says."""
+    """The options of the command line."""
 
     data: Path
     twin: Path | None
@@ -104,7 +104,7 @@ class Study:
     values: dict[str, Any]
 
     def settings(self, name: str, seed: int, kimg: float, snapshots: int) -> RunConfig:
-        """Settings of a run, but for what the grid decides."""
+        """Settings of a run except those of the grid."""
         entry = ENTRIES[name]
         base, stages = split_shape(open_prepared(self.data).shape)
         values: dict[str, Any] = {
@@ -123,16 +123,16 @@ class Study:
         return from_values({"preset": entry.preset, **values, **self.values})
 
     def folder(self, name: str, seed: int) -> Path:
-        """Of a final run."""
+        """Folder of a final run."""
         return self.out / "runs" / f"{name}-seed{seed}"
 
     def seeds_of(self, name: str) -> range:
-        """Seeds that a model is trained with."""
+        """Seeds of a model's trainings."""
         return range(self.seeds if ENTRIES[name].repeats else 1)
 
 
 def train_to_end(config: RunConfig, folder: Path) -> dict[str, Any]:
-    """Begin, continue or skip a run; its last measurement."""
+    """Start, continue or skip a run; return its last measurement."""
     row = last_measurement(config, folder)
     if row is None:
         begun = bool(list_snapshots(folder))
@@ -154,14 +154,14 @@ def train_to_end(config: RunConfig, folder: Path) -> dict[str, Any]:
 
 
 def last_measurement(config: RunConfig, folder: Path) -> dict[str, Any] | None:
-    """The measurement at the run's end, if it is there."""
+    """The measurement at the run's end, if it exists."""
     rows = read_rows(folder / METRICS_NAME)
     finished = rows and rows[-1]["n_images"] >= round(config.training.kimg * 1000)
     return rows[-1] if finished else None
 
 
 def choose(study: Study, name: str) -> dict[str, Any]:
-    """Try the grid; the settings with the smallest KID to the held-out volumes.
+    """Try the grid; return the settings with the smallest KID to the held-out volumes.
 
     Raises:
         VoxflateError: If every setting diverged.
@@ -191,7 +191,7 @@ def choose(study: Study, name: str) -> dict[str, Any]:
 
 
 def is_ready(study: Study, name: str) -> bool:
-    """Say whether a model can train; the inflated one needs a finished 2D run of its own kind."""
+    """Tell whether a model can train; the inflated one needs a finished 2D run with its architecture."""
     if name != INFLATED:
         return True
     problem = "give --twin RUN2D, a plain 2D run of the split-shuffle architecture"
@@ -208,7 +208,7 @@ def is_ready(study: Study, name: str) -> bool:
 
 
 def rows_of(study: Study) -> list[dict[str, Any]]:
-    """What is known of every finished run, in the order of the paper's table."""
+    """The facts of every finished run, in the order of the paper's table."""
     rows = []
     for name in ENTRIES:
         for seed in study.seeds_of(name):
@@ -243,13 +243,13 @@ def rows_of(study: Study) -> list[dict[str, Any]]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """The mean, and the standard deviation where there is more than one."""
+    """The mean, and the standard deviation of more than one value."""
     mean = f"{statistics.fmean(values):.4g}"
     return f"{mean} ± {statistics.stdev(values):.2g}" if len(values) > 1 else mean
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a line a model, mean and standard deviation over seeds; the real volumes' floor last."""
+    """Markdown: a line per model, mean and standard deviation over seeds; the real volumes' floor last."""
     heads = ["model", "runs", "parameters", "learning rate", "images", "seconds", *FIGURES]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name in dict.fromkeys(row["model"] for row in rows):
@@ -265,7 +265,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def write_report(study: Study) -> None:
-    """Write the table and the sheets of what is finished."""
+    """Write the table and the sheets of finished runs."""
     rows = rows_of(study)
     if not rows:
         return
@@ -282,7 +282,7 @@ def write_report(study: Study) -> None:
 
 
 def run_study(study: Study, names: Sequence[str]) -> None:
-    """Choose, train and report, one model after the other; the extra seeds come last."""
+    """Choose, train and report, one model after the other; extra seeds come last."""
     ready = [name for name in names if is_ready(study, name)]
     plans = [(name, seed) for name in ready for seed in study.seeds_of(name)]
     for name, seed in sorted(plans, key=lambda plan: plan[1]):
@@ -301,7 +301,7 @@ def run_study(study: Study, names: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Run what is left of the study."""
+    """Run the rest of the study."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -309,10 +309,10 @@ def main() -> None:
     parser.add_argument("--twin", type=Path, help="2D run that split-shuffle is inflated from")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kimg", type=float, default=20.0, help="thousands of images of a final run")
-    parser.add_argument("--grid-kimg", type=float, default=4.0, help="the same of a run of the grid")
+    parser.add_argument("--grid-kimg", type=float, default=4.0, help="the same for a run of the grid")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seeds", type=int, default=3, help="of split-shuffle and 3d-stylegan2")
-    parser.add_argument("--samples", type=int, default=192, help="generated volumes of a measurement")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of split-shuffle and 3d-stylegan2")
+    parser.add_argument("--samples", type=int, default=192, help="generated volumes per measurement")
     parser.add_argument("--models", nargs="+", choices=ENTRIES, default=list(ENTRIES))
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all models")
     a = parser.parse_args()

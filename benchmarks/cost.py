@@ -1,12 +1,12 @@
-"""What an image costs as volumes, channels and batches grow: seconds, power laws, one picture.
+"""Training cost per image as volumes, channels and batches grow: seconds, power laws, one picture.
 
     python -m benchmarks.cost [--rounds 3] [--out docs/benchmarks/cost.json] [--picture docs/images/cost.png]
     python -m benchmarks.cost --table docs/benchmarks/cost.json    # Markdown, and the picture once more
 
-Seconds of training for one image (G + D + R1 every 16th step + Adam), fresh weights and random images, the
-package as it is (compiled kernels where there is a compiler). One size changes at a time: voxels from
+Seconds of training per image (G + D + R1 every 16th step + Adam), with fresh weights and random images, and
+the package's defaults (compiled kernels if there is a compiler). One size changes at a time: voxels from
 8x16x16 to 64x64x64 at batch 4; channels from 8 to 64 at 16x32x32, batch 8; batch from 1 to 32 at 16x32x32.
-The points of an axis take turns, medians are kept. The law a x^b is a least-squares line through the
+The points of an axis take turns, and medians are kept. The law a x^b is a least-squares line through the
 logarithms: b = 1 means that twice the size takes twice the time.
 """
 
@@ -77,7 +77,7 @@ def measure_axis(cases: Mapping[str, Mapping[int, Case]], rounds: int) -> dict[s
 
 
 def run(precision: str, rounds: int, axes: Sequence[str]) -> dict[str, Any]:
-    """Everything that the table, the picture and the JSON file hold."""
+    """The content of the table, the picture and the JSON file."""
     facts = machine() | {"rounds": rounds}
     cases = {name: cases_of(name, precision) for name in ARCHITECTURES}
     found = {}
@@ -101,7 +101,7 @@ def table(content: Mapping[str, Any]) -> str:
 
 
 def picture(content: Mapping[str, Any], path: Path) -> None:
-    """Draw one panel an axis, both scales logarithmic; points are measured, lines are the laws."""
+    """Draw one panel per axis, both scales logarithmic; points are measured, lines are the laws."""
     axes_of = content["axes"]
     figure = Figure(figsize=(4.0 * len(axes_of), 3.6), layout="constrained")
     panels = figure.subplots(1, len(axes_of), squeeze=False)[0]
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--axes", nargs="+", choices=names, default=names)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--picture", type=Path, help="PNG to draw")
-    parser.add_argument("--table", type=Path, help="take the figures from this JSON and measure nothing")
+    parser.add_argument("--table", type=Path, help="use the numbers in this JSON and measure nothing")
     options = parser.parse_args()
     if options.table:
         content = read_json(options.table)

@@ -1,8 +1,8 @@
-"""Draw the distances of several runs over kimg and print them as a Markdown table.
+"""Draws the distances of several runs over kimg and prints them as a Markdown table.
 
     python -m benchmarks.curves RUN RUN ... --out docs/images/curves.png [--figure frechet-mobilenetv2-avg]
 
-The real-vs-real floor is the last row's; runs are cut at the kimg that all of them have reached.
+The real-vs-real floor is from the last row; runs are cut at the kimg that all of them have reached.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from voxflate.runs.log import METRICS_NAME, read_rows
 
 
 def main() -> None:
-    """Write the picture, print the table."""
+    """Draw the picture and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

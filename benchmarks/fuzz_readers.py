@@ -1,11 +1,11 @@
-"""Damage scans at random and prepare them: every case must end well.
+"""Damages scans randomly and prepares them: every case must end well.
 
     python -m benchmarks.fuzz_readers --cases 3000 --seed 0
 
-A case is a folder of one whole scan and one that was cut short, had bits flipped or, for DICOM, elements
-moved to other tags. It ends well if `prepare` keeps the whole scan, and takes the damaged one or says in one
+A case is a folder with an intact scan and one that was truncated, had bits flipped or, for DICOM, elements
+moved to other tags. It ends well if `prepare` keeps the intact scan, and uses the damaged one or tells in one
 line, with the file's name, why not; if nothing outside OUT changes; and if it takes no longer than 20
-seconds. Cases run in processes of their own, so that a crash of a decoder is seen and counted.
+seconds. Cases run in separate processes, so that a crash of a decoder is seen and counted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _GOOD = "whole.nii"
 
 
 def write_scan(folder: Path, kind: str) -> list[Path]:
-    """Write a whole scan of a kind; gives its files."""
+    """Write an intact scan of a kind; return its files."""
     array = np.random.default_rng(0).integers(-900, 900, (5, 16, 12)).astype(np.int16)
     if kind == "dcm":
         return [_write_slice(folder / f"IM{index}", index, pixels) for index, pixels in enumerate(array)]
@@ -74,12 +74,12 @@ def _write_slice(path: Path, index: int, pixels: Any) -> Path:
 
 
 def damage(path: Path, how: str, rng: np.random.Generator) -> None:
-    """Cut a file short, flip bits (half of them in its first 600 bytes), or mix its DICOM tags."""
+    """Truncate a file, flip bits (half of them in its first 600 bytes), or mix its DICOM tags."""
     content = bytearray(path.read_bytes())
     if how == "shuffle":
         try:
             _shuffle_elements(path, rng)
-        except Exception:  # what pydicom cannot write again is cut instead
+        except Exception:  # files that pydicom cannot write again are truncated instead
             how = "cut"
     if how == "cut":
         path.write_bytes(content[: rng.integers(0, len(content))])
@@ -91,7 +91,7 @@ def damage(path: Path, how: str, rng: np.random.Generator) -> None:
 
 
 def _shuffle_elements(path: Path, rng: np.random.Generator) -> None:
-    """Give some elements the values of others, or drop them."""
+    """Give some elements the values of others, or remove them."""
     one = pydicom.dcmread(path)
     tags = list(one.keys())
     for first, second in rng.choice(len(tags), (int(rng.integers(1, 4)), 2)):
@@ -103,7 +103,7 @@ def _shuffle_elements(path: Path, rng: np.random.Generator) -> None:
 
 
 def run_case(seed: int, number: int) -> str:
-    """Run one case; gives "kind damage: prepared|refused", or raises what went wrong."""
+    """Run one case; return "kind damage: prepared|refused", or raise the error."""
     warnings.simplefilter("ignore")  # odd values are expected here
     rng = np.random.default_rng([seed, number])
     kind = KINDS[rng.integers(len(KINDS))]
@@ -142,7 +142,7 @@ def _contents(folder: Path) -> dict[str, str]:
 
 
 def fuzz(cases: int, seed: int, first: int = 0) -> tuple[Counter[str], list[str]]:
-    """Run cases from the first on; gives how they ended, and what went wrong with the number of the case."""
+    """Run cases from the first on; return their outcomes, and errors with the number of the case."""
     ends: Counter[str] = Counter()
     wrong: list[str] = []
     context = multiprocessing.get_context("spawn")
@@ -158,14 +158,14 @@ def fuzz(cases: int, seed: int, first: int = 0) -> tuple[Counter[str], list[str]
                     wrong.append(f"case {case}: {type(error).__name__}")
                     for process in pool._processes.values():
                         process.kill()
-                    break  # the pool is gone: go on after this case with a new one
+                    break  # the pool is broken: continue after this case with a new one
                 except Exception as error:
                     wrong.append(f"case {case}: {type(error).__name__}: {error}")
     return ends, wrong
 
 
 def main() -> None:
-    """Print how the cases ended; exit status 1 if one went wrong."""
+    """Print the outcomes of the cases; exit status 1 if one went wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Everything that there is to know about a GPU, in one run of at most nine minutes.
+"""All measurements of a GPU, in one run of at most nine minutes.
 
     python -m benchmarks.gpu data/brains --out gpu [--minutes 9]
     python -m benchmarks.gpu data/brains --out gpu --rehearse    # the same on a CPU, at toy sizes
@@ -8,12 +8,12 @@ Prepared volumes are the only input; no network is needed. In this order:
 1. ceilings: bytes/s of a copy, FLOP/s of matrix products in each precision.
 2. agreement: gradients of a step, GPU against CPU, float32 without TF32, the same random numbers.
 3. steps: images/s and peak memory by shape, batch and precision, with the share of both ceilings that the
-   step's operations come to; the straight lift of `benchmarks.straight` beside it.
-4. sampling: volumes/s of the generator, and of MONAI's U-Net where MONAI is installed.
+   step's operations reach; the straight lift of `benchmarks.straight` for comparison.
+4. sampling: volumes/s of the generator, and of MONAI's U-Net if MONAI is installed.
 5. training: the recommended path on the volumes, 2D and 3D, for the rest of the time; sheets, metrics, an
    exported generator.
 
-Whatever fails is a line in OUT/gpu.json, and the rest goes on. Shapes that do not fit are said to.
+A failure becomes a line in OUT/gpu.json, and the rest continues. Shapes that do not fit are reported.
 """
 
 from __future__ import annotations
@@ -62,26 +62,26 @@ CASES = [
 ]
 TOY = [Case("split-shuffle", "3d", (1, 2, 2), 3, batch, "fp32", 8) for batch in (2, 4)]
 AGREEMENT = 1e-4
-"""Largest difference of gradients, as a share of the largest gradient of the tensor."""
+"""Largest difference of gradients, relative to the largest gradient of the tensor."""
 SHARE_TRAINING = 0.55
-"""Of the whole time, kept for the training."""
+"""Share of the whole time for the training."""
 SHARE_2D = 0.3
-"""Of the time for training, for the 2D twin."""
+"""Share of the training time for the 2D twin."""
 GIB = 2**30
 
 
 @dataclass
 class Session:
-    """What all parts are given.
+    """The input of all parts.
 
     Attributes:
-        device: Where everything runs.
+        device: The device.
         data: The prepared volumes.
         out: Folder of the results.
-        seconds: For everything.
-        ends: When everything must be over, as `time.monotonic` counts.
+        seconds: Time for everything.
+        ends: When everything must be finished, as `time.monotonic` counts.
         toy: Whether this is a rehearsal.
-        results: What was found, by part.
+        results: Results by part.
     """
 
     device: torch.device
@@ -93,24 +93,24 @@ class Session:
     results: dict[str, Any]
 
     def seconds_left(self) -> float:
-        """Until everything must be over."""
+        """Seconds until everything must be finished."""
         return self.ends - time.monotonic()
 
     def wait(self) -> None:
-        """Until the device has caught up."""
+        """Wait until the device has caught up."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the bytes that the operations inside read and write, each by itself."""
+    """Counts the bytes that the operations in the block read and write, each counted separately."""
 
     def __init__(self) -> None:
         super().__init__()
         self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and add the size of what it takes and gives; a view moves nothing."""
+        """Run an operation and add the sizes of its inputs and outputs; a view moves nothing."""
         given = func(*args, **(kwargs or {}))
         if not func.is_view:
             tensors = [one for one in tree_leaves((args, kwargs, given)) if isinstance(one, torch.Tensor)]
@@ -136,7 +136,7 @@ def main() -> None:
         started = time.monotonic()
         try:
             found = part(session)
-        except Exception as error:  # what fails is a finding too
+        except Exception as error:  # a failure is also a result
             traceback.print_exc()
             found = {"failed": f"{type(error).__name__}: {error}"}
         session.results[name] = found | {"took_s": round(time.monotonic() - started, 1)}
@@ -150,8 +150,7 @@ def begin(options: argparse.Namespace) -> Session:
     """Check everything.
 
     Raises:
-        VoxflateError: If there is no GPU and none was to be rehearsed, or the folder or the data is of no
-            use.
+        VoxflateError: If there is no GPU and this is not a rehearsal, or folder or data cannot be used.
     """
     if not options.rehearse and not torch.cuda.is_available():
         raise VoxflateError("PyTorch sees no CUDA device; --rehearse runs the script on the CPU")
@@ -169,7 +168,7 @@ def begin(options: argparse.Namespace) -> Session:
 
 
 def seconds_of(session: Session, call: Callable[[], object], rounds: int = 5) -> float:
-    """The fastest of some rounds, after one that is not counted."""
+    """The fastest of some rounds after a warm-up round."""
     times = []
     for _ in range(rounds + 1):
         session.wait()
@@ -181,7 +180,7 @@ def seconds_of(session: Session, call: Callable[[], object], rounds: int = 5) ->
 
 
 def ceilings(session: Session) -> dict[str, Any]:
-    """What the device can do at best: bytes/s of a copy, FLOP/s of square matrix products."""
+    """The device's ceilings: bytes/s of a copy, FLOP/s of square matrix products."""
     source = torch.empty(2**24 if session.toy else 2**30, dtype=torch.uint8, device=session.device)
     target = torch.empty_like(source)
     copied = seconds_of(session, lambda: target.copy_(source))
@@ -195,14 +194,14 @@ def ceilings(session: Session) -> dict[str, Any]:
 
 
 def use_tf32(session: Session, wanted: bool) -> None:
-    """Let float32 products be rounded on a GPU, or not."""
+    """Allow or forbid rounded float32 products (TF32) on a GPU."""
     if session.device.type == "cuda":
         torch.set_float32_matmul_precision("high" if wanted else "highest")
         torch.backends.cudnn.allow_tf32 = wanted
 
 
 def agreement(session: Session) -> dict[str, Any]:
-    """Gradients of G's, D's and R1's step on the device and on the CPU."""
+    """Compare gradients of G's, D's and R1's step on the device and on the CPU."""
     use_tf32(session, False)
     case = TOY[0]._replace(batch=4)
     here, there = (gan_of(case, "plain", {"training.device": name}) for name in ("cpu", str(session.device)))
@@ -220,7 +219,7 @@ def agreement(session: Session) -> dict[str, Any]:
 
 
 def gradients(gan: Gan, number: int, reals: torch.Tensor) -> list[torch.Tensor]:
-    """Of one kind of step, on the CPU."""
+    """Gradients of one kind of step, on the CPU."""
     step = gan.steps[number]
     draws = Draws(len(reals), gan.device, range(len(reals)), is_counted=True)
     loss, _ = step.loss(Shown(reals.to(gan.device), draws=draws))
@@ -294,7 +293,7 @@ def sampling(session: Session) -> dict[str, Any]:
 
 
 def training(session: Session) -> dict[str, Any]:
-    """Train the recommended path for the time that is left, and export what comes out."""
+    """Train the recommended path for the remaining time, and export the result."""
     prepared = open_prepared(session.data)
     base, stages = split_shape(prepared.shape)
     twin, run = session.out / "2d", session.out / "3d"
@@ -327,7 +326,7 @@ def training(session: Session) -> dict[str, Any]:
 
 
 def chosen_extractor() -> str:
-    """MobileNetV2 where its weights are installed, else random features."""
+    """MobileNetV2 if its weights are installed, else random features."""
     try:
         extractor("mobilenetv2")
     except VoxflateError:
@@ -336,7 +335,7 @@ def chosen_extractor() -> str:
 
 
 def trained(config: RunConfig, run: Path, seconds: float) -> int:
-    """Train until the settings' end or for some seconds; images shown."""
+    """Train until the settings' end or for some seconds; return the images shown."""
     stop, shown = StopRequest(), [0]
     timer = threading.Timer(max(1.0, seconds), lambda: setattr(stop, "requested", True))
     timer.start()

@@ -1,11 +1,11 @@
-"""Train on a set that fits in memory and on one that does not, and compare the images a second.
+"""Trains on a set that fits in memory and on one that does not, and compares the images per second.
 
     python -m benchmarks.larger_than_memory [--gib 3] [--limit-gib 1.5] [--seconds 20]
 
-Both run in a process whose memory, page cache included, a control group limits; that needs root on Linux.
-The large set is written to a scratch folder, and its pages are dropped from the cache before each run.
-Besides training (default network, 16x32x32, batch 8), the stream of batches is timed alone: what the data
-side can give.
+Both run in a process whose memory, including page cache, is limited by a control group; that needs root on
+Linux. The large set is written to a scratch folder, and its pages are dropped from the cache before each run.
+Besides training (default network, 16x32x32, batch 8), the stream of batches is timed without training, to
+show the maximum speed of the data side.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MemoryLimit:
     """A control group with a limit, v1 or v2, removed at the end.
 
     Args:
-        limit: Bytes, page cache included.
+        limit: Bytes, including page cache.
 
     Raises:
         VoxflateError: If memory cannot be limited here.
@@ -57,11 +57,11 @@ class MemoryLimit:
             ) from error
 
     def take(self, process: int) -> None:
-        """Put a process in."""
+        """Add a process."""
         (self._folder / "cgroup.procs").write_text(str(process))
 
     def remove(self) -> None:
-        """Remove the group; its processes have ended."""
+        """Remove the group after its processes have ended."""
         self._folder.rmdir()
 
 
@@ -86,7 +86,7 @@ def drop(path: Path) -> None:
 
 
 def measure(path: Path, seconds: float, threads: int, pipe: Connection) -> None:
-    """Send images a second of the stream alone and of training; waits to be let in first."""
+    """Send the images per second of the stream alone and of training; waits for admission first."""
     torch.set_num_threads(threads)
     pipe.recv()
     sampler = VolumeSampler(np.load(path, mmap_mode="r")[:, None], seed=0)
@@ -109,14 +109,14 @@ def measure(path: Path, seconds: float, threads: int, pipe: Connection) -> None:
 
 
 def main() -> None:
-    """Print one line a set, twice, in turn."""
+    """Print one line per set, twice, in turn."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--gib", type=float, default=3.0, help="size of the large set")
     parser.add_argument("--limit-gib", type=float, default=1.5, help="memory of the process")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of training, for each line")
-    parser.add_argument("--threads", type=int, default=available_cores(), help="of the training")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds of training per line")
+    parser.add_argument("--threads", type=int, default=available_cores(), help="threads of the training")
     arguments = parser.parse_args()
     try:
         limit = MemoryLimit(int(arguments.limit_gib * 2**30))

@@ -1,15 +1,15 @@
-"""Images a second that the training stream gives when nothing trains, from memory and from the disk.
+"""Images per second of the training stream without training, from memory and from disk.
 
     python -m benchmarks.loading [--gib 3 --limit-gib 1.5] [--out docs/benchmarks/loading.json]
     python -m benchmarks.loading --data PREPARED       # a set of your own, from memory only
     python -m benchmarks.loading --table docs/benchmarks/loading.json    # Markdown
 
-The stream (`build.Stream`) reads stored volumes, shuffles, cuts slices in the 2D phase, flips where asked and
-gives float32 tensors. "in memory": a prepared set of random volumes that fits, read once before. "larger than
-memory": a set of --gib, dropped from the page cache, in a process whose memory, page cache included, a
-control group limits to --limit-gib (root on Linux; left out with one line elsewhere). How fast a training is
-on such sets, `benchmarks.larger_than_memory` measures; here the figures show how far the data is from
-holding a training up.
+The stream (`build.Stream`) reads stored volumes, shuffles, takes slices in the 2D phase, flips if set and
+returns float32 tensors. "in memory": a prepared set of random volumes that fits, read once before. "larger
+than memory": a set of --gib, dropped from the page cache, in a process whose memory, including page cache, is
+limited to --limit-gib by a control group (root on Linux; elsewhere left out with a message).
+`benchmarks.larger_than_memory` measures the speed of a training on such sets; these numbers show how far the
+data is from slowing down a training.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def write_prepared(folder: Path, gib: float, shape: tuple[int, int, int]) -> Pre
 
 
 def images_per_second(prepared: PreparedSet, options: Mapping[str, Any], seconds: float) -> float:
-    """The median of `ROUNDS` stretches of one stream; batch after batch, as a training takes them."""
+    """The median of `ROUNDS` stretches of one stream, batch after batch, as in a training."""
     stream = Stream(prepared, TrainingConfig(**options), torch.device("cpu"))
     batch, shown, speeds = options["batch"], 0, []
     for _ in range(ROUNDS):
@@ -84,7 +84,7 @@ def images_per_second(prepared: PreparedSet, options: Mapping[str, Any], seconds
 
 
 def all_streams(folder: Path, seconds: float, before: Callable[[Path], None]) -> dict[str, float]:
-    """Images a second of every kind of stream; `before` is called with the array's file ahead of each."""
+    """Images per second of every kind of stream; `before` is called with the array's file before each."""
     speeds = {}
     for name, options in STREAMS.items():
         before(folder / "train.npy")
@@ -93,20 +93,20 @@ def all_streams(folder: Path, seconds: float, before: Callable[[Path], None]) ->
 
 
 def read_through(path: Path) -> None:
-    """Bring a file into the page cache."""
+    """Read a file into the page cache."""
     with open(path, "rb") as file:
         while file.read(2**24):
             pass
 
 
 def limited(folder: Path, seconds: float, pipe: Connection) -> None:
-    """Send the speeds of all streams; waits to be put under the limit first."""
+    """Send the speeds of all streams; waits for the limit first."""
     pipe.recv()
     pipe.send(all_streams(folder, seconds, drop))
 
 
 def larger_than_memory(folder: Path, limit_bytes: int, seconds: float) -> dict[str, float]:
-    """Speeds of a set that a process with this much memory streams from the disk.
+    """Speeds of a set streamed from disk by a process with this much memory.
 
     Raises:
         VoxflateError: If memory cannot be limited here.
@@ -124,14 +124,14 @@ def larger_than_memory(folder: Path, limit_bytes: int, seconds: float) -> dict[s
     except EOFError as error:
         raise VoxflateError(f"the process under the limit of {limit_bytes} bytes died; raise it") from error
     finally:
-        ours.close()  # and a process that still waits to be let in ends too
+        ours.close()  # and a process that still waits for admission ends too
         process.join()
         limit.remove()
     return speeds
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Everything that the table and the JSON file hold."""
+    """The content of the table and the JSON file."""
     content: dict[str, Any] = {"machine": machine(), "seconds": options.seconds, "sets": {}}
     batches = {name: stream["batch"] for name, stream in STREAMS.items()}
     content["batch"] = batches
@@ -163,7 +163,7 @@ def described(prepared: PreparedSet, seconds: float) -> dict[str, Any]:
 
 
 def table(content: Mapping[str, Any]) -> str:
-    """Markdown: images/s of every stream, a column a set."""
+    """Markdown: images/s of every stream, a column per set."""
     heads = ["images/s of the stream alone"]
     for name, found in content["sets"].items():
         under = f" under {found['limit_gib']:g} GiB" if "limit_gib" in found else ""
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=3.0, help="size of the set larger than memory")
     parser.add_argument("--limit-gib", type=float, default=1.5, help="memory of the process that streams it")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each stream and set")
-    parser.add_argument("--scratch", type=Path, help="where the random sets are written; a real disk")
+    parser.add_argument("--scratch", type=Path, help="folder for the random sets, on a real disk")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, help="print a Markdown table of this JSON and measure nothing")
     options = parser.parse_args()

@@ -1,15 +1,15 @@
-"""Peak memory of a training step, and of sampling, above that of a process at rest.
+"""Peak memory of a training step and of sampling, above that of a process at rest.
 
     python -m benchmarks.memory [--cases 2 4] [--set KEY=VALUE ...] [--out docs/benchmarks/memory.json]
     python -m benchmarks.memory --table docs/benchmarks/memory.json    # Markdown
 
-Every figure is from a process of its own. It builds the networks and one random batch; what it holds then is
-its resting size. Then it takes the steps of G and D twice and that of R1 twice, in memory that is kept as in
-a training (decision 0008); the process' largest resident size, less the resting one, is the figure, in MiB.
-R1's step is often the largest: the JSON file and a column have what G and D needed before it. Cases are those
-of `benchmarks.step`, and "straight" is its straight lift, in float32. Two more rows are the paper's batch of
-128 in parts of 4 with activation checkpointing (minutes each). Sampling is one batch of
-`benchmarks.sampling`, of the generator and of MONAI's U-Net where MONAI is installed. `--set` changes
+Every number is from a separate process. It builds the networks and one random batch; its memory then is
+its resting size. Then it runs the steps of G and D twice and that of R1 twice, with memory kept as in
+a training (decision 0008); the process's peak resident size minus the resting size is the number, in MiB.
+R1's step often needs the most: the JSON file and a column have the memory of G and D before it. Cases are
+those of `benchmarks.step`, and "straight" is its straight lift, in float32. Two more rows are the paper's
+batch of 128 in parts of 4 with activation checkpointing (minutes each). Sampling is one batch of
+`benchmarks.sampling`, by the generator and by MONAI's U-Net if MONAI is installed. `--set` changes
 settings of the training steps, for instance their batch.
 """
 
@@ -52,12 +52,12 @@ PAPERS_BATCH = {
 
 
 class Job(NamedTuple):
-    """What one process does.
+    """The job of one process.
 
     Attributes:
         case: Networks, batch, precision.
-        variant: Of `STEP_VARIANTS` for a training step, of `SAMPLERS` for sampling.
-        values: Further settings by dotted key.
+        variant: One of `STEP_VARIANTS` for a training step, of `SAMPLERS` for sampling.
+        values: Other settings by dotted key.
     """
 
     case: Case
@@ -67,7 +67,7 @@ class Job(NamedTuple):
 
 def peak_bytes() -> int:
     """The largest resident size that this process had."""
-    # On Linux ru_maxrss begins with the size of the process that started this one; VmHWM does not.
+    # On Linux ru_maxrss starts with the size of the parent process; VmHWM does not.
     try:
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
@@ -79,7 +79,7 @@ def peak_bytes() -> int:
 
 
 def resting_bytes() -> int:
-    """The resident size now; where the system does not tell, the largest one so far."""
+    """The current resident size; if the system does not give it, the largest one so far."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     except OSError:
@@ -88,7 +88,7 @@ def resting_bytes() -> int:
 
 
 def steps_of(job: Job) -> list[Callable[[], object]]:
-    """Build what a training step needs; the calls, of G and D and of R1, are what takes memory."""
+    """Build the input of a training step; return the calls to measure, of G and D and of R1."""
     use_kernels("plain" if job.variant == "plain" else "auto")
     gan, shown = gan_of(job.case, job.variant, job.values), images(job.case)
     usual = [step for step in gan.steps if step.every == 1]
@@ -100,7 +100,7 @@ def steps_of(job: Job) -> list[Callable[[], object]]:
 
 
 def sampling_of(job: Job) -> list[Callable[[], object]]:
-    """Build what sampling needs; the call draws one batch, or takes the U-Net's part of one step."""
+    """Build the input of sampling; the call draws one batch, or runs the U-Net's part of one step."""
     case = job.case
     network: Any = build_generator(case).eval() if job.variant == "generator" else diffusion_unet()
     options = {} if job.variant == "generator" else {"timesteps": torch.tensor([500.0])}
@@ -119,14 +119,14 @@ def child(job: Job) -> dict[str, int]:
     parts = steps_of(job) if job.variant in STEP_VARIANTS else sampling_of(job)
     resting, peaks = resting_bytes(), []
     for work in parts:
-        for _ in range(2):  # Adam's averages come with the first; the second finds the memory in pieces
+        for _ in range(2):  # the first allocates Adam's averages; the second finds fragmented memory
             work()
         peaks.append(peak_bytes())
     return {"resting": resting, "before_r1": peaks[0], "peak": peaks[-1]}
 
 
 def measure(job: Job) -> dict[str, int]:
-    """The same in a fresh process.
+    """Measure in a fresh process.
 
     Raises:
         VoxflateError: If the process failed or was killed.
@@ -146,7 +146,7 @@ def measure(job: Job) -> dict[str, int]:
 
 
 def jobs(cases: Sequence[Case], precisions: Sequence[str], values: dict[str, Any]) -> Iterator[Job]:
-    """Every case in every precision and variant; the straight lift in float32 only."""
+    """Every case in every precision and variant; the straight lift only in float32."""
     for case in cases:
         for precision in precisions:
             for variant in STEP_VARIANTS:
@@ -162,7 +162,7 @@ def large_jobs(precision: str) -> Iterator[Job]:
 
 
 def sampling_jobs(precisions: Sequence[str]) -> Iterator[Job]:
-    """One batch of volumes, from the generator and, where MONAI is installed, from its U-Net."""
+    """One batch of volumes, from the generator and, if MONAI is installed, from its U-Net."""
     samplers = SAMPLERS if find_spec("monai") and find_spec("einops") else SAMPLERS[:1]
     for precision in precisions:
         for variant in samplers:
@@ -170,7 +170,7 @@ def sampling_jobs(precisions: Sequence[str]) -> Iterator[Job]:
 
 
 def run(todo: Sequence[Job]) -> list[dict[str, Any]]:
-    """A row a job, in order; a job that failed is told in one line and has no figures."""
+    """A row per job, in order; a failed job is reported in one line and has no numbers."""
     rows = []
     for job in track(todo, "measuring memory", console=Console(stderr=True)):
         batch = int(job.values.get("training.batch", job.case.batch))
@@ -191,7 +191,7 @@ def run(todo: Sequence[Job]) -> list[dict[str, Any]]:
 
 
 def table(content: Mapping[str, Any]) -> str:
-    """Markdown: MiB above the resting size, and of it for every image of the batch."""
+    """Markdown: MiB above the resting size, in total and per image of the batch."""
     steps = {"compiled": "compiled", BEFORE_R1: "compiled", "plain": "plain", "straight": "straight"}
     tables = []
     for heading, columns in (("training step", steps), ("sampling", {name: name for name in SAMPLERS})):
@@ -209,7 +209,7 @@ def table(content: Mapping[str, Any]) -> str:
 
 
 def cell(above: int | None, batch: int) -> str:
-    """MiB of a batch and of an image; None is a process that failed."""
+    """MiB per batch and per image; None stands for a failed process."""
     return "failed" if above is None else f"{above / MIB:.0f} ({above / MIB / batch:.0f})"
 
 

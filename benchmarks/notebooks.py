@@ -1,9 +1,9 @@
-"""Run the notebooks and keep their outputs.
+"""Runs the notebooks and keeps their outputs.
 
     python -m benchmarks.notebooks [NAME ...] [--check]
 
 Each runs from its first cell to its last in an empty folder with a fresh kernel; an exception ends it and
-leaves the file as it was. With --check nothing is written. Prints the seconds of each.
+leaves the file unchanged. With --check nothing is written. Prints the seconds of each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nbclient.exceptions import CellExecutionError
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 TIMEOUT = 300
-"""Seconds for a cell."""
+"""Time limit of a cell, seconds."""
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 _BAR = re.compile(r"[━╸╺]{6}")
 _TABLE = re.compile(r"[┏┡┗┳┃]")
@@ -33,7 +33,7 @@ def run(path: Path) -> Any:
     """The notebook with the outputs of a fresh run."""
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        # The shell lines of a notebook must find the command of this environment.
+        # Shell lines of a notebook must find this environment's command.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         os.environ["COLUMNS"] = "140"  # wide enough for tables
         resources = {"metadata": {"path": folder}}
@@ -42,7 +42,7 @@ def run(path: Path) -> Any:
 
 
 def tidy(notebook: Any, folder: str) -> Any:
-    """Take out what belongs to a terminal (colours, progress bars) or to this run (folder, versions)."""
+    """Remove terminal output (colours, progress bars) and details of this run (folder, versions)."""
     notebook.metadata.language_info = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -52,7 +52,7 @@ def tidy(notebook: Any, folder: str) -> Any:
 
 
 def _joined(outputs: list[Any]) -> list[Any]:
-    """Neighbouring streams of one name as one."""
+    """Join adjacent streams with the same name."""
     found: list[Any] = []
     for output in outputs:
         if found and output.output_type == "stream" and found[-1].get("name") == output.name:
@@ -63,7 +63,7 @@ def _joined(outputs: list[Any]) -> list[Any]:
 
 
 def _is_blank(output: Any, folder: str) -> bool:
-    """Reduce a stream to what a reader wants to see; say whether nothing is left."""
+    """Reduce a stream to what a reader needs; tell whether nothing is left."""
     if output.output_type != "stream":
         return False
     lines = _CONTROL.sub("", output.text).replace(f"{folder}/", "").splitlines(keepends=True)
@@ -72,11 +72,11 @@ def _is_blank(output: Any, folder: str) -> bool:
 
 
 def main() -> None:
-    """Run what is asked for; all without names."""
+    """Run the named notebooks; without names, all."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", help="notebooks, such as 1-first-volumes; all without")
+    parser.add_argument("names", nargs="*", help="notebooks, such as 1-first-volumes (default: all)")
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args()
     for path in sorted(FOLDER.glob("*.ipynb")):

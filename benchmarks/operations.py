@@ -29,7 +29,7 @@ SIZES = ((8, 32, 16, 32, 32), (2, 32, 32, 64, 64))
 
 
 def milliseconds(function: Callable[[], object], repeats: int = 7) -> float:
-    """Median time of a call, after one that is not counted."""
+    """Median time of a call, after a warm-up call."""
     times = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
@@ -73,7 +73,7 @@ def operations() -> None:
 
 
 def step(keep: bool) -> None:
-    """Steps of Split&Shuffle at 16x32x32, with the page faults that they cost."""
+    """Steps of Split&Shuffle at 16x32x32, with their page faults."""
     if keep:
         keep_freed_memory()
     networks = {"generator": Generator((2, 4, 4), 4), "discriminator": Discriminator((2, 4, 4), 4)}
@@ -90,7 +90,7 @@ def step(keep: bool) -> None:
 
 
 def main() -> None:
-    """Print all figures; the allocator's two settings need a process each."""
+    """Print all numbers; the allocator's two settings need one process each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--step", choices=("keep", "give"), help=argparse.SUPPRESS)

@@ -1,8 +1,8 @@
-"""Does the Frechet distance rise with known damage? And at which input size of the extractor?
+"""Does the Frechet distance rise with known damage, and at which input size of the extractor?
 
-One half of a prepared set is damaged and compared with the other half; the figure is the ratio of that
-distance to the undamaged one (the floor), mean of the three planes and of random halvings. A metric that
-is fit to rank generators must rise with blur, noise, averaging of subjects and repetition of subjects.
+One half of a prepared set is damaged and compared with the other half; the result is the ratio of that
+distance to the undamaged one (the floor), averaged over the three planes and over random halvings. A metric
+for ranking generators must rise with blur, noise, averaging of subjects and repetition of subjects.
 
     python benchmarks/order_check.py PREPARED --sides 64 96 128 --out docs/images/order-check.png
 """
@@ -37,7 +37,7 @@ def blur(sigma: float) -> Damage:
 
 
 def noise(sigma: float, inside: bool = False) -> Damage:
-    """White noise of this standard deviation, everywhere or inside the brain only."""
+    """White noise with this standard deviation, everywhere or only inside the brain."""
 
     def damage(x: Volumes, rng: np.random.Generator) -> Volumes:
         added = rng.normal(0, sigma, x.shape).astype(np.float32)
@@ -52,7 +52,7 @@ def average(x: Volumes, _: np.random.Generator) -> Volumes:
 
 
 def repeat(subjects: int) -> Damage:
-    """Only the first few subjects, again and again."""
+    """Only the first few subjects, repeated."""
     return lambda x, _: x[np.arange(len(x)) % subjects]
 
 
@@ -84,7 +84,7 @@ def features(extract: FeatureExtractor, volumes: Volumes, cut: bool) -> dict[str
 
 
 def ratios(volumes: Volumes, side: int, cut: bool, halvings: int) -> dict[str, tuple[float, float]]:
-    """Per damage, the mean and the standard deviation over halvings of the distance over the floor."""
+    """Per damage: mean and standard deviation over halvings of the distance divided by the floor."""
     extract = mobilenetv2(side=side)
     found: dict[str, list[float]] = {name: [] for name in DAMAGES}
     for seed in range(halvings):
@@ -98,7 +98,7 @@ def ratios(volumes: Volumes, side: int, cut: bool, halvings: int) -> dict[str, t
 
 
 def milliseconds(side: int) -> float:
-    """Time for one slice at this side."""
+    """Time per slice at this side."""
     extract = mobilenetv2(side=side)
     slices = torch.zeros(64, 1, 32, 32)
     extract(slices)
@@ -159,7 +159,7 @@ def main() -> None:
     for damage in DAMAGES:
         print(f"| {damage} | {' | '.join(f'{row[damage][0]:.1f}' for row in table.values())} |")
     times = [f"{milliseconds(side):.1f}" for _, side, _ in settings(arguments.sides)]
-    print(f"| ms a slice | {' | '.join(times)} |")
+    print(f"| ms per slice | {' | '.join(times)} |")
     shape = "x".join(map(str, prepared.shape))
     draw(table, f"Order check, {len(volumes)} volumes of {shape}, halves against each other", arguments.out)
 

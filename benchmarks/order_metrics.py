@@ -1,7 +1,7 @@
 """Does every metric of the suite order known damage? One table, for docs/measurements/metrics.md.
 
-One half of a prepared set is damaged and compared with the other half, for every damage of `order_check`. A
-row is a metric, a column a damage; "none" is the undamaged half, the floor.
+One half of a prepared set is damaged and compared with the other half, for every damage of `order_check`.
+Rows are metrics, columns are damages; "none" is the undamaged half, the floor.
 
     python -m benchmarks.order_metrics PREPARED [--halvings 3]
 """
@@ -43,7 +43,7 @@ def features(volumes: Volumes) -> dict[str, dict[str, NDArray[np.float32]]]:
 
 
 def pair_figures(volumes: Volumes, real: Volumes) -> dict[str, float]:
-    """Every pair metric, as the suite takes it: neighbours of a random order."""
+    """Every pair metric as in the suite, on neighbours in a random order."""
     volumes = volumes[np.random.default_rng(0).permutation(len(volumes))]
     a, b = torch.from_numpy(volumes), torch.from_numpy(real)
     n = min(len(a), len(b))

@@ -1,8 +1,8 @@
-"""Seconds that a volume takes on the page of `voxflate export --to html`, in headless Chromium.
+"""Seconds per volume on the page of `voxflate export --to html`, in headless Chromium.
 
     python -m benchmarks.page
 
-The generators have random weights, which does not change the time. The page computes on one thread.
+The generators have random weights, which do not affect the time. The page computes on one thread.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Compare our readers with nibabel and SimpleITK on real scans: orientation, spacing, voxel values.
+"""Compares our readers with nibabel and SimpleITK on real scans: orientation, spacing, voxel values.
 
     python -m benchmarks.peer_check FOLDER [--files 5] [--series 5]
 
-NIfTI files are compared with both peers, DICOM series with SimpleITK's own series reader, which orders the
-files of the folder by itself. The same voxels must lie at the same places of the world, integers equal to the
-last bit. A series that is refused is named with its reason. Exit status 1 if anything differs.
+NIfTI files are compared with both peers, DICOM series with SimpleITK's own series reader, which sorts the
+files of the folder itself. The same voxels must be at the same world positions, and integers must be exactly
+equal. A refused series is named with its reason. Exit status 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from voxflate.data.volume import Volume, to_ras
 
 ITK: Any = SimpleITK
 MOST_MM = 1e-3
-"""Places may differ by the rounding of decimal strings."""
+"""Positions may differ by the rounding of decimal strings."""
 
 
 def by_nibabel(path: Path) -> Volume:
-    """A NIfTI file as nibabel reads it, turned to its closest canonical orientation."""
+    """A NIfTI file read by nibabel, in its closest canonical orientation."""
     image = nib.as_closest_canonical(nib.load(path))
     return Volume(np.asarray(image.dataobj).T, image.affine)
 
 
 def by_simpleitk(image: Any) -> Volume:
-    """An image of SimpleITK, turned to RAS by SimpleITK."""
+    """An image of SimpleITK, reoriented to RAS by SimpleITK."""
     turned = ITK.DICOMOrient(image, "RAS")
     directions = np.array(turned.GetDirection()).reshape(3, 3)
     affine = world_affine(directions, np.array(turned.GetSpacing()), np.array(turned.GetOrigin()))
@@ -42,7 +42,7 @@ def by_simpleitk(image: Any) -> Volume:
 
 
 def compare(name: str, ours: Volume, theirs: Volume) -> str:
-    """What differs, in a line; empty if nothing does."""
+    """The difference in a line; empty if there is none."""
     if ours.array.shape != theirs.array.shape:
         return f"{name}: shape {ours.array.shape}, here {theirs.array.shape}"
     moved = max(
@@ -61,7 +61,7 @@ def compare(name: str, ours: Volume, theirs: Volume) -> str:
 
 
 def check(source: Source) -> list[str]:
-    """Compare a scan with every peer that reads it; prints a line each."""
+    """Compare a scan with every peer that reads it, and print a line for each."""
     ours = to_ras(source.volume())
     if source.series:
         reader = ITK.ImageSeriesReader()
@@ -83,7 +83,7 @@ def check(source: Source) -> list[str]:
 
 
 def main() -> None:
-    """Print one line for each scan and peer."""
+    """Print one line per scan and peer."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

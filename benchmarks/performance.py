@@ -1,12 +1,12 @@
-"""Everything that docs/performance.md says: measure it, and put the tables into the page.
+"""Measures everything in docs/performance.md, and writes the tables into the page.
 
     python -m benchmarks.performance [--rounds 5] [--only step sampling ...] [--gib 3]
     python -m benchmarks.performance --tables      # fill the page from the JSON files and measure nothing
 
-Runs `benchmarks.step`, `sampling`, `memory`, `cost` and `loading`, each in a process of its own, and writes
+Runs `benchmarks.step`, `sampling`, `memory`, `cost` and `loading`, each in a separate process, and writes
 docs/benchmarks/NAME.json and docs/images/cost.png. Then the lines between <!-- table: NAME --> and
-<!-- end --> in the page are made from the JSON files. One that fails is told in one line, its table stays as
-it was, the others go on, and the exit status is 1. Other work on the cores falsifies all of it.
+<!-- end --> in the page are made from the JSON files. A failed benchmark is reported in one line and its
+table is kept, the others continue, and the exit status is 1. Other load on the cores falsifies all results.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def command(name: str, rounds: int, gib: float) -> list[str]:
 
 
 def filled(text: str, folder: Path) -> str:
-    """The page with every table made from its JSON file; a table without a file stays as it is."""
+    """The page with every table made from its JSON file; a table without a file is kept."""
 
     def block(found: re.Match[str]) -> str:
         begin, name, end = found.groups()
@@ -67,7 +67,7 @@ def filled(text: str, folder: Path) -> str:
 
 
 def written(content: Mapping[str, Any]) -> str:
-    """One sentence about the machine; files of older versions say less."""
+    """One sentence about the machine; files of older versions have fewer facts."""
     facts = content["machine"]
     words = [f"{facts['processor']}, {facts['threads']} threads, PyTorch {facts['torch']}"]
     words.append(f"{facts['kernels']} kernels")
@@ -79,7 +79,7 @@ def written(content: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure what is asked for, then fill the page."""
+    """Run the requested benchmarks, then fill the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -100,7 +100,7 @@ def main() -> None:
     with whole_file(PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
     if failed:
-        sys.exit(f"performance: failed: {', '.join(failed)}; their tables are as they were")
+        sys.exit(f"performance: failed: {', '.join(failed)}; their tables are unchanged")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How well `prepare --plan` predicts memory and speed: larger shapes measured, against scaled from 16x32x32.
+"""Checks the predictions of `prepare --plan`: larger shapes measured, against scaled from 16x32x32.
 
     python -m benchmarks.plan_check [--threads 2]
 
-Every shape runs in a process of its own, because the system tells the highest memory only.
+Every shape runs in a separate process, because the system reports only the peak memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CASES = {"32x64x64": ((2, 4, 4), 5, 2), "48x48x48": ((3, 3, 3), 5, 2), "64x64x64
 
 
 def measure(base: tuple[int, int, int] | None, stages: int, batch: int, threads: int) -> Machine:
-    """One measurement; where the plan measures if base is None."""
+    """One measurement; at the plan's shape if base is None."""
     keep_freed_memory()  # as the command line does
     torch.set_num_threads(threads)
     if base is None:
@@ -34,7 +34,7 @@ def measure(base: tuple[int, int, int] | None, stages: int, batch: int, threads:
 
 
 def main() -> None:
-    """Print one line a shape."""
+    """Print one line per shape."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

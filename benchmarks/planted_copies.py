@@ -1,8 +1,8 @@
 """How many planted copies does the audit find among real brains, and how many strangers does it flag?
 
-The volumes of a prepared set are dealt anew: some to train on, some held out, the rest are strangers. Every
-training volume is copied: shifted by up to 2 voxels along each axis, every other one flipped, noise of 0.03
-to 0.1 added.
+The volumes of a prepared set are split anew: some for training, some held out, the rest are strangers. Every
+training volume is copied: shifted by up to 2 voxels along each axis, every second one flipped, with noise of
+0.03 to 0.1 added.
 
     python -m benchmarks.planted_copies PREPARED
 """
@@ -25,7 +25,7 @@ HELDOUT, STRANGERS = 15, 40
 
 
 def dealt(prepared: PreparedSet, folder: Path, seed: int) -> tuple[PreparedSet, np.ndarray]:
-    """A prepared set of some of the volumes, and the strangers [n, 1, D, H, W]."""
+    """A prepared set with some of the volumes, and the strangers [n, 1, D, H, W]."""
     order = np.random.default_rng(seed).permutation(len(prepared.manifest.scans))
     stored = np.concatenate([prepared.stored(split) for split in ("train", "heldout")])[order]
     parts = {"train": stored[STRANGERS + HELDOUT :], "heldout": stored[STRANGERS : STRANGERS + HELDOUT]}

@@ -1,8 +1,8 @@
-"""How long `prepare` takes per file with masks, against the scans alone.
+"""Time of `prepare` per file with masks, against the scans alone.
 
     python -m benchmarks.prepare_masks FOLDER --mask 'labels/*' [--shape 16,24,16] [--rounds 7]
 
-Both run in turns in one process, so what else the machine does falls on both; the median of the rounds'
+Both take turns in one process, so that other load affects both; the median of the rounds'
 ratios is printed. A scan with its mask is two files.
 """
 
@@ -23,7 +23,7 @@ from voxflate.data.sources.source import Reading
 
 
 def seconds_per_file(folder: Path, shape: tuple[int, int, int], reading: Reading) -> tuple[float, float]:
-    """By the clock and of the processor, report included."""
+    """Wall and CPU seconds, including the report."""
     out, account = Path(tempfile.mkdtemp()), Account()
     clock, processor = timed(
         lambda: prepare(

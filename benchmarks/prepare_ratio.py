@@ -1,10 +1,10 @@
-"""How long `prepare` takes, against merely reading the same NIfTI files with nibabel.
+"""Time of `prepare`, against only reading the same NIfTI files with nibabel.
 
     python -m benchmarks.prepare_ratio FOLDER [--recipe adni] [--shape 64,64,64] [--rounds 9]
 
-Three things run in turn in one process: reading as a loop over `nibabel.load(path).get_fdata()`, the same
-reading by as many threads as `prepare` has, and `prepare` with its report. Each round gives one ratio of
-preparing to reading, so what else the machine does falls on both; the median of the rounds is printed.
+Three things take turns in one process: reading in a loop over `nibabel.load(path).get_fdata()`, the same
+reading with as many threads as `prepare`, and `prepare` with its report. Each round gives one ratio of
+preparing to reading, so that other load affects both; the median of the rounds is printed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from voxflate.data.preparing.prepare import prepare
 
 
 def timed(function: Callable[[], object]) -> tuple[float, float]:
-    """Seconds that a function takes, by the clock and of the processor."""
+    """Wall and CPU seconds of a function."""
     clock, processor = time.perf_counter(), time.process_time()
     function()
     return time.perf_counter() - clock, time.process_time() - processor
@@ -45,14 +45,14 @@ def read_all(paths: list[Path]) -> None:
 
 
 def read_by_threads(paths: list[Path]) -> None:
-    """Read every file by as many threads as `prepare` has."""
+    """Read every file with as many threads as `prepare`."""
     with workers() as pool:
         for _ in in_order(pool, read, paths):
             pass
 
 
 def prepare_all(folder: Path, out: Path, recipe: str, shape: tuple[int, int, int]) -> None:
-    """Prepare them, report included."""
+    """Prepare them, including the report."""
     prepare(folder, out, recipe, shape, salt=b"a salt for a benchmark")
 
 
@@ -79,8 +79,8 @@ def main() -> None:
         rounds: list[dict[str, tuple[float, float]]] = []
         for _ in range(arguments.rounds + 1):
             rounds.append({kind: timed(function) for kind, function in kinds.items()})
-            shutil.rmtree(out)  # not a part of preparing
-        del rounds[0]  # brought files into the page cache, code into memory
+            shutil.rmtree(out)  # not part of preparing
+        del rounds[0]  # warmed up the page cache and loaded code
     print(f"{len(paths)} files; {available_cores()} cores; medians of {arguments.rounds} rounds")
     for name, index in (("clock", 0), ("processor", 1)):
         for kind in kinds:

@@ -1,10 +1,10 @@
-"""Images a second of one training by several processes of one thread, against one process of as many threads.
+"""Images per second of a training by several one-thread processes, against one process with as many threads.
 
     python -m benchmarks.processes DATA [--processes 2] [--kimg 0.4] [--rounds 3] [--set KEY=VALUE ...]
 
-DATA is a prepared set. Both train the same run (`voxflate train`, strategy none, nothing measured at
-snapshots), in turn, round after round; images and seconds are those of the run's log, without starting and
-saving. Medians.
+DATA is a prepared set. Both train the same run (`voxflate train`, strategy none, no measurements at
+snapshots), in turn, round after round; images and seconds are from the run's log, without starting and
+saving. Prints medians.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from voxflate.runs.log import LOG_NAME, read_rows
 
 
 def command(data: Path, out: Path, kimg: float, assignments: list[str], threads: int) -> list[str]:
-    """What follows `python -m`, or torchrun's `-m`."""
+    """The arguments after `python -m`, or after torchrun's `-m`."""
     settings = [f"training.kimg={kimg}", f"training.threads={threads}", "evaluation.every=0", *assignments]
     words = ["voxflate", "train", str(data), "--strategy", "none", "--out", str(out)]
     return words + [word for setting in settings for word in ("--set", setting)]
 
 
 def images_per_second(run: Path) -> float:
-    """Of the second half of a run, when buffers are made and kernels chosen."""
+    """Speed of the second half of a run, after buffers are allocated and kernels chosen."""
     rows = read_rows(run / LOG_NAME)
     last = rows[-1]
     middle = min(rows, key=lambda row: abs(row["n_images"] - last["n_images"] / 2))

@@ -1,10 +1,10 @@
-"""Draw the package's rooms and the imports between them.
+"""Draws the package's rooms and the imports between them.
 
     python -m benchmarks.rooms [--out docs/images/rooms.png]
 
-Rooms stand in the order of the import contract in pyproject.toml: each may import only from those below it.
-The width of a line is the number of imports; those of `_system` are left out. The command fails if there is
-a cycle between modules, imports inside functions included.
+Rooms are in the order of the import contract in pyproject.toml: each may import only from those below it.
+The width of a line is the number of imports; those of `_system` are left out. The command fails if there is a
+cycle between modules, including imports inside functions.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def draw(rows: list[list[str]], between: Counter[tuple[str, str]], modules: Coun
         for i, name in enumerate(row)
     }
     for level, row in enumerate(rows):
-        if len(row) == 1:  # rooms alone in their layer step aside, so that lines do not hide each other
+        if len(row) == 1:  # rooms alone in their layer are shifted, so that lines do not hide each other
             places[row[0]] = ((0.9, -0.9)[level % 2], -1.0 * level)
     shown = {pair: count for pair, count in between.items() if pair[1] != GROUND}
     most = max(shown.values())

@@ -1,10 +1,10 @@
-"""Volumes a second of our generator and of a diffusion model's U-Net, as ratios.
+"""Volumes per second of our generator and of a diffusion model's U-Net, as ratios.
 
     python -m benchmarks.sampling [--rounds 5] [--batch 4] [--out docs/benchmarks/sampling.json]
     python -m benchmarks.sampling --table docs/benchmarks/sampling.json    # Markdown
 
 The generator is Split&Shuffle at 32x64x64 (32 channels, base 2x4x4, 5 stages). "voxflate generate" is the
-same in float32 with codes and noise that depend on the seed alone (`gans.sampling`), without writing files.
+same in float32 with codes and noise that depend only on the seed (`gans.samples`), without writing files.
 The U-Net is MONAI's `DiffusionModelUNet` with 32, 64 and 64 channels, one residual block a level and
 attention with heads of 32 channels at the lowest (2.92 million parameters); fresh weights, since the time
 does not depend on them. Both get the same batch, the channels-last layout, the same precision, memory that
@@ -78,12 +78,12 @@ def schedulers() -> dict[str, Any]:
 
 
 def noise(case: Case) -> Tensor:
-    """What a diffusion model starts from, [N, 1, D, H, W], channels-last."""
+    """Initial noise of a diffusion model, [N, 1, D, H, W], channels-last."""
     return torch.randn(case.batch, 1, *case.shape).contiguous(memory_format=torch.channels_last_3d)
 
 
 def generator_calls(case: Case) -> dict[str, Callable[[], object]]:
-    """What one batch of the generator is, with and without compiled kernels."""
+    """Calls for one batch of the generator, with and without compiled kernels."""
     generator = build_generator(case).eval()
 
     def call(kernels: str) -> None:
@@ -124,7 +124,7 @@ def unet_calls(case: Case, unet: nn.Module) -> dict[str, Callable[[], object]]:
 
 @torch.no_grad()
 def measure(case: Case, unet: nn.Module, rounds: int) -> dict[str, Any]:
-    """Median seconds of every part, and volumes a second."""
+    """Median seconds of every part, and volumes per second."""
     ours, theirs = generator_calls(case), unet_calls(case, unet)
     seconds = take_turns({**ours, **theirs}, rounds)
     use_kernels("auto")
@@ -147,7 +147,7 @@ def whole_chain(case: Case, unet: nn.Module) -> float:
 
 
 def run(batch: int, precisions: Sequence[str], rounds: int, whole: bool) -> dict[str, Any]:
-    """Everything that the table and the JSON file hold."""
+    """The content of the table and the JSON file."""
     facts, unet = machine(), diffusion_unet()
     cases: dict[str, Any] = {}
     for precision in precisions:
@@ -193,7 +193,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=4, help="volumes at a time, of both")
+    parser.add_argument("--batch", type=int, default=4, help="volumes at a time, for both")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=usual_precisions())
     parser.add_argument("--whole", action="store_true", help="also time one whole DDIM chain")
     parser.add_argument("--out", type=Path)

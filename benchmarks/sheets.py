@@ -1,10 +1,10 @@
-"""Put the sample sheets of several runs beside each other: a row a run, a column a kimg.
+"""Combines the sample sheets of several runs: a row per run, a column per kimg.
 
     python -m benchmarks.sheets RUN RUN ... --kimg 0 4 --out docs/images/samples.png
     python -m benchmarks.sheets RUN --kimg 4 --whole --real DATA --out docs/images/samples.png
 
-Nothing is chosen: a cell is the left part of the sheet that the run wrote at that snapshot, or all of it;
-real volumes are the first of the training set.
+Nothing is chosen by eye: a cell is the left part of the sheet that the run wrote at that snapshot, or all of
+it; real volumes are the first ones of the training set.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def real_sheet(data: Path, path: Path) -> Path:
 
 
 def page_of(sheets: Sequence[Sequence[Path]], share: float = SHARE) -> Image.Image:
-    """Rows of sheets on one page, of each the left part only."""
+    """Rows of sheets on one page, only the left part of each."""
     cells: list[list[Image.Image]] = []
     for row in sheets:
         cells.append([])

@@ -1,9 +1,9 @@
-"""What the slice discriminator adds to a training step, as a ratio.
+"""The cost of the slice discriminator in a training step, as a ratio.
 
     python -m benchmarks.slices [--rounds 8] [--threads 1] [--sides 32 48 64] [--out FILE.json]
 
-The recommended 3D training with fakes reused, with and without slices, takes its steps in turns: fresh
-weights, random images, batch 8. R1 is due at every 16th batch and is left out.
+The recommended 3D training with reused fakes, with and without slices: both take turns, with fresh
+weights, random images and batch 8. R1, due every 16th batch, is left out.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Write thousands of snapshots in one process: memory and file handles must stay flat.
+"""Writes thousands of snapshots in one process: memory and file handles must not grow.
 
     python -m benchmarks.soak --snapshots 2000
 
-A tiny 3D run on random boxes takes a snapshot after every step: state, log rows, TensorBoard, sample sheet,
+A tiny 3D run on random boxes writes a snapshot after every step: state, log rows, TensorBoard, sample sheet,
 fingerprint, and metrics at every twentieth. Resident memory and open files are read twenty times. The first
-tenth is for warming up; after it memory may grow by 2 percent and open files not at all.
+tenth is warm-up; after it memory may grow by 2 percent and the number of open files not at all.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ READINGS = 20
 
 @dataclass(frozen=True)
 class Reading:
-    """What the process holds after a number of snapshots."""
+    """Memory and open files of the process after a number of snapshots."""
 
     snapshots: int
     megabytes: float
@@ -53,7 +53,7 @@ def read(snapshots: int) -> Reading:
 
 
 def soak(folder: Path, snapshots: int) -> list[Reading]:
-    """Train with a snapshot at every step; returns the readings."""
+    """Train with a snapshot at every step; return the readings."""
     make_cohort(folder / "cohort", 8, (16, 32, 32))
     data = prepare(folder / "cohort", folder / "data", "adni", SHAPE, held_out=0.25).root
     batch = 2

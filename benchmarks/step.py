@@ -1,15 +1,15 @@
-"""A training step's time on this machine, as ratios: compiled kernels, plain PyTorch, the straight lift.
+"""Time of a training step on this machine, as ratios: compiled kernels, plain PyTorch, the straight lift.
 
     python -m benchmarks.step [--rounds 5] [--precision fp32 bf16] [--out docs/benchmarks/step.json]
     python -m benchmarks.step --table docs/benchmarks/step.json    # Markdown of what was measured before
 
-For every architecture and shape the variants take their steps in turn, round after round, so that a busy
-moment hits all of them; medians are kept. "straight" is `benchmarks.straight`, in float32 whatever the row's
-precision is; "straight, untuned" is that in a process whose allocator is left as it is. "convolutions alone"
-runs just the convolutions that the steps of G and D made (forward, data and weight gradients, as often as
-they need them), in the precision in which each of them ran: no step can be faster with them.
-Fresh weights and random images, so no data is needed. images/s counts R1 as often as a training takes it;
-R1 is in the row's precision, as in a training. Without --precision: float32, and bfloat16 where the processor
+For every architecture and shape the variants take turns, round after round, so that other load affects all of
+them; medians are kept. "straight" is `benchmarks.straight`, in float32 regardless of the row's
+precision; "straight, untuned" is the same in a process with the default allocator. "convolutions alone"
+runs only the convolutions of the steps of G and D (forward, data and weight gradients, as often as
+needed), in the precision in which each of them ran: no step with these convolutions can be faster.
+Weights are fresh and images random, so no data is needed. images/s counts R1 as often as in a training;
+R1 is in the row's precision, as in a training. Without --precision: float32, and bfloat16 if the processor
 has instructions for it.
 """
 
@@ -48,7 +48,7 @@ UNTUNED = "straight, untuned"
 
 
 class Case(NamedTuple):
-    """What is timed: the networks, the number of images that a step shows, the convolutions' precision."""
+    """A timed case: the networks, the number of images per step, the convolutions' precision."""
 
     architecture: str
     phase: str
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Time the cases one after the other, print each, write the file anew after each."""
+    """Time the cases one after the other; print each, and rewrite the file after each."""
     facts = machine()
     results: dict[str, Any] = {}
     for index in track(options.cases, "timing steps", console=Console(stderr=True)):
@@ -136,7 +136,7 @@ def table(content: Mapping[str, Any]) -> str:
 
 
 def settings(case: Case, values: Mapping[str, Any] | None = None) -> RunConfig:
-    """The run a case stands for; `values` are further settings by dotted key."""
+    """The settings of a case; `values` are other settings by dotted key."""
     return with_values(
         RunConfig(),
         {
@@ -169,7 +169,7 @@ def gan_of(case: Case, variant: str, values: Mapping[str, Any] | None = None) ->
 
 
 def build_generator(case: Case) -> Generator:
-    """The generator alone."""
+    """Only the generator."""
     torch.manual_seed(0)
     generator = build_run_networks(settings(case))["generator"]
     assert isinstance(generator, Generator)
@@ -182,7 +182,7 @@ def images(case: Case) -> Shown:
 
 
 def compare(case: Case, precisions: Sequence[str], rounds: int) -> dict[str, Any]:
-    """All variants but the untuned one, by the name of the case in each precision."""
+    """All variants except the untuned one, by the name of the case in each precision."""
     exact = case._replace(precision="fp32")
     variants = {
         (variant, precision): (case._replace(precision=precision), variant)
@@ -204,7 +204,7 @@ def compare(case: Case, precisions: Sequence[str], rounds: int) -> dict[str, Any
 
 
 def measure(entries: Mapping[Any, tuple[Case, str]], rounds: int) -> dict[Any, dict[str, Any]]:
-    """Median seconds of every kind of step and images a second, of cases in variants that take turns."""
+    """Median seconds of every kind of step, and images per second, of variants that take turns."""
     gans = {key: gan_of(case, variant) for key, (case, variant) in entries.items()}
     calls: dict[tuple[Any, str], Callable[[], object]] = {}
     for key, (case, variant) in entries.items():
@@ -224,7 +224,7 @@ def measure(entries: Mapping[Any, tuple[Case, str]], rounds: int) -> dict[Any, d
 
 
 def _call(gan: Gan, step: Step, shown: Shown, kernels: str) -> Callable[[], object]:
-    """A step to be timed."""
+    """A step to time."""
 
     def call() -> object:
         use_kernels(kernels)
@@ -234,12 +234,12 @@ def _call(gan: Gan, step: Step, shown: Shown, kernels: str) -> Callable[[], obje
 
 
 def straight_alone(case: Case, rounds: int) -> dict[str, Any]:
-    """The straight lift without the others beside it."""
+    """Time only the straight lift."""
     return measure({"straight": (case, "straight")}, rounds)["straight"]
 
 
 def untuned(index: int, rounds: int) -> dict[str, Any]:
-    """The straight lift in a process with the allocator of the C library as it comes.
+    """The straight lift in a process with the C library's default allocator.
 
     Raises:
         VoxflateError: If the process failed or was killed.
@@ -255,19 +255,19 @@ def untuned(index: int, rounds: int) -> dict[str, Any]:
 
 
 Call = tuple[tuple[int, ...], tuple[int, ...], str, bool, torch.dtype, bool, bool]
-"""Sizes of input and kernel, options, transposed, precision, whether input and kernel get gradients."""
+"""Sizes of input and kernel, options, transposed, precision, whether input and kernel need gradients."""
 
 
 @contextmanager
 def recorded(calls: Counter[Call]) -> Iterator[None]:
-    """Count the convolutions that run inside the block."""
+    """Count the convolutions that run in the block."""
     tables: tuple[dict[int, Any], ...] = (functional._CONV, functional._CONV_TRANSPOSE)
     before = [dict(table) for table in tables]
 
     def counting(run: Callable[..., Any], transposed: bool) -> Callable[..., Any]:
         def wrapper(x: torch.Tensor, kernel: torch.Tensor, **options: Any) -> Any:
             learns = torch.is_grad_enabled()
-            # Autocast casts inside the convolution; what arrives here may still be float32.
+            # Autocast casts inside the convolution; the arguments here may still be float32.
             dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
             key = (tuple(x.shape), tuple(kernel.shape), json.dumps(options), transposed, dtype)
             calls[*key, x.requires_grad and learns, kernel.requires_grad and learns] += 1
@@ -285,7 +285,7 @@ def recorded(calls: Counter[Call]) -> Iterator[None]:
 
 
 def convolutions_alone(case: Case, rounds: int) -> float:
-    """Seconds that the convolutions of a G and a D step take when nothing else runs."""
+    """Seconds of the convolutions of a G and a D step alone."""
     gan, shown = gan_of(case, "compiled"), images(case)
     calls: Counter[Call] = Counter()
     with recorded(calls):
@@ -296,7 +296,7 @@ def convolutions_alone(case: Case, rounds: int) -> float:
 
 
 def seconds_of(call: Call, rounds: int) -> float:
-    """Median time of one convolution, forward and the gradients that it gets."""
+    """Median time of one convolution, forward and the needed gradients."""
     x_size, kernel_size, options, transposed, dtype, x_learns, kernel_learns = call
     run = (functional._CONV_TRANSPOSE if transposed else functional._CONV)[len(x_size) - 2]
     x = functional.channels_last(torch.randn(x_size, dtype=dtype)).requires_grad_(x_learns)

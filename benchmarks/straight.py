@@ -1,8 +1,8 @@
-"""The straight lift of StyleGAN2 to volumes: what a training step costs when nothing is reformulated.
+"""The straight lift of StyleGAN2 to volumes: the cost of a training step without reformulations.
 
-A reference for `benchmarks.step`, not used by the package: a kernel of its own for every sample in a grouped
+A reference for `benchmarks.step`, not used by the package: a separate kernel for every sample in a grouped
 convolution, the [1, 3, 3, 1] filter as one dense depthwise convolution with 4 taps along every axis, the
-contiguous layout, float32. `StraightGenerator` and `StraightDiscriminator` run the parameters of the
+contiguous layout, float32. `StraightGenerator` and `StraightDiscriminator` use the parameters of the
 package's own networks, so both compute the same function (a test compares them).
 """
 
@@ -46,7 +46,7 @@ def double(image: Tensor) -> Tensor:
 
 
 def own_kernels(conv: ModulatedConv, x: Tensor, style: Tensor, *, up: bool) -> Tensor:
-    """Eqs. 1 and 2 as they are written: one kernel a sample, the batch folded into the groups."""
+    """Eqs. 1 and 2 as written: one kernel per sample, the batch folded into the groups."""
     n, spatial = len(x), x.shape[2:]
     dims = len(spatial)
     gain = conv.weight[0].numel() ** -0.5
@@ -74,7 +74,7 @@ def activate(x: Tensor, bias: Tensor, gain: float = LEAKY_GAIN) -> Tensor:
 
 
 class StraightGenerator(nn.Module):
-    """Runs a `Generator`'s parameters; no planar rendering, no truncation."""
+    """Uses a `Generator`'s parameters; without planar rendering and truncation."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -85,11 +85,11 @@ class StraightGenerator(nn.Module):
     def forward(
         self, z: Tensor, *, noise: object = None, positions: Tensor | None = None, labels: None = None
     ) -> Tensor:
-        """Latent codes [N, z_dim] -> [N, 1, *shape]; positions and labels are not known."""
+        """Latent codes [N, z_dim] -> [N, 1, *shape]; positions and labels are not supported."""
         w = self.inner.mapping(z, 1.0)
         x = self.synthesis.const.expand(len(z), *self.synthesis.const.shape).contiguous()
         image: Tensor | None = None
-        # What is no sequence says where a training draws from; here every layer draws for itself.
+        # Anything but a sequence is a training's source of noise; here every layer draws its own.
         given = iter(noise if isinstance(noise, Sequence) else ())
         for stage in self.synthesis.stages:
             for conv in (stage.conv0, stage.conv1):
@@ -125,14 +125,14 @@ class StraightGenerator(nn.Module):
 
 
 class StraightDiscriminator(nn.Module):
-    """Runs a `Discriminator`'s parameters; architectures baseline, split and split-shuffle."""
+    """Uses a `Discriminator`'s parameters; architectures baseline, split and split-shuffle."""
 
     def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()
         self.inner = discriminator
 
     def forward(self, image: Tensor, positions: Tensor | None = None, labels: None = None) -> Tensor:
-        """[N, 1, *shape] -> logits [N]; positions and labels are not known."""
+        """[N, 1, *shape] -> logits [N]; positions and labels are not supported."""
         first, epilogue = self.inner.from_image, self.inner.epilogue
         dims = image.ndim - 2
         x = activate(CONV[dims](image, first.weight * first.gain), first.bias)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.suite PREPARED [--samples 1000] [--threads 1]
 
-Prints the seconds of each stage and the peak memory; compare the peaks of two --samples to see that volumes
-are not held.
+Prints the seconds of each stage and the peak memory; equal peaks for two values of --samples show that
+volumes are not kept.
 """
 
 from __future__ import annotations

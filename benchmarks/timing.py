@@ -1,4 +1,4 @@
-"""What the performance benchmarks share: taking turns, facts about the machine, Markdown tables."""
+"""Code shared by the performance benchmarks: taking turns, facts about the machine, Markdown tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from voxflate.nn.run_stage import kernels_in_use
 
 PRECISIONS = ("fp32", "bf16")
 UNSTEADY = 2.0
-"""Slowest round over the median from which a measurement is called unsteady."""
+"""Ratio of the slowest round to the median above which a measurement counts as unsteady."""
 
 Key = TypeVar("Key")
 
@@ -26,9 +26,9 @@ Key = TypeVar("Key")
 def take_turns(calls: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Key, float]:
     """Median seconds of every call.
 
-    The calls run one after the other, round after round, so that a busy moment hits all of them alike; a
+    The calls run one after the other, round after round, so that other load affects all of them; a
     first round, in which memory is allocated and convolutions are set up, is not counted. A line on stderr
-    tells when rounds differ much: medians of few rounds do not help against a neighbour who stays.
+    reports rounds that differ much: medians of few rounds do not help against lasting load.
     """
     times: dict[Key, list[float]] = {key: [] for key in calls}
     for _ in range(rounds + 1):
@@ -49,17 +49,17 @@ def take_turns(calls: Mapping[Key, Callable[[], object]], rounds: int) -> dict[K
 
 
 def has_bfloat16() -> bool:
-    """Say whether this processor has instructions for bfloat16; PyTorch emulates them elsewhere, slowly."""
+    """Tell whether this processor has bfloat16 instructions; elsewhere PyTorch emulates them slowly."""
     return use_bfloat16("auto", torch.device("cpu"))
 
 
 def usual_precisions() -> list[str]:
-    """The precisions that are worth a measurement on this processor."""
+    """The precisions worth measuring on this processor."""
     return list(PRECISIONS if has_bfloat16() else PRECISIONS[:1])
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on; `load` (processes that want a core) above 0 at rest: others compute too."""
+    """Facts that the results depend on; `load` above 0 at rest means that other processes need the cores."""
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -71,7 +71,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name where the system tells it, else the architecture."""
+    """The processor's name if the system gives it, otherwise the architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

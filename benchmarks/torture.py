@@ -1,11 +1,12 @@
-"""Kill a small 2D and 3D training again and again, and compare it with one that was left alone.
+"""Kills a small 2D and 3D training repeatedly, and compares it with an undisturbed one.
 
     python -m benchmarks.torture --kills 100 --seed 0
 
 Both trainings run on the built-in cohort through the command line (`voxflate pretrain` and `train`, always
-with `--resume auto`). One is left alone. The other gets SIGKILL: every third time inside a snapshot's write,
-otherwise at a random moment. It must go on every time, never skip a snapshot, and end with the same weights,
-optimizer moments, random state, samples, sheets and metrics bit for bit; its log must have every image once.
+with `--resume auto`). One is undisturbed. The other gets SIGKILL: every third time while a snapshot is
+written, otherwise at a random moment. It must continue every time, never skip a snapshot, and end with the
+same weights, optimizer moments, random state, samples, sheets and metrics bit for bit; its log must have
+every image once.
 
 A write is found by its temporary file. The process is then stopped, and killed if the file is still there.
 """
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Before anything imports PyTorch: every life is a fork of this process, which must have no threads.
+# Before anything imports PyTorch: every training is a fork of this process, which must have no threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -30,7 +31,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-import voxflate.training.run  # noqa: F401  imported once, here, and not in every life
+import voxflate.training.run  # noqa: F401  imported once here, not in every fork
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import UNFINISHED
 from voxflate.cli import app
@@ -62,22 +63,22 @@ SETTINGS = {
 
 
 EVERY = 3
-"""One of so many kills is aimed at a snapshot's write."""
+"""One in this many kills is aimed at the writing of a snapshot."""
 
 PATIENCE = 120.0
-"""Seconds that an aimed kill waits for a write; it then comes where the process is."""
+"""Seconds that an aimed kill waits for a write; after that it kills at any point."""
 
 
 @dataclass
 class Tally:
-    """What the kills hit."""
+    """Counts of what the kills hit."""
 
     kills: int = 0
     in_a_write: int = 0
 
 
 def command(phase: str, root: Path, data: Path, every: int, total: int) -> list[str]:
-    """The command that begins a training and resumes it; lengths in images."""
+    """The command that starts and resumes a training; lengths in images."""
     words = [
         "pretrain" if phase == "2d" else "train",
         str(data),
@@ -95,7 +96,7 @@ def command(phase: str, root: Path, data: Path, every: int, total: int) -> list[
 
 
 def start(words: list[str], log: Path) -> int:
-    """Run a command in a fork of this process; returns its process id."""
+    """Run a command in a fork of this process; return its process id."""
     if pid := os.fork():
         return pid
     with open(log, "ab", buffering=0) as output:
@@ -124,12 +125,12 @@ def unfinished(run: Path) -> set[str]:
 
 
 def stop_in_a_write(pid: int, run: Path, before: set[str], rng: np.random.Generator) -> int | None:
-    """Stop a process inside a snapshot's write; returns its exit status if it ended before.
+    """Stop a process while it writes a snapshot; return its exit status if it ended before.
 
     Args:
         pid: The process.
         run: Its run folder.
-        before: What earlier processes left unfinished.
+        before: Unfinished files of earlier processes.
         rng: Decides how far the write gets.
     """
     deadline = time.monotonic() + PATIENCE
@@ -137,7 +138,7 @@ def stop_in_a_write(pid: int, run: Path, before: set[str], rng: np.random.Genera
         if (status := ended(pid)) is not None:
             return status
         if unfinished(run) - before:
-            time.sleep(rng.random() * 0.0005)  # at another byte every time
+            time.sleep(rng.random() * 0.0005)  # at a different byte every time
             os.kill(pid, signal.SIGSTOP)
             _, status = os.waitpid(pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
@@ -150,7 +151,7 @@ def stop_in_a_write(pid: int, run: Path, before: set[str], rng: np.random.Genera
 
 
 def kill(pid: int, status: int | None) -> int | None:
-    """Kill a process that runs, which is so if `status` is None; returns its exit status if it had ended."""
+    """Kill a process if it still runs (`status` is None); return its exit status if it had ended."""
     if status is None:
         os.kill(pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -161,7 +162,7 @@ def torture(words: list[str], run: Path, kills: int, longest: float, rng: np.ran
     """Kill a training `kills` times, then let it finish.
 
     Raises:
-        AssertionError: If it ends before in any other way, or does not go on.
+        AssertionError: If it ends before in another way, or does not continue.
     """
     log, tally = run.with_suffix(".log"), Tally()
     with Progress(console=Console(stderr=True)) as bar:
@@ -181,7 +182,7 @@ def torture(words: list[str], run: Path, kills: int, longest: float, rng: np.ran
 
 
 def finish(words: list[str], run: Path) -> float:
-    """Let a training finish; returns its seconds."""
+    """Let a training finish; return its seconds."""
     log, begun = run.with_suffix(".log"), time.monotonic()
     run.parent.mkdir(parents=True, exist_ok=True)
     _, status = os.waitpid(start(words, log), 0)
@@ -191,7 +192,7 @@ def finish(words: list[str], run: Path) -> float:
 
 
 def compare(alone: Path, killed: Path, total: int) -> None:
-    """Check that two runs are the same, and that the log has every image once.
+    """Check that two runs are equal, and that the log has every image once.
 
     Raises:
         AssertionError: Names the first difference.
@@ -210,7 +211,7 @@ def compare(alone: Path, killed: Path, total: int) -> None:
 
 
 def gaps(run: Path, total: int) -> tuple[int, int]:
-    """Images that the log counts twice, and images that it misses."""
+    """Number of images that the log counts twice, and that it lacks."""
     counted = np.zeros(total, int)
     for row in read_rows(run / LOG_NAME):
         counted[row["since"] : row["n_images"]] += 1
@@ -239,7 +240,7 @@ def check(holds: bool, message: str) -> None:
 
 
 def run_all(folder: Path, kills: int, steps: int, seed: int) -> None:
-    """Prepare the cohort, train alone, train under fire, compare; print one line per phase."""
+    """Prepare the cohort, train undisturbed, train with kills, compare; print one line per phase."""
     rng = np.random.default_rng(seed)
     make_cohort(folder / "cohort", 12, (16, 32, 32), seed=seed)
     data = prepare(folder / "cohort", folder / "data", "adni", SHAPE, held_out=0.25, seed=seed).root
@@ -270,7 +271,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--steps", type=int, default=5, help="steps between two snapshots")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="folder to work in, which is kept")
+    parser.add_argument("--keep", type=Path, help="working folder, which is kept")
     arguments = parser.parse_args()
     try:
         if arguments.keep:

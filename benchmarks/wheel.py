@@ -1,11 +1,11 @@
-"""Is the package ready for an index? Build it, check it, run the wheel in a fresh environment.
+"""Checks that the package is ready for an index: builds it, and runs the wheel in a fresh environment.
 
     python -m benchmarks.wheel [--keep FOLDER]
 
-Builds sdist and wheel with `python -m build`, checks both with `twine check --strict`, and looks into the
-wheel for templates and the parts of the page. Then makes an environment that sees the packages of this one
-but not this checkout, installs the wheel there, and works with nothing but the installed package: volumes of
-the generator that comes with it, a cohort, a 2D and a 3D run of some images, volumes of that run, an export
+Builds sdist and wheel with `python -m build`, checks both with `twine check --strict`, and checks that the
+wheel has the templates and the parts of the page. Then creates an environment that sees the packages of this
+one but not this checkout, installs the wheel there, and uses only the installed package: volumes of
+the included generator, a cohort, a short 2D and 3D run, volumes of that run, an export
 as a page. Prints one line per step, with seconds.
 """
 
@@ -33,7 +33,7 @@ NEEDED = (
     "voxflate/sharing/web/page.html",
     "voxflate/sharing/web/runtime.wasm.xz",
 )
-"""Files of the wheel that no import would miss."""
+"""Files of the wheel that are not imported."""
 TINY = ("training.batch=4", "training.kimg=0.008", "network.channels=8", "evaluation.every=0")
 _SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 
@@ -55,12 +55,12 @@ COMMANDS = (
 
 
 def missing(names: Sequence[str]) -> list[str]:
-    """Files that a wheel of these names lacks."""
+    """Required files that are not among these names."""
     return [name for name in NEEDED if name not in names]
 
 
 def build(folder: Path) -> Path:
-    """Build sdist and wheel, check them, and give the wheel."""
+    """Build sdist and wheel, check them, and return the wheel."""
     step("build", [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)])
     step(
         "twine check",
@@ -75,7 +75,7 @@ def build(folder: Path) -> Path:
 
 
 def install(wheel: Path, folder: Path) -> Path:
-    """Install the wheel into a new environment; dependencies come from this one. Gives its Python."""
+    """Install the wheel into a new environment with this one's dependencies; return its Python."""
     step("environment", [sys.executable, "-m", "venv", "--without-pip", str(folder)])
     python = folder / "bin" / "python"
     packages = Path(run_python(python, "import site; print(site.getsitepackages()[0])").strip())
@@ -88,7 +88,7 @@ def install(wheel: Path, folder: Path) -> Path:
 
 
 def run_python(python: Path, code: str) -> str:
-    """What a line of Python prints in an environment."""
+    """The output of a line of Python in an environment."""
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd="/").stdout
 
 
@@ -105,7 +105,7 @@ def try_out(python: Path, folder: Path) -> None:
 
 
 def step(name: str, command: Sequence[str], folder: Path = ROOT) -> None:
-    """Run one command; say how long it took, or what it said if it fails."""
+    """Run one command; print its time, or its output if it fails."""
     begun = time.monotonic()
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--keep", type=Path, help="folder for sdist and wheel; else they are thrown away")
+    parser.add_argument("--keep", type=Path, help="folder for sdist and wheel (default: discard them)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

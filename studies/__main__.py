@@ -1,7 +1,7 @@
 """The whole study: `python -m studies --scale bench --data SCANS --seeds 3 --out runs/study`.
 
-Trains what has no result yet, then makes the tables and figures of everything that has one. The same command
-goes on after whatever ended it. With --dry-run it prints the plan, the runs, the expected hours and disk.
+Trains the runs without a result, then makes the tables and figures of all results. After an interruption, the
+same command continues. With --dry-run it prints the plan, the runs, the expected hours and disk space.
 """
 
 from __future__ import annotations
@@ -38,18 +38,20 @@ def parsed() -> argparse.Namespace:
         parser.add_argument(f"--{cohort}", help=f"the same for the rows {cohort}-..., instead of --data")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--seeds", type=int, default=3, help="of the rows that decide most; others take one fewer"
+        "--seeds", type=int, default=3, help="seeds of the most important rows; others have one fewer"
     )
-    parser.add_argument("--tables", default=",".join(map(str, ALL_TABLES)), help="numbers, such as 1,4")
-    parser.add_argument("--rows", default="", help="these presets only, separated by commas")
+    parser.add_argument(
+        "--tables", default=",".join(map(str, ALL_TABLES)), help="numbers of tables, such as 1,4"
+    )
+    parser.add_argument("--rows", default="", help="only these presets, separated by commas")
     parser.add_argument("--own", action="store_true", help="also train our own rows")
     parser.add_argument("--cores", type=int, default=available_cores())
     parser.add_argument(
-        "--threads", type=int, default=1, help="of one run; as many run at a time as fit the cores"
+        "--threads", type=int, default=1, help="threads of one run; as many runs at a time as fit the cores"
     )
     parser.add_argument("--gpus", type=int, default=0, help="GPUs of one run")
     parser.add_argument("--all-gpus", type=int, default=None, help="GPUs of this machine (default: --gpus)")
-    parser.add_argument("--memory", type=int, default=4000, help="MB that a run asks a cluster for")
+    parser.add_argument("--memory", type=int, default=4000, help="MB that a run requests from a cluster")
     parser.add_argument(
         "--profile", default=str(HERE / "profiles" / "local"), help="folder of a Snakemake profile"
     )
@@ -61,10 +63,10 @@ def parsed() -> argparse.Namespace:
 
 
 def study_of(a: argparse.Namespace) -> Study:
-    """The study that the command line asks for.
+    """The study given by the command line.
 
     Raises:
-        VoxflateError: If a number or a name is wrong, or the study would lie in a prepared set.
+        VoxflateError: If a number or a name is wrong, or the study would be inside a prepared set.
     """
     check_outside_sets(a.out)
     named = {cohort: getattr(a, cohort) or a.data for cohort in COHORTS}
@@ -114,7 +116,7 @@ def _flat_setting(run: Run, key: str) -> object:
 
 
 def snakemake(study: Study, a: argparse.Namespace, *targets: str) -> int:
-    """Call the workflow; its exit status."""
+    """Run the workflow; return its exit status."""
     program = Path(sys.executable).with_name("snakemake")
     found = str(program) if program.is_file() else shutil.which("snakemake")
     if found is None:
@@ -125,7 +127,7 @@ def snakemake(study: Study, a: argparse.Namespace, *targets: str) -> int:
     if gpus:
         words += ["--resources", f"gpu={gpus}"]
     with subprocess.Popen(words) as process:
-        # A stop that reaches this process alone must reach the workflow too.
+        # A stop signal that reaches only this process must also reach the workflow.
         asked: list[int] = []
 
         def stop(number: int, frame: object) -> None:
@@ -138,13 +140,13 @@ def snakemake(study: Study, a: argparse.Namespace, *targets: str) -> int:
         finally:
             signal.signal(signal.SIGTERM, before)
     if asked:
-        print("stopped; what was trained is saved, and the same command goes on", flush=True)
+        print("stopped; all trainings are saved, and the same command continues", flush=True)
         sys.exit(128 + asked[0])
     return status
 
 
 def report_failures(study: Study, runs: Sequence[Run]) -> int:
-    """Print one line per run without a result; how many there are."""
+    """Print one line per run without a result; return their number."""
     failed = unfinished(study, runs)
     for run in failed:
         print(f"no result: {run.name}: {_last_line(study, run)}")
@@ -153,18 +155,18 @@ def report_failures(study: Study, runs: Sequence[Run]) -> int:
 
 
 def _last_line(study: Study, run: Run) -> str:
-    """Why, as far as the logs say."""
+    """The reason, as far as the logs tell."""
     for name in (f"{run.name}-evaluate.log", f"{run.name}.log"):
         path = study.out / "logs" / name
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         lines = [line for line in text.splitlines() if line.strip()]
         if lines:
             return f"{lines[-1].strip()} ({path})"
-    return f"was not begun; see the log of what it needs in {study.out / 'logs'}"
+    return f"was not started; see the logs of the runs that it needs in {study.out / 'logs'}"
 
 
 def run_study(a: argparse.Namespace) -> int:
-    """Run what is left; exit status 1 if a run has no result."""
+    """Run the rest; exit status 1 if a run has no result."""
     study = study_of(a)
     runs = plan_of(study)
     check_results(study, runs)

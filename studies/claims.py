@@ -1,4 +1,4 @@
-"""What the paper claims, what we ask of our rows, and whether it holds: means over seeds, paired tests."""
+"""Tests the paper's claims and questions about our rows: means over seeds and paired tests."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Claim:
     """A statement of the paper about distances.
 
     Attributes:
-        text: In words.
+        text: The claim in words.
         pairs: (row that should be nearer to the real volumes, row that should be farther).
-        strict: Whether it must be nearer; else it may be level.
-        metric: Whose distances are compared; "" for that of the leading feature network.
+        strict: Whether it must be nearer; otherwise it may be equal.
+        metric: The distance to compare; "" for that of the leading feature network.
     """
 
     text: str
@@ -98,10 +98,10 @@ QUESTIONS: Sequence[Claim] = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a claim.
+    """The result for a claim.
 
     Attributes:
-        claim: In words.
+        claim: The claim in words.
         verdict: holds, does not hold, not settled, or not tested.
         detail: The comparisons behind it.
     """
@@ -112,10 +112,10 @@ class Finding:
 
 
 def judge(claim: Claim, entries: Mapping[str, Entry]) -> Finding:
-    """Say whether a claim holds among the rows that there are.
+    """Decide whether a claim holds among the available rows.
 
-    It holds if a paired t-test over seeds says so for every pair, and does not hold if one says the opposite.
-    That a row is as good or better holds if no test says that it is worse and its mean is not higher.
+    It holds if a paired t-test over seeds supports it for every pair, and does not hold if one supports the
+    opposite. "As good or better" holds if no test shows that the row is worse and its mean is not higher.
     """
     known = [(near, far) for near, far in claim.pairs if near in entries and far in entries]
     if not known:
@@ -143,7 +143,7 @@ def judge(claim: Claim, entries: Mapping[str, Entry]) -> Finding:
 
 
 def _outcome(test: Paired | None, strict: bool) -> str:
-    """Whether one comparison speaks for the claim, against it, or leaves it open."""
+    """Whether one comparison supports the claim, contradicts it, or leaves it open."""
     if test is None:
         return "open"
     if test.p < LEVEL:

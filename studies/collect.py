@@ -1,4 +1,4 @@
-"""From a folder of results to the rows of the paper's tables: seeds together, only what compares."""
+"""Sorts a folder of results into rows of the paper's tables: seeds grouped, only comparable results."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Entry:
     """A row of the study.
 
     Attributes:
-        key: Of `PRESETS` or `OWN`.
-        results: One per seed, by seed; every one has an evaluation.
+        key: Key of `PRESETS` or `OWN`.
+        results: One per seed, sorted by seed; each has an evaluation.
     """
 
     key: str
@@ -29,17 +29,17 @@ class Entry:
 
     @property
     def paper(self) -> PaperRow | None:
-        """What the paper prints; None for a row of ours."""
+        """The row as printed in the paper; None for our own rows."""
         return PRESETS[self.key].row if self.key in PRESETS else None
 
     @property
     def extractor(self) -> str:
-        """The feature network that leads its evaluations."""
+        """The main feature network of its evaluations."""
         return str(self.results[0].evaluations[-1].facts["extractors"][0]["name"])
 
     @property
     def distance(self) -> str:
-        """The metric that rows are compared by."""
+        """The metric for comparing rows."""
         return f"{frechet_name(self.extractor)}-avg"
 
     def by_seed(self, metric: str) -> dict[int, float]:
@@ -60,12 +60,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Collection:
-    """What a folder of results holds.
+    """The content of a folder of results.
 
     Attributes:
         entries: Rows by key.
         twins: Results of 2D runs by name.
-        notes: What was left out and why, one sentence each.
+        notes: Results left out with the reason, one sentence each.
     """
 
     entries: Mapping[str, Entry]
@@ -74,12 +74,12 @@ class Collection:
 
     @property
     def extractors(self) -> set[str]:
-        """Feature networks that lead the evaluations."""
+        """Main feature networks of the evaluations."""
         return {entry.extractor for entry in self.entries.values()}
 
 
 def collect(results: Sequence[Result]) -> Collection:
-    """Sort results into rows; within a cohort only those that may be compared stay."""
+    """Sort results into rows; within a cohort only comparable ones are kept."""
     twins = {each.name: each for each in results if each.settings["training.phase"] == "2d"}
     notes: list[str] = []
     rows: dict[str, dict[int, Result]] = {}
@@ -102,7 +102,7 @@ def collect(results: Sequence[Result]) -> Collection:
 
 
 def _row_of(result: Result) -> tuple[str, str]:
-    """The row that a result stands for, or why it stands for none."""
+    """The row of a result, or the reason why it has none."""
     preset = result.settings["preset"].partition("@")[0]
     key = preset or re.sub(r"-s\d+$", "", result.name)
     if not result.evaluations:
@@ -116,16 +116,16 @@ def _row_of(result: Result) -> tuple[str, str]:
         )
     if key in OWN or (preset and paper_row(result.settings) is not None):
         return key, ""
-    return key, "its settings are those of no row of the paper"
+    return key, "its settings match no row of the paper"
 
 
 def _cohort(key: str) -> str:
-    """Rows of ours stand beside those of Tables 1 to 4."""
+    """Our own rows are shown with those of Tables 1 to 4."""
     return key.partition("-")[0] if key in PRESETS else "coca64"
 
 
 def _comparable(rows: Mapping[str, Mapping[int, Result]], notes: list[str]) -> dict[str, Entry]:
-    """The largest set of results of a cohort that may stand in one table."""
+    """The largest set of a cohort's results that may share a table."""
     single = {
         (key, seed): Row(each.name, (EvaluatedRun(each.name, None, each.evaluations[-1], seed=seed),))
         for key, found in rows.items()
@@ -135,7 +135,7 @@ def _comparable(rows: Mapping[str, Mapping[int, Result]], notes: list[str]) -> d
     for table in tables[1:]:
         names = ", ".join(row.label for row in table)
         notes.append(
-            f"{names}: left out, as the other rows do not compare with them: {difference(tables[0], table)}."
+            f"{names}: left out, not comparable with the other rows: {difference(tables[0], table)}."
         )
     fitting = {row.label for row in tables[0]}
     kept = {

@@ -1,4 +1,4 @@
-"""What a study takes: hours and disk, from expected speeds, or from the results that are there."""
+"""Costs of a study: hours and disk space, from expected speeds or from existing results."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SPEEDS = {
     "alpha-gan": 7.0,
     "alpha-wgan-gp": 7.0,
 }
-"""3D images per second to expect of one thread at 16x32x32, bench channels, float32, compiled kernels.
+"""Expected 3D images per second of one thread at 16x32x32, bench channels, float32, compiled kernels.
 
-Baseline and Split&Shuffle are half of what two threads do in docs/performance.md; WGAN-GP and VAE-GAN were
-timed once, on another processor; the others are guesses between these.
+Baseline and Split&Shuffle are half of the two-thread speeds in docs/performance.md; WGAN-GP and VAE-GAN were
+timed once, on another processor; the others are estimates between these.
 """
 SPEED_2D = 40.0
 """2D images per second of one thread at 32x32, batch 8; from the log of one Split&Shuffle run."""
@@ -38,7 +38,7 @@ _RUN_BYTES = 2_000_000  # sheets and logs
 
 
 def seconds_of(study: Study, run: Run) -> float:
-    """Expected seconds of a run on one thread, evaluation included."""
+    """Expected seconds of a run on one thread, including evaluation."""
     settings = run.settings()
     network = settings.network
     size: float = prod(network.shape) / _VOXELS
@@ -53,7 +53,7 @@ def seconds_of(study: Study, run: Run) -> float:
 
 
 def bytes_of(run: Run) -> int:
-    """Expected bytes of a run's folder: the newest and the best snapshot, one being written."""
+    """Expected bytes of a run's folder: the newest and the best snapshot, and one being written."""
     settings = run.settings()
     dims = 2 if run.phase == "2d" else 3
     parameters = sum(count_parameters(settings.network, dims, settings.model).values())
@@ -61,7 +61,7 @@ def bytes_of(run: Run) -> int:
 
 
 def describe(study: Study, runs: Sequence[Run], cores: int) -> list[str]:
-    """The plan in words, one line per run, then the totals of what is left."""
+    """The plan in words: one line per run, then the totals of the rest."""
     todo = unfinished(study, runs)
     names = {run.name for run in todo}
     lines = [

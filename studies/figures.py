@@ -1,8 +1,8 @@
 """Figures 4 to 9 from a folder of results: `python -m studies.figures RESULTS --out FOLDER`.
 
-4: distances over kimg, a band over seeds. 5 and 9: samples at kimg 0 and at the best snapshot. 6: samples at
-the higher resolution. 7 and 8: t-SNE of real volumes, ours and two other models. A figure whose rows are
-missing is left out, and figures.json says why.
+4: distances over kimg, with a band over seeds. 5 and 9: samples at kimg 0 and at the best snapshot. 6:
+samples at the higher resolution. 7 and 8: t-SNE of real volumes, ours and two other models. A figure with
+missing rows is left out, and figures.json has the reason.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def _entries(collection: Collection, keys: Sequence[str], least: int) -> list[En
     """Rows of a figure.
 
     Raises:
-        VoxflateError: If fewer than `least` of them are there.
+        VoxflateError: If fewer than `least` of them exist.
     """
     found = [collection.entries[key] for key in keys if key in collection.entries]
     if len(found) < least:
-        raise VoxflateError(f"{least} of the rows {', '.join(keys)} are needed, {len(found)} are there")
+        raise VoxflateError(f"{least} of the rows {', '.join(keys)} are needed, {len(found)} exist")
     return found
 
 
@@ -71,7 +71,7 @@ def curves(collection: Collection, path: Path) -> None:
 
 
 def _points(entry: Entry, metric: str) -> list[tuple[float, float, float]]:
-    """(kimg, mean, deviation) at the snapshots that every seed has."""
+    """(kimg, mean, deviation) at the snapshots that all seeds have."""
     tracks = [dict(each.curve(metric)) for each in entry.results]
     shared = sorted(set.intersection(*(set(track) for track in tracks)))
     values = [[track[kimg] for track in tracks] for kimg in shared]
@@ -82,7 +82,7 @@ def _points(entry: Entry, metric: str) -> list[tuple[float, float, float]]:
 
 
 def starts_and_ends(keys: Sequence[str]) -> Callable[[Collection, Path], None]:
-    """Figures 5 and 9: for each row samples before training and at its best snapshot."""
+    """Figures 5 and 9: for each row, samples before training and at its best snapshot."""
 
     def draw(collection: Collection, path: Path) -> None:
         parts = []
@@ -96,7 +96,7 @@ def starts_and_ends(keys: Sequence[str]) -> Callable[[Collection, Path], None]:
 
 
 def chosen(result: Result) -> str:
-    """Which snapshot the second sheet of a result is of; the last where the best is not known."""
+    """The snapshot of a result's second sheet: the best, or the last if the best is unknown."""
     if result.best is None:
         return f"last ({result.n_images / 1000:g} kimg)"
     return f"best ({result.best / 1000:g} kimg)"
@@ -136,7 +136,7 @@ def _pictured(entry: Entry) -> Mapping[str, bytes]:
     """The sheets of a row's first seed.
 
     Raises:
-        VoxflateError: If its result has none.
+        VoxflateError: If its result has no sheets.
     """
     pictures = entry.results[0].pictures
     if not {"start", "best"} <= pictures.keys():
@@ -172,18 +172,18 @@ FIGURES: Mapping[str, Callable[[Collection, Path], None]] = {
 
 
 def write_figures(results: Path, out: Path) -> dict[str, str]:
-    """Draw every figure whose rows are there.
+    """Draw every figure whose rows exist.
 
     Returns:
-        File name -> "" if it was drawn, else why not; also written to figures.json.
+        File name -> "" if it was drawn, otherwise the reason; also written to figures.json.
 
     Raises:
-        VoxflateError: If the folder holds no results.
+        VoxflateError: If the folder has no results.
     """
     collection = collect(read_results(results))
     found = {}
     for name, draw in FIGURES.items():
-        (out / name).unlink(missing_ok=True)  # of an earlier call, when its rows were there
+        (out / name).unlink(missing_ok=True)  # from an earlier call, when its rows existed
         try:
             draw(collection, out / name)
             found[name] = ""

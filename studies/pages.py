@@ -58,7 +58,7 @@ th:first-child, .claims td { text-align: left; white-space: normal; vertical-ali
 
 
 def markdown(tables: Mapping[int, Table], claims: Sequence[Finding], notes: Sequence[str]) -> str:
-    """Every table, then the claims, then what was left out."""
+    """Every table, then the claims, then the results left out."""
     parts = []
     for table in tables.values():
         parts += [f"## {table.caption}", "", *_grid(table.headings, table.rows), ""]
@@ -100,7 +100,7 @@ def latex(tables: Mapping[int, Table], claims: Sequence[Finding], notes: Sequenc
 
 
 def html(tables: Mapping[int, Table], claims: Sequence[Finding], notes: Sequence[str]) -> str:
-    """One page that fetches nothing."""
+    """One page without external content."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     values = {"tables": list(tables.values()), "claims": claims, "notes": notes, "headings": _HEADINGS}
     return environment.from_string(_PAGE).render(**values)

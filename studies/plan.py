@@ -1,4 +1,4 @@
-"""Which runs a study takes: the rows of the paper's tables times seeds, and the 2D runs they start from."""
+"""Plans the runs of a study: the rows of the paper's tables times seeds, and the 2D runs they start from."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from voxflate.data.prepared import MANIFEST
 
 STUDY = "study.json"
 ALL_TABLES = (1, 2, 3, 4, 5, 6, 7)
-"""Table 8 has other metrics of the rows of Tables 6 and 7."""
+"""Table 8 has other metrics for the rows of Tables 6 and 7."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a study is: kept in STUDY, so that every stage and every later call does the same.
+    """The definition of a study, kept in STUDY, so that every stage and later call does the same.
 
     Attributes:
         out: Its folder.
         scale: Name in `SCALES`.
         data: Cohort -> folder of scans, or prepared set.
-        seeds: Most seeds of a row.
+        seeds: Largest number of seeds of a row.
         tables: Numbers of the tables.
-        presets: These presets only; empty for every row of the tables.
-        own: Whether the scale's rows of ours are trained beside those of the paper.
+        presets: Only these presets; empty for every row of the tables.
+        own: Whether the scale's own rows are trained together with those of the paper.
         threads: CPU threads of a run.
         gpus: GPUs of a run.
-        memory_mb: Memory that a run asks a cluster for, MB.
+        memory_mb: Memory that a run requests from a cluster, MB.
         values: Settings for every training, by dotted key.
     """
 
@@ -52,7 +52,7 @@ class Study:
     values: Mapping[str, Any] | None = None
 
     def save(self) -> None:
-        """Write STUDY, unless it says the same."""
+        """Write STUDY, unless it is already the same."""
         content = {name: value for name, value in vars(self).items() if name != "out"}
         path = self.out / STUDY
         if not path.is_file() or read_json(path) != _plain(content):
@@ -75,13 +75,13 @@ class Run:
     """One training.
 
     Attributes:
-        name: Of its folder and its result.
+        name: Name of its folder and its result.
         cohort: Its data.
         phase: "2d" or "3d".
-        preset: Row of the paper with the scale's suffix; "" for a row of ours.
-        row: Key of `PRESETS` or `OWN`; of a 2D run, that of its first 3D run.
-        seed: Of the training.
-        values: Settings that the command names besides the preset.
+        preset: Row of the paper with the scale's suffix; "" for our own row.
+        row: Key of `PRESETS` or `OWN`; for a 2D run, that of its first 3D run.
+        seed: Seed of the training.
+        values: Settings in the command besides the preset.
         twin: Name of the 2D run that it starts from, or "".
         kimg: Its length.
     """
@@ -108,7 +108,7 @@ def rows_of(study: Study) -> list[str]:
     """Presets of the study's tables, in the paper's order.
 
     Raises:
-        VoxflateError: If a preset is named that no table has.
+        VoxflateError: If a preset is in no table.
     """
     found = [
         name
@@ -116,12 +116,12 @@ def rows_of(study: Study) -> list[str]:
         if preset.exact and preset.row.labels.keys() & set(study.tables)
     ]
     if unknown := [name for name in study.presets if name not in found]:
-        raise VoxflateError(f"{unknown[0]}: is no row of tables {', '.join(map(str, study.tables))}")
+        raise VoxflateError(f"{unknown[0]}: is not a row of tables {', '.join(map(str, study.tables))}")
     return [name for name in found if not study.presets or name in study.presets]
 
 
 def plan_of(study: Study) -> list[Run]:
-    """Every run of a study: 2D runs first, then the rows seed by seed: a study that is cut off has all rows.
+    """Every run of a study: 2D runs first, then the rows seed by seed, so that a partial study has all rows.
 
     A scale without rows of the paper has those of ours alone.
 
@@ -148,7 +148,7 @@ def plan_of(study: Study) -> list[Run]:
 
 
 def _seeds_of(study: Study, scale: Scale, preset: Preset) -> int:
-    """All seeds for the tables that decide most, and for both style GANs on brains; one fewer elsewhere."""
+    """All seeds for the most important tables, and for both style GANs on brains; otherwise one fewer."""
     many = preset.row.labels.keys() & set(scale.many)
     style = 7 in preset.row.labels and preset.values["model"] == "stylegan2"
     return study.seeds if many or style else max(1, study.seeds - 1)
@@ -215,7 +215,7 @@ def unfinished(study: Study, runs: Sequence[Run]) -> list[Run]:
 
 
 def result_path(study: Study, run: Run) -> Path:
-    """Where a run's result is written."""
+    """File of a run's result."""
     return study.out / "results" / f"{run.name}.json"
 
 
@@ -225,7 +225,7 @@ def run_path(study: Study, run: Run | str) -> Path:
 
 
 def data_path(study: Study, cohort: str) -> Path:
-    """A cohort's prepared set: the one that was named, or the one that the study makes of the named scans."""
+    """A cohort's prepared set: the given one, or the one that the study makes from the given scans."""
     named = Path(study.data[cohort])
     if (named / MANIFEST).is_file():
         return named
@@ -233,5 +233,5 @@ def data_path(study: Study, cohort: str) -> Path:
 
 
 def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """As it comes back from JSON."""
+    """The value after a round trip through JSON."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in content.items()}

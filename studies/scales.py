@@ -1,7 +1,7 @@
-"""How large the study is: shapes, budgets and seeds of the paper, of two CPU cores, and of a test.
+"""Scales of the study: shapes, budgets and seeds as in the paper, for two CPU cores, and for a test.
 
-A scale changes what a preset leaves to the machine (shape, budget, batch) and never what makes it a row of
-the paper: model, architecture, start, networks.
+A scale changes the settings that a preset leaves to the machine (shape, budget, batch), but not those that
+define the paper's row: model, architecture, start, networks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from studies.own import OWN, own_key
 from voxflate._system.errors import VoxflateError
 
 COHORTS = ("coca64", "coca128", "adni64")
-"""Data of the paper's rows: heart CT (Tables 1 to 4, 6), the same finer (Table 5), brain MRI (Table 7)."""
+"""Data of the paper's rows: heart CT (Tables 1 to 4, 6), finer heart CT (Table 5), brain MRI (Table 7)."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Cohort:
     """One prepared set.
 
     Attributes:
-        shape: Of every volume, (D, H, W), voxels.
-        recipe: Of `voxflate prepare`.
+        shape: Shape of every volume, (D, H, W), voxels.
+        recipe: Recipe of `voxflate prepare`.
         kimg_2d: Length of its 2D trainings.
         kimg_3d: Length of its 3D trainings.
     """
@@ -39,12 +39,12 @@ class Scale:
     """A size of the study.
 
     Attributes:
-        suffix: Of the presets: "" or "@bench".
-        cohorts: By name.
-        snapshots: Of a 3D training, besides the one at kimg 0.
+        suffix: Suffix of the presets: "" or "@bench".
+        cohorts: Cohorts by name.
+        snapshots: Number of snapshots of a 3D training, besides the one at kimg 0.
         values: Settings of every training, by dotted key.
         values_3d: Settings of the 3D trainings only.
-        many: Tables whose rows take all seeds that are asked for; the others take one fewer, at least one.
+        many: Tables whose rows have all requested seeds; others have one fewer, at least one.
         replicates: Bootstrap replicates of an evaluation.
         own: Rows of ours, by key in `OWN`, which `--own` adds to the paper's.
         paper: Whether it has the paper's rows; without them it is a study of our own rows.
@@ -72,7 +72,7 @@ SCALES: Mapping[str, Scale] = {
         snapshots=25,
         values={"training.keep": 1},
     ),
-    # Brains for every row, because they are at hand; docs/studies.md says what this can and cannot show.
+    # Brains for every row, because they are available; docs/studies.md tells what this can show.
     "bench": Scale(
         "@bench",
         {
@@ -104,7 +104,7 @@ SCALES: Mapping[str, Scale] = {
         },
         snapshots=2,
         values={
-            "network.channels": 8,  # what the comparison models take at least
+            "network.channels": 8,  # the minimum for the comparison models
             "network.mapping_layers": 2,
             "network.z_dim": 8,
             "training.batch": 4,

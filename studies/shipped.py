@@ -1,10 +1,10 @@
-"""Make the generators that come with the package from runs.
+"""Makes the generators included in the package from runs.
 
 Usage: python -m studies.shipped NAME=RUN ... [--snapshot best] [--evaluation FOLDER] [--out FOLDER]
 
-Each name of `SHIPPED` that is given a run gets a new folder in `src/voxflate/generators`: the export, its
-model card, a picture of its first samples, and the licence that it is under because of its data (decision
-0160). Numbers of an evaluation or an audit are taken from the run, or from --evaluation, if they are of
+Each name of `SHIPPED` with a run gets a new folder in `src/voxflate/generators`: the export, its
+model card, a picture of its first samples, and the licence required by its data (decision
+0160). Metrics of an evaluation or an audit are taken from the run, or from --evaluation, if they belong to
 this snapshot.
 """
 
@@ -23,7 +23,7 @@ from voxflate.sharing.about import Words
 from voxflate.sharing.targets import share
 
 LARGEST = 5_000_000
-"""Bytes of all folders together."""
+"""Largest size of all folders together, bytes."""
 
 IXI_LICENCE = """\
 This folder (the network's weights, the picture of its samples, and the texts) is licensed under
@@ -40,12 +40,12 @@ the rest of voxflate.
 
 @dataclass(frozen=True)
 class Shipped:
-    """What is said about a generator.
+    """The description of a generator.
 
     Attributes:
         words: Its title, its data and the licence of the data.
-        licence: Text of the licence that its folder is under.
-        provenance: How it was trained and how far it can be trusted, in Markdown.
+        licence: Text of the folder's licence.
+        provenance: How it was trained, and how reliable it is, in Markdown.
     """
 
     words: Words
@@ -68,11 +68,11 @@ SHIPPED = {
         "discriminator* of docs/results.md has the commands and its distances to real scans.",
     ),
 }
-"""Name -> what is said; a run for each new name is all that is needed beside."""
+"""Name -> description; to add a generator, add an entry here and give its run."""
 
 
 def make(name: str, run: Path, snapshot: str, out: Path, evaluation: Path | None = None) -> Path:
-    """Write one generator's folder, in place of an older one.
+    """Write one generator's folder, replacing an older one.
 
     Raises:
         VoxflateError: If there is no such name, or the run cannot be exported.
@@ -104,8 +104,8 @@ def _others(out: Path, name: str) -> list[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """Make the generators that the command line names."""
-    parser = argparse.ArgumentParser(description="Make the generators that come with the package.")
+    """Make the generators given on the command line."""
+    parser = argparse.ArgumentParser(description="Make the generators included in the package.")
     parser.add_argument("runs", metavar="NAME=RUN", nargs="+")
     parser.add_argument("--snapshot", default="newest", help="newest, best, or a number of kimg")
     parser.add_argument("--evaluation", type=Path, help="folder of its evaluation and audit")

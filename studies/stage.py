@@ -1,6 +1,6 @@
-"""One stage of a study, as the workflow calls it: `python -m studies.stage STAGE OUT NAME`.
+"""One stage of a study, called by the workflow: `python -m studies.stage STAGE OUT NAME`.
 
-Every stage can be repeated: a training goes on from its newest snapshot, an evaluation writes a new folder.
+Every stage can be repeated: a training continues from its newest snapshot, an evaluation writes a new folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from voxflate.runs.snapshots import best_snapshot
 
 
 def prepare_command(study: Study, cohort: str) -> list[str]:
-    """The words of `voxflate prepare` for a cohort."""
+    """The arguments of `voxflate prepare` for a cohort."""
     wanted = scale_of(study.scale).cohorts[cohort]
     shape = ",".join(map(str, wanted.shape))
     out = str(data_path(study, cohort))
@@ -30,7 +30,7 @@ def prepare_command(study: Study, cohort: str) -> list[str]:
 
 
 def train_command(study: Study, run: Run) -> list[str]:
-    """The words of `voxflate pretrain` or `voxflate train` for a run; they begin it and go on with it.
+    """The arguments of `voxflate pretrain` or `voxflate train` for a run; they start and continue it.
 
     Raises:
         VoxflateError: If its data is not prepared.
@@ -50,9 +50,9 @@ def train_command(study: Study, run: Run) -> list[str]:
 
 
 def evaluate_commands(study: Study, run: Run) -> list[list[str]]:
-    """What turns a trained run into its result: the best snapshot measured (3D), then one small file.
+    """The commands that make a trained run's result: evaluate the best snapshot (3D), then write a file.
 
-    Rows of ours are audited too.
+    Our own rows are also audited.
     """
     folder = run_path(study, run)
     commands = []
@@ -98,13 +98,13 @@ def _run_of(study: Study, name: str) -> Run:
 
 
 def _become(words: list[str]) -> None:
-    """Go on as voxflate, so that it gets the signals itself and can save what it has done."""
+    """Replace this process by voxflate, so that it receives signals itself and can save its work."""
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "voxflate", *words])
 
 
 def _text(value: object) -> str:
-    """A setting as `--set` reads it."""
+    """A setting in the form of `--set`."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):

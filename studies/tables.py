@@ -1,7 +1,7 @@
 """Tables 1 to 8 in the paper's layout, 9 and 10 of our rows: `python -m studies.tables RESULTS --out FOLDER`.
 
 Writes tables.md, tables.tex and tables.html: mean and standard deviation over seeds, the floor, the paper's
-numbers beside, parameters, kimg, seconds, versions; below them the paper's claims with paired tests.
+numbers for comparison, parameters, kimg, seconds, versions; below, the paper's claims with paired tests.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column of ours and the paper's beside it.
+    """One of our columns, with the paper's beside it.
 
     Attributes:
-        heading: As printed; the paper's has "paper: " before it.
+        heading: As printed; the paper's has the prefix "paper: ".
         ours: A row's metric over seeds.
         paper: The paper's number.
         digits: Significant digits.
@@ -63,7 +63,7 @@ _MODULES = ("G", "D", "G&D")
 
 
 def _in_order(entries: Sequence[Entry], number: int) -> list[Entry]:
-    """As the paper prints them: Table 2 strategy by strategy, Tables 6 to 8 with ours last."""
+    """Rows in the paper's order: Table 2 strategy by strategy, Tables 6 to 8 with ours last."""
 
     def place(entry: Entry) -> tuple[int, str, int]:
         if entry.paper is None:
@@ -80,7 +80,7 @@ def _in_order(entries: Sequence[Entry], number: int) -> list[Entry]:
 
 
 def tables_of(collection: Collection) -> dict[int, Table]:
-    """Every table that has a row, by its number."""
+    """Every table with at least one row, by its number."""
     found = {}
     for number in range(1, 8):
         entries = [each for each in collection.entries.values() if _in_table(each, number)]
@@ -132,7 +132,7 @@ def _table_8(collection: Collection) -> Table:
         part = _in_order([entry for entry in entries if _in_table(entry, number)], number)
         rows += [[cohort, *_floor(part[0], columns, False)]] if part else []
         for entry in part:
-            assert entry.paper is not None  # rows of ours are in Table 4
+            assert entry.paper is not None  # our own rows are in Table 4
             cells = [spread_cell(each.ours(entry), each.digits) for each in columns]
             printed = _paper(entry, columns, False)
             rows.append(
@@ -157,8 +157,7 @@ def _table_8(collection: Collection) -> Table:
     ]
     headings += [f"paper: {each.heading}" for each in columns]
     notes = [
-        "MS-SSIM as Kwon et al. measure it, between pairs of generated volumes: best where it equals that "
-        "of real ones."
+        "MS-SSIM as in Kwon et al., between pairs of generated volumes: best if it equals that of real ones."
     ]
     return Table(f"Table 8. {TITLES[8]}", headings, rows, [*notes, *_notes(entries)])
 
@@ -174,7 +173,7 @@ def _distances(extractor: str) -> list[Column]:
 
 
 def _fid_2d(collection: Collection) -> Column:
-    """The distance of the 2D run that a row starts from, at its end."""
+    """The final distance of the 2D run that a row starts from."""
 
     def ours(entry: Entry) -> Spread | None:
         twin = collection.twins.get(str((entry.results[0].twin or {}).get("name")))
@@ -187,7 +186,7 @@ def _fid_2d(collection: Collection) -> Column:
 
 
 def _floor(entry: Entry, columns: Sequence[Column], counted: bool) -> list[str]:
-    """What real volumes reach among themselves."""
+    """The floor: real against real volumes."""
     metrics = entry.results[0].evaluations[-1].metrics
     stem = frechet_name(entry.extractor)
     names = {"PSNR (dB)": "psnr", "MS-SSIM": "ms-ssim-kwon"}
@@ -224,7 +223,7 @@ def _paper(entry: Entry, columns: Sequence[Column], counted: bool) -> list[str]:
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
-    """What the numbers depend on."""
+    """Facts that the numbers depend on."""
     first = entries[0].results[0]
     facts = first.evaluations[-1].facts
     machines = sorted(
@@ -243,7 +242,7 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
         f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
         f"{'x'.join(map(str, facts['shape']))}; features of {facts['extractors'][0]['name']}; {chosen}; "
         f"mean {PLUS_MINUS} standard deviation over seeds. Data (SHA-256) {str(facts['data'])[:12]}.",
-        "The paper's numbers are FIDs (Inception) on its own data and at its own scale: compare orders.",
+        "The paper's numbers are FIDs (Inception) on its own data and at its own scale: compare only orders.",
         f"Trained on: {'; '.join(machines)}.",
     ]
 
@@ -252,12 +251,12 @@ def write_tables(results: Path, out: Path) -> tuple[dict[int, Table], list[Findi
     """Make every table and write the three files.
 
     Raises:
-        VoxflateError: If the folder holds no results, or none of a row of its tables.
+        VoxflateError: If the folder has no results, or none for a row of the tables.
     """
     collection = collect(read_results(results))
     tables, claims = tables_of(collection), findings(collection.entries)
     if not tables:
-        raise VoxflateError(f"{results}: holds no finished row of the tables; {' '.join(collection.notes)}")
+        raise VoxflateError(f"{results}: has no finished row of the tables; {' '.join(collection.notes)}")
     for name, write in (("tables.md", markdown), ("tables.tex", latex), ("tables.html", html)):
         with whole_file(out / name) as temporary:
             temporary.write_text(write(tables, claims, collection.notes), encoding="utf-8")

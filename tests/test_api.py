@@ -108,15 +108,15 @@ def test_mistakes_are_one_line(home: Path, tmp_path: Path) -> None:
     run = home / "runs" / "3d"
     refused("no such file or run folder", tmp_path / "nothing")
     refused("has no config.toml", tmp_path)
-    refused(r"has no snapshot 7; name newest, one of its kimg \(0, 0\.004, 0\.008, 0\.012\)", run, snapshot=7)
+    refused(r"has no snapshot 7; give newest, one of its kimg \(0, 0\.004, 0\.008, 0\.012\)", run, snapshot=7)
     refused("has no snapshot worst", run, snapshot="worst")
     refused("has no snapshot nan", run, snapshot=float("nan"))
-    refused("is an export and holds one generator, after .* kimg, chosen as best", home / "brains-generator",
+    refused("is an export with one generator, after .* kimg, chosen as best", home / "brains-generator",
             snapshot=99)  # fmt: skip
     refused("no such folder", run, data=tmp_path / "nothing")
     refused("training.device = 'gpu'", run, device="gpu")
     other = write_prepared(tmp_path / "other", shape=(8, 8, 8)).root
-    refused(r"holds volumes of \(8, 8, 8\), .* makes \(4, 8, 8\)", run, data=other)
+    refused(r"has volumes of \(8, 8, 8\), .* makes \(4, 8, 8\)", run, data=other)
     train_run(
         run_config(home / "data" / "brains", training__phase="2d", training__kimg=0.004), tmp_path / "2d"
     )

@@ -6,8 +6,8 @@ The public API, from a trained run or an export to new volumes:
     scans = brains.sample(4, seed=0, truncation=0.7)  # [4, D, H, W] in [-1, 1]
     scans.save("new-scans/brain.nii.gz")
 
-Importing the package loads neither PyTorch nor NumPy; `load` and the classes do. `docs/paper-map.md` says
-which section of the paper is in which file.
+Importing the package loads neither PyTorch nor NumPy; `load` and the classes do. `docs/paper-map.md` lists
+the file for each section of the paper.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ def load(
 
     Args:
         path: Folder of a 3D run of `voxflate train`, or of a generator that `voxflate export` wrote; or the
-            name of a generator that comes with the package: "brains-16".
-        snapshot: Which snapshot of a run: "newest", "best" (lowest kernel distance to the held-out volumes),
-            or its number of kimg. An export holds one.
-        data: Where the prepared set lies that says how volumes lie in space; None for where the run says.
-            An export needs none.
+            name of a generator included in the package: "brains-16".
+        snapshot: Snapshot of the run: "newest", "best" (lowest kernel distance to the held-out volumes),
+            or its number of kimg. An export has only one.
+        data: Folder of the prepared set that defines the position of volumes; None to use the one named in
+            the run. An export needs none.
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N"; None for the run's own
             `training.device`, and auto for an export.
-        other_data: Go on, with a warning, where `data` is not what it was trained on; files then say so.
+        other_data: Accept, with a warning, a `data` set that it was not trained on; files then say so.
 
     Returns:
         The averaged generator, ready to sample.
 
     Raises:
         VoxflateError: If there is no such folder or name, it is neither a 3D run nor an export, there is no
-            such snapshot, a file is damaged, the run's data is not where it says or is another set, or the
-            device is not there.
+            such snapshot, a file is damaged, the run's data is missing or is another set, or the
+            device does not exist.
     """
     from voxflate.sampling.trained import load_trained
 
@@ -61,7 +61,7 @@ def load(
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public classes when they are first asked for."""
+    """Import the public classes on first access."""
     if name == "TrainedGenerator":
         from voxflate.sampling.trained import TrainedGenerator
 

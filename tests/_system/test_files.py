@@ -125,7 +125,7 @@ def test_a_new_folder_is_missing_or_empty(tmp_path, monkeypatch):
         with pytest.raises(VoxflateError, match="is not an empty folder"):
             check_new_folder(full)
     monkeypatch.chdir(tmp_path / "empty")
-    with pytest.raises(VoxflateError, match="name a new one"):
+    with pytest.raises(VoxflateError, match="choose a new one"):
         check_new_folder(".")
 
 
@@ -172,7 +172,7 @@ def test_temporary_names_cannot_be_guessed(tmp_path):
         (errno.EDQUOT, "free some space"),
         (errno.EACCES, "make its folder writable"),
         (errno.EROFS, "make its folder writable"),
-        (errno.ENOENT, "its folder was removed meanwhile"),
+        (errno.ENOENT, "its folder was removed"),
     ],
 )
 def test_the_advice_fits_the_refusal(tmp_path, monkeypatch, number, advice):

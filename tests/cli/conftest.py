@@ -27,7 +27,7 @@ def prepared(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "set"
     result = voxflate("prepare", scans, out, "--shape", "8,16,16", "--held-out", "0.2")
     assert result.exit_code == 0, result.output
-    assert "4 volumes to train on, 1 held out" in result.stdout
+    assert "4 training volumes, 1 held out" in result.stdout
     return out
 
 

@@ -125,7 +125,7 @@ def test_a_folder_with_another_demo_is_refused(tmp_path: Path) -> None:
 
     (tmp_path / PLAN_NAME).write_text(json.dumps(asdict(Plan(1.0, 1.0, 1.0, 1.0, 1, 1, 15.0, 0))))
     for arguments in (("--seed", "1"), ("--minutes", "5", "--dry-run")):
-        assert "holds a demo of seed 0, 15 minutes" in refused("demo", "--out", tmp_path, *arguments)
+        assert "has a demo with seed 0, 15 minutes" in refused("demo", "--out", tmp_path, *arguments)
 
 
 def test_what_prepare_refuses_leaves_nothing_behind(scans: Path, tmp_path: Path) -> None:

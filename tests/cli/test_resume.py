@@ -44,7 +44,7 @@ def test_one_command_begins_goes_on_and_finds_nothing_left_to_do(settings: Path,
     assert {path: path.read_bytes() for path in (run / FOLDER).iterdir()} == before
     line = refused(*command, "--set", "training.seed=1")
     assert "the command says training.seed = 1" in line
-    assert "was begun with 0" in line
+    assert "was started with 0" in line
     assert voxflate("train", "--out", run, "--resume", "auto").exit_code == 0
 
 
@@ -71,7 +71,7 @@ def test_a_skipped_snapshot_is_said(settings: Path, tmp_path: Path) -> None:
     result = voxflate("train", "--config", settings, "--out", run, "--resume", "auto")
     assert result.exit_code == 0
     assert f"voxflate: skipped {damaged}: is not a snapshot, or is damaged" in result.stderr
-    assert f"voxflate: going on from {before}" in result.stderr
+    assert f"voxflate: continuing from {before}" in result.stderr
 
 
 def test_settings_removed_from_a_run_are_missed(settings: Path, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_settings_removed_from_a_run_are_missed(settings: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("n_images", "said"),
-    [(1234, "stopped after 1234 images, all saved; continue with"), (None, "the same command continues")],
+    [(1234, "stopped and saved after 1234 images; continue with"), (None, "the same command continues")],
 )
 def test_a_stopped_training_exits_0_with_a_hint(
     n_images: int | None, said: str, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -196,7 +196,7 @@ def test_what_a_resumed_run_has_done_is_not_rewritten(
     save_config(recommended("3d"), tmp_path)
     line = refused("train", "--out", tmp_path, "--resume", "--set", assignment)
     assert assignment.partition("=")[0] in line
-    assert f"was begun with {was}" in line
+    assert f"was started with {was}" in line
     assert not trainings
 
 
@@ -247,7 +247,7 @@ def test_a_run_of_an_older_version_is_taken_up_with_its_first_settings_recorded(
     facts = json.loads((run / "run.json").read_text())
     del facts["settings"]
     (run / "run.json").write_text(json.dumps(facts))
-    assert "from before they were" in voxflate("verify", run).stdout
+    assert "older than this record" in voxflate("verify", run).stdout
     changes = ("--set", "training.lr_d=0.001", "--set", "training.kimg=0.016")
     assert voxflate("train", "--out", run, "--resume", *changes).exit_code == 0
     first, second = json.loads((run / "run.json").read_text())["settings"]

@@ -109,8 +109,8 @@ def test_a_bad_value_is_blamed_on_its_source(tmp_path: Path) -> None:
 
 def test_a_file_of_the_other_phase_is_refused(tmp_path: Path) -> None:
     flat, deep = (save_config(recommended(phase), tmp_path / phase) for phase in ("2d", "3d"))  # type: ignore[arg-type]
-    assert "training.phase = 2d: the command decides" in refused("train", "--config", flat)
-    assert "training.phase = 3d: the command decides" in refused("pretrain", "--config", deep)
+    assert "training.phase = 2d: the command sets the phase" in refused("train", "--config", flat)
+    assert "training.phase = 3d: the command sets the phase" in refused("pretrain", "--config", deep)
 
 
 def test_advice_works_when_it_is_followed(prepared: Path, tmp_path: Path) -> None:
@@ -207,8 +207,8 @@ def test_a_command_trains_its_own_phase(prepared: Path, tmp_path: Path) -> None:
     flat, deep = twin_run(tmp_path / "2d", "plain"), tmp_path / "3d"
     save_config(recommended("3d"), deep)
     line = refused("pretrain", "--resume", "--out", deep)
-    assert f"is a 3d run; go on with voxflate train --out {deep} --resume" in line
-    assert "is a 2d run; go on with voxflate pretrain" in refused("train", "--resume", "--out", flat)
+    assert f"is a 3d run; continue with voxflate train --out {deep} --resume" in line
+    assert "is a 2d run; continue with voxflate pretrain" in refused("train", "--resume", "--out", flat)
     assert "2d is voxflate pretrain" in refused("train", prepared, "--set", "training.phase=2d")
     assert "3d is voxflate train" in refused("pretrain", prepared, "--set", "training.phase=3d")
 
@@ -222,7 +222,7 @@ def test_what_a_training_refuses(prepared: Path, tmp_path: Path) -> None:
     assert "no such file or run folder" in refused("train", prepared, "--start", run, "--out", run)
     assert "nothing is inflated" in refused("train", "--start", twin, "--strategy", "none")
     assert "give one of them" in refused("train", "--preset", "x", "--config", "y")
-    assert "--resume: which run?" in refused("train", "--resume")
+    assert "--resume: needs the folder of the run" in refused("train", "--resume")
     assert "continues with its own settings" in refused("train", "--resume", "--out", twin, "--preset", "x")
     assert "no such file or run folder" in refused("train", "--resume", "--out", run)
     assert not run.exists()

@@ -127,7 +127,7 @@ def test_a_comparison_model_has_the_papers_budget_and_networks_at_both_scales(na
     assert paper.comparison == bench.comparison
     for config in (paper, bench):
         assert (config.network.channels, config.network.z_dim) == (128, 100)
-    with pytest.raises(VoxflateError, match=f"model = {paper.model}: there are no 2D twins"):
+    with pytest.raises(VoxflateError, match=f"model = {paper.model}: has no 2D twin"):
         preset(name, "2d")
 
 

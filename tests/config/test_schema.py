@@ -107,7 +107,7 @@ def test_a_key_like_no_other_points_to_the_list() -> None:
         ({"model": "3d-gan"}, "is not one of stylegan2, wgan-gp"),
         ({"model": "vae-gan", "network.base": [3, 4, 4]}, "multiple of 16, the volume is 24x32x32"),
         ({"model": "vae-gan", "network.channels": 12}, "network.channels = 12 must be a multiple of 8"),
-        ({"model": "vae-gan", "training.phase": "2d"}, "model = vae-gan: there are no 2D twins of it"),
+        ({"model": "vae-gan", "training.phase": "2d"}, "model = vae-gan: has no 2D twin"),
         ({"model": "alpha-gan", "start.strategy": "inflate-1"}, "has no start.strategy = inflate-1"),
         ({"model": "wgan-gp", "training.batch": 1}, "training.batch = 1 is too small"),
         ({"model": "wgan-gp", "training.augment": "cutout"}, "training.augment is for stylegan2"),

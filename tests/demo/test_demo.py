@@ -51,7 +51,7 @@ def test_a_folder_with_another_demo_is_refused(begun: Path, minutes: float, seed
     with pytest.raises(VoxflateError) as caught:
         demo.run_demo(begun, minutes, seed)
     assert str(caught.value) == (
-        f"{begun}: holds a demo of seed 0, 15 minutes; choose another --out, or give the same values"
+        f"{begun}: has a demo with seed 0, 15 minutes; choose another --out, or give the same values"
     )
     assert json.loads((begun / PLAN_NAME).read_text()) == asdict(PLAN)
 
@@ -120,7 +120,7 @@ def runs(folder: Path, *names: str) -> dict[Path, RunConfig]:
 def test_one_failure_stops_the_others_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = processes(monkeypatch, long="import time; time.sleep(60)", bad="raise SystemExit(2)")
     since = time.monotonic()
-    with pytest.raises(VoxflateError, match=r"bad: its training failed; .*bad\.log says why"):
+    with pytest.raises(VoxflateError, match=r"bad: its training failed; .*bad\.log; the same"):
         demo._train_side_by_side("3D", runs(tmp_path, "long", "bad"), lambda *_: None)
     assert time.monotonic() - since < 30
     assert started["long"].returncode not in (None, 0)

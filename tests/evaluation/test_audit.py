@@ -116,7 +116,7 @@ def test_what_cannot_be_audited_is_one_line(
     prepared: PreparedSet, tmp_path: Path, cohort: np.ndarray
 ) -> None:
     auditor = Auditor(prepared, extractor("random"))
-    with pytest.raises(VoxflateError, match="no generated volume"):
+    with pytest.raises(VoxflateError, match="no generated volumes"):
         auditor.run([])
     with pytest.raises(VoxflateError, match="NaN"):
         auditor.run([np.full((2, 1, *SHAPE), np.nan, np.float32)])

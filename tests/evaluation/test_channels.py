@@ -129,7 +129,7 @@ def test_the_audit_looks_at_all_channels_and_keeps_them(prepared, monkeypatch):
         if channel < 2:
             assert all(near.features > 1e-3 for near in part)
     for measure in (Suite(prepared, SuiteSettings(("random",))).volumes, auditor.run):
-        with pytest.raises(VoxflateError, match="samples are of shape"):
+        with pytest.raises(VoxflateError, match="samples have the shape"):
             measure([volumes[:, :1]])
 
 

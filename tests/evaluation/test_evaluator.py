@@ -190,7 +190,7 @@ def test_real_features_are_computed_once_and_never_for_other_data(tmp_path, monk
         (np.full((4, 1, *SHAPE), np.nan, np.float32), "NaN"),
         (np.full((4, 1, *SHAPE), np.inf, np.float32), "infinite"),
         (np.zeros((1, 1, *SHAPE), np.float32), "at least 2 samples, got 1"),
-        (np.zeros((4, 1, 8, 8, 8), np.float32), r"\[1, 8, 8, 8\], the real ones of \[1, 4, 8, 8\]"),
+        (np.zeros((4, 1, 8, 8, 8), np.float32), r"\[1, 8, 8, 8\], the real ones \[1, 4, 8, 8\]"),
     ],
 )
 def test_bad_samples_are_refused(evaluator, samples, message):

@@ -59,13 +59,13 @@ def test_the_range_says_which_values_are_dark_and_bright(folder: Path, prepared:
     clipped = open_volumes(folder, prepared, value_range=(0.2, 0.4))
     list(clipped.batches(4))
     assert "were clipped" in clipped.warnings[0]
-    for value_range, message in (((0.0, 1e4), "next to nothing of the 0 to 10000"), ((1.0, 0.0), "below")):
+    for value_range, message in (((0.0, 1e4), "a tiny part of the 0 to 10000"), ((1.0, 0.0), "below")):
         with pytest.raises(VoxflateError, match=message):
             all_of(folder, prepared, value_range=value_range)
 
 
 def test_other_shapes_and_too_few_files_are_refused(folder: Path, prepared: PreparedSet) -> None:
-    with pytest.raises(VoxflateError, match="holds 6 volumes, 9 are asked for"):
+    with pytest.raises(VoxflateError, match="has 6 volumes, 9 are needed"):
         open_volumes(folder, prepared, count=9)
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.float32), np.eye(4)), folder / "v0.nii.gz")
     with pytest.raises(VoxflateError, match=r"v0\.nii\.gz: holds 3x3x3 voxels"):
@@ -112,7 +112,7 @@ def test_the_command_measures_a_folder_and_keeps_what_is_there(
     assert len(facts["volumes_sha256"]) == 64
     assert (out / "report.html").is_file()
     before = (out / "metrics.json").read_bytes()
-    assert "exists already and is kept" in voxflate(*call, status=2)
+    assert "already exists and is kept" in voxflate(*call, status=2)
     assert (out / "metrics.json").read_bytes() == before
     compared = " ".join(voxflate("compare", out).split())
     assert "it is a folder of 6 volumes" in compared

@@ -120,7 +120,7 @@ def test_one_subject_has_neither_interval_nor_floor(tmp_path: Path) -> None:
     assessment = Suite(a_set(tmp_path / "set", 8, 0, subjects=1), FLAT).volumes([blobs(8, 5)])
     assert finite(assessment)
     assert all(figure.low is None and figure.real is None for figure in assessment.metrics.values())
-    assert any("all real volumes are of one subject" in warning for warning in assessment.warnings)
+    assert any("all real volumes come from one subject" in warning for warning in assessment.warnings)
 
 
 def test_constant_samples_are_measured_and_called_what_they_are(prepared: PreparedSet) -> None:

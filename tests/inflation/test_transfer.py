@@ -205,7 +205,7 @@ def test_a_missing_name_is_named():
     twins, fresh = pairs()
     source = states(twins)
     del source["generator"]["synthesis.const"]
-    with pytest.raises(VoxflateError, match=r"lacks synthesis\.const \(1 names missing, 0 too many\)"):
+    with pytest.raises(VoxflateError, match=r"lacks synthesis\.const \(1 names missing, 0 extra\)"):
         inflate(source, states(fresh), "inflate-1", "gd", torch.Generator())
 
 
@@ -245,5 +245,5 @@ def test_a_twin_without_the_labels_is_no_twin():
     twins, fresh = networks(2), networks(3, label_width=2)
     with pytest.raises(VoxflateError, match=r"it lacks mapping\.embed\.bias"):
         transfer(twins, fresh)
-    with pytest.raises(VoxflateError, match="no rule takes"):
+    with pytest.raises(VoxflateError, match="no rule turns"):
         transfer(networks(2), networks(3, image_channels=2))

@@ -71,11 +71,11 @@ def test_compare_says_which_snapshots_and_refuses_others(home: Path, run: Path, 
     shown = " ".join(voxflate("compare", run, other).split())
     assert "run after 0.008 kimg (newest), weights " in shown
     assert "other after 0.004 kimg (0.004), weights " in shown
-    assert "Table 2 is apart from table 1" in shown
+    assert "Table 2 is separate from table 1" in shown
     assert "other snapshot (after 0.008 kimg and after 0.004 kimg)" in shown
     assert "apart" not in voxflate("compare", run, "--snapshot", "newest")
     line = voxflate("compare", run, other, "--snapshot", "newest", status=2)
-    assert "other: was evaluated after 0.004 kimg, which is not its snapshot newest" in line
+    assert "other: was evaluated after 0.004 kimg, which is not the snapshot newest" in line
     assert f"voxflate evaluate {other} --snapshot newest" in line
     voxflate("compare", other, "--snapshot", 0.004)
 
@@ -85,7 +85,7 @@ def test_a_run_that_has_trained_since_is_named(run: Path) -> None:
     assert "trained to" not in voxflate("compare", run)
     voxflate("train", "--out", run, "--resume", "--set", "training.kimg=0.012")
     shown = " ".join(voxflate("compare", run).split())
-    assert "Warning: run was evaluated after 0.008 kimg and has trained to 0.012 kimg since" in shown
+    assert "Warning: run was evaluated after 0.008 kimg and has since been trained to 0.012 kimg" in shown
 
 
 def test_a_report_leaves_out_the_audit_of_another_snapshot(run: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_report_leaves_out_the_audit_of_another_snapshot(run: Path) -> None:
     voxflate("audit", run, "--snapshot", 0.004, "--allow", 1, *named)
     voxflate("evaluate", run, *QUICK, *named)
     page = " ".join((run / "named" / "report.html").read_text().split())
-    assert "the audit in its folder is of another snapshot, after 0.004 kimg, and is left out" in page
+    assert "the audit in its folder belongs to another snapshot, after 0.004 kimg, and is left out" in page
     assert "generated volumes (" not in page
     assert "the evaluated snapshot, 0.008 kimg" in page
     voxflate("audit", run, "--snapshot", 0.004, "--allow", 1)
@@ -127,7 +127,7 @@ def test_an_export_is_measured_outside_itself(home: Path, run: Path, tmp_path: P
     assert "checked after 0.004 kimg (0.004), weights " in " ".join(shown.split())
     assert "--data FOLDER" in voxflate("compare", out, "--out", tmp_path / "alone", status=2)
     voxflate("compare", out, "--out", tmp_path / "alone", "--data", data, "--snapshot", 0.004)
-    assert "not its snapshot 9" in voxflate("compare", out, "--snapshot", 9, status=2)
+    assert "not the snapshot 9" in voxflate("compare", out, "--snapshot", 9, status=2)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_every_command_refuses_other_data_in_one_line(
     assert len(line.splitlines()) == 1
     assert f"{other}: is not the data that {source} was trained on" in line
     new, known = hashes(other, home / "set")
-    assert f"(sha256 {new}, was {known}); name that folder with --data FOLDER, or continue with" in line
+    assert f"(sha256 {new}, was {known}); give its folder with --data FOLDER, or continue with" in line
     assert not (tmp_path / "out").exists()
 
 
@@ -170,7 +170,7 @@ def test_other_data_is_said_by_every_file_of_an_evaluation(
         assert facts["data"] != facts["trained_on"]
     for name in ("metrics.json", "audit.json", "report.html", "table.md", "table.tex"):
         assert said in (folder / name).read_text(), name
-    assert "copies of what it was trained on are not found" in (folder / "report.html").read_text()
+    assert "copies of its training data are not found" in (folder / "report.html").read_text()
     line = voxflate("compare", run, "--out", tmp_path / "page", "--data", other, status=2)
     assert f"{folder}: was measured with other data than {run} was trained on (sha256 " in line
     shown = " ".join(voxflate("compare", run, "--out", tmp_path / "page", *allowed).split())
@@ -227,4 +227,4 @@ def test_volumes_measured_in_a_run_s_folder_are_no_snapshot_of_it(run: Path) -> 
 
 def test_several_runs_do_not_share_a_folder(home: Path, tmp_path: Path) -> None:
     line = voxflate("evaluate", home / "run", home / "run", "--out", tmp_path / "out", status=2)
-    assert "takes the evaluation of one run, got 2" in line
+    assert "works for one run only, got 2" in line

@@ -79,7 +79,7 @@ def test_points_of_the_real_volumes_keep_their_distances(run: Path) -> None:
 def test_several_runs_go_into_a_folder(run: Path, tmp_path: Path) -> None:
     voxflate("result", run, run, "--out", tmp_path / "results")
     assert [result.name for result in read_results(tmp_path / "results")] == ["run"]
-    assert "name a folder" in voxflate("result", run, run, "--out", tmp_path / "one.json", status=2)
+    assert "give a folder" in voxflate("result", run, run, "--out", tmp_path / "one.json", status=2)
     assert not (tmp_path / "one.json").exists()
 
 
@@ -100,7 +100,7 @@ def test_other_files_are_refused(content: object, message: str, tmp_path: Path) 
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(VoxflateError, match="holds no results"):
+    with pytest.raises(VoxflateError, match="has no results"):
         read_results(tmp_path)
     with pytest.raises(VoxflateError, match=r"config\.toml"):
         result_of(tmp_path)

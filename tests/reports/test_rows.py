@@ -95,7 +95,7 @@ def test_rows_that_do_not_compare_are_in_tables_of_their_own(facts: dict[str, An
     assert difference(tables[0], tables[1])
     text = markdown(tables)
     assert text.count("| Model |") == 2
-    assert "apart from table 1" in text
+    assert "separate from table 1" in text
 
 
 def test_best_snapshots_compare_at_equal_budgets_only() -> None:

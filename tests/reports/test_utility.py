@@ -108,7 +108,7 @@ def test_the_report_has_it(run: Path) -> None:
     assert f"report: {folder / 'report.html'}" in voxflate("utility", run, *QUICK, *SEX)
     page = (folder / "report.html").read_text()
     for words in (
-        "Does training on them help? run",
+        "Does training on generated volumes help? run",
         "Utility: sex",
         "Agreement: sex",
         "to real alone, paired",
@@ -121,7 +121,7 @@ def test_generated_masks_without_a_structure_are_told(home: Path) -> None:
     whole = real_examples(source.prepared, "train")
     assert _missing(whole, source) == []
     empty = replace(whole, classes=np.where(whole.classes == 2, 0, whole.classes))
-    assert _missing(empty, source) == ["Warning: 10 of 10 generated masks are without back."]
+    assert _missing(empty, source) == ["Warning: 10 of 10 generated masks lack back."]
 
 
 def test_a_dry_run_says_how_long_it_takes(run: Path) -> None:
@@ -138,6 +138,6 @@ def test_an_export_and_what_cannot_be_measured(home: Path, run: Path, tmp_path: 
     assert "--out FOLDER" in voxflate(*call, "--data", home / "set", status=2)
     voxflate(*call, "--data", home / "set", "--out", tmp_path / "out")
     assert content(tmp_path / "out")["facts"]["generated"] == 6
-    assert "exists already" in voxflate(*call, "--data", home / "set", "--out", tmp_path / "out", status=2)
+    assert "already exists" in voxflate(*call, "--data", home / "set", "--out", tmp_path / "out", status=2)
     assert "neither all nor a number" in voxflate("utility", run, "--real", "99", status=2)
     assert "choose one of mask, sex, age" in voxflate("utility", run, "--task", "weight", status=2)

@@ -34,7 +34,7 @@ def test_a_snapshot_is_found_by_name_and_by_kimg(run, which, index):
 
 @pytest.mark.parametrize("which", ["worst", "", 400, "0.5", float("nan"), float("inf"), "1e400"])
 def test_what_is_not_there_is_refused_with_what_is(run, which):
-    with pytest.raises(VoxflateError, match=r"name newest, one of its kimg \(0, 0\.4, 12\.5\), or best"):
+    with pytest.raises(VoxflateError, match=r"give newest, one of its kimg \(0, 0\.4, 12\.5\), or best"):
         find_snapshot(run, which)
 
 

@@ -93,13 +93,13 @@ def refused(exported, match):
     ("values", "match"),
     [
         ({"schema": SCHEMA + 1}, rf"has schema version {SCHEMA + 1}, this voxflate \S+ reads {SCHEMA}"),
-        ({"format": "other"}, "describes no generator"),
+        ({"format": "other"}, "does not describe a generator"),
         ({"settings": {"version": 99}}, "has version = 99, this voxflate reads 0 to"),
         ({"settings": {"network": {"channels": -1}}}, "network.channels = -1"),
-        ({"settings": []}, "its settings is no dict"),
+        ({"settings": []}, "its settings is not of type dict"),
         ({"geometry": {"shape": [4, 8, 8]}}, "its geometry is damaged"),
         ({"weights_sha256": "0" * 64}, "its SHA-256 differs"),
-        ({"n_images": "12"}, "its n_images is no int"),
+        ({"n_images": "12"}, "its n_images is not of type int"),
     ],
     ids=str,
 )
@@ -161,7 +161,7 @@ def test_weights_of_another_kind_of_number_or_name_are_refused(exported):
 
 
 def test_an_export_is_not_exported_again(exported, tmp_path):
-    with pytest.raises(VoxflateError, match="is an export already"):
+    with pytest.raises(VoxflateError, match="is already an export"):
         export_generator(exported, tmp_path / "again")
 
 
@@ -186,7 +186,7 @@ def test_an_export_is_verified_without_and_with_its_data(run, exported, tmp_path
     assert [check.matches for check in verify_folder(exported, data)] == [True, True, True]
     other = write_prepared(tmp_path / "other", seed=1).root
     assert [check.matches for check in verify_folder(exported, other)] == [False, True, True]
-    with pytest.raises(VoxflateError, match="is an export and holds one generator"):
+    with pytest.raises(VoxflateError, match="is an export with one generator"):
         verify_folder(exported, snapshot="0.004")
     body = bytearray((exported / WEIGHTS).read_bytes())
     body[-1] ^= 1

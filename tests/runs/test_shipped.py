@@ -58,7 +58,7 @@ def test_the_command_takes_a_name(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["generate", "brains-17", "--out", "other"])
     assert result.exit_code == 2
     assert "brains-17: no such file or run folder" in result.output
-    assert "these do: brains-16" in " ".join(result.output.split())
+    assert "included are: brains-16" in " ".join(result.output.split())
 
 
 def test_the_user_s_own_folder_goes_first(tmp_path: Path) -> None:

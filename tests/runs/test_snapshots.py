@@ -103,7 +103,7 @@ def test_loading_runs_no_code(tmp_path):
             return os.mkdir, (str(tmp_path / "sprung"),)
 
     torch.save({"format": FORMAT, "trap": Trap()}, tmp_path / "trap.pt")
-    with pytest.raises(VoxflateError, match="holds more than tensors and numbers"):
+    with pytest.raises(VoxflateError, match="has more than tensors and numbers"):
         load_snapshot(tmp_path / "trap.pt")
     assert not (tmp_path / "sprung").exists()
 
@@ -310,7 +310,7 @@ def compressed(content):
     [
         (
             compressed(old_format({"gan": {"weights": torch.zeros(1_000_000)}})),
-            r"would grow to 4,\d+,\d+ bytes",
+            r"would unpack to 4,\d+,\d+ bytes",
         ),
         (old_format({"rng": "none"}), "its rng is not of type Tensor"),
         (old_format({"n_images": "8"}), "its n_images is not of type int"),

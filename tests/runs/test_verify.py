@@ -38,7 +38,7 @@ def test_an_untouched_run_matches_bit_for_bit(run):
     done = []
     checks = verify_run(run, progress=lambda *at: done.append(at))
     assert {check.matches for check in checks} == {True}
-    assert [check.found for check in checks if check.name.startswith("samples")] == ["the same bits"] * 2
+    assert [check.found for check in checks if check.name.startswith("samples")] == ["bitwise equal"] * 2
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
     result = CliRunner().invoke(app, ["verify", str(run)])
     assert result.exit_code == 0
@@ -77,7 +77,9 @@ def test_other_samples_differ_and_rounding_does_not(run):
     rows[-1]["probes"][3] += 0.1
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert wrong(run) == [f"samples of {list_snapshots(run)[-1].name}"]
-    assert any("other bits, voxels differ by up to 0;" in f"{check.found};" for check in verify_run(run))
+    assert any(
+        "not bitwise equal, voxels differ by up to 0;" in f"{check.found};" for check in verify_run(run)
+    )
 
 
 def test_other_versions_are_said_and_no_fault(run):

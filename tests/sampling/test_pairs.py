@@ -116,7 +116,7 @@ def test_the_command_takes_labels(run, tmp_path):
     assert 'sex = "F"' in call("--label", "sex=F", "--dry-run").stdout
     for options, message in (
         (["--label", "sex"], "write it as NAME=VALUE"),
-        (["--label", "sex=F", "--label", "sex=M"], "sex was given before"),
+        (["--label", "sex=F", "--label", "sex=M"], "sex was already given"),
         (["--label", "sox=F", "--dry-run"], "did you mean sex?"),
     ):
         result = call(*options)
@@ -201,7 +201,7 @@ def test_pairs_are_saved_side_by_side(prepared, tmp_path):
     np.testing.assert_array_equal(worlds[0], worlds[1])
     np.testing.assert_array_equal(worlds[0], worlds[2])
     np.testing.assert_array_equal(worlds[0], prepared.affine[:3] @ [*place[::-1], 1])
-    with pytest.raises(VoxflateError, match="exists already"):
+    with pytest.raises(VoxflateError, match="already exists"):
         Volumes(values[0], prepared, masks=masks[0]).save(tmp_path / "x-0000.nii.gz")
 
 
@@ -225,7 +225,7 @@ def test_other_tools_find_their_layout(run, tmp_path, layout, scan, mask, labels
 def test_layouts_that_cannot_be_are_refused_before_anything_is_made(run, tmp_path):
     with pytest.raises(VoxflateError, match="--layout brats: choose one of flat, nnunet, bids, monai"):
         generate(run, 1, out=tmp_path / "new", layout="brats")
-    with pytest.raises(VoxflateError, match="--layout bids: is made of NIfTI files"):
+    with pytest.raises(VoxflateError, match="--layout bids: needs NIfTI files"):
         generate(run, 1, out=tmp_path / "new", layout="bids", file_format="dicom")
     assert not (tmp_path / "new").exists()
 

@@ -230,7 +230,7 @@ def test_mistakes_are_one_line(
     refused("has no masks; leave the mask out", generator.invert, zeros, masks=zeros)
     two = np.zeros((2, *pairs.shape), np.float32)
     refused("got an array of", pairs.invert, zeros)
-    refused(r"masks of \(1, 4, 8, 8\) are expected", pairs.invert, two, masks=two)
+    refused(r"masks must be of shape \(1, 4, 8, 8\)", pairs.invert, two, masks=two)
     refused("the mask holds 3; its classes are 0", pairs.invert, two, masks=two[0] + 3)
     refused("the training set has F, M", pairs.invert, two, labels={"sex": "X"})
     refused("the generator does not know it", generator.styles, labels={"sex": "F"})
@@ -266,7 +266,7 @@ def test_the_command_writes_the_reconstruction_at_the_scans_place(tmp_path: Path
     low, high = np.percentile(values, [0.1, 99.9])
     error = (found.get_fdata() - np.clip(values, low, high)) * 2 / (high - low)
     assert decibels == pytest.approx(10 * np.log10(4 / np.mean(error**2)), abs=0.3)
-    assert "exists already" in shown(2, out)
+    assert "already exists" in shown(2, out)
 
 
 def test_the_command_takes_modalities_mask_and_labels(tmp_path: Path) -> None:
@@ -290,10 +290,10 @@ def test_the_command_takes_modalities_mask_and_labels(tmp_path: Path) -> None:
         return " ".join(result.output.split())
 
     both = ("--channel", f"t2={t2}")
-    assert "the generator wants t2=FILE, got none" in shown(2)
+    assert "the generator needs t2=FILE, got none" in shown(2)
     assert "write it as NAME=FILE" in shown(2, "--channel", "t2")
-    assert "does not lie where its scan does" in shown(2, *both, "--mask", moved)
-    assert "holds the classes 1, 3, 8" in shown(2, *both, "--mask", other)
+    assert "does not match its scan" in shown(2, *both, "--mask", moved)
+    assert "has the classes 1, 3, 8" in shown(2, *both, "--mask", other)
     assert "did you mean age?" in shown(2, *both, "--label", "agee=4")
     assert 'age = "60"' in shown(0, *both, "--label", "age=60", "--dry-run")
     assert not list(tmp_path.glob("found*"))
@@ -311,4 +311,4 @@ def test_the_command_takes_modalities_mask_and_labels(tmp_path: Path) -> None:
     for one in found.values():
         np.testing.assert_allclose(one.affine, affine, atol=1e-4)
         assert b"synthetic" in one.header["descrip"].item()
-    assert f"{tmp_path / 'found_t1.nii.gz'}: exists already" in shown(2, *both)
+    assert f"{tmp_path / 'found_t1.nii.gz'}: already exists" in shown(2, *both)

@@ -73,7 +73,7 @@ def test_numbers_are_numbers(volumes):
 @pytest.mark.parametrize("change", [lambda x: x.transpose(0, 3, 2, 1), lambda x: x.astype(np.float64)])
 def test_a_changed_view_does_not_know_its_place(volumes, change, tmp_path):
     for use in (lambda x: x.affine, lambda x: x.intensities(), lambda x: x.save(tmp_path / "x.nii")):
-        with pytest.raises(VoxflateError, match="its place and its units are not known"):
+        with pytest.raises(VoxflateError, match="its position and units are unknown"):
             use(change(volumes))
 
 
@@ -100,7 +100,7 @@ def test_several_volumes_go_to_numbered_files(volumes, tmp_path):
 
 def test_nothing_is_written_over(volumes, tmp_path):
     (tmp_path / "x-0002.nii").write_text("mine")
-    with pytest.raises(VoxflateError, match=r"x-0002\.nii: exists already"):
+    with pytest.raises(VoxflateError, match=r"x-0002\.nii: already exists"):
         volumes[:3].save(tmp_path / "x.nii")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
     volumes[:2].save(tmp_path / "x.nii")
@@ -125,7 +125,7 @@ def test_a_failure_leaves_none_of_the_files(volumes, tmp_path, monkeypatch):
 def test_other_names_and_shapes_and_nan_are_refused(volumes, prepared, tmp_path):
     with pytest.raises(VoxflateError, match=r"must end in \.nii\.gz or \.nii"):
         volumes.save(tmp_path / "x.png")
-    with pytest.raises(VoxflateError, match=r"\(4, 4, 4\) are expected"):
+    with pytest.raises(VoxflateError, match=r"must be of shape \(4, 4, 4\)"):
         Volumes(np.zeros((2, 4, 4, 5)), prepared)
     with pytest.raises(VoxflateError, match="64 voxels are NaN"):
         Volumes(np.full(SHAPE, np.nan), prepared)
@@ -135,5 +135,5 @@ def test_other_names_and_shapes_and_nan_are_refused(volumes, prepared, tmp_path)
 def test_copies_and_pickles_keep_place_and_units(volumes, again):
     np.testing.assert_array_equal(again(volumes), volumes)
     np.testing.assert_array_equal(again(volumes).intensities(), volumes.intensities())
-    with pytest.raises(VoxflateError, match="not known"):
+    with pytest.raises(VoxflateError, match="are unknown"):
         Volumes.save(again(volumes.transpose(0, 3, 2, 1)).view(Volumes), "x.nii")

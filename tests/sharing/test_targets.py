@@ -200,7 +200,7 @@ def test_an_evaluation_of_another_generator_is_not_used(
     export: Path, evaluation: Path, tmp_path: Path
 ) -> None:
     other = an_export(tmp_path / "other", seed=1)
-    with pytest.raises(VoxflateError, match=r"metrics.json: is of another generator than .* at 12 kimg"):
+    with pytest.raises(VoxflateError, match=r"metrics.json: belongs to another generator than .* at 12 kimg"):
         about(other, WORDS, evaluation=evaluation)
     (other / "evaluation").symlink_to(evaluation)
     found = about(other, WORDS)
@@ -317,4 +317,6 @@ def test_pushing_without_the_client_is_refused_before_the_work(
     shown = exported(2, export, "--to", "hub", "--out", tmp_path / "hub", "--push", "me/brains")
     assert "voxflate[hub]" in shown
     assert not (tmp_path / "hub").exists()
-    assert "is for --to hub" in exported(2, export, "--to", "onnx", "--out", tmp_path / "x", "--push", "a/b")
+    assert "only works with --to hub" in exported(
+        2, export, "--to", "onnx", "--out", tmp_path / "x", "--push", "a/b"
+    )

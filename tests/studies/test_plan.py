@@ -69,7 +69,7 @@ def test_inflated_rows_wait_for_a_2d_run_of_their_networks(study: Study) -> None
 def test_a_part_of_the_study_and_what_is_missing(tmp_path: Path) -> None:
     part = Study(tmp_path, "toy", {"coca64": "/data"}, 2, presets=("coca64-baseline",))
     assert [run.name for run in plan_of(part)] == ["coca64-baseline-s0", "coca64-baseline-s1"]
-    with pytest.raises(VoxflateError, match="is no row of tables 1"):
+    with pytest.raises(VoxflateError, match="is not a row of tables 1"):
         plan_of(replace(part, tables=(1,), presets=("adni64-baseline",)))
     with pytest.raises(VoxflateError, match="coca128: no data is named"):
         plan_of(replace(part, presets=()))

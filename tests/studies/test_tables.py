@@ -83,7 +83,7 @@ def test_what_does_not_compare_is_left_out_and_said() -> None:
     assert "other number of generated volumes (148 and 10)" in notes
     assert "stopped after 7 of 60 kimg" in notes
     assert "coca64-baseline-inflate-asc-s0 is left out: it was evaluated with other data" in notes
-    assert "something is left out: its settings are those of no row" in notes
+    assert "something is left out: its settings match no row" in notes
 
 
 def test_a_preset_that_was_changed_into_another_start_is_no_row() -> None:
@@ -164,7 +164,7 @@ def test_a_figure_whose_rows_are_gone_is_removed(tmp_path: Path) -> None:
 
 
 def test_no_results_and_no_rows_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(VoxflateError, match="holds no results"):
+    with pytest.raises(VoxflateError, match="has no results"):
         write_tables(tmp_path, tmp_path / "out")
     with pytest.raises(VoxflateError, match="no finished row"):
         write_tables(written(tmp_path / "results", [a_twin()]), tmp_path / "out")

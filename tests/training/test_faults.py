@@ -126,7 +126,7 @@ def test_the_run_removed_under_itself(prepared, tmp_path):
     fails(
         run_config(prepared),
         run,
-        "its folder was removed meanwhile",
+        "its folder was removed",
         on_progress=at(8, lambda: shutil.rmtree(run)),
     )
 
@@ -178,7 +178,7 @@ def test_a_damaged_newest_snapshot(damage, said, prepared, whole, tmp_path):
     newest = list_snapshots(run)[-1]
     newest.write_bytes(damage(newest.read_bytes()))
     before = list_snapshots(run)[-2]
-    goes_on(config, run, whole, notes=(f"skipped {newest}", f"going on from {before}"))
+    goes_on(config, run, whole, notes=(f"skipped {newest}", f"continuing from {before}"))
 
 
 def test_leftovers_of_a_killed_process_go(prepared, whole, tmp_path):

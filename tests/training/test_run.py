@@ -337,7 +337,7 @@ def test_an_inflated_run_is_taken_up_by_resume_and_logs_its_start_once(twin, pre
     [
         ({"network__architecture": "split"}, "network.architecture = split-shuffle, the 3D network split"),
         ({"network__architecture": "baseline"}, "network.architecture"),
-        ({"network__channels": 8}, "no rule takes"),
+        ({"network__channels": 8}, "no rule turns"),
         ({"network__base": (2, 2, 4), "network__stages": 2}, "network.base"),
         ({"strategy": "planar", "network__position": True}, "pre-train with --twin planar"),
         ({"network__low_pass_d": True}, "network.low_pass_d = false, the 3D network true"),

@@ -1,1 +1,1 @@
-"""What the package asks of the system: files written whole, memory, cores, processes, errors."""
+"""System services: files written whole, memory, cores, processes, errors."""

@@ -1,8 +1,8 @@
-"""Keep freed memory: glibc's malloc returns large blocks to the kernel and faults them in again.
+"""Keeps freed memory: glibc's malloc returns large blocks to the kernel and then faults them in again.
 
-Every activation of a 3D network is such a block. Keeping them saves the page faults, over a quarter of a
-small training step on a CPU (decision 0008). The whole process is changed until it ends, so only the command
-line does it. Nothing happens with other C libraries (macOS, musl).
+Every activation of a 3D network is such a block. Keeping them avoids the page faults, over a quarter of a
+small training step on a CPU (decision 0008). This affects the process until it ends, so only the command line
+does it. With other C libraries (macOS, musl), nothing happens.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _M_MMAP_MAX = -4
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc never to map single blocks and never to return memory.
+    """Tell glibc not to map single blocks and not to return memory.
 
-    The environment variable GLIBC_TUNABLES would do the same, but only before the process starts.
+    The environment variable GLIBC_TUNABLES does the same, but only before the process starts.
 
     Returns:
         Whether glibc accepted it.

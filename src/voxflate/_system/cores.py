@@ -1,4 +1,4 @@
-"""The processor: its name, and how many of its cores this process may use."""
+"""The processor: its name, and the number of cores that this process may use."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def available_cores() -> int:
-    """Cores that the process may run on, at least 1.
+    """Number of cores that the process may use, at least 1.
 
     `os.cpu_count` counts the whole machine even if a scheduler or `taskset` limits the process to a part of
-    it. The affinity, which macOS does not have, knows the limit.
+    it. The affinity, which macOS lacks, has that limit.
     """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -19,7 +19,7 @@ def available_cores() -> int:
 
 
 def processor_name() -> str:
-    """The processor's model name, or its architecture where the system does not tell the name."""
+    """The processor's model name, or its architecture if the system does not give the name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux

@@ -1,4 +1,4 @@
-"""What goes to a device while the host goes on."""
+"""Asynchronous transfers to a device."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on a device; a GPU fetches it by itself, from memory that is pinned for it."""
+    """Copy a tensor to a device; a GPU copies asynchronously from pinned memory."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

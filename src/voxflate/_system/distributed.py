@@ -21,7 +21,7 @@ from torch import Tensor
 from voxflate._system.errors import VoxflateError
 
 PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others, which it does while the first one measures."""
+"""How long a process waits for the others, for example while the first one measures."""
 
 
 class LostProcessError(VoxflateError):
@@ -33,9 +33,9 @@ class World:
     """The processes of a training, seen from one of them; a single one by default.
 
     Attributes:
-        rank: Number of this process.
+        rank: Index of this process.
         size: Number of processes.
-        local_rank: Number of this process on its machine; selects its GPU.
+        local_rank: Index of this process on its machine; selects its GPU.
         local_size: Number of processes on its machine; they share its cores.
     """
 
@@ -50,7 +50,7 @@ class World:
         return self.rank == 0
 
     def share(self, count: int) -> range:
-        """Which of `count` samples are this process's; `count` is a multiple of the size."""
+        """The samples of this process, out of `count`, which is a multiple of the size."""
         own = count // self.size
         return range(self.rank * own, (self.rank + 1) * own)
 
@@ -73,7 +73,7 @@ class World:
         return bool(raised.item())
 
     def of_the_first(self, flag: bool, device: torch.device) -> bool:
-        """The first process's flag, in all of them."""
+        """The first process's flag, in all processes."""
         return self.any(flag and self.is_first, device)
 
     def agree_on(self, numbers: Sequence[float], device: torch.device) -> bool:
@@ -97,25 +97,25 @@ class World:
         return gathered
 
     def wait(self) -> None:
-        """Wait until every process has got here."""
+        """Wait until every process has reached this point."""
         if self.size > 1:
             with _peers():
                 torch.distributed.barrier()
 
 
 ALONE = World()
-"""A training in this process only."""
+"""A training in only this process."""
 
 
 @contextmanager
 def _peers() -> Iterator[None]:
-    """Say in one line that another process is gone; the library's own message is about sockets."""
+    """Report in one line that another process is gone; the library's own message is about sockets."""
     try:
         yield
     except RuntimeError as error:
         raise LostProcessError(
-            "another process of this training was lost or hangs; look at its own message, then start "
-            f"again with --resume, with as many processes as you like ({str(error).splitlines()[0][:120]})"
+            "another process of this training was lost or hangs; see its message, then start "
+            f"again with --resume, with any number of processes ({str(error).splitlines()[0][:120]})"
         ) from error
 
 
@@ -125,7 +125,7 @@ def joined_world(device: str, environment: Mapping[str, str] = os.environ) -> It
 
     Args:
         device: `training.device`; decides between gloo and NCCL.
-        environment: Holds the variables that torchrun sets.
+        environment: The variables that torchrun sets.
 
     Raises:
         VoxflateError: If the others cannot be reached.
@@ -142,7 +142,7 @@ def joined_world(device: str, environment: Mapping[str, str] = os.environ) -> It
     )
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if on_gpu and world.local_rank < torch.cuda.device_count():
-        torch.cuda.set_device(world.local_rank)  # else every process would talk through the first GPU
+        torch.cuda.set_device(world.local_rank)  # otherwise every process would use the first GPU
     with _peers():
         torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:

@@ -1,4 +1,4 @@
-"""The exceptions that the command line turns into one line."""
+"""The exceptions that the command line prints as one line."""
 
 USER_ERROR = 2
 """Exit status of a problem that the user can solve."""
@@ -13,10 +13,10 @@ class VoxflateError(Exception):
 
 
 class TrainingStopped(Exception):
-    """A training ended early because it was asked to; nothing is lost.
+    """A training ended early on request; nothing is lost.
 
     Args:
-        n_images: Images shown by the snapshot to resume from; None if the training had not begun.
+        n_images: Images shown by the snapshot to resume from; None if the training had not started.
     """
 
     def __init__(self, n_images: int | None) -> None:

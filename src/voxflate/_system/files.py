@@ -1,4 +1,4 @@
-"""Files and folders are written whole or not at all: temporary name, fsync, rename."""
+"""Writes files and folders whole or not at all: temporary name, fsync, rename."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from voxflate._system.errors import VoxflateError
 UNFINISHED = ".tmp-*"
 """Pattern of the temporary names of all writers here."""
 LARGEST_JSON = 64 * 2**20
-"""Bytes; a manifest of a hundred thousand scans stays below it."""
+"""Largest size in bytes; a manifest of a hundred thousand scans is smaller."""
 
 
 def cache_folder() -> Path:
-    """Folder for what can be made again: `$VOXFLATE_CACHE`, else `voxflate` in the user's cache folder."""
+    """Folder for files that can be remade: `$VOXFLATE_CACHE`, or `voxflate` in the user's cache folder."""
     if chosen := os.environ.get("VOXFLATE_CACHE"):
         return Path(chosen)
     return _in_use("XDG_CACHE_HOME", ".cache") or user_cache_path("voxflate")
 
 
 def config_folder() -> Path:
-    """Folder for what must not be lost: `voxflate` in the user's configuration folder."""
+    """Folder for files that must not be lost: `voxflate` in the user's configuration folder."""
     return _in_use("XDG_CONFIG_HOME", ".config") or user_config_path("voxflate")
 
 
 def _in_use(variable: str, usual: str) -> Path | None:
-    """The folder of the first versions, which macOS has elsewhere by now, if it is there (decision 0092)."""
+    """The folder used by the first versions, if it exists; on macOS it has changed (decision 0092)."""
     folder = Path(os.environ.get(variable) or Path.home() / usual) / "voxflate"
     return folder if folder.is_dir() else None
 
@@ -47,13 +47,13 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`; rename it to `path` when the block succeeds.
 
     The data is synced before the rename, so a reader or a killed process finds the old file or the new one,
-    never half of one. On an error the temporary file is removed and the old file stays.
+    never a partial one. On an error the temporary file is removed and the old file is kept.
 
     Args:
-        path: The file to write. Its folder is made if missing.
+        path: The file to write. Its folder is created if missing.
 
     Yields:
-        The path to write to; it has the suffixes of `path`, which some writers look at.
+        The path to write to; it has the suffixes of `path`, which some writers check.
 
     Raises:
         VoxflateError: If the disk is full or the folder cannot be written.
@@ -70,7 +70,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_be_written(path, error) from error
     finally:
-        with contextlib.suppress(OSError):  # as when the parent is a file
+        with contextlib.suppress(OSError):  # for example if the parent is a file
             temporary.unlink(missing_ok=True)
 
 
@@ -78,16 +78,16 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder next to `path`; rename it to `path` when the block succeeds.
 
-    On an error it is removed, with every parent folder that was made for it.
+    On an error it is removed, with every parent folder that was created for it.
 
     Args:
-        path: The folder to make; see `check_new_folder`.
+        path: The folder to create; see `check_new_folder`.
 
     Yields:
-        The folder to write to. Its writer has to sync what must survive a power cut.
+        The folder to write to. The writer must sync everything that must survive a power failure.
 
     Raises:
-        VoxflateError: If the disk is full or the folder cannot be made.
+        VoxflateError: If the disk is full or the folder cannot be created.
     """
     path = Path(path)
     temporary = _temporary(path)
@@ -101,26 +101,26 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         raise cannot_be_written(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        for parent in new_parents:  # the innermost first; one that holds the result stays
+        for parent in new_parents:  # innermost first; one that contains the result is kept
             with contextlib.suppress(OSError):
                 parent.rmdir()
 
 
 @contextlib.contextmanager
 def continued_folder(path: str | Path) -> Iterator[Path]:
-    """Like `whole_folder`, for long work: after an interruption the next call continues with what is there.
+    """Like `whole_folder`, for long work: after an interruption the next call continues.
 
-    The temporary folder has the same name every time. It stays when the process is interrupted or killed and
-    when the disk is full; a `VoxflateError` (bad input) removes it.
+    The temporary folder always has the same name. It is kept if the process is interrupted or killed or
+    the disk is full; a `VoxflateError` (bad input) removes it.
 
     Args:
-        path: The folder to make; see `check_new_folder`.
+        path: The folder to create; see `check_new_folder`.
 
     Yields:
-        The folder to write to. Its writer has to check what is already in it.
+        The folder to write to. The writer must check what is already in it.
 
     Raises:
-        VoxflateError: If another process works on it, the disk is full, or the folder cannot be made.
+        VoxflateError: If another process works on it, the disk is full, or the folder cannot be created.
     """
     path = Path(path)
     temporary = path.with_name(f".tmp-unfinished-{path.name}")
@@ -148,13 +148,13 @@ def continued_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _lock(path: Path, purpose: Path) -> int:
-    """Take a lock that ends with the process, however that happens."""
+    """Take a lock that ends with the process, for whatever reason it ends."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise VoxflateError(f"{purpose}: another process makes it; wait for it, or name another") from error
+        raise VoxflateError(f"{purpose}: another process is writing it; wait, or choose another") from error
     except OSError:  # not every file system has locks
         pass
     return descriptor
@@ -171,7 +171,7 @@ def check_new_folder(path: str | Path) -> None:
     """Check that a folder can be made here without overwriting anything.
 
     Raises:
-        VoxflateError: If there is a file or a folder that is not empty, or if it is the current folder, which
+        VoxflateError: If it is a file or a folder that is not empty, or the current folder, which
             cannot be replaced.
     """
     path = Path(path)
@@ -180,7 +180,7 @@ def check_new_folder(path: str | Path) -> None:
             f"{path}: already exists and is not an empty folder; choose another, or delete it first"
         )
     if path.name in ("", ".."):
-        raise VoxflateError(f"{path}: is the folder that you are in, or one above it; name a new one")
+        raise VoxflateError(f"{path}: is the current folder, or one above it; choose a new one")
 
 
 def cannot_be_written(path: Path, error: OSError) -> VoxflateError:
@@ -189,7 +189,7 @@ def cannot_be_written(path: Path, error: OSError) -> VoxflateError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         advice = "make its folder writable or choose another"
     elif error.errno == errno.ENOENT:
-        advice = "its folder was removed meanwhile, or takes no files; choose another"
+        advice = "its folder was removed, or cannot contain files; choose another"
     elif error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
         advice = "something else has this name; choose another"
     reason = error.strerror or error
@@ -197,12 +197,12 @@ def cannot_be_written(path: Path, error: OSError) -> VoxflateError:
 
 
 def _temporary(path: Path) -> Path:
-    """A name next to `path` that nobody can have placed a link at."""
+    """A name next to `path` that is unpredictable, so that nobody can have placed a link there."""
     return path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
 
 
 def check_no_links(folder: Path) -> None:
-    """Refuse a folder with a symbolic link that leads out of it: writes would end up elsewhere.
+    """Refuse a folder with a symbolic link that leads outside: writes would end up elsewhere.
 
     Raises:
         VoxflateError: Names the link and its target.
@@ -219,7 +219,7 @@ def check_no_links(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; not every file system can, so a refusal is ignored."""
+    """Make the rename durable; not every file system can, so errors are ignored."""
     descriptor = os.open(folder, os.O_RDONLY)
     with contextlib.suppress(OSError):
         os.fsync(descriptor)
@@ -237,7 +237,7 @@ def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
 
     Args:
         path: The file.
-        largest: Most bytes that it may have.
+        largest: Largest size, bytes.
 
     Raises:
         VoxflateError: If the file is missing, too large, nested too deeply, or is not JSON.
@@ -258,11 +258,11 @@ def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
 
 
 def parse_json(text: str, *, unique: bool = False) -> Any:
-    """Parse JSON, refusing NaN, infinity, endless numbers and endless nesting.
+    """Parse JSON, and refuse NaN, infinity, overlong numbers and excessive nesting.
 
     Args:
         text: The JSON.
-        unique: Refuse a name that an object has twice, of which only the last would count.
+        unique: Refuse repeated names in an object, of which only the last would count.
 
     Raises:
         ValueError: If the text is not such JSON.
@@ -282,7 +282,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it names {twice!r:.40} twice")
+        raise ValueError(f"it has {twice!r:.40} twice")
     return found
 
 

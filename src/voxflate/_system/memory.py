@@ -1,4 +1,4 @@
-"""Running out of memory, in one line: what PyTorch and NumPy raise has no type of its own everywhere."""
+"""Reports running out of memory in one line; PyTorch and NumPy have no common exception for it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from voxflate._system.errors import VoxflateError
 
 _CPU = ("can't allocate memory", "DefaultCPUAllocator", "not enough memory", "bad allocation", "bad_alloc")
-"""Parts of the RuntimeErrors with which PyTorch says that the CPU's memory is used up."""
+"""Parts of the RuntimeErrors that PyTorch raises if CPU memory runs out."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an exception means that memory is used up, of the CPU or of a GPU.
+    """Tell whether an exception means that CPU or GPU memory ran out.
 
-    PyTorch is not imported for it: `torch.OutOfMemoryError` is known by its name.
+    PyTorch is not imported for this: `torch.OutOfMemoryError` is recognised by name.
     """
     if isinstance(error, MemoryError):
         return True
@@ -25,13 +25,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def memory_said(advice: Callable[[], str]) -> Iterator[None]:
-    """Turn running out of memory in the block into one line.
+    """Turn running out of memory in the block into a one-line error.
 
     Args:
-        advice: What took the memory, and how to take less of it; asked when it is needed.
+        advice: What needs the memory, and how to reduce it; called when needed.
 
     Raises:
-        VoxflateError: If memory is used up.
+        VoxflateError: If memory runs out.
     """
     try:
         yield

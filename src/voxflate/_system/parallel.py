@@ -1,4 +1,4 @@
-"""Work on all cores, in order, with flat memory."""
+"""Runs jobs on all cores, in order, with bounded memory."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ R = TypeVar("R")
 
 @contextmanager
 def workers() -> Iterator[ThreadPoolExecutor]:
-    """A pool of one thread per core; its waiting jobs are dropped if the block raises.
+    """A pool with one thread per core; its waiting jobs are dropped if the block raises.
 
-    Threads rather than processes: the work is decompressing, sorting and interpolating, which all release the
-    interpreter's lock, and nothing has to be copied to other processes or imported again in them.
+    Threads rather than processes: decompressing, sorting and interpolating all release the
+    interpreter's lock, and nothing has to be copied to or imported in other processes.
     """
     pool = ThreadPoolExecutor(available_cores())
     try:
@@ -30,7 +30,7 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 
 
 def in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Like `pool.map`, but only a few results ahead of the consumer, so that memory stays flat."""
+    """Like `pool.map`, but only a few results ahead of the consumer, so that memory is bounded."""
     ahead = 4 * available_cores()
     waiting: deque[Future[R]] = deque()
     for item in items:
@@ -42,7 +42,7 @@ def in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterab
 
 
 def counted(results: Iterator[R], total: int, progress: Progress | None) -> Iterator[R]:
-    """Pass results on and tell `progress` (done, total) after each."""
+    """Yield results and call `progress` (done, total) after each."""
     for done, result in enumerate(results, 1):
         if progress:
             progress(done, total)

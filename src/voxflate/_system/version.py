@@ -1,4 +1,4 @@
-"""The package's version, below everything that writes it into files."""
+"""The package's version, in the lowest room, because all rooms write it into files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The `voxflate` command: thin calls into the library, one file per group of commands.
 
-Only here do progress bars, exit statuses and the terminal exist. Start-up must stay quick: PyTorch and
+Progress bars, exit statuses and the terminal exist only here. Start-up must be fast: PyTorch and
 the rooms that need it are imported inside the command functions.
 """
 

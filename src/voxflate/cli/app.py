@@ -1,4 +1,4 @@
-"""The application: its commands, and the one place where errors become exit statuses."""
+"""The application: its commands, and the only place where errors become exit statuses."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ RESUMABLE = ("pretrain", "train")
 
 
 class _Commands(TyperGroup):
-    """Turns what the user can correct into one line on stderr and an exit status."""
+    """Turns errors that the user can correct into one line on stderr and an exit status."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with memory_said(lambda: "close other programs, or give fewer or smaller volumes at a time"):
+            with memory_said(lambda: "close other programs, or use fewer or smaller volumes at a time"):
                 return super().invoke(ctx)
         except VoxflateError as error:
             typer.echo(f"voxflate: {error}", err=True)
@@ -57,7 +57,7 @@ class _Commands(TyperGroup):
             raise typer.Exit(INTERRUPTED) from error
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Keep the order in which the commands are used."""
+        """List the commands in the order in which they are used."""
         return list(self.commands)
 
 
@@ -73,11 +73,11 @@ def _stop_hint(stopped: TrainingStopped, arguments: list[str]) -> str:
     if stopped.n_images is None:
         command = shlex.join(["voxflate", *arguments])
         return f"stopped before the first step; the same command continues: {command}"
-    return f"stopped after {stopped.n_images} images, all saved; continue with: {_resuming(arguments)}"
+    return f"stopped and saved after {stopped.n_images} images; continue with: {_resuming(arguments)}"
 
 
 def _resuming(arguments: list[str]) -> str:
-    """The same command with `--resume`; auto where it names what a run goes on with by itself."""
+    """The same command with `--resume`; with auto if it has options that a resumed run sets itself."""
     if any(word.startswith("--resume") for word in arguments):
         return shlex.join(["voxflate", *arguments])
     return shlex.join(["voxflate", *arguments, "--resume", AUTO])
@@ -106,13 +106,13 @@ def voxflate(
     ] = False,
     completion: Completion = None,
 ) -> None:
-    """Make new 3D scans from a folder of scans.
+    """Generate new 3D scans from a folder of scans.
 
     A 2D GAN learns the slices, its weights are inflated to 3D, and the 3D GAN learns the volumes.
 
-    Your own data: prepare, pretrain, train, generate, evaluate, audit. No data at hand: demo.
+    With your own data: prepare, pretrain, train, generate, evaluate, audit. Without data: demo.
     """
-    # Here and not in the library, because it holds for the rest of the process (decision 0008).
+    # Here and not in the library, because it affects the rest of the process (decision 0008).
     keep_freed_memory()
 
 
@@ -149,21 +149,21 @@ def main() -> None:
 
 
 def _flush() -> None:
-    if sys.stdout is not None:  # as it is where the shell closed it
+    if sys.stdout is not None:  # None if the shell closed it
         sys.stdout.flush()
 
 
 def _give_up(error: OSError) -> NoReturn:
-    """End in one line: what we write ourselves is a `VoxflateError` by now, so this is mostly the output."""
-    with suppress(OSError, ValueError):  # what is still in the buffer would fail once more at the end
+    """End with one line: our own write errors are `VoxflateError`s, so this is mostly about stdout."""
+    with suppress(OSError, ValueError):  # the rest of the buffer would fail again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if error.errno == errno.EPIPE:  # the reader has seen enough
+    if error.errno == errno.EPIPE:  # the reader closed the pipe
         sys.exit(1)
     reason = error.strerror or error
     if error.filename is None:
-        line = f"the output cannot be written ({reason}); send it elsewhere"
+        line = f"the output cannot be written ({reason}); redirect it elsewhere"
     else:
-        line = f"{error.filename}: cannot be read or written ({reason}); correct that and try again"
+        line = f"{error.filename}: cannot be read or written ({reason}); fix this and try again"
     with suppress(OSError):
         typer.echo(f"voxflate: {line}", err=True)
     sys.exit(USER_ERROR)

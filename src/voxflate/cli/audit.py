@@ -37,7 +37,7 @@ def audit(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")],
     allow: Annotated[
         float,
-        typer.Option(min=0.0, max=1.0, help="Largest share of flagged volumes; more gives exit status 3."),
+        typer.Option(min=0.0, max=1.0, help="Largest accepted share of flagged volumes; else exit status 3."),
     ] = 0.05,
     out: EvaluationOut = None,
     snapshot: Snapshot = "newest",
@@ -52,7 +52,7 @@ def audit(
 ) -> None:
     """Look for copies of training volumes among generated ones, after small shifts and flips.
 
-    How near is too near is measured on held-out volumes; about 1% of volumes that are not copies are flagged
+    The distance thresholds come from held-out volumes; about 1% of volumes that are not copies are flagged
     too. The number of volumes is evaluation.samples. An export needs --data and --out.
 
     Example: voxflate audit runs/3d --snapshot best --allow 0.05 --set evaluation.samples=500
@@ -79,7 +79,7 @@ def audit(
     if (place.folder / METRICS).is_file():
         typer.echo(f"report: {write_results([place], place.folder, data, other_data=other_data)}")
     else:
-        typer.echo(f"the pairs side by side come with the report: voxflate evaluate {quote(str(run))}")
+        typer.echo(f"to see the pairs side by side, make the report: voxflate evaluate {quote(str(run))}")
     if found.share > allow:
         typer.echo(
             f"voxflate: {found.share:.1%} of the volumes are flagged, {allow:.1%} are allowed", err=True

@@ -32,19 +32,19 @@ def compare(
         typer.Option(
             "--group",
             metavar="NAME=RUN,RUN",
-            help="Put these runs into one row under this name, whatever their settings; repeatable.",
+            help="Put these runs into one row with this name, even if their settings differ; repeatable.",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write report.html, table.md and table.tex there."),
+        typer.Option(metavar="FOLDER", help="Folder for report.html, table.md and table.tex."),
     ] = None,
     snapshot: Annotated[
         str | None,
         typer.Option(
             metavar="newest|best|KIMG",
-            help="Take evaluations of this snapshot. (default: the newest evaluation of each run)",
+            help="Use evaluations of this snapshot. (default: the newest evaluation of each run)",
             show_default=False,
         ),
     ] = None,
@@ -55,10 +55,11 @@ def compare(
 ) -> None:
     """Print evaluated runs side by side in the layout of the paper's Tables 6, 7 and 8.
 
-    Several seeds of one setting are one row: mean and standard deviation. Rows whose metrics do not compare
-    (other data, numbers of volumes, snapshots or feature networks) come in tables of their own. A winner is
-    named only where a paired test over seeds, or the intervals of single runs, tell it from every other row.
-    Runs of a preset have their row of the paper below; it comes from other data and other features.
+    Several seeds of one setting are one row: mean and standard deviation. Rows whose metrics are not
+    comparable (other data, numbers of volumes, snapshots or feature networks) get separate tables. A winner
+    is named only if it differs significantly from every other row, by a paired test over seeds or by the
+    intervals of single runs. The row of the paper for a run's preset is printed below it; it comes from other
+    data and other features.
 
     Example: voxflate compare runs/baseline-* runs/split-shuffle-* --snapshot best --out comparison
     """

@@ -1,4 +1,4 @@
-"""Completion of commands and options by the shell."""
+"""Shell completion of commands and options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from voxflate._system.errors import USER_ERROR
 SHELLS = ("bash", "zsh", "fish")
 PROGRAM, VARIABLE = "voxflate", "_VOXFLATE_COMPLETE"
 
-# Makes the shells known to Typer; without it, Typer answers none of them.
+# Registers the shells with Typer; without it, completion does not work.
 get_completion_inspect_parameters()
 
 
@@ -31,7 +31,7 @@ Completion = Annotated[
         metavar="bash|zsh|fish",
         callback=_print_script,
         is_eager=True,
-        help='Print the completion for a shell. In bash: eval "$(voxflate --completion bash)"',
+        help='Print the completion script for a shell. In bash: eval "$(voxflate --completion bash)"',
         show_default=False,
     ),
 ]

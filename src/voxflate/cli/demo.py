@@ -13,18 +13,16 @@ from voxflate.cli.settings import print_settings
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for everything it makes.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")] = Path("runs/demo"),
     minutes: Annotated[
-        float, typer.Option(min=0.1, help="Time to spend on two cores; it scales the trainings.")
+        float, typer.Option(min=0.1, help="Time budget on two cores; it sets the length of the trainings.")
     ] = 15.0,
     seed: Seed = 0,
     dry_run: DryRun = False,
 ) -> None:
     """Run everything on built-in brains: cohort, 2D, inflation, 3D from three starts, report.
 
-    Open runs/demo/report.html at the end. If it is interrupted, the same command continues.
+    At the end, open runs/demo/report.html. After an interruption, the same command continues.
     """
     if dry_run:
         from voxflate.demo.plan import read_plan

@@ -37,8 +37,8 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="Run folders of voxflate train or pretrain, exports, or folders of NIfTI volumes that "
-            "another method made.",
+            help="Run folders of voxflate train or pretrain, exports, or folders of NIfTI volumes from "
+            "another method.",
         ),
     ],
     out: EvaluationOut = None,
@@ -54,7 +54,7 @@ def evaluate(
         typer.Option(
             "--extractor",
             metavar="NAME",
-            help="Feature network, or a .pt or .onnx file; repeatable, the first one leads. "
+            help="Feature network, or a .pt or .onnx file; repeatable, the first one is the main one. "
             "(default: the run's evaluation.extractor)",
             show_default=False,
         ),
@@ -76,24 +76,24 @@ def evaluate(
         typer.Option(
             "--range",
             metavar="LOW,HIGH",
-            help="Of a folder of volumes: the values that stand for the darkest and the brightest of the "
+            help="For a folder of volumes: the values that correspond to the darkest and brightest of the "
             "real ones. (default: the real ones' own, such as -250,650 HU)",
             show_default=False,
         ),
     ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch Inception's weights if they are not there (91 MB).")
+        bool, typer.Option("--download", help="Download Inception's weights if they are missing (91 MB).")
     ] = False,
     embed: Embed = True,
     assignments: Assignments = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Measure how far generated volumes are from real ones, beside what real ones reach.
+    """Measure how far generated volumes are from real ones, compared with real against real.
 
-    Frechet and kernel distances, precision and recall, MS-SSIM and PSNR with 95% intervals. Written to a new
+    Frechet and kernel distances, precision and recall, MS-SSIM and PSNR, with 95% intervals. Writes a new
     folder in RUN/evaluation: metrics.json, report.html, table.md, table.tex. The number of volumes is
-    evaluation.samples; of a folder of volumes all are taken. An export or a folder of volumes needs --data
-    and --out.
+    evaluation.samples; a folder of volumes is measured completely. An export or a folder of volumes needs
+    --data and --out.
 
     Example: voxflate evaluate runs/3d --snapshot best --set evaluation.samples=500
 
@@ -103,7 +103,7 @@ def evaluate(
     from voxflate.runs.load import open_source
 
     if out is not None and len(runs) > 1:
-        raise VoxflateError(f"--out {out}: takes the evaluation of one run, got {len(runs)}; leave it out")
+        raise VoxflateError(f"--out {out}: works for one run only, got {len(runs)}; leave it out")
     values = parse_assignments(assignments or [])
     if any(is_volume_folder(run) for run in runs):
         of_generators = {
@@ -112,7 +112,7 @@ def evaluate(
             "--other-data": other_data,
         }
         if given := [name for name, is_given in of_generators.items() if is_given]:
-            raise VoxflateError(f"{given[0]}: has no meaning for a folder of volumes; leave it out")
+            raise VoxflateError(f"{given[0]}: does not apply to a folder of volumes; leave it out")
         measured = SuiteOptions(extractors, volume_extractor, slices, replicates, seed, device)
         evaluate_folder(runs, data, out, values, value_range, measured, batch, embed, dry_run)
         return

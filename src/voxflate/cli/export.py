@@ -1,4 +1,4 @@
-"""`voxflate export`: a generator in a form that other people and programs open."""
+"""`voxflate export`: a generator in a form that other people and programs can open."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from voxflate._system.errors import VoxflateError
 from voxflate.cli.options import RUN_HELP, DryRun, MovedData, Snapshot
 from voxflate.cli.settings import print_settings
 
-_ABOUT = "What is said about the generator"
+_ABOUT = "Description of the generator"
 
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help=RUN_HELP)],
-    out: Annotated[Path, typer.Option(metavar="PATH", help="Folder to write; with --to html the file.")],
+    out: Annotated[Path, typer.Option(metavar="PATH", help="Folder to write; with --to html, the file.")],
     to: Annotated[
         str,
         typer.Option(
             metavar="folder|html|onnx|hub|monai",
-            help="folder: safetensors and JSON, which every voxflate command takes in place of a run. "
-            "html: one page in which the generator runs, in any browser, without a network. "
+            help="folder: safetensors and JSON, accepted by every voxflate command in place of a run. "
+            "html: one page that runs the generator in any browser, offline. "
             "onnx: ONNX files. hub: a Hugging Face repository with a model card. monai: a MONAI bundle.",
         ),
     ] = "folder",
     snapshot: Snapshot = "newest",
-    title: Annotated[str, typer.Option(metavar="TEXT", help="Name for people.", rich_help_panel=_ABOUT)] = "",
+    title: Annotated[str, typer.Option(metavar="TEXT", help="Title to show.", rich_help_panel=_ABOUT)] = "",
     trained_on: Annotated[
         str,
-        typer.Option(metavar="TEXT", help="Name of the data, and where to find it.", rich_help_panel=_ABOUT),
+        typer.Option(metavar="TEXT", help="Name and source of the training data.", rich_help_panel=_ABOUT),
     ] = "",
     data_licence: Annotated[
         str,
@@ -40,14 +40,14 @@ def export(
     push: Annotated[
         str,
         typer.Option(
-            metavar="NAME/REPOSITORY", help="With --to hub: upload it, as a private repository if it is new."
+            metavar="NAME/REPOSITORY", help="With --to hub: upload it; a new repository is private."
         ),
     ] = "",
     evaluation: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where its evaluation and audit lie. (default: RUN/evaluation)",
+            help="Folder of its evaluation and audit. (default: RUN/evaluation)",
             show_default=False,
             rich_help_panel=_ABOUT,
         ),
@@ -57,8 +57,8 @@ def export(
 ) -> None:
     """Write a generator in a form that is safe to share: without scans and without paths.
 
-    voxflate generate takes the folder in place of a run and needs nothing else; evaluate and audit
-    take it with --data.
+    voxflate generate accepts the folder in place of a run and needs nothing else; evaluate and audit
+    accept it with --data.
 
     Example: voxflate export runs/3d --snapshot best --to html --title Brains --out brains.html
     """
@@ -69,7 +69,7 @@ def export(
         print_settings({**settings, **words, **places})
         return
     if push and to != "hub":
-        raise VoxflateError(f"--push {push}: is for --to hub")
+        raise VoxflateError(f"--push {push}: only works with --to hub")
     if to == "folder":
         from voxflate.runs.export import export_generator
 
@@ -82,7 +82,7 @@ def export(
         from voxflate.sharing.targets import TARGETS, share
 
         if push:
-            check_push()  # before the work
+            check_push()  # before exporting
         words_of_owner = Words(title, trained_on, data_licence)
         found = share(run, to, out, words_of_owner, snapshot, data, evaluation)
         loaded, hint = found.loaded, TARGETS[to].hint

@@ -1,4 +1,4 @@
-"""Folders of volumes that another method made, as `voxflate evaluate` takes them."""
+"""`voxflate evaluate` for folders of volumes from another method."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SETTINGS = ("evaluation.samples", "evaluation.extractor")
 
 
 def is_volume_folder(folder: Path) -> bool:
-    """Say whether a folder holds NIfTI volumes and is neither a run nor an export."""
+    """Tell whether a folder has NIfTI volumes and is neither a run nor an export."""
     from voxflate.config.toml import CONFIG_NAME
     from voxflate.evaluation.foreign import nifti_files
     from voxflate.runs.exported import is_exported
@@ -32,7 +32,7 @@ def is_volume_folder(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class SuiteOptions:
-    """The options of a command that say what is measured, before the defaults are known."""
+    """The options of a command that choose the metrics, before defaults are filled in."""
 
     extractors: list[str] | None
     volume_extractor: str
@@ -42,7 +42,7 @@ class SuiteOptions:
     device: str | None
 
     def resolved(self, extractor: str) -> SuiteSettings:
-        """The settings of the suite; `extractor` is used where none was named."""
+        """The settings of the suite; `extractor` is used if none was given."""
         from voxflate.config.build import choose_device
         from voxflate.evaluation import SuiteSettings
 
@@ -67,7 +67,7 @@ def evaluate_folder(
     embed: bool,
     dry_run: bool,
 ) -> None:
-    """Measure one folder of volumes and print what was found; the arguments are those of the command.
+    """Measure one folder of volumes and print the metrics; arguments as in the command.
 
     Raises:
         VoxflateError: If there is more than one folder, --data or --out is missing, or the volumes cannot be
@@ -75,8 +75,8 @@ def evaluate_folder(
     """
     if len(folders) > 1 or data is None or out is None:
         raise VoxflateError(
-            f"{folders[0]}: a folder of volumes is measured by itself; give one, with --data FOLDER (the "
-            "prepared real volumes) and --out FOLDER"
+            f"{folders[0]}: only one folder of volumes can be measured at a time; give it with --data FOLDER "
+            "(the prepared real volumes) and --out FOLDER"
         )
     volumes = _open(folders[0], data, out, values, value_range)
     typer.echo(_described(volumes))
@@ -105,13 +105,13 @@ def _open(
     from voxflate.reports.measure import check_folder
 
     if wrong := [key for key in values if key not in _SETTINGS]:
-        raise VoxflateError(f"--set {wrong[0]}: a folder of volumes has no such setting")
+        raise VoxflateError(f"--set {wrong[0]}: does not apply to a folder of volumes; leave it out")
     check_folder(out, METRICS)
     return open_volumes(folder, open_prepared(data), values.get("evaluation.samples"), _parsed(value_range))
 
 
 def _described(volumes: VolumeFolder) -> str:
-    """One line on how the values are read."""
+    """One line about how the values are read."""
     low, high = volumes.value_range
     return (
         f"{volumes.folder}: {len(volumes.paths)} volumes; {low:g} and {high:g} are read as the darkest and "

@@ -26,8 +26,8 @@ from voxflate.cli.settings import print_settings
 
 def generate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help=RUN_HELP)],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the volumes.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many volumes.")] = 10,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of volumes.")] = 10,
     seed: Seed = 0,
     truncation: Truncation = 1.0,
     batch: Batch = 8,
@@ -36,22 +36,21 @@ def generate(
         typer.Option(
             "--format",
             metavar="nifti|dicom",
-            help="NIfTI files, or a folder of DICOM slices for each volume (CT or MR).",
+            help="NIfTI files, or a folder of DICOM slices per volume (CT or MR).",
         ),
     ] = "nifti",
     layout: Annotated[
         str,
         typer.Option(
             metavar="flat|nnunet|bids|monai",
-            help="How the folder is laid out: all volumes in one folder, or as nnU-Net, BIDS or MONAI "
-            "expect it.",
+            help="Layout of the folder: all volumes in one folder, or as nnU-Net, BIDS or MONAI expect it.",
         ),
     ] = "flat",
     air: Annotated[
         float | None,
         typer.Option(
             metavar="HU",
-            help="CT: what voxels at the lower end of the window become, such as -1000. (default: that end)",
+            help="CT: HU for voxels at the lower end of the window, such as -1000. (default: that end)",
             show_default=False,
         ),
     ] = None,
@@ -59,8 +58,8 @@ def generate(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="A label that all volumes get, e.g. --label sex=F --label age=60. Labels that you do not "
-            "name are drawn as they occur together in the training set; labels.csv has those of each volume.",
+            help="A label for all volumes, e.g. --label sex=F --label age=60. Labels that are not given "
+            "are drawn jointly as in the training set; labels.csv has those of each volume.",
             show_default=False,
         ),
     ] = None,
@@ -72,8 +71,8 @@ def generate(
 ) -> None:
     """Write new volumes as NIfTI or DICOM, with the geometry and the intensities of the data.
 
-    Volume k of a seed is the same however many are made; another --batch changes the rounding only. A mask
-    lies beside its scan as NAME_seg.nii.gz.
+    Volume k of a seed is the same for any number of volumes; another --batch changes only the rounding. A
+    mask is written beside its scan as NAME_seg.nii.gz.
 
     Example: voxflate generate runs/3d -n 100 --seed 0 --truncation 0.7 --out new-scans
     """

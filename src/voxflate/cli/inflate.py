@@ -1,4 +1,4 @@
-"""`voxflate inflate`: a 2D run becomes a 3D run that has not trained yet."""
+"""`voxflate inflate`: turns a 2D run into an untrained 3D run."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def inflate(
     assignments: Assignments = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Turn a 2D run into a 3D run that has not trained yet.
+    """Turn a 2D run into a 3D run without training it.
 
-    `voxflate train --start` does this by itself. Use it to look at the first samples, and at inflation.json,
-    which names every parameter as inflated, copied or fresh.
+    `voxflate train --start` does the same and then trains. Use this to see the first samples, and
+    inflation.json, which lists every parameter as inflated, copied or fresh.
 
     Example: voxflate inflate runs/2d --strategy inflate-1 --out runs/inflated
     """

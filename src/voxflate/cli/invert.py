@@ -1,4 +1,4 @@
-"""`voxflate invert`: the volume of a generator that comes closest to a scan."""
+"""`voxflate invert`: finds the generator's volume closest to a scan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def invert(
         Path,
         typer.Option(
             metavar="FILE",
-            help="NIfTI file of the reconstruction. A mask goes beside it as NAME_seg, each of several "
+            help="NIfTI file for the reconstruction. A mask is written beside it as NAME_seg, several "
             "modalities as NAME_MODALITY.",
         ),
     ],
@@ -31,7 +31,7 @@ def invert(
         list[str] | None,
         typer.Option(
             metavar="NAME=FILE",
-            help="The scan's further modalities, for a generator of several: --channel t2=scan_T2w.nii.gz",
+            help="Other modalities of the scan, if the generator has several: --channel t2=scan_T2w.nii.gz",
             show_default=False,
         ),
     ] = None,
@@ -39,7 +39,7 @@ def invert(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The scan's mask, to be met too. (default: fit the scan alone)",
+            help="The scan's mask, fitted too. (default: fit only the scan)",
             show_default=False,
         ),
     ] = None,
@@ -47,31 +47,31 @@ def invert(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="What is known of the subject, e.g. --label age=60. What is not named is free.",
+            help="A known label of the subject, e.g. --label age=60. Other labels are fitted.",
             show_default=False,
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the search; more come closer.")] = 400,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the search; more fit more closely.")] = 400,
     tolerance: Annotated[
         float,
         typer.Option(
             min=0.001,
-            help="Difference that need not be explained, as a standard deviation with intensities from "
-            "-1 to 1. Less comes closer with rarer style codes.",
+            help="Residual to tolerate, as a standard deviation with intensities from -1 to 1. "
+            "A smaller value fits more closely with less likely style codes.",
         ),
     ] = 0.1,
     noise: Annotated[
-        bool, typer.Option("--noise/--no-noise", help="Fit the noise too, which gives fine structure.")
+        bool, typer.Option("--noise/--no-noise", help="Also fit the noise, which gives fine structure.")
     ] = True,
     snapshot: Snapshot = "newest",
     data: MovedData = None,
     device: Device = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Find a scan among the volumes that a generator can make, and write what comes closest.
+    """Find the volume of a generator that is closest to a scan, and write it.
 
-    The scan is prepared as the training data was. It should be one that the training has not seen: how
-    well it is met says how much of anatomy the generator covers.
+    The scan is prepared like the training data. It should not be one of the training scans: how well it is
+    reconstructed shows how much of the anatomy the generator covers.
 
     Example: voxflate invert new-patient.nii.gz runs/3d --out reconstruction.nii.gz
     """

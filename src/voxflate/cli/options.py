@@ -1,4 +1,4 @@
-"""Options that several commands share, each said once."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from voxflate.cli.resume import Resume
 _SETTINGS = "Settings"
 
 RUN_HELP = (
-    "Run folder of voxflate train, an export, or the name of a generator that comes with voxflate, such as "
+    "Run folder of voxflate train, an export, or the name of a generator included in voxflate, such as "
     "brains-16."
 )
-"""Help of the argument of commands that need no scans."""
+"""Help for the argument of commands that need no scans."""
 
 Preset = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Settings of a row of the paper; NAME@bench is its small form. See: voxflate presets",
+        help="Settings of a row of the paper; NAME@bench is its small version. See: voxflate presets",
         rich_help_panel=_SETTINGS,
     ),
 ]
@@ -30,7 +30,7 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="Settings from a TOML file (what it leaves out is as recommended, or as in the preset that it "
+        help="Settings from a TOML file (missing settings are as recommended, or as in the preset that it "
         "names), or from a run folder to repeat that run.",
         rich_help_panel=_SETTINGS,
     ),
@@ -63,8 +63,8 @@ ResumeMode = Annotated[
     typer.Option(
         "--resume",
         metavar="[auto]",
-        help="Continue the run in --out from its newest intact snapshot. With auto, begin it if there is "
-        "none, so that the same command can be submitted again and again.",
+        help="Continue the run in --out from its newest intact snapshot. With auto, start it if there is "
+        "none, so that the same command can be submitted repeatedly.",
         show_default=False,
     ),
 ]
@@ -72,7 +72,7 @@ Snapshot = Annotated[
     str,
     typer.Option(
         metavar="newest|best|KIMG",
-        help="Which snapshot of a run: the newest, the best by its distance (KID) to held-out volumes, or "
+        help="Snapshot of the run: the newest, the best by its distance (KID) to held-out volumes, or "
         "the one after that many kimg.",
     ),
 ]
@@ -81,17 +81,17 @@ EvaluationOut = Annotated[
     typer.Option(
         "--out",
         metavar="FOLDER",
-        help="Where to write; for an export, a folder outside it. (default: a new folder in RUN/evaluation)",
+        help="Output folder; for an export, outside it. (default: a new folder in RUN/evaluation)",
         show_default=False,
     ),
 ]
-Embed = Annotated[bool, typer.Option("--tsne/--no-tsne", help="Draw the t-SNE of features in the report.")]
+Embed = Annotated[bool, typer.Option("--tsne/--no-tsne", help="Show a t-SNE of the features in the report.")]
 MovedData = Annotated[
     Path | None,
     typer.Option(
         "--data",
         metavar="FOLDER",
-        help="Where the prepared folder of the run lies, if it has moved.",
+        help="Prepared folder of the run, if it was moved.",
         show_default=False,
     ),
 ]
@@ -99,7 +99,7 @@ OtherData = Annotated[
     bool,
     typer.Option(
         "--other-data",
-        help="Continue with another data set than that of the training; every file that is written says so.",
+        help="Allow a data set other than that of the training; every file written says so.",
     ),
 ]
 PaperRows = Annotated[
@@ -124,14 +124,14 @@ Modules = Annotated[
     str | None,
     typer.Option(
         metavar="g|d|gd",
-        help="Inflate the generator, the discriminator, or both. (default: gd)",
+        help="Networks to inflate: generator, discriminator, or both. (default: gd)",
         show_default=False,
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result.")]
 Truncation = Annotated[
     float,
-    typer.Option(min=0.0, max=1.0, help="1 gives the full variety, less is more typical, 0 the average."),
+    typer.Option(min=0.0, max=1.0, help="1 gives full variety, less is more typical, 0 gives the average."),
 ]
 Device = Annotated[
     str | None,
@@ -141,4 +141,4 @@ Device = Annotated[
         show_default=False,
     ),
 ]
-Batch = Annotated[int, typer.Option(min=1, help="Volumes made at a time; changes only the rounding.")]
+Batch = Annotated[int, typer.Option(min=1, help="Volumes generated at a time; affects only the rounding.")]

@@ -12,7 +12,7 @@ DIFFERS = 1
 
 
 def params() -> None:
-    """Count the parameters of every row of the paper's tables, beside the numbers that the paper prints.
+    """Count the parameters of every row of the paper's tables, and compare with the printed numbers.
 
     The exit status is 1 if a row differs. E is an encoder, C a discriminator of codes.
     """

@@ -1,4 +1,4 @@
-"""Values of options that are more than one number or word."""
+"""Parses options that are more than one number or word."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from voxflate._system.errors import VoxflateError
 
 
 def channels_of(texts: list[str], source: Path) -> dict[str, str]:
-    """Read "t1=*_T1w.nii*"; in a list the column may go by the channel's own name.
+    """Read "t1=*_T1w.nii*"; in a list the column may have the channel's name.
 
     Raises:
         VoxflateError: If a pattern is missing, or a name is given twice.
@@ -30,7 +30,7 @@ def named_values(option: str, texts: Sequence[str], what: str = "VALUE") -> dict
     """Values by name from NAME=VALUE.
 
     Raises:
-        VoxflateError: If a text has no name or value, or a name comes twice.
+        VoxflateError: If a text has no name or value, or a name is repeated.
     """
     values: dict[str, str] = {}
     for text in texts:
@@ -39,7 +39,7 @@ def named_values(option: str, texts: Sequence[str], what: str = "VALUE") -> dict
             example = "age=60" if what == "VALUE" else "t2=scan_T2w.nii.gz"
             raise VoxflateError(f"{option} {text}: write it as NAME={what}, e.g. {option} {example}")
         if name in values:
-            raise VoxflateError(f"{option} {text}: {name} was given before; name each one once")
+            raise VoxflateError(f"{option} {text}: {name} was already given; give each name once")
         values[name] = value
     return values
 

@@ -1,4 +1,4 @@
-"""`voxflate prepare --plan`: which shapes suit the scans, and what training them would take."""
+"""`voxflate prepare --plan`: shapes that suit the scans, and the cost of training them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from voxflate.training.planner import Machine
 
 KIMG = 100
-"""Thousands of images that a training shows, for the column of hours."""
+"""Length of a training in thousands of images, for the column of hours."""
 LONGEST_HOURS = 24
-"""What a recommended shape may take."""
+"""Longest training of a recommended shape, hours."""
 
 
 def print_plan(
@@ -34,7 +34,7 @@ def print_plan(
     """Print the cohort's grids and a table of shapes; nothing is written.
 
     Raises:
-        VoxflateError: As `prepare` would for these scans.
+        VoxflateError: As `prepare` for these scans.
     """
     from voxflate.config.schema import RunConfig
     from voxflate.data.preparing.prepare import cohort_grids
@@ -92,14 +92,14 @@ def _print_proposals(
     )
     print_next("prepare", source, "OUT", "--recipe", recipe, "--shape", shape)
     typer.echo(
-        f"GiB and images/s: batch {batch}, default network, measured on {machine.device} at 16x32x32 beside "
-        f"whatever else runs, and scaled by the voxels. hours: for {KIMG} kimg. GiB shrinks with "
+        f"GiB and images/s: batch {batch}, default network, measured on {machine.device} at 16x32x32 under "
+        f"the current load, and scaled by the number of voxels. hours: for {KIMG} kimg. GiB shrinks with "
         "training.batch."
     )
 
 
 def _recommended(proposals: list[Proposal], machine: Machine) -> Proposal:
-    """The finest shape that trains in reasonable time; the coarsest where none does."""
+    """The finest shape that trains in reasonable time; the coarsest if none does."""
     quick = [one for one in proposals if _hours(machine.images_per_second(one.shape)) <= LONGEST_HOURS]
     return max(quick or proposals[:1], key=lambda one: prod(one.shape))
 

@@ -1,4 +1,4 @@
-"""`voxflate prepare`: scans become a prepared data set."""
+"""`voxflate prepare`: turns scans into a prepared set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from voxflate.cli.progress import stage_bars
 from voxflate.cli.settings import print_settings
 
 _CHANNELS = "Several modalities, masks and labels"
-_SCANS = "Which scans, and how they are read"
+_SCANS = "Choosing and reading scans"
 _VALUES = "Intensities and field of view"
 _NAMES = "Names"
 
@@ -28,16 +28,16 @@ def prepare(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="Folder of DICOM series or files, subfolders included; or a list (.csv, .tsv, .json).",
+            help="Folder of DICOM series or files, including subfolders; or a list (.csv, .tsv, .json).",
         ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not hold anything yet.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create; must be missing or empty.")],
     recipe: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="mr: rescale by percentiles. adni: the same, on a cube. ct: HU window [-250, 650]. "
-            "coca: the same, 32 slices as in the paper.",
+            help="mr: rescale by percentiles. adni: as mr, on a cube. ct: HU window [-250, 650]. "
+            "coca: as ct, with 32 slices as in the paper.",
         ),
     ] = "mr",
     shape: Annotated[
@@ -48,13 +48,13 @@ def prepare(
         ),
     ] = "16,32,32",
     held_out: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the subjects kept away from training.")
+        float, typer.Option(min=0.0, max=1.0, help="Share of the subjects kept out of training.")
     ] = 0.1,
     channel: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=PATTERN",
-            help="An image channel, and the files it is in; the first one's grid counts. Give it once per "
+            help="An image channel and its files; the first channel gives the grid. Repeat it for every "
             "channel, such as t1='*_T1w.nii*'. In a list, PATTERN is a column.",
             show_default=False,
             rich_help_panel=_CHANNELS,
@@ -73,8 +73,8 @@ def prepare(
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="A column of the list or of participants.tsv to keep for each subject, such as age; "
-            "sex:categorical or age:continuous says what it is. Repeatable.",
+            help="A label column of the list or of participants.tsv, such as age; "
+            "sex:categorical or age:continuous sets its kind. Repeatable.",
             show_default=False,
             rich_help_panel=_CHANNELS,
         ),
@@ -83,7 +83,7 @@ def prepare(
         str,
         typer.Option(
             metavar="PATTERN",
-            help="Take only files whose name or path below SOURCE matches, such as '*_T1w.nii.gz'.",
+            help="Use only files whose name or path below SOURCE matches, such as '*_T1w.nii.gz'.",
             rich_help_panel=_SCANS,
         ),
     ] = "",
@@ -91,7 +91,7 @@ def prepare(
         bool,
         typer.Option(
             "--skip-bad",
-            help="Leave out scans that cannot be used, and say why, instead of stopping.",
+            help="Leave out unusable scans and report why, instead of stopping.",
             rich_help_panel=_SCANS,
         ),
     ] = False,
@@ -99,7 +99,7 @@ def prepare(
         str,
         typer.Option(
             metavar="PATTERN",
-            help="Take only DICOM series whose description matches, such as 'T1*'.",
+            help="Use only DICOM series whose description matches, such as 'T1*'.",
             rich_help_panel=_SCANS,
         ),
     ] = "",
@@ -107,21 +107,21 @@ def prepare(
         str,
         typer.Option(
             metavar="NAME",
-            help="Take only DICOM series of a modality: CT, MR, PT, ...",
+            help="Use only DICOM series of a modality: CT, MR, PT, ...",
             rich_help_panel=_SCANS,
         ),
     ] = "",
     min_slices: Annotated[
         int,
         typer.Option(
-            min=2, metavar="N", help="Leave out DICOM series of fewer slices.", rich_help_panel=_SCANS
+            min=2, metavar="N", help="Leave out DICOM series with fewer slices.", rich_help_panel=_SCANS
         ),
     ] = 3,
     mixed: Annotated[
         bool,
         typer.Option(
             "--mixed",
-            help="Take several kinds of scans, and label maps, as one set; otherwise they are refused.",
+            help="Accept several kinds of scans, and label maps, as one set; otherwise they are refused.",
             rich_help_panel=_SCANS,
         ),
     ] = False,
@@ -129,7 +129,7 @@ def prepare(
         str,
         typer.Option(
             metavar="auto|folder|file",
-            help="Who a scan belongs to: what headers and BIDS names say, the first folder below SOURCE, or "
+            help="Source of the subjects: headers and BIDS names, the first folder below SOURCE, or "
             "one person per file.",
             rich_help_panel=_SCANS,
         ),
@@ -147,20 +147,20 @@ def prepare(
         str,
         typer.Option(
             metavar="RAS",
-            help="Where the axes of files without an orientation point to; otherwise such files are refused.",
+            help="Orientation for files without one; otherwise such files are refused.",
             rich_help_panel=_SCANS,
         ),
     ] = "",
     allow_outside: Annotated[
         bool,
         typer.Option(
-            "--allow-outside", help="Let a list name files outside its folder.", rich_help_panel=_SCANS
+            "--allow-outside", help="Allow a list to name files outside its folder.", rich_help_panel=_SCANS
         ),
     ] = False,
     window: Annotated[
         str,
         typer.Option(
-            metavar="LOW,HIGH", help="Recipe ct: Hounsfield units to learn.", rich_help_panel=_VALUES
+            metavar="LOW,HIGH", help="Recipe ct: window in Hounsfield units.", rich_help_panel=_VALUES
         ),
     ] = "-250,650",
     hu_offset: Annotated[
@@ -176,7 +176,7 @@ def prepare(
         str,
         typer.Option(
             metavar="air",
-            help="With air, voxels that are NaN become empty space; otherwise they are refused.",
+            help="With air, NaN voxels become empty space; otherwise they are refused.",
             rich_help_panel=_VALUES,
         ),
     ] = "",
@@ -184,7 +184,7 @@ def prepare(
         str,
         typer.Option(
             metavar="LOW,HIGH",
-            help="Recipes mr and adni: percentiles of a scan that become the range to learn.",
+            help="Recipes mr and adni: percentiles of a scan that become -1 and 1.",
             rich_help_panel=_VALUES,
         ),
     ] = "0.1,99.9",
@@ -192,7 +192,7 @@ def prepare(
         bool,
         typer.Option(
             "--crop",
-            help="Cut scans down to what is not empty before the field of view is chosen.",
+            help="Crop scans to their foreground before the field of view is chosen.",
             rich_help_panel=_VALUES,
         ),
     ] = False,
@@ -200,7 +200,7 @@ def prepare(
         str,
         typer.Option(
             metavar="largest|percentile|common",
-            help="Field of view of the set along each axis: of the largest scan, of three quarters, or "
+            help="Field of view of the set along each axis: that of the largest scan, of three quarters, or "
             "of the smallest.",
             rich_help_panel=_VALUES,
         ),
@@ -209,7 +209,7 @@ def prepare(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Key of the pseudonyms, made if missing. (default: voxflate/salt among your settings)",
+            help="Key of the pseudonyms, created if missing. (default: voxflate/salt in your settings)",
             show_default=False,
             rich_help_panel=_NAMES,
         ),
@@ -218,7 +218,7 @@ def prepare(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also write a CSV table, outside of OUT, that says which pseudonym is whose.",
+            help="Also write a CSV table, outside OUT, that tells whose pseudonyms they are.",
             show_default=False,
             rich_help_panel=_NAMES,
         ),
@@ -226,14 +226,14 @@ def prepare(
     seed: Seed = 0,
     plan: Annotated[
         bool,
-        typer.Option("--plan", help="Print which shapes suit these scans, with memory and speed, and stop."),
+        typer.Option("--plan", help="Print shapes that suit these scans, with memory and speed, and stop."),
     ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Turn scans into a data set to train on.
 
-    Volumes are turned to one orientation, resized, mapped to [-1, 1] and split by subject.
-    OUT/report.html shows every volume. After an interruption, the same command continues where it was.
+    Volumes are brought to one orientation, resized, mapped to [-1, 1] and split by subject.
+    OUT/report.html shows every volume. After an interruption, the same command continues.
 
     Example: voxflate prepare scans/ data/brains --recipe mr --shape 16,32,32
     """
@@ -300,7 +300,7 @@ def prepare(
 
 
 def _quiet_readers() -> None:
-    """Keep odd values of headers off the terminal: what matters of them is refused or noted by us."""
+    """Keep warnings about odd header values off the terminal: we refuse or note what matters."""
     logging.getLogger("pydicom").setLevel(logging.ERROR)
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="pydicom")

@@ -22,16 +22,16 @@ def presets(
             metavar="[NAME]", help="Print the settings of this preset as TOML.", show_default=False
         ),
     ] = None,
-    two_d: Annotated[bool, typer.Option("--2d", help="With NAME: the 2D run that precedes it.")] = False,
+    two_d: Annotated[bool, typer.Option("--2d", help="With NAME: settings of the 2D run before it.")] = False,
     keys: Annotated[
         bool,
-        typer.Option("--keys", help="Explain every setting, with its value in NAME or as recommended."),
+        typer.Option("--keys", help="Explain every setting, with its value in NAME or its recommended one."),
     ] = False,
 ) -> None:
-    """List the rows of the paper's tables, or print the settings of one; NAME@bench is its small form.
+    """List the rows of the paper's tables, or print the settings of one; NAME@bench is its small version.
 
-    A settings file names one at its top, preset = "NAME", and changes from there. The FIDs are the paper's,
-    from its data and its feature network.
+    A settings file names a preset at its top, preset = "NAME", and changes single settings. The FIDs are the
+    paper's, from its data and its feature network.
 
     Example: voxflate presets coca64-split-shuffle-inflate-1@bench
     """
@@ -45,7 +45,7 @@ def presets(
 
 
 def other_cases() -> dict[str, dict[str, str]]:
-    """Trainings with recommended values of their own: how a command line says it, and the settings."""
+    """Trainings with their own recommended values: how to write them on a command line, and the settings."""
     cases = {"pretrain": {"training.phase": "2d"}}
     cases["pretrain --twin planar"] = {"training.phase": "2d", "training.twin": "planar"}
     cases |= {f"--strategy {name}": {"start.strategy": name} for name in INFLATIONS}
@@ -53,7 +53,7 @@ def other_cases() -> dict[str, dict[str, str]]:
 
 
 def _explain(config: RunConfig, cases: dict[str, dict[str, str]]) -> None:
-    """Print every setting with its meaning, and the cases in which it has another value."""
+    """Print every setting with its meaning, and the cases with another value."""
     values = flat(config.model_dump())
     others = {said: flat(from_values(named).model_dump()) for said, named in cases.items()}
     for key, _, meaning in describe_settings():
@@ -79,7 +79,7 @@ def _preset_table() -> Table:
 
 
 def as_toml(value: object) -> str:
-    """Write the value of a setting as a TOML file has it."""
+    """Write the value of a setting in TOML."""
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, bool):

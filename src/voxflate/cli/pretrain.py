@@ -1,4 +1,4 @@
-"""`voxflate pretrain`: the 2D twin learns the slices."""
+"""`voxflate pretrain`: trains the 2D twin on slices."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def pretrain(
         str | None,
         typer.Option(
             metavar="plain|planar",
-            help="Kind of 2D network: plain as in the paper, or planar, which also learns where a slice lies "
-            "(for train --strategy planar). (default: plain)",
+            help="Kind of 2D network: plain as in the paper, or planar, which also learns the position of "
+            "a slice (for train --strategy planar). (default: plain)",
             show_default=False,
         ),
     ] = None,
@@ -63,7 +63,7 @@ def pretrain(
 
 
 def _kept(settings: RunConfig, assignments: Sequence[str]) -> list[str]:
-    """What the 3D run is to be told again: a preset decides on its networks, whatever the 2D run has."""
+    """Options to repeat for the 3D run: a preset sets its networks, regardless of the 2D run."""
     if not settings.preset:
         return []
     changes = [one for one in assignments if one.strip().startswith("network.")]

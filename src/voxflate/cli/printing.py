@@ -1,4 +1,4 @@
-"""What several commands print."""
+"""Output shared by several commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def print_wide(table: Table, width: int = 240) -> None:
-    """Print at full width: a table that is cut to 80 columns in a file or a pipe is of no use."""
+    """Print at full width: a table cut to 80 columns in a file or a pipe is useless."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=width)
@@ -27,12 +27,12 @@ def print_wide(table: Table, width: int = 240) -> None:
 
 
 def print_next(*words: object) -> None:
-    """Print the next command of the usual order, such that a shell takes it as it is."""
+    """Print the next command of the usual order, quoted for a shell."""
     typer.echo(f"next: {shlex.join(['voxflate', *map(str, words)])}")
 
 
 def print_generator(loaded: Loaded) -> None:
-    """Say which generator is used, and which damaged snapshots were passed over for it."""
+    """Print which generator is used, and which damaged snapshots were skipped."""
     for reason in loaded.skipped:
         typer.echo(f"skipped {reason}", err=True)
     typer.echo(f"using {loaded}")
@@ -46,7 +46,7 @@ def print_warning(text: str) -> None:
 
 
 def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account: Account) -> None:
-    """Say what was made, what became of every file, and what is to be looked at."""
+    """Print what was prepared, what happened to every file, and what to look at."""
     from voxflate.data.preparing.quality import duplicates
     from voxflate.data.preparing.summary import summary_lines
 
@@ -55,17 +55,17 @@ def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account:
     scans = prepared.manifest.scans
     for group in duplicates(scans):
         sides = " and ".join(sorted({scans[index].split for index in group}))
-        advice = ": what is held out is trained on; remove one" if " and " in sides else ""
+        advice = ": a held-out scan is also trained on; remove one" if " and " in sides else ""
         typer.echo(f"copies: {', '.join(scans[i].scan for i in group)} ({sides}){advice}", err=True)
     for note in account.notes:
         typer.echo(f"note: {note}", err=True)
     for line in account.lines():
         typer.echo(line, err=True)
     train, heldout = (len(prepared.stored(split)) for split in ("train", "heldout"))
-    typer.echo(f"{prepared.root}: {train} volumes to train on, {heldout} held out")
+    typer.echo(f"{prepared.root}: {train} training volumes, {heldout} held out")
     for line in summary_lines(prepared):
         typer.echo(line)
-    typer.echo(f"look first: {prepared.root / 'report.html'}")
+    typer.echo(f"check first: {prepared.root / 'report.html'}")
     print_next("pretrain", prepared.root, "--out", "runs/2d")
 
 

@@ -1,4 +1,4 @@
-"""Progress bars for library calls that report how far they are."""
+"""Progress bars for library calls that report their progress."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from voxflate.training.recorder import Progress as TrainingProgress
 
 _LOSSES = {"loss_g": "G", "loss_d": "D"}
-"""What of the losses fits on a line; the log has all."""
+"""The losses that fit on a line; the log has all of them."""
 
 SECONDS_PER_LINE = 60.0
-"""Between two lines of progress where there is no terminal."""
+"""Seconds between two lines of progress without a terminal."""
 
 
 @contextmanager
@@ -35,13 +35,13 @@ def progress_bar(task: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on stderr while the block runs, and yield the function (done, total) that moves it.
 
     Args:
-        task: What is being done, in a word or two.
+        task: The task, in a word or two.
     """
     with _bar(MofNCompleteColumn()) as bar:
         row = bar.add_task(task, total=None)
 
         def move(done: int, total: int) -> None:
-            bar.start()  # only now: an error before the first step stays one line
+            bar.start()  # only now, so that an error before the first step remains one line
             bar.update(row, completed=done, total=total)
 
         yield move
@@ -49,7 +49,7 @@ def progress_bar(task: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def training_bar(task: str) -> Iterator[tuple[Callable[[TrainingProgress], None], Callable[[str], None]]]:
-    """Show kimg, images a second, the time left and the losses of a training.
+    """Show kimg, images per second, the time left and the losses of a training.
 
     Yields the function that moves the bar, and one that prints a line above it.
     """
@@ -77,7 +77,7 @@ def training_bar(task: str) -> Iterator[tuple[Callable[[TrainingProgress], None]
 
 @contextmanager
 def stage_bars() -> Iterator[Callable[[str, float], None]]:
-    """Show one bar a stage; the function yielded takes the stage's name and the share that is done."""
+    """Show one bar per stage; the yielded function takes the stage's name and the share done."""
     with _bar(TaskProgressColumn()) as bar:
         rows: dict[str, TaskID] = {}
 
@@ -91,14 +91,14 @@ def stage_bars() -> Iterator[Callable[[str, float], None]]:
 
 
 class _Lines(Progress):
-    """Progress for a log: no bar, but a line per minute."""
+    """Progress for a log: a line per minute instead of a bar."""
 
     def __init__(self, *columns: ProgressColumn, console: Console) -> None:
         super().__init__(*columns, console=console, disable=True, get_time=lambda: time.monotonic())
         self._next = time.monotonic() + SECONDS_PER_LINE
 
     def update(self, task_id: TaskID, **values: Any) -> None:
-        """Take note of how far a task is, and say so if the last time is a minute ago."""
+        """Record the progress of a task, and print it if the last line is a minute old."""
         super().update(task_id, **values)
         if time.monotonic() < self._next:
             return

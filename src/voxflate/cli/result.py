@@ -1,4 +1,4 @@
-"""`voxflate result`: what a run gave, as one small file."""
+"""`voxflate result`: the results of a run as one small file."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ def result(
         Path,
         typer.Option(
             metavar="FILE.json|FOLDER",
-            help="Where to write: a file for one run, or a folder, which gets RUN.json of each.",
+            help="Output: a file for one run, or a folder, which gets RUN.json for each run.",
         ),
     ],
     pictures: Annotated[
         bool,
         typer.Option(
             "--pictures/--no-pictures",
-            help="Keep the sample sheets at kimg 0 and at the best snapshot, and features for t-SNE.",
+            help="Include the sample sheets at kimg 0 and at the best snapshot, and features for t-SNE.",
         ),
     ] = False,
 ) -> None:
     """Write the results of a run as one small JSON file.
 
     Settings, seed, the metrics of every snapshot and evaluation, seconds, machine, versions, hashes.
-    Tables and figures of a study are made from a folder of such files; the runs are not needed any more.
-    Nothing in a file shows the training data but its hash, and with --pictures a projection of its features.
+    The tables and figures of a study are made from a folder of such files; the runs are no longer needed.
+    A file reveals nothing of the training data but its hash, and with --pictures a projection of its
+    features.
 
     Example: voxflate result runs/3d --out results/3d.json
     """
@@ -41,7 +42,7 @@ def result(
     check_outside_sets(out)
     single = out.suffix == ".json"
     if single and len(runs) > 1:
-        raise VoxflateError(f"--out {out}: is one file for {len(runs)} runs; name a folder")
+        raise VoxflateError(f"--out {out}: is one file for {len(runs)} runs; give a folder")
     for run in runs:
         found = result_of(run, pictures)
         path = out if single else out / f"{found.name}.json"

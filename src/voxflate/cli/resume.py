@@ -1,4 +1,4 @@
-"""`--resume`: the settings of a run that goes on."""
+"""`--resume`: the settings of a continued run."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ MAY_CHANGE = (
     "training.restore_lr",
     "evaluation.",
 )
-"""What may differ from now on in a run that goes on: `run.json` has the image from which it does. Any other
-change would make the settings untrue of the run's past; a prepared folder that moved is the same data."""
+"""Settings that may change when a run continues: `run.json` has the image from which a change applies. After
+any other change the settings would not describe the run's past; a moved prepared folder is the same data."""
 
 
 class ResumableCommand(TyperCommand):
-    """A command whose `--resume` may stand alone; it then means `--resume last`."""
+    """A command whose `--resume` may have no value; it then means `--resume last`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        """Write the mode where it is left out; another word after it is another argument."""
+        """Insert the mode if it is missing; any other word after `--resume` is another argument."""
         words = zip(args, [*args[1:], ""], strict=True)
         alone = [word == "--resume" and after not in (LAST, AUTO) for word, after in words]
         return super().parse_args(
@@ -53,7 +53,7 @@ class ResumableCommand(TyperCommand):
 
 
 def goes_on(resume: Resume | None, out: Path | None) -> bool:
-    """Say whether the command takes a run up, instead of beginning one."""
+    """Tell whether the command continues a run instead of starting one."""
     if resume == AUTO and out is not None:
         from voxflate.runs.snapshots import list_snapshots
 
@@ -64,23 +64,23 @@ def goes_on(resume: Resume | None, out: Path | None) -> bool:
 def settings_to_resume(
     named: Sequence[Source], out: Path, phase: Phase, resume: Resume | None, begins: Mapping[str, object]
 ) -> RunConfig:
-    """The settings of the run in `out`, with what the command names on top (a larger training.kimg, say).
+    """The settings of the run in `out`, changed by those of the command (such as a larger training.kimg).
 
     Args:
-        named: What the command names.
+        named: Settings given on the command line.
         out: Run folder.
-        phase: What the command trains.
-        resume: With auto, the options that begin a run may be there, and must say what the run says.
-        begins: These options by name.
+        phase: The phase that the command trains.
+        resume: With auto, the options that start a run are allowed, but must agree with the run.
+        begins: The options that start a run, by name.
 
     Raises:
-        VoxflateError: If there is no run of this phase, or if an option would change what was begun.
+        VoxflateError: If there is no run of this phase, or an option would change the run.
     """
     given = [name for name, value in begins.items() if value]
     if given and resume != AUTO:
         raise VoxflateError(
             f"--resume with --{given[0]}: a run continues with its own settings ({out / CONFIG_NAME}); "
-            "change one with --set, or give the command that began it with --resume auto"
+            "change one with --set, or give the command that started it with --resume auto"
         )
     begun = _begun(out, phase)
     config = resolve((str(out / CONFIG_NAME), begun.model_dump(mode="json")), *named)
@@ -93,19 +93,19 @@ def _begun(out: Path, phase: Phase) -> RunConfig:
     if begun.training.phase != phase:
         command = "pretrain" if begun.training.phase == "2d" else "train"
         raise VoxflateError(
-            f"{out}: is a {begun.training.phase} run; go on with voxflate {command} --out {quote(str(out))} "
-            "--resume"
+            f"{out}: is a {begun.training.phase} run; continue with voxflate {command} --out "
+            f"{quote(str(out))} --resume"
         )
     return begun
 
 
 def _compatible(begun: RunConfig, config: RunConfig, out: Path, asked: str) -> RunConfig:
-    """Refuse settings that contradict what the run has done."""
+    """Refuse settings that contradict the run's past."""
     before, after = (flat(each.model_dump(mode="json")) for each in (begun, config))
     for key, value in after.items():
         if value != before[key] and not key.startswith(MAY_CHANGE):
             raise VoxflateError(
-                f"{asked.format(key=key, value=value)}: {out} was begun with {before[key]}, and a continued "
-                f"run keeps it; start another with --config {quote(str(out))} and a new --out"
+                f"{asked.format(key=key, value=value)}: {out} was started with {before[key]}, which a "
+                f"continued run keeps; start another with --config {quote(str(out))} and a new --out"
             )
     return config

@@ -1,6 +1,6 @@
-"""From a command's options to one checked configuration.
+"""Turns a command's options into one checked configuration.
 
-Later sources win: our recommended settings, or the preset's; what the 2D run or the data dictate; a file;
+Later sources win: recommended settings, or the preset's; settings fixed by the 2D run or the data; a file;
 the command's own options; `--set`.
 """
 
@@ -37,10 +37,10 @@ _OPTIONS = "options"
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the settings of a training come from, as given on the command line.
+    """The sources of a training's settings on the command line.
 
     Attributes:
-        data: Prepared folder, or None to take the configuration's.
+        data: Prepared folder, or None to use the configuration's.
         preset: Name of a preset, or None.
         config: TOML file or run folder, or None.
         assignments: The `--set` texts.
@@ -60,10 +60,10 @@ class Sources:
             )
 
     def named(self, options: Mapping[str, Any]) -> list[Source]:
-        """All that was named, the later ones win.
+        """All given settings; later ones win.
 
         Args:
-            options: What the command's own options say, by dotted key.
+            options: Settings from the command's own options, by dotted key.
         """
         found: list[Source] = []
         if self.preset:
@@ -77,7 +77,7 @@ class Sources:
 
 
 def named_for_pretrain(sources: Sources, twin: str | None) -> list[Source]:
-    """What is named for a 2D run; `twin` is plain, planar or None to leave it as it is."""
+    """The settings given for a 2D run; `twin` is plain, planar or None to leave it unchanged."""
     options: dict[str, Any] = {
         "training.phase": "2d",
         "start.strategy": "none",
@@ -92,13 +92,13 @@ def named_for_pretrain(sources: Sources, twin: str | None) -> list[Source]:
 def named_for_train(
     sources: Sources, start: Path | None, strategy: str | None, modules: str | None
 ) -> list[Source]:
-    """What is named for a 3D run.
+    """The settings given for a 3D run.
 
     Args:
         sources: The common options.
         start: Folder of the 2D run to inflate, or None.
         strategy: How to inflate; None leaves it to the file, the preset or the kind of twin.
-        modules: g, d, gd or None to leave it as it is.
+        modules: g, d, gd or None to leave it unchanged.
     """
     options: dict[str, Any] = {"training.phase": "3d"}
     if start:
@@ -116,7 +116,7 @@ def settings_of_pretrain(named: Sequence[Source]) -> RunConfig:
     """Settings of a 2D run.
 
     Raises:
-        VoxflateError: If the data has another shape than the networks make, or as `resolve`.
+        VoxflateError: If the data's shape differs from the networks', or as `resolve`.
     """
     said = flat(merged(named))
     return _finished((str(said.get("data")), _network_for(said)), named, "2d")
@@ -126,12 +126,12 @@ def settings_of_train(named: Sequence[Source], start: Path | None) -> RunConfig:
     """Settings of a 3D run.
 
     Args:
-        named: What was named, `start` included.
+        named: The given settings, including `start`.
         start: The 2D run of the command line, or None.
 
     Raises:
-        VoxflateError: If there is no such 2D run or nothing to inflate with it, the data has another shape
-            than the networks make, or as `resolve`.
+        VoxflateError: If there is no such 2D run, the strategy does not inflate it, the data's shape differs
+            from the networks', or as `resolve`.
     """
     said = flat(merged(named))
     twin = said.get("start.twin")
@@ -149,13 +149,13 @@ def settings_of_train(named: Sequence[Source], start: Path | None) -> RunConfig:
 
 
 def new_run_folder(out: Path | None, config: RunConfig) -> Path:
-    """The folder of a new run, if the settings say all that a training needs.
+    """The folder of a new run, if the settings are sufficient for a training.
 
     Raises:
         VoxflateError: If there is no data, no `out`, or no twin to inflate.
     """
     if not config.data:
-        raise VoxflateError("no data: name the folder made by `voxflate prepare` as the first argument")
+        raise VoxflateError("no data: give the folder made by `voxflate prepare` as the first argument")
     if config.start.strategy != "none" and not config.start.twin:
         raise VoxflateError(
             f"start.strategy = {config.start.strategy}: needs a 2D run to inflate; give --start RUN2D"
@@ -166,7 +166,7 @@ def new_run_folder(out: Path | None, config: RunConfig) -> Path:
 
 
 def print_settings(settings: RunConfig | Mapping[str, Any]) -> None:
-    """Print TOML, as `--dry-run` does; a plain mapping is for commands that have no configuration."""
+    """Print TOML, as `--dry-run` does; commands without a configuration pass a plain mapping."""
     if isinstance(settings, RunConfig):
         text = to_toml(settings)
     else:
@@ -175,12 +175,12 @@ def print_settings(settings: RunConfig | Mapping[str, Any]) -> None:
 
 
 def _finished(facts: tuple[str, Mapping[str, Any]], named: Sequence[Source], phase: Phase) -> RunConfig:
-    """Settings from what was named and, below it, facts by dotted key; refuse another phase or shape."""
+    """Combine given settings with facts by dotted key; given ones win. Refuse another phase or shape."""
     for origin, values in named:
         said = flat(values).get("training.phase", phase)
         if said != phase:
             raise VoxflateError(
-                f"{origin}: training.phase = {said}: the command decides on the phase; "
+                f"{origin}: training.phase = {said}: the command sets the phase; "
                 "2d is voxflate pretrain, 3d is voxflate train"
             )
     origin, values = facts
@@ -190,12 +190,12 @@ def _finished(facts: tuple[str, Mapping[str, Any]], named: Sequence[Source], pha
 
 
 def _is_complete(said: Mapping[str, Any]) -> bool:
-    """Whether every setting is named, as in the file of a run."""
+    """Whether every setting is given, as in the file of a run."""
     return flat(RunConfig().model_dump()).keys() <= said.keys()
 
 
 def _network_for(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Networks that fit the prepared volumes, if they are there and no preset decides."""
+    """Networks that fit the prepared volumes, if these exist and no preset sets the networks."""
     prepared = _set_at(said.get("data"))
     if prepared is None or said.get("preset"):
         return {}
@@ -211,7 +211,7 @@ def _network_for(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _facts_of_twin(said: Mapping[str, Any], twin: RunConfig) -> dict[str, Any]:
-    """What the 2D run dictates by dotted key: data and, unless a preset decides, networks and strategy."""
+    """Settings fixed by the 2D run, by dotted key: data and, without a preset, networks and strategy."""
     facts: dict[str, Any] = {"data": twin.data}
     if said.get("preset"):
         return facts
@@ -223,9 +223,9 @@ def _facts_of_twin(said: Mapping[str, Any], twin: RunConfig) -> dict[str, Any]:
 
 
 def _base_of_volumes(data: object, twin: NetworkConfig) -> tuple[int, int, int]:
-    """The base that a twin's 3D network needs for these volumes; the twin saw slices, their number is free.
+    """The base of a twin's 3D network for these volumes; the twin saw slices, so their number is free.
 
-    The twin's own where none fits; `_check_volumes` then says why.
+    The twin's own base if none fits; `_check_volumes` then reports why.
     """
     prepared = _set_at(data)
     depth, rest = divmod(prepared.shape[0], 2 ** (twin.stages - 1)) if prepared else (0, 0)
@@ -233,7 +233,7 @@ def _base_of_volumes(data: object, twin: NetworkConfig) -> tuple[int, int, int]:
 
 
 def _check_volumes(config: RunConfig) -> None:
-    """Refuse networks of another shape, other channels or labels than the data's, if it is there (yet)."""
+    """Refuse networks whose shape, channels or labels differ from the data's, if the data exists."""
     prepared, network = _set_at(config.data), config.network
     if prepared is None:
         return

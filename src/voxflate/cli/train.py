@@ -1,4 +1,4 @@
-"""`voxflate train`: the 3D network learns the volumes."""
+"""`voxflate train`: trains the 3D network on volumes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def train(
     start: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN2D", help="2D run to start from; without it, from scratch.", show_default=False
+            metavar="RUN2D", help="2D run to start from. (default: train from scratch)", show_default=False
         ),
     ] = None,
     strategy: Strategy = None,

@@ -1,4 +1,4 @@
-"""What the commands that train share."""
+"""Code shared by the training commands."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from voxflate.config.schema import RunConfig
 
 
 def needed(out: Path | None) -> Path:
-    """The run's folder, which `--resume` cannot do without."""
+    """The run's folder, which `--resume` requires."""
     if out is None:
-        raise VoxflateError("--resume: which run? give --out RUN")
+        raise VoxflateError("--resume: needs the folder of the run; give --out RUN")
     return out
 
 
 def run_training(settings: RunConfig, out: Path | None, resume: bool, dry_run: bool) -> bool:
-    """Print the settings, or train; returns whether it trained."""
+    """Print the settings, or train; return whether it trained."""
     if dry_run:
         print_settings(settings)
         return False
@@ -47,7 +47,7 @@ def run_training(settings: RunConfig, out: Path | None, resume: bool, dry_run: b
 
 
 def _print_end(run: Path, phase: str) -> None:
-    """Say what a finished training reached and where to look at it."""
+    """Print the result of a finished training and where to see it."""
     from voxflate.reports.training import last_metrics, write_training_report
 
     lines = last_metrics(run)
@@ -56,6 +56,6 @@ def _print_end(run: Path, phase: str) -> None:
     if lines and phase == "3d":
         try:
             typer.echo(f"report: {write_training_report(run)}")
-        except VoxflateError as error:  # the training itself is whole
+        except VoxflateError as error:  # the training itself is complete
             typer.echo(f"no report was written: {error}", err=True)
     typer.echo(f"samples: {run / 'sheets'}")

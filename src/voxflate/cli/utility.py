@@ -36,7 +36,7 @@ def utility(
         str,
         typer.Option(
             metavar="N,N,...,all",
-            help="Numbers of real training subjects, such as 10,25,50,all, for a curve.",
+            help="Numbers of real training subjects for a curve, such as 10,25,50,all.",
         ),
     ] = "all",
     generated: Annotated[
@@ -44,7 +44,7 @@ def utility(
         typer.Option(
             min=1,
             metavar="N",
-            help="Generated volumes to train on. (default: as many as training volumes)",
+            help="Number of generated training volumes. (default: as many as real training volumes)",
             show_default=False,
         ),
     ] = None,
@@ -52,18 +52,16 @@ def utility(
         list[str] | None,
         typer.Option(
             metavar="mask|LABEL",
-            help="What is learnt: the masks, or a label such as age; repeatable. (default: the masks, or "
+            help="Target to learn: the masks, or a label such as age; repeatable. (default: the masks, or "
             "without masks every label)",
             show_default=False,
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Networks per setting.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of networks per setting.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Steps of each training, the same for all.")] = 400,
     augment: Annotated[
         bool,
-        typer.Option(
-            "--augment/--no-augment", help="Turn, scale and shift volumes a little, in all arms alike."
-        ),
+        typer.Option("--augment/--no-augment", help="Rotate, scale and shift volumes slightly, in all arms."),
     ] = True,
     out: EvaluationOut = None,
     snapshot: Snapshot = "newest",
@@ -78,8 +76,8 @@ def utility(
     """Train on real volumes, on generated ones and on both, and measure on held-out real subjects.
 
     Masks: a MONAI U-Net, Dice and HD95. Labels: a small classifier or regressor, balanced accuracy or mean
-    absolute error. Written to RUN/evaluation: utility.json, utility.png, and a part of the report. A killed
-    call goes on where it stopped; --dry-run says how long it takes.
+    absolute error. Writes to RUN/evaluation: utility.json, utility.png, and a part of the report. After an
+    interruption, the same command continues; --dry-run prints how long it takes.
 
     Example: voxflate utility runs/pairs --real 10,25,all --seeds 3
     """
@@ -108,7 +106,7 @@ def utility(
 
 
 def _print_plan(source: Source, plan: Plan, folder: Path, sampling: Sampling) -> None:
-    """The resolved settings as TOML, and as a comment how long it takes here."""
+    """The resolved settings as TOML, with a comment on how long it takes here."""
     from voxflate.reports.utility import estimated_seconds
 
     design = plan.design

@@ -1,4 +1,4 @@
-"""`voxflate verify`: whether a run or an export is still what it was."""
+"""`voxflate verify`: checks that a run or an export has not changed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def verify(
     ] = None,
     data: MovedData = None,
 ) -> None:
-    """Recompute the hashes of data, snapshots and samples, and say whether they match.
+    """Recompute the hashes of data, snapshots and samples, and report whether they match.
 
-    The exit status is 1 if something differs. The data of an export is checked where --data names it.
+    The exit status is 1 if something differs. The data of an export is checked if given with --data.
 
     Example: voxflate verify runs/3d
     """

@@ -34,10 +34,10 @@ def build_networks(
     """Build a model's networks with fresh weights from PyTorch's global random state.
 
     Args:
-        network: Their settings; `base` is the 3D one.
+        network: The networks' settings; `base` is the 3D base.
         spatial_dims: 3, or 2 for the twin (the same settings without the first axis).
         model: Name in `GANS`.
-        planar: With 2: the planar twin, whose generator knows depth.
+        planar: With `spatial_dims` 2: build the planar twin, whose generator is given the depth.
         mbstd_group: Samples per group of the minibatch standard deviation.
         slices: Adds a slice discriminator where its weight is not 0.
     """
@@ -48,7 +48,7 @@ def build_networks(
 
 
 def choose_model(name: str, slices: SliceConfig) -> Model:
-    """A model of the table, with a slice discriminator where its weight is not 0."""
+    """Look up a model, and add a slice discriminator where its weight is not 0."""
     return with_slices(GANS[name], slices.side) if slices.weight else GANS[name]
 
 
@@ -64,7 +64,7 @@ def build_run_networks(config: RunConfig) -> Networks:
         2 if config.training.phase == "2d" else 3,
         model=config.model,
         planar=is_planar_twin(config),
-        # A batch smaller than the group would fill it up: the fakes of a step with its reals.
+        # With a batch smaller than the group, one group would mix a step's fakes with its reals.
         mbstd_group=min(config.training.mbstd_group, config.training.batch),
         slices=config.slice_discriminator,
     )
@@ -74,7 +74,7 @@ def build_gan(config: RunConfig, networks: Networks, world: World = ALONE) -> Ga
     """Put networks on the run's device and give them their training steps.
 
     Raises:
-        VoxflateError: If the device is not there, or the batch cannot be shared by the processes.
+        VoxflateError: If the device does not exist, or the batch cannot be split between the processes.
     """
     t, c = config.training, config.comparison
     model = choose_model(config.model, config.slice_discriminator)
@@ -137,11 +137,11 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """Turn "auto", "cpu", "cuda" or "cuda:N" into a device.
 
     Args:
-        name: One of these; a GPU without a number is the process' own.
+        name: One of these; "cuda" without a number is the process's own GPU.
         local_rank: Number of the process on its machine.
 
     Raises:
-        VoxflateError: If the device is not there.
+        VoxflateError: If the device does not exist.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -158,8 +158,8 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 def use_bfloat16(precision: str, device: torch.device) -> bool:
     """Decide whether convolutions run in bfloat16.
 
-    "auto" does so only where the processor has the instructions: emulated, one convolution takes longer
-    than a whole step in float32 (decision 0006).
+    "auto" does so only where the processor has bfloat16 instructions: if it emulates them, one convolution
+    takes longer than a whole step in float32 (decision 0006).
     """
     if precision != "auto":
         return precision == "bf16"
@@ -171,12 +171,12 @@ def use_bfloat16(precision: str, device: torch.device) -> bool:
 
 
 class Batch(NamedTuple):
-    """One process' share of a batch of real images.
+    """One process's share of a batch of real images.
 
     Attributes:
         reals: [n, C, *shape].
-        positions: Of slices for a planar twin, [n] integers.
-        labels: Label vectors, [n, label_width], of networks that are told them.
+        positions: Axial positions of the slices, for a planar twin; [n] integers.
+        labels: Label vectors, [n, label_width], for networks that take labels.
     """
 
     reals: Tensor
@@ -185,14 +185,14 @@ class Batch(NamedTuple):
 
 
 class Stream:
-    """The real images of a run: endless, shuffled, flipped when asked, a function of the image counter.
+    """The real images of a run: an endless shuffled stream that depends only on the image counter.
 
     Args:
         prepared: The data set; only its training split is shown.
         training: Phase, twin, seed, flip, group.
         device: Where the images go.
         world: Every process gets its own share of each batch.
-        labels: Whether the networks are told the labels.
+        labels: Whether the networks take labels.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class Stream:
         self.world = world
 
     def __call__(self, n_images: int, size: int) -> Batch:
-        """This process' share of images n_images .. n_images + size - 1."""
+        """This process's share of images n_images .. n_images + size - 1."""
         positions = labels = None
         share = self.world.share(size)
         first, count = n_images + share.start, len(share)

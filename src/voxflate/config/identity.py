@@ -1,4 +1,4 @@
-"""Which runs have the same settings, so that they are seeds of one row."""
+"""Finds runs whose settings differ only in the seed: they are seeds of one row."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _NOT_OF_THE_SETTING = (
 
 
 def setting_key(values: Values, twin: Values | None = None) -> str:
-    """A hash that is equal for runs whose settings are equal except for the seed.
+    """Hash the settings without the seed: seeds of one row have the same hash.
 
-    Places, devices and what is measured do not count. Neither does a preset: it is a label.
+    Folders, devices and evaluation settings do not count. Neither does the preset: it is a label.
 
     Args:
         values: All settings of a run by dotted key, as JSON has them.
-        twin: Those of the 2D run that it started from; its seed does not count either.
+        twin: Settings of the 2D run that it started from; its seed does not count either.
     """
     kept = [
         {

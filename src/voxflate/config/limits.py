@@ -1,4 +1,4 @@
-"""What single settings may be, and what the comparison models cannot do."""
+"""Allowed values of single settings, and the limits of the comparison models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
     """Limits of the comparison models.
 
     Yields:
-        Whether the settings break the limit, and what to say then.
+        For every limit: whether the settings break it, and the message.
     """
     shape, training = config.network.shape, config.training
     sides = "x".join(map(str, shape))
@@ -29,7 +29,7 @@ def limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
         config.network.channels % WIDTHS_OF_COMPARISON > 0,
         f"network.channels = {config.network.channels} must be a multiple of {WIDTHS_OF_COMPARISON}",
     )
-    yield training.phase == "2d", "there are no 2D twins of it, it trains on volumes (voxflate train)"
+    yield training.phase == "2d", "has no 2D twin; it trains on volumes (voxflate train)"
     yield (
         config.network.label_width > 0,
         "takes no labels; set network.label_width=0 to train without them",
@@ -43,7 +43,7 @@ def limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
 
 
 def some_samples(samples: int) -> int:
-    """Refuse a single sample.
+    """Refuse a measurement of one sample.
 
     Raises:
         ValueError: Says what to give.
@@ -64,7 +64,7 @@ def known_device(value: str) -> str:
     """Check the name of a device.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not the name of a device.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", value):
         raise ValueError("is not auto, cpu, cuda or cuda:N")
@@ -75,7 +75,7 @@ def no_half(value: object) -> object:
     """Check a precision.
 
     Raises:
-        ValueError: If it is half precision, with the reason.
+        ValueError: If it is half precision; gives the reason.
     """
     if value in ("fp16", "float16", "half"):
         raise ValueError(

@@ -1,7 +1,7 @@
-"""Settings of older versions: what turns them into those of the current one.
+"""Migrations: turn settings of older versions into settings of the current version.
 
-A run's `config.toml` names every setting that there was. It must go on meaning the same, so a migration also
-says what runs did before a setting existed, and what an unnamed one meant.
+A run's `config.toml` names every setting of its version, and its meaning must not change. So a migration also
+says what runs did before a setting existed, and which value a missing setting stood for.
 """
 
 from __future__ import annotations
@@ -84,14 +84,14 @@ UNNAMED_IN_1: Mapping[str, Any] = nested(
         "evaluation.diversity_floor": 0.1,
     }
 )
-"""What version 1 took where a file named nothing, whatever the phase, the start and the preset."""
+"""Defaults of version 1, the same for every phase, start and preset."""
 
 
 def migrate(content: Values) -> dict[str, Any]:
-    """Bring settings of an older version, as TOML gives them, to the current one.
+    """Migrate settings, as TOML gives them, to the current version.
 
     Args:
-        content: Nested settings; without a `version`, those of a run from before there were versions.
+        content: Nested settings; without a `version`, they come from a run made before versions existed.
 
     Raises:
         ValueError: If the version is unknown.
@@ -108,14 +108,14 @@ def migrate(content: Values) -> dict[str, Any]:
 
 
 def _from_0(content: dict[str, Any]) -> dict[str, Any]:
-    """Runs from before there were versions: the same names, the same meanings."""
+    """From runs made before versions existed: names and meanings are the same."""
     return content
 
 
 def _from_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Unnamed settings had fixed values; a preset was only a label."""
+    """In version 1, missing settings had fixed defaults, and a preset was only a label."""
     return overlay(UNNAMED_IN_1, content)
 
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: _from_0, 1: _from_1}
-"""What turns settings of a version into those of the next."""
+"""By version: the function that turns its settings into those of the next version."""

@@ -1,7 +1,7 @@
-"""The paper's figures, once: every row of its Tables 1 to 8 as printed.
+"""The numbers printed in the paper, once: every row of its Tables 1 to 8.
 
-Presets, parameter counts and the rows printed beside ours read them here. Nothing is ever asserted against
-the distances: they come from other data, other budgets and the Inception network. Parameter counts are.
+Presets, parameter counts and the rows printed beside ours read them from here. No test asserts the distances:
+they come from other data, other budgets and the Inception network. The parameter counts are asserted.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from dataclasses import dataclass
 COCA_64, COCA_128, ADNI_64 = "COCA 32x64x64", "COCA 32x128x128", "ADNI 64x64x64"
 
 KIMG_2D, KIMG_3D, BATCH = 25_000, 5_000, 128
-"""Thousands of images of a 2D and of a 3D training, and images per step (Sec. 4.2.3)."""
+"""Length of a 2D and a 3D training in thousands of images, and images per step (Sec. 4.2.3)."""
 LR_FROM_SCRATCH, LR_INFLATED, R1_GAMMA = 0.0025, 0.002, 0.0512
 """Learning rates by start, and the weight of the R1 penalty (Sec. 4.2.3)."""
 COCA_VOLUMES, ADNI_VOLUMES = 787, 991
-"""Volumes of the data sets (Sec. 4.1.1)."""
+"""Number of volumes in the data sets (Sec. 4.1.1)."""
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One trained model of the paper; several tables may print it.
+    """One trained model of the paper; it may be printed in several tables.
 
     Attributes:
         setting: Data set and shape.
         labels: The row's name by table number. Rows with a PSNR are also in Table 8.
         fid: FID-ax, -sag, -cor and -avg.
-        millions: Trainable parameters, millions; None where no table prints them.
+        millions: Trainable parameters in millions; None if no table prints them.
         psnr: PSNR in dB (Table 8).
         ms_ssim: MS-SSIM over pairs of generated volumes (Table 8).
-        fid_2d: FID of the 2D network that it starts from (Table 4).
+        fid_2d: FID of the 2D network that the model starts from (Table 4).
     """
 
     setting: str
@@ -43,12 +43,12 @@ class PaperRow:
 
     @property
     def tables(self) -> str:
-        """Numbers of the tables, separated by commas."""
+        """The numbers of the tables that print the row, separated by commas."""
         return ", ".join(map(str, self.labels))
 
     @property
     def label(self) -> str:
-        """Every name that the tables give the row."""
+        """Every name of the row in the tables."""
         return " / ".join(dict.fromkeys(self.labels.values()))
 
 
@@ -106,7 +106,7 @@ PAPER_ROWS: Mapping[str, PaperRow] = {
     # Table 5: 128x128.
     "coca128-baseline": PaperRow(COCA_128, {5: "Baseline"}, (92, 103, 81, 92.0), 2.628),
     "coca128-split-shuffle-inflate-1": PaperRow(COCA_128, {5: "Split&Shuffle"}, (55, 67, 34, 52.0), 1.414),
-    # Table 6: the models of others on hearts.
+    # Table 6: comparison models on hearts.
     "coca64-wgan-gp": PaperRow(COCA_64, {6: "3D-WGAN-GP"}, (191, 223, 191, 201.7), 1.399, 16.22, 0.9988),
     "coca64-vae-gan": PaperRow(COCA_64, {6: "3D-VAE-GAN"}, (196, 281, 272, 249.7), 6.389, 16.38, 0.8436),
     "coca64-alpha-gan": PaperRow(COCA_64, {6: "3D-alpha-GAN"}, (91, 88, 80, 86.3), 2.811, 16.19, 0.8288),
@@ -125,4 +125,4 @@ PAPER_ROWS: Mapping[str, PaperRow] = {
         ADNI_64, {7: "3D-alpha-WGAN-GP"}, (74, 72, 87, 77.7), 3.635, 27.71, 0.8678
     ),
 }
-"""By the name of the preset; `presets` says which settings we read from a row."""
+"""By preset name; `presets` says which settings we read from a row."""

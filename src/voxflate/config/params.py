@@ -1,7 +1,7 @@
-"""Parameter counts of the paper's tables beside ours.
+"""Our parameter counts beside those printed in the paper.
 
-A count is every trainable parameter of all of a model's networks, once; low-pass filters, noise buffers and
-moving averages are not trained and do not count.
+A count includes every trainable parameter of all networks of a model once; low-pass filters, noise buffers
+and moving averages are not trained and do not count.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig
 
 @dataclass(frozen=True)
 class Comparison:
-    """A count of the paper beside ours: trainable parameters by network."""
+    """A printed parameter count beside ours, which is given by network."""
 
     preset: Preset
     ours: Mapping[str, int]
 
     @property
     def row(self) -> PaperRow:
-        """What the paper prints."""
+        """The row as printed in the paper."""
         return self.preset.row
 
     @property
     def total(self) -> int:
-        """Trainable parameters of all networks."""
+        """Number of trainable parameters of all networks together."""
         return sum(self.ours.values())
 
     @property
     def agrees(self) -> bool:
-        """Whether ours, in millions to three decimals, is the printed count."""
+        """Whether our count, rounded to 0.001 million, equals the printed one."""
         return f"{self.total / 1e6:.3f}" == f"{self.row.millions:.3f}"
 
     @property
     def remark(self) -> str:
-        """A word for a table, equal or differs; and the reading."""
+        """The verdict for a table, "equal" or "differs", and the preset's reading."""
         verdict = "equal" if self.agrees else "differs"
         return f"{verdict}; {self.preset.reading}" if self.preset.reading else verdict
 
 
 def counted_presets() -> list[str]:
-    """Presets whose parameters the paper prints, without those that differ from another only in training."""
+    """Presets whose parameter counts the paper prints; of those that differ only in training, the first."""
     found: dict[str, str] = {}
     for name, preset in PRESETS.items():
         if preset.row.millions is not None:
@@ -63,21 +63,21 @@ def compare_counts() -> list[Comparison]:
 
 
 def differences(comparisons: list[Comparison]) -> list[Comparison]:
-    """The rows that should equal the paper and do not."""
+    """The rows whose counts should equal the paper's but do not."""
     return [each for each in comparisons if each.preset.exact and not each.agrees]
 
 
 def count_parameters(
     network: NetworkConfig, spatial_dims: int = 3, model: str = DEFAULT_MODEL
 ) -> dict[str, int]:
-    """Trainable parameters by network: generator, discriminator and what else the model has.
+    """Count trainable parameters by network: generator, discriminator and any others of the model.
 
     Args:
-        network: Which networks to build.
+        network: Settings of the networks to build.
         spatial_dims: 2 for the twin, 3 for the volume networks.
-        model: Whose networks.
+        model: Name in `MODELS`.
     """
-    # PyTorch takes a second to load: only where something is counted.
+    # PyTorch takes a second to load, so it is loaded only where something is counted.
     from voxflate.config.build import build_networks
 
     return {

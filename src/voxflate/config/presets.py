@@ -1,11 +1,11 @@
-"""Presets: the settings that we read from the rows of the paper's Tables 1 to 7.
+"""Presets: our reading of the rows of the paper's Tables 1 to 7, as settings.
 
-`NAME` is the row as printed; `NAME@bench` is the same row one stage smaller and much shorter, for two CPU
-cores. A row names every setting that changes results, so a better default never changes what it means.
-The figures that the paper prints are in `paper_rows`.
+`NAME` is the row as printed; `NAME@bench` is the same row with one stage fewer and a much shorter
+training, for two CPU cores. A row names every setting that changes results, so its meaning stays the same
+when a default improves. The numbers printed in the paper are in `paper_rows`.
 
 To add a row: write it with `coca64`, `coca128`, `adni64` or `comparison`, add one line to `_ROWS` and its
-figures to `PAPER_ROWS`.
+numbers to `PAPER_ROWS`.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ DECIDES_NO_RESULT = (
     "evaluation.every",
     "evaluation.diversity_floor",
 )
-"""Settings that a row leaves open: where things are, how they are computed, what is kept and reported, and
-the slice discriminator's own, as the rows have none."""
+"""Settings that a row leaves open: folders, devices, what is kept and reported, and the settings of the slice
+discriminator, which no row uses."""
 
-# "StyleGAN2 configuration, with the following exceptions" (Sec. 4.2.3); what it leaves open: decision 0010.
+# "StyleGAN2 configuration, with the following exceptions" (Sec. 4.2.3). Decision 0010: what that leaves open.
 _PAPER: Values = {
     "model": "stylegan2",
     "network.image_channels": 1,
@@ -237,8 +237,8 @@ class Preset:
 
     Attributes:
         values: The 3D run at paper scale: every setting but `DECIDES_NO_RESULT`, by dotted key.
-        row: What the paper prints.
-        reading: What is particular about our reading, if anything.
+        row: The row as printed in the paper.
+        reading: Where our reading had to choose, if anywhere.
         exact: Whether its parameter count must equal the paper's; false for a second reading of a row.
     """
 
@@ -270,7 +270,7 @@ _IS_THE_ROW = ("model", "network.architecture", "network.symmetric_d", "start.st
 
 
 def preset_values(name: str, phase: str = "3d") -> dict[str, Any]:
-    """Settings of a preset by dotted key, for its 3D run or for the 2D run that precedes it.
+    """Settings of a preset by dotted key, for its 3D run or for the 2D run before it.
 
     Args:
         name: A key of `PRESETS`, with `@bench` for two CPU cores: one stage fewer (half of every side),
@@ -278,7 +278,7 @@ def preset_values(name: str, phase: str = "3d") -> dict[str, Any]:
         phase: "2d" gives the twin's pre-training: the same networks, from scratch.
 
     Raises:
-        ValueError: If there is no such preset; proposes the nearest.
+        ValueError: If there is no such preset; suggests the nearest.
     """
     preset, bench = _find(name)
     values = dict(preset.values)
@@ -295,7 +295,7 @@ def rows_of(names: Sequence[str]) -> list[PaperRow]:
     """The paper's rows of presets.
 
     Raises:
-        VoxflateError: If there is no such preset; proposes the nearest.
+        VoxflateError: If there is no such preset; suggests the nearest.
     """
     try:
         return [_find(name)[0].row for name in names]
@@ -304,7 +304,7 @@ def rows_of(names: Sequence[str]) -> list[PaperRow]:
 
 
 def _find(name: str) -> tuple[Preset, bool]:
-    """A preset, and whether its small form is meant."""
+    """Split a preset's name into the preset and whether `@bench` was given."""
     row, at, scale = name.partition("@")
     if row not in PRESETS or (at and scale not in SCALES):
         known = [*PRESETS, *(f"{row}@bench" for row in PRESETS)]
@@ -315,10 +315,10 @@ def _find(name: str) -> tuple[Preset, bool]:
 
 
 def paper_row(values: Values) -> PaperRow | None:
-    """The row of the paper that a run stands for, or None.
+    """The row of the paper that a run reproduces, or None.
 
-    It is the row of the run's preset, unless the run changes what makes it this row: model, architecture
-    or start. A shorter training, a smaller volume or another seed is still that row.
+    It is the row of the run's preset, unless the run has another model, architecture or start. A shorter
+    training, a smaller volume or another seed does not change the row.
 
     Args:
         values: All settings of the run by dotted key.

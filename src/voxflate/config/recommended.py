@@ -1,7 +1,7 @@
-"""What we recommend beyond the defaults of `schema`, and the preset's values where one is named.
+"""Recommended values that differ from the defaults of `schema`, and the values of a named preset.
 
-`RunConfig` fills in what was not named, however the rest arrives: from a file, `--set` or Python.
-Decisions 0017 and 0072 have the evidence.
+`RunConfig` fills in missing settings, whether the others come from a file, `--set` or Python. The evidence is
+in decisions 0017 and 0072.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from voxflate.config.presets import COMPARISON_MODELS, preset_values
 from voxflate.config.values import Values, flat, nested, overlay
 
 DEFAULT_STRATEGY = "preserving"
-"""How a 3D run starts from a plain 2D run if nobody says how."""
+"""Default strategy for a 3D run that starts from a plain 2D run."""
 
 _PRETRAIN: Values = {
     "training.kimg": 200.0,
@@ -23,7 +23,7 @@ _PRETRAIN: Values = {
     # Without the low-pass, D learns faster than G (decision 0072).
     "training.lr_d": 0.01,
 }
-# A planar twin gained nothing from a D without the low-pass (decision 0072).
+# With a planar twin, leaving out D's low-pass gained nothing (decision 0072).
 _PRETRAIN_PLANAR: Values = {
     **_PRETRAIN,
     "network.position": True,
@@ -48,11 +48,11 @@ _STARTS: Mapping[str, Values] = {
         "training.train_noise": False,
     },
 }
-"""By the strategy of the start."""
+"""Recommended values by the strategy of the start."""
 
 
 def complete(named: Values, defaults: Values) -> dict[str, Any]:
-    """Fill in what was not named. Where everything was, as in the file of a run, a preset is only a label.
+    """Fill in missing settings. Where none is missing, as in a run's file, a preset is only a label.
 
     Args:
         named: Nested settings.
@@ -67,10 +67,10 @@ def complete(named: Values, defaults: Values) -> dict[str, Any]:
 
 
 def _values_for(named: Values) -> dict[str, Any]:
-    """What differs from the defaults, by dotted key: everything in a preset.
+    """The recommended values that differ from the defaults, by dotted key; with a preset, all of its values.
 
-    Of `named`, the preset, the model, the phase, the twin and the start are read. Values of a wrong type are
-    passed over here; the schema refuses them.
+    Only the preset, model, phase, twin and start in `named` are read. Values of a wrong type are ignored
+    here; the schema refuses them.
     """
     texts = {key: value for key, value in named.items() if isinstance(value, str)}
     phase = texts.get("training.phase", "3d")

@@ -1,14 +1,14 @@
-"""One run's settings: typed, checked, read from TOML and written back.
+"""The settings of one run: typed, checked, read from TOML and written back.
 
 A `RunConfig` is saved as `config.toml` in its run folder, and a run can be repeated from it.
 
-The defaults below are what we recommend for a 3D training from scratch. `recommended` has what differs for
-other phases, starts and models, and `presets` has the paper's rows. Nothing else decides what a run uses:
-`build` passes every value on, so no default of a network or a training step is ever reached.
+The defaults below are our recommendations for a 3D training from scratch. `recommended` has the values that
+differ for other phases, starts and models, and `presets` has the paper's rows. Nothing else sets a value:
+`build` passes every setting on, so no default argument of a network or a training step is ever used.
 
-To add a setting: add a field with its docstring (unit, origin, range) to one of the sections below, name it
-in the paper's rows (`presets`), raise `VERSION` and say in `migrations` what older runs did. The names of
-architectures and strategies are repeated here so that PyTorch need not be loaded; a test keeps them equal.
+To add a setting: add a field with its docstring (unit, origin, range) to a section below, name it in the
+paper's rows (`presets`), raise `VERSION` and say in `migrations` what older runs did. The names of
+architectures and strategies are repeated here so that PyTorch is not loaded; a test keeps them equal.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SPLIT_ARCHITECTURES = ("split-shuffle-d", "split", "split-shuffle")
 GROUPS_OF_GROUP_D = 4
 CRITIC_NORMS = ("batch", "layer")
 VERSION: Final = 2
-"""Of the settings: raised whenever one is added, renamed or removed, or comes to mean something else."""
+"""Version of the settings; raised when one is added, renamed or removed, or changes its meaning."""
 
 
 def _one_of(allowed: tuple[str, ...]) -> AfterValidator:
@@ -56,7 +56,7 @@ Base = Annotated[tuple[Positive, Positive, Positive], BeforeValidator(numbers)]
 
 
 class Section(BaseModel):
-    """What all sections share: frozen, no unknown keys, field docstrings kept as descriptions."""
+    """Base of all sections: frozen, no unknown keys, field docstrings kept as descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -72,27 +72,27 @@ class NetworkConfig(Section):
     stages: int = Field(default=4, ge=1, le=10)
     """Resolutions, the base included: the volume is base * 2**(stages - 1). The paper has 5."""
     channels: int = Field(default=32, ge=1)
-    """Channels at every resolution. The paper has 32 (64 at 32x128x128); even for split kernels."""
+    """Channels at every resolution. The paper has 32 (64 at 32x128x128). Must be even for split kernels."""
     image_channels: int = Field(default=1, ge=1)
-    """Channels of a volume: images and classes of a mask. That of the prepared set."""
+    """Channels of a volume, as in the prepared set: its images and the classes of its mask."""
     label_width: int = Field(default=0, ge=0)
-    """Length of the label vectors: that of the prepared set, or 0 to train without its labels."""
+    """Length of the label vectors, as in the prepared set; 0 trains without its labels."""
     z_dim: int = Field(default=64, ge=1)
     """Length of the latent code z. 64 in the paper."""
     w_dim: int = Field(default=64, ge=1)
     """Length of the style code w. 64 in the paper."""
     mapping_layers: int = Field(default=8, ge=1)
-    """Layers from z to w. 8 is the number that gives the paper's parameter counts."""
+    """Number of layers from z to w. Only 8 gives the paper's parameter counts."""
     symmetric_d: bool = False
     """Use full kernels in both branches of a split discriminator instead of full and 1x1x1
     (decision 0015: the 1.414M row of Table 5 needs it)."""
     position: bool = False
     """Tell the discriminator each slice's axial position; planar starts need it (decision 0009)."""
     low_pass_d: bool = False
-    """Low-pass in front of the discriminator's strided convolutions, as in StyleGAN2 and the paper's rows.
-    Without it the finest textures stay visible to them (decision 0072)."""
+    """Low-pass filter in front of the discriminator's strided convolutions, as in StyleGAN2 and the paper's
+    rows. Without it they still see the finest textures (decision 0072)."""
     critic_norm: Annotated[str, _one_of(CRITIC_NORMS)] = "batch"
-    """Normalisation in the comparison models' discriminators: batch or layer (decision 0053)."""
+    """Normalisation in the discriminators of the comparison models: batch or layer (decision 0053)."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -134,26 +134,26 @@ class TrainingConfig(Section):
     """Kind of 2D twin: plain (the paper's), or planar, which renders the slice at a given position.
     Only read in the 2D phase."""
     min_content: float = Field(default=0.0, ge=0, lt=1)
-    """2D phase, plain twin: axial slices are left out where a smaller share of the pixels is above the
+    """2D phase, plain twin: leave out axial slices in which a smaller share of the pixels is above the
     background (-0.8). 0 shows all slices, as the paper does (decision 0023)."""
     kimg: float = Field(default=60.0, gt=0)
     """Length of the run in thousands of real images shown. The paper: 25,000 in 2D, 5,000 in 3D."""
     batch: int = Field(default=8, ge=1)
     """Images per step, of all processes together. 128 in the paper."""
     micro_batch: int = Field(default=0, ge=0)
-    """Images that a process shows at a time; gradients are added up until the batch is complete: less
-    memory, the same result. A multiple of mbstd_group; 0 shows the batch at once."""
+    """Images that a process computes at a time; gradients are summed until the batch is complete, which needs
+    less memory and gives the same result. A multiple of mbstd_group; 0 computes the whole batch at once."""
     activation_checkpointing: bool = False
-    """Keep only what goes into each resolution and compute the rest again for the gradients: less memory, a
-    third more time, the same result."""
+    """Store only the inputs of each resolution and recompute the rest for the gradients, which needs less
+    memory and a third more time and gives the same result."""
     lr_g: float = Field(default=0.0025, gt=0)
     """Adam's learning rate of the generator. 0.0025 from scratch, 0.002 after inflation (Sec. 4.2.3)."""
     lr_d: float = Field(default=0.0025, gt=0)
     """Adam's learning rate of the discriminator."""
     lr_decay: float = Field(default=1.0, gt=0, le=1)
-    """Last learning rate divided by the first, along a cosine; 1 keeps it constant as the paper does."""
+    """Final learning rate divided by the initial one (cosine decay); 1 keeps it constant, as in the paper."""
     r1_gamma: float = Field(default=0.0512, ge=0)
-    """Weight of the R1 penalty, loss term gamma/2 * |grad D|^2. 0.0512 in the paper; 0 turns it off."""
+    """Weight gamma of the R1 penalty, gamma/2 * |grad D|^2. 0.0512 in the paper; 0 turns it off."""
     r1_every: int = Field(default=16, ge=1)
     """Steps between two R1 penalties (lazy regularisation); 16 in StyleGAN2."""
     mbstd_group: int = Field(default=4, ge=1)
@@ -163,10 +163,10 @@ class TrainingConfig(Section):
     ema_kimg: float = Field(default=0.0, ge=0)
     """Longest half-life of the moving average, in kimg; 0 sets no limit."""
     freeze_g_kimg: float = Field(default=0.0, ge=0)
-    """The generator does not learn for this many kimg at the start, so that the discriminator settles."""
+    """The generator is frozen for this many kimg at the start, so that the discriminator settles."""
     train_noise: bool = True
-    """Learn how strongly noise is injected. Off keeps the strengths of the start: those of the 2D run, or
-    zero from scratch (decision 0019)."""
+    """Learn how strongly noise is injected. If false, the strengths keep their initial values: those of the
+    2D run, or zero from scratch (decision 0019)."""
     flip: bool = False
     """Flip real images left to right at random. Leave it off where left and right must not be swapped."""
     augment: Annotated[str, AfterValidator(_known_augmentations)] = ""
@@ -174,36 +174,36 @@ class TrainingConfig(Section):
     augment_p: float = Field(default=1.0, ge=0, le=1)
     """Probability that an image is augmented."""
     precision: Annotated[Literal["auto", "bf16", "fp32"], BeforeValidator(no_half)] = "auto"
-    """Arithmetic of the convolutions, R1's included (decision 0073): bf16, fp32, or auto (bf16 where the
+    """Precision of the convolutions, R1's included (decision 0073): bf16, fp32, or auto (bf16 where the
     processor has it). Weights and averages stay in fp32."""
     tf32: bool = True
-    """On a GPU, fp32 convolutions and products round their factors to 10 bits (TF32), which is faster."""
+    """On a GPU, fp32 convolutions and matrix products round inputs to 10 bits (TF32), which is faster."""
     autotune: bool = True
-    """On a GPU, cuDNN tries its algorithms at the first steps and keeps the fastest."""
+    """On a GPU, cuDNN tries its algorithms in the first steps and keeps the fastest."""
     kernels: Literal["auto", "plain"] = "auto"
-    """auto builds and uses compiled kernels on the CPU where there is a C++ compiler; plain never does.
-    Results are equal to rounding (decision 0024)."""
+    """auto builds and uses compiled CPU kernels if there is a C++ compiler; plain never does.
+    Results are equal up to rounding (decision 0024)."""
     device: Annotated[str, AfterValidator(known_device)] = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: int = Field(default=0, ge=0)
     """CPU threads; 0 uses every core."""
     snapshot_kimg: float = Field(default=5.0, gt=0)
-    """Distance between snapshots (checkpoint, sample sheet, distances), in kimg."""
+    """Interval between snapshots (checkpoint, sample sheet, metrics), in kimg."""
     keep: int = Field(default=2, ge=1)
-    """How many of the newest checkpoints stay on the disk."""
+    """How many of the newest checkpoints are kept."""
     seed: int = Field(default=0, ge=0)
     """Seed of the weights, the latent codes and the order of the images."""
     reuse_fakes: bool = False
-    """Show the discriminator the generator step's images instead of fresh ones: faster, slightly stale."""
+    """Show the discriminator the images of the generator step instead of new ones: faster, slightly stale."""
     restores: int = Field(default=0, ge=0)
-    """How often a run may go back to its last snapshot when a loss, a weight or a gradient is NaN or
-    infinite; 0 ends it instead."""
+    """How often a run may go back to its last snapshot when a loss, weight or gradient is NaN or infinite;
+    0 ends the run instead."""
     restore_lr: float = Field(default=0.5, gt=0, le=1)
-    """Factor on both learning rates at every restore."""
+    """Factor for both learning rates each time the run goes back to a snapshot."""
 
     @property
     def snapshot_images(self) -> int:
-        """Distance between snapshots in images, at least one batch."""
+        """Interval between snapshots in images, at least one batch."""
         return max(round(self.snapshot_kimg * 1000), self.batch)
 
     @model_validator(mode="after")
@@ -219,38 +219,38 @@ class SliceConfig(Section):
     """A second discriminator that judges single slices by frozen features of a pretrained network."""
 
     weight: float = Field(default=0.0, ge=0)
-    """Weight of the slices in the generator's loss; the 3D discriminator's is 1. 0 leaves the slice
-    discriminator out."""
+    """Weight of the slice discriminator in the generator's loss; that of the 3D discriminator is 1. 0 turns
+    the slice discriminator off."""
     per_volume: int = Field(default=1, ge=1, le=3)
-    """Random slices per volume and step, in turn of the three planes; 3 takes one of each. Images of a 2D
-    training are taken whole."""
+    """Random slices per volume and step, cycling through the three planes; 3 takes one of each. Images of a
+    2D training are used whole."""
     side: int = Field(default=64, ge=32, multiple_of=16)
     """Slices are resized to squares of this many pixels, a multiple of 16."""
     lr_s: float = Field(default=0.001, gt=0)
     """Adam's learning rate of the slice discriminator."""
     ramp_kimg: float = Field(default=0.0, ge=0)
-    """The weight grows from 0 over the first this many kimg; 0 uses all of it at once."""
+    """The weight grows from 0 to its full value over this many kimg; 0 starts at the full value."""
     channels: Literal["colours", "grey"] = "colours"
-    """How several channels are seen: up to three at once as colours, or one, drawn at random, as grey."""
+    """How several channels are shown: up to three at once as colours, or one, drawn at random, as grey."""
     features: Literal["efficientnet-lite0", "mobilenetv2", "random"] = "efficientnet-lite0"
-    """The frozen network, ImageNet weights: efficientnet-lite0 or mobilenetv2. "random" has random weights,
-    for tests."""
+    """The frozen network, with ImageNet weights: efficientnet-lite0 or mobilenetv2. "random" has random
+    weights, for tests."""
 
 
 class ComparisonConfig(Section):
-    """What only the comparison models read: all of `MODELS` but stylegan2."""
+    """Settings that only the comparison models read: all of `MODELS` but stylegan2."""
 
     critic_steps: int = Field(default=1, ge=1)
-    """Discriminator steps for one of the generator and the encoder; each shows a batch of its own. 5 in
-    WGAN-GP's paper."""
+    """Discriminator steps per step of the generator and the encoder; each shows a new batch. 5 in WGAN-GP's
+    paper."""
     gp_lambda: float = Field(default=10.0, ge=0)
     """Weight of the gradient penalty in wgan-gp and alpha-wgan-gp. 10 in both papers."""
     reconstruction: float = Field(default=10.0, ge=0)
     """Weight of the mean absolute difference between images and their reconstructions. 10 in
     alpha-WGAN-GP's paper."""
     kl: float = Field(default=1.0, ge=0)
-    """Weight of vae-gan's KL divergence, spread over the voxels and multiplied by `reconstruction` too: 1
-    gives the evidence lower bound of Laplace-distributed voxels of scale 1 (decision 0051)."""
+    """Weight of vae-gan's KL divergence per voxel, also multiplied by `reconstruction`: 1 gives the evidence
+    lower bound for Laplace-distributed voxels of scale 1 (decision 0051)."""
     beta1: float = Field(default=0.0, ge=0, lt=1)
     """First beta of Adam."""
     beta2: float = Field(default=0.9, ge=0, lt=1)
@@ -258,24 +258,25 @@ class ComparisonConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """What is measured at snapshots."""
+    """Metrics measured at snapshots."""
 
     samples: Annotated[int, AfterValidator(some_samples)] = Field(default=0, ge=0)
-    """Generated volumes per measurement; metrics of different numbers do not compare. 0 takes as many as
-    there are real volumes, at most 1,000 (192 slices in 2D); the run's settings then have the number."""
+    """Generated volumes per measurement; metrics from different numbers of volumes are not comparable. 0
+    takes as many as there are real volumes, at most 1,000 (192 slices in 2D), and the run's settings save
+    that number."""
     extractor: str = "mobilenetv2"
-    """Feature network of the Frechet distances; it is part of every figure's name."""
+    """Feature network of the Frechet distances; it is part of every metric's name."""
     every: int = Field(default=1, ge=0)
     """Measure at every n-th snapshot; 0 measures only on request."""
     diversity_floor: float = Field(default=0.1, ge=0, le=1)
-    """Warn when samples of fixed latent codes come to differ less than this share of the distance between
-    real images; 0 never warns."""
+    """Warn when the difference between samples of fixed latent codes falls below this share of the distance
+    between real images; 0 never warns."""
 
 
 class RunConfig(Section):
-    """Everything that decides a run's outcome.
+    """Every setting that affects a run's result.
 
-    What is not named when it is made takes its recommended value, or that of the preset.
+    Settings that are not given take their recommended value, or that of the preset.
 
     >>> RunConfig(training={"phase": "2d"}).training.lr_d
     0.01
@@ -286,16 +287,16 @@ class RunConfig(Section):
     version: Literal[2] = VERSION
     """Version of the settings; files of older versions keep their meaning."""
     preset: str = ""
-    """Row of the paper that gives every setting that is not named; `voxflate presets` lists them."""
+    """Row of the paper whose values replace the defaults; `voxflate presets` lists the rows."""
     data: str = ""
     """Folder of the prepared volumes."""
     model: Annotated[str, _one_of(MODELS)] = DEFAULT_MODEL
-    """Kind of model: stylegan2 (all that the paper proposes), or a comparison model: wgan-gp, vae-gan,
-    alpha-gan, alpha-wgan-gp. These read base, stages, channels and z_dim of the network."""
+    """Kind of model: stylegan2 (all of the paper's own models), or a comparison model: wgan-gp, vae-gan,
+    alpha-gan, alpha-wgan-gp. Comparison models read only base, stages, channels and z_dim of the network."""
     network: NetworkConfig = NetworkConfig()
     """Generator and discriminator."""
     start: StartConfig = StartConfig()
-    """Weights that a 3D training starts from."""
+    """Initial weights of a 3D training."""
     training: TrainingConfig = TrainingConfig()
     """The training loop."""
     slice_discriminator: SliceConfig = SliceConfig()
@@ -308,7 +309,7 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, named: Any) -> Any:
-        """Add what was not named."""
+        """Fill in the settings that were not given."""
         if not isinstance(named, Mapping):
             return named
         given = {

@@ -1,4 +1,4 @@
-"""From text and values to settings and back: TOML, assignments of a command line, errors in one line."""
+"""Reads and writes settings: TOML, command-line assignments, errors of one line."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ CONFIG_NAME = "config.toml"
 """Name of the saved configuration in a run folder."""
 _BESIDE_IT = "run.json"
 LARGEST = 65_536
-"""Bytes; a file of settings has some thousands, and the parser is slow on long keys made to harm."""
+"""Bytes. A settings file has a few thousand; the parser is slow on maliciously long keys."""
 
 
 Source = tuple[str, Mapping[str, Any]]
-"""Where settings come from (a file, "--set"), for messages, and what they are: nested, as TOML gives them."""
+"""Where settings come from (a file, "--set"), for messages, and their nested values, as TOML gives them."""
 
 
 def resolve(*sources: Source) -> RunConfig:
-    """Turn what was named into complete settings: later sources win, the rest is as recommended.
+    """Combine sources into complete settings: later sources win, missing settings are as recommended.
 
-    Every way to settings ends here or in `RunConfig` itself: files, `--set`, presets, Python.
+    Files, `--set`, presets and Python all end up here or in `RunConfig` itself.
 
     Raises:
-        VoxflateError: On an unknown key (proposes the nearest one) or a bad value; names the first source
+        VoxflateError: On an unknown key (suggests the nearest one) or a bad value; names the first source
             that leads to it.
     """
     try:
@@ -47,7 +47,7 @@ def resolve(*sources: Source) -> RunConfig:
 
 
 def merged(sources: Iterable[Source]) -> dict[str, Any]:
-    """What sources name together, nested; later ones win."""
+    """Merge the sources, nested; later ones win."""
     found: dict[str, Any] = {}
     for _, values in sources:
         found = overlay(found, values)
@@ -58,8 +58,8 @@ def from_dict(content: Mapping[str, Any], origin: str) -> RunConfig:
     """Turn a nested mapping into complete settings.
 
     Args:
-        content: Sections and values, as TOML gives them; what is left out is as recommended, or as the preset
-            says. With a `version` below the current one, it means what it meant in that version.
+        content: Sections and values, as TOML gives them; missing ones are as recommended, or as in the
+            preset. With a `version` below the current one, they mean what they meant in that version.
         origin: Where the values come from, for messages.
 
     Raises:
@@ -69,7 +69,7 @@ def from_dict(content: Mapping[str, Any], origin: str) -> RunConfig:
 
 
 def from_values(values: Mapping[str, Any], origin: str = "settings") -> RunConfig:
-    """Turn values by dotted key into complete settings; what is left out is as recommended.
+    """Turn values by dotted key into complete settings; missing ones are as recommended.
 
     >>> from_values({"training.phase": "2d", "training.kimg": 5}).training.lr_d
     0.01
@@ -108,7 +108,7 @@ def load_config(path: str | Path) -> RunConfig:
 
 
 def load_named(path: str | Path) -> dict[str, Any]:
-    """What a TOML file, or the `config.toml` of a run folder, names: everything in a run's.
+    """The settings named in a TOML file, or in the `config.toml` of a run folder, which names all.
 
     Returns:
         Nested settings of the current version.
@@ -123,7 +123,7 @@ def load_named(path: str | Path) -> dict[str, Any]:
             raise VoxflateError(f"{path.parent}: is not a run folder, it has no {CONFIG_NAME}")
     content = _parsed(_text_of(path), str(path))
     if path.name == CONFIG_NAME and (path.parent / _BESIDE_IT).exists():
-        content = {"version": 0, **content}  # a run's, not one that somebody wrote; versions came later
+        content = {"version": 0, **content}  # written by a run before versions existed, not by a user
     return _current(content, str(path))
 
 
@@ -148,9 +148,9 @@ def with_values(config: RunConfig, values: Mapping[str, Any], origin: str = "set
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """Turn `key=value` texts into values by dotted key; the last one of a key wins.
+    """Turn `key=value` texts into values by dotted key; if a key is repeated, the last one wins.
 
-    Values are read as TOML where they can be (`true`, `0.002`, `[2, 4, 4]`) and as text otherwise.
+    Values are read as TOML if possible (`true`, `0.002`, `[2, 4, 4]`), otherwise as text.
 
     >>> parse_assignments(["training.batch=4", "network.architecture=split"])
     {'training.batch': 4, 'network.architecture': 'split'}
@@ -166,7 +166,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         if not key or not equals:
             raise VoxflateError(f"--set {assignment}: expected key=value, such as training.kimg=10")
         value = _toml_value(text)
-        # A folder named 2024 is still a folder name.
+        # A folder may be named 2024.
         values[key] = text if key in text_keys and not isinstance(value, str) else value
     return values
 
@@ -195,7 +195,7 @@ def _toml_value(text: str) -> Any:
 def _text_of(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST:
-            raise VoxflateError(f"{path}: is larger than {LARGEST:,} bytes; is it a file of settings?")
+            raise VoxflateError(f"{path}: is larger than {LARGEST:,} bytes; is it a settings file?")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise VoxflateError(f"{path}: no such file or run folder") from error
@@ -209,11 +209,11 @@ def _parsed(text: str, origin: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise VoxflateError(f"{origin}: is not valid TOML ({error})") from error
     except (RecursionError, ValueError) as error:  # nested too deeply, or a number of too many digits
-        raise VoxflateError(f"{origin}: is not TOML of settings ({error})") from error
+        raise VoxflateError(f"{origin}: cannot be read as settings in TOML ({error})") from error
 
 
 def _current(content: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """Settings of the current version; without a version they are what somebody writes today."""
+    """Migrate settings to the current version; without a version, they are already of the current one."""
     try:
         return migrate(content) if "version" in content else dict(content)
     except ValueError as error:
@@ -229,7 +229,7 @@ def _problem_of(named: Mapping[str, Any]) -> str | None:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """One line about the first problem; a misspelt key comes before the values."""
+    """Describe the first problem in one line; a misspelt key comes before bad values."""
     problems = error.errors(include_url=False, include_context=False)
     unknown = [problem for problem in problems if problem["type"] == "extra_forbidden"]
     problem = (unknown or problems)[0]
@@ -245,7 +245,7 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _suggestion(key: str) -> str:
-    """The known key nearest to a misspelt one, as the end of a sentence."""
+    """Suggest the known key nearest to a misspelt one, as the end of a sentence."""
     settings = [name for name, _, _ in describe_settings()]
     known = [*settings, *{name.partition(".")[0]: None for name in settings}]
     leaf = key.rpartition(".")[2]

@@ -1,11 +1,12 @@
-"""Scans in, training volumes out, and back: reading, preparing, sampling, exporting. Needs no network.
+"""Scans in, training volumes out, and back: reading, preparing, sampling, exporting. Uses no networks.
 
 In the order in which a scan passes them: `volume` (axes and world positions); `readers` (one format per file,
-and what every reader refuses); `sources` (what is in a folder or list, whose it is, and an account of every
-file); `preparing` (recipes, steps, checks of intensities, the report); `prepared` (the set on disk);
+and what every reader refuses); `sources` (finds scans in folders and lists, matches them to subjects and
+accounts for every file); `preparing` (recipes, steps, intensity checks, the report); `prepared` (the set on
+disk);
 `datasets`
-and `readahead` (streams for training); `writers` (back to files). `shapes`: volume shapes. `synthetic` makes
-brains to try everything with.
+`datasets` and `readahead` (streams for training); `writers` (back to files). `shapes` has the volume shapes,
+`synthetic` makes brains for trying everything out.
 """
 
 from voxflate.data.prepared import SPLITS, PreparedSet, open_prepared

@@ -1,7 +1,7 @@
-"""What a prepared set's channels hold, and what it knows about its subjects.
+"""The channels of a prepared set, and the labels of its subjects.
 
 A volume has one or more channels: first the images (one per modality), then one per class of a mask. A mask
-channel holds the class's share of each voxel, 0 as -1 and 1 as +1; the background is what is left.
+channel holds the class's share of each voxel, scaled from [0, 1] to [-1, 1]; the rest is background.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Channel:
     """One channel of every volume.
 
     Attributes:
-        name: As the user named it, e.g. "t1", or of a mask class "hippocampus-1".
+        name: The user's name for it, such as "t1"; for a mask class a name such as "hippocampus-1".
         kind: "image", or "mask" for the share of one class.
         intensity: Images only: source values of -1 and 1, the median over the scans.
         label: Masks only: the class's value in the source.
@@ -39,11 +39,11 @@ class Channel:
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """Something known about every subject, such as age or sex.
+    """One label column: a property known for every subject, such as age or sex.
 
     Attributes:
-        name: Of the column in the list of scans.
-        values: Categorical columns only: what occurs, in alphabetical order.
+        name: The column's name in the list of scans.
+        values: Categorical columns only: the classes that occur, in alphabetical order.
         low: Continuous columns only: smallest value of the training set, in the source's unit.
         high: Largest.
         mean: Mean over the training set's volumes.
@@ -59,16 +59,16 @@ class LabelColumn:
 
     @property
     def categorical(self) -> bool:
-        """Whether it has classes, not numbers."""
+        """Whether the column is categorical, not numeric."""
         return bool(self.values)
 
     @property
     def width(self) -> int:
-        """Numbers that `encode` makes of one value."""
+        """How many numbers `encode` gives for one value."""
         return len(self.values) or 1
 
     def encode(self, value: LabelValue) -> list[float]:
-        """One of n for a class, (value - mean) / deviation for a number.
+        """Encode a class one-hot, and a number as (value - mean) / deviation.
 
         Raises:
             VoxflateError: If the class does not occur, or the value is not a number.
@@ -94,7 +94,7 @@ class LabelColumn:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> LabelColumn:
-        """Undo what JSON did to the tuple."""
+        """Make a column from JSON, which turned the tuple into a list."""
         return cls(**{**content, "values": tuple(content["values"])})
 
 
@@ -129,10 +129,10 @@ class Layout:
         """Label vectors of some subjects, float32 [n, label_width].
 
         Args:
-            values: Of each subject, a value per column.
+            values: For each subject, a value per column.
 
         Raises:
-            VoxflateError: If a column is missing, or a value can't be encoded.
+            VoxflateError: If a column is missing, or a value cannot be encoded.
         """
         rows = []
         for subject in values:
@@ -143,11 +143,11 @@ class Layout:
         return np.array(rows, np.float32).reshape(len(rows), self.label_width)
 
     def check_networks(self, image_channels: int, label_width: int) -> None:
-        """Refuse networks of other channels or labels.
+        """Refuse networks with other channels or labels.
 
         Args:
-            image_channels: Channels of what they make.
-            label_width: Length of the label vectors that they are told; 0 for none.
+            image_channels: Channels of the generated images.
+            label_width: Length of the label vectors that they take; 0 for none.
 
         Raises:
             VoxflateError: Says what to set. The caller puts the data's name before the message.
@@ -177,7 +177,7 @@ class Layout:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Layout:
-        """What `as_json` gave, after a way through JSON; one image channel without labels if it has none.
+        """Read what `as_json` gave, back from JSON; without a layout, one image channel and no labels.
 
         Raises:
             KeyError, TypeError, ValueError: If it is something else.
@@ -195,7 +195,7 @@ def mask_classes(shares: Float32, layout: Layout, spatial_dims: int = 3) -> npt.
 
     Args:
         shares: All channels, volumes [N, C, D, H, W] or [C, D, H, W], or images [N, C, H, W]; in [-1, 1].
-        layout: Says which channels are masks.
+        layout: Tells which channels are masks.
         spatial_dims: 2 for images.
 
     Returns:
@@ -219,7 +219,7 @@ def mask_shares(labels: npt.NDArray[Any], layout: Layout) -> Float32:
     """Mask channels [N, K, D, H, W] of label maps [N, D, H, W]: what `mask_labels` undoes.
 
     Raises:
-        VoxflateError: If a map holds a value that is no class of the layout.
+        VoxflateError: If a map holds a value that is not a class of the layout.
     """
     values = [channel.label for channel in layout.channels[layout.images :]]
     if unknown := sorted(set(np.unique(labels).tolist()) - {0, *values}):
@@ -231,7 +231,7 @@ def mask_shares(labels: npt.NDArray[Any], layout: Layout) -> Float32:
 
 
 def numbered(labels: npt.NDArray[np.int16], layout: Layout) -> npt.NDArray[np.int16]:
-    """Label maps with the classes 1, 2, 3, ..., in the order of the channels, for the source's values."""
+    """Replace the source's values in label maps by 1, 2, 3, ..., in the order of the channels."""
     numbers = np.zeros_like(labels)
     for number, channel in enumerate(layout.channels[layout.images :], 1):
         numbers[labels == channel.label] = number
@@ -241,6 +241,6 @@ def numbered(labels: npt.NDArray[np.int16], layout: Layout) -> npt.NDArray[np.in
 def pictured(
     values: Float32, layout: Layout, spatial_dims: int = 3
 ) -> tuple[Float32, npt.NDArray[np.int64] | None]:
-    """What a sheet shows of volumes [N, C, D, H, W]: the images [N, M, D, H, W], and the masks' classes."""
+    """Split volumes [N, C, D, H, W] for a sheet: the images [N, M, D, H, W], and the masks' classes."""
     classes = mask_classes(values, layout, spatial_dims) if layout.masks else None
     return values[:, : layout.images], classes

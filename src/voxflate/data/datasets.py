@@ -1,10 +1,10 @@
-"""Endless shuffled streams of training images, without state: the image counter says where the stream is.
+"""Endless, stateless shuffled streams of training images: the image counter is the position in the stream.
 
 Image n of a stream depends on the seed and on n alone. A training that resumes at n images therefore sees
-what it would have seen, and nothing about the data has to be saved.
+what it would have seen without the break, and no state of the data has to be saved.
 
-Every sampler takes the stored volumes, int16 [N, C, D, H, W] (`PreparedSet.stored`), and gives float32 in
-[-1, 1].
+Every sampler takes the stored volumes, int16 [N, C, D, H, W] (`PreparedSet.stored`), and returns float32
+in [-1, 1].
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from voxflate.data.volume import Float32
 Indices = npt.NDArray[np.int64]
 
 _FOR_THE_MEAN = 100
-"""Volumes, about, that are looked at for a mean."""
+"""About how many volumes are read for a mean."""
 
 BACKGROUND = -0.8
-"""Values below are taken for background, as by the background cut of the evaluation."""
+"""Values below count as background, as in the evaluation."""
 
 
 class Shuffle:
-    """An endless sequence of items, epoch after epoch, each epoch in an order of its own.
+    """An endless sequence of items, epoch after epoch, each epoch in a new order.
 
     Args:
         order: Makes the order of one epoch, [items] or [items, k], from a random generator. Every epoch must
             have the same length.
-        seed: Of the sequence.
+        seed: Seed of the sequence.
     """
 
     def __init__(self, order: Callable[[np.random.Generator], Indices], seed: int) -> None:
@@ -44,7 +44,7 @@ class Shuffle:
         self._length = len(self._epochs[0])
 
     def __len__(self) -> int:
-        """Items in an epoch."""
+        """Number of items in an epoch."""
         return self._length
 
     def take(self, first: int, count: int) -> Indices:
@@ -54,7 +54,7 @@ class Shuffle:
 
     def _at(self, epoch: int) -> Indices:
         if epoch not in self._epochs:
-            while len(self._epochs) > 1:  # a batch and those read ahead can lie in two epochs
+            while len(self._epochs) > 1:  # a batch and its read-ahead can span two epochs
                 self._epochs.pop(min(self._epochs))
             self._epochs[epoch] = self._make(epoch)
         return self._epochs[epoch]
@@ -64,11 +64,11 @@ class Shuffle:
 
 
 class VolumeSampler:
-    """Whole volumes; each once per epoch.
+    """Samples whole volumes, each once per epoch.
 
     Args:
         stored: int16 [N, C, D, H, W].
-        seed: Of the order.
+        seed: Seed of the order.
 
     Raises:
         VoxflateError: If there are no volumes.
@@ -82,30 +82,30 @@ class VolumeSampler:
     def batch(self, n_images: int, size: int, stride: int = 0) -> Float32:
         """Volumes n_images to n_images + size - 1 of the stream, float32 [size, C, D, H, W].
 
-        `stride`: images from this call to the next, for reading ahead, where other processes take a share.
+        `stride`: images from this call to the next, for reading ahead, if other processes take a share.
         """
         chosen = self._shuffle.take(n_images, size)
         self._ahead.want(self._shuffle.take(n_images + BATCHES * (stride or size), size))
         return from_stored(self._stored[chosen])
 
     def volumes(self, n_images: int, size: int) -> Indices:
-        """Numbers of the volumes that the same batch shows, [size]."""
+        """Indices of the volumes in the same batch, [size]."""
         return self._shuffle.take(n_images, size)
 
 
 def slices_with_content(stored: Int16, min_content: float) -> Indices:
-    """Which axial slices show something.
+    """Find the axial slices that are not nearly empty.
 
-    A quarter of the slices of a brain lie above or below it. A plain twin learns to paint them too, and
-    inflation makes whole volumes of them (decision 0023).
+    In a brain volume, a quarter of the slices lie above or below the brain. A plain twin learns to generate
+    them too, and inflation then makes whole volumes of them (decision 0023).
 
     Args:
         stored: int16 [N, C, D, H, W].
-        min_content: Least share of a slice's pixels above `BACKGROUND` in the first channel; 0 keeps every
+        min_content: Smallest share of a slice's pixels above `BACKGROUND` in the first channel; 0 keeps every
             slice.
 
     Returns:
-        Numbers v * D + d of the slices that stay, ascending, int64.
+        Indices v * D + d of the slices that are kept, ascending, int64.
     """
     if min_content <= 0:
         return np.arange(stored.shape[0] * stored.shape[2])
@@ -115,11 +115,11 @@ def slices_with_content(stored: Int16, min_content: float) -> Indices:
 
 
 class SliceSampler:
-    """Axial slices of all volumes; each once per epoch.
+    """Samples axial slices of all volumes, each once per epoch.
 
     Args:
         stored: int16 [N, C, D, H, W].
-        seed: Of the order.
+        seed: Seed of the order.
         min_content: As in `slices_with_content`.
 
     Raises:
@@ -143,24 +143,24 @@ class SliceSampler:
         return from_stored(self._stored[volumes, :, positions])
 
     def volumes(self, n_images: int, size: int) -> Indices:
-        """Numbers of the volumes that the same batch shows slices of, [size]."""
+        """Indices of the volumes whose slices are in the same batch, [size]."""
         slices = self._shuffle.take(n_images, size)
         return np.asarray(slices // self._stored.shape[2])
 
 
 class PositionedSliceSampler:
-    """Axial slices in groups that share one position along the axis and differ in the volume.
+    """Samples axial slices in groups: same position along the axis, different volumes.
 
-    The minibatch standard deviation of the discriminator compares the samples of a group; if they lay at
-    different positions it would measure the position and not the diversity.
+    The discriminator's minibatch standard deviation compares the samples of a group. If their positions
+    differed, it would measure the position instead of the diversity.
 
     An epoch visits every position equally often and every slice at least once. Where the group does not
-    divide the number of volumes, the last group of a position is filled up with volumes seen before; where
+    divide the number of volumes, the last group of a position is filled with volumes seen before; where
     the group is larger than the number of volumes, they repeat within the group.
 
     Args:
         stored: int16 [N, C, D, H, W].
-        seed: Of the order.
+        seed: Seed of the order.
         group: Samples that share a position.
 
     Raises:
@@ -176,10 +176,10 @@ class PositionedSliceSampler:
         self._ahead = Readahead(stored, slices=True)
 
     def _groups(self, rng: np.random.Generator) -> Indices:
-        """The groups of an epoch in their order: position, then volumes, [groups, 1 + group]."""
+        """The groups of an epoch in order, [groups, 1 + group]: position, then volumes."""
         volumes, _, depth = self._stored.shape[:3]
         per_position = -(-volumes // self._group)
-        # Read in a circle: the last group of a position goes on with the first of the same order.
+        # Circular: the last group of a position continues with the first volumes of the same order.
         circle = np.arange(per_position * self._group) % volumes
         orders = rng.permuted(np.tile(np.arange(volumes), (depth, 1)), axis=1)[
             :, circle
@@ -194,14 +194,14 @@ class PositionedSliceSampler:
         Args:
             n_images: Images taken before; a multiple of the group.
             size: Images to take; a multiple of the group.
-            stride: Images from this call to the next, for reading ahead: more than `size` where other
+            stride: Images from this call to the next, for reading ahead; more than `size` if other
                 processes take a share.
 
         Returns:
             Slices, float32 [size, C, H, W], and their positions along the axis, int64 [size].
 
         Raises:
-            VoxflateError: If n_images or size is no multiple of the group.
+            VoxflateError: If n_images or size is not a multiple of the group.
         """
         if n_images % self._group or size % self._group:
             raise VoxflateError(
@@ -216,7 +216,7 @@ class PositionedSliceSampler:
         return from_stored(self._stored[groups[:, 1:].ravel(), :, positions]), positions
 
     def volumes(self, n_images: int, size: int) -> Indices:
-        """Numbers of the volumes that the same batch shows slices of, [size]."""
+        """Indices of the volumes whose slices are in the same batch, [size]."""
         groups = self._shuffle.take(n_images // self._group, size // self._group)
         return groups[:, 1:].ravel()
 
@@ -230,13 +230,13 @@ def _check(stored: Int16) -> Int16:
 
 
 def likeness_to_mirror(stored: Int16) -> float:
-    """How much the mean volume is like its mirror image, left and right exchanged.
+    """Measure how similar the mean volume is to its mirror image (left and right swapped).
 
     Args:
-        stored: As `PreparedSet.stored` gives it; some of the volumes are looked at, of each the first image.
+        stored: As `PreparedSet.stored` gives it; only the first image of some of the volumes is read.
 
     Returns:
-        Their correlation: near 1 for whole brains, 0.4 for hippocampi of one side; 1 for a mean without
+        Correlation of the two: near 1 for whole brains, 0.4 for hippocampi of one side; 1 for a mean without
         contrast.
     """
     chosen = stored[:: max(1, len(stored) // _FOR_THE_MEAN)][:, 0]

@@ -1,4 +1,4 @@
-"""Labels for generated volumes: asked for by name, or drawn as they occur together in the training set."""
+"""Labels for generated volumes: set by name, or drawn jointly from the training set."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32
 
 Labels = dict[str, LabelValue]
-"""Of one volume, a value per column."""
+"""The labels of one volume, a value per column."""
 
 BINS = 20
-"""Equal parts of a column's range in which numbers are remembered: an export must not tell anybody's age."""
+"""Number of equal bins for a column's numbers: an export must not reveal anyone's exact age."""
 
 
 @dataclass(frozen=True)
 class JointLabels:
-    """How the labels of a training set occur together.
+    """The joint distribution of a training set's labels.
 
     Attributes:
         layout: Its label columns.
-        rows: Of every training volume a value per column, sorted: a class, or the number of a bin.
+        rows: For every training volume a value per column (a class, or the index of a bin), sorted.
     """
 
     layout: Layout
@@ -36,13 +36,13 @@ class JointLabels:
 
     @classmethod
     def of(cls, layout: Layout, subjects: Iterable[Mapping[str, LabelValue]]) -> JointLabels:
-        """The labels of some subjects."""
+        """Make the distribution from the labels of subjects."""
         rows = [tuple(_remembered(c, subject[c.name]) for c in layout.labels) for subject in subjects]
         return cls(layout, tuple(sorted(rows)))
 
     @classmethod
     def from_json(cls, layout: Layout, rows: Any) -> JointLabels:
-        """What `rows` were, after a way through JSON.
+        """Read `rows` after a round trip through JSON.
 
         Raises:
             ValueError: If they do not fit the columns.
@@ -55,14 +55,14 @@ class JointLabels:
     def draw(
         self, seed: int, first: int, count: int, given: Mapping[str, LabelValue] | None = None
     ) -> list[Labels]:
-        """Labels of samples `first` to `first + count - 1` of a seed; sample k gets the same in any batch.
+        """Labels of samples `first` to `first + count - 1` of a seed, the same for any batch size.
 
         Args:
-            seed: Of the series.
+            seed: Seed of the series.
             first: Number of the first sample.
             count: How many.
-            given: Values that are not drawn, as `chosen_labels` gives them. The others are drawn from
-                training volumes of the same classes, where there are any.
+            given: Values that are fixed, as `chosen_labels` returns them. The others are drawn from training
+                volumes of the same classes, if there are any.
         """
         given = given or {}
         same = [
@@ -79,11 +79,11 @@ class JointLabels:
     def vectors(
         self, seed: int, first: int, count: int, given: Mapping[str, LabelValue] | None = None
     ) -> Float32:
-        """What `draw` gives, encoded: float32 [count, label_width]."""
+        """As `draw`, but encoded: float32 [count, label_width]."""
         return self.layout.encode(self.draw(seed, first, count, given))
 
     def _drawn(self, seed: int, index: int, rows: Sequence[tuple[str | int, ...]]) -> Labels:
-        rng = np.random.default_rng([seed, index, 1])  # without the 1: what makes the volume
+        rng = np.random.default_rng([seed, index, 1])  # [seed, index] makes the volume
         row = rows[int(rng.integers(len(rows)))]
         within = rng.random(len(row))
         return {
@@ -93,7 +93,7 @@ class JointLabels:
 
 
 def joint_labels(prepared: PreparedSet) -> JointLabels | None:
-    """How the labels of the training volumes occur together; None if the set has no labels."""
+    """The joint distribution of the training volumes' labels; None if the set has no labels."""
     scans = [scan for scan in prepared.manifest.scans if scan.split == "train"]
     return (
         JointLabels.of(prepared.layout, [scan.labels for scan in scans]) if prepared.layout.labels else None
@@ -103,17 +103,18 @@ def joint_labels(prepared: PreparedSet) -> JointLabels | None:
 def chosen_labels(
     columns: Sequence[LabelColumn], asked: Mapping[str, LabelValue]
 ) -> tuple[Labels, list[str]]:
-    """Check the labels that a user asks for.
+    """Check the labels that a user requests.
 
     Args:
-        columns: What the generator knows.
-        asked: Name -> value, numbers also as text.
+        columns: The label columns that the generator knows.
+        asked: Name -> value; numbers may be given as text.
 
     Returns:
         The values, and a warning for each number outside the training set's range.
 
     Raises:
-        VoxflateError: If a name or a class is unknown (proposes the nearest), or a number is none.
+        VoxflateError: If a name or class is unknown (suggests the nearest), or a numeric value is not a
+            number.
     """
     known = {column.name: column for column in columns}
     found: Labels = {}
@@ -143,7 +144,7 @@ def _remembered(column: LabelColumn, value: LabelValue) -> str | int:
 
 
 def _number(column: LabelColumn, share: float) -> float:
-    """A number at this share of the column's range, to about a thousandth of it."""
+    """The number at this fraction of the column's range, rounded to about a thousandth of the range."""
     spread = column.high - column.low
     digits = 3 - math.ceil(math.log10(spread)) if spread else 12
     return round(column.low + share * spread, digits)

@@ -1,4 +1,4 @@
-"""Keeps what commands write out of prepared sets."""
+"""Keeps commands from writing into prepared sets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from voxflate.data.prepared import MANIFEST, SPLITS
 
 
 def check_outside_sets(out: str | Path) -> None:
-    """Refuse to write into a prepared set, where files might be replaced.
+    """Refuse to write into a prepared set, where files could be overwritten.
 
     Raises:
         VoxflateError: If the folder is a prepared set or lies in one.

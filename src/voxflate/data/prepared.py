@@ -1,9 +1,9 @@
-"""A prepared set on disk: one array per split, memory-mapped, and a manifest that says how it was made.
+"""A prepared set on disk: one memory-mapped array per split, and a manifest of how it was made.
 
 manifest.json   everything but the voxels; no file names, only pseudonyms and hashes of the sources
-report.html     the same for people, with a picture of every volume
+report.html     the same as a page for people, with a picture of every volume
 train.npy       int16 [N, D, H, W], of C channels [N, C, D, H, W]; x in [-1, 1] is stored as round(32767 x)
-heldout.npy     the same for the subjects that training never sees
+heldout.npy     the same for the held-out subjects, which training never sees
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ SPLITS = ("train", "heldout")
 MANIFEST = "manifest.json"
 VERSION = 6
 READABLE = (1, 2, 3, 4, 5, VERSION)
-"""Version 1 lacked what the report of the sources needs. Up to 3, `content_sha256` went over all values, and
-`voxels_sha256` over the source's. Up to 4 there was no account of files; up to 5 one channel, no labels."""
+"""Version 1 lacked what the report needs about the sources. Up to 3, `content_sha256` covered all values, and
+`voxels_sha256` the source's. Up to 4 there was no account of files; up to 5 one channel and no labels."""
 FULL_SCALE = 32767
 
 Int16 = npt.NDArray[np.int16]
 
 
 def to_stored(values: Float32) -> Int16:
-    """Values in [-1, 1] as 16-bit integers; the rounding error is at most 1 / 65534."""
+    """Convert values in [-1, 1] to 16-bit integers; the rounding error is at most 1 / 65534."""
     return np.rint(values * FULL_SCALE).astype(np.int16)
 
 
@@ -51,13 +51,13 @@ def content_sha256(volumes: Iterable[str]) -> str:
 
 
 def from_stored(stored: Int16) -> Float32:
-    """Stored integers back to float32 in [-1, 1]."""
+    """Convert stored integers back to float32 in [-1, 1]."""
     return stored.astype(np.float32) / np.float32(FULL_SCALE)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What the manifest says about one volume.
+    """The manifest's entry for one volume.
 
     Attributes:
         subject: Pseudonym; several scans of one person share it.
@@ -66,11 +66,11 @@ class Scan:
         affine: 4x4, index (w, h, d, 1) of the prepared volume -> world mm of the source.
         intensity: Source values that became -1 and 1.
         scan: Pseudonym of the scan itself.
-        voxels_sha256: SHA-256 of the prepared voxels: equal for one scan in two formats, or under two names.
-        source_shape: (D, H, W) of the source, turned to RAS, voxels.
-        source_spacing: Its voxel sides, mm, D, H, W.
-        labels: What is known about the subject, a value per label column.
-        other_intensities: The same as `intensity` for the further image channels.
+        voxels_sha256: SHA-256 of the prepared voxels: equal for one scan in two formats or under two names.
+        source_shape: (D, H, W) of the source after `to_ras`, voxels.
+        source_spacing: Voxel sides of the source, mm, D, H, W.
+        labels: Labels of the subject, a value per label column.
+        other_intensities: The same as `intensity` for the other image channels.
     """
 
     subject: str
@@ -87,7 +87,7 @@ class Scan:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Scan:
-        """Undo what JSON did to the tuples of `asdict`."""
+        """Make an entry from JSON, which turned the tuples of `asdict` into lists."""
         values: dict[str, Any] = {k: tuple(v) if k in _TUPLES else v for k, v in content.items()}
         values["other_intensities"] = tuple(tuple(pair) for pair in content.get("other_intensities", ()))
         return cls(**values)
@@ -118,17 +118,17 @@ class Manifest:
         steps: Its steps in order, with their settings.
         shape: (D, H, W) of every volume, voxels.
         spacing: Voxel sides, mm, in the order D, H, W; the median over the scans.
-        affine: 4x4 for volumes of no particular scan (generated ones), index (w, h, d, 1) -> world mm.
+        affine: 4x4 for volumes that come from no scan (generated ones), index (w, h, d, 1) -> world mm.
         intensity: Source values of -1 and 1, the median over the scans.
-        scans: In the order of the arrays, those of `train` first.
-        held_out: Share of the subjects that was asked for in `heldout`.
-        seed: Of the split.
-        content_sha256: Over the volumes' hashes, those of `train` first; see `content_sha256`.
-        libraries: Versions of what computed it.
+        scans: The volumes in the order of the arrays, `train` first.
+        held_out: Requested share of subjects in `heldout`.
+        seed: Seed of the split.
+        content_sha256: Hash of the volumes' hashes, `train` first; see `content_sha256`.
+        libraries: Versions of the libraries that computed the set.
         left_out: Scans that were found and could not be used.
-        files: What became of every file that was seen: counts and reasons; see `sources.account`.
+        files: What happened to every file found: counts and reasons; see `sources.account`.
         layout: Channels and labels.
-        version: Of this format.
+        version: Version of this format.
     """
 
     recipe: str
@@ -182,10 +182,10 @@ class Manifest:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Manifest:
-        """The manifest of what `dataclasses.asdict` made of one, after a way through JSON.
+        """Make a manifest from what `dataclasses.asdict` gave, after a round trip through JSON.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError: If it is none.
+            KeyError, TypeError, ValueError, AttributeError: If it is not a manifest.
         """
         tuples = {key: tuple(content[key]) for key in ("shape", "spacing", "intensity")}
         scans = [Scan.from_json(scan) for scan in content["scans"]]
@@ -202,7 +202,7 @@ class PreparedSet:
     Attributes:
         root: Its folder.
         manifest: What is in it.
-        only: The one channel that is shown; None for all.
+        only: The only channel to return; None for all.
     """
 
     root: Path
@@ -235,7 +235,7 @@ class PreparedSet:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of the set: equal for equal data, whatever the folder is called."""
+        """SHA-256 of the set: equal for equal data, regardless of the folder's name."""
         return self.manifest.content_sha256
 
     @property
@@ -249,7 +249,7 @@ class PreparedSet:
         return {split: array[:, None] if array.ndim == 4 else array for split, array in arrays.items()}
 
     def stored(self, split: str) -> Int16:
-        """The volumes of a split as they lie on the disk, int16 [N, C, D, H, W]; x = stored / 32767.
+        """The volumes of a split as stored on disk, int16 [N, C, D, H, W]; x = stored / 32767.
 
         Raises:
             VoxflateError: If there is no such split.
@@ -264,7 +264,7 @@ class PreparedSet:
 
         Args:
             split: One of `SPLITS`, or "all" for train followed by heldout.
-            indices: Which ones; all if None.
+            indices: Which volumes; None for all.
 
         Raises:
             VoxflateError: If there is no such split.
@@ -284,13 +284,13 @@ class PreparedSet:
         return np.asarray(low + (values + 1) * ((high - low) / 2), np.float32)
 
     def check_volume(self, path: Path, volume: Float32) -> None:
-        """Refuse a volume that is not of this set's kind, before it is written to a path.
+        """Refuse a volume that does not match this set, before it is written to a path.
 
         Raises:
             VoxflateError: If the shape is not the set's, or a voxel is NaN.
         """
         if volume.shape != self.shape:
-            raise VoxflateError(f"{path}: the volume is {volume.shape}, the prepared set holds {self.shape}")
+            raise VoxflateError(f"{path}: the volume is {volume.shape}, the prepared set has {self.shape}")
         if np.isnan(volume).any():
             raise VoxflateError(f"{path}: {np.isnan(volume).sum()} voxels are NaN; nothing was written")
 

@@ -1,4 +1,4 @@
-"""Ask the kernel for what will be read next, so that the disk works while the network computes."""
+"""Tell the kernel what will be read next, so that the disk works while the network computes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy.typing as npt
 from voxflate.data.prepared import Int16
 
 BATCHES = 4
-"""How many batches ahead the kernel is told."""
+"""How many batches ahead the kernel is told to read."""
 
 
 class Readahead:
-    """Hints for parts of a memory-mapped array; nothing for arrays in memory, or where there are no hints.
+    """Gives read hints for a memory-mapped array; does nothing for arrays in memory or without OS support.
 
-    A set larger than memory is read in random order, so the kernel cannot guess, and without hints a batch
-    waits for one read of the disk after the other (decision 0033).
+    A set larger than memory is read in random order, so the kernel cannot predict the reads, and without
+    hints the reads of a batch run one after the other (decision 0033).
 
     Args:
         stored: The array, as `PreparedSet.stored` gives it, int16 [N, C, D, H, W].
-        slices: Parts are axial slices with all channels, not whole volumes.
+        slices: Whether indices are of axial slices with all channels, not of whole volumes.
     """
 
     def __init__(self, stored: Int16, *, slices: bool = False) -> None:
@@ -37,10 +37,10 @@ class Readahead:
             weakref.finalize(self, os.close, self._descriptor)
 
     def want(self, indices: npt.NDArray[np.int64]) -> None:
-        """Say which parts will be read soon; returns at once.
+        """Announce which parts will be read soon; returns at once.
 
         Args:
-            indices: Of the volumes, or of slices: v * D + d.
+            indices: Indices of the volumes, or of the slices: v * D + d.
         """
         if self._descriptor is None or sys.platform != "linux":
             return

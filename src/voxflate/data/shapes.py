@@ -1,4 +1,4 @@
-"""Volume shapes that a network can make: a small base, doubled along every axis at each further stage.
+"""Volume shapes that a network can make: a small base, doubled along every axis at each later stage.
 
 All shapes are (D, H, W) in voxels. `stages` counts the base, so shape = base * 2 ** (stages - 1).
 """
@@ -12,7 +12,7 @@ from voxflate._system.errors import VoxflateError
 Shape = tuple[int, int, int]
 
 LARGEST_BASE = 8
-"""A base side above this is a shape that was not halved often enough to be learnt coarse to fine."""
+"""Largest base side. A larger base has too few halvings to learn from coarse to fine."""
 
 
 def shape_of(base: Shape, stages: int) -> Shape:
@@ -26,7 +26,7 @@ def shape_of(base: Shape, stages: int) -> Shape:
 
 
 def nearest_shape(shape: Shape) -> Shape:
-    """The closest shape, side by side, that is a base of at most 8 voxels times a power of two.
+    """The closest shape, axis by axis, that is a base of at most 8 voxels times a power of two.
 
     >>> nearest_shape((30, 60, 70))
     (32, 64, 64)
@@ -35,16 +35,16 @@ def nearest_shape(shape: Shape) -> Shape:
         return shape
     doublings = max(0, math.floor(math.log2(max(max(shape), 4) / 4)))
     step = 2**doublings
-    # Not round(): it takes halves to the even number, which would shrink 2.5 steps and grow 3.5.
+    # Not round(): it rounds halves to even, so 2.5 steps would shrink and 3.5 grow.
     depth, height, width = (max(1, math.floor(side / step + 0.5)) * step for side in shape)
     return depth, height, width
 
 
 def split_shape(shape: Shape) -> tuple[Shape, int]:
-    """Take a shape apart into the base and the number of stages that fit it.
+    """Split a shape into the base and the number of stages that give it.
 
-    Every axis is halved until the longest side of the base is 4 or a side is odd. The paper's bases come
-    out: 2x4x4 for 32x64x64, 4x4x4 for 64x64x64, 1x4x4 for 32x128x128 (Secs. 4.2.2 and 4.5).
+    Every axis is halved until the longest side of the base is 4 or a side is odd. This gives the paper's
+    bases: 2x4x4 for 32x64x64, 4x4x4 for 64x64x64, 1x4x4 for 32x128x128 (Secs. 4.2.2 and 4.5).
 
     Args:
         shape: (D, H, W), voxels.
@@ -53,7 +53,7 @@ def split_shape(shape: Shape) -> tuple[Shape, int]:
         Base (D, H, W), and stages, the base included.
 
     Raises:
-        VoxflateError: If the shape is not a small base times a power of two; proposes the nearest that is.
+        VoxflateError: If the shape is not a small base times a power of two; suggests the nearest.
 
     >>> split_shape((16, 32, 32))
     ((2, 4, 4), 4)
@@ -78,9 +78,9 @@ def check_shape(shape: Shape, base: Shape, stages: int) -> None:
         stages: Number of stages, the base included.
 
     Raises:
-        VoxflateError: If shape is not base * 2 ** (stages - 1). Proposes the base and the stages that fit it
-            or, if none do, the nearest shape that this base can make. The caller puts the data's name before
-            the message.
+        VoxflateError: If shape is not base * 2 ** (stages - 1). Suggests a base and stages that fit or, if
+            there are none, the nearest shape that this base can make. The caller puts the data's name
+            before the message.
     """
     if shape == shape_of(base, stages):
         return
@@ -99,7 +99,7 @@ def check_shape(shape: Shape, base: Shape, stages: int) -> None:
 
 
 def _halve(shape: Shape) -> tuple[Shape, int]:
-    """Halve until the longest side is 4 or less or a side is odd: what is left, and the stages it took."""
+    """Halve until the longest side is 4 or less or a side is odd; return the rest and the stages."""
     base, stages = shape, 1
     while max(base) > 4 and all(side % 2 == 0 for side in base):
         base, stages = (base[0] // 2, base[1] // 2, base[2] // 2), stages + 1

@@ -8,11 +8,11 @@ from voxflate.data.prepared import PreparedSet
 
 
 def one_channel(prepared: PreparedSet, index: int = 0) -> PreparedSet:
-    """The same volumes with one image channel alone, under a content hash of its own.
+    """The same volumes with only one image channel, with a content hash of their own.
 
     Args:
-        prepared: A set of one or several channels; one of a single channel stays as it is.
-        index: Number of the channel.
+        prepared: A set with one or more channels; with a single channel it is returned as it is.
+        index: Index of the channel.
     """
     if len(prepared.layout.channels) == 1:
         return prepared

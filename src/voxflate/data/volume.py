@@ -1,4 +1,4 @@
-"""A volume and where it lies in the world. The one place that knows about axis orders.
+"""A volume and its position in world space. The one place that knows about axis orders.
 
 A NIfTI file stores its first axis fastest, so its array [I, J, K] read backwards, [K, J, I], is the same
 bytes in C order. Every array here is in this reversed order, and every affine in the file's order:
@@ -35,7 +35,7 @@ class Geometry:
     Attributes:
         shape: (D, H, W), voxels.
         affine: 4x4, index (w, h, d, 1) -> world (x, y, z, 1) in mm, RAS+.
-        note: What the reader found odd about where the file says it lies, for people; mostly empty.
+        note: A remark of the reader on a file with an odd position or orientation, for people; usually empty.
     """
 
     shape: tuple[int, int, int]
@@ -50,13 +50,13 @@ class Geometry:
 
     @property
     def extent(self) -> Triple:
-        """Sides of the box that the voxels fill, mm, in the order D, H, W."""
+        """Side lengths of the box that the voxels fill, mm, in the order D, H, W."""
         depth, height, width = (n * mm for n, mm in zip(self.shape, self.spacing, strict=True))
         return depth, height, width
 
     @property
     def centre(self) -> Float64:
-        """World position of the middle of the box, mm, (x, y, z)."""
+        """World position of the centre of the box, mm, (x, y, z)."""
         middle = (np.array(self.shape[::-1], np.float64) - 1) / 2
         return self.affine[:3, :3] @ middle + self.affine[:3, 3]
 
@@ -66,11 +66,11 @@ class Geometry:
         return (self.affine @ (width, height, depth, 1.0))[:3]
 
     def to_ras(self) -> Geometry:
-        """The same grid with its axes taken in the order and direction of `to_ras`."""
+        """The same grid with its axes in the order and direction of `to_ras`."""
         return self._turned(_orientation(self.affine))
 
     def _turned(self, order: Float64) -> Geometry:
-        """The grid with its axes taken in an order of `_orientation`."""
+        """The grid with its axes reordered and flipped as `_orientation` says."""
         file_shape = self.shape[::-1]
         affine = self.affine @ _turn_of(order.tobytes(), file_shape)
         turned = [0, 0, 0]
@@ -99,9 +99,9 @@ class Volume:
     """Voxel values and their grid.
 
     Attributes:
-        array: [D, H, W]; in the source's units until a step rescales it to [-1, 1]. float32, but what a file
-            holds as integers of at most 16 bits stays as it is until a step computes with it.
-        affine: 4x4, index (w, h, d, 1) -> world mm; see the module's text.
+        array: [D, H, W]; in the source's units until a step rescales it to [-1, 1]. float32, but integers of
+            at most 16 bits in a file keep their type until a step computes with them.
+        affine: 4x4, index (w, h, d, 1) -> world mm; see the module's docstring.
         intensity: The source values that became -1 and 1, or None before that.
     """
 
@@ -117,16 +117,16 @@ class Volume:
 
 
 def to_ras(volume: Volume) -> Volume:
-    """Turn a volume so that [D, H, W] goes up, to the front and to the right.
+    """Reorient a volume so that [D, H, W] points up, to the front and to the right.
 
-    Voxels are moved, not resampled. An oblique volume keeps its obliqueness in the affine: each axis goes to
-    the world axis nearest to it.
+    Voxels are moved, not resampled. An oblique volume keeps its obliqueness in the affine: each array axis is
+    assigned to the nearest world axis.
 
     Args:
         volume: In any of the 48 orientations.
 
     Returns:
-        The same voxels at the same world positions. Turning twice changes nothing more.
+        The same voxels at the same world positions. A second call changes nothing.
     """
     order = _orientation(volume.affine)
     turned = _turning.apply_orientation(volume.array.T, order).T
@@ -140,7 +140,7 @@ def _orientation(affine: Float64) -> Float64:
 
 @lru_cache
 def _orientation_of(axes: bytes) -> Float64:
-    """Kept, because scans of one cohort mostly have the same axes, and each is asked for more than once."""
+    """Cached, because scans of a cohort mostly have the same axes, and each is needed more than once."""
     affine = np.eye(4)
     affine[:3, :3] = np.frombuffer(axes).reshape(3, 3)
     order = np.asarray(_turning.io_orientation(affine))
@@ -150,14 +150,14 @@ def _orientation_of(axes: bytes) -> Float64:
 
 @lru_cache
 def _turn_of(order: bytes, file_shape: tuple[int, int, int]) -> Float64:
-    """Index after turning -> index before, 4x4; kept for the same reason."""
+    """Index after reorientation -> index before, 4x4; cached for the same reason."""
     turn = np.asarray(_turning.inv_ornt_aff(np.frombuffer(order).reshape(3, 2), file_shape), np.float64)
     turn.setflags(write=False)
     return turn
 
 
 def assumed_affine(orientation: str, sides: Sequence[float]) -> Float64:
-    """An affine for a file that does not say how it lies, by what its owner says.
+    """Make an affine for a file without orientation from the orientation that the user gives.
 
     Args:
         orientation: Three letters, where each file axis points to: "RAS" is right, anterior, superior.

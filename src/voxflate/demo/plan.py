@@ -1,4 +1,4 @@
-"""What the demo trains: settings and lengths that fit the minutes it is given on this machine."""
+"""Plans the demo: settings and training lengths that fit the given minutes on this machine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from voxflate.config.toml import from_values, with_values
 PLAN_NAME = "plan.json"
 BATCH_2D = 8
 CHANNELS = 16
-"""Half of the paper's: a 3D step takes 0.4 of the time, and in these minutes more images are worth more
+"""Half of the paper's: a 3D step takes 0.4 of the time, and in so few minutes more images help more
 than width (decision 0021)."""
 SNAPSHOTS_3D = 4
 EVALUATED = 96
 
-# Shares of the demo's time. What is left over is for the cohort, the measurements and the report.
+# Shares of the demo's time. The rest is for the cohort, the measurements and the report.
 SHARE_2D, SHARE_3D = 0.2, 0.55
 
 TWINS = {"inflate-1": "plain", "preserving": "plain"}
-"""3D starts that need a 2D run, and the kind of twin they need."""
+"""3D starts that need a 2D run, and the kind of twin that they need."""
 
 STARTS = ("none", *TWINS)
 """The 3D runs, by strategy."""
@@ -36,17 +36,17 @@ STARTS = ("none", *TWINS)
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for, and what the minutes allow.
+    """The user's options, and what the minutes allow.
 
     Attributes:
         kimg_2d: Length of the 2D run.
         kimg_3d: Length of each 3D run, the same for all.
         images_per_s_2d: Measured speed of the 2D run.
-        images_per_s_3d: Measured speed of each 3D run when all run side by side.
+        images_per_s_3d: Measured speed of each 3D run while all run side by side.
         threads_2d: CPU threads of the 2D run.
         threads_3d: CPU threads of each 3D run.
-        minutes: What was asked for.
-        seed: What was asked for; of the cohort and of all trainings.
+        minutes: Requested minutes.
+        seed: Requested seed of the cohort and of all trainings.
     """
 
     kimg_2d: float
@@ -60,15 +60,15 @@ class Plan:
 
 
 def read_plan(out: Path, minutes: float, seed: int) -> Plan | None:
-    """The plan that a demo in this folder was begun with; None if there is none.
+    """The plan of a demo started in this folder; None if there is none.
 
     Args:
         out: Folder of the demo.
-        minutes: What is asked for now.
-        seed: What is asked for now.
+        minutes: Requested minutes.
+        seed: Requested seed.
 
     Raises:
-        VoxflateError: If the demo there was begun with other values.
+        VoxflateError: If the demo there was started with other values.
     """
     path = out / PLAN_NAME
     if not path.exists():
@@ -79,29 +79,29 @@ def read_plan(out: Path, minutes: float, seed: int) -> Plan | None:
         raise VoxflateError(f"{path}: was written by another version; choose another --out") from error
     if (plan.minutes, plan.seed) != (minutes, seed):
         raise VoxflateError(
-            f"{out}: holds a demo of seed {plan.seed}, {plan.minutes:g} minutes; "
+            f"{out}: has a demo with seed {plan.seed}, {plan.minutes:g} minutes; "
             "choose another --out, or give the same values"
         )
     return plan
 
 
 def make_plan(out: Path, minutes: float, seed: int) -> Plan:
-    """Measure this machine's speeds, turn the minutes into images and write the plan down.
+    """Measure this machine's speeds, convert the minutes to images and write the plan.
 
     Args:
         out: Folder of the demo.
-        minutes: Time to spend on two cores, roughly.
-        seed: Of everything.
+        minutes: Approximate time on two cores.
+        seed: Seed of everything.
     """
     cores = available_cores()
     kinds, threads_3d = len(set(TWINS.values())), max(1, cores // 2)
     threads_2d = max(1, cores // kinds)
     seconds = minutes * 60
     base_2d, base_3d = common_settings(Plan(1.0, 1.0, 0.0, 0.0, threads_2d, threads_3d, minutes, seed), "")
-    # All runs of a stage share the cores, so one run's speed alone is scaled by its share of them.
+    # All runs of a stage share the cores, so the speed of a single run is scaled by its share.
     speed_2d = _images_per_second(base_2d) * min(1.0, cores / (threads_2d * kinds))
     speed_3d = _images_per_second(base_3d) * min(1.0, cores / (threads_3d * len(STARTS)))
-    # Whole steps between snapshots, so that the last one is the end.
+    # Whole steps between snapshots, so that the last snapshot is at the end.
     step = SNAPSHOTS_3D * base_3d.training.batch
     plan = Plan(
         kimg_2d=max(round(speed_2d * seconds * SHARE_2D / 1000, 1), 0.5),
@@ -118,7 +118,7 @@ def make_plan(out: Path, minutes: float, seed: int) -> Plan:
 
 
 def common_settings(plan: Plan, data: str) -> tuple[RunConfig, RunConfig]:
-    """What all 2D runs share, and what all 3D runs share.
+    """Settings shared by all 2D runs, and by all 3D runs.
 
     Args:
         plan: Lengths, threads and seed.
@@ -146,7 +146,7 @@ def common_settings(plan: Plan, data: str) -> tuple[RunConfig, RunConfig]:
 
 
 def settings_2d(base: RunConfig, kind: str) -> RunConfig:
-    """Settings of the 2D run of a kind of twin."""
+    """Settings of the 2D run for a kind of twin."""
     return with_values(base, {"training.twin": kind, "network.position": kind == "planar"})
 
 
@@ -172,7 +172,7 @@ def _images_per_second(config: RunConfig, seconds: float = 6.0) -> float:
     gan = build_gan(config, build_run_networks(config))
     shape = config.network.shape if config.training.phase == "3d" else config.network.shape[1:]
     images = torch.zeros(config.training.batch, 1, *shape, device=gan.device)
-    gan.step(images, None, number=0)  # the first step also picks kernels and makes the buffers
+    gan.step(images, None, number=0)  # the first step also chooses kernels and allocates buffers
     steps, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
         gan.step(images, None, number=steps)

@@ -1,8 +1,8 @@
-"""The whole method on the built-in cohort, within the minutes that the user gives.
+"""The whole method on the built-in cohort, within the user's minutes.
 
 Cohort -> a 2D twin -> three 3D trainings of the same length, side by side (from scratch, the paper's
-inflate-1, our preserving start) -> report. Budgets follow from speeds measured at the start, so the
-demo takes about as long on any machine; a faster one trains further. Called again, it goes on where it was.
+inflate-1, our preserving start) -> report. Lengths follow from speeds measured at the start, so the
+demo takes about the same time on any machine; a faster one trains longer. A second call continues.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from voxflate.runs.snapshots import list_snapshots, load_newest
 from voxflate.sampling.generate import generate
 
 Tell = Callable[[str, float], None]
-"""(what is being done, share of it that is done)."""
+"""(current task, share of it that is done)."""
 
 SHAPE = (16, 32, 32)
 SUBJECTS = 160
@@ -54,12 +54,12 @@ SAMPLES = 16
 POLL_SECONDS = 1.0
 
 LABELS = {
-    "none": ("from scratch", "Random weights, the usual way."),
+    "none": ("from scratch", "Random weights, as usual."),
     "inflate-1": ("inflate-1", "The paper's best: 2D kernels in the middle slice of the 3D ones."),
     "preserving": (
         "preserving",
-        "Ours: as inflate-1, but the discriminator answers as strongly as its 2D twin, and nothing random is "
-        "added around the middle slice.",
+        "Ours: as inflate-1, but the discriminator responds as strongly as its 2D twin, and nothing random "
+        "is added around the middle slice.",
     ),
 }
 
@@ -69,16 +69,16 @@ def run_demo(out: Path, minutes: float = 15.0, seed: int = 0, tell: Tell | None 
 
     Args:
         out: Folder for everything.
-        minutes: Time to spend on two cores, roughly.
-        seed: Of the cohort and of all trainings.
-        tell: Called with what is being done and how far it is.
+        minutes: Approximate time on two cores.
+        seed: Seed of the cohort and of all trainings.
+        tell: Called with the current task and its progress.
 
     Returns:
         The report, OUT/report.html.
 
     Raises:
-        VoxflateError: If a training fails (the message names its log), or if `out` holds a demo of another
-            seed or of other minutes.
+        VoxflateError: If a training fails (the message names its log), or `out` has a demo with another seed
+            or other minutes.
     """
     started = time.monotonic()
     say = tell or (lambda what, share: None)
@@ -104,10 +104,10 @@ def run_demo(out: Path, minutes: float = 15.0, seed: int = 0, tell: Tell | None 
 
 
 def _plan(out: Path, minutes: float, seed: int, say: Tell) -> Plan:
-    """The plan made before, or a new one. It comes first: it also says what a folder is a demo of."""
+    """The existing plan, or a new one. It is written first, because it identifies the demo in a folder."""
     if (plan := read_plan(out, minutes, seed)) is not None:
         return plan
-    load_template()  # in case it is missing: before anything is written
+    load_template()  # before anything is written, in case it is missing
     say("measuring this machine's speed", 0.0)
     plan = make_plan(out, minutes, seed)
     say("measuring this machine's speed", 1.0)
@@ -136,10 +136,10 @@ def _data(out: Path, seed: int, say: Tell) -> PreparedSet:
 
 
 def _train_side_by_side(stage: str, configs: dict[Path, RunConfig], say: Tell) -> None:
-    """Train every run in a process of its own, all at once, until all are done or one has failed.
+    """Train every run in its own process, all at once, until all are done or one has failed.
 
     Raises:
-        VoxflateError: If one fails; the others are stopped, and go on from their snapshots another time.
+        VoxflateError: If one fails; the others are stopped, and continue from their snapshots next time.
     """
     running: dict[Path, subprocess.Popen[bytes]] = {}
     try:
@@ -161,13 +161,11 @@ def _train_side_by_side(stage: str, configs: dict[Path, RunConfig], say: Tell) -
 
 
 def _all_done(running: dict[Path, subprocess.Popen[bytes]]) -> bool:
-    """Say whether all trainings ended well; raise as soon as one ended otherwise."""
+    """Tell whether all trainings have succeeded; raise as soon as one has failed."""
     statuses = {run: process.poll() for run, process in running.items()}
     for run, status in statuses.items():
         if status:
-            raise VoxflateError(
-                f"{run}: its training failed; {_log_of(run)} says why, and the same command continues"
-            )
+            raise VoxflateError(f"{run}: its training failed; see {_log_of(run)}; the same command continues")
     return all(status == 0 for status in statuses.values())
 
 
@@ -224,7 +222,7 @@ def _report(out: Path, prepared: PreparedSet, plan: Plan, runs: dict[str, Path],
 def _summary(strategy: str, run: Path) -> RunSummary:
     label, description = LABELS[strategy]
     samples = run / "samples"
-    if not samples.exists():  # it is there when it is whole
+    if not samples.exists():  # it appears only when complete
         generate(run, SAMPLES, out=samples)
     facts, snapshot = read_json(run / "run.json"), load_newest(run)[0]
     rows = read_rows(run / METRICS_NAME)

@@ -1,1 +1,1 @@
-"""Drawings: sheets of slices, curves, charts. Arrays in, PNG files out."""
+"""Drawings: sheets of slices, curves and charts. Arrays in, PNG files out."""

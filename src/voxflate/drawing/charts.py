@@ -1,4 +1,4 @@
-"""Charts: t-SNE of features, quality over parameters, metrics over training with seeds and over subjects."""
+"""Charts: t-SNE of features, quality over parameters, metrics over training (by seed) and over subjects."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from voxflate.drawing.sheets import COLOURS, MARKERS
 _REAL_INK = "#3a434e"
 
 Level = tuple[float, float | None, float | None]
-"""A value and the ends of its interval, if it has one."""
+"""A value, and the ends of its interval if it has one."""
 
 Point = tuple[float, float, float | None, float | None]
-"""A place on the axis, then as `Level`."""
+"""A position on the axis, then as in `Level`."""
 
 
 def embedding(points: Mapping[str, NDArray[np.floating]], path: str | Path, title: str) -> None:
-    """Draw places of samples, one colour per set; the first set (the real one) is drawn dark and last.
+    """Draw positions of samples, one colour per set; the first set (the real one) is drawn dark and last.
 
     Args:
         points: Label -> [n, 2].
         path: PNG to write.
-        title: A line above.
+        title: Title line.
     """
     figure, axes = _page()
     for index, (label, places) in enumerate(points.items()):
@@ -58,12 +58,12 @@ def quality(
     ylabel: str,
     floor: float | None = None,
 ) -> None:
-    """Draw a figure over the number of trainable parameters, one mark per run.
+    """Draw a metric over the number of trainable parameters, one mark per run.
 
     Args:
-        runs: Label -> parameters, figure, and the ends of its interval.
+        runs: Label -> parameters, metric, and the ends of its interval.
         path: PNG to write.
-        ylabel: What the figure is.
+        ylabel: Name of the metric.
         floor: Value of the real set, a dashed line.
     """
     figure, axes = _page()
@@ -101,7 +101,7 @@ def bands(
     Args:
         panels: Title -> label of a line -> points (kimg, mean, standard deviation).
         path: PNG to write.
-        ylabel: What the values are.
+        ylabel: Name of the values.
         floors: Title -> value of the real set, a dashed line.
     """
     figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
@@ -132,7 +132,7 @@ def over_subjects(
     """Draw metrics over the number of real subjects with their intervals, one panel per metric side by side.
 
     Args:
-        panels: Title -> lines (label -> at least one point), and levels for what does not depend on it
+        panels: Title -> lines (label -> at least one point), and levels that do not depend on it
             (label -> value).
         path: PNG to write.
     """
@@ -146,7 +146,7 @@ def over_subjects(
         for label, points in lines.items():
             index = order.index(label)
             ends = np.transpose([_reach(level) for _, *level in points])
-            # Beside each other, or one interval would hide the other.
+            # Side by side, or one interval would hide the other.
             places = [count * 1.02 ** (2 * index - 1) for count, *_ in points]
             shown[label] = axes.errorbar(
                 places,
@@ -174,7 +174,7 @@ def over_subjects(
 
 
 def _reach(level: Sequence[float | None]) -> tuple[float, float]:
-    """How far an interval goes below and above its value; 0 where there is none."""
+    """How far an interval extends below and above its value; 0 if there is none."""
     value, low, high = level
     if value is None or low is None or high is None:
         return 0.0, 0.0

@@ -1,7 +1,7 @@
-"""Pictures: sheets of slices and curves over training.
+"""Sheets of slices, and curves over training.
 
-Slices are drawn as a reader of scans expects them: superior (coronal, sagittal) or anterior (axial) up, the
-subject's left on the left (neurological convention), at their physical aspect, one voxel one rectangle.
+Slices are drawn in the usual orientation: superior (coronal, sagittal) or anterior (axial) up, the
+subject's left on the left (neurological convention), in physical proportions, one voxel per rectangle.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _MARGIN = 16
 _FONT_SIZE = 15
 _BACKGROUND = (14, 17, 22)
 _INK = (214, 219, 226)
-_DARK_INK, _LIGHT_INK = "#3a434e", "#c9d1da"  # of curves; the page below them is light or dark
+_DARK_INK, _LIGHT_INK = "#3a434e", "#c9d1da"  # of curves, for a light or dark page
 _OVERLAY = 0.4  # opacity of a mask's colours
-# Rows of a sheet: plane, the axis (of D, H, W) that is fixed, and those that go down and across.
+# Rows of a sheet: plane, the fixed axis (of D, H, W), and the axes that go down and across.
 _ROWS = (("axial", 0, 1, 2), ("coronal", 1, 0, 2), ("sagittal", 2, 0, 1))
-# By order of series; distinct for any colour vision (after Okabe and Ito), on white and on black.
+# In the order of series; distinct for all kinds of colour vision (after Okabe and Ito), on white and black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "os^Dv<"
 
@@ -51,14 +51,14 @@ def sample_sheet(
         volumes: [n, M, D, H, W] in [-1, 1]; values outside are clipped. The first `columns` are drawn, the M
             images of each side by side.
         path: PNG to write.
-        title: A line above; long ones are wrapped.
+        title: Title line; long ones are wrapped.
         columns: Largest number of volumes.
         spacing: Voxel sides, mm, order D, H, W.
-        classes: Classes of a mask, laid over the images in colour, [n, D, H, W]; 0 is background.
+        classes: Classes of a mask, drawn over the images in colour, [n, D, H, W]; 0 is background.
     """
     shown = volumes[:columns]
     extent = [size * side for size, side in zip(shown.shape[2:], spacing, strict=True)]
-    # A whole number of pixels for the smallest voxel side: every voxel is drawn equally large.
+    # A whole number of pixels for the smallest voxel side, so that all voxels are drawn equally large.
     pixels_per_mm = max(1, round(_TILE / max(extent) * min(spacing))) / min(spacing)
     rows = []
     for name, fixed, down, across in _ROWS:
@@ -77,15 +77,15 @@ def slice_sheet(
     spacing: Sequence[float] = (1.0, 1.0),
     classes: Classes | None = None,
 ) -> None:
-    """Draw 2D images row after row.
+    """Draw 2D images row by row.
 
     Args:
         images: [n, M, H, W] in [-1, 1]; values outside are clipped. All are drawn, M side by side.
         path: PNG to write.
-        title: A line above; long ones are wrapped.
-        columns: Images in a row.
+        title: Title line; long ones are wrapped.
+        columns: Images per row.
         spacing: Pixel sides, mm, order H, W.
-        classes: Classes of a mask, laid over the images in colour, [n, H, W]; 0 is background.
+        classes: Classes of a mask, drawn over the images in colour, [n, H, W]; 0 is background.
     """
     extent = [size * side for size, side in zip(images.shape[2:], spacing, strict=True)]
     pixels_per_mm = max(1, round(_TILE / max(extent) * min(spacing))) / min(spacing)
@@ -105,9 +105,9 @@ def resolution_sheet(
 
     Args:
         sets: Label -> volumes [n, 1, D, H, W] in [-1, 1], and their voxel sides, mm, order D, H, W. Every set
-            is drawn at about the same size in millimetres, one voxel one rectangle.
+            is drawn at about the same scale in millimetres, one voxel per rectangle.
         path: PNG to write.
-        title: A line above.
+        title: Title line.
         columns: Largest number of volumes in a row.
     """
     rows = []
@@ -128,17 +128,17 @@ def curves(
     log: bool = False,
     floor_label: str = "real vs real",
 ) -> None:
-    """Draw figures over training, one line per run.
+    """Draw values over training, one line per run.
 
     Args:
         series: Label -> points (kimg, value); a run without points keeps its colour and is not drawn.
-        path: PNG or SVG to write, by its suffix; transparent, so that it lies on any page.
-        ylabel: What the values are, with their unit.
+        path: PNG or SVG to write, by its suffix; transparent, so that it suits any page.
+        ylabel: Name of the values, with their unit.
         floor: Value of the real set, a dashed line.
-        log: Logarithmic values.
-        floor_label: What the dashed line is.
+        log: Whether the axis of values is logarithmic.
+        floor_label: Label of the dashed line.
     """
-    style: Any = {  # matplotlib 3.11 has a type of its own for these keys, older ones have not
+    style: Any = {  # matplotlib 3.11 has a type for these keys, older versions do not
         "axes.edgecolor": _DARK_INK,
         "axes.labelcolor": _DARK_INK,
         "font.size": 10,
@@ -164,12 +164,12 @@ def curves(
 
 
 def for_dark_pages(svg: str) -> str:
-    """The same curves with light ink; drawing them twice would take twice the time."""
+    """Recolour the curves with light ink; drawing them again would take twice the time."""
     return svg.replace(_DARK_INK, _LIGHT_INK)
 
 
 def _finish(axes: Axes, ylabel: str, log: bool) -> None:
-    """Labels, scale, grid and a legend above the axes, where it cannot hide a line."""
+    """Add labels, scale, grid and a legend above the axes, where it cannot hide a line."""
     axes.set_xlabel("training, kimg (thousands of real images shown)")
     axes.set_ylabel(ylabel)
     if log:
@@ -186,7 +186,7 @@ def _finish(axes: Axes, ylabel: str, log: bool) -> None:
 
 
 def _tiles(images: NDArray[np.floating], classes: Classes | None, size: Sequence[int]) -> list[Image.Image]:
-    """Pictures of images [n, M, H, W], the M of each side by side; a pixel is `size` pixels."""
+    """Tiles of images [n, M, H, W], the M images side by side; each pixel becomes `size` pixels."""
     tiles = []
     for number, channels in enumerate(images):
         over = None if classes is None else classes[number]
@@ -201,9 +201,9 @@ def _tiles(images: NDArray[np.floating], classes: Classes | None, size: Sequence
 def _tile(
     image: NDArray[np.floating], height: int, width: int, classes: Classes | None = None
 ) -> Image.Image:
-    """A slice as a grey picture, its first axis upwards, one voxel `height` x `width` pixels.
+    """A slice as a grey tile, its first axis upwards, `height` x `width` pixels per voxel.
 
-    The classes of a mask, [H, W], are laid over it in their colours.
+    The classes of a mask, [H, W], are drawn over it in their colours.
     """
     pixels = np.clip((image[::-1] + 1) * 127.5, 0, 255).round().astype(np.uint8)
     if classes is not None:
@@ -217,7 +217,7 @@ def _tile(
 def _write_sheet(
     rows: Sequence[tuple[str, Sequence[Image.Image]]], path: str | Path, title: str | None
 ) -> None:
-    """Lay out rows of tiles, each with its name on the left, under a title; write a PNG."""
+    """Arrange rows of tiles, each with its name on the left, under a title, and write a PNG."""
     font = ImageFont.truetype(str(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), _FONT_SIZE)
     label = max(round(font.getlength(name)) for name, _ in rows)
     left = _MARGIN + (label + _MARGIN if label else 0)

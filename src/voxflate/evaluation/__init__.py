@@ -1,4 +1,4 @@
-"""Generated volumes against real ones: quick at snapshots, the whole suite on request, the copying audit."""
+"""Compares generated with real volumes: quickly at snapshots, the whole suite on request, the audit."""
 
 from voxflate.evaluation.assessment import Assessment, Metric
 from voxflate.evaluation.audit import Audit, Auditor

@@ -1,4 +1,4 @@
-"""What a whole evaluation gives: metrics with intervals and floors, and what they depend on."""
+"""The result of a whole evaluation: metrics with intervals and floors, and what they depend on."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 from voxflate._system.errors import VoxflateError
 
 FORMAT = 2
-"""Of metrics.json. Version 1 called the metrics figures."""
+"""Version of metrics.json. Version 1 called the metrics figures."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric beside the same among real volumes.
+    """One metric, beside the same metric among real volumes.
 
     Attributes:
-        value: Of generated against real.
-        low: Lower end of its 95% interval; None where there is none.
+        value: The metric of generated against real volumes.
+        low: Lower end of its 95% interval; None if there is none.
         high: Upper end.
         error: Standard error.
-        real: The floor: real volumes among themselves (halves, or pairs of subjects); None if there is none.
+        real: The floor: real against real volumes (halves, or pairs of subjects); None if there is none.
         real_low: Lower end of the floor's range.
         real_high: Upper end.
     """
@@ -52,11 +52,11 @@ class Assessment:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def value(self, name: str) -> float | None:
-        """A metric's value, or None if it was not taken."""
+        """A metric's value, or None if it was not measured."""
         return self.metrics[name].value if name in self.metrics else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for metrics.json."""
+        """Convert to plain values for metrics.json."""
         return {
             "format": FORMAT,
             "metrics": {name: asdict(metric) for name, metric in self.metrics.items()},
@@ -67,14 +67,14 @@ class Assessment:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], source: object) -> Assessment:
-        """Back from `as_dict`.
+        """Make an assessment from what `as_dict` returned.
 
         Args:
-            content: What it gave.
-            source: The file, for the message.
+            content: What `as_dict` returned.
+            source: The file, for messages.
 
         Raises:
-            VoxflateError: If it is something else or of another version.
+            VoxflateError: If it is not an assessment, or of another version.
         """
         if not isinstance(content, Mapping) or content.get("format") not in (1, FORMAT):
             raise VoxflateError(f"{source}: was not written by this version; run voxflate evaluate again")

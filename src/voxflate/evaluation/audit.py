@@ -1,9 +1,9 @@
-"""Which generated volumes are copies of training volumes?
+"""Finds generated volumes that are copies of training volumes.
 
-Three measures of nearness: correlation at the best small shift and flip, its lead over the second nearest
-subject, and the distance of slice features. The first two look at all channels, each counting alike, the last
-at the images. How near volumes come that are not copies is measured on held-out volumes, and on training
-volumes against the other subjects. A generated volume that is nearer than all but a few of these is flagged
+There are three measures of similarity: correlation at the best small shift and flip, its lead over the second
+nearest subject, and the distance of slice features. The first two use all channels with equal weight, the
+last only the images. Thresholds come from volumes that are not copies: held-out volumes, and training volumes
+against the other subjects. A generated volume that is nearer than all but a few of these is flagged
 (decisions 0044 and 0152).
 """
 
@@ -26,10 +26,10 @@ from voxflate.metrics.copies import FLIPS, Neighbours
 
 MEASURES = ("correlation", "lead", "features")
 ALLOWED = 0.01
-"""Largest share of volumes that are not copies which may be flagged, over all measures."""
+"""Largest accepted share of flagged volumes that are not copies, over all measures."""
 
 PICTURES = 12
-"""Flagged pairs that are kept for the report: those with the highest correlation."""
+"""Number of flagged pairs kept for the report: those with the highest correlation."""
 
 _MOST_NULL = 200
 _AXES = {1: "superior-inferior", 2: "anterior-posterior", 3: "left-right"}
@@ -39,17 +39,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Nearness:
-    """How near a volume is to the training set.
+    """A volume's similarity to the training set.
 
     Attributes:
-        neighbour: Number of the training volume with the highest correlation.
-        subject: Whose it is.
+        neighbour: Index of the training volume with the highest correlation.
+        subject: Subject of that volume.
         flip: Axis along which the volume had to be flipped, or "".
         correlation: With the neighbour.
-        lead: (1 - correlation) / (1 - correlation with the nearest volume of another subject): 1 where nobody
-            is particularly near, towards 0 for a copy.
+        lead: (1 - correlation) / (1 - correlation with the nearest volume of another subject): 1 if no
+            subject is particularly near, towards 0 for a copy.
         features: Distance to the nearest features of a training volume.
-        features_neighbour: Number of that volume.
+        features_neighbour: Index of that training volume.
     """
 
     neighbour: int
@@ -62,22 +62,22 @@ class Nearness:
 
     @property
     def distances(self) -> dict[str, float]:
-        """The three measures with the nearest lowest."""
+        """The three measures, each lowest for the nearest volume."""
         return {"correlation": 1 - self.correlation, "lead": self.lead, "features": self.features}
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found.
+    """The result of an audit.
 
     Attributes:
         samples: One entry per generated volume, in order.
-        flagged: Sample number -> the measures that flagged it.
+        flagged: Sample index -> the measures that flagged it.
         thresholds: Measure -> distance below which a volume is flagged.
-        null: Nearness of the volumes that are not copies.
-        n_train: Training volumes.
-        n_heldout: Held-out volumes among the null.
-        pairs: Sample number -> the generated and the training volume, [2, C, D, H, W]; the clearest few.
+        null: Similarity of volumes that are not copies.
+        n_train: Number of training volumes.
+        n_heldout: Number of held-out volumes in `null`.
+        pairs: Sample index -> the generated and the training volume, [2, C, D, H, W]; the clearest few.
         extractor: Name of the feature network.
     """
 
@@ -97,11 +97,11 @@ class Audit:
 
     @property
     def false_alarms(self) -> float:
-        """Share of the volumes that are not copies which the thresholds flag."""
+        """Share of the volumes that are not copies but are flagged by the thresholds."""
         return float(np.mean([bool(flags(near, self.thresholds)) for near in self.null]))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for audit.json."""
+        """Convert to plain values for audit.json."""
         return {
             "n-generated": len(self.samples),
             "n-train": self.n_train,
@@ -121,8 +121,8 @@ class Auditor:
 
     Args:
         prepared: The set.
-        extractor: Gives the features of slices.
-        seed: Of the choice of training volumes that stand for volumes that are not copies.
+        extractor: Computes the features of slices.
+        seed: Seed for choosing the training volumes that serve as examples of non-copies.
 
     Raises:
         VoxflateError: If the training volumes are of fewer than 3 subjects.
@@ -154,11 +154,12 @@ class Auditor:
         """Audit generated volumes.
 
         Args:
-            batches: [b, C, D, H, W] in [-1, 1]; taken one after the other.
-            progress: Called with (null volumes done, of all) before the first batch is taken.
+            batches: [b, C, D, H, W] in [-1, 1]; read one after the other.
+            progress: Called with (null volumes done, all null volumes) before the first batch is read.
 
         Raises:
-            VoxflateError: If a value is not finite, the shape is not the real one, or there are none.
+            VoxflateError: If a value is not finite, the shape is not that of the real volumes, or there are
+                none.
         """
         null = list(self._null(progress))
         thresholds = {
@@ -180,14 +181,14 @@ class Auditor:
                 samples.append(near)
                 _keep_clearest(pairs, samples)
         if not samples:
-            raise VoxflateError("there is no generated volume to audit; raise evaluation.samples")
+            raise VoxflateError("there are no generated volumes to audit; raise evaluation.samples")
         n_heldout = self._real.count - self._real.n_train
         return Audit(
             samples, flagged, thresholds, null, self._real.n_train, n_heldout, pairs, self._extractor.name
         )
 
     def _null(self, progress: Progress | None) -> Iterator[Nearness]:
-        """Nearness of held-out volumes, and of training volumes to the other subjects."""
+        """Similarity of held-out volumes, and of training volumes to other subjects."""
         n_train, count = self._real.n_train, self._real.count
         rng = np.random.default_rng(self._seed)
         chosen = [*range(n_train, count), *rng.permutation(n_train)][:_MOST_NULL]
@@ -198,7 +199,7 @@ class Auditor:
                 progress(done + 1, len(chosen))
 
     def _nearness(self, volume: Images, features: NDArray[np.floating], own: NDArray[np.bool_]) -> Nearness:
-        """Nearness of one volume [C, D, H, W] to the training volumes that are not its own."""
+        """Similarity of one volume [C, D, H, W] to the training volumes of other subjects."""
         values, flips = (x.numpy() for x in self._neighbours.correlations(torch.from_numpy(volume)))
         values = np.where(own, -np.inf, values)
         first = int(values.argmax())
@@ -230,7 +231,7 @@ class Auditor:
 
 
 def flags(near: Nearness, thresholds: Mapping[str, float]) -> tuple[str, ...]:
-    """The measures by which a volume is nearer than their thresholds."""
+    """The measures in which a volume is below the threshold."""
     distances = near.distances
     return tuple(measure for measure in MEASURES if distances[measure] < thresholds[measure])
 

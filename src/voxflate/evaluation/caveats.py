@@ -1,4 +1,4 @@
-"""What a reader must know before quoting a metric."""
+"""Warnings that a reader must know before quoting a metric."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _ALIKE = 0.01  # of the real volumes' distance from each other
 def warnings_of(
     metrics: Mapping[str, Metric], facts: Mapping[str, Any], real: RealSet, left_out: Sequence[str]
 ) -> list[str]:
-    """One sentence for each.
+    """List the warnings, one sentence each.
 
     Args:
         metrics: The metrics.
         facts: What they depend on.
         real: The real volumes.
-        left_out: Pair metrics that the volumes are too small for.
+        left_out: Metrics of pairs for which the volumes are too small.
     """
     found = []
     n_generated, n_real = facts["n-generated"], facts["n-real"]
@@ -45,12 +45,12 @@ def warnings_of(
             "compare it at equal numbers only"
         )
     if min(n_generated, n_real) <= NEIGHBOURS:
-        found.append(f"no precision and recall: they need more than {NEIGHBOURS} samples of each set")
+        found.append(f"no precision and recall: they need more than {NEIGHBOURS} samples in each set")
     of_volumes = "psnr" in metrics
     if of_volumes and (heldout := facts["n-heldout"]) < 2:
-        found.append(f"no held-out KID: {heldout} volumes are held out, it takes 2")
+        found.append(f"no held-out KID: {heldout} volumes are held out, it needs 2")
     if len(set(real.subjects)) < 2:
-        found.append("no intervals and no floor: all real volumes are of one subject")
+        found.append("no intervals and no floor: all real volumes come from one subject")
     if left_out:
         found.append(f"{', '.join(left_out)} left out: the volumes are too small")
     diversity = metrics.get("pairwise-l2")

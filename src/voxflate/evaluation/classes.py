@@ -1,4 +1,4 @@
-"""Distances within the classes of labels: are the volumes of a class like the real ones of that class?"""
+"""Distances within classes of labels: generated volumes of a class against real ones of that class."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def class_distances(
     splits: int,
     seed: int,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Kernel distances within each class, which few samples do not raise.
+    """Kernel distances within each class; they are unbiased for few samples.
 
     Args:
         name: The extractor's.
-        generated: Its features by view, [n x slices, f].
-        real: The same of the real volumes.
-        labels: What each generated volume was made for, [n]; empty for generators without labels.
-        reals: Says whose the real volumes are, and what is known about them.
-        slices: Slices of a volume.
-        splits: Halvings of a class's real subjects for the floor.
-        seed: Of the halvings.
+        generated: Features of generated volumes by view, [n x slices, f].
+        real: The same for the real volumes.
+        labels: Labels of each generated volume, [n]; empty for generators without labels.
+        reals: Gives the subjects and labels of the real volumes.
+        slices: Slices per volume.
+        splits: Number of halvings of a class's real subjects for the floor.
+        seed: Seed of the halvings.
 
     Returns:
-        "kid-<extractor>-<label>-<class>-avg" -> mean of the planes, of classes with at least 2 volumes on
-        each side; the same between halves of the real ones.
+        "kid-<extractor>-<label>-<class>-avg" -> mean over the planes, for classes with at least 2 volumes on
+        each side; the same between halves of the real volumes.
     """
     values, floors = {}, {}
     for column in reals.prepared.layout.labels if labels else ():
@@ -64,5 +64,5 @@ def _of_class(labels: Labels, column: str, value: str) -> NDArray[np.bool_]:
 
 
 def _chosen(features: Features, chosen: NDArray[np.bool_], slices: int) -> Features:
-    """The features of some volumes, in the three planes."""
+    """Features of some volumes in the three planes."""
     return {plane: features[plane][chosen.repeat(slices)] for plane in PLANES}

@@ -1,4 +1,4 @@
-"""What is left of generated samples while they stream by."""
+"""Collects the features of generated samples as they stream by."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voxflate.evaluation.real import Features, Images
 
 @dataclass
 class Collected:
-    """What is left of the generated samples: features by network and view, the first few, counts."""
+    """What is kept of the generated samples: features by network and view, the first few samples, counts."""
 
     features: dict[str, dict[str, list[NDArray[np.float32]]]] = field(default_factory=dict)
     first: list[Images] = field(default_factory=list)
@@ -23,7 +23,7 @@ class Collected:
     constant: int = 0
 
     def add(self, network: str, view: str, features: NDArray[np.float32]) -> None:
-        """Keep the features of a batch."""
+        """Add the features of a batch."""
         self.features.setdefault(network, {}).setdefault(view, []).append(features)
 
     def views(self, network: str) -> Features:

@@ -18,15 +18,15 @@ Views = Mapping[str, NDArray[np.floating]]  # view -> [n, f]
 
 
 def compare_features(name: str, generated: Views, real: Views) -> dict[str, float]:
-    """Every feature metric that there are enough samples for.
+    """Compute every feature metric for which there are enough samples.
 
     Args:
-        name: The extractor's.
+        name: Name of the extractor.
         generated: View -> [n, f].
         real: View -> [m, f], the same views.
 
     Returns:
-        Metric name -> value; with planes, their mean as "-avg" (and "-avg-cut").
+        Metric name -> value; with planes, also their mean as "-avg" (and "-avg-cut").
     """
     metrics: dict[str, float] = {}
     for metric, views in _applicable(generated, real):
@@ -36,13 +36,13 @@ def compare_features(name: str, generated: Views, real: Views) -> dict[str, floa
 
 
 def replicated_features(name: str, generated: Views, real: Views, slices: int = 1) -> list[Replicated]:
-    """The same metrics as functions of how often each volume counts, one function per metric.
+    """The same metrics as functions of the volumes' weights (how often each counts), one per metric.
 
     Args:
-        name: The extractor's.
+        name: Name of the extractor.
         generated: View -> [n x slices, f].
         real: View -> [m x slices, f].
-        slices: Samples that a volume gives; they are drawn together.
+        slices: Samples per volume; they are drawn together.
     """
     grams = {view: Gram.of(generated[view], real[view]) for view in generated}
 
@@ -61,18 +61,18 @@ def replicated_features(name: str, generated: Views, real: Views, slices: int = 
 def halvings(
     name: str, real: Views, subjects: Sequence[str], splits: int, seed: int, slices: int = 1
 ) -> list[dict[str, float]]:
-    """One half of the real set against the other, split by subject, again and again.
+    """Compare random halves of the real set, split by subject, repeatedly.
 
     Args:
-        name: The extractor's.
+        name: Name of the extractor.
         real: View -> [n x slices, f].
         subjects: Subject of each volume, [n].
-        splits: How often.
-        seed: Of the splits.
-        slices: Samples that a volume gives.
+        splits: Number of halvings.
+        seed: Seed of the halvings.
+        slices: Samples per volume.
 
     Returns:
-        The metrics of each halving; none if there are not two subjects with two samples on each side.
+        The metrics of each halving; none unless both sides can have two subjects with two samples.
     """
     people, owner = np.unique(np.asarray(subjects), return_inverse=True)
     rng = np.random.default_rng(seed)
@@ -89,17 +89,17 @@ def halvings(
 
 
 def heldout_kid(name: str, generated: Views, real: Views, n_train: int, slices: int = 1) -> dict[str, float]:
-    """The kernel distance that a snapshot is chosen by: against volumes that the training has not seen.
+    """The kernel distance for choosing a snapshot: to volumes that training has not seen.
 
     Args:
-        name: The extractor's.
+        name: Name of the extractor.
         generated: Features by view.
-        real: Features by view, those of the training volumes first.
-        n_train: Training volumes.
-        slices: Slices of a volume.
+        real: Features by view, training volumes first.
+        n_train: Number of training volumes.
+        slices: Slices per volume.
 
     Returns:
-        The mean of the planes under its name; nothing if fewer than two volumes are held out.
+        The mean over the planes by its name; nothing if fewer than two volumes are held out.
     """
     if len(real["ax"]) < (n_train + 2) * slices:
         return {}
@@ -110,7 +110,7 @@ def heldout_kid(name: str, generated: Views, real: Views, n_train: int, slices: 
 def replicated_heldout_kid(
     name: str, generated: Views, real: Views, n_train: int, slices: int = 1
 ) -> Replicated:
-    """`heldout_kid` as a function of how often each volume counts; nothing where too few are drawn."""
+    """`heldout_kid` as a function of the volumes' weights; nothing if too few are drawn."""
     functions = [
         weighted_kernel_distance(Gram.of(generated[plane], real[plane][n_train * slices :]))
         for plane in PLANES
@@ -127,12 +127,12 @@ def replicated_heldout_kid(
 
 
 def heldout_name(name: str) -> str:
-    """The held-out kernel distance's name for an extractor."""
+    """Name of the held-out kernel distance for an extractor."""
     return f"kid-{name}-heldout-avg"
 
 
 def _applicable(generated: Views, real: Views) -> list[tuple[FeatureMetric, list[str]]]:
-    """Metrics that there are enough samples for, with their views."""
+    """Metrics for which there are enough samples, with their views."""
     fewest = min(len(x) for views in (generated, real) for x in views.values())
     return [
         (metric, [view for view in generated if metric.after_cut or not view.endswith("-cut")])
@@ -142,7 +142,7 @@ def _applicable(generated: Views, real: Views) -> list[tuple[FeatureMetric, list
 
 
 def _named(metric: FeatureMetric, name: str, values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Metrics of all views under their names, and the means over planes."""
+    """Metrics of all views by name, and the means over planes."""
     metrics: dict[str, float] = {}
     by_plane = "ax" in values
     for key in metric.names:

@@ -1,10 +1,10 @@
-"""Quick measurements at the snapshots of a training: distances, diversity, the floor of the real set.
+"""Quick measurements at a training's snapshots: distances, diversity, the floor of the real set.
 
-Every result is a flat dictionary whose metrics stand beside what they depend on: extractor, hash of its
-weights, numbers of real and generated samples, seed. A metric named "...-cut" was taken after
-`cut_background` on both sides; "-avg" is the mean of the three planes.
+Every result is a flat dictionary with the metrics and what they depend on: extractor, hash of its
+weights, numbers of real and generated samples, seed. A metric named "...-cut" was computed after
+`cut_background` on both sides; "-avg" is the mean over the three planes.
 
-Distances are those of the first image channel. Each further one has its own, with the channel's name behind
+Distances are those of the first image channel. Every other channel has its own, with the channel's name after
 the extractor's: "frechet-mobilenetv2-t2-avg". Masks are compared by the volumes of their structures.
 """
 
@@ -40,24 +40,24 @@ Metrics = dict[str, float | int | str]
 
 DIVERSITY = "pairwise-l2"
 _FLOOR_SPLITS = 10
-# Diversity is taken over at most this many volumes, which have to be in memory together.
+# Diversity is computed over at most this many volumes, which must be in memory together.
 _DIVERSITY_VOLUMES = 256
 
 
 class Evaluator:
     """Compares generated samples with one prepared data set.
 
-    The features of the real volumes are computed when first needed and kept in a cache that goes by
-    content (the set's hash, the weights' hash), so that new data never meets old features.
+    The features of the real volumes are computed when first needed and cached by content (hash of the set,
+    hash of the weights), so that new data never gets old features.
 
     Args:
         prepared: The real volumes, train and held-out together (the 2D comparison: train only).
         extractor: Name in `EXTRACTORS`, or a file.
         seed: Seed of the floor's splits, of the pairs and of the real slices of the 2D comparison.
-        device: Where features are computed.
+        device: Device for computing features.
         cache: Folder for the real features; `cache_folder()` by default.
-        min_content: The 2D comparison leaves out real slices that show less, as its training did.
-        channel: Number of the image channel; of several, those of a higher number are measured too.
+        min_content: The 2D comparison leaves out real slices with less content, as its training did.
+        channel: Index of the image channel; channels after it are measured too.
 
     Raises:
         VoxflateError: If the extractor is unknown, its weights are missing, or there are fewer than 4 real
@@ -92,21 +92,21 @@ class Evaluator:
         """Distances of generated volumes to all real ones, per plane, and their diversity.
 
         Args:
-            volumes: Batches [b, C, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
+            volumes: Batches [b, C, D, H, W] in [-1, 1], at least 2 volumes in all; read one after the other.
 
         Returns:
-            "frechet-<extractor>-<ax|sag|cor|avg>" ("fid-..." for Inception) and the same with "-cut";
-            kid of the same planes and, against the held-out volumes alone if there are two,
+            "frechet-<extractor>-<ax|sag|cor|avg>" ("fid-..." for Inception) and the same with "-cut"; kid of
+            the same planes and, if two volumes are held out, against these alone as
             "kid-<extractor>-heldout-avg";
-            "precision-<extractor>-avg" and the same of recall, density and coverage, means of the planes, if
-            both sets are large enough; the same of the voxels' principal components, which no network has
-            seen, "frechet-voxels-3d" and so on; "pairwise-l2" (over the first 256 volumes, all channels),
+            "precision-<extractor>-avg" and likewise recall, density and coverage, means over the planes, if
+            both sets are large enough; the same for the voxels' principal components, which need no
+            network, "frechet-voxels-3d" and so on; "pairwise-l2" (over the first 256 volumes, all channels),
             "volume-w1-<structure>" of masks, ml, "n-real", "n-generated", "extractor", "weights-sha256",
             "seed".
 
         Raises:
-            VoxflateError: If a value is not finite, there are fewer than 2 volumes, or their shape is
-                not the real volumes' shape.
+            VoxflateError: If a value is not finite, there are fewer than 2 volumes, or their shape
+                differs from the real volumes'.
         """
         kept: list[Images] = []
         structures: list[NDArray[np.float64]] = []
@@ -134,7 +134,7 @@ class Evaluator:
         return [self, *(self._next._all() if self._next else [])]
 
     def _compare(self, planes: Features, whole: Features) -> Metrics:
-        """Distances of generated features of this channel."""
+        """Distances of the generated features of this channel."""
         real = self._real.plane_features(self._extractor)
         return {
             **compare_features(self._name, planes, real),
@@ -149,7 +149,7 @@ class Evaluator:
             images: Batches [b, C, H, W] in [-1, 1], at least 2 images in all.
 
         Returns:
-            "frechet-<extractor>-2d", the same of kid, precision, recall, density and coverage, "n-real" (at
+            "frechet-<extractor>-2d", likewise kid, precision, recall, density and coverage, "n-real" (at
             most 1000 slices, drawn with the seed), "n-generated", "extractor", "weights-sha256", "seed".
 
         Raises:
@@ -167,12 +167,12 @@ class Evaluator:
         return metrics | self._provenance(len(real[VIEW_2D]), each[0].count)
 
     def real_floor(self) -> Metrics:
-        """What real volumes reach: one half of the real set against the other, mean of 10 random halvings.
+        """The floor of `measure`: one half of the real set against the other, mean of 10 random halvings.
 
         Returns:
             The keys of `measure`, with the sizes of the halves as "n-real" and "n-generated", the diversity
             of the real set as "pairwise-l2", and "splits", the number of halvings. A half has fewer samples
-            than the set, which raises the metric: generated volumes can come out slightly below it.
+            than the set, which raises the metrics, so generated volumes can be slightly below the floor.
         """
         if "3d" not in self._floors:
             real = self._real.plane_features(self._extractor)

@@ -1,4 +1,4 @@
-"""Volumes of another method, read from a folder of files, to be measured like the samples of a run."""
+"""Reads another method's volumes from a folder of files, to measure them like samples of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from voxflate.evaluation.real import Images
 
 SUFFIXES = (".nii", ".nii.gz")
 _SPACING_TOLERANCE = 0.02  # of a voxel side
-_LEAST_SPAN = 0.02  # of the range, of the values of one volume
+_LEAST_SPAN = 0.02  # of one volume's values, as a share of the range
 
 
 @dataclass
@@ -26,11 +26,11 @@ class VolumeFolder:
     """A folder of NIfTI files, checked against a prepared set.
 
     Attributes:
-        folder: Where they lie.
-        paths: The files that are measured, by name.
-        prepared: The set that they are compared with.
-        value_range: The values that become -1 and 1; what lies outside is clipped.
-        clipped: Voxels that were clipped so far, and voxels that were read.
+        folder: The folder.
+        paths: The files to measure, sorted by name.
+        prepared: The set to compare them with.
+        value_range: The values that become -1 and 1; values outside are clipped.
+        clipped: Numbers of voxels clipped and read so far.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ class VolumeFolder:
     clipped: list[int] = field(default_factory=lambda: [0, 0])
 
     def batches(self, batch: int) -> Iterator[Images]:
-        """The volumes in [-1, 1], turned to RAS, [b, 1, D, H, W]; read one batch after the other.
+        """Yield the volumes in [-1, 1], in RAS, [b, 1, D, H, W], one batch after the other.
 
         Raises:
             VoxflateError: If a file cannot be read.
@@ -54,8 +54,8 @@ class VolumeFolder:
         bottom, top = float(array.min()), float(array.max())
         if top - bottom < _LEAST_SPAN * (high - low):
             raise VoxflateError(
-                f"{path}: its values go from {bottom:g} to {top:g}, next to nothing of the {low:g} to "
-                f"{high:g} of the real volumes; say which values are theirs with --range LOW,HIGH"
+                f"{path}: its values range from {bottom:g} to {top:g}, a tiny part of the {low:g} to "
+                f"{high:g} of the real volumes; give the corresponding values with --range LOW,HIGH"
             )
         values = (np.asarray(array, np.float32) - low) * np.float32(2 / (high - low)) - 1
         self.clipped[0] += int((np.abs(values) > 1 + 1e-3).sum())
@@ -65,12 +65,12 @@ class VolumeFolder:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must know of how the files were read; complete once all are."""
+        """Warnings about how the files were read; complete once all are read."""
         share = self.clipped[0] / max(1, self.clipped[1])
         low, high = self.value_range
         found = []
         if share > 1e-3:
-            found.append(f"{share:.1%} of the voxels lie outside {low:g} to {high:g} and were clipped")
+            found.append(f"{share:.1%} of the voxels are outside {low:g} to {high:g} and were clipped")
         spacing = read_geometry(self.paths[0]).to_ras().spacing
         if any(
             abs(mine - its) > _SPACING_TOLERANCE * its
@@ -84,12 +84,12 @@ class VolumeFolder:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 over the files, in the order of their names."""
+        """SHA-256 over the files, sorted by name."""
         return hashlib.sha256("".join(sha256(path) for path in self.paths).encode()).hexdigest()
 
 
 def nifti_files(folder: Path) -> list[Path]:
-    """NIfTI files of a folder itself, by name."""
+    """NIfTI files in a folder (not in subfolders), sorted by name."""
     return sorted(path for path in folder.glob("*") if path.name.lower().endswith(SUFFIXES))
 
 
@@ -99,12 +99,12 @@ def open_volumes(
     count: int | None = None,
     value_range: tuple[float, float] | None = None,
 ) -> VolumeFolder:
-    """Check a folder of volumes; voxels are read later.
+    """Open and check a folder of volumes; voxels are read later.
 
     Args:
-        folder: With NIfTI files of the shape of the prepared volumes.
-        prepared: What they are compared with.
-        count: The first so many are taken; None for all.
+        folder: Folder of NIfTI files with the shape of the prepared volumes.
+        prepared: The set to compare them with.
+        count: Number of files to use, from the first; None for all.
         value_range: Values that become -1 and 1; None for those of the prepared set.
 
     Raises:
@@ -112,7 +112,7 @@ def open_volumes(
     """
     paths = nifti_files(folder)
     if count is not None and len(paths) < count:
-        raise VoxflateError(f"{folder}: holds {len(paths)} volumes, {count} are asked for")
+        raise VoxflateError(f"{folder}: has {len(paths)} volumes, {count} are needed; add volumes")
     low, high = value_range or prepared.manifest.intensity
     if not low < high:
         raise VoxflateError(f"--range {low:g},{high:g}: the first value must be below the second")
@@ -122,7 +122,7 @@ def open_volumes(
         if shape != prepared.shape:
             ours, real = ("x".join(map(str, each)) for each in (shape, prepared.shape))
             raise VoxflateError(
-                f"{path}: holds {ours} voxels (superior, anterior, right), the real volumes {real}; resample "
-                "it first, as the real ones were"
+                f"{path}: has {ours} voxels (superior, anterior, right), the real volumes {real}; resample "
+                "it first, like the real ones"
             )
     return VolumeFolder(folder, paths, prepared, (low, high))

@@ -1,4 +1,4 @@
-"""The image channels of a prepared set, each measured by itself."""
+"""The image channels of a prepared set, each measured separately."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from voxflate.metrics.extractors.base import VolumeExtractor
 
 @dataclass(frozen=True)
 class Modality:
-    """One image channel, and what extracts features from it.
+    """One image channel with its feature extractors.
 
     Attributes:
-        index: Number of the channel.
-        suffix: Behind an extractor's name in the names of metrics: "" for the first channel, else "-NAME".
+        index: Index of the channel.
+        suffix: Follows the extractor's name in metric names: "" for the first channel, else "-NAME".
         real: The channel's real volumes.
-        extractors: Of slices.
-        volume_extractors: Of whole volumes.
+        extractors: Extractors for slices.
+        volume_extractors: Extractors for whole volumes.
     """
 
     index: int
@@ -32,7 +32,7 @@ class Modality:
     volume_extractors: Sequence[VolumeExtractor]
 
     def name(self, extractor: FeatureExtractor | VolumeExtractor) -> str:
-        """What an extractor is called in the names of this channel's metrics."""
+        """An extractor's name in the names of this channel's metrics."""
         return f"{extractor.name}{self.suffix}"
 
 
@@ -45,7 +45,7 @@ def modalities_of(
     cache: Path | None,
     min_content: float,
 ) -> list[Modality]:
-    """The first `count` image channels of a set; the arguments are those of `RealSet` and `Modality`.
+    """The first `count` image channels of a set; arguments as in `RealSet` and `Modality`.
 
     Raises:
         VoxflateError: If there are fewer than 4 volumes.

@@ -1,7 +1,7 @@
-"""Metrics of pairs of volumes, computed while the volumes stream by: none of them is kept.
+"""Metrics of pairs of volumes, computed while the volumes stream by without keeping them.
 
-A generated volume is compared with the one before it, with a random real volume, with the nearest real
-one and with the mean of the real ones. Among real volumes the same partners are other subjects' volumes.
+A generated volume is compared with the previous one, with a random real volume, with the nearest real
+one and with the mean of the real ones. For real volumes the partners are volumes of other subjects.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from voxflate.metrics.table import PAIR_METRICS, PairMetric
 Array = NDArray[np.float64]
 
 MOST_PAIRS = 500
-"""Pairs of generated volumes (and of real ones) that are compared; more change the third digit."""
+"""Number of pairs compared, generated and real; more pairs change only the third digit."""
 
 _CHUNK = 8
 _MEAN_NAME = "mean volume"
 
 
 class PairBank:
-    """Collects the values of pairs.
+    """Collects the metrics of pairs.
 
     Args:
         real: The real volumes.
-        seed: Of the random partners.
+        seed: Seed of the random partners.
     """
 
     def __init__(self, real: RealSet, seed: int = 0) -> None:
@@ -48,7 +48,7 @@ class PairBank:
 
     @property
     def left_out(self) -> list[str]:
-        """Metrics that the volumes are too small for."""
+        """Metrics for which the volumes are too small."""
         return [name for name in PAIR_METRICS if name not in self._metrics]
 
     def add(self, batch: Images) -> None:
@@ -59,7 +59,7 @@ class PairBank:
         row = volumes if self._before is None else torch.cat([self._before, volumes])
         wanted = max(0, MOST_PAIRS + 1 - self._seen) if self._before is None else MOST_PAIRS - self._seen + 1
         pairs = max(0, min(len(row) - 1, wanted))
-        # Sorted as they come from the disk, and put back.
+        # Read in sorted order, then restored to the original one.
         order = np.argsort(np.argsort(partners, kind="stable"), kind="stable")
         random = torch.from_numpy(self._real.volumes(partners)[order])
         for name, metric in self._metrics.items():
@@ -79,7 +79,7 @@ class PairBank:
         return {name: float(np.mean(values)) for name, values in self._values.items() if values}
 
     def replicated(self) -> Replicated:
-        """The metrics as a function of how often each generated and each real volume counts."""
+        """The metrics as a function of the weights of generated and real volumes."""
         values = {name: np.array(found) for name, found in self._values.items() if found}
         partners = np.array(self._partners)
 
@@ -108,15 +108,15 @@ def mean_volume(real: RealSet) -> Tensor:
 
 
 def real_pairs(real: RealSet, seed: int = 0) -> tuple[dict[str, float], Replicated]:
-    """The metrics among real volumes of different subjects, and as a function of how often each counts.
+    """The metrics among real volumes of different subjects, and as a function of the volumes' weights.
 
     Args:
         real: The real volumes.
-        seed: Of the order in which they meet.
+        seed: Seed of the pairing.
 
     Returns:
-        Metrics by name, none if there is only one subject; the same as a function of counts [m], which are
-            given twice.
+        Metrics by name, none if there is only one subject; the same as a function of the weights [m], which
+            are passed twice.
     """
     metrics = _that_fit(real.prepared.shape)
     order = np.random.default_rng(seed).permutation(real.count)[: MOST_PAIRS + 1]
@@ -134,7 +134,7 @@ def real_pairs(real: RealSet, seed: int = 0) -> tuple[dict[str, float], Replicat
                 torch.from_numpy(np.concatenate([real.volumes(np.array([pair[side]])) for pair in pairs]))
                 for side in (0, 1)
             )
-            # Without the volume itself, or it would be compared with a part of itself.
+            # Without the volume itself, which would otherwise be part of its own partner.
             others = (real.count * mean - first) / (real.count - 1)
             for name, metric in metrics.items():
                 if metric.partner == "nearest":
@@ -154,7 +154,7 @@ def real_pairs(real: RealSet, seed: int = 0) -> tuple[dict[str, float], Replicat
 
 
 def weighted_mean(values: NDArray[np.floating], weights: Array) -> float:
-    """Mean by weights; the plain mean where none counts (no pair was drawn together)."""
+    """Weighted mean; the plain mean if all weights are 0 (no pair was drawn together)."""
     return float(np.average(values, weights=weights) if weights.any() else values.mean())
 
 
@@ -177,7 +177,7 @@ def _nearest_other_error(real: RealSet, volumes: Tensor, numbers: Sequence[int])
 
 
 def _in_chunks(metric: PairMetric, a: Tensor, b: Tensor) -> Tensor:
-    """Values of pairs, a few at a time."""
+    """Metrics of pairs, a few at a time."""
     parts = [
         metric.function(a[start : start + _CHUNK], b[start : start + _CHUNK])
         for start in range(0, len(a), _CHUNK)
@@ -186,7 +186,7 @@ def _in_chunks(metric: PairMetric, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _that_fit(shape: tuple[int, int, int]) -> dict[str, PairMetric]:
-    """The metrics that volumes of this shape are large enough for."""
+    """The metrics for which volumes of this shape are large enough."""
     fit = {}
     probe = torch.zeros(1, 1, *shape)
     for name, metric in PAIR_METRICS.items():

@@ -1,4 +1,4 @@
-"""The real volumes that generated ones are compared with, and their features, kept by content."""
+"""The real volumes that generated ones are compared with, and their features, cached by content."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ Extract = Callable[[torch.Tensor], torch.Tensor]
 
 VIEW_2D, VIEW_3D = "2d", "3d"
 VIEWS = (*PLANES, *(f"{plane}-cut" for plane in PLANES))
-# Part of the cache's key: raise it whenever the same volumes would give other features.
+# Part of the cache key: raise it when the features of the same volumes change.
 _VERSION = 3
 _BATCH = 32
-# Each half of the floor needs a covariance, and so two volumes.
+# Each half of the floor needs a covariance, and so at least two volumes.
 _FEWEST = 4
 _SLICES_2D = 1000
 _SAMPLES_2D, _MOST_SAMPLES = 192, 1000
 
 
 def equal_number(prepared: PreparedSet, phase: str) -> int:
-    """As many samples as there are real volumes, train and held-out, at most 1,000; 192 slices in 2D.
+    """The default number of samples: the number of real volumes, at most 1,000; 192 slices in 2D.
 
-    Frechet distances and coverage depend on both numbers, and equal ones favour neither side (decision 0140).
+    Frechet distances and coverage depend on both numbers, and equal numbers favour neither side (decision
+    0140).
     """
     if phase == "2d":
         return _SAMPLES_2D
@@ -50,9 +51,9 @@ class RealSet:
 
     Args:
         prepared: The set.
-        seed: Of the choice of slices for the 2D comparison.
+        seed: Seed for choosing slices of the 2D comparison.
         cache: Folder for the features; `cache_folder()` by default.
-        min_content: The 2D comparison leaves out slices that show less, as its training did.
+        min_content: The 2D comparison leaves out slices with less content, as its training did.
 
     Raises:
         VoxflateError: If there are fewer than 4 volumes.
@@ -66,7 +67,7 @@ class RealSet:
         self.count = self.n_train + n_heldout
         if self.count < _FEWEST:
             raise VoxflateError(
-                f"{prepared.root}: {self.count} real volumes are too few to measure against, it takes at "
+                f"{prepared.root}: {self.count} real volumes are too few for an evaluation, it needs at "
                 f"least {_FEWEST}; add volumes, or train with --set evaluation.every=0"
             )
         self._seed = seed
@@ -81,25 +82,25 @@ class RealSet:
 
     @cached_property
     def labels(self) -> list[dict[str, LabelValue]]:
-        """What is known about each volume's subject, a value per label column."""
+        """Labels of each volume's subject, a value per label column."""
         scans = self.prepared.manifest.scans
         return [scan.labels for split in SPLITS for scan in scans if scan.split == split]
 
     def volumes(self, indices: NDArray[np.integer]) -> Images:
-        """Some of them in ascending order, [n, C, D, H, W]; only these are read from the disk."""
+        """Some of the volumes in ascending order, [n, C, D, H, W]; only these are read from disk."""
         indices = np.sort(indices)
         train, heldout = indices[indices < self.n_train], indices[indices >= self.n_train] - self.n_train
         parts = [self.prepared.volumes("train", train), self.prepared.volumes("heldout", heldout)]
         return np.concatenate(parts)
 
     def batches(self, count: int | None = None) -> Iterable[Images]:
-        """All of them (or the first `count`), a few at a time."""
+        """All volumes (or the first `count`), a few at a time."""
         end = self.count if count is None else count
         for start in range(0, end, _BATCH):
             yield self.volumes(np.arange(start, min(start + _BATCH, end)))
 
     def plane_features(self, extractor: FeatureExtractor, slices: int = 1) -> Features:
-        """Features of their slices by view, [count x slices, f]."""
+        """Features of the volumes' slices by view, [count x slices, f]."""
 
         def compute() -> Features:
             return collect(self.batches(), lambda batch: plane_views(batch, slices), extractor)
@@ -116,7 +117,7 @@ class RealSet:
 
     @cached_property
     def components(self) -> VoxelComponents:
-        """Principal components of the voxels, of all volumes or a random part of them."""
+        """Principal components of the voxels, from all volumes or a random part of them."""
 
         def compute() -> Features:
             chosen = np.random.default_rng(self._seed).permutation(self.count)[:FITTED]
@@ -142,12 +143,12 @@ class RealSet:
         return self.cache.get(key, (VIEW_2D,), compute)
 
     def key(self, *what: object) -> tuple[object, ...]:
-        """A cache key of something that depends on the volumes and on `what`."""
+        """A cache key for something that depends on the volumes and on `what`."""
         return (_VERSION, *what, self.prepared.content_hash)
 
 
 def plane_views(volumes: Images, slices: int = 1) -> dict[str, Images]:
-    """[b, 1, D, H, W] -> slices of the three planes, as they are and with the background cut."""
+    """[b, 1, D, H, W] -> slices of the three planes, unchanged and with the background cut."""
     found = plane_slices(volumes, slices)
     return found | {f"{plane}-cut": cut_background(images) for plane, images in found.items()}
 
@@ -170,7 +171,7 @@ class Collector:
     """Collects the features of batches, view by view.
 
     Args:
-        features_of: Images or volumes to features.
+        features_of: Computes the features of images or volumes.
     """
 
     def __init__(self, features_of: Extract) -> None:
@@ -178,7 +179,7 @@ class Collector:
         self._parts: dict[str, list[NDArray[np.float32]]] = {}
 
     def add(self, views: dict[str, Images]) -> None:
-        """Take the next batch, as every view shows it."""
+        """Add the next batch in every view."""
         for view, images in views.items():
             tensor = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
             self._parts.setdefault(view, []).append(self._features_of(tensor).numpy())
@@ -202,9 +203,9 @@ class Collector:
 
 
 def standardised(generated: Features, real: Features) -> tuple[Features, Features]:
-    """Features in units of the real set's deviations, so that none counts more for its unit.
+    """Scale features by the real set's deviations, so that none dominates because of its unit.
 
-    A feature that is the same for all real volumes keeps its unit.
+    A feature that is equal for all real volumes is not scaled.
     """
     scales = {view: features.std(axis=0, dtype=np.float64) for view, features in real.items()}
     scales = {view: np.where(scale > 0, scale, 1.0) for view, scale in scales.items()}
@@ -215,15 +216,15 @@ def standardised(generated: Features, real: Features) -> tuple[Features, Feature
 
 
 def check_samples(batch: Images, shape: tuple[int, ...]) -> None:
-    """Refuse samples of another shape [b, *shape], or with NaN or infinite values."""
+    """Refuse samples with another shape than [b, *shape], or with NaN or infinite values."""
     if batch.shape[1:] != shape:
         raise VoxflateError(
-            f"samples are of shape {list(batch.shape[1:])}, the real ones of {list(shape)}; "
+            f"samples have the shape {list(batch.shape[1:])}, the real ones {list(shape)}; "
             "evaluate against the data set that the run was trained on"
         )
     if not np.isfinite(batch).all():
         raise VoxflateError(
-            "samples hold NaN or infinite values; the training has diverged: go back to an earlier "
+            "samples have NaN or infinite values; the training has diverged: go back to an earlier "
             "snapshot or lower the learning rates"
         )
 

@@ -1,7 +1,7 @@
 """Several seeds of one setting: mean and spread of a metric, and whether two settings differ.
 
-Seeds pair runs: a test over the differences of equal seeds needs fewer of them than one that ignores the
-pairs, as runs of a seed share their codes, their order of images and, in 3D, often their start.
+Runs with the same seed form pairs: a test over their differences needs fewer runs than one that ignores the
+pairs, as runs with one seed share their codes, their order of images and, in 3D, often their start.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 LEVEL = 0.05
-"""Largest p-value at which two settings are said to differ."""
+"""Largest p-value at which two settings count as different."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Spread:
     """A metric over seeds.
 
     Attributes:
-        mean: Over the seeds.
+        mean: Mean over the seeds.
         deviation: Standard deviation over the seeds (n - 1 in the denominator); None for one seed.
         n: Number of seeds.
     """
@@ -41,7 +41,7 @@ class Paired:
         low: Lower end of its 95% interval.
         high: Upper end.
         p: Two-sided p-value, not corrected for the number of comparisons.
-        n: Number of seeds that both have.
+        n: Number of shared seeds.
     """
 
     difference: float
@@ -62,17 +62,17 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:
-    """Compare two settings over the seeds that both have.
+    """Compare two settings over their shared seeds.
 
     >>> paired({0: 3.0, 1: 5.0, 2: 4.0}, {0: 1.0, 1: 2.0, 2: 3.0}).difference
     2.0
 
     Args:
         first: Seed -> metric.
-        second: The same of another setting.
+        second: The same for another setting.
 
     Returns:
-        The test; None where fewer than two seeds are shared.
+        The test; None if fewer than two seeds are shared.
     """
     seeds = sorted(first.keys() & second.keys())
     if len(seeds) < 2:
@@ -81,6 +81,6 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | 
     mean, error = statistics.fmean(differences), statistics.stdev(differences) / math.sqrt(len(seeds))
     freedom = len(seeds) - 1
     reach = error * float(stats.t.ppf(1 - LEVEL / 2, freedom))
-    certain = 0.0 if mean else 1.0  # equal differences: nothing varies
+    certain = 0.0 if mean else 1.0  # all differences are equal
     p = 2 * float(stats.t.sf(abs(mean) / error, freedom)) if error else certain
     return Paired(mean, mean - reach, mean + reach, p, len(seeds))

@@ -1,4 +1,4 @@
-"""Metrics with their intervals and floors, gathered one after the other."""
+"""Collects metrics with their intervals and floors."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from voxflate.evaluation.comparison import (
 from voxflate.metrics.bootstrap import LEVEL, Replicated, intervals
 
 HALVINGS = 20
-"""Random halvings of the real set that the floor is the mean of."""
+"""Number of random halvings of the real set for the floor, which is their mean."""
 
 Range = tuple[float, float, float]
 
 
 class Statistics:
-    """Gathers metrics.
+    """Collects metrics.
 
     Args:
-        replicates: Bootstrap replicates; 0 leaves the intervals out.
-        seed: Of replicates and halvings.
+        replicates: Bootstrap replicates; 0 leaves out the intervals.
+        seed: Seed of replicates and halvings.
     """
 
     def __init__(self, replicates: int, seed: int) -> None:
@@ -41,13 +41,13 @@ class Statistics:
         self.real_subjects: Sequence[str] = ()
 
     def add_features(self, name: str, generated: Views, real: Views, slices: int) -> None:
-        """Compare features of a network; `real_subjects` must be known.
+        """Compare the features of a network; `real_subjects` must be set.
 
         Args:
-            name: The network's.
+            name: Name of the network.
             generated: View -> [n x slices, f].
             real: View -> [m x slices, f].
-            slices: Slices of a volume.
+            slices: Slices per volume.
         """
         self.values |= compare_features(name, generated, real)
         if self._replicates:
@@ -59,7 +59,7 @@ class Statistics:
             self._floors[key] = (float(np.mean(values)), float(low), float(high))
 
     def add_heldout(self, name: str, generated: Views, real: Views, n_train: int, slices: int) -> None:
-        """Add the distance to held-out volumes, beside that of the training volumes to them."""
+        """Add the distance to held-out volumes, with that of training volumes to them as its floor."""
         found = heldout_kid(name, generated, real, n_train, slices)
         if not found:
             return
@@ -77,7 +77,7 @@ class Statistics:
         real: Mapping[str, float],
         real_replicated: Replicated,
     ) -> None:
-        """Add metrics of pairs of volumes, and of pairs of real ones, whose range is an interval too."""
+        """Add metrics of pairs of generated and of real volumes, both with intervals."""
         self.values |= metrics
         self._replicated.append(replicated)
         people = self.real_subjects
@@ -87,7 +87,7 @@ class Statistics:
             self._floors[name] = (value, here.low if here else value, here.high if here else value)
 
     def add_plain(self, metrics: Mapping[str, float], real: Mapping[str, float]) -> None:
-        """Add metrics without an interval, and what real volumes reach among themselves."""
+        """Add metrics without an interval, and their floors."""
         self.values |= metrics
         self._floors |= {name: (value, value, value) for name, value in real.items()}
 

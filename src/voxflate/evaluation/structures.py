@@ -1,4 +1,4 @@
-"""Volumes of the structures in masks: are the generated ones as large, and as varied, as the real ones?"""
+"""Compares the volumes of structures in masks: are generated ones as large and as varied as real ones?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voxflate.evaluation.real import Images, RealSet
 from voxflate.metrics.wasserstein import wasserstein_1
 
 METRIC = "volume-w1"
-"""Wasserstein-1 distance of the volumes, ml; the structure's name follows."""
+"""Prefix of the Wasserstein-1 distance of the volumes, ml; the structure's name follows."""
 
 Array = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class StructureVolumes:
         return self._between(generated, self._real)
 
     def floor(self, splits: int, seed: int) -> dict[str, float]:
-        """One half of the real subjects against the other, mean of random halvings."""
+        """The floor: one half of the real subjects against the other, mean of random halvings."""
         people, owner = np.unique(RealSet(self._prepared).subjects, return_inverse=True)
         rng = np.random.default_rng(seed)
         rounds = []

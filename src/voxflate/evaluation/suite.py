@@ -1,10 +1,10 @@
 """The whole evaluation of one set of generated samples, in one pass over them.
 
-Distances are taken for every image channel, with its name behind the extractor's from the second one on;
-metrics of pairs are the first one's. Masks are compared by the volumes of their structures.
+Distances are computed for every image channel; from the second one on, its name follows the extractor's.
+Metrics of pairs use the first channel. Masks are compared by the volumes of their structures.
 
-Volumes stream by and are dropped: what stays is a few kilobytes of features per volume, a few
-volumes for pictures, and one value per pair.
+Volumes stream by and are not kept: only a few kilobytes of features per volume, a few volumes for
+pictures, and one value per pair.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ from voxflate.metrics.extractors.table import VOLUME_EXTRACTORS
 
 REPLICATES = 200
 KEPT = 8
-"""Volumes that are kept for pictures: the first ones."""
+"""Number of volumes kept for pictures: the first ones."""
 
 _BRAIN_RECIPE = "adni"
-_CONSTANT = 1e-4  # a volume whose values deviate less shows nothing
+_CONSTANT = 1e-4  # a volume with a smaller standard deviation is empty
 
 
 @dataclass(frozen=True)
 class SuiteSettings:
-    """What is measured, and how often.
+    """What to measure, and how.
 
     Attributes:
-        extractors: Names or files of 2D feature networks; the first one leads.
+        extractors: Names or files of 2D feature networks; the first one is the main one.
         volume_extractor: Name of a 3D one, "none", or "auto": deepbet for brains (recipe adni).
         slices: Slices per plane.
-        replicates: Bootstrap replicates; 0 leaves the intervals out.
-        seed: Of halvings, replicates, pairs and real slices.
-        device: Where features are computed.
+        replicates: Bootstrap replicates; 0 leaves out the intervals.
+        seed: Seed of halvings, replicates, pairs and real slices.
+        device: Device for computing features.
     """
 
     extractors: Sequence[str] = ("mobilenetv2",)
@@ -78,10 +78,10 @@ class Suite:
 
     Args:
         prepared: The real volumes.
-        settings: What is measured.
+        settings: What to measure.
         cache: Folder for the real features; `cache_folder()` by default.
-        min_content: The 2D comparison leaves out real slices that show less.
-        first_image_alone: Whether samples have one channel, the first image, however many the set has.
+        min_content: The 2D comparison leaves out real slices with less content.
+        first_image_alone: Whether samples have only the first image channel, even if the set has more.
 
     Raises:
         VoxflateError: If an extractor is unknown, weights are missing, or the real volumes are fewer than 4.
@@ -123,15 +123,16 @@ class Suite:
         """Assess generated volumes.
 
         Args:
-            batches: [b, C, D, H, W] in [-1, 1], at least 2 volumes in all; taken one after the other.
-            labels: What each volume was made for, a value per label; none for generators without labels.
+            batches: [b, C, D, H, W] in [-1, 1], at least 2 volumes in all; read one after the other.
+            labels: Labels of each volume, a value per label column; none for generators without labels.
 
         Returns:
             Metrics, intervals, floors, warnings. `first` and `features` then hold the first volumes and the
             features by network and view, for pictures.
 
         Raises:
-            VoxflateError: If a value is not finite, the shape is not the real one, or there are fewer than 2.
+            VoxflateError: If a value is not finite, the shape is not that of the real volumes, or there are
+                fewer than 2.
         """
         collected, pairs = Collected(labels=labels), self._pair_bank()
         for batch in self._checked(batches, self.real.prepared.shape, collected):
@@ -166,7 +167,7 @@ class Suite:
         return self._assess(collected, None)
 
     def real_features(self, extractor: FeatureExtractor | None = None) -> Features:
-        """The real volumes' features by view, of the leading network by default."""
+        """The real volumes' features by view, by default of the main network."""
         return self.real.plane_features(extractor or self._extractors[0], self.settings.slices)
 
     def _build_volume_extractor(self) -> VolumeExtractor | None:
@@ -180,13 +181,13 @@ class Suite:
             name = "deepbet"
         if name not in VOLUME_EXTRACTORS:
             choices = ", ".join(["auto", "none", *VOLUME_EXTRACTORS])
-            raise VoxflateError(f"volume extractor: there is no {name!r}; choose one of {choices}")
+            raise VoxflateError(f"there is no volume extractor {name!r}; choose one of {choices}")
         try:
             return VOLUME_EXTRACTORS[name](self.settings.device)
         except VoxflateError as error:
             if not automatic:
                 raise
-            self.warnings.append(f"no distance in 3D: {error}")
+            self.warnings.append(f"no 3D distance: {error}")
             return None
 
     def _pair_bank(self) -> PairBank:
@@ -228,7 +229,7 @@ class Suite:
             collected.add(modality.name(extractor), view, extractor(tensor).numpy())
 
     def _assess(self, collected: Collected, pairs: PairBank | None) -> Assessment:
-        """Turn what was collected into metrics."""
+        """Compute the metrics of what was collected."""
         settings = self.settings
         self.first = np.concatenate(collected.first)
         statistics = Statistics(settings.replicates, settings.seed)
@@ -265,7 +266,7 @@ class Suite:
         network: FeatureExtractor | VolumeExtractor,
         collected: Collected,
     ) -> int:
-        """Compare the features of a network; gives the number of real samples."""
+        """Compare the features of a network; return the number of real samples."""
         name = modality.name(network)
         generated = self.features[name] = collected.views(name)
         with self._stage("real volumes"):
@@ -324,7 +325,7 @@ class Suite:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        """Add the time of a block to a stage."""
+        """Add the time spent in a block to a stage."""
         start = time.perf_counter()
         try:
             yield

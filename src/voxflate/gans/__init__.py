@@ -1,6 +1,6 @@
-"""Adversarial models: their networks, their training steps, how they are sampled. No loop, no files.
+"""Adversarial models: networks, training steps and sampling, without the training loop and files.
 
-To add a model: write a file that ends in a `Model`, and add it to `GANS`.
+To add a model: write a module that defines a `Model`, and add it to `GANS`.
 """
 
 from voxflate.gans.alpha_gan import ALPHA_GAN
@@ -17,6 +17,6 @@ GANS: dict[str, Model] = {
     "alpha-gan": ALPHA_GAN,
     "alpha-wgan-gp": ALPHA_WGAN_GP,
 }
-"""Models by name; `config.MODELS` repeats the names."""
+"""Models by name; the names are repeated in `config.MODELS`."""
 
 __all__ = ["GANS"]

@@ -1,7 +1,7 @@
-"""3D-alpha-GAN: a GAN with an encoder, and a second discriminator that makes codes look random.
+"""3D-alpha-GAN: a GAN with an encoder, and a second discriminator that makes its codes look random.
 
-Source: Rosca et al. 2017, Algorithm 1. Their loss of encoder and generator, log((1 - p) / p) of the
-probability p of a logistic discriminator, is its negative logit. `alpha_wgan_gp` shares all but the
+Source: Rosca et al. 2017, Algorithm 1. Their loss of encoder and generator, log((1 - p) / p) for the
+probability p of a logistic discriminator, is its negative logit. `alpha_wgan_gp` shares everything but the
 discriminators' losses.
 """
 
@@ -39,7 +39,7 @@ def networks(plan: NetworkPlan) -> Networks:
 
 @dataclass(frozen=True)
 class Parts:
-    """The networks by short names, and what every loss starts from."""
+    """The networks by short names, and the computations shared by the losses."""
 
     generator: nn.Module
     judge: nn.Module
@@ -47,11 +47,11 @@ class Parts:
     judge_codes: nn.Module
 
     def random_codes(self, shown: Shown) -> Tensor:
-        """Codes as samples have them, one for every real."""
+        """Random codes, one per real image."""
         return normal_codes(len(shown.reals), self.generator.z_dim, shown.reals.device)  # type: ignore[arg-type]
 
     def reconstruct(self, shown: Shown) -> tuple[Tensor, Tensor]:
-        """The reals' codes, and what the generator makes of them."""
+        """The codes of the real images, and their reconstructions."""
         codes = self.encoder(shown.reals)
         with statistics_kept(self.generator):
             return codes, self.generator(codes)
@@ -64,7 +64,7 @@ def parts_of(networks: Networks) -> Parts:
 
 
 def makers(parts: Parts, networks: Networks, settings: Settings) -> list[Step]:
-    """The steps of E, G and the slice discriminator, at every `critic_steps`-th batch."""
+    """The steps of E, G and the slice discriminator, every `critic_steps`-th batch."""
     slices = slice_judge(networks, settings, lambda shown: parts.generator(parts.random_codes(shown)))
 
     def loss_e(shown: Shown) -> tuple[Tensor, Scalars]:

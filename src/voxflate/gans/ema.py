@@ -1,4 +1,4 @@
-"""Moving average of the generator's weights; samples are made with it."""
+"""Moving average of the generator's weights, used for samples."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ RUNNING = ("running_mean", "running_var")
 
 
 class Ema:
-    """Exponential moving average whose half-life grows with the training.
+    """Exponential moving average whose half-life grows during training.
 
     Args:
         generator: The network to follow; its weights are the first average. Running statistics of batch
             normalisation are averaged like weights; other buffers are copied.
-        fraction: Half-life as a fraction of the images seen so far. A fixed half-life would long remember
-            the first, worst networks (decision 0011).
+        fraction: Half-life as a fraction of the images seen so far. A fixed half-life would remember the
+            first, worst networks for a long time (decision 0011).
         limit: Longest half-life, in images; 0 for none.
     """
 
@@ -36,7 +36,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, generator: nn.Module, n_images: int, batch: int) -> None:
-        """Move towards the network, after `n_images` images in all and `batch` in the last step."""
+        """Move towards the network after `n_images` images in total, `batch` of them in the last step."""
         weight = 1.0 - self.decay(n_images, batch)
         averages: list[Tensor] = list(self.generator.parameters())
         torch._foreach_lerp_(averages, list(generator.parameters()), weight)
@@ -51,5 +51,5 @@ class Ema:
         return self.generator.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load what `state_dict` gave."""
+        """Load what `state_dict` returned."""
         self.generator.load_state_dict(state)

@@ -1,8 +1,8 @@
-"""What a model declares, and the one object that trains any of them.
+"""The declaration of a model, and the class that trains any model.
 
-A model is its networks, one optimizer per network, and a list of steps. A step says which network learns,
-which loss it lowers, and how often it is due. One call of `Gan.step` shows one batch of real images; "five
-steps of the critic per step of the generator" is a generator's step that is due at every fifth batch.
+A model is its networks, one optimizer per network, and a list of steps. A step names the network to update,
+the loss, and how often it is due. One call of `Gan.step` shows one batch of real images; "five critic steps
+per generator step" means a generator step that is due every fifth batch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from voxflate.gans.settings import NetworkPlan, Settings
 from voxflate.nn.draws import Draws
 
 Scalars = dict[str, Tensor]
-"""What a step logs, by name."""
+"""The scalars that a step logs, by name."""
 
 Networks = dict[str, nn.Module]
 """By name: generator, discriminator, encoder, code_discriminator."""
@@ -45,7 +45,7 @@ class Shown:
         draws: Random numbers for the fakes; None takes them from the global random state.
         first: Index of the first image in its batch.
         seen: Images that the run showed before the batch.
-        labels: Label vectors of the real images, [N, label_width]; fakes are made for the same.
+        labels: Label vectors of the real images, [N, label_width]; fakes get the same ones.
     """
 
     reals: Tensor
@@ -75,11 +75,11 @@ class Step:
     """One kind of step.
 
     Attributes:
-        name: For people and tests.
-        updates: The network that learns; the others stand still.
-        loss: Gives what the step lowers, a mean over the images shown, and scalars to log, detached means.
+        name: Name for people and tests.
+        updates: The network to update; the others are fixed.
+        loss: Returns the loss, a mean over the images shown, and scalars to log, detached means.
         every: The step is due once in this many batches.
-        first: Number of the first batch at which it is due.
+        first: Index of the first batch at which it is due.
     """
 
     name: str
@@ -89,22 +89,22 @@ class Step:
     first: int = 0
 
     def is_due(self, number: int) -> bool:
-        """Whether the step is taken after `number` batches."""
+        """Whether the step is due after `number` batches."""
         return number % self.every == self.first
 
 
 @dataclass(frozen=True)
 class Model:
-    """A line of the table of models.
+    """An entry in the table of models.
 
     Attributes:
         networks: Fresh networks, from PyTorch's global random state.
         optimizers: One per network.
-        steps: In the order in which they are taken. Made again after a step that failed, so that what its
-            losses kept is gone.
+        steps: The steps in order. They are made anew after a failed step, which discards everything that its
+            losses kept.
         mixed_precision: Whether the steps use `Settings.autocast`.
-        divisible: Whether a batch may be shown in parts. Batch normalisation rules it out, and so do random
-            numbers from the global state.
+        divisible: Whether a batch may be shown in parts. That is impossible with batch normalisation, or with
+            random numbers from the global state.
     """
 
     networks: Callable[[NetworkPlan], Networks]
@@ -116,21 +116,21 @@ class Model:
 
 @runtime_checkable
 class AfterStep(Protocol):
-    """A module that keeps a statistic of what went through it in a step."""
+    """A module that collects a statistic of a step's activations."""
 
     def after_step(self, sum_: Callable[[Sequence[Tensor]], None]) -> None:
-        """Add the step's samples to the statistic; `sum_` sums over all processes, in place."""
+        """Add the step's samples to the statistic; `sum_` sums in place over all processes."""
 
     def forget_step(self) -> None:
-        """Drop what was seen since the last `after_step`: its step failed."""
+        """Discard everything since the last `after_step`, because its step failed."""
 
 
 def sample_seeds(seed: int, number: int, step: int, images: range) -> list[int]:
-    """One 32-bit seed per image of a batch; the same whichever process shows the image.
+    """One 32-bit seed per image of a batch, independent of the process that shows the image.
 
     Args:
         seed: Seed of the training.
-        number: Number of the batch.
+        number: Index of the batch.
         step: Index of the step in the model's list.
         images: Indices of the images in the batch.
     """
@@ -138,7 +138,7 @@ def sample_seeds(seed: int, number: int, step: int, images: range) -> list[int]:
 
 
 def adam_each(networks: Networks, settings: Settings) -> dict[str, Adam]:
-    """One Adam per network: encoders learn at the generator's rate, discriminators at D's."""
+    """One Adam per network: encoders use the generator's learning rate, discriminators D's."""
     return {
         name: Adam(
             network.parameters(),
@@ -151,16 +151,16 @@ def adam_each(networks: Networks, settings: Settings) -> dict[str, Adam]:
 
 
 class Gan:
-    """Networks, their optimizers, and the steps that train them.
+    """Networks, their optimizers, and their training steps.
 
     Args:
         model: Declares optimizers and steps.
-        networks: On their device.
+        networks: The networks, on their device.
         settings: Settings of the steps.
         world: The processes that share each batch.
 
     Raises:
-        ValueError: If batches are to be shown in parts and the model does not allow it.
+        ValueError: If batches must be shown in parts and the model does not allow it.
     """
 
     def __init__(self, model: Model, networks: Networks, settings: Settings, world: World = ALONE) -> None:
@@ -206,7 +206,7 @@ class Gan:
         number: int,
         train_g: bool = True,
     ) -> Scalars:
-        """Take every step that is due, in the model's order.
+        """Run every step that is due, in the model's order.
 
         Args:
             reals: Real images, [N, C, *shape]: this process's share of the batch.
@@ -233,11 +233,11 @@ class Gan:
         return scalars
 
     def take(self, step: Step, shown: Shown) -> Scalars:
-        """Take one step, due or not; only the network that it updates gets gradients.
+        """Run one step, due or not; only the network that it updates gets gradients.
 
-        A step that raises leaves nothing behind but random numbers drawn from the global state.
+        A step that raises changes nothing but the global random state.
         """
-        # Gradients of the other networks' weights are not needed, and are a third of a backward pass.
+        # Gradients of the other networks' weights are not needed; they take a third of a backward pass.
         others = [network for name, network in self.networks.items() if name != step.updates]
         still = [p for network in others for p in network.parameters() if p.requires_grad]
         _require_grad(still, wanted=False)
@@ -250,7 +250,7 @@ class Gan:
             _require_grad(still, wanted=True)
 
     def _lower(self, step: Step, shown: Shown) -> Scalars:
-        """Move one network down the gradient of its loss.
+        """Update one network by the gradient of its loss.
 
         The loss is a mean over images, so the gradients of the parts, each weighted by its share of the
         batch, add up to the gradient of the whole.
@@ -271,7 +271,7 @@ class Gan:
         return scalars
 
     def forget_step(self) -> None:
-        """Drop gradients, statistics and whatever the losses kept of a step that was not finished."""
+        """Discard gradients, statistics and everything that the losses kept of an unfinished step."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         for module in self._after_step:
@@ -283,7 +283,7 @@ class Gan:
         return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load what `state_dict` gave; learning rates and betas stay those of the settings."""
+        """Load what `state_dict` returned; learning rates and betas remain those of the settings."""
         options = [
             {key: value for key, value in group.items() if key != "params"} for group in self._groups()
         ]

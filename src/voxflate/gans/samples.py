@@ -1,4 +1,4 @@
-"""Samples that depend on their seed and number alone, not on the batch they are made in."""
+"""Samples that depend only on their seed and index, not on the batch in which they are made."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from voxflate.nn import Generator
 
 
 def sample_inputs(generator: nn.Module, seed: int, index: int) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Draw everything that makes sample `index` of a seed what it is.
+    """Draw all random numbers of sample `index` of a seed.
 
     Args:
-        generator: Tells the sizes.
-        seed: Of the series of samples, 0 or more.
-        index: Number of the sample in the series.
+        generator: Gives the sizes.
+        seed: Seed of the series, 0 or more.
+        index: Index of the sample in the series.
 
     Returns:
         z [z_dim]; noise, one [1, *spatial] per styled convolution; an axial position, a scalar, for planar
-        generators to render. Only StyleGAN2's generators have the last two; they are [] and 0 for others.
+        generators. Only StyleGAN2's generators have the last two; they are [] and 0 for others.
     """
-    # NumPy's generators take a sequence as seed; PyTorch's on the CPU heeds 32 bits of one number only.
+    # NumPy's generators accept a sequence as seed; PyTorch's CPU generator uses only 32 bits of one number.
     rng = np.random.default_rng([seed, index])
 
     def normal(*shape: int) -> Tensor:
@@ -54,16 +54,16 @@ def sample(
     """Generate samples first .. first + count - 1 of a seed, in float32.
 
     Args:
-        generator: Of any model. In evaluation mode while sampling, so that nothing is normalised over the
-            samples that happen to be made together.
-        count: How many.
-        seed: Of the series.
+        generator: Generator of any model. It is in evaluation mode while sampling, so that nothing is
+            normalised over the samples of a batch.
+        count: Number of samples.
+        seed: Seed of the series.
         truncation_psi: See `Mapping.forward`, or `UpsamplingGenerator.forward`.
-        batch: Samples at a time; changes the speed and the memory, not the samples (to rounding).
-        slices: Planar generators: one axial slice a sample, at its own position.
-        first: Number of the first.
-        full: Make the last batch as large as the others and drop what is too much. Batches of one size are
-            computed alike, so a sample's bits do not depend on `count`.
+        batch: Samples at a time; changes speed and memory, but not the samples (up to rounding).
+        slices: Planar generators: one axial slice per sample, at the sample's position.
+        first: Index of the first sample.
+        full: Make the last batch as large as the others and drop the surplus. Batches of one size are
+            computed in the same way, so a sample's bits do not depend on `count`.
         labels: Label vectors of these samples, [count, label_width], for generators that know labels.
 
     Yields:

@@ -1,4 +1,4 @@
-"""Plain settings of networks and steps, as `config.build` makes them of a configuration."""
+"""Plain settings of networks and steps, made from a configuration by `config.build`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class NetworkPlan:
 
     Attributes:
         spatial_dims: 3, or 2 for a twin.
-        planar: The twin is a planar one.
+        planar: Whether the twin is planar.
         mbstd_group: Samples per group of the minibatch standard deviation.
     """
 

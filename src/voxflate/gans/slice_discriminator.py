@@ -1,11 +1,11 @@
-"""A second discriminator that judges single slices, by frozen features of a pretrained network.
+"""A second discriminator that judges single slices by frozen features of a pretrained network.
 
-A 3D discriminator sees a few hundred volumes and has to learn from nothing what anatomy is. This one looks
-at slices of all three planes through a network that already knows edges and textures; only small heads on top
-are trained. It works beside the 3D discriminator, which keeps the whole volume together (decision 0110).
+A 3D discriminator sees a few hundred volumes and has to learn anatomy from scratch. This one sees slices in
+all three planes through a network that already knows edges and textures; only small heads on top are
+trained. It works beside the 3D discriminator, which judges the whole volume (decision 0110).
 
-Any model can use it: `with_slices` adds the network and its optimizer; the model asks `slice_judge` what to
-add to its generator's loss, and for one more step.
+Any model can use it: `with_slices` adds the network and its optimizer; the model gets from `slice_judge` the
+term for its generator's loss, and one more step.
 
 Source: Sauer et al. 2021, "Projected GANs converge faster"; Kumari et al. 2022, "Ensembling off-the-shelf
 models for GAN training". Hinge loss: Lim and Ye 2017, "Geometric GAN".
@@ -30,16 +30,16 @@ from voxflate.nn.slice_heads import SliceHeads
 NAME = "slice_discriminator"
 PLANES = 3
 MARGIN = 0.1
-"""Share of an axis at either end that no slice is taken from: there is mostly air."""
+"""Share of an axis at both ends from which no slice is taken, because it is mostly air."""
 BETAS = (0.0, 0.99)
 
 
 Fakes = Callable[[Shown], Tensor]
-"""Makes as many images as the batch has, without gradients."""
+"""Makes as many images as in the batch, without gradients."""
 
 
 class NoSlices:
-    """What models ask where there is no slice discriminator: nothing is added, nothing is trained."""
+    """Stands for a missing slice discriminator: adds nothing and trains nothing."""
 
     def loss_g(self, fakes: Tensor, shown: Shown) -> float:
         """Nothing."""
@@ -51,13 +51,13 @@ class NoSlices:
 
 
 class SliceJudge:
-    """What the slice discriminator adds to the generator's loss, and the step that trains it.
+    """The slice discriminator's term in the generator's loss, and the step that trains it.
 
     Args:
-        heads: The network that is trained.
-        settings: Of the slices.
-        make: Makes images for batches in which the generator takes no step.
-        augmented: The augmentation that real images pass through.
+        heads: The network to train.
+        settings: Settings of the slices.
+        make: Makes images for batches without a generator step.
+        augmented: The augmentation of real images.
         autocast: Compute in bfloat16.
     """
 
@@ -79,12 +79,12 @@ class SliceJudge:
         self._fakes: dict[int, list[list[Tensor]]] = {}
 
     def loss_g(self, fakes: Tensor, shown: Shown) -> Tensor:
-        """What is added to the generator's loss: minus the mean logit of its slices, times the weight.
+        """The term in the generator's loss: minus the mean logit of its slices, times the weight.
 
         The features are kept for the heads' own step of the same batch.
 
         Args:
-            fakes: Generated images as discriminators see them, augmented or not, [N, C, *shape].
+            fakes: Generated images as shown to discriminators, augmented or not, [N, C, *shape].
             shown: The batch.
         """
         features = self._look(fakes, shown)
@@ -92,11 +92,11 @@ class SliceJudge:
         return -self._judge(features).mean() * self._weight(shown)
 
     def steps(self, every: int = 1, first: int = 0) -> list[Step]:
-        """The heads' step, taken after the generator's.
+        """The step of the heads, after the generator's.
 
         Args:
-            every: As often as the generator's.
-            first: Likewise.
+            every: As in the generator's step.
+            first: As in the generator's step.
         """
         return [Step("s", NAME, self.loss_s, every=every, first=first)]
 
@@ -112,7 +112,7 @@ class SliceJudge:
         return loss, scalars_of(loss_s=loss, logits_slice_real=real, logits_slice_fake=fake)
 
     def _weight(self, shown: Shown) -> float:
-        """Of the generator's term: grows from 0 over the first `ramp_images` images."""
+        """Weight of the generator's term; it grows from 0 over the first `ramp_images` images."""
         ramp = self.settings.ramp_images
         return self.settings.weight * (min(1.0, shown.seen / ramp) if ramp else 1.0)
 
@@ -134,9 +134,9 @@ class SliceJudge:
 
 
 def colours(images: Tensor, shown: Shown) -> Tensor:
-    """The channels as the colours of a picture: grey for one, else red for the first and two others.
+    """Use the channels as colours of an image: grey for one, else red for the first, and two others.
 
-    A picture of scan and mask shows at one look whether they fit (decision 0127).
+    An image of scan and mask together shows whether they match (decision 0127).
 
     Args:
         images: [N, C, *spatial].
@@ -180,12 +180,12 @@ VIEWS: Mapping[str, Callable[[Tensor, Shown], Tensor]] = {"colours": colours, "g
 
 
 def cut(volumes: Tensor, shown: Shown, per_volume: int) -> list[Tensor]:
-    """Take random slices, in turn of the three planes: the image's number in the batch says which.
+    """Take random slices, cycling through the three planes by the image's index in the batch.
 
     Args:
         volumes: [N, C, D, H, W].
-        shown: Its random numbers say where; nothing depends on how the batch is cut into parts.
-        per_volume: Slices of every volume.
+        shown: Its random numbers give the positions, which do not depend on how the batch is split.
+        per_volume: Number of slices per volume.
 
     Returns:
         Slices of each plane, axial, coronal, sagittal: [n, C, H, W], [n, C, D, W] and [n, C, D, H].
@@ -211,14 +211,14 @@ def with_slices(model: Model, side: int) -> Model:
     """A model with a slice discriminator beside its own networks.
 
     Args:
-        model: Of the table.
-        side: Of the squares that slices are resized to, pixels.
+        model: Model from the table.
+        side: Side of the squares to which slices are resized, pixels.
     """
 
     def networks(plan: NetworkPlan) -> Networks:
         built = model.networks(plan)
         planes = PLANES if plan.spatial_dims == 3 else 1
-        with torch.random.fork_rng(devices=[]):  # the others' weights are those without it
+        with torch.random.fork_rng(devices=[]):  # so that other networks' weights do not change
             built[NAME] = SliceHeads(planes, [side // r for r in REDUCTIONS], WIDTH)
         return built
 
@@ -237,13 +237,13 @@ def slice_judge(
     make: Fakes,
     augmented: Callable[[Tensor, Shown], Tensor] = lambda images, _: images,
 ) -> SliceJudge | NoSlices:
-    """The slice discriminator of a model, or what stands for none.
+    """The slice discriminator of a model, or its stand-in if there is none.
 
     Args:
-        networks: Of the model.
-        settings: Of the steps.
-        make: Makes images for batches in which the generator takes no step.
-        augmented: The augmentation that real images pass through.
+        networks: Networks of the model.
+        settings: Settings of the steps.
+        make: Makes images for batches without a generator step.
+        augmented: The augmentation of real images.
     """
     if settings.slices is None:
         return NoSlices()

@@ -1,10 +1,10 @@
 """Frozen features of slices: a pretrained trunk, and fixed random mixing of its channels and scales.
 
-A discriminator that sees all of a pretrained network's features at once, mixed at random, cannot single out
-the few that tell real from generated fastest (Sauer et al. 2021, "Projected GANs converge faster"). Nothing
-here is trained or stored: the same settings give the same numbers.
+A discriminator that sees all features of a pretrained network at once, randomly mixed, cannot pick out
+the few that separate real from generated fastest (Sauer et al. 2021, "Projected GANs converge faster").
+Nothing here is trained or stored: the same settings give the same numbers.
 
-To add a trunk: a function (device) -> `Trunk` and a line in `TRUNKS`.
+To add a trunk: write a function (device) -> `Trunk`, and add a line to `TRUNKS`.
 
 Shape letters: n slices; S side in pixels; s side of a feature map; c channels.
 """
@@ -24,8 +24,8 @@ from voxflate.metrics.extractors.efficientnet import EFFICIENTNET_WEIGHTS, Effic
 from voxflate.metrics.extractors.mobilenet import MOBILENET_WEIGHTS, MobileNetV2
 
 REDUCTIONS = (4, 8, 16)
-"""How much smaller than the slice each feature map is. A fourth scale, 32, would read 2.3 million more
-weights for four places per slice of 64 pixels (decision 0110)."""
+"""Reduction of each feature map relative to the slice. A fourth scale, 32, would need 2.3 million more
+weights for four positions per slice of 64 pixels (decision 0110)."""
 
 WIDTH = 64
 """Channels of every mixed feature map."""
@@ -36,10 +36,10 @@ class Trunk:
     """The first layers of a pretrained network.
 
     Attributes:
-        segments: Each ends at one of `REDUCTIONS` and begins where the one before ended.
-        channels: Of each segment's output.
-        mean: Of the pixels in [0, 1] that the network was trained on, per colour.
-        std: Their standard deviation.
+        segments: Each ends at one of `REDUCTIONS` and starts where the previous one ends.
+        channels: Output channels of each segment.
+        mean: Mean of the training pixels in [0, 1], per colour.
+        std: Their standard deviation, per colour.
     """
 
     segments: Sequence[nn.Module]
@@ -67,7 +67,7 @@ def mobilenetv2(device: torch.device) -> Trunk:
 
 
 def random_trunk(device: torch.device) -> Trunk:
-    """A small network with seeded random weights: for tests, needs no files."""
+    """A small network with seeded random weights, for tests without weight files."""
     generator = torch.Generator().manual_seed(0)
     segments, inputs = [], 3
     for outputs, stride in ((8, 4), (12, 2), (16, 2)):
@@ -90,17 +90,17 @@ WEIGHTS = {
     "efficientnet-lite0": EFFICIENTNET_WEIGHTS.sha256,
     "mobilenetv2": MOBILENET_WEIGHTS.sha256,
 }
-"""SHA-256 of the weight file behind each trunk, for a run's record."""
+"""SHA-256 of each trunk's weight file, for a run's record."""
 
 
 class SliceFeatures:
-    """Features of grey or coloured slices; gradients flow to the slices, never to the weights.
+    """Features of grey or colour slices; gradients flow to the slices, not to the weights.
 
     Args:
         name: A key of `TRUNKS`.
         side: Slices are resized to squares of this many pixels, a multiple of 16. A prepared volume covers
             about a cube of space, so the square undoes the difference in spacing.
-        device: Where it runs.
+        device: Device of the network.
 
     Raises:
         VoxflateError: If the trunk's weights are not installed.
@@ -124,7 +124,7 @@ class SliceFeatures:
             slices: [n, 1 or 3, S, S] in [-1, 1].
 
         Returns:
-            One map per scale, the finest first, [n, WIDTH, s, s].
+            One map per scale, finest first, [n, WIDTH, s, s].
         """
         x = ((slices + 1) / 2 - self._mean) / self._std  # [n, 3, S, S]: grey is repeated
         x = x.contiguous(memory_format=torch.channels_last)
@@ -143,9 +143,9 @@ class SliceFeatures:
 
     @torch.no_grad()
     def _equalise(self, device: torch.device) -> None:
-        """Scale every map to about unit deviation, measured on smooth random shapes in air.
+        """Scale every map to about unit standard deviation, measured on smooth random shapes in air.
 
-        Two digits are kept, so that another processor's rounding gives the same scales.
+        Scales are rounded to two digits, so that all processors get the same ones.
         """
         generator = torch.Generator().manual_seed(0)
         coarse = torch.randn(16, 1, 8, 8, generator=generator)

@@ -10,7 +10,7 @@ from voxflate.gans.ema import Ema
 from voxflate.gans.gan import Gan
 
 FORMAT = 4
-"""Version of the snapshot's layout; `upgrade` takes over earlier ones."""
+"""Version of the snapshot's layout; `upgrade` converts earlier ones."""
 
 
 class TrainingState:
@@ -55,7 +55,7 @@ class TrainingState:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load what `state_dict` gave, and drop what a failed step left behind.
+        """Load what `state_dict` returned, and discard the remains of a failed step.
 
         Raises:
             RuntimeError, ValueError, KeyError, TypeError: If the state belongs to other networks.
@@ -72,15 +72,15 @@ class TrainingState:
 
 
 def upgrade(state: dict[str, Any]) -> dict[str, Any]:
-    """Bring the state of an earlier format to the current one.
+    """Convert the state of an earlier format to the current one.
 
-    Format 2 had no restores, so no learning rate was ever lowered by one. Format 3 differed in its file only.
+    Format 2 had no restores, so no learning rate was lowered by one. Format 3 differed only in its file.
     """
     return {"lr_scale": 1.0, "restores": 0} | state | {"format": FORMAT}
 
 
 def _check_moments(gan: Gan) -> None:
-    """Refuse moments of other shapes: optimizers load anything, and would fail at the next step only."""
+    """Refuse moments of other shapes: optimizers load anything, and would fail only at the next step."""
     for name, optimizer in gan.optimizers.items():
         for parameter, moments in optimizer.state.items():
             for key, value in moments.items():

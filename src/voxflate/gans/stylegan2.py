@@ -27,7 +27,7 @@ BETAS = (0.0, 0.99)
 
 
 def networks(plan: NetworkPlan) -> Networks:
-    """Generator and discriminator; twins leave out the first axis."""
+    """Generator and discriminator; twins lack the first axis."""
     architecture = ARCHITECTURES[plan.architecture]
     base = plan.base if plan.spatial_dims == 3 else plan.base[1:]
     generator = Generator(
@@ -57,10 +57,10 @@ def networks(plan: NetworkPlan) -> Networks:
 
 
 def lazy_adam(parameters: Any, lr: float, betas: tuple[float, float], every: int) -> Adam:
-    """Adam for a network that is regularised only every `every` steps.
+    """Adam for a network that is regularised only once in `every` steps.
 
-    Running the regulariser as a step of its own makes every + 1 steps of every; learning rate and betas are
-    corrected by c = every / (every + 1): lr c, beta^c. Source: Karras et al. 2020, Appendix B.
+    Running the regulariser as a separate step gives every + 1 steps instead of every; learning rate and betas
+    are corrected by c = every / (every + 1): lr c, beta^c. Source: Karras et al. 2020, Appendix B.
     """
     correction = every / (every + 1) if every else 1.0
     return Adam(
@@ -86,7 +86,7 @@ def optimizers(networks: Networks, settings: Settings) -> dict[str, Adam]:
 
 
 def steps(networks: Networks, settings: Settings) -> list[Step]:
-    """A step each of G, D and, where there is one, the slice discriminator; R1 every `r1_every`-th time."""
+    """A step each of G, D and the slice discriminator, if there is one; R1 every `r1_every`-th time."""
     losses = StyleGAN2Losses(networks, settings)
     taken = [Step("g", "generator", losses.loss_g), Step("d", "discriminator", losses.loss_d)]
     taken += losses.slices.steps()
@@ -114,7 +114,7 @@ class StyleGAN2Losses:
         self.slices = slice_judge(networks, settings, self.fakes, self._augmented)
 
     def loss_g(self, shown: Shown) -> tuple[Tensor, Scalars]:
-        """D's answer to fakes."""
+        """G's loss: D's logits of fakes."""
         fakes = self.fakes(shown)
         seen = self._augmented(fakes, shown)
         loss = non_saturating_g(self.judge(seen, shown.positions, shown.labels))
@@ -123,7 +123,7 @@ class StyleGAN2Losses:
         return loss + self.slices.loss_g(seen, shown), scalars_of(loss_g=loss)
 
     def loss_d(self, shown: Shown) -> tuple[Tensor, Scalars]:
-        """D's answer to fakes and reals; the fakes are those of the generator's step if they are reused."""
+        """D's loss on fakes and reals; the fakes are those of the generator's step if they are reused."""
         fakes = self._reusable.pop(shown.first, None)
         if fakes is None:
             with torch.no_grad():
@@ -135,7 +135,7 @@ class StyleGAN2Losses:
         return loss, scalars_of(loss_d=loss, logits_real=real_logits, logits_fake=fake_logits)
 
     def loss_r1(self, shown: Shown) -> tuple[Tensor, Scalars]:
-        """R1, multiplied by `r1_every` because it is taken only that often."""
+        """R1, multiplied by `r1_every` because it is computed only that rarely."""
 
         def judged(reals: Tensor) -> Tensor:
             return self.judge(self._augmented(reals, shown), shown.positions, shown.labels)
@@ -157,7 +157,7 @@ class StyleGAN2Losses:
         return augment(images, self.settings.augmentations, self.settings.augment_p, shown.draws)
 
     def judge(self, images: Tensor, positions: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        """Let D answer; it is told labels and, of slices, the position in [-1, 1]."""
+        """D's logits; it gets labels and, for slices, the position in [-1, 1]."""
         where = None if positions is None else depth_ramp(self.depth, images.device)[positions]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
             logits: Tensor = self.discriminator(images, where, labels)
@@ -165,7 +165,7 @@ class StyleGAN2Losses:
 
 
 def _twice(told: Tensor | None) -> Tensor | None:
-    """What fakes and then reals are told; the same for both (decision 0126)."""
+    """Conditions for fakes followed by reals; the same for both (decision 0126)."""
     return None if told is None else torch.cat([told, told])
 
 

@@ -1,7 +1,7 @@
 """3D-VAE-GAN: a GAN whose generator is also the decoder of a variational autoencoder.
 
-Source: Wu et al. 2016, Sec. 3.2: the steps of D, E and G and the terms of each. Theirs is a Euclidean
-distance of shapes made of boxes; here it is the mean absolute difference, and the weights are those of a
+Source: Wu et al. 2016, Sec. 3.2: the steps of D, E and G and the terms of each. They use a Euclidean
+distance for voxel shapes; here it is the mean absolute difference, and the weights are those of a
 lower bound of the evidence (decision 0051).
 """
 
@@ -28,7 +28,7 @@ def networks(plan: NetworkPlan) -> Networks:
 
 
 def steps(networks: Networks, settings: Settings) -> list[Step]:
-    """One step each of D, E and G at every batch; of E and G at every `critic_steps`-th."""
+    """One step of D in every batch, and of E and G in every `critic_steps`-th."""
     generator, judge, encoder = (networks[name] for name in ("generator", "discriminator", "encoder"))
     slices = slice_judge(networks, settings, lambda shown: random_volumes(generator, len(shown.reals)))
 
@@ -47,7 +47,7 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
 
     def loss_e(shown: Shown) -> tuple[Tensor, Scalars]:
         reconstruction, kl = autoencode(shown.reals)
-        # A voxel's share of the KL, so that the weights mean the same at every size.
+        # The KL per voxel, so that the weights mean the same at every size.
         share = kl / shown.reals[0].numel()
         loss = settings.reconstruction * (reconstruction + settings.kl * share)
         return loss, scalars_of(loss_e=loss, kl=kl, reconstruction=reconstruction)

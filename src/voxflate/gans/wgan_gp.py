@@ -1,4 +1,4 @@
-"""3D-WGAN-GP: a critic with a gradient penalty, several steps of it for one of the generator.
+"""3D-WGAN-GP: a critic with a gradient penalty, several critic steps per generator step.
 
 Source: Gulrajani et al. 2017, Algorithm 1; the layers are those of Kwon et al. 2019 (decision 0050).
 """
@@ -24,7 +24,7 @@ def networks(plan: NetworkPlan) -> Networks:
 
 
 def steps(networks: Networks, settings: Settings) -> list[Step]:
-    """A step of the critic at every batch, one of the generator after every `critic_steps` of them."""
+    """A critic step in every batch, and a generator step after every `critic_steps` of them."""
     generator, judge = networks["generator"], networks["discriminator"]
     slices = slice_judge(networks, settings, lambda shown: random_volumes(generator, len(shown.reals)))
 

@@ -1,6 +1,6 @@
-"""How a 2D kernel goes into a 3D one (Eqs. 3-7), and two ways beyond the paper.
+"""Strategies for inflating a 2D kernel to a 3D one (Eqs. 3-7), and two beyond the paper.
 
-Kernels are PyTorch's, output channel first: w2 [O, I, h, w], w3 [O, I, d, h, w] (the paper writes the input
+Kernels are as in PyTorch, output channel first: w2 [O, I, h, w], w3 [O, I, d, h, w] (the paper has the input
 channel first). Strategies act on stored kernels, before the equalised learning rate's gain (decision 0004).
 
 To add a strategy: write a function (kernel2d, start) -> kernel3d and add a line to `STRATEGIES`.
@@ -17,7 +17,7 @@ KernelRule = Callable[[Tensor, Tensor], Tensor]
 
 
 def into_slices(slices: Sequence[int]) -> KernelRule:
-    """Eqs. 3-5: write the 2D kernel into the given depth slices of the start, leave the others."""
+    """Eqs. 3-5: write the 2D kernel into the given depth slices of the start; keep the others."""
 
     def rule(kernel2d: Tensor, start: Tensor) -> Tensor:
         kernel3d = start.clone()
@@ -29,7 +29,7 @@ def into_slices(slices: Sequence[int]) -> KernelRule:
 
 
 def asc(kernel2d: Tensor, start: Tensor) -> Tensor:
-    """Eq. 6: into the middle slice along each axis in turn, [D, H, W]; where they cross, the last wins."""
+    """Eq. 6: write it into the middle slice along D, then H, then W; where they cross, the last wins."""
     kernel3d = start.clone()
     kernel3d[:, :, 1, :, :] = kernel2d
     kernel3d[:, :, :, 1, :] = kernel2d
@@ -46,12 +46,12 @@ def nwi(kernel2d: Tensor, start: Tensor) -> Tensor:
 
 
 class Strategy(NamedTuple):
-    """One way to inflate.
+    """One inflation strategy.
 
     Attributes:
         kernel: Writes a 2D kernel into a fresh 3D one.
         start_std: Standard deviation of the fresh 3D kernel; the paper's N(0, 0.1).
-        preserve_response: Scale the kernels that nothing demodulates, so that the larger fan-in of the
+        preserve_response: Scale the kernels that are not demodulated, so that the larger fan-in of the
             equalised learning rate does not weaken them (by 1 / sqrt(3) for a 3x3x3 kernel).
     """
 
@@ -66,9 +66,9 @@ STRATEGIES: dict[str, Strategy] = {
     "inflate-3": Strategy(into_slices([0, 1, 2])),
     "inflate-asc": Strategy(asc),
     "inflate-nwi": Strategy(nwi),
-    # Beyond the paper (decision 0009): a depth-constant volume is answered as its slice was.
+    # Beyond the paper (decision 0009): a depth-constant volume gets the response of its slice.
     "preserving": Strategy(into_slices([1]), start_std=0.0, preserve_response=True),
     # The same kernels from a planar twin: the inflated volume is the stack of the twin's slices.
     "planar": Strategy(into_slices([1]), start_std=0.0, preserve_response=True),
 }
-"""By name; "none" is no strategy, it leaves the 3D network as it was initialised."""
+"""Strategies by name; "none" is not one of them and leaves the 3D network as initialised."""

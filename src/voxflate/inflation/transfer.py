@@ -1,7 +1,7 @@
-"""Carry a trained 2D network's state into its fresh 3D twin, and say what became of every parameter.
+"""Transfers a trained 2D network's state to its fresh 3D twin, and reports on every parameter.
 
 Not every parameter has a rule in Eqs. 3-7. Here each one is *inflated* (it gained an axis), *copied* (equal
-shapes) or *fresh* (its network was not asked for), and a parameter without a rule is an error.
+shapes) or *fresh* (its network was not selected); a parameter without a rule is an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEMODULATED = "synthesis."
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What became of every parameter: name -> "2D shape -> 3D shape" in exactly one of three groups."""
+    """What happened to every parameter: name -> "2D shape -> 3D shape" in exactly one of three groups."""
 
     strategy: str
     modules: str
@@ -50,20 +50,20 @@ class TransferReport:
 def inflate(
     twins: Mapping[str, State], fresh: Mapping[str, State], strategy: str, modules: str, rng: torch.Generator
 ) -> tuple[dict[str, dict[str, Tensor]], TransferReport]:
-    """Make the starting state of 3D networks.
+    """Make the initial state of 3D networks.
 
     Args:
-        twins: "generator" and "discriminator": state of the 2D networks.
-        fresh: The same for the freshly initialised 3D networks; left as it is.
+        twins: "generator" and "discriminator": states of the 2D networks.
+        fresh: The same for the freshly initialised 3D networks; not modified.
         strategy: Key of `STRATEGIES`.
-        modules: "g", "d" or "gd": which networks are inflated, the others stay fresh.
+        modules: "g", "d" or "gd": the networks to inflate; others stay fresh.
         rng: Draws the fresh kernels that strategies write into.
 
     Returns:
         New 3D states with the keys of `fresh`, and the report.
 
     Raises:
-        VoxflateError: If the strategy is unknown, or the networks are no twins.
+        VoxflateError: If the strategy is unknown, or the networks are not twins.
     """
     if strategy not in STRATEGIES:
         raise VoxflateError(f"no inflation strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}")
@@ -88,7 +88,7 @@ def inflate(
 
 
 def _check_flat(network: str, source: State) -> None:
-    """Refuse a 3D network, whose equal shapes would be copied; a planar twin's kernels are one voxel deep."""
+    """Refuse a 3D network, which would be copied as is; a planar twin's kernels are one voxel deep."""
     for name, tensor in source.items():
         if tensor.ndim == 5 and tensor.shape[2] > 1:
             raise VoxflateError(
@@ -103,7 +103,7 @@ def _check_names(network: str, source: State, target: State) -> None:
         first = f"it lacks {missing[0]}" if missing else f"it has {extra[0]}"
         raise VoxflateError(
             f"the 2D {network} is not a twin of the 3D one: {first} ({len(missing)} names missing, "
-            f"{len(extra)} too many); pre-train with the same architecture, stages, labels and position "
+            f"{len(extra)} extra); pre-train with the same architecture, stages, labels and position "
             "setting"
         )
 
@@ -111,7 +111,7 @@ def _check_names(network: str, source: State, target: State) -> None:
 def _carry(
     name: str, source: Tensor, target: Tensor, strategy: Strategy, rng: torch.Generator
 ) -> tuple[Tensor, str]:
-    """Apply the one rule that fits a parameter."""
+    """Apply the rule that fits a parameter."""
     depth = target.shape[2] if target.ndim == 5 else 0
     if source.shape == target.shape:
         return source.clone(), "copied"
@@ -124,7 +124,7 @@ def _carry(
         if kernel.shape == (*target.shape[:2], *target.shape[3:]):
             return _inflate_kernel(name, kernel, target, strategy, rng), "inflated"
     raise VoxflateError(
-        f"{name}: no rule takes {_shape(source)} to {_shape(target)}; the 2D run must have the same "
+        f"{name}: no rule turns {_shape(source)} into {_shape(target)}; the 2D run must have the same "
         "architecture, channels and stages as the 3D network, and be a 2D run"
     )
 
@@ -143,10 +143,10 @@ def _inflate_kernel(
 
 
 def _inflate_head(source: Tensor, target: Tensor, strategy: Strategy) -> Tensor:
-    """Repeat the flattened head over depth, divided by it, so that the sum over depth is the 2D answer.
+    """Repeat the flattened head over depth, divided by it, so that the sum over depth is the 2D response.
 
-    The flattening is channel-major, [out, C h w] -> [out, C d h w]. How many slices share a channel's
-    weights follows from the sizes; the order h, w within them is the same for every slice.
+    The flattening is channel-major, [out, C h w] -> [out, C d h w]. The number of slices that share a
+    channel's weights follows from the sizes; the order h, w within them is the same for every slice.
     """
     depth = target.shape[1] // source.shape[1]
     channels = source.shape[0]

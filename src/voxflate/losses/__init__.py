@@ -1,4 +1,4 @@
-"""Losses: tensors in, scalar out. Nothing here calls backward, augments or logs."""
+"""Losses: tensors in, scalar out. They do not call backward, augment or log."""
 
 from voxflate.losses.adversarial import non_saturating_d, non_saturating_g, wasserstein_d, wasserstein_g
 from voxflate.losses.penalties import gradient_penalty, r1_penalty

@@ -23,7 +23,7 @@ def wasserstein_g(fake_logits: Tensor) -> Tensor:
     """Generator's loss, mean of -D(fake).
 
     With a logistic discriminator, -D(fake) = log((1 - sigmoid) / sigmoid) is also the density-ratio loss of
-    Rosca et al. 2017, so alpha-GAN uses it too.
+    Rosca et al. 2017, so alpha-GAN also uses it.
 
     Source: Arjovsky et al. 2017, Algorithm 1.
     """
@@ -31,5 +31,5 @@ def wasserstein_g(fake_logits: Tensor) -> Tensor:
 
 
 def wasserstein_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Critic's loss, mean of D(fake) - D(real); it needs a bound on D's slope beside it."""
+    """Critic's loss, mean of D(fake) - D(real); it additionally needs a bound on D's slope."""
     return fake_logits.mean() - real_logits.mean()

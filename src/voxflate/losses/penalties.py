@@ -32,7 +32,8 @@ def gradient_penalty(critic: Discriminator, reals: Tensor, fakes: Tensor) -> Ten
     Args:
         critic: [N, ...] -> logits [N].
         reals: Real images or codes, [N, ...].
-        fakes: As many generated ones. Each pair's point is drawn uniformly, from the global random state.
+        fakes: The same number of generated ones. Each pair's point is drawn uniformly, from the global random
+            state.
 
     Returns:
         A scalar that can be differentiated again.
@@ -46,7 +47,7 @@ def gradient_penalty(critic: Discriminator, reals: Tensor, fakes: Tensor) -> Ten
 
 
 def _gradient(discriminator: Discriminator, points: Tensor) -> Tensor:
-    """The gradient of every sample's logit at its own point, [N, numbers in a sample]."""
+    """The gradient of every sample's logit with respect to that sample, [N, numbers in a sample]."""
     points = points.detach().requires_grad_()
     gradient: Tensor
     (gradient,) = torch.autograd.grad(discriminator(points).sum(), points, create_graph=True)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def l1_reconstruction(images: Tensor, reconstructions: Tensor) -> Tensor:
-    """Mean absolute difference of a voxel."""
+    """Mean absolute difference per voxel."""
     return (images - reconstructions).abs().mean()
 
 
@@ -14,8 +14,8 @@ def kl_to_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Mean over samples of KL(N(mean, variance) || N(0, 1)), summed over the code, in nats.
 
     Args:
-        mean: Of every number of every code, [N, z_dim].
-        log_variance: The logarithm of its variance, [N, z_dim].
+        mean: Mean of every number of every code, [N, z_dim].
+        log_variance: Logarithm of its variance, [N, z_dim].
 
     Source: Kingma and Welling 2014, Appendix B.
     """

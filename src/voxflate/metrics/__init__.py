@@ -1,4 +1,4 @@
-"""Metrics: arrays in, floats out; nothing here knows of our networks, configuration or prepared data."""
+"""Metrics: arrays in, floats out; independent of our networks, configuration and prepared data."""
 
 from voxflate.metrics.diversity import pairwise_l2
 from voxflate.metrics.extractors.base import FeatureExtractor

@@ -1,8 +1,8 @@
-"""Bootstrap intervals: how far a metric would move with other subjects and other samples.
+"""Bootstrap intervals: how much a metric would vary with other subjects and samples.
 
 Subjects are drawn with replacement, each with all of its samples. Repeats raise some metrics (a set with
-repeats is smaller than it looks), so the interval is the spread of the replicates about their own mean, laid
-around the metric (decision 0042).
+repeats is effectively smaller), so the interval is the spread of the replicates about their own mean, centred
+on the metric (decision 0042).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a metric lies.
+    """The interval of a metric.
 
     Attributes:
         low: Lower end of the 95% interval.
@@ -38,10 +38,10 @@ def draw_counts(subjects: Sequence[object], rng: np.random.Generator) -> Array:
 
     Args:
         subjects: Subject of each sample, [n].
-        rng: Source of the draw.
+        rng: Random number generator.
 
     Returns:
-        How often each sample counts, [n].
+        Weight of each sample (how often it was drawn), [n].
     """
     _, owner = np.unique(np.asarray([str(subject) for subject in subjects]), return_inverse=True)
     people = int(owner.max()) + 1
@@ -57,14 +57,14 @@ def intervals(
     replicates: int,
     seed: int,
 ) -> dict[str, Interval]:
-    """Intervals of metrics that follow from counts of generated and of real samples.
+    """Intervals of metrics that are functions of the weights of generated and real samples.
 
     Args:
-        replicated: Functions of counts [n] of generated and [m] of real samples to named metrics.
-        metrics: The metrics themselves; those that `replicated` does not give are left out.
+        replicated: Functions from weights [n] of generated and [m] of real samples to metrics by name.
+        metrics: The metrics; those that `replicated` does not return are left out.
         generated: Subject of each generated sample, [n].
         real: Subject of each real sample, [m].
-        replicates: Draws; 0 gives no intervals, and so does a side with one subject.
+        replicates: Number of draws; there are no intervals with 0 draws or a side with one subject.
         seed: Seed of the draws.
 
     Returns:
@@ -73,7 +73,7 @@ def intervals(
     rng = np.random.default_rng(seed)
     rounds: list[dict[str, float]] = []
     if min(len(set(map(str, generated))), len(set(map(str, real)))) < 2:
-        return {}  # one subject says nothing about others
+        return {}  # one subject tells nothing about others
     for _ in range(replicates):
         counts = _both_counts(generated, real, rng)
         rounds.append({name: value for once in replicated for name, value in once(*counts).items()})
@@ -92,7 +92,7 @@ def interval(metric: float, replicates: Sequence[float]) -> Interval:
 def _both_counts(
     generated: Sequence[object], real: Sequence[object], rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """Counts with at least two different samples on each side: a spread of one sample is none."""
+    """Weights with at least two different samples on each side: one sample has no spread."""
     while True:
         a, b = draw_counts(generated, rng), draw_counts(real, rng)
         if min((a > 0).sum(), (b > 0).sum()) >= 2:

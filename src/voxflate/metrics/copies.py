@@ -1,8 +1,8 @@
-"""How close a volume comes to one of a set: correlation after the best small shift and flip.
+"""Similarity of a volume to those of a set: correlation after the best small shift and flip.
 
 Only differences from the mean volume are compared: any two brains correlate, and a blurred one correlates
-with all of them, but only a copy shares what is peculiar to one subject. Of several channels each counts
-alike, whatever its contrast.
+with all of them, but only a copy shares the features of one subject. All channels have the same weight,
+regardless of contrast.
 
 Shape letters: n volumes of the set; C channels; D, H, W voxels; v voxels of all channels after pooling.
 """
@@ -17,16 +17,16 @@ from torch import Tensor
 from torch.nn import functional
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (3,))
-"""Axes of [1, D, H, W] that are flipped: none, or one of the three."""
+"""Axes of [1, D, H, W] to flip: none, or one of the three."""
 
 SHIFT = 2
-"""Shifts tried along each axis: up to this many voxels either way, and one more on one side where voxels are
-pooled."""
+"""Shifts tried along each axis: up to this many voxels in both directions, and one more on one side if voxels
+are pooled."""
 
 SMOOTHING = 0.7
-"""Standard deviation in voxels of the Gaussian that both sides are smoothed with: a noisy copy is a copy."""
+"""Standard deviation, in voxels, of the Gaussian that smooths both sides: a noisy copy is a copy."""
 
-_MOST_VOXELS = 40_000  # larger volumes are pooled by 2 until they have no more
+_MOST_VOXELS = 40_000  # larger volumes are pooled by 2 until they have at most this many
 
 
 class Neighbours:
@@ -69,8 +69,8 @@ class Neighbours:
     def _shifted(self, volume: Tensor) -> Iterator[Tensor]:
         """The volume shifted along each axis and pooled, [shifts, v], a few shifts at a time.
 
-        Shifts by whole pooled voxels come after pooling, finer ones before. What leaves on one side enters on
-        the other.
+        Shifts by whole pooled voxels are done after pooling, finer ones before. Voxels that leave on one side
+        enter on the other.
         """
         factor = self._factor
         reach = max(1, SHIFT // factor)
@@ -84,7 +84,7 @@ class Neighbours:
 
 
 def smoothed(volumes: Tensor) -> Tensor:
-    """Volumes [n, C, D, H, W] smoothed with a Gaussian, which removes noise and keeps anatomy."""
+    """Smooth volumes [n, C, D, H, W] with a Gaussian, which removes noise and keeps anatomy."""
     channels = volumes.shape[1]
     places = torch.arange(-2.0, 3.0)
     taps = torch.exp(-places.square() / (2 * SMOOTHING**2))
@@ -107,7 +107,7 @@ def _alike(residuals: Tensor, channels: int) -> Tensor:
 
 
 def _pooled(volumes: Tensor, factor: int, flat: bool = True) -> Tensor:
-    """Means of blocks of [n, C, D, H, W]; as rows [n, v], or as volumes."""
+    """Means of blocks of [n, C, D, H, W], as rows [n, v] or as volumes."""
     kernel = tuple(min(factor, size) for size in volumes.shape[2:])
     pooled = functional.avg_pool3d(volumes, kernel)
     return pooled.flatten(1) if flat else pooled

@@ -1,7 +1,7 @@
 """How much the volumes of a set differ from each other.
 
-A Frechet distance hides a loss of diversity, so this is printed next to it. The value closest to that of the
-real set is best, not the highest.
+A Frechet distance can hide a loss of diversity, so this is printed next to it. The value closest to that of
+the real set is best, not the highest.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ def pairwise_l2(volumes: NDArray[np.float32], pairs: int = 1000, seed: int = 0) 
 
     Args:
         volumes: [n, ...], n >= 2.
-        pairs: Pairs to draw, with replacement; every pair once if there are no more than these.
+        pairs: Number of pairs to draw, with replacement; every pair once if there are no more than that.
         seed: Seed of the draw.
 
     Returns:
         Mean of sqrt(sum of squared differences), in units of the volumes; it grows with the
-        square root of the number of voxels, so compare values of one shape only.
+        square root of the number of voxels, so compare only values for the same shape.
 
     Raises:
         VoxflateError: If there are fewer than two volumes.
@@ -42,6 +42,6 @@ def pairwise_l2(volumes: NDArray[np.float32], pairs: int = 1000, seed: int = 0) 
 
 
 def l2(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean distance of pairs of volumes: [n, 1, D, H, W] twice -> [n]."""
+    """Euclidean distances of pairs of volumes: two times [n, 1, D, H, W] -> [n]."""
     distances: Tensor = (a - b).flatten(1).norm(dim=1)
     return distances

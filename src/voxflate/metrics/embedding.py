@@ -14,7 +14,7 @@ def tsne(features: NDArray[np.floating], seed: int = 0) -> NDArray[np.float32]:
     """Place samples in the plane so that neighbours stay neighbours; distances between groups mean nothing.
 
     Args:
-        features: [n, f], n >= 5. Everything to be shown together, in one call.
+        features: [n, f], n >= 5. Everything to be shown together, in a single call.
         seed: Seed of the optimisation.
 
     Returns:
@@ -33,7 +33,7 @@ def tsne(features: NDArray[np.floating], seed: int = 0) -> NDArray[np.float32]:
     n = len(features)
     if n < 5:
         raise VoxflateError(f"t-SNE needs at least 5 samples, got {n}")
-    # Fifty directions hold nearly all of the variance and make the search for neighbours quick.
+    # Fifty components have nearly all of the variance and speed up the search for neighbours.
     reduced = PCA(min(50, n - 1, features.shape[1]), random_state=seed).fit_transform(features)
     model = TSNE(perplexity=min(PERPLEXITY, (n - 1) / 3), init="pca", random_state=seed)
     return np.asarray(model.fit_transform(reduced), np.float32)

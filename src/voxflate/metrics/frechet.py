@@ -1,12 +1,12 @@
-"""Frechet distance between two sets of features, each summed up as a Gaussian.
+"""Frechet distance between two sets of features, each modelled as a Gaussian.
 
     d^2 = |mean_a - mean_b|^2 + tr(C_a) + tr(C_b) - 2 tr((C_a C_b)^(1/2))
 
-(Dowson and Landau 1982; Heusel et al. 2017, Eq. 6). With hundreds of volumes and 1280 features the
-covariances are singular, where a matrix square root is slow and unreliable. Here each covariance is
+(Dowson and Landau 1982; Heusel et al. 2017, Eq. 6). With hundreds of volumes and 1280 features, the
+covariances are singular, and a matrix square root is slow and unreliable. Here each covariance is
 kept as a root R with C = R^T R; the last trace is then the sum of the singular values of R_a R_b^T,
 because (R_a R_b^T)^T (R_a R_b^T) and C_a C_b have the same non-zero eigenvalues. The centred features
-are such a root, so that for n and m samples the work is one [n, m] decomposition, however many features.
+are such a root, so for n and m samples one [n, m] decomposition suffices for any number of features.
 
 Shape letters: n, m samples; f features.
 """
@@ -27,8 +27,8 @@ Array = NDArray[np.float64]
 def frechet_distance(features_a: NDArray[np.floating], features_b: NDArray[np.floating]) -> float:
     """Squared Frechet distance between the Gaussians fitted to two sets of features.
 
-    The covariances are the unbiased ones (divided by n - 1). The distance is biased upwards for few
-    samples: compare only distances of equal n and m, and print both.
+    The covariances are unbiased (divided by n - 1). The distance is biased upwards for few
+    samples: compare only distances with equal n and m, and print both.
 
     Args:
         features_a: [n, f], n >= 2; n may be smaller than f.
@@ -38,14 +38,14 @@ def frechet_distance(features_a: NDArray[np.floating], features_b: NDArray[np.fl
         The distance, never negative, in squared units of the features; computed in float64.
 
     Raises:
-        VoxflateError: If a set has fewer than two samples or a value is not finite, or if
-            the numbers of features differ.
+        VoxflateError: If a set has fewer than two samples, a value is not finite, or the
+            numbers of features differ.
     """
     mean_a, root_a = _mean_and_root(features_a)
     mean_b, root_b = _mean_and_root(features_b)
     if mean_a.size != mean_b.size:
         raise VoxflateError(
-            f"features must be of one length to be compared, got {mean_a.size} and {mean_b.size}; "
+            f"features must have the same length, got {mean_a.size} and {mean_b.size}; "
             "use the same extractor for both sets"
         )
     return _distance(mean_a, root_a, mean_b, root_b)
@@ -74,14 +74,14 @@ def frechet_distance_from_moments(
 
 
 def weighted_frechet(gram: Gram) -> Callable[[Array, Array], dict[str, float]]:
-    """The distance as a function of how often each sample counts, for a bootstrap.
+    """The distance as a function of the samples' weights, for a bootstrap.
 
     Args:
         gram: Inner products of generated and real features.
 
     Returns:
-        A function of counts [n] and [m] (whole numbers, not all zero) to {"": distance}; it equals
-        `frechet_distance` of the sets with every sample repeated so often, to about 1e-6.
+        A function of weights [n] and [m] (whole numbers, not all zero) to {"": distance}; it equals
+        `frechet_distance` of the sets with every sample repeated that often, to about 1e-6.
     """
 
     def distance(a: Array, b: Array) -> dict[str, float]:
@@ -94,7 +94,7 @@ def weighted_frechet(gram: Gram) -> Callable[[Array, Array], dict[str, float]]:
         centred = gram.ab - across_a[:, None] - across_b[None] + mean_ab
         root = np.sqrt(a / (a.sum() - 1))[:, None] * centred * np.sqrt(b / (b.sum() - 1))[None]
         short = root if len(root) <= root.shape[1] else root.T
-        # The singular values of the short side's products: eigenvalues are quicker than singular values.
+        # Singular values from the shorter side's products: eigenvalues are faster to compute.
         overlap = np.sqrt(np.maximum(np.linalg.eigvalsh(short @ short.T), 0.0)).sum()
         shift = mean_a + mean_b - 2 * mean_ab
         return {"": max(0.0, float(shift + trace_a + trace_b - 2 * overlap))}
@@ -112,7 +112,7 @@ def _mean_and_root(features: NDArray[np.floating]) -> tuple[Array, Array]:
         )
     if not np.isfinite(x).all():
         raise VoxflateError(
-            "features hold NaN or infinite values; a sample is not finite: look for a diverged training"
+            "features have NaN or infinite values; a sample is not finite: did the training diverge?"
         )
     mean = x.mean(axis=0)
     root = (x - mean) / np.sqrt(x.shape[0] - 1)
@@ -129,9 +129,9 @@ def _covariance_root(covariance: Array) -> Array:
 
 
 def _distance(mean_a: Array, root_a: Array, mean_b: Array, root_b: Array) -> float:
-    """The formula of the module's head; `root_a` [r, f] and `root_b` [s, f]."""
+    """The formula in the module's docstring; `root_a` [r, f] and `root_b` [s, f]."""
     shift = np.square(mean_a - mean_b).sum()
     traces = np.square(root_a).sum() + np.square(root_b).sum()
     overlap = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
-    # Rounding may leave a value just below zero for equal sets.
+    # For equal sets, rounding may give a value just below zero.
     return max(0.0, float(shift + traces - 2.0 * overlap))

@@ -1,7 +1,7 @@
-"""Inner products of two sets of features: what a metric needs to be taken again for other weights.
+"""Inner products of two sets of features, from which metrics can be recomputed for other weights.
 
-A bootstrap replicate draws every sample 0, 1, 2, ... times. With the inner products at hand a
-replicate costs milliseconds, whatever the number of features.
+A bootstrap replicate draws every sample 0, 1, 2, ... times. With the inner products, a replicate takes
+milliseconds for any number of features.
 
 Shape letters: n, m samples; f features.
 """
@@ -24,7 +24,7 @@ class Gram:
         aa: [n, n], generated with generated.
         bb: [m, m], real with real.
         ab: [n, m], generated with real.
-        length: f.
+        length: Number of features, f.
     """
 
     aa: Array

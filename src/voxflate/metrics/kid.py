@@ -1,8 +1,8 @@
 """Kernel distance between two sets of features (KID; Binkowski et al. 2018).
 
-The squared maximum mean discrepancy with the kernel k(x, y) = (x.y / f + 1)^3, in its unbiased form: unlike
-a Frechet distance it is not raised by small sets, so values of different numbers of samples compare. It may
-come out slightly below zero for sets that are alike.
+The squared maximum mean discrepancy with the kernel k(x, y) = (x.y / f + 1)^3, in its unbiased form: unlike a
+Frechet distance it is not raised by small sets, so values for different numbers of samples are comparable. It
+can be slightly below zero for similar sets.
 
 Shape letters: n, m samples; f features.
 """
@@ -40,22 +40,22 @@ def kernel_distance(features_a: NDArray[np.floating], features_b: NDArray[np.flo
             f"a kernel distance needs at least 2 samples of each set, got {n} and {m}; add samples"
         )
     inside_a, inside_b, across = _kernel(a, a), _kernel(b, b), _kernel(a, b)
-    # A sample's kernel with itself is no evidence about the distribution: the diagonals stay out.
+    # A sample's kernel with itself tells nothing about the distribution, so the diagonals are left out.
     mean_a = (inside_a.sum() - np.trace(inside_a)) / (n * (n - 1))
     mean_b = (inside_b.sum() - np.trace(inside_b)) / (m * (m - 1))
     return float(mean_a + mean_b - 2 * across.mean())
 
 
 def weighted_kernel_distance(gram: Gram) -> Callable[[Array, Array], dict[str, float]]:
-    """The distance as a function of how often each sample counts, for a bootstrap.
+    """The distance as a function of the samples' weights, for a bootstrap.
 
-    A sample's kernel with its own copy stays out: it would raise every replicate.
+    A sample's kernel with its own copy is left out, because it would raise every replicate.
 
     Args:
         gram: Inner products of generated and real features.
 
     Returns:
-        A function of counts [n] and [m] to {"": distance}.
+        A function of weights [n] and [m] to {"": distance}.
     """
     inside_a, inside_b, across = ((x / gram.length + 1) ** 3 for x in (gram.aa, gram.bb, gram.ab))
 
@@ -66,7 +66,7 @@ def weighted_kernel_distance(gram: Gram) -> Callable[[Array, Array], dict[str, f
 
 
 def _inside(kernel: Array, counts: Array) -> float:
-    """Mean of the kernel [n, n] over pairs of different samples that are drawn."""
+    """Mean of the kernel [n, n] over pairs of different drawn samples."""
     pairs = counts.sum() ** 2 - counts @ counts
     if pairs == 0:
         return float(counts @ np.diag(kernel) / counts.sum())

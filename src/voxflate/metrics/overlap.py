@@ -1,4 +1,4 @@
-"""How well two masks of one structure agree: overlap, and how far their surfaces lie apart."""
+"""Agreement of two masks of one structure: overlap, and the distance between their surfaces."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PERCENTILE = 95
 
 
 def dice(a: Mask, b: Mask) -> float:
-    """Dice coefficient: twice the shared voxels over the voxels of both.
+    """Dice coefficient: twice the number of shared voxels divided by the voxels of both masks.
 
     Args:
         a: Mask, any shape.
-        b: Another one of the same shape.
+        b: Another mask of the same shape.
 
     Returns:
         From 0 to 1; 1 if both are empty.
@@ -33,16 +33,16 @@ def dice(a: Mask, b: Mask) -> float:
 def hausdorff_95(a: Mask, b: Mask, spacing: Sequence[float]) -> float:
     """95th-percentile Hausdorff distance of the surfaces, the larger one of the two directions.
 
-    A surface voxel is one with a face neighbour outside of the mask.
+    A surface voxel has a face neighbour outside the mask.
 
     Args:
         a: Mask, [D, H, W].
-        b: Another one of the same shape.
+        b: Another mask of the same shape.
         spacing: Voxel sides, mm, in the order of the axes.
 
     Returns:
-        mm; 0 if both are empty. If only one is empty, the diagonal of the volume, which no distance exceeds:
-        a missed structure must not improve the mean by being left out.
+        mm; 0 if both are empty. If only one is empty, the diagonal of the volume, which is the maximum:
+        leaving out a missed structure would improve the mean.
     """
     if not a.any() or not b.any():
         return 0.0 if a.any() == b.any() else float(np.linalg.norm(np.multiply(a.shape, spacing)))

@@ -22,14 +22,14 @@ CUT_BELOW = -0.8
 
 
 def plane_slices(volumes: NDArray[Values], count: int = 1) -> dict[str, NDArray[Values]]:
-    """Cut every volume at evenly spaced places, once per plane; one place is the centre.
+    """Cut every volume at evenly spaced positions in each plane; a single position is the centre.
 
     Args:
         volumes: [n, 1, D, H, W].
         count: Slices per plane, k; slice j of an axis of size s has index (j + 1) s // (k + 1).
 
     Returns:
-        Per plane name ("ax", "sag", "cor") the slices, those of a volume together: [n k, 1, H, W],
+        Per plane name ("ax", "sag", "cor") the slices, grouped by volume: [n k, 1, H, W],
         [n k, 1, D, H], [n k, 1, D, W].
 
     Raises:
@@ -46,7 +46,7 @@ def plane_slices(volumes: NDArray[Values], count: int = 1) -> dict[str, NDArray[
 
 
 def centre_slices(volumes: NDArray[Values]) -> dict[str, NDArray[Values]]:
-    """Cut every volume through its centre, once per plane.
+    """Cut every volume through its centre in each plane.
 
     Args:
         volumes: [n, 1, D, H, W].
@@ -64,7 +64,7 @@ def cut_background(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Set everything below -0.8 (a tenth of the range above air) to air, -1.
 
     Skull-stripped air is exactly -1, and a pretrained network sees a residue of 0.02 there as texture.
-    The distance after this cut, next to the plain one, tells air from anatomy.
+    Comparing the distances with and without this cut separates air from anatomy.
 
     Args:
         images: Any shape, values in [-1, 1].

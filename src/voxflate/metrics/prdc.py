@@ -1,7 +1,7 @@
-"""Precision, recall, density and coverage: how real samples are, and how much of the real they reach.
+"""Precision, recall, density and coverage: how realistic samples are, and how much of the data they cover.
 
-Each set is taken as balls around its samples, as wide as the distance to the k-th nearest of the same set
-(Kynkaanniemi et al. 2019 for precision and recall; Naeem et al. 2020 for density and coverage).
+Each set is modelled by balls around its samples, with the distance to the k-th nearest neighbour in the same
+set as radius (Kynkaanniemi et al. 2019 for precision and recall; Naeem et al. 2020 for density and coverage).
 
 Shape letters: n real, m generated samples; f features.
 """
@@ -26,7 +26,7 @@ NEIGHBOURS = 5
 def prdc(
     real: NDArray[np.floating], generated: NDArray[np.floating], neighbours: int = NEIGHBOURS
 ) -> dict[str, float]:
-    """Four shares, without a unit.
+    """Compute the four metrics, without a unit.
 
     Args:
         real: [n, f], n > neighbours.
@@ -35,15 +35,15 @@ def prdc(
 
     Returns:
         "precision": share of generated samples inside the ball of a real one. "recall": share of real samples
-        inside the ball of a generated one. "density": real balls that a generated sample lies in, divided by
-        k, in the mean (may exceed 1). "coverage": share of real balls that hold a generated sample.
+        inside the ball of a generated one. "density": mean number of real balls around a generated sample,
+        divided by k (can exceed 1). "coverage": share of real balls that contain a generated sample.
 
     Raises:
-        VoxflateError: If a set has no k-th neighbour.
+        VoxflateError: If a set has too few samples for a k-th neighbour.
     """
     if min(len(real), len(generated)) <= neighbours:
         raise VoxflateError(
-            f"precision and recall need more than {neighbours} samples of each set, got {len(real)} real and "
+            f"precision and recall need more than {neighbours} samples in each set, got {len(real)} real and "
             f"{len(generated)} generated ones; add samples"
         )
     distances = cdist(np.asarray(real, np.float64), np.asarray(generated, np.float64))  # [n, m]
@@ -58,7 +58,7 @@ def prdc(
 
 
 def weighted_prdc(gram: Gram) -> Callable[[Array, Array], dict[str, float]]:
-    """The four shares as a function of how often each sample counts, for a bootstrap.
+    """The four metrics as a function of the samples' weights, for a bootstrap.
 
     The balls keep the radii of the whole sets: a copy of a sample would be its own nearest neighbour.
 
@@ -66,7 +66,7 @@ def weighted_prdc(gram: Gram) -> Callable[[Array, Array], dict[str, float]]:
         gram: Inner products of generated and real features.
 
     Returns:
-        A function of counts [n] of generated and [m] of real samples to the shares of `prdc`.
+        A function of weights [n] of generated and [m] of real samples to the metrics of `prdc`.
     """
     within_a, within_b, across = (np.sqrt(x) for x in gram.squared_distances())
     radius_a, radius_b = (np.partition(x, NEIGHBOURS, axis=1)[:, NEIGHBOURS] for x in (within_a, within_b))
@@ -85,8 +85,8 @@ def weighted_prdc(gram: Gram) -> Callable[[Array, Array], dict[str, float]]:
 
 
 def _radii(features: NDArray[np.floating], neighbours: int) -> NDArray[np.float64]:
-    """Distance of each sample to its k-th nearest other, [n]."""
+    """Distance of each sample to its k-th nearest neighbour, [n]."""
     x = np.asarray(features, np.float64)
-    # The nearest of all is the sample itself, so the k-th other stands at index k.
+    # The nearest one is the sample itself, so the k-th neighbour is at index k.
     radii: NDArray[np.float64] = np.partition(cdist(x, x), neighbours, axis=1)[:, neighbours]
     return radii

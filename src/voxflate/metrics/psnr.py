@@ -2,7 +2,8 @@
 
 Generated volumes have no original, so the ratio needs a partner: a random real volume, the nearest one, or
 the mean of the real volumes. None of the three measures realism: a blurred volume scores higher than a sharp
-one. They are here because the field prints them (the paper's Table 8), next to the value among real volumes.
+one. They are included because the field reports them (the paper's Table 8), next to the value among real
+volumes.
 
 Shape letters: n, m volumes.
 """
@@ -13,12 +14,12 @@ import torch
 from torch import Tensor
 
 RANGE = 2.0
-"""Values lie in [-1, 1]."""
+"""Range of the values, which are in [-1, 1]."""
 
 SMALLEST_ERROR = 1e-10
-"""Smaller squared errors count as this one, about what rounding to 16 bits leaves: 106 dB is the most."""
+"""Smallest squared error, about that of rounding to 16 bits: the maximum is 106 dB."""
 
-_CANCELS = 1e-3  # of the squared norm; below it an error in float32 loses its digits to the norms
+_CANCELS = 1e-3  # of the squared norm; smaller errors cancel in float32
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
@@ -35,15 +36,15 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 
 def from_error(error: Tensor) -> Tensor:
-    """Mean squared error to dB."""
+    """Convert a mean squared error to dB."""
     return 10 * torch.log10(RANGE**2 / error.clamp(min=SMALLEST_ERROR))
 
 
 def squared_errors(a: Tensor, others: Tensor) -> Tensor:
     """Mean squared error of every volume of one set to every volume of another.
 
-    |x|^2 - 2xy + |y|^2 is a matrix product, but cancels where two volumes are close; those few pairs are
-    subtracted.
+    |x|^2 - 2xy + |y|^2 is a matrix product, but cancels if two volumes are close; those few pairs are
+    subtracted directly.
 
     Args:
         a: [n, 1, D, H, W].

@@ -1,8 +1,8 @@
-"""Radiomic features of a volume: how its grey values are spread, and how they lie beside each other.
+"""Radiomic features of a volume: the distribution and the spatial arrangement of its grey values.
 
-No network and no weights. Intensities are cut into `LEVELS` equal levels of [-1, 1]; all voxels count, air
-included. Matrices of directions (GLCM, GLRLM) go over the 13 directions of a voxel's 26 neighbours, and their
-features are averaged.
+They need no network and no weights. [-1, 1] is divided into `LEVELS` equal grey levels; all voxels count,
+including air. Directional matrices (GLCM, GLRLM) are computed over the 13 directions to a voxel's 26
+neighbours, and their features are averaged.
 
 Source: Zwanenburg et al. 2020, "The Image Biomarker Standardization Initiative" (definitions of the matrices
 and features); Galloway 1975 (runs); Thibault et al. 2009 (zones); Amadasun and King 1989 (neighbourhood
@@ -21,7 +21,7 @@ from scipy import ndimage
 
 LEVELS = 32
 DIRECTIONS = [(a, b, c) for a, b, c in product((-1, 0, 1), repeat=3) if (a, b, c) > (0, 0, 0)]
-"""One of every pair of opposite steps to a neighbour; the first component that is not 0 is 1."""
+"""One of every pair of opposite steps to a neighbour; the first non-zero component is 1."""
 
 Levels = NDArray[np.intp]
 Array = NDArray[np.float64]
@@ -37,7 +37,7 @@ def radiomic_features(volume: NDArray[np.floating]) -> Features:
         volume: [D, H, W] in [-1, 1].
 
     Returns:
-        Finite numbers by name, always the same names in the same order.
+        Finite numbers by name, always with the same names in the same order.
     """
     values = np.asarray(volume, np.float64)
     levels = np.clip((values + 1) * (LEVELS / 2), 0, LEVELS - 1).astype(np.intp)
@@ -75,7 +75,7 @@ def first_order(values: Array, levels: Levels) -> Features:
 
 
 def cooccurrence(levels: Levels, step: tuple[int, int, int]) -> Features:
-    """Features of the grey level co-occurrence matrix (GLCM) of one direction, both ways counted.
+    """Features of the grey level co-occurrence matrix (GLCM) of one direction, symmetric.
 
     Args:
         levels: [D, H, W], from 0 to L - 1.
@@ -126,7 +126,7 @@ def runs(levels: Levels, step: tuple[int, int, int]) -> tuple[Levels, Levels]:
 
     Args:
         levels: [D, H, W].
-        step: Its first component that is not 0 must be 1.
+        step: Its first non-zero component must be 1.
 
     Returns:
         Level and length of every run.
@@ -145,13 +145,13 @@ def runs(levels: Levels, step: tuple[int, int, int]) -> tuple[Levels, Levels]:
 
 
 def zones(levels: Levels) -> tuple[Levels, Levels]:
-    """Connected zones of equal levels, neighbours by face, edge or corner.
+    """Connected zones of equal levels; neighbours share a face, edge or corner.
 
     Args:
         levels: [D, H, W].
 
     Returns:
-        Level and voxels of every zone.
+        Level and number of voxels of every zone.
     """
     found_levels, found_sizes = [], []
     for level in np.unique(levels):
@@ -162,11 +162,11 @@ def zones(levels: Levels) -> tuple[Levels, Levels]:
 
 
 def size_features(levels: Levels, sizes: Levels) -> Features:
-    """Features of a matrix that counts pieces by level and size: of runs (GLRLM) or zones (GLSZM).
+    """Features of a matrix that counts runs (GLRLM) or zones (GLSZM) by level and size.
 
     Args:
-        levels: Of every piece, from 0.
-        sizes: In voxels, 1 or more.
+        levels: Level of every run or zone, from 0.
+        sizes: Size of every run or zone in voxels, 1 or more.
     """
     i, j = levels.astype(np.float64) + 1, sizes.astype(np.float64)
     n = len(i)
@@ -221,13 +221,13 @@ def neighbourhood_differences(levels: Levels) -> Features:
 
 
 def _neighbours(levels: Levels, step: tuple[int, int, int]) -> tuple[Levels, Levels]:
-    """The level of every voxel that has a neighbour in a direction, and that neighbour's."""
+    """The level of every voxel with a neighbour in a direction, and the neighbour's level."""
     there, here = _overlap(levels.shape, step)
     return levels[here], levels[there]
 
 
 def _overlap(shape: tuple[int, ...], step: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where voxels lie that are one step from another, and where those others lie."""
+    """Slices of the voxels that have a neighbour one step away, and of those neighbours."""
     sizes = list(zip(shape, step, strict=True))
     there = tuple(slice(max(0, s), n + min(0, s)) for n, s in sizes)
     here = tuple(slice(max(0, -s), n + min(0, -s)) for n, s in sizes)

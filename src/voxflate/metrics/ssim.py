@@ -1,9 +1,9 @@
 """Multi-scale structural similarity of volumes (Wang, Simoncelli and Bovik 2003), in two forms.
 
 `ms_ssim` is the published formula in 3D with a kernel that fits small volumes. `ms_ssim_kwon` follows the
-evaluation code that the field compares against (Kwon et al. 2019), peculiarities included. Both are taken
-over pairs of volumes; as a measure of diversity, closest to the value over pairs of real volumes is
-best, not lowest (decision 0043 has the reasons for code of our own).
+evaluation code that the field compares with (Kwon et al. 2019), including its peculiarities. Both are
+computed over pairs of volumes; as a measure of diversity, the value closest to that of pairs of real volumes
+is best, not the lowest (decision 0043 explains why we have our own code).
 
 Shape letters: n pairs; D, H, W voxels.
 """
@@ -20,14 +20,14 @@ from voxflate._system.errors import VoxflateError
 
 # Weights of the scales, finest first (Wang et al. 2003, Sec. 3.2).
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_KERNEL, _SIGMA = 11, 1.5  # of the original, for pictures of hundreds of pixels
+_KERNEL, _SIGMA = 11, 1.5  # of the original, for images of hundreds of pixels
 _SMALLEST_KERNEL = 3
 _K1, _K2 = 0.01, 0.03
 _KWON_SMALLEST_SIDE = 16
 
 
 def levels_and_kernel(smallest_side: int) -> tuple[int, int]:
-    """The most levels, up to 5, whose largest kernel by size // (levels - 1)^2 > kernel - 1 is 3 or more.
+    """The most levels, up to 5, for which the largest kernel by size // (levels - 1)^2 > kernel - 1 is >= 3.
 
     Args:
         smallest_side: Shortest side of the volume, voxels.
@@ -52,9 +52,9 @@ def levels_and_kernel(smallest_side: int) -> tuple[int, int]:
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     """MS-SSIM of pairs of volumes, data range 2.
 
-    Levels and kernel by `levels_and_kernel`, a Gaussian in the original's proportion (sigma 1.5 to
-    11 taps), weights of the levels in use divided by their sum, 2x2x2 means between levels, edges cut where
-    the kernel does not fit. A negative factor counts as zero.
+    Levels and kernel by `levels_and_kernel`, a Gaussian with the original's proportions (sigma 1.5 for
+    11 taps), weights of the used levels divided by their sum, 2x2x2 means between levels, no padding at the
+    edges. A negative factor counts as zero.
 
     Args:
         a: [n, 1, D, H, W] in [-1, 1].
@@ -80,11 +80,11 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ms_ssim_kwon(a: Tensor, b: Tensor) -> Tensor:
-    """MS-SSIM as the code of Kwon et al. computes it: comparable with published 3D values.
+    """MS-SSIM as computed by the code of Kwon et al., comparable with published 3D values.
 
-    Always 5 levels, a kernel of 11 (less where the volume is smaller) with sigma 1.5, constants for a data
-    range of 1 although values lie in [-1, 1], and the last level's factor raised once per earlier level. A
-    negative factor, where that code gives NaN, counts as zero.
+    Always 5 levels, a kernel of 11 (less for smaller volumes) with sigma 1.5, constants for a data
+    range of 1 although values are in [-1, 1], and the last level's factor raised once per earlier level. A
+    negative factor, for which that code gives NaN, counts as zero.
 
     Args:
         a: [n, 1, D, H, W] in [-1, 1].

@@ -1,4 +1,4 @@
-"""The metrics of a whole evaluation. To add one: a function in a file of its own, and one line here."""
+"""The metrics of a whole evaluation. To add one: write a function in a new module, and add a line here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from voxflate.metrics.ssim import ms_ssim, ms_ssim_kwon
 Array = NDArray[np.float64]
 Features = NDArray[np.floating]
 Better = Literal["lower", "higher", "real"]
-"""Which value is best: the lowest, the highest, or the one that real volumes have among themselves."""
+"""Which value is best: the lowest, the highest, or the one closest to real against real volumes."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class FeatureMetric:
     """A comparison of generated with real features, [n, f] with [m, f].
 
     Attributes:
-        names: Names of the metrics without the extractor's, by the keys that the functions return.
+        names: Names of the metrics without the extractor, by the keys that the functions return.
         direct: The metrics of generated and real features.
-        weighted: The same as a function of how often each sample counts, for the bootstrap.
-        fewest: Samples that each side must have.
-        per_plane: Whether every plane is a metric of its own, or only their mean.
-        after_cut: Whether it is also taken after the background cut.
+        weighted: The same as a function of the samples' weights, for the bootstrap.
+        fewest: Smallest number of samples on each side.
+        per_plane: Whether every plane is a separate metric, or only their mean is.
+        after_cut: Whether it is also computed after the background cut.
         better: Which value is best.
     """
 
@@ -58,8 +58,8 @@ class PairMetric:
     """A comparison of pairs of volumes.
 
     Attributes:
-        function: [n, 1, D, H, W] twice to one value a pair, [n].
-        partner: Whom a generated volume is compared with.
+        function: Two times [n, 1, D, H, W] -> one value per pair, [n].
+        partner: The volume that a generated volume is compared with.
         better: Which value is best.
     """
 
@@ -103,4 +103,4 @@ def better(name: str) -> Better:
         return PAIR_METRICS[name].better
     stem = name.split("-")[0]
     found = (metric.better for metric in FEATURE_METRICS.values() if stem in metric.names.values())
-    return next(found, "lower")  # a FID is a Frechet distance under another name
+    return next(found, "lower")  # FID is a Frechet distance with another name

@@ -1,4 +1,4 @@
-"""How far apart two sets of numbers lie as distributions."""
+"""Distance between the distributions of two sets of numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def wasserstein_1(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Wasserstein-1 distance: the mean way from one set's values to the other's, in their unit.
+    """Wasserstein-1 distance: the mean distance by which values must move, in their unit.
 
     It is the area between the two cumulative distributions.
 

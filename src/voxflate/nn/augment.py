@@ -1,9 +1,9 @@
-"""Differentiable augmentation of what the discriminator sees, in 2D and 3D (Zhao et al. 2020, DiffAugment).
+"""Differentiable augmentation of the discriminator's input, in 2D and 3D (Zhao et al. 2020, DiffAugment).
 
-Real and generated images pass through the same random changes, so the generator cannot learn the changes
-themselves. What leaves the field of view is lost and what enters is background (-1).
+Real and generated images get the same kind of random changes, so the generator cannot learn the changes
+themselves. Voxels that leave the field of view are lost, and background (-1) enters.
 
-To add one: a function (images, draws) -> images and a line in `AUGMENTATIONS`.
+To add one: write a function (images, draws) -> images, and add a line to `AUGMENTATIONS`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CUTOUT = 1 / 2
 
 
 def translation(images: Tensor, draws: Draws) -> Tensor:
-    """Move every image by its own whole number of voxels, up to an eighth of each axis."""
+    """Shift every image by a random whole number of voxels, up to an eighth of each axis."""
     moved = images - BACKGROUND
     for axis in range(2, images.ndim):
         size = images.shape[axis]
@@ -39,7 +39,7 @@ def translation(images: Tensor, draws: Draws) -> Tensor:
 
 
 def cutout(images: Tensor, draws: Draws) -> Tensor:
-    """Erase a box of half the size of every axis, at a place of its own in every image."""
+    """Erase a box of half the size of every axis, at a random position in every image."""
     outside = torch.zeros(1, dtype=torch.bool, device=images.device)
     for axis in range(2, images.ndim):
         size = images.shape[axis]
@@ -52,7 +52,7 @@ def cutout(images: Tensor, draws: Draws) -> Tensor:
 
 
 def intensity(images: Tensor, draws: Draws) -> Tensor:
-    """Scale what lies above the background by 0.8 to 1.2. It changes what a Hounsfield unit means."""
+    """Scale intensities above the background by 0.8 to 1.2. This changes the meaning of Hounsfield units."""
     factor = draws.uniform(*(1,) * (images.ndim - 1)) * 0.4 + 0.8
     return (images - BACKGROUND) * factor + BACKGROUND
 
@@ -72,8 +72,8 @@ def augment(
     Args:
         images: [N, C, *spatial] in [-1, 1].
         names: Keys of `AUGMENTATIONS`.
-        probability: Share of the images that each one changes.
-        draws: Where the random numbers come from; the global random state by default.
+        probability: Share of the images that each augmentation changes.
+        draws: Source of random numbers; by default the global random state.
     """
     draws = draws or Draws(len(images), images.device)
     for name in names:

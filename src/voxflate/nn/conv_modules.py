@@ -1,8 +1,8 @@
-"""The convolutions that the six architectures differ in (Sec. 3.3, Fig. 3).
+"""The convolutions in which the six architectures differ (Sec. 3.3, Fig. 3).
 
-`STYLED_CONVS` holds the generator's (modulated) ones, `CONVS` the discriminator's. To add one, write a class
-here and a line in its table; an architecture is a pair of names in `ARCHITECTURES`. The fused path runs every
-module that it does not know (`nn/fused/convs.py`) as it stands here.
+`STYLED_CONVS` has the generator's (modulated) convolutions, `CONVS` the discriminator's. To add one, write a
+class here and add a line to its table; an architecture is a pair of names in `ARCHITECTURES`. The fused path
+runs modules that it does not know (`nn/fused/convs.py`) as plain modules.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ModulatedConv(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, *kernel_size))
-        # Demodulation makes the result independent of this gain; it keeps activations of order one. Scaled
-        # with it, epsilon does not tell a kernel from the same one with zeros around it (planar inflation).
+        # Demodulation makes the result independent of this gain; it keeps activations of order one. Epsilon
+        # is scaled with it, so that padding a kernel with zeros changes nothing (planar inflation).
         self.gain = self.weight[0].numel() ** -0.5
         self.eps = 1e-8 * self.gain**2
 
@@ -45,7 +45,7 @@ class ModulatedConv(nn.Module):
 
 
 class SplitModulatedConv(nn.Module):
-    """Two modulated convolutions, each on half of the channels, modulated and demodulated on its own.
+    """Two modulated convolutions, each on half of the channels, modulated and demodulated separately.
 
     Args:
         in_channels: I, even.
@@ -85,8 +85,8 @@ class DepthwiseConv(nn.Module):
 class SplitConv(nn.Module):
     """Two branches on half of the channels: 3x3x3, and 1x1x1 or (symmetric) 3x3x3 (Fig. 3).
 
-    Channels that cannot be halved (the 33 behind the minibatch standard deviation) first go through a
-    1x1x1 convolution with bias to the output's number (the counts of the paper's tables ask for it).
+    Channels that cannot be halved (the 33 after the minibatch standard deviation) first pass a 1x1x1
+    convolution with bias to the number of output channels (as the paper's parameter counts require).
 
     Args:
         in_channels: I.
@@ -131,7 +131,7 @@ class SplitConv(nn.Module):
 
 
 def _group4(in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> nn.Module:
-    # The epilogue's 33 channels do not make 4 groups and stay dense, as the paper's count says.
+    # The epilogue's 33 channels cannot be split into 4 groups and stay dense, as in the paper's count.
     groups = 4 if in_channels % 4 == 0 else 1
     return EqualConv(in_channels, out_channels, kernel_size, groups=groups)
 
@@ -156,7 +156,7 @@ CONVS: dict[str, ConvFactory] = {
 
 
 class Architecture(NamedTuple):
-    """Which convolution each network uses: a key of `STYLED_CONVS`, a key of `CONVS`."""
+    """The convolutions of both networks: a key of `STYLED_CONVS`, a key of `CONVS`."""
 
     generator: str
     discriminator: str

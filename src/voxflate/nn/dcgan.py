@@ -1,8 +1,9 @@
-"""The plain convolutional networks of the comparison models: strided convolutions down, repeated voxels up.
+"""The plain convolutional networks of the comparison models: strided down, repeated voxels up.
 
-Four halvings of every axis lead from the volume to the base and four doublings back, so every side is 16
-times the base's. Widths follow from the widest one, C: C/8, C/4, C/2, C. The paper's have C = 128, codes of
-100 numbers and hidden layers of 4 C = 512; its parameter counts allow nothing else (decision 0050).
+Four halvings of every axis lead from the volume to the base, and four doublings back, so every side is 16
+times the base's. Widths follow from the largest, C: C/8, C/4, C/2, C. The paper's networks have C = 128,
+codes of 100 numbers and hidden layers of 4 C = 512, the only values that give its parameter counts (decision
+0050).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ NORMS: dict[str, tuple[Norm, Norm]] = {
     "batch": (nn.BatchNorm3d, nn.BatchNorm1d),
     "layer": (layer_norm, layer_norm),
 }
-"""Normalisations of discriminators, by name: for volumes and for codes. All learn as many numbers."""
+"""Normalisations of discriminators by name, for volumes and for codes; all have the same parameter count."""
 
 
 def base_of(shape: Sequence[int]) -> tuple[int, ...]:
@@ -42,7 +43,7 @@ def base_of(shape: Sequence[int]) -> tuple[int, ...]:
     ((2, 4, 4), (1, 2, 2))
 
     Raises:
-        VoxflateError: If a side is no multiple of 16.
+        VoxflateError: If a side is not a multiple of 16.
     """
     sides = "x".join(map(str, shape))
     if any(side % 2**HALVINGS for side in shape):
@@ -54,9 +55,9 @@ def trunk(channels: int, norm: Norm = nn.BatchNorm3d, image_channels: int = 1) -
     """Four strided convolutions, [N, image_channels, *shape] -> [N, C, *base].
 
     Args:
-        channels: C, of the last one.
-        norm: Takes the channels; stands behind all but the first.
-        image_channels: Of the volumes.
+        channels: C, the output channels of the last convolution.
+        norm: Makes a normalisation from the number of channels; follows all convolutions but the first.
+        image_channels: Channels of the volumes.
     """
     layers: list[nn.Module] = []
     widths = [image_channels, *(channels // 2**power for power in range(HALVINGS - 1, -1, -1))]
@@ -84,10 +85,10 @@ class VariationalEncoder(nn.Module):
     """Encoder of VAE-GAN, [N, image_channels, *shape] -> mean and log-variance of the code, each [N, z_dim].
 
     Args:
-        shape: Of the volumes.
+        shape: Shape of the volumes.
         channels: C of the trunk.
         z_dim: Length of the code.
-        image_channels: Of the volumes.
+        image_channels: Channels of the volumes.
     """
 
     def __init__(self, shape: Sequence[int], channels: int, z_dim: int, image_channels: int = 1) -> None:
@@ -119,15 +120,15 @@ def code_discriminator(z_dim: int, channels: int, norm: str) -> nn.Sequential:
 
 
 class UpsamplingGenerator(nn.Module):
-    """Codes to volumes: a first layer to the base, then four times repeated voxels and a convolution.
+    """Codes to volumes: a first layer to the base, then four times upsampling and a convolution.
 
     Args:
-        shape: Of the volumes.
+        shape: Shape of the volumes.
         channels: C at the base.
         z_dim: Length of the code.
-        linear: First layer: linear with bias (WGAN-GP, VAE-GAN) or a transposed convolution without
-            (alpha-GAN); the paper's counts tell them apart.
-        image_channels: Of the volumes.
+        linear: First layer: linear with bias (WGAN-GP, VAE-GAN), or a transposed convolution without bias
+            (alpha-GAN); known from the paper's counts.
+        image_channels: Channels of the volumes.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class UpsamplingGenerator(nn.Module):
 
         Args:
             z: Codes, [N, z_dim].
-            truncation_psi: Factor on the codes: 1 for the full variety, less pulls them to their mean, 0.
+            truncation_psi: Factor of the codes: 1 for full variety, less pulls them towards their mean, 0.
         """
         volumes: Tensor = self.tail(self.first(z * truncation_psi))
         return volumes
@@ -166,9 +167,9 @@ class UpsamplingGenerator(nn.Module):
 
 @contextmanager
 def statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Let passes in training mode leave the running statistics of the batch normalisation alone.
+    """Keep passes in training mode from changing the running statistics of the batch normalisation.
 
-    Samples are made with the running statistics, from random codes; passes with other codes must not move
+    Samples are made from random codes with the running statistics; passes with other codes must not change
     them (decision 0052).
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
@@ -183,7 +184,7 @@ def statistics_kept(network: nn.Module) -> Iterator[None]:
 
 
 def random_volumes(generator: nn.Module, count: int) -> Tensor:
-    """What an `UpsamplingGenerator` makes of `count` random codes, [count, image_channels, *shape]."""
+    """An `UpsamplingGenerator`'s images from `count` random codes, [count, image_channels, *shape]."""
     device = next(generator.parameters()).device
     volumes: Tensor = generator(normal_codes(count, generator.z_dim, device))  # type: ignore[arg-type]
     return volumes

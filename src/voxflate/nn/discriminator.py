@@ -1,4 +1,4 @@
-"""Residual discriminator (Fig. 2), for images and volumes alike."""
+"""Residual discriminator (Fig. 2) for images and volumes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Discriminator(nn.Module):
     """Tell real images from generated ones.
 
     Args:
-        base: Size at which the last block works; its length is the number of spatial axes.
-        stages: Resolutions, the base included; the input is base * 2^(stages - 1).
+        base: Spatial size of the last block; its length is the number of spatial axes.
+        stages: Number of resolutions including the base; the input is base * 2^(stages - 1).
         channels: C at every resolution.
         conv: Key of `CONVS`.
         image_channels: Channels of the input.
         label_width: Length of the label vectors; 0 for none.
         mbstd_group: Samples per group of the minibatch standard deviation.
         position: See `FromImage`.
-        low_pass: Low-pass in front of the strided convolutions, as in StyleGAN2; without it they see the
+        low_pass: Low-pass filter before the strided convolutions, as in StyleGAN2; without it they see the
             finest textures (decision 0072). The skip connections always have it.
 
     Source: Fig. 2; Sec. 3.1.1, "Discriminator".
@@ -52,7 +52,7 @@ class Discriminator(nn.Module):
         self.stages = nn.ModuleList(
             DiscriminatorStage(channels, len(base), conv, down) for _ in range(stages - 1)
         )
-        # A depthwise discriminator is depthwise in its epilogue too; Group-D falls back to dense there.
+        # A depthwise discriminator is also depthwise in its epilogue; Group-D falls back to dense there.
         self.epilogue = Epilogue(channels, base, conv, mbstd_group, label_width)
 
     def forward(self, image: Tensor, positions: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
@@ -61,13 +61,13 @@ class Discriminator(nn.Module):
         Args:
             image: [N, image_channels, *shape] in about [-1, 1].
             positions: Axial position of each slice in [-1, 1], [N]; only for 2D with `position`.
-            labels: Label vectors, [N, label_width]; None where the network has none.
+            labels: Label vectors, [N, label_width]; None for a network without labels.
 
         Returns:
             Logits, [N]; positive means real.
 
         Raises:
-            ValueError: If the image has another size than the network, or labels are missing.
+            ValueError: If the image's size differs from the network's, or labels are missing.
         """
         if tuple(image.shape[2:]) != self.shape:
             raise ValueError(f"this discriminator judges {self.shape}, got {tuple(image.shape[2:])}")

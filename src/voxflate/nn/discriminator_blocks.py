@@ -1,4 +1,4 @@
-"""The blocks of a discriminator (Fig. 2): from the image, residual block, and what ends in the logit."""
+"""The blocks of a discriminator (Fig. 2): from the image, residual block, and the epilogue to the logit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from voxflate.nn.functional import bias_leaky_relu, minibatch_std, mix_channels
 from voxflate.nn.layers import EqualConv, EqualLinear, Halving, check_labels
 
 SKIP_GAIN = 0.5**0.5
-"""On both branches of a residual block: keeps the variance of their sum (StyleGAN2)."""
+"""Gain of both branches of a residual block, which keeps the variance of their sum (StyleGAN2)."""
 
 
 def depth_ramp(depth: int, device: torch.device | None = None) -> Tensor:
-    """Where each axial slice lies, from -1 (lowest) to 1 (highest), [depth]."""
+    """Position of each axial slice, from -1 (lowest) to 1 (highest), [depth]."""
     return torch.linspace(-1.0, 1.0, depth, device=device) if depth > 1 else torch.zeros(1, device=device)
 
 
@@ -27,8 +27,8 @@ class FromImage(nn.Module):
         image_channels: Channels of the input.
         channels: C.
         spatial_dims: 2 or 3.
-        position: Add one weight per channel times the axial position: an image is told its own, a volume
-            has the ramp along its depth. A planar twin's discriminator needs it.
+        position: Add one weight per channel times the axial position: for a slice its own position, for a
+            volume a ramp along its depth. A planar twin's discriminator needs it.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class FromImage(nn.Module):
         self.gain = image_channels**-0.5
 
     def kernel(self) -> Tensor:
-        """The convolution's, [C, image_channels]."""
+        """Kernel of the convolution, [C, image_channels]."""
         kernel: Tensor = self.weight.flatten(1) * self.gain
         return kernel
 
@@ -50,10 +50,10 @@ class FromImage(nn.Module):
         return bias_leaky_relu(self.before_bias(image, positions), self.bias)
 
     def before_bias(self, image: Tensor, positions: Tensor | None) -> Tensor:
-        """The convolution, with the positions where the network is told them.
+        """The convolution, with positions if the network uses them.
 
         Raises:
-            ValueError: If it is told them, and a slice comes without.
+            ValueError: If it uses positions and a slice has none.
         """
         x = mix_channels(image, self.kernel())
         if self.position is None:
@@ -70,7 +70,7 @@ class FromImage(nn.Module):
 
 
 class DiscriminatorStage(nn.Module):
-    """Residual block: two convolutions, the second halving every axis, beside a 1x1 skip connection."""
+    """Residual block: two convolutions, the second of which halves every axis, and a 1x1 skip connection."""
 
     def __init__(self, channels: int, spatial_dims: int, conv: str, down: Halving) -> None:
         super().__init__()
@@ -93,8 +93,8 @@ class DiscriminatorStage(nn.Module):
 class Epilogue(nn.Module):
     """Minibatch standard deviation, convolution, flattened fully connected layer, logit.
 
-    With labels y the logit is psi(h) + <V y, h>, where h is what the fully connected layer gives: the second
-    term says whether an image goes with its labels.
+    With labels y the logit is psi(h) + <V y, h>, where h is the output of the fully connected layer: the
+    second term tells whether an image matches its labels.
 
     Source: Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 4.
     """
@@ -111,7 +111,7 @@ class Epilogue(nn.Module):
         self.embed = EqualLinear(label_width, channels) if label_width else None
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """[N, C, *base] and label vectors [N, label_width], if it has them -> logits [N]."""
+        """[N, C, *base] and label vectors [N, label_width], if any -> logits [N]."""
         x = minibatch_std(x, self.group)
         x = bias_leaky_relu(self.conv(x), self.bias)
         return self.logits(x, labels)

@@ -1,7 +1,7 @@
-"""Random numbers of a batch that do not depend on how the batch is cut.
+"""Random numbers of a batch that do not depend on how the batch is split.
 
-A step may see its batch in parts: micro-batches one after the other, or shares in several processes. Every
-sample has a seed of its own, so that the parts together draw what the whole would have drawn.
+A step may process its batch in parts: micro-batches one after the other, or shares in several processes.
+Every sample has its own seed, so that the parts draw the same numbers as the whole batch.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Device = torch.device | str
 class Draws:
     """Draws for each of `count` samples.
 
-    On the CPU each sample has a generator of PyTorch. Anywhere else, where a generator per sample costs a
-    launch per sample, numbers are counted out (`nn.counted`).
+    On the CPU each sample has a PyTorch generator. Elsewhere, where a generator per sample would cost a
+    launch per sample, numbers are counter-based (`nn.counted`).
 
     Args:
-        count: Samples.
-        device: Where the numbers go.
-        seeds: One a sample, of 32 bits (PyTorch's generator on the CPU heeds no more); None draws from the
+        count: Number of samples.
+        device: Device of the numbers.
+        seeds: One per sample, 32 bits (PyTorch's CPU generator uses no more); None draws from the
             global random state.
-        is_counted: Whether numbers are counted out; None decides by the device.
+        is_counted: Whether numbers are counter-based; None decides by the device.
 
     Raises:
-        ValueError: If the seeds are not as many as the samples.
+        ValueError: If the numbers of seeds and samples differ.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Draws:
         return torch.stack([torch.rand(shape, generator=one, device=self.device) for one in self._generators])
 
     def part(self, first: int, last: int) -> Draws:
-        """Draws of the samples `first` to `last` - 1, from the beginning: what the whole draws for them."""
+        """Draws of the samples `first` to `last` - 1, from the start, the same as in the whole batch."""
         seeds = None if self._seeds is None else self._seeds[first:last]
         return Draws(last - first, self.device, seeds, self.is_counted)
 

@@ -1,4 +1,4 @@
-"""The operations of Eqs. 1-2 and the small ones around them, in plain PyTorch; no parameters live here.
+"""The operations of Eqs. 1-2 and small ones around them, in plain PyTorch, without parameters.
 
 Every operation takes its number of spatial axes from the rank of its arguments.
 """
@@ -19,11 +19,11 @@ LEAKY_SLOPE = 0.2
 """Slope of the leaky ReLU for negative inputs (StyleGAN2)."""
 
 LEAKY_GAIN = 2.0**0.5
-"""Keeps the variance of a leaky ReLU's output near that of its input (StyleGAN2)."""
+"""Gain that keeps the variance of a leaky ReLU's output near that of its input (StyleGAN2)."""
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Give [N, C, H, W] or [N, C, D, H, W] the channels-last layout, the fast one for convolutions."""
+    """Convert [N, C, H, W] or [N, C, D, H, W] to the channels-last layout, which is fast for convolutions."""
     layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
     return x.contiguous(memory_format=layout)
 
@@ -65,7 +65,7 @@ def conv(
         stride: Step per axis, of the input or, when transposed, of the output.
         padding: Zeros added on both sides, per axis.
         transposed: Insert zeros between the input's samples, then convolve (the up-convolution).
-        groups: Groups of channels that do not see each other.
+        groups: Number of independent groups of channels.
 
     Returns:
         [N, O, *spatial'].
@@ -100,7 +100,7 @@ def conv(
 
 
 def _is_bfloat16_on_cpu(x: Tensor) -> bool:
-    """Say whether PyTorch convolves this on the CPU in bfloat16."""
+    """Tell whether PyTorch would convolve this on the CPU in bfloat16."""
     return x.device.type == "cpu" and (x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu"))
 
 
@@ -142,9 +142,9 @@ def shared_conv(x: Tensor, kernel: Tensor, up_stride: Sequence[int] | None) -> T
 
 
 def demodulation(kernel: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
-    """The inverse of what Eq. 2 divides by: [N, O] from a kernel [O, I, *k] and styles [N, I].
+    """The inverse of Eq. 2's divisor: [N, O] from a kernel [O, I, *k] and styles [N, I].
 
-    In the parameters' precision whatever autocast says: it is a sum of hundreds of squares.
+    Computed in the parameters' precision regardless of autocast, because it is a sum of hundreds of squares.
     """
     with torch.autocast(kernel.device.type, enabled=False):
         energy = kernel.flatten(2).square().sum(2)  # [O, I]
@@ -152,10 +152,10 @@ def demodulation(kernel: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
 
 
 def weighted_sums(x: Tensor, mix: Tensor) -> Tensor:
-    """Mix the channels, every sample with its own weights: a 1x1 modulated convolution to an image (Eq. 1).
+    """Mix the channels with weights per sample: a 1x1 modulated convolution to an image (Eq. 1).
 
-    For one output channel sums take a third of a matrix product's time, backward included; for several the
-    product reads the features once.
+    For one output channel, sums take a third of the time of a matrix product, including backward; for
+    several, the product reads the features only once.
 
     Args:
         x: [N, I, *spatial].
@@ -186,7 +186,7 @@ def bias_leaky_relu(x: Tensor, bias: Tensor | None) -> Tensor:
         bias: [C] or None.
 
     Returns:
-        As large as x.
+        A tensor of x's shape.
     """
     x = x * LEAKY_GAIN if bias is None else torch.add(per_channel(bias * LEAKY_GAIN, x), x, alpha=LEAKY_GAIN)
     return F.leaky_relu_(x, LEAKY_SLOPE)
@@ -225,7 +225,7 @@ class _Interleave(torch.autograd.Function):
 
 
 class _Deinterleave(torch.autograd.Function):
-    """Undo `_Interleave`; a function of its own because R1 differentiates the backward pass again."""
+    """Undo `_Interleave`; a separate function, because R1 differentiates the backward pass again."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,7 +240,7 @@ class _Deinterleave(torch.autograd.Function):
 
 
 def minibatch_std(x: Tensor, group: int) -> Tensor:
-    """Append one channel: how much the samples of a group differ, averaged over channels and voxels.
+    """Append one channel: the standard deviation over a group's samples, averaged over channels and voxels.
 
     Groups are consecutive samples, so a batch of fakes followed by reals never mixes the two.
 

@@ -1,4 +1,4 @@
-"""Generator: mapping network and synthesis network (Fig. 2), for images and volumes alike."""
+"""Generator: mapping network and synthesis network (Fig. 2), for images and volumes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Synthesis(nn.Module):
 
     Args:
         base: Size of the learned constant, e.g. (4, 4) or (2, 4, 4).
-        stages: Resolutions, the base included: the output is base * 2^(stages - 1).
+        stages: Number of resolutions including the base: the output is base * 2^(stages - 1).
         channels: C at every resolution.
         w_dim: Length of the style code.
         conv: Key of `STYLED_CONVS`.
         image_channels: Channels of the output.
-        planar: Give the kernels depth 1 (3D base only): slices talk only through the doubling.
+        planar: Give the kernels depth 1 (3D base only): slices interact only through the doubling.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class Synthesis(nn.Module):
 
         Args:
             ws: Style codes, [N, num_ws, w_dim].
-            noise: One tensor [N, 1, *spatial] per entry of `noise_shapes`, or where to draw all from: None
-                is the global random state. Tensors are full depth even with `positions`: the window cuts
-                them.
-            positions: Planar generators only: the axial slice to render of each sample, [N].
+            noise: One tensor [N, 1, *spatial] per entry of `noise_shapes`, or the source to draw from: None
+                is the global random state. Tensors have full depth even with `positions`: the window selects
+                slices.
+            positions: Planar generators only: the axial slice to render for each sample, [N].
 
         Returns:
             [N, image_channels, *shape]; with positions one slice each, [N, image_channels, H, W].
@@ -111,7 +111,7 @@ class Synthesis(nn.Module):
     def _noise(
         self, noise: Noise, stage: int, layer: int, count: int, window: SliceWindow | None, x: Tensor
     ) -> list[Tensor]:
-        """The noise of a stage's convolutions: drawn, or given and cut to the window's slices."""
+        """The noise of a stage's convolutions: drawn, or given and reduced to the window's slices."""
         if noise is None or isinstance(noise, Draws):
             draws = noise or Draws(len(x), x.device)
             size = [side * 2**stage for side in self.base]
@@ -127,7 +127,7 @@ class Generator(nn.Module):
 
     Args:
         base: Size of the learned constant; its length is the number of spatial axes.
-        stages: Resolutions, the base included.
+        stages: Number of resolutions including the base.
         channels: C at every resolution.
         z_dim: Length of the latent code.
         w_dim: Length of the style code.
@@ -169,7 +169,7 @@ class Generator(nn.Module):
         positions: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> Tensor:
-        """Generate from latent codes z [N, z_dim]; the other arguments as in `Mapping` and `Synthesis`."""
+        """Generate from latent codes z [N, z_dim]; other arguments as in `Mapping` and `Synthesis`."""
         w = self.mapping(z, truncation_psi, labels)
         ws = w[:, None].expand(-1, self.synthesis.num_ws, -1)
         image: Tensor = self.synthesis(ws, noise, positions)

@@ -1,4 +1,4 @@
-"""The blocks of a generator (Fig. 2): styled convolution, image, and the stage that holds them."""
+"""The blocks of a generator (Fig. 2): styled convolution, image, and the stage that contains them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StyledConv(nn.Module):
     Args:
         channels: C, in and out.
         w_dim: Length of the style code.
-        kernel_size: One number per spatial axis; an axis with kernel 1 is doubled by the low-pass alone.
+        kernel_size: One number per spatial axis; an axis with kernel 1 is doubled only by the low-pass.
         conv: Key of `STYLED_CONVS`.
         up: Double every axis.
 
@@ -36,7 +36,7 @@ class StyledConv(nn.Module):
         self.filters = tuple(SMOOTH_UP if k > 1 else DOUBLE for k in kernel_size) if up else ()
 
     def low_pass(self, mixing: Tensor | None) -> Sequence[Filter]:
-        """What follows the up-convolution, per axis; a slice window's depth matrices go before the rest."""
+        """The filter after the up-convolution, per axis; a slice window's depth matrices precede the rest."""
         return self.filters if mixing is None else (mixing, *self.filters[1:])
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor, mixing: Tensor | None = None) -> Tensor:
@@ -111,7 +111,7 @@ class SynthesisStage(nn.Module):
         noise: Sequence[Tensor],
         mixing: Tensor | None,
     ) -> tuple[Tensor | None, Tensor]:
-        """Take features and image of the stage before to this one.
+        """Compute this stage from the features and image of the previous one.
 
         Args:
             x: [N, C, *spatial].
@@ -133,12 +133,12 @@ class SynthesisStage(nn.Module):
 
 
 def doubled(image: Tensor, mixing: Tensor | None) -> Tensor:
-    """Double the image of the stage before, [N, O, *spatial], in its own precision whatever autocast says."""
+    """Double the previous stage's image, [N, O, *spatial], in its own precision regardless of autocast."""
     with torch.autocast(image.device.type, enabled=False):
         return resample(image, skip_filters(image, mixing))
 
 
 def skip_filters(image: Tensor, mixing: Tensor | None) -> list[Filter]:
-    """What doubles an image, per axis."""
+    """The filter that doubles an image, per axis."""
     filters: list[Filter] = [DOUBLE] * (image.ndim - 2)
     return filters if mixing is None else [mixing, *filters[1:]]

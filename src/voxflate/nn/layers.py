@@ -13,8 +13,8 @@ from voxflate.nn.functional import bias_leaky_relu, conv
 from voxflate.nn.resample import HALVE, SMOOTH_DOWN, LowPass, resample
 
 Halving = Literal["none", "low-pass", "stride"]
-"""How a convolution halves its axes: not at all; low-pass, then every other sample (StyleGAN2's); or every
-other sample alone, which keeps the finest textures visible (decision 0072)."""
+"""How a convolution halves its axes: not at all; low-pass, then every second sample (StyleGAN2's); or only
+every second sample, which keeps the finest textures visible (decision 0072)."""
 
 
 class EqualLinear(nn.Module):
@@ -23,7 +23,7 @@ class EqualLinear(nn.Module):
     Args:
         in_features: Inputs.
         out_features: Outputs.
-        bias_init: What the bias is worth at the start.
+        bias_init: Initial effective value of the bias.
         lr_multiplier: Slows the layer down; StyleGAN2 uses 0.01 in the mapping network.
         activation: Follow with the leaky ReLU.
     """
@@ -45,17 +45,17 @@ class EqualLinear(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, in] -> [N, out], in float32: these layers are small and their sums are long."""
+        """[N, in] -> [N, out], in float32, because these layers are small and their sums are long."""
         with torch.autocast(x.device.type, enabled=False):
             x = F.linear(x.to(self.weight.dtype), self.weight * self.gain, self.bias * self.lr_multiplier)
             return bias_leaky_relu(x, None) if self.activation else x
 
 
 def check_labels(embed: EqualLinear | None, labels: Tensor | None) -> None:
-    """Refuse labels that a network has no embedding for, or their lack where it has one.
+    """Refuse labels for a network without a label embedding, or missing labels for one with it.
 
     Raises:
-        ValueError: Says which.
+        ValueError: Gives the expected and the actual width.
     """
     width = 0 if embed is None else embed.weight.shape[1]
     given = 0 if labels is None else labels.shape[1]
@@ -86,17 +86,17 @@ class EqualConv(nn.Module):
         self.groups = groups
 
     def low_pass(self, down: Halving) -> LowPass | None:
-        """The low-pass that each axis goes through before the convolution, if any.
+        """The low-pass of each axis before the convolution, if any.
 
-        One tap reads only the samples that stay, so its low-pass makes only those; it has one even for
-        "stride", which would otherwise ignore all the other samples.
+        A kernel of one tap reads only the samples that remain, so its low-pass computes only those; it has
+        one even for "stride", which would otherwise ignore all other samples.
         """
         if down != "none" and self._one_tap():
             return HALVE
         return SMOOTH_DOWN if down == "low-pass" else None
 
     def convolve(self, x: Tensor, down: Halving) -> Tensor:
-        """The convolution alone, of what the low-pass gave."""
+        """Only the convolution, on the output of the low-pass."""
         kernel = self.weight * self.gain
         padding = 0 if self.low_pass(down) else tuple(k // 2 for k in kernel.shape[2:])
         stride = 1 if down == "none" or self._one_tap() else 2

@@ -18,7 +18,7 @@ W_AVG_DECAY = 0.998
 class Mapping(nn.Module):
     """Eight fully connected layers from a latent code z to a style code w.
 
-    Labels are embedded as a vector as long as z. Both are normalised and enter side by side, so that neither
+    Labels are embedded as a vector as long as z. Both are normalised and concatenated, so that neither
     outweighs the other (decision 0126).
 
     Args:
@@ -47,14 +47,14 @@ class Mapping(nn.Module):
 
         Args:
             z: [N, z_dim], standard normal.
-            truncation_psi: Pull towards the mean style: 1 leaves w alone, 0 gives the mean.
-            labels: Label vectors, [N, label_width]; None where the network has none.
+            truncation_psi: Pull towards the mean style: 1 leaves w unchanged, 0 gives the mean.
+            labels: Label vectors, [N, label_width]; None for a network without labels.
 
         Returns:
             w, [N, w_dim].
 
         Raises:
-            ValueError: If it has labels and none are given, or the reverse.
+            ValueError: If it needs labels and none are given, or vice versa.
         """
         check_labels(self.embed, labels)
         w = pixel_norm(z)
@@ -84,12 +84,12 @@ class Mapping(nn.Module):
         self.w_avg.lerp_((total[:-1] / total[-1]).to(self.w_avg.dtype), 1 - W_AVG_DECAY)
 
     def forget_step(self) -> None:
-        """Drop the styles seen since the last `after_step`: their step failed."""
+        """Discard the styles seen since the last `after_step`, because their step failed."""
         self._seen = None
 
 
 def _label_embedding(label_width: int, z_dim: int) -> EqualLinear:
-    """A random bias, so that after the normalisation a single number still tells more than its sign."""
+    """A random bias, so that a single number keeps more than its sign after the normalisation."""
     embed = EqualLinear(label_width, z_dim)
     nn.init.normal_(embed.bias)
     return embed

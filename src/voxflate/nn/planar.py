@@ -1,8 +1,8 @@
-"""Which slices a planar twin needs at each stage to render one slice of the volume.
+"""The slices that a planar twin needs at each stage to render one slice of the volume.
 
 A 3D generator whose kernels are one voxel deep mixes depth only in the low-pass doubling between stages, so
-slice d of the finished volume depends on one to four neighbouring slices of every coarser stage. A window
-names them, and the small matrices that take each stage's slices to the next one's.
+slice d of the final volume depends on one to four neighbouring slices of every coarser stage. A window has
+their indices, and the small matrices that map each stage's slices to the next stage's.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class SliceWindow:
     mixing: tuple[Tensor, ...]
 
     def gather(self, x: Tensor, stage: int) -> Tensor:
-        """Cut a stage's slices out of a full-depth tensor, [N, C, D, H, W] -> [N, C, S, H, W]."""
+        """Select a stage's slices from a full-depth tensor, [N, C, D, H, W] -> [N, C, S, H, W]."""
         index = self.slices[stage].to(x.device)[:, None, :, None, None]
         return x.gather(2, index.expand(-1, x.shape[1], -1, *x.shape[3:]))
 
 
 def slice_window(base_depth: int, stages: int, positions: Tensor) -> SliceWindow:
-    """Plan the rendering of one slice a sample.
+    """Plan the rendering of one slice per sample.
 
     Args:
         base_depth: Depth D0 of the learned constant.
-        stages: Stages of the network, the base included.
+        stages: Number of stages of the network including the base.
         positions: Slice to render, [N] integers in [0, D0 2^(stages - 1)).
 
     Returns:
@@ -65,7 +65,7 @@ def _window_tables(base_depth: int, stages: int) -> tuple[list[Tensor], list[Ten
     slices = []
     for depth, sets in zip(depths, needed, strict=True):
         size = max(len(s) for s in sets)
-        # A slice too many does no harm: the mixing matrices give it no weight in what is needed.
+        # An extra slice does no harm: the mixing matrices give it zero weight.
         starts = torch.tensor([min(s[0], depth - size) for s in sets])
         slices.append(starts[:, None] + torch.arange(size))
     mixing = []

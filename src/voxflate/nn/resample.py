@@ -1,9 +1,9 @@
 """Low-pass up- and down-sampling with the [1, 3, 3, 1] filter, one axis at a time.
 
-Along one axis every such step is a fixed banded matrix: zero insertion, padding, filter and stride folded
-into one. Applied to the channels-last layout it is a plain matrix product, the same code in 2D and 3D. On a
+Along one axis every such step is a fixed banded matrix: zero insertion, padding, filter and stride combined
+into one. In the channels-last layout it is a plain matrix product, the same code in 2D and 3D. On a
 CPU in float32 the plain smoothing runs as a depthwise convolution along the innermost axis of a 2D view,
-which is faster still (decision 0007 has the measurements).
+which is even faster (decision 0007 has the measurements).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TAPS = (0.125, 0.375, 0.375, 0.125)
 class LowPass(NamedTuple):
     """Insert `up` - 1 zeros behind each sample, pad, filter, keep every `down`-th, times `gain`.
 
-    The size n becomes (n up + 2 or 3 numbers of padding - 4) / down + 1, rounded down.
+    The size n becomes (n up + sum(pad) - 4) / down + 1, rounded down.
     """
 
     up: int = 1
@@ -38,13 +38,13 @@ DOUBLE = LowPass(up=2, pad=(2, 1), gain=2.0)
 """n -> 2n: the skip images, and depth in the planar twin."""
 
 SMOOTH_UP = LowPass(pad=(1, 1), gain=2.0)
-"""2n + 1 -> 2n: behind an up-convolution with 3 taps; the gain makes up for the inserted zeros."""
+"""2n + 1 -> 2n: after an up-convolution with 3 taps; the gain compensates for the inserted zeros."""
 
 SMOOTH_DOWN = LowPass(pad=(2, 2))
 """n -> n + 1: before a convolution with 3 taps and stride 2, which then gives n / 2."""
 
 HALVE = LowPass(down=2, pad=(1, 1))
-"""n -> n / 2: before a convolution with one tap; `SMOOTH_DOWN` under the centres of 3-tap kernels."""
+"""n -> n / 2: before a convolution with one tap; `SMOOTH_DOWN` at the centres of 3-tap kernels."""
 
 
 @lru_cache(maxsize=512)
@@ -63,7 +63,7 @@ def lowpass_matrix(filter_: LowPass, size: int) -> Tensor:
 
 @lru_cache(maxsize=512)
 def _matrix_on(filter_: LowPass, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The same where the data is, so that a step on a GPU copies nothing."""
+    """The same on the data's device, so that a step on a GPU copies nothing."""
     return lowpass_matrix(filter_, size).to(device=device, dtype=dtype)
 
 
@@ -103,7 +103,7 @@ def multiply_axis(rows: Tensor, matrix: Tensor, axis: int) -> Tensor:
 class _Smooth(torch.autograd.Function):
     """The same for a filter that neither inserts nor drops samples, padded equally on both sides.
 
-    What lies inside the axis becomes the channels of a depthwise convolution. The filter is symmetric, so
+    The axes inside this one become the channels of a depthwise convolution. The filter is symmetric, so
     the adjoint is the same operation with the complementary padding; PyTorch's own second derivative of a
     depthwise convolution, which R1 needs, takes seconds.
     """

@@ -1,7 +1,7 @@
-"""Which path a network runs on, fused or plain: chosen here, stage by stage at every call, and nowhere else.
+"""Chooses the path of a network, fused or plain, for every stage and call; the only place that does.
 
-The plain path is the modules as they are written. The fused path computes the same on a CPU with compiled
-kernels (`nn/fused`, decision 0024), where they can be built and the stage has nothing that they do not know.
+The plain path is the modules as written. The fused path computes the same on a CPU with compiled
+kernels (`nn/fused`, decision 0024), if they can be built and support everything in the stage.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _mode = "auto"
 
 
 def use_kernels(mode: str) -> None:
-    """Choose the path of the networks run from now on: "auto" (fused where it can be) or "plain".
+    """Choose the path of networks from now on: "auto" (fused if possible) or "plain".
 
     Raises:
         VoxflateError: If it is neither.
@@ -35,7 +35,7 @@ def use_kernels(mode: str) -> None:
 
 
 def kernels_in_use() -> str:
-    """Say what networks on the CPU run with: "compiled" kernels (the fused path) or "plain" PyTorch."""
+    """Tell what networks on the CPU use: "compiled" kernels (the fused path) or "plain" PyTorch."""
     return "compiled" if _mode != "plain" and not build.kernels().problem else "plain"
 
 
@@ -45,16 +45,16 @@ def why_plain(stage: nn.Module, *inputs: Any) -> str:
 
 
 def run_stage(stage: nn.Module, *inputs: Any, recompute: bool = False) -> Any:
-    """Run a stage of a network, on the fused path if it can be.
+    """Run a stage of a network, on the fused path if possible.
 
     Args:
         stage: Part of a network; must draw no random numbers.
-        inputs: Of its forward pass.
-        recompute: Activation checkpointing: forget what the stage computed inside, and compute it again in
+        inputs: Inputs of its forward pass.
+        recompute: Activation checkpointing: discard the stage's activations, and compute them again in
             the backward pass. Less memory for one more forward pass; values and gradients are the same.
 
     Returns:
-        What the stage's forward pass returns.
+        The result of the stage's forward pass.
     """
     run: Callable[..., Any] = stage
     if not why_plain(stage, *inputs):
@@ -65,7 +65,7 @@ def run_stage(stage: nn.Module, *inputs: Any, recompute: bool = False) -> Any:
 
 
 def describe_path(networks: Iterable[nn.Module], device: torch.device, *, bfloat16: bool) -> str:
-    """Say in one line how networks run: on which path and why, in which precision, on how many threads."""
+    """Describe in one line how networks run: path and reason, precision, device or threads."""
     precision = "bfloat16" if bfloat16 else "float32"
     if device.type != "cpu":
         return f"plain path (kernels are for CPUs), {precision}, on {device}"

@@ -1,6 +1,6 @@
 """The trained part of the slice discriminator: small heads on frozen features, one per plane and scale.
 
-Shape letters: n slices; P places of all scales together; O, I channels.
+Shape letters: n slices; P positions of all scales together; O, I channels.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch.nn import functional as F
 from voxflate.nn.functional import LEAKY_SLOPE
 
 LOGITS_SIDE = 4
-"""Heads halve a feature map until its side is at most this many places."""
+"""Heads halve a feature map until its side has at most this many positions."""
 
 
 class SpectralConv(nn.Module):
     """2D convolution whose kernel, as a matrix [O, I k k], is divided by its largest singular value.
 
-    The singular value is followed by one power iteration per training step (`after_step`), not per forward
-    pass, so that a batch that is shown in parts gives the gradients of the whole.
+    The singular value is tracked by one power iteration per training step (`after_step`), not per forward
+    pass, so that a batch shown in parts gives the gradients of the whole batch.
 
     Args:
         in_channels: I.
@@ -56,7 +56,7 @@ class SpectralConv(nn.Module):
         return F.conv2d(x, self.weight / norm, self.bias, self.stride, self.padding)
 
     def after_step(self, sum_: Callable[[Sequence[Tensor]], None]) -> None:
-        """Follow the kernel's largest singular value; every process has the same kernel."""
+        """Track the kernel's largest singular value; every process has the same kernel."""
         self._iterate()
 
     @torch.no_grad()
@@ -70,8 +70,8 @@ class SliceHeads(nn.Module):
     """One small discriminator per plane and scale.
 
     Args:
-        planes: Families of slices, each with heads of its own: 3 for volumes, 1 for images.
-        sides: Side of the feature map at each scale, places.
+        planes: Number of planes, each with separate heads: 3 for volumes, 1 for images.
+        sides: Side of the feature map at each scale, positions.
         width: Channels of every feature map.
     """
 
@@ -81,14 +81,14 @@ class SliceHeads(nn.Module):
 
     @property
     def planes(self) -> int:
-        """Families of slices."""
+        """Number of planes."""
         return len(self.heads)
 
     def forward(self, plane: int, features: Sequence[Tensor]) -> Tensor:
         """Judge slices of one plane.
 
         Args:
-            plane: Number of the plane.
+            plane: Index of the plane.
             features: One map per scale, [n, width, side, side].
 
         Returns:

@@ -55,21 +55,22 @@ def write_results(
     """Write report.html, table.md and table.tex of evaluated 3D runs and exports.
 
     Args:
-        places: Where their evaluations lie; all of one data set.
+        places: Their evaluations; all of one data set.
         out: Folder for the files.
-        data: Where the data of the first one lies now; None where its run says.
+        data: Folder of the first one's data; None to use the one named in its run.
         embed: Whether to compute the t-SNE.
-        title: Heading; made from the names by default.
-        paper: Rows of the paper to print although no run stands for them.
-        rows: The same evaluations as rows of the tables; None to put seeds of equal settings together.
-        other_data: Go on where data is not what a run was trained or measured with; all files then say so.
+        title: Heading; by default made from the names.
+        paper: Rows of the paper to print even if no run reproduces them.
+        rows: The same evaluations as rows of the tables; None to group seeds of equal settings.
+        other_data: Continue even if the data differs from that of the training or evaluation; all files then
+            say so.
 
     Returns:
         The report.
 
     Raises:
-        VoxflateError: If one was not evaluated or is a 2D run, or the data is not what it was trained and
-            measured with.
+        VoxflateError: If one was not evaluated or is a 2D run, or the data differs from that of the training
+            and the evaluation.
     """
     evaluated = load_all(places, other_data=other_data)
     labels = [each.label for each in evaluated]
@@ -107,10 +108,10 @@ def write_results(
 
 
 def load_all(places: Sequence[Place], *, other_data: bool = False) -> list[EvaluatedRun]:
-    """Read evaluations, each under a label of its own.
+    """Read evaluations, each with a unique label.
 
     Args:
-        places: Where they lie.
+        places: The evaluations.
         other_data: As for `load_evaluated`.
 
     Raises:
@@ -126,12 +127,12 @@ def load_all(places: Sequence[Place], *, other_data: bool = False) -> list[Evalu
     ]
     for place, each in zip(places, evaluated, strict=True):
         if each.facts["phase"] != "3d":
-            raise VoxflateError(f"{place.run or place.folder}: is a 2D run; the report compares 3D runs")
+            raise VoxflateError(f"{place.run or place.folder}: is a 2D run; the report is for 3D runs")
     return evaluated
 
 
 def labels_of(runs: Sequence[Path]) -> list[str]:
-    """Names of the folders; with their parents' names where two are called the same."""
+    """Names of the folders; with their parents' names if two are equal."""
     names = [run.resolve().name for run in runs]
     if len(set(names)) == len(names):
         return names
@@ -139,7 +140,7 @@ def labels_of(runs: Sequence[Path]) -> list[str]:
 
 
 def _with_remark(rows: Sequence[Row], label: str, remark: str) -> Sequence[Row]:
-    """The same rows, where the run of this label says that it is shown with other data."""
+    """The same rows, with a note for the run with this label that it is shown with other data."""
     if not remark:
         return rows
 
@@ -152,7 +153,7 @@ def _with_remark(rows: Sequence[Row], label: str, remark: str) -> Sequence[Row]:
 
 
 def _tables(tables: Sequence[Sequence[Row]], paper: Sequence[PaperRow]) -> list[Table]:
-    """Each table with its notes; the last one's say why there are several."""
+    """Each table with its notes; those of the last one explain why there are several."""
     found = []
     for number, rows in enumerate(tables, start=1):
         caption = "In the paper's layout" + (f", table {number}" if len(tables) > 1 else "")
@@ -162,13 +163,13 @@ def _tables(tables: Sequence[Sequence[Row]], paper: Sequence[PaperRow]) -> list[
 
 
 def _verdicts(tables: Sequence[Sequence[Row]]) -> list[str]:
-    """What can be said of the order of the rows, table by table."""
+    """The verdict on the order of the rows, table by table."""
     found = [sentence for rows in tables for sentence in verdict(rows, columns_of(rows)[3].metric).sentences]
     return found + apart(tables)
 
 
 def floor_of(run: EvaluatedRun) -> dict[str, Any]:
-    """The floor of a run's metrics in the flat form of `Evaluator.real_floor`."""
+    """The floor of a run's metrics as a flat dictionary, as in `Evaluator.real_floor`."""
     facts = run.assessment.facts
     leading = facts["extractors"][0]
     half = facts["n-real"] // 2
@@ -224,13 +225,13 @@ def _generator_parameters(place: Place, evaluated: EvaluatedRun) -> int | None:
 def _sheets(
     place: Place, evaluated: EvaluatedRun, prepared: PreparedSet, folder: Path
 ) -> tuple[Path | None, Path]:
-    """The sample sheets before training, if there is one, and of the evaluated snapshot."""
+    """The sample sheets before training (if there is one) and of the evaluated snapshot."""
     sheets = sheets_of(place.run) if place.run is not None else {}
     kimg = None if evaluated.is_foreign else evaluated.facts["n_images"] / 1000
     start = sheets[min(sheets)] if sheets else None
     if kimg in sheets:
         return start, sheets[kimg]
-    # An export has no sheets, and neither has a snapshot between two of them: the samples are at hand.
+    # An export has no sheets, nor has every snapshot; the samples are always there.
     path = folder / f"{evaluated.label.replace('/', '-')}.png"
     title = evaluated.label if kimg is None else f"{evaluated.label}, {kimg:g} kimg"
     volume_sheet(load_arrays(place.folder / SAMPLES)["volumes"], path, title, prepared)
@@ -238,7 +239,7 @@ def _sheets(
 
 
 def _every_metric(evaluated: Sequence[EvaluatedRun]) -> Table:
-    """All metrics of all runs beside the floor of the first one."""
+    """All metrics of all runs, beside the floor of the first run."""
     names = list(dict.fromkeys(name for run in evaluated for name in run.assessment.metrics))
     first = evaluated[0].assessment.metrics
     rows = []

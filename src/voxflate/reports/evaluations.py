@@ -1,14 +1,14 @@
-"""Evaluations on the disk: where they lie, and how they are read.
+"""Evaluations on disk: their folders and files.
 
 RUN/evaluation/001-newest/, 002-best/ and so on, one folder per evaluation, or the folder that the user names:
     metrics.json     every metric with interval and floor, what it depends on, warnings
-    samples.npz      the first volumes, for the viewer; features of centre slices, for t-SNE
+    samples.npz      the first volumes for the viewer; features of centre slices for t-SNE
     table.md  table.tex  report.html
-    audit.json       what the copying audit found; audit-pairs.npz has the flagged volumes
-    utility.json     what volumes are of use for, see `reports.utility`; utility.png is its chart
+    audit.json       the result of the copying audit; audit-pairs.npz has the flagged volumes
+    utility.json     the result of `reports.utility`; utility.png is its chart
 
-Evaluations of earlier versions lie in RUN/evaluation itself. metrics.json and audit.json name the snapshot by
-its images and by the hash of its generator's weights.
+Evaluations of earlier versions are in RUN/evaluation itself. metrics.json and audit.json identify the
+snapshot by its number of images and by the hash of its generator's weights.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ UTILITY = "utility.json"
 
 @dataclass(frozen=True)
 class Place:
-    """Where an evaluation lies.
+    """The location of an evaluation.
 
     Attributes:
-        folder: The folder of its files.
-        run: The run that was evaluated, whose curves and sheets go into the report; None for an export.
+        folder: The folder with its files.
+        run: The evaluated run, whose curves and sheets go into the report; None for an export.
     """
 
     folder: Path
@@ -84,7 +84,7 @@ def sheets_of(run: Path) -> dict[float, Path]:
 
 
 def _images_in(folder: Path) -> int | None:
-    """Images shown before the snapshot that a folder's files are of; None if it is of none."""
+    """Images shown before the snapshot that a folder's files belong to; None without a snapshot."""
     for name in (METRICS, UTILITY, AUDIT):
         if (folder / name).is_file():
             content = read_json(folder / name)
@@ -99,14 +99,14 @@ def _number_of(path: Path) -> int | None:
 
 
 def new_folder(run: Path, snapshot: Snapshot, name: str) -> Path:
-    """Where the next evaluation, audit or utility of a snapshot goes: never over an older one.
+    """The folder for the next evaluation, audit or utility of a snapshot; older files are never overwritten.
 
-    Each joins the newest folder if that is of its snapshot and has none of its kind; everything else gets a
-    folder of its own.
+    Files of one snapshot and different kinds share the newest folder; everything else gets a
+    new folder.
 
     Args:
         run: The run.
-        snapshot: Which one is measured.
+        snapshot: The snapshot to measure.
         name: The file that will be written: METRICS, AUDIT or UTILITY.
     """
     root = run / FOLDER
@@ -120,11 +120,11 @@ def new_folder(run: Path, snapshot: Snapshot, name: str) -> Path:
 
 
 def place_of(path: Path, snapshot: Snapshot | None = None) -> Place:
-    """Where the newest evaluation of a run lies, or one that is named by its own folder.
+    """The newest evaluation of a run, or the one in the given folder.
 
     Args:
         path: Run, or folder of an evaluation.
-        snapshot: Of a run, the newest evaluation of this snapshot is taken if there is one.
+        snapshot: For a run, the newest evaluation of this snapshot is used if there is one.
     """
     if not (path / CONFIG_NAME).is_file():
         inside = FOLDER in (path.name, path.parent.name)
@@ -138,12 +138,12 @@ def place_of(path: Path, snapshot: Snapshot | None = None) -> Place:
 
 
 def load_evaluated(place: Place, label: str | None = None, *, other_data: bool = False) -> EvaluatedRun:
-    """Read what `voxflate evaluate` wrote.
+    """Read an evaluation written by `voxflate evaluate`.
 
     Args:
-        place: Where it lies.
-        label: Name of the run; that of its folder by default.
-        other_data: Take an evaluation on other data than that of the training too; the result says so.
+        place: Its location.
+        label: Name of the run; by default that of its folder.
+        other_data: Also accept an evaluation on other data than that of the training; the result says so.
 
     Raises:
         VoxflateError: If there is no evaluation, or it was made with other data.
@@ -163,28 +163,28 @@ def load_evaluated(place: Place, label: str | None = None, *, other_data: bool =
             setting, seed = setting_of(config), config.training.seed
     label = label or (place.run or place.folder).resolve().name
     remark = _check_measured_on(place, facts, go_on=other_data)
-    already = remark and "other_data" in facts  # and so among its warnings
+    already = remark and "other_data" in facts  # then it is among its warnings
     said = "" if already else remark
     outdated = _outdated(place, facts)
     return EvaluatedRun(label, facts["parameters"], assessment, paper, outdated, said, setting, seed)
 
 
 def setting_of(config: RunConfig) -> str:
-    """What is equal for runs that differ only in their seed: settings, and those of the 2D run."""
+    """A key that is equal for runs that differ only in their seed: settings, and those of the 2D run."""
     twin = None
     if config.start.twin:
         try:
             twin = flat(load_config(Path(config.start.twin)).model_dump(mode="json"))
-        except VoxflateError:  # it has moved since
+        except VoxflateError:  # it was moved
             twin = {"start.twin": Path(config.start.twin).name}
     return setting_key(flat(config.model_dump(mode="json")), twin)
 
 
 def check_evaluated(place: Place, evaluated: EvaluatedRun, snapshot: Snapshot) -> None:
-    """Refuse an evaluation of another snapshot than the one that is asked for.
+    """Refuse an evaluation of another snapshot than the requested one.
 
     Raises:
-        VoxflateError: Says which one it is of, and how to get the other.
+        VoxflateError: Names its snapshot, and how to get the other one.
     """
     facts = evaluated.facts
     if evaluated.is_foreign:
@@ -197,13 +197,13 @@ def check_evaluated(place: Place, evaluated: EvaluatedRun, snapshot: Snapshot) -
     if not same:
         name, asked = place.run or place.folder, in_words(snapshot)
         raise VoxflateError(
-            f"{name}: was evaluated after {facts['n_images'] / 1000:g} kimg, which is not its snapshot "
+            f"{name}: was evaluated after {facts['n_images'] / 1000:g} kimg, which is not the snapshot "
             f"{asked}; run: voxflate evaluate {quote(str(name))} --snapshot {asked}"
         )
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read samples.npz or audit-pairs.npz; nothing if it is not there."""
+    """Read samples.npz or audit-pairs.npz; empty if it does not exist."""
     if not path.is_file():
         return {}
     with np.load(path, allow_pickle=False) as stored:
@@ -213,7 +213,7 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _check_measured_on(place: Place, facts: Mapping[str, Any], *, go_on: bool) -> str:
     """Compare the data of an evaluation with that of its run's training, as `check_content` does.
 
-    Older evaluations outside a run do not say what was trained on.
+    Older evaluations outside a run do not name the training data.
     """
     known = read_facts(place.run)["data"] if place.run is not None else facts.get("trained_on")
     what = f"{place.folder}: was measured with other data than {place.run or 'its run'} was trained on"
@@ -222,22 +222,22 @@ def _check_measured_on(place: Place, facts: Mapping[str, Any], *, go_on: bool) -
 
 
 def prepared_of(place: Place, data: Path | None = None, *, go_on: bool = False) -> tuple[PreparedSet, str]:
-    """The real volumes that an evaluation was made with.
+    """Open the real volumes of an evaluation.
 
     Args:
-        place: Where the evaluation lies.
-        data: Where they lie now; None where its run says.
-        go_on: Take others too, and say so.
+        place: The evaluation.
+        data: Their folder; None to use the one named in its run.
+        go_on: Also accept other data, and say so.
 
     Returns:
-        The set, and the line that says that it is another one; "" if it is not.
+        The set, and a line that says that it is other data; "" if it is not.
 
     Raises:
-        VoxflateError: If they cannot be opened, or are others.
+        VoxflateError: If they cannot be opened, or are other data.
     """
     if data is None and place.run is None:
         raise VoxflateError(
-            f"{place.folder}: an evaluation outside a run does not say where its data lies; name it with "
+            f"{place.folder}: an evaluation outside a run does not name its data folder; give it with "
             "--data FOLDER"
         )
     prepared = open_prepared(data or load_config(place.run or place.folder).data)
@@ -247,10 +247,10 @@ def prepared_of(place: Place, data: Path | None = None, *, go_on: bool = False) 
 
 
 def _outdated(place: Place, facts: Mapping[str, Any]) -> str:
-    """Say that a run has gone on since it was evaluated, if it has."""
+    """Tell if a run was trained further since its evaluation."""
     snapshots = list_snapshots(place.run) if place.run is not None else []
     newest = images_of(snapshots[-1]) if snapshots else 0
     if facts.get("snapshot", "newest") != "newest" or newest <= (facts["n_images"] or 0):
         return ""
     before, since = facts["n_images"] / 1000, newest / 1000
-    return f"was evaluated after {before:g} kimg and has trained to {since:g} kimg since"
+    return f"was evaluated after {before:g} kimg and has since been trained to {since:g} kimg"

@@ -1,4 +1,4 @@
-"""Tables as LaTeX: caption, label, units, bold best values, never wider than the text."""
+"""Writes tables as LaTeX: caption, label, units, bold best values, never wider than the text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from voxflate.config.paper_rows import PaperRow
 from voxflate.reports.rows import Row
 from voxflate.reports.tables import DASH, FLOOR_ROW, PLUS_MINUS, columns_of, notes, table
 
-_BOLD = "\x00"  # stands for the mark until the text is escaped
+_BOLD = "\x00"  # a placeholder until the text is escaped
 _SPECIAL = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", DASH: "--", PLUS_MINUS: r"$\pm$"}
 
 
@@ -28,14 +28,14 @@ def _one(rows: Sequence[Row], wanted: Sequence[PaperRow], number: int) -> str:
 
 
 def caption(rows: Sequence[Row]) -> str:
-    """What the table shows, in a sentence or two, escaped."""
+    """A caption of one or two sentences, escaped."""
     facts = rows[0].first.facts
     features = escaped(facts["extractors"][0]["name"])
     shape = "$\\times$".join(map(str, facts["shape"]))
     text = (
         f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
         f"{shape} voxels; features of {features}. "
-        f"The row ``{FLOOR_ROW}'' is half of the real volumes against the other half. Lower is better for "
+        f"The row ``{FLOOR_ROW}'' compares half of the real volumes with the other half. Lower is better for "
         "distances, higher for PSNR; MS-SSIM is best where it equals that of real volumes. Bold: best value."
     )
     if any(len(row.runs) > 1 for row in rows):
@@ -49,11 +49,11 @@ def float_of(
     """A table float.
 
     Args:
-        headings: As plain text; the first column is aligned left.
+        headings: Plain text; the first column is left-aligned.
         lines: Rows, escaped and joined.
-        caption: Escaped.
-        label: To refer to it.
-        comments: Put above, as LaTeX comments.
+        caption: The caption, escaped.
+        label: LaTeX label.
+        comments: Written above the table as LaTeX comments.
     """
     parts = [
         *(f"% {note}" for note in comments),
@@ -77,7 +77,7 @@ def float_of(
 
 
 def escaped(text: str) -> str:
-    """Plain text for LaTeX: its special characters with a backslash."""
+    """Escape plain text for LaTeX."""
     for character, written in _SPECIAL.items():
         text = text.replace(character, written)
     return text

@@ -1,4 +1,4 @@
-"""Measure and audit the generator of a run or an export, and write what was found."""
+"""Measures and audits the generator of a run or an export, and writes the results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from voxflate.runs.chosen import Snapshot
 from voxflate.runs.fingerprint import label_vectors
 from voxflate.runs.load import Loaded, Source
 
-_EMBEDDED = 500  # samples whose features are kept for t-SNE
+_EMBEDDED = 500  # number of samples whose features are kept for t-SNE
 
 Progress = Callable[[int, int], None]
 Images = NDArray[np.float32]
@@ -49,10 +49,10 @@ class Sampling:
     """How a generator is sampled for an evaluation or an audit.
 
     Attributes:
-        snapshot: Which snapshot of a run.
-        seed: Of the samples.
-        truncation: From 1, the full variety, to 0.
-        batch: Samples at a time; it does not change them.
+        snapshot: Snapshot of the run.
+        seed: Seed of the samples.
+        truncation: From 1 (full variety) to 0.
+        batch: Samples at a time; does not change them.
     """
 
     snapshot: Snapshot = "newest"
@@ -62,7 +62,7 @@ class Sampling:
 
 
 def memory_advice(prepared: PreparedSet, batch: int) -> str:
-    """What takes the memory of an evaluation or an audit, and how to take less of it."""
+    """What needs memory in an evaluation or an audit, and how to reduce it."""
     shape = "x".join(map(str, prepared.shape))
     return (
         f"samples of {shape} voxels, {batch} at a time, against the volumes of {prepared.root}; lower "
@@ -71,17 +71,17 @@ def memory_advice(prepared: PreparedSet, batch: int) -> str:
 
 
 def place_for(source: Source, out: Path | None, snapshot: Snapshot, name: str = METRICS) -> Place:
-    """Where to write the evaluation, audit or utility of a run or an export: never over an older one.
+    """The output folder for an evaluation, audit or utility; older files are never overwritten.
 
     Args:
-        source: What is evaluated.
-        out: The folder that the user names; None for a new one in RUN/evaluation.
-        snapshot: Which one is measured.
+        source: The run or export.
+        out: The user's folder; None for a new one in RUN/evaluation.
+        snapshot: The snapshot to measure.
         name: The file that will be written: METRICS, AUDIT or UTILITY.
 
     Raises:
-        VoxflateError: As `check_folder`, or if an evaluation would get into an export: it shows real scans,
-            an export is shared.
+        VoxflateError: As `check_folder`, or if an evaluation would be written into an export: it shows real
+            scans, and exports are shared.
     """
     folder = source.folder
     check_folder(out, name)
@@ -90,23 +90,23 @@ def place_for(source: Source, out: Path | None, snapshot: Snapshot, name: str = 
     if out is None or out.resolve().is_relative_to(folder.resolve()):
         raise VoxflateError(
             f"{folder}: is an export, and an evaluation shows real scans, which must not be shared with it; "
-            "name another folder with --out FOLDER"
+            "give another folder with --out FOLDER"
         )
     return Place(out, None)
 
 
 def check_folder(out: Path | None, name: str) -> None:
-    """Refuse a named folder that lies in a prepared set, or holds what will be written already.
+    """Refuse a user's folder that is in a prepared set, or already has the file to write.
 
     Raises:
-        VoxflateError: Names the prepared set, or the file that would be lost.
+        VoxflateError: Names the prepared set, or the file that would be overwritten.
     """
     if out is None:
         return
     check_outside_sets(out)
     if (out / name).exists():
         raise VoxflateError(
-            f"{out / name}: exists already and is kept; name another folder with --out FOLDER"
+            f"{out / name}: already exists and is kept; give another folder with --out FOLDER"
         )
 
 
@@ -121,11 +121,11 @@ def evaluate_source(
     """Measure a run or an export with the whole suite; write metrics.json and samples.npz.
 
     Args:
-        source: Opened with scans; of its settings, `evaluation.samples` is read here.
+        source: The run or export, opened with scans; of its settings, `evaluation.samples` is used here.
         place: Where to write.
-        suite_settings: What is measured.
+        suite_settings: What to measure.
         sampling: How the generator is sampled.
-        progress: Called with (samples done, of all).
+        progress: Called with (samples done, all samples).
         tell: Called with the generator once it is loaded.
 
     Raises:
@@ -173,9 +173,9 @@ def evaluate_volumes(
     Args:
         volumes: Opened with `open_volumes`.
         place: Where to write metrics.json and samples.npz.
-        suite_settings: What is measured.
+        suite_settings: What to measure.
         batch: Volumes at a time.
-        progress: Called with (volumes done, of all).
+        progress: Called with (volumes done, all volumes).
 
     Raises:
         VoxflateError: If a file cannot be read or the volumes cannot be measured.
@@ -202,7 +202,7 @@ def evaluate_volumes(
 
 
 def _write(assessment: Assessment, suite: Suite, place: Place, *, of_volumes: bool) -> None:
-    """Write what the report needs, then metrics.json: a folder that has it is whole."""
+    """Write the files for the report, then metrics.json: a folder that has it is complete."""
     kept = {"volumes": suite.first}
     if of_volumes:
         leading = suite.features[assessment.facts["extractors"][0]["name"]]
@@ -222,11 +222,11 @@ def audit_source(
     """Look for copies of training volumes in the samples of a run or an export; write audit.json.
 
     Args:
-        source: Opened with scans; of its settings, `evaluation` is read.
+        source: The run or export, opened with scans; of its settings, `evaluation` is used.
         place: Where to write.
         sampling: How the generator is sampled.
-        progress: Called with (samples done, of all).
-        null_progress: Called with (volumes that are not copies done, of all), before.
+        progress: Called with (samples done, all samples).
+        null_progress: Called before that with (non-copies done, all non-copies).
         tell: Called with the generator once it is loaded.
 
     Raises:
@@ -234,7 +234,7 @@ def audit_source(
     """
     settings, prepared = source.settings, source.prepared
     if settings.training.phase != "3d":
-        raise VoxflateError(f"{source.folder}: is a 2D run; the audit compares volumes, name a 3D run")
+        raise VoxflateError(f"{source.folder}: is a 2D run; the audit compares volumes, give a 3D run")
     auditor = Auditor(prepared, extractor(settings.evaluation.extractor), sampling.seed)
     loaded = source.load(sampling.snapshot)
     if tell is not None:
@@ -258,7 +258,7 @@ def audit_source(
 def _generated(
     source: Source, loaded: Loaded, sampling: Sampling, progress: Progress | None
 ) -> Iterator[Images]:
-    """Samples as batches: [b, C, D, H, W], or [b, C, H, W] of a 2D run."""
+    """Samples in batches: [b, C, D, H, W], or [b, C, H, W] for a 2D run."""
     wanted = _wanted(source)
     batches = sample(
         loaded.network,
@@ -273,19 +273,19 @@ def _generated(
 
 
 def _wanted(source: Source) -> int:
-    """How many samples are measured."""
+    """Number of samples to measure."""
     settings = source.settings
     return settings.evaluation.samples or equal_number(source.prepared, settings.training.phase)
 
 
 def _drawn(source: Source, sampling: Sampling) -> list[Labels]:
-    """What each sample is made for; none for generators without labels."""
+    """Labels of each sample; none for generators without labels."""
     return source.labels.draw(sampling.seed, 0, _wanted(source)) if source.labels else []
 
 
 def _parameters(settings: RunConfig) -> dict[str, int]:
-    """Trainable parameters of each network that was trained."""
-    with torch.device("meta"):  # sizes alone
+    """Trainable parameters of each trained network."""
+    with torch.device("meta"):  # only sizes are needed
         networks = build_run_networks(settings)
     return {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
 

@@ -1,8 +1,8 @@
-"""The HTML report of runs that are compared: one file, nothing to fetch.
+"""The HTML report of one or more runs: one file without external content.
 
-Pictures and volumes are embedded, style and script are inline, and the page's own policy forbids any
-request. It states what was measured and against what. Which run is best is said by its caller, who knows the
-seeds and the intervals (`reports.verdict`); the page itself only orders single runs by their final metrics.
+Pictures and volumes are embedded, style and script are inline, and the page's content security policy forbids
+any request. It states what was measured and against what. The caller, who knows the seeds and the intervals
+(`reports.verdict`), decides which run is best; the page only orders single runs by their final metrics.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ _MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpe
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What the report tells of one run.
+    """One run in the report.
 
     Attributes:
-        label: Short name, unique in a report.
-        generator_parameters: Trainable parameters of G; None where they are not known.
-        discriminator_parameters: Trainable parameters of D; None where they are not known.
-        kimg: Thousands of real images shown; None of a folder of volumes.
-        seconds: Time taken by the training, evaluation included; None where it is not known.
-        curves: Figure name (as `Evaluator.measure` has it) -> points (kimg, value).
+        label: Short name, unique in the report.
+        generator_parameters: Trainable parameters of G; None if unknown.
+        discriminator_parameters: Trainable parameters of D; None if unknown.
+        kimg: Thousands of real images shown; None for a folder of volumes.
+        seconds: Time of the training, including evaluation; None if unknown.
+        curves: Metric name (as in `Evaluator.measure`) -> points (kimg, value).
         metrics: `Evaluator.measure` at the end.
         sheet_start: Sample sheet at kimg 0, PNG; None for an export.
         sheet_end: Sample sheet at the end, PNG.
-        samples: Folder with the generated volumes; None if they were not written.
-        description: A sentence on what sets this run apart.
-        end_caption: What the second sheet shows; by default the state at the end.
+        samples: Folder of the generated volumes; None if they were not written.
+        description: A sentence on how this run differs from the others.
+        end_caption: Caption of the second sheet; by default the state at the end.
     """
 
     label: str
@@ -71,23 +71,22 @@ def ordered(runs: Sequence[RunSummary], metric: str) -> list[RunSummary]:
         metric: Name of the metric, such as "frechet-mobilenetv2-avg".
 
     Raises:
-        VoxflateError: If a run does not have it.
+        VoxflateError: If a run does not have the metric.
     """
     for run in runs:
         if metric not in run.metrics:
-            raise VoxflateError(f"run {run.label}: has no {metric}; evaluate it before it is reported")
+            raise VoxflateError(f"run {run.label}: has no {metric}; evaluate it first")
     return sorted(runs, key=lambda run: float(run.metrics[metric]))
 
 
 def _single_runs(runs: Sequence[RunSummary], metric: str) -> list[str]:
-    """What can be said of single runs without intervals: their order, and that it settles nothing."""
+    """The verdict on single runs without intervals: their order, which is not conclusive."""
     if len(runs) < 2:
         return []
     first, second = (f"{run.label}, {number_text(float(run.metrics[metric]))}" for run in runs[:2])
     return [
-        f"No winner is named. At the final snapshot the lowest mean distance is that of {first}, before "
-        f"{second}.",
-        "One seed each and no intervals: another seed can reverse the order.",
+        f"No winner is named. At the final snapshot, {first} has the lowest mean distance, before {second}.",
+        "There is one seed each and no intervals: another seed can reverse the order.",
     ]
 
 
@@ -107,22 +106,22 @@ def write_report(
     Args:
         path: HTML file to write.
         title: Its heading.
-        runs: At least one; shown in this order, which also gives their colours.
+        runs: At least one; shown in this order, which also sets their colours.
         real_sheet: Sample sheet of real volumes, PNG.
-        floor: `Evaluator.real_floor`, of the extractor that the runs were measured with.
+        floor: `Evaluator.real_floor` of the extractor that measured the runs.
         introduction: A paragraph below the heading: what was trained, on which volumes.
-        settings: Name -> value, listed at the end: data, budget, command.
+        settings: Name -> value, listed at the end, such as data, budget and command.
         extras: Tables, pictures, volumes to look through, the audit.
-        verdict: What can be said of the runs' order, one sentence each; None where their metrics are single
-            runs' without intervals.
+        verdict: The verdict on the runs' order, one sentence each; None if their metrics come from single
+            runs without intervals.
 
     Raises:
-        VoxflateError: If there are no runs or two of one label, or if a picture or metric is missing.
+        VoxflateError: If there are no runs, two have the same label, or a picture or metric is missing.
     """
     if not runs:
-        raise VoxflateError(f"{path}: there is no run to report; train one first")
+        raise VoxflateError(f"{path}: there are no runs to report; train one first")
     if len({run.label for run in runs}) < len(runs):
-        raise VoxflateError(f"{path}: two runs have the same label; give each its own")
+        raise VoxflateError(f"{path}: two runs have the same label; give each a unique one")
     prefix = frechet_name(str(floor["extractor"]))
     environment = Environment(
         loader=PackageLoader("voxflate.reports"),
@@ -151,7 +150,7 @@ def write_report(
 
 
 def with_contents(page: str) -> str:
-    """The page with a list of its sections below its header."""
+    """Add a list of the sections below the page's header."""
     titles: list[str] = []
 
     def numbered(found: re.Match[str]) -> str:
@@ -164,8 +163,8 @@ def with_contents(page: str) -> str:
 
 
 def _charts(runs: Sequence[RunSummary], floor: Figures, prefix: str) -> list[dict[str, str]]:
-    """The curves that any run has, each drawn for a light and for a dark page."""
-    names = {f"{prefix}-avg": "Mean distance of the three planes"}
+    """The curves of all runs, each drawn for a light and a dark page."""
+    names = {f"{prefix}-avg": "Mean distance over the three planes"}
     names |= {f"{prefix}-{short}": f"Distance, {plane} plane" for short, plane in _PLANES.items()}
     names |= {f"{prefix}-avg-cut": "Mean distance after the background cut", _DIVERSITY: "Diversity"}
     charts = []
@@ -190,7 +189,7 @@ def _charts(runs: Sequence[RunSummary], floor: Figures, prefix: str) -> list[dic
 
 
 def _embedded(path: Path) -> str:
-    """A picture as a data address."""
+    """A picture as a data URL."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -201,7 +200,7 @@ def _embedded(path: Path) -> str:
 
 
 def number_text(value: float | int | str | None) -> str:
-    """Three significant digits, without an exponent; a dash for what was not measured."""
+    """Three significant digits, without an exponent; a dash if not measured."""
     if value is None:
         return "\N{EN DASH}"
     if isinstance(value, str):
@@ -212,7 +211,7 @@ def number_text(value: float | int | str | None) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    """Minutes and seconds, or hours and minutes; a dash where it is not known."""
+    """Minutes and seconds, or hours and minutes; a dash if unknown."""
     if seconds is None:
         return "\N{EN DASH}"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""Parts that an evaluation adds to the report: tables, pictures, volumes to look through, audit, utility."""
+"""Parts that an evaluation adds to the report: tables, pictures, volumes for the viewer, audit, utility."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from voxflate.drawing.sheets import COLOURS
 
 REAL = "volumes-real"
-"""How the ids of sets of real volumes begin."""
+"""Prefix of the ids of sets of real volumes."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Table:
 
 @dataclass(frozen=True)
 class VolumeSet:
-    """Volumes to look through.
+    """Volumes for the viewer.
 
     Attributes:
-        label: What they are.
+        label: Their title.
         volumes: [n, D, H, W] in [-1, 1].
-        names: Of each volume, [n].
+        names: Name of each volume, [n].
         spacing: Voxel sides, mm, order D, H, W.
         id: Unique in the page.
         classes: Classes of their masks, [n, D, H, W]; 0 is background. None without masks.
@@ -54,7 +54,7 @@ class VolumeSet:
 
     @property
     def json(self) -> Markup:
-        """The volumes as bytes, for the viewer's script; "<" cannot end the script element."""
+        """The volumes as bytes, for the viewer's script; "<" is escaped, or it could end the script."""
         grey = np.clip((np.asarray(self.volumes) + 1) * 127.5, 0, 255).round().astype(np.uint8)
         content: dict[str, Any] = {
             "shape": list(grey.shape[1:]),
@@ -70,7 +70,7 @@ class VolumeSet:
 
 @dataclass(frozen=True)
 class AuditSection:
-    """What the copying audit found: a summary, and the flagged volumes beside their neighbours."""
+    """The result of the copying audit: a summary, and the flagged volumes beside their neighbours."""
 
     summary: str
     volumes: Sequence[VolumeSet] = ()
@@ -90,12 +90,12 @@ class Extras:
     """What an evaluation adds to the report.
 
     Attributes:
-        tables: The runs in the paper's layout; more than one where some do not compare.
+        tables: The runs in the paper's layout; more than one if some are not comparable.
         details: Every metric.
         pictures: (caption, PNG), in order.
-        volumes: Volumes to look through; at first the first set lies beside the first one of real volumes.
+        volumes: Volumes for the viewer; it starts with the first set beside the first set of real volumes.
         audit: The copying audit.
-        utility: Whether training on the volumes helps, of the runs where it was measured.
+        utility: Whether training on the volumes helps, for the runs where it was measured.
     """
 
     tables: Sequence[Table] = ()
@@ -107,7 +107,7 @@ class Extras:
 
     @property
     def real_set(self) -> int:
-        """Number of the first set of real volumes."""
+        """Index of the first set of real volumes."""
         return next(number for number, each in enumerate(self.volumes) if each.id.startswith(REAL))
 
     @property

@@ -1,8 +1,8 @@
-"""Results: what a run gave, as one small JSON file, from which tables and figures are made without the run.
+"""Results: a run's outcome as one small JSON file, from which tables and figures are made without the run.
 
 A file has settings, seeds, the metrics of every snapshot, every evaluation, seconds, machine, version, hashes
-and, if asked for, two sheets of samples and a projection of features for t-SNE. It has no path, no file name
-and no voxel of the data.
+and, on request, two sheets of samples and a projection of features for t-SNE. It has no paths, no file names
+and no voxels of the data.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from voxflate.runs.snapshots import best_of, list_snapshots
 KIND = "voxflate-result"
 FORMAT = 1
 LARGEST = 2**22
-"""Bytes of one file; they are a few ten thousand."""
+"""Largest size of a file, bytes; typical files have a few tens of kilobytes."""
 
 _PATHS = ("data", "start.twin")
-_DIGITS = 6  # significant; a metric's standard error is in the third at best
+_DIGITS = 6  # significant; a metric's standard error is at best in the third
 _COMPONENTS, _POINTS = 20, 200  # of the projection for t-SNE
 
 Points = NDArray[np.float32]
@@ -53,26 +53,26 @@ Points = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave.
+    """The result of a run.
 
     Attributes:
         name: The run's folder name.
-        settings: Every setting by dotted key; the paths are "".
+        settings: Every setting by dotted key; paths are "".
         data: Content hash of the prepared set.
         twin: The 2D run that it started from: name, seed, kimg and data hash; None without one.
         parameters: Trainable parameters by network.
         n_images: Images shown so far.
-        seconds: Of training, evaluation at snapshots excluded.
+        seconds: Time of training without evaluation at snapshots.
         snapshots: Columns of equal length: "n_images", "seconds", "sample-sha256" and every metric; None
-            where that was not measured.
-        best: Images shown before the snapshot with the smallest held-out KID; None if that was not measured.
-        evaluations: Of `voxflate evaluate`, oldest first.
-        audits: Of `voxflate audit`, oldest first: the snapshot's "n_images" and the numbers of its volumes,
-            "n-generated" and of them "flagged", "n-train", "n-heldout" and "n-null".
-        machine: Processor, cores, threads, device and so on, of the last process that trained.
+            if not measured.
+        best: Images shown before the snapshot with the smallest held-out KID; None if not measured.
+        evaluations: Results of `voxflate evaluate`, oldest first.
+        audits: Results of `voxflate audit`, oldest first: the snapshot's "n_images" and the numbers of
+            volumes, "n-generated" and of them "flagged", "n-train", "n-heldout" and "n-null".
+        machine: Processor, cores, threads, device and so on of the last training process.
         versions: Of voxflate and its source (a hash), Python, PyTorch and NumPy, when it was trained.
         pictures: "start" and "best", PNG bytes of the sample sheets.
-        points: "real" and "generated", features projected on the real ones' principal components, [n, k].
+        points: "real" and "generated": features on the principal components of the real ones, [n, k].
     """
 
     name: str
@@ -98,7 +98,7 @@ class Result:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has shown all images that its settings ask for."""
+        """Whether the run has shown all images that its settings require."""
         return bool(self.n_images >= round(self.settings["training.kimg"] * 1000))
 
     def at(self, metric: str, n_images: int) -> float | None:
@@ -115,7 +115,7 @@ class Result:
         return [(float(n) / 1000, float(x)) for n, x in pairs if n is not None and x is not None]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for the file."""
+        """Convert to plain values for the file."""
         points = {
             name: {"shape": list(x.shape), "float16": _text(x.astype("<f2").tobytes())}
             for name, x in self.points.items()
@@ -143,13 +143,13 @@ class Result:
 
     @classmethod
     def from_dict(cls, content: Any, source: object) -> Result:
-        """Back from `as_dict`.
+        """Make a result from what `as_dict` returned.
 
         Raises:
-            VoxflateError: If it is something else, of another format, or damaged.
+            VoxflateError: If it is not a result, of another format, or damaged.
         """
         if not isinstance(content, Mapping) or content.get("kind") != KIND:
-            raise VoxflateError(f"{source}: is not a result of voxflate; write one with voxflate result RUN")
+            raise VoxflateError(f"{source}: is not a result file; write one with voxflate result RUN")
         if content.get("format") != FORMAT:
             raise VoxflateError(
                 f"{source}: has format {content.get('format')!r}, voxflate {__version__} reads {FORMAT}; "
@@ -178,7 +178,7 @@ def result_of(run: Path, pictures: bool = False) -> Result:
 
     Args:
         run: Run folder, finished or not.
-        pictures: Whether to keep the sample sheets and the features for t-SNE.
+        pictures: Whether to include the sample sheets and the features for t-SNE.
 
     Raises:
         VoxflateError: If it is not a run folder, or it has no snapshot.
@@ -228,21 +228,21 @@ def read_result(path: Path) -> Result:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """Read every result of a folder, by file name.
+    """Read every result in a folder, sorted by file name.
 
     Raises:
-        VoxflateError: If there is none, or a file is not a result.
+        VoxflateError: If there are none, or a file is not a result.
     """
     paths = sorted(folder.glob("*.json"))
     if not paths:
-        raise VoxflateError(f"{folder}: holds no results; write them there with voxflate result RUN")
+        raise VoxflateError(f"{folder}: has no results; write them there with voxflate result RUN")
     return [read_result(path) for path in paths]
 
 
 def _columns(
     rows: Sequence[dict[str, Any]], log: Sequence[dict[str, Any]], prints: Sequence[dict[str, Any]]
 ) -> dict[str, list[Any]]:
-    """The rows of metrics as columns, with the seconds of training and the hash of the samples at each."""
+    """The rows of metrics as columns, each with the training time and the hash of the samples."""
     names = [name for name in dict.fromkeys(key for row in rows for key in row) if name != "n_images"]
     seconds = [
         max((line["seconds"] for line in log if line["n_images"] <= row["n_images"]), default=0.0)
@@ -264,7 +264,7 @@ def _audit(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _machine(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The machine that trained; what was not recorded is taken from here if the kind of machine agrees."""
+    """The training machine; missing facts are filled in from this machine if it is of the same kind."""
     keys = ("machine", "processor", "cores", "threads", "device", "precision", "kernels", "processes")
     found = {key: facts[key] for key in keys if key in facts}
     if len(facts.get("sessions", ())) > 1:
@@ -279,10 +279,10 @@ def _machine(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _twin(folder: Path) -> dict[str, Any]:
-    """What tells a 2D run from others; its metrics are in its own result."""
+    """Identifies a 2D run; its metrics are in its own result."""
     try:
         settings, facts = load_config(folder), read_facts(folder)
-    except VoxflateError:  # it has moved since
+    except VoxflateError:  # it was moved
         return {"name": folder.name}
     return {
         "name": folder.resolve().name,
@@ -302,7 +302,7 @@ def _pictures(run: Path, best: int | None) -> dict[str, bytes]:
 
 
 def _grey(path: Path) -> bytes:
-    """A sheet without colours: half the bytes."""
+    """Convert a sheet to greyscale, which halves its size."""
     content = io.BytesIO()
     with Image.open(path) as picture:
         picture.convert("L").save(content, format="PNG", optimize=True)
@@ -310,13 +310,13 @@ def _grey(path: Path) -> bytes:
 
 
 def _projected(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Points]:
-    """Features of samples.npz on the principal components of the real ones."""
+    """Project features of samples.npz onto the principal components of the real ones."""
     if not {"features", "real_features"} <= arrays.keys():
         return {}
     real = arrays["real_features"].astype(np.float64)
     centre = real.mean(axis=0)
     axes = np.linalg.svd(real - centre, full_matrices=False)[2][:_COMPONENTS]
-    # A direction's sign is free, and another machine may choose the other one.
+    # The sign of a component is arbitrary and may differ between machines.
     axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
     return {
         name: ((arrays[key][:_POINTS] - centre) @ axes.T).astype(np.float32)
@@ -334,7 +334,7 @@ def _text(content: bytes) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """The same with floats of six significant digits; what is not finite becomes None."""
+    """Round floats to six significant digits; values that are not finite become None."""
     if isinstance(value, Mapping):
         return {key: _rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Rows of a table: evaluated runs, seeds of one setting together, and which rows may share a table."""
+"""Rows of a table: evaluated runs grouped by setting, and which rows may share a table."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class EvaluatedRun:
 
     Attributes:
         label: Short name.
-        parameters: Trainable parameters of all its networks; None where they are not known.
-        assessment: What `voxflate evaluate` measured.
-        paper: The paper's row that its preset stands for, or None.
-        outdated: What the run has done since, if it went on; "" if it has not.
-        other_data: Says that it was measured, or is shown, with other data than it should; "" if it was not.
-        setting: Equal for runs that differ only in their seed; "" where the settings are not known.
-        seed: Of the training; None where it is not known.
+        parameters: Trainable parameters of all its networks; None if unknown.
+        assessment: The result of `voxflate evaluate`.
+        paper: The paper's row of its preset, or None.
+        outdated: A remark if the run was trained further since; else "".
+        other_data: A remark if it was measured, or is shown, with other data than it should; else "".
+        setting: A key that is equal for runs that differ only in their seed; "" if the settings are unknown.
+        seed: Seed of the training; None if unknown.
     """
 
     label: str
@@ -41,7 +41,7 @@ class EvaluatedRun:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What its metrics depend on."""
+        """The facts that its metrics depend on."""
         return self.assessment.facts
 
     @property
@@ -51,7 +51,7 @@ class EvaluatedRun:
 
     @property
     def snapshot(self) -> str:
-        """How the evaluated snapshot was chosen; older evaluations are of the newest."""
+        """How the evaluated snapshot was chosen; in older evaluations it is the newest."""
         return str(self.facts.get("snapshot", "newest"))
 
 
@@ -61,7 +61,7 @@ class Row:
 
     Attributes:
         label: Its name in the table.
-        runs: At least one, by seed.
+        runs: At least one, sorted by seed.
     """
 
     label: str
@@ -73,7 +73,7 @@ class Row:
         return self.runs[0]
 
     def metric(self, name: str) -> Metric | None:
-        """A metric with its interval; only of a single run."""
+        """A metric with its interval; only for a single run."""
         return self.first.assessment.metrics.get(name) if len(self.runs) == 1 else None
 
     def spread(self, name: str) -> Spread | None:
@@ -83,7 +83,7 @@ class Row:
         return spread(known) if len(known) == len(values) else None
 
     def by_seed(self, name: str) -> dict[int, float]:
-        """Seed -> metric, of the runs that have both."""
+        """Seed -> metric, for the runs that have both."""
         values = ((run.seed, run.assessment.value(name)) for run in self.runs)
         return {seed: value for seed, value in values if seed is not None and value is not None}
 
@@ -91,17 +91,17 @@ class Row:
 def grouped(
     runs: Sequence[EvaluatedRun], named: Mapping[str, Sequence[EvaluatedRun]] | None = None
 ) -> list[Row]:
-    """Put seeds of one setting into one row, in the order of their first runs.
+    """Group seeds of one setting into one row, in the order of their first runs.
 
-    Runs of the same setting that cannot be compared (other data, other numbers) stay apart, and so does a
-    second run of a seed: it is no independent one.
+    Runs of the same setting that cannot be compared (other data, other numbers) stay separate, and so does a
+    second run with the same seed, which is not independent.
 
     Args:
         runs: Evaluated runs, grouped by their settings.
-        named: Rows that the user puts together, by label.
+        named: Rows that the user grouped, by label.
 
     Raises:
-        VoxflateError: If runs of a named row cannot be compared, or two have the same seed.
+        VoxflateError: If runs of a user's row cannot be compared, or two have the same seed.
     """
     parts: dict[tuple[Any, ...], list[EvaluatedRun]] = {}
     for number, run in enumerate(runs):
@@ -117,7 +117,7 @@ def grouped(
 
 
 def table_key(run: EvaluatedRun) -> dict[str, Any]:
-    """What must be equal for two rows to stand in one table, in words."""
+    """The facts that must be equal for two rows to share a table, in words."""
     facts = run.facts
     network = facts["extractors"][0]
     key: dict[str, Any] = {
@@ -136,9 +136,9 @@ def table_key(run: EvaluatedRun) -> dict[str, Any]:
 
 
 def separated(rows: Sequence[Row]) -> list[list[Row]]:
-    """Tables of rows that may be compared, in the order of their first rows.
+    """Split rows into tables of comparable rows, in the order of their first rows.
 
-    A folder of volumes has no snapshot: it stands in every table that the rest of its key fits.
+    A folder of volumes has no snapshot: it is in every table that matches the rest of its key.
     """
     tables: dict[tuple[Any, ...], list[Row]] = {}
     foreign = [row for row in rows if row.first.is_foreign]
@@ -154,7 +154,7 @@ def separated(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def difference(table: Sequence[Row], other: Sequence[Row]) -> str:
-    """Why two tables are apart, such as "other data, other snapshot (after 5 kimg, after 10 kimg)"."""
+    """Why two tables are separate, such as "other data, other snapshot (after 5 kimg, after 10 kimg)"."""
     mine, its = table_key(table[0].first), table_key(other[0].first)
     parts = []
     for name in mine | its:
@@ -174,8 +174,8 @@ def _check_named(label: str, runs: Sequence[EvaluatedRun]) -> None:
         if table_key(run) != table_key(runs[0]):
             reason = difference([Row("", (runs[0],))], [Row("", (run,))])
             raise VoxflateError(
-                f"--group {label}: {runs[0].label} and {run.label} do not compare: {reason}; evaluate them "
-                "alike"
+                f"--group {label}: {runs[0].label} and {run.label} are not comparable: {reason}; evaluate "
+                "them alike"
             )
 
 
@@ -184,7 +184,7 @@ def _by_seed(runs: Sequence[EvaluatedRun]) -> tuple[EvaluatedRun, ...]:
 
 
 def _shared_label(runs: Sequence[EvaluatedRun]) -> str:
-    """What the names of the seeds share: "inflate-1" of "inflate-1-s0" and "inflate-1-s1"."""
+    """The common part of the seeds' names: "inflate-1" for "inflate-1-s0" and "inflate-1-s1"."""
     labels = [run.label for run in runs]
     if len(labels) == 1:
         return labels[0]

@@ -1,4 +1,4 @@
-"""What a report shows besides its tables: pictures, volumes to look through, the copying audit, utility."""
+"""Parts of a report other than tables: pictures, volumes for the viewer, the copying audit, utility."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def pictures_of(
     folder: Path,
     embed: bool,
 ) -> list[tuple[str, Path]]:
-    """Draw what needs more than one run, or the features.
+    """Draw the pictures that need several runs or the features.
 
     Args:
-        places: Where the evaluations lie.
-        evaluated: The same, read.
+        places: The evaluations.
+        evaluated: The same evaluations, read.
         prepared: The real volumes.
-        folder: For the pictures.
+        folder: Folder for the pictures.
         embed: Whether to compute the t-SNE.
 
     Returns:
@@ -53,7 +53,7 @@ def pictures_of(
     same = {key.assessment.facts["extractors"][0]["weights-sha256"] for key in evaluated}
     if embed and sets and len(same) == 1:
         groups = {"real": arrays[places[0]]["real_features"], **sets}
-        # Without scikit-learn the report has everything else.
+        # Without scikit-learn, the report has everything but the t-SNE.
         with contextlib.suppress(VoxflateError):
             spots = tsne(np.concatenate(list(groups.values())), seed=0)
             ends = np.cumsum([len(group) for group in groups.values()])[:-1]
@@ -61,7 +61,7 @@ def pictures_of(
             charts.embedding(shown, folder / "tsne.png", "t-SNE of centre slices")
             pictures.append(("t-SNE of the features of centre slices (Fig. 7, 8)", folder / "tsne.png"))
     if sum(each.parameters is not None for each in evaluated) > 1:
-        pictures.append(("Quality over parameters", _scatter(evaluated, folder / "scatter.png")))
+        pictures.append(("Distance over parameters", _scatter(evaluated, folder / "scatter.png")))
     shapes = {tuple(each.assessment.facts["shape"]) for each in evaluated}
     if len(shapes) > 1:
         rows = {}
@@ -88,7 +88,7 @@ def _scatter(evaluated: Sequence[EvaluatedRun], path: Path) -> Path:
 
 
 def volume_sheet(volumes: NDArray[np.float32], path: Path, title: str, prepared: PreparedSet) -> None:
-    """Draw volumes with the masks that the set says they have; of those of another set the first channel."""
+    """Draw volumes with their masks if they match the set; otherwise only the first channel."""
     shown, classes = _with_classes(volumes, prepared)
     sample_sheet(shown, path, title=title, spacing=prepared.spacing, classes=classes)
 
@@ -96,7 +96,7 @@ def volume_sheet(volumes: NDArray[np.float32], path: Path, title: str, prepared:
 def _with_classes(
     volumes: NDArray[np.float32], prepared: PreparedSet
 ) -> tuple[NDArray[np.float32], NDArray[np.integer] | None]:
-    """The images [n, M, D, H, W] and the classes of the masks; of another set's the first channel alone."""
+    """The images [n, M, D, H, W] and the classes of the masks; with another set only the first channel."""
     if volumes.shape[1] == len(prepared.layout.channels):
         return pictured(volumes, prepared.layout)
     return volumes[:, :1], None
@@ -105,7 +105,7 @@ def _with_classes(
 def volume_sets(
     places: Sequence[Place], labels: Sequence[str], prepared: PreparedSet, real: NDArray[np.float32]
 ) -> list[VolumeSet]:
-    """Volumes to look through, a set per image: the first of every evaluation, then real ones."""
+    """Volumes for the viewer, a set per image: the first of every evaluation, then real ones."""
     sets = []
     for index, (place, label) in enumerate(zip(places, labels, strict=True)):
         volumes = load_arrays(place.folder / SAMPLES).get("volumes", np.empty((0, 1, 1, 1, 1)))
@@ -119,7 +119,7 @@ def volume_sets(
 def _sets(
     label: str, volumes: NDArray[np.float32], names: Sequence[str], stem: str, prepared: PreparedSet
 ) -> list[VolumeSet]:
-    """A set of every image of volumes [n, C, D, H, W], each with the masks."""
+    """A set per image of volumes [n, C, D, H, W], each with the masks."""
     images, classes = _with_classes(volumes, prepared)
     spacing = prepared.spacing
     if images.shape[1] == 1:
@@ -133,7 +133,7 @@ def _sets(
 def audit_section(
     places: Sequence[Place], evaluated: Sequence[EvaluatedRun], prepared: PreparedSet
 ) -> AuditSection | None:
-    """What the audits of these snapshots found; the flagged volumes of the first one that has some."""
+    """The audits of these snapshots, with the flagged volumes of the first one that has any."""
     lines: list[str] = []
     sets: list[VolumeSet] = []
     for place, each in zip(places, evaluated, strict=True):
@@ -143,18 +143,18 @@ def audit_section(
         audit = read_json(path)
         if not _same_generator(audit, each.assessment.facts):
             lines.append(
-                f"{label}: the audit in its folder is of another snapshot, after "
+                f"{label}: the audit in its folder belongs to another snapshot, after "
                 f"{audit['n_images'] / 1000:g} kimg, and is left out; run voxflate audit again."
             )
             continue
         count = len(audit["flagged"])
         lines.append(
             f"{label}: {count} of {audit['n-generated']} generated volumes ({audit['flagged-share']:.1%}) "
-            f"are nearer to a training volume than volumes that are not copies ({audit['n-null']}, of them "
+            f"are nearer to a training volume than volumes that are not copies ({audit['n-null']}, of which "
             f"{audit['n-heldout']} held out)."
         )
         if "other_data" in audit:
-            lines.append(f"Warning: {audit['other_data']}: copies of what it was trained on are not found.")
+            lines.append(f"Warning: {audit['other_data']}: copies of its training data are not found.")
         stored = load_arrays(place.folder / AUDIT_PAIRS)
         if count and not sets and stored["pairs"].shape[-3:] == prepared.shape:
             numbers = stored["numbers"].tolist()
@@ -162,7 +162,7 @@ def audit_section(
             left = [f"sample {number}" for number in numbers]
             right = [f"{each['subject']}, correlation {each['correlation']:.2f}" for each in near]
             pairs = stored["pairs"]
-            if pairs.ndim == 5:  # earlier versions kept the first image alone
+            if pairs.ndim == 5:  # earlier versions kept only the first image
                 pairs = pairs[:, :, None]
             found = _sets(f"{label}: flagged", pairs[:, 0], left, "audit-generated", prepared)
             beside = _sets("nearest training volume", pairs[:, 1], right, "audit-real", prepared)
@@ -173,12 +173,12 @@ def audit_section(
 def utility_sections(
     places: Sequence[Place], evaluated: Sequence[EvaluatedRun], folder: Path
 ) -> list[UtilitySection]:
-    """What training on the volumes of these snapshots brings, where it was measured.
+    """The benefit of training on the volumes of these snapshots, if measured.
 
     Args:
-        places: Where the evaluations lie.
-        evaluated: The same, read.
-        folder: For the charts.
+        places: The evaluations.
+        evaluated: The same evaluations, read.
+        folder: Folder for the charts.
     """
     found = []
     for number, (place, each) in enumerate(zip(places, evaluated, strict=True)):
@@ -192,6 +192,6 @@ def utility_sections(
 
 
 def _same_generator(audit: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    """Say whether an audit and an evaluation are of one generator; older files name only its images."""
+    """Tell whether an audit and an evaluation are of one generator; older files only have its image count."""
     keys = ("n_images", "generator_sha256")
     return all(audit[key] == facts[key] for key in keys if key in audit and key in facts)

@@ -1,8 +1,8 @@
 """Tables of evaluated runs in the layout of the paper's Tables 6, 7 and 8, as text, Markdown and LaTeX.
 
-A table holds rows that may be compared (`rows.separated`). A row of several seeds has their mean and standard
-deviation, a row of one run its 95% interval. The best value of a column is bold where there are two rows or
-more; whether it is better beyond chance is for `verdict`.
+A table has rows that may be compared (`rows.separated`). A row of several seeds has their mean and standard
+deviation, a row of one run its 95% interval. The best value of a column is bold if there are two rows or
+more; `verdict` decides whether it is better beyond chance.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Column:
         metric: Our metric.
         paper: The paper's metric.
         digits: Significant digits.
-        unit: Of the values, for the LaTeX heading.
+        unit: Unit of the values, for the LaTeX heading.
     """
 
     heading: str
@@ -43,10 +43,10 @@ class Column:
 
 
 def columns(extractor: str) -> list[Column]:
-    """The paper's columns and what a reader needs beside them.
+    """The paper's columns and the additional ones.
 
     Args:
-        extractor: Name of the leading feature network.
+        extractor: Name of the main feature network.
     """
     stem = frechet_name(extractor)
     title = "FID" if stem == "fid" else "Frechet"
@@ -63,7 +63,7 @@ def columns(extractor: str) -> list[Column]:
 
 
 def columns_of(rows: Sequence[Row]) -> list[Column]:
-    """The columns of a table, by the feature network that leads its evaluations."""
+    """The columns of a table, by the main feature network of its evaluations."""
     return columns(rows[0].first.facts["extractors"][0]["name"])
 
 
@@ -73,9 +73,9 @@ def table(
     """Headings and rows: the floor, the runs with their intervals, then rows of the paper, each once.
 
     Args:
-        rows: At least one; all of one table.
-        wanted: Rows of the paper to print although no run stands for them.
-        marked: What is put before and after the best value of a column, such as "**".
+        rows: At least one; all belong to one table.
+        wanted: Rows of the paper to print even if no run reproduces them.
+        marked: Text before and after the best value of a column, such as "**".
     """
     chosen = columns_of(rows)
     first = rows[0].first.assessment
@@ -100,7 +100,7 @@ def table(
 
 
 def _best(rows: Sequence[Row], column: Column) -> Row | None:
-    """The row with the best value; None where there is nothing to choose."""
+    """The row with the best value; None if there is nothing to choose."""
     known = [(found.mean, row) for row in rows if (found := row.spread(column.metric)) is not None]
     if len(known) < 2:
         return None
@@ -118,7 +118,7 @@ def _best(rows: Sequence[Row], column: Column) -> Row | None:
 
 
 def _paper_rows(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> list[PaperRow]:
-    """Rows that the runs stand for and those that are wanted, each once."""
+    """The rows that the runs reproduce and the wanted ones, without repeats."""
     found: list[PaperRow] = []
     for paper in (*(row.first.paper for row in rows), *wanted):
         if paper is not None and paper not in found:
@@ -127,21 +127,21 @@ def _paper_rows(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> list[PaperRo
 
 
 def _paper_label(row: PaperRow) -> str:
-    """The last table that prints the row and its name there, such as "Table 7: 3D-StyleGAN2"."""
+    """The last table with the row, and the row's name there, such as "Table 7: 3D-StyleGAN2"."""
     number = max(row.labels)
     return f"Table {number}: {row.labels[number]}"
 
 
 def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = ()) -> list[str]:
-    """What a reader must know below the table."""
+    """Notes below the table."""
     facts = rows[0].first.facts
     runs = [run for row in rows for run in row.runs]
     found = [
         f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
         f"{'x'.join(map(str, facts['shape']))}, seed {facts['seed']}, {facts['slices']} slice(s) per plane. "
-        f"In brackets the 95% bootstrap interval over subjects of one run ({facts['replicates']} draws); "
-        f"{PLUS_MINUS} is the standard deviation over seeds. The first row is half of the real volumes "
-        "against the other half, or pairs of real subjects."
+        f"In brackets: 95% bootstrap interval over subjects of one run ({facts['replicates']} draws). "
+        f"{PLUS_MINUS}: standard deviation over seeds. The first row compares half of the real volumes "
+        "with the other half, or pairs of real subjects."
     ]
     found += [
         f"Features: {network['name']}, {network['features']} numbers, weights (SHA-256) "
@@ -162,9 +162,9 @@ def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = ()) -> list[str]:
 
 
 def apart(tables: Sequence[Sequence[Row]]) -> list[str]:
-    """Why there is more than one table, one sentence each."""
+    """The reasons for several tables, one sentence each."""
     return [
-        f"Table {number} is apart from table 1, because its rows do not compare: "
+        f"Table {number} is separate from table 1, because its rows are not comparable: "
         f"{difference(tables[0], each)}."
         for number, each in enumerate(tables[1:], start=2)
     ]
@@ -226,7 +226,7 @@ def _time(row: Row) -> str:
 
 
 def _snapshot(run: EvaluatedRun) -> str:
-    """Which generator was measured, in words."""
+    """The measured generator, in words."""
     facts = run.facts
     if run.is_foreign:
         return f"{run.label} has none: it is a folder of {facts['n-generated']} volumes"

@@ -1,4 +1,4 @@
-"""The end of a training: its last metrics in a few lines, and RUN/report.html with its curves and sheets."""
+"""Reports on a finished training: its last metrics in a few lines, and RUN/report.html."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REAL_SHOWN = 8
 
 
 def last_metrics(run: Path) -> list[str]:
-    """The metrics of the last measured snapshot in words, and which snapshot is best; empty without any."""
+    """The metrics of the last measured snapshot, and the best snapshot, in words; empty if none."""
     rows = read_rows(run / METRICS_NAME)
     if not rows:
         return []
@@ -48,7 +48,7 @@ def write_training_report(run: Path) -> Path:
     """
     config, rows = load_config(run), read_rows(run / METRICS_NAME)
     if config.training.phase != "3d" or not rows:
-        raise VoxflateError(f"{run}: has no metrics of volumes to report; measure it with voxflate evaluate")
+        raise VoxflateError(f"{run}: has no metrics of volumes to report; run voxflate evaluate")
     prepared, last = open_prepared(config.data), rows[-1]
     with tempfile.TemporaryDirectory() as scratch:
         real = Path(scratch) / "real.png"
@@ -83,7 +83,7 @@ def _summary(run: Path, rows: list[dict[str, Any]]) -> RunSummary:
 
 
 def _floor(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What the row says of real volumes among themselves."""
+    """The floor in a row of metrics, in words."""
     half = row["n-real"] // 2
     found = {key.removeprefix("real-"): value for key, value in row.items() if key.startswith("real-")}
     return found | {
@@ -96,4 +96,4 @@ def _floor(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _real(row: Mapping[str, Any], name: str) -> str:
-    return f" (real volumes among themselves {row[f'real-{name}']:.4g})" if f"real-{name}" in row else ""
+    return f" (real vs real {row[f'real-{name}']:.4g})" if f"real-{name}" in row else ""

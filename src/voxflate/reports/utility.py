@@ -1,10 +1,10 @@
-"""Measure whether a run's volumes are of use for training, and write what was found.
+"""Measures whether training on a run's volumes helps, and writes the results.
 
 utility.json   every metric with intervals, and every network's outcomes; docs/utility.md has the schema
-utility.png    the leading metrics over the number of real subjects
+utility.png    the main metrics over the number of real subjects
 
-What each network reached is kept in the folder `CELLS`: a killed call goes on where it stopped, and one with
-more seeds or other numbers of subjects trains only the networks that are new.
+The outcome of each network is kept in the folder `CELLS`: an interrupted call continues, and one with more
+seeds or other numbers of subjects trains only the new networks.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from voxflate.sampling.trained import TrainedGenerator
 
 CELLS = "utility-cells"
 
-_ASKED_VALUES = 20  # of a number, evenly over its range
+_ASKED_VALUES = 20  # for a number: values, evenly over its range
 _MOST_ASKED = 200
 _TIMED_STEPS = 6
 _FEW = 10  # held-out subjects
@@ -45,15 +45,15 @@ _FEW = 10  # held-out subjects
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user asks for.
+    """The user's options.
 
     Attributes:
         real: Numbers of real subjects, such as "10,25,all".
-        generated: Generated volumes; None for as many as there are training volumes.
-        seeds: Networks per setting.
-        steps: Of each training.
-        augment: Whether volumes are turned, scaled and shifted a little.
-        tasks: Names of tasks; none for the masks, or every label.
+        generated: Number of generated volumes; None for as many as training volumes.
+        seeds: Number of networks per setting.
+        steps: Steps of each training.
+        augment: Whether volumes are slightly rotated, scaled and shifted.
+        tasks: Names of tasks; if empty, the masks, or else every label.
     """
 
     real: str
@@ -66,11 +66,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be trained, checked.
+    """The planned trainings, checked.
 
     Attributes:
-        tasks: What is learnt.
-        design: From what, how often and how long.
+        tasks: The tasks to learn.
+        design: The data, number and length of the trainings.
     """
 
     tasks: Sequence[Task]
@@ -78,16 +78,16 @@ class Plan:
 
     @property
     def networks(self) -> int:
-        """How many networks are trained."""
+        """Number of networks to train."""
         return len(cells_of([task.name for task in self.tasks], self.design))
 
 
 def plan_of(source: Source, asked: Asked) -> Plan:
-    """Check what is asked for, before a network is loaded.
+    """Check the user's options before a network is loaded.
 
     Args:
         source: Opened with scans.
-        asked: By the user.
+        asked: The user's options.
 
     Raises:
         VoxflateError: If it is a 2D run, there is nothing to learn, a number is too large, or MONAI is not
@@ -104,7 +104,7 @@ def plan_of(source: Source, asked: Asked) -> Plan:
 
 
 def estimated_seconds(source: Source, plan: Plan) -> float:
-    """How long the trainings will take here, from a few steps of each task."""
+    """Estimate how long the trainings take here, from a few steps of each task."""
     train = real_examples(source.prepared, "train")
     device = choose_device(source.settings.training.device)
     design, total = plan.design, 0.0
@@ -142,14 +142,14 @@ def utility_source(
         plan: What to train.
         sampling: How the generator is sampled.
         tell: Called with the generator once it is loaded.
-        generating: Called with (volumes made, of all).
-        training: Called with (steps done, of all).
+        generating: Called with (volumes generated, all volumes).
+        training: Called with (steps done, all steps).
 
     Returns:
-        What utility.json holds.
+        The content of utility.json.
 
     Raises:
-        VoxflateError: If the generator cannot be loaded, a training diverges, or memory is used up.
+        VoxflateError: If the generator cannot be loaded, a training diverges, or memory runs out.
     """
     prepared, start = source.prepared, time.perf_counter()
     loaded = source.load(sampling.snapshot)
@@ -183,7 +183,7 @@ def utility_source(
 def _all_generated(
     generator: TrainedGenerator, plan: Plan, sampling: Sampling, progress: Progress | None
 ) -> tuple[Examples, dict[str, Examples]]:
-    """The examples that networks are trained on, and for every label those that were asked for evenly."""
+    """Training examples, and for every label examples with evenly distributed values."""
     wanted = plan.design.generated
     orders = {task.name: _asked_values(task, wanted) for task in plan.tasks if task.name != MASK}
     total, done = wanted + sum(count for order in orders.values() for _, count in order), 0
@@ -211,7 +211,7 @@ def _all_generated(
 
 
 def _asked_values(task: Task, wanted: int) -> list[tuple[LabelValue, int]]:
-    """Values of a label, evenly over its classes or its range, each with a number of volumes."""
+    """Values of a label, evenly over its classes or range, each with its number of volumes."""
     column: LabelColumn = task.column  # type: ignore[attr-defined]
     values: list[LabelValue] = list(column.values)
     if not column.categorical:
@@ -264,7 +264,7 @@ def _facts(
 
 
 def _notes(source: Source, loaded: Loaded, plan: Plan, heldout: Examples) -> list[str]:
-    """What a reader must know before quoting a metric, one sentence each."""
+    """Warnings that a reader must know before quoting a metric, one sentence each."""
     prepared, design = source.prepared, plan.design
     people = len({scan.subject for scan in prepared.manifest.scans if scan.split == "train"})
     found = []
@@ -272,18 +272,18 @@ def _notes(source: Source, loaded: Loaded, plan: Plan, heldout: Examples) -> lis
         found.append(f"Warning: {loaded.other_data}")
     if design.real[0] < people:
         found.append(
-            f"The generator has seen all {people} training subjects: rows with fewer real subjects say what "
-            "its volumes add for somebody who has so few, not what a generator of so few would add."
+            f"The generator has seen all {people} training subjects: rows with fewer real subjects show what "
+            "its volumes add for somebody with so few, not what a generator trained on so few would add."
         )
     if (few := len(set(heldout.subjects))) < _FEW:
         found.append(f"Warning: {few} held-out subjects are few; the intervals are themselves uncertain.")
     if design.seeds < 3:
-        found.append("Warning: fewer than 3 seeds say little about how far another seed would move a metric.")
+        found.append("Warning: with fewer than 3 seeds, the variation between seeds is hardly known.")
     return found
 
 
 def _missing(generated: Examples, source: Source) -> list[str]:
-    """Structures that some generated masks lack: two empty masks agree, so Dice alone would not tell."""
+    """Structures missing in some generated masks: two empty masks agree, so Dice does not reveal this."""
     if generated.classes is None:
         return []
     found = []
@@ -291,5 +291,5 @@ def _missing(generated: Examples, source: Source) -> list[str]:
     for number, name in enumerate(masks, 1):
         without = int((~(generated.classes == number).any(axis=(1, 2, 3))).sum())
         if without:
-            found.append(f"Warning: {without} of {len(generated)} generated masks are without {name}.")
+            found.append(f"Warning: {without} of {len(generated)} generated masks lack {name}.")
     return found

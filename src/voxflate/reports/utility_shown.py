@@ -1,4 +1,4 @@
-"""What utility.json says, as tables and as a chart."""
+"""Shows utility.json as tables and as a chart."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NAMES = {
     REAL: "real alone",
     GENERATED: "generated alone",
     BOTH: "real and generated",
-    BLIND: "no scan: the usual answer",
+    BLIND: "no scan: most common answer",
     AGREEMENT: "generated volumes",
 }
-"""Arm -> how it is called."""
+"""Arm -> its name."""
 
 _DASH, _PLUS_MINUS, _DELTA = "\N{EN DASH}", "\N{PLUS-MINUS SIGN}", "\N{GREEK CAPITAL LETTER DELTA}"
 
@@ -34,7 +34,7 @@ def read_utility(path: Path) -> Content:
     """Read a utility.json.
 
     Raises:
-        VoxflateError: If it is something else, or of another version.
+        VoxflateError: If it is not one, or of another version.
     """
     content = read_json(path)
     if not isinstance(content, Mapping) or (content.get("kind"), content.get("format")) != (KIND, FORMAT):
@@ -43,7 +43,7 @@ def read_utility(path: Path) -> Content:
 
 
 def tables_of(content: Content) -> list[Table]:
-    """A table per task: settings as rows, metrics as columns; and one for how scans and targets agree."""
+    """A table per task (rows are settings, columns metrics), and one for how well scans match targets."""
     found = []
     for task in content["facts"]["tasks"]:
         rows = [row for row in content["rows"] if row["task"] == task]
@@ -56,7 +56,7 @@ def tables_of(content: Content) -> list[Table]:
 
 
 def draw(content: Content, path: Path) -> None:
-    """Draw the leading metric of every task over the number of real subjects."""
+    """Draw the main metric of every task over the number of real subjects."""
     panels = {}
     for task, metric in content["leading"].items():
         rows = [row for row in content["rows"] if row["task"] == task and row["metric"] == metric]
@@ -106,21 +106,21 @@ def _number(value: float) -> str:
 
 
 def _below(content: Content) -> list[str]:
-    """How it was measured, and what a reader must know."""
+    """How it was measured, and warnings."""
     facts = content["facts"]
     return [
         f"{facts['seeds']} networks per row, {facts['steps']} steps of {facts['batch']} volumes each; "
         f"{facts['n-heldout']} held-out volumes of {facts['n-heldout-subjects']} subjects. HD95 is in mm. "
-        f"{_PLUS_MINUS} is the standard deviation over seeds, in brackets are 95% intervals over subjects. "
-        f"{_DELTA} is the difference to real alone, paired by subject, at as many real subjects (of "
-        "generated alone: at the most).",
+        f"{_PLUS_MINUS}: standard deviation over seeds. In brackets: 95% intervals over subjects. "
+        f"{_DELTA}: difference to real alone, paired by subject, with as many real subjects "
+        "(generated alone: with the most).",
         *content["notes"],
     ]
 
 
 def _agreement_note(row: Row, task: str) -> str:
-    what = "the generated masks" if task == "mask" else "the labels that were asked for, evenly spread"
+    what = "the generated masks" if task == "mask" else "the requested labels, evenly distributed"
     return (
-        f"What networks of {row['real']} real subjects say of {row['generated']} generated scans, compared "
-        f"with {what}. Read it beside what the same networks reach on held-out real scans, above."
+        f"Predictions of networks trained on {row['real']} real subjects for {row['generated']} generated "
+        f"scans, compared with {what}. Compare with the same networks on held-out real scans, above."
     )

@@ -1,4 +1,4 @@
-"""Which row of a table is best, if that can be said: by a paired test over seeds, else by intervals."""
+"""Decides which row of a table is best, if it can be: by a paired test over seeds, else by intervals."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from voxflate.reports.rows import Row
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a table says about its best row.
+    """The verdict on a table's best row.
 
     Attributes:
-        winner: Label of the row that is below every other one; None if that is not settled.
-        sentences: The same for a reader.
+        winner: Label of the row that is below every other row; None if undecided.
+        sentences: The verdict in sentences.
     """
 
     winner: str | None
@@ -25,12 +25,12 @@ class Verdict:
 def verdict(rows: Sequence[Row], metric: str) -> Verdict:
     """Name the row with the lowest mean, if it is below all others.
 
-    Two rows that share at least two seeds are compared by a paired t-test over the seeds; others by whether
-    the 95% intervals of their runs are apart.
+    Two rows that share at least two seeds are compared by a paired t-test over the seeds, other rows by
+    whether the 95% intervals of their runs overlap.
 
     Args:
-        rows: Of one table (`rows.separated`), so that they may be compared.
-        metric: Lower is better.
+        rows: Rows of one table (`rows.separated`), so that they may be compared.
+        metric: Name of a metric of which lower is better.
     """
     known = [(found.mean, row) for row in rows if (found := row.spread(metric)) is not None]
     if len(known) < 2:
@@ -44,19 +44,19 @@ def verdict(rows: Sequence[Row], metric: str) -> Verdict:
     ]
     settled = all(below for below, _ in comparisons)
     first = (
-        f"{best.label} is nearest to the real volumes by {metric}, {lowest:.4g}"
+        f"{best.label} is closest to the real volumes by {metric}, {lowest:.4g}"
         if settled
         else f"No winner: {best.label} has the lowest {metric}, {lowest:.4g}, but is not below every other "
         "row beyond chance"
     )
     sentences = [f"{first} ({'; '.join(texts)})."]
     if min(len(row.runs) for _, row in known) == 1:
-        sentences.append("A row of one seed says nothing about other seeds: train at least three.")
+        sentences.append("A row with one seed says nothing about other seeds: train at least three.")
     return Verdict(best.label if settled else None, tuple(sentences))
 
 
 def _compare(best: Row, other: Row, metric: str) -> tuple[bool, str]:
-    """Whether a row lies below another one, and how that was found."""
+    """Whether a row is below another one, and by which evidence."""
     test = paired(best.by_seed(metric), other.by_seed(metric))
     if test is not None:
         settled = test.difference < 0 and test.p < LEVEL
@@ -65,11 +65,11 @@ def _compare(best: Row, other: Row, metric: str) -> tuple[bool, str]:
     if mine is None or its is None:
         return False, "fewer than two shared seeds and no intervals"
     apart = mine[1] < its[0]
-    return apart, f"the 95% intervals {'are apart' if apart else 'overlap'}"
+    return apart, f"the 95% intervals {'do not overlap' if apart else 'overlap'}"
 
 
 def _ends(row: Row, metric: str) -> tuple[float, float] | None:
-    """The widest reach of the intervals of a row's runs."""
+    """The range covered by the intervals of a row's runs."""
     found = [run.assessment.metrics.get(metric) for run in row.runs]
     ends = [(m.low, m.high) for m in found if m is not None and m.low is not None and m.high is not None]
     if len(ends) < len(found):

@@ -1,4 +1,4 @@
-"""Which snapshot of a run: the newest, the best, or the one after a number of kimg."""
+"""Chooses a snapshot of a run: the newest, the best, or the one after a number of kimg."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from voxflate.runs.snapshots import (
 )
 
 Snapshot = str | float
-"""Which snapshot: "newest", "best" (lowest kernel distance to the held-out volumes), or a number of kimg."""
+"""A choice: "newest", "best" (lowest kernel distance to the held-out volumes), or a number of kimg."""
 
 
 def load_run_snapshot(
@@ -28,11 +28,11 @@ def load_run_snapshot(
 
     Args:
         run: Run folder.
-        which: Its choice.
-        on_skip: Told why, for every damaged snapshot that the newest whole one is older than.
+        which: The choice.
+        on_skip: Called with the reason for every damaged snapshot that is skipped for "newest".
 
     Raises:
-        VoxflateError: If there is none, or the chosen one is damaged.
+        VoxflateError: If there is none, or it is damaged.
     """
     if which == "newest":
         return load_newest(run, on_skip)
@@ -43,7 +43,7 @@ def load_run_snapshot(
 
 
 def find_snapshot(run: Path, which: Snapshot) -> Path:
-    """The file of the chosen snapshot; it is not read.
+    """The file of the chosen snapshot, without reading it.
 
     Raises:
         VoxflateError: If there is none.
@@ -58,14 +58,14 @@ def find_snapshot(run: Path, which: Snapshot) -> Path:
     if found is None:
         known = ", ".join(f"{images_of(path) / 1000:g}" for path in paths) or "it has no snapshot"
         raise VoxflateError(
-            f"{run}: has no snapshot {in_words(which)}; name newest, one of its kimg ({known}), or best, "
-            "which is known where evaluation.every measured against two held-out volumes or more"
+            f"{run}: has no snapshot {in_words(which)}; give newest, one of its kimg ({known}), or best, "
+            "which exists if evaluation.every measured against two held-out volumes or more"
         )
     return found
 
 
 def kimg_of(which: Snapshot) -> float | None:
-    """The number of kimg that is asked for; None if it is no finite number."""
+    """The requested number of kimg; None if it is not a finite number."""
     try:
         kimg = float(which)
     except (TypeError, ValueError):

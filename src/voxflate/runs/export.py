@@ -1,4 +1,4 @@
-"""Write a generator by itself, for sharing; `exported.py` says what is in the folder."""
+"""Writes a generator without its run, for sharing; `exported.py` describes the folder."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: 
         run: Folder of a 3D run.
         out: Folder to write; must be missing or empty.
         snapshot: "newest", "best", or a number of kimg.
-        data: Where the run's prepared set lies now; None where the run says.
+        data: Folder of the run's prepared set; None to use the one named in the run.
 
     Returns:
-        The generator that was written.
+        The exported generator.
 
     Raises:
-        VoxflateError: If the run is a 2D one or has no such snapshot, or `out` holds something.
+        VoxflateError: If the run is 2D or has no such snapshot, or `out` is not empty.
     """
     check_new_folder(out)
     check_outside_sets(out)
     source = open_source(run, data)
     if source.exported is not None:
-        raise VoxflateError(f"{source.folder}: is an export already; copy the folder to share it")
+        raise VoxflateError(f"{source.folder}: is already an export; copy the folder to share it")
     check_volumes(source)
     loaded = source.load(snapshot, device="cpu")
     manifest = source.prepared.manifest
@@ -55,17 +55,17 @@ def write_generator(
     labels: JointLabels | None = None,
     words: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the files of an export into a folder that is there.
+    """Write the files of an export into an existing folder.
 
     Args:
-        folder: Where to.
+        folder: Output folder.
         loaded: The generator.
-        manifest: Of its data; scans are left out.
-        counts: What `counts_of` gives of the data; None if it is not known.
-        labels: How its labels occur together; None if the generator knows none.
-        words: What its owner says of it, for people: "title", "data", "licence".
+        manifest: Manifest of its data; scans are left out.
+        counts: Result of `counts_of` for the data; None if unknown.
+        labels: Joint distribution of its labels; None if the generator knows none.
+        words: The owner's description: "title", "data", "licence".
     """
-    if labels is None:  # what the generator does not know is not shared
+    if labels is None:  # labels that the generator does not know are not shared
         manifest = replace(manifest, layout=replace(manifest.layout, labels=()))
     settings = with_values(loaded.settings, {"data": "", "start.twin": ""})
     with whole_file(folder / WEIGHTS) as temporary:

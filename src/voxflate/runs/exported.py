@@ -1,10 +1,10 @@
-"""An export read back: a generator by itself, weights as safetensors, all else as JSON.
+"""Reads an export: a generator without its run, weights as safetensors, everything else as JSON.
 
 FOLDER/
     generator.safetensors   the averaged generator's weights
     config.json             schema version, settings, geometry and intensities of the data, checksums
 
-No path, no file name and no scan of the data is in it, and nothing in it can run code.
+It contains no paths, file names or scans of the data, and nothing that can run code.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ _LARGEST_CONFIG = 2**20
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export says about its generator.
+    """The content of an export except the weights.
 
     Attributes:
         folder: The export.
-        settings: Those of the run; without paths.
-        geometry: A prepared set without scans: shape, place and intensities of the volumes.
+        settings: Settings of the run, without paths.
+        geometry: A prepared set without scans: shape, position and intensities of the volumes.
         n_images: Images that the generator has seen.
         weights_sha256: SHA-256 of the file of weights.
-        snapshot: How the snapshot was chosen; "" where an older version exported it.
-        seconds: Seconds of training; None where an older version exported it.
-        samples: What `fingerprint` gave of the fixed samples; None where an older version exported it.
-        labels: How the training set's labels occur together; None where it has none.
-        counts: What `counts_of` gave of the data; None where an older version exported it.
-        words: What its owner says of it, for people: "title", "data", "licence"; empty where nothing is said.
+        snapshot: How the snapshot was chosen; "" in older exports.
+        seconds: Seconds of training; None in older exports.
+        samples: Result of `fingerprint` for the fixed samples; None in older exports.
+        labels: Joint distribution of the training set's labels; None if it has none.
+        counts: Result of `counts_of` for the data; None in older exports.
+        words: The owner's description: "title", "data", "licence"; may be empty.
     """
 
     folder: Path
@@ -68,12 +68,12 @@ class Exported:
 
 
 def is_exported(folder: Path) -> bool:
-    """Say whether the folder holds an exported generator and no run."""
+    """Tell whether the folder has an exported generator and no run."""
     return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
 
 
 def read_exported(folder: Path) -> Exported:
-    """Read what an export says; its weights are not read.
+    """Read an export without its weights.
 
     Raises:
         VoxflateError: If `config.json` is damaged, or of an unknown format or schema version.
@@ -145,7 +145,7 @@ def weights_file(weights: Mapping[str, Tensor]) -> bytes:
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 of `generator.safetensors`: what tells one snapshot's generator from all others.
+    """SHA-256 of `generator.safetensors`, which identifies a snapshot's generator.
 
     It is the same for a run's snapshot and its export.
     """
@@ -171,7 +171,7 @@ _LATER: dict[str, type | tuple[type, ...]] = {
 def _content(path: Path) -> dict[str, Any]:
     content = read_json(path, _LARGEST_CONFIG)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise VoxflateError(f"{path}: describes no generator of voxflate export")
+        raise VoxflateError(f"{path}: does not describe a generator; write one with voxflate export")
     if content.get("schema") != SCHEMA:
         raise VoxflateError(
             f"{path}: has schema version {content.get('schema')!r}, this voxflate {__version__} reads "
@@ -180,5 +180,5 @@ def _content(path: Path) -> dict[str, Any]:
     for name, kind in {**_KINDS, **{name: kind for name, kind in _LATER.items() if name in content}}.items():
         if not isinstance(content.get(name), kind):
             wanted = kind.__name__ if isinstance(kind, type) else "number"
-            raise VoxflateError(f"{path}: its {name} is no {wanted}; export the generator again")
+            raise VoxflateError(f"{path}: its {name} is not of type {wanted}; export the generator again")
     return content

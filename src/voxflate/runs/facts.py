@@ -1,4 +1,4 @@
-"""`run.json`: everything besides the settings that a run's results depend on, to repeat or verify it."""
+"""`run.json`: everything besides the settings that a run's results depend on, to repeat or verify them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FACTS_NAME = "run.json"
 
 
 def environment() -> dict[str, Any]:
-    """What bit-exact results depend on besides settings and data: versions, threads, kind of processor."""
+    """Facts that bit-exact results depend on besides settings and data: versions, threads, processor type."""
     return {
         "versions": {
             "voxflate": __version__,
@@ -44,9 +44,9 @@ def environment() -> dict[str, Any]:
 
 
 def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: TrainingState) -> None:
-    """Write the facts of this process; "sessions" and "settings" say since which image, and what held before.
+    """Write the facts of this process, and add it to "sessions" and its changes to "settings".
 
-    It must come before `config.toml` is written: a run from before "settings" has its first ones there.
+    Call it before `config.toml` is written: the first settings of runs from before "settings" are only there.
     """
     here = environment() | {
         "device": str(state.gan.device),

@@ -1,4 +1,4 @@
-"""Samples of a fixed batch of latent codes: whether a run was repeated exactly, and whether it collapsed."""
+"""Samples of fixed latent codes: they show whether a run was repeated exactly, and whether it collapsed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from voxflate.metrics import pairwise_l2
 SAMPLES = 8
 SEED = 0
 ROUNDING = 1e-3
-"""Largest difference of a voxel, in [-1, 1], that is put down to another processor or version."""
+"""Largest difference of a voxel in [-1, 1] that another processor or version may cause."""
 
 _PROBES = 16
 _REAL = 64
@@ -31,8 +31,8 @@ def fixed_samples(config: RunConfig, generator: Any, labels: JointLabels | None 
 
     Args:
         config: Settings of the run.
-        generator: Makes them.
-        labels: How the training set's labels occur together; only read where the networks know labels.
+        generator: The generator.
+        labels: Joint distribution of the training set's labels; only used if the networks know labels.
     """
     told = label_vectors(config, labels, SEED, 0, SAMPLES)
     slices = is_planar_twin(config)
@@ -46,7 +46,7 @@ def label_vectors(
     """Label vectors of samples `first` to `first + count - 1` of a seed; None for networks without labels."""
     if not config.network.label_width:
         return None
-    assert labels is not None  # networks are checked against the set when both are loaded
+    assert labels is not None  # networks and set are checked against each other when loaded
     return labels.vectors(seed, first, count)
 
 
@@ -57,7 +57,7 @@ def fingerprint(images: Images) -> dict[str, Any]:
 
 
 def difference(images: Images, probes: list[float]) -> float:
-    """Largest difference to the values kept by `fingerprint`; infinite if their number differs."""
+    """Largest difference from the values kept by `fingerprint`; infinite if their number differs."""
     found = _probes(images)
     if len(found) != len(probes):
         return float("inf")

@@ -1,7 +1,7 @@
-"""Which settings a run had since which image: kept in `run.json`; `config.toml` has the last ones only.
+"""The history of a run's settings by image, kept in `run.json`; `config.toml` has only the last ones.
 
 A history is a list of entries {"from_images": n, "settings": {dotted key: value}}. The first entry has every
-setting, each later one what differs from then on.
+setting, each later one the settings that change from then on.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ Entry = dict[str, Any]
 
 
 def extended(entries: Sequence[Entry], n_images: int, config: RunConfig) -> list[Entry]:
-    """The history of a run that goes on at `n_images` with these settings.
+    """The history of a run that continues at `n_images` with these settings.
 
-    Entries from this image on are dropped: nothing was trained with them.
+    Entries from this image on are dropped, because nothing was trained with them.
     """
     kept = [entry for entry in entries if entry["from_images"] < n_images]
     before = settings_of(kept)
@@ -46,7 +46,7 @@ def changes(entries: Sequence[Entry]) -> list[str]:
 
 
 def is_whole(entries: object) -> bool:
-    """Whether something read from a file is a history."""
+    """Whether an object read from a file is a history."""
     return isinstance(entries, list) and all(
         isinstance(entry, dict)
         and isinstance(entry.get("from_images"), int)

@@ -1,4 +1,4 @@
-"""From a folder to a generator, for runs and exports alike; and from a snapshot back to a training."""
+"""Loads generators from runs and exports, and the state of a training from a snapshot."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from voxflate.runs.trained_on import check_trained_on
 
 @dataclass(frozen=True)
 class Loaded:
-    """A generator, and which one it is.
+    """A generator, and where it comes from.
 
     Attributes:
         network: The averaged generator, in evaluation mode and without gradients.
-        settings: Those of its run.
+        settings: Settings of its run.
         n_images: Images that it has seen.
-        weights_sha256: SHA-256 of the safetensors file that `voxflate export` makes of its weights.
+        weights_sha256: SHA-256 of the safetensors file that `voxflate export` writes for its weights.
         snapshot: How its snapshot was chosen: "newest", "best", a number of kimg; "" for old exports.
-        seconds: Seconds of training up to it; None for old exports.
-        skipped: Why newer snapshots were passed over, one line each.
+        seconds: Seconds of training up to its snapshot; None for old exports.
+        skipped: Why newer snapshots were skipped, one line each.
         trained_on: Content hash of the data that it was trained on.
-        other_data: Says that the prepared set at hand is another one; "" if it is not.
+        other_data: A remark if the prepared set is another one; else "".
     """
 
     network: nn.Module
@@ -60,7 +60,7 @@ class Loaded:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What files made with this generator say of it."""
+        """Description of the generator in files made with it."""
         return {
             "snapshot": self.snapshot,
             "n_images": self.n_images,
@@ -79,13 +79,13 @@ class Source:
     """A run or an export, checked before any network is loaded.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         settings: Its settings, with the caller's changes.
-        prepared: The set that says how volumes lie and what their values mean. That of an export without data
+        prepared: The set that defines the position and values of volumes. That of an export without data
             has no scans.
-        exported: What an export says; None for a run.
+        exported: The content of an export; None for a run.
         trained_on: Content hash of the data that it was trained on.
-        other_data: Says that `prepared` is another set; "" if it is not.
+        other_data: A remark if `prepared` is another set; else "".
     """
 
     folder: Path
@@ -97,16 +97,16 @@ class Source:
 
     @property
     def labels(self) -> JointLabels | None:
-        """How the labels of its training set occur together; None if the generator knows no labels."""
+        """Joint distribution of its training set's labels; None if the generator knows no labels."""
         if not self.settings.network.label_width:
             return None
         return joint_labels(self.prepared) if self.exported is None else self.exported.labels
 
     def check(self, snapshot: Snapshot) -> None:
-        """Refuse a snapshot that is not there, before anything is loaded.
+        """Refuse a snapshot that does not exist, before anything is loaded.
 
         Raises:
-            VoxflateError: Names those that are there.
+            VoxflateError: Lists the existing ones.
         """
         if self.exported is not None:
             check_exported_snapshot(self.exported, snapshot)
@@ -117,11 +117,11 @@ class Source:
         """Load the generator.
 
         Args:
-            snapshot: Which one; an export has only the one that it says.
-            device: Where to; None for the `training.device` of the settings.
+            snapshot: The snapshot; an export has only one.
+            device: Device; None for the `training.device` of the settings.
 
         Raises:
-            VoxflateError: If the device is not there, there is no such snapshot, or it is damaged or that of
+            VoxflateError: If the device or snapshot does not exist, or the snapshot is damaged or belongs to
                 other networks.
         """
         where = choose_device(device or self.settings.training.device)
@@ -155,24 +155,25 @@ def open_source(
     scans: bool = False,
     other_data: bool = False,
 ) -> Source:
-    """Open a run or an export: everything is checked that can be without loading a network.
+    """Open a run or an export, and check everything that can be checked without loading a network.
 
     Args:
-        folder: The run, the export, or the name of a generator that comes with the package.
-        data: Where its prepared set lies now; None where the run says. An export needs none for generating.
+        folder: The run, the export, or the name of a generator included in the package.
+        data: Folder of its prepared set; None to use the one named in the run. An export needs none to
+            generate.
         device: As `training.device`; None for the run's own, and auto for an export.
         values: Other changes of the settings, by dotted key.
-        scans: Whether real volumes are needed too.
-        other_data: Go on with a prepared set that it was not trained on; the result says so.
+        scans: Whether real volumes are also needed.
+        other_data: Accept a prepared set that it was not trained on; the result says so.
 
     Raises:
-        VoxflateError: If there is no such run, it has no snapshot, its data cannot be opened, holds volumes
-            of another shape or is not what it was trained on, or a value is wrong.
+        VoxflateError: If there is no such run, it has no snapshot, its data cannot be opened, has another
+            shape or is not its training data, or a value is wrong.
     """
     folder = located(folder)
     exported = read_exported(folder) if is_exported(folder) else None
     if exported is not None:
-        # Whatever paths a stranger's export names are not followed.
+        # Paths in an export, which may come from a stranger, are not followed.
         settings = with_values(exported.settings, {"data": "", "start.twin": ""})
     else:
         settings = load_config(folder)
@@ -182,19 +183,19 @@ def open_source(
     if device is not None or exported is not None:
         settings = with_values(settings, {"training.device": device or "auto"}, "--device")
     if exported is None and not list_snapshots(folder):
-        raise VoxflateError(f"{folder}: no snapshot to load; is it a run folder, and has it trained?")
+        raise VoxflateError(f"{folder}: no snapshot to load; is it a run folder with a started training?")
     if exported is not None and not settings.data:
         if scans:
             raise VoxflateError(
-                f"{folder}: is an export, which holds no scans; name the prepared set that it was trained on "
+                f"{folder}: is an export, which has no scans; give the prepared set that it was trained on "
                 "with --data FOLDER"
             )
         return Source(folder, settings, exported.geometry, exported, exported.geometry.content_hash)
     prepared = _open_data(settings.data, moved=data is not None)
     if settings.training.phase == "3d" and prepared.shape != settings.network.shape:
         raise VoxflateError(
-            f"{prepared.root}: holds volumes of {prepared.shape}, {folder} makes {settings.network.shape}; "
-            "name the prepared set that it was trained on"
+            f"{prepared.root}: has volumes of {prepared.shape}, {folder} makes {settings.network.shape}; "
+            "give the prepared set that it was trained on"
         )
     try:
         prepared.layout.check_networks(settings.network.image_channels, settings.network.label_width)
@@ -209,20 +210,18 @@ def _open_data(folder: str, moved: bool) -> PreparedSet:
     try:
         return open_prepared(folder)
     except VoxflateError as error:
-        hint = "" if moved else "; if the data has moved, say where with --data FOLDER"
+        hint = "" if moved else "; if the data was moved, give its folder with --data FOLDER"
         raise VoxflateError(f"{error}{hint}") from error
 
 
 def check_volumes(source: Source) -> None:
-    """Refuse a 2D run where volumes are wanted.
+    """Refuse a 2D run if volumes are needed.
 
     Raises:
         VoxflateError: Names it.
     """
     if source.settings.training.phase != "3d":
-        raise VoxflateError(
-            f"{source.folder}: is a 2D run; volumes come from a 3D one, made by voxflate train"
-        )
+        raise VoxflateError(f"{source.folder}: is a 2D run; use a 3D run, made by voxflate train")
 
 
 def _load_exported(
@@ -241,10 +240,10 @@ def _load_exported(
 
 
 def check_exported_snapshot(exported: Exported, which: Snapshot) -> None:
-    """Refuse to take an export's only generator for another snapshot.
+    """Refuse another snapshot than the only one in an export.
 
     Raises:
-        VoxflateError: Says which one it is.
+        VoxflateError: Names the snapshot in the export.
     """
     kimg = kimg_of(which)
     if which in ("newest", exported.snapshot) or (
@@ -253,23 +252,23 @@ def check_exported_snapshot(exported: Exported, which: Snapshot) -> None:
         return
     chosen = f", chosen as {exported.snapshot}" if exported.snapshot else ""
     raise VoxflateError(
-        f"{exported.folder}: is an export and holds one generator, after {exported.n_images / 1000:g} "
-        f"kimg{chosen}; not snapshot {which}: leave the snapshot out"
+        f"{exported.folder}: is an export with one generator, after {exported.n_images / 1000:g} "
+        f"kimg{chosen}, and has no snapshot {which}; leave the snapshot out"
     )
 
 
 def load_state(state: TrainingState, run: Path, config: RunConfig, note: Callable[[str], None]) -> None:
-    """Put the newest whole snapshot into the state, and say which were passed over and why.
+    """Load the newest intact snapshot into the state, and report skipped ones with the reason.
 
     Raises:
-        VoxflateError: If there is none, or it is that of other networks.
+        VoxflateError: If there is none, or it belongs to other networks.
     """
     skipped: list[str] = []
     snapshot, path = load_newest(run, skipped.append)
     for reason in skipped:
         note(f"skipped {reason}")
     if skipped:
-        note(f"going on from {path}")
+        note(f"continuing from {path}")
     check_networks(snapshot, config, path)
     try:
         state.load_state_dict(snapshot)
@@ -278,12 +277,12 @@ def load_state(state: TrainingState, run: Path, config: RunConfig, note: Callabl
 
 
 def check_networks(snapshot: dict[str, Any], config: RunConfig, path: Path) -> None:
-    """Refuse a snapshot of other networks; split and shuffled ones have equal shapes, so shapes do not tell.
+    """Refuse a snapshot of other networks; shapes are not enough, as split and shuffled ones have equal ones.
 
     Raises:
         VoxflateError: Names the first setting that differs.
     """
-    # What a snapshot does not name came later; version 1 has what was done before.
+    # Settings that a snapshot lacks were added later; version 1 has the values from before.
     network = {**UNNAMED_IN_1["network"], **snapshot["network"]}
     made = {"model": snapshot.get("model", DEFAULT_MODEL), **_dotted(network)}
     wanted = {"model": config.model, **_dotted(config.network.model_dump(mode="json"))}
@@ -303,17 +302,17 @@ def generator_of(config: RunConfig, weights: dict[str, Tensor], path: Path) -> A
     """Build a run's generator around weights from a file.
 
     Raises:
-        VoxflateError: If they do not fit; memory is taken only if they do.
+        VoxflateError: If they do not fit; memory is allocated only if they do.
     """
     refusal = f"{path}: its networks are not those of its settings"
     try:
-        with torch.device("meta"):  # sizes alone
+        with torch.device("meta"):  # only sizes are needed
             expected = build_run_networks(config)["generator"].state_dict()
         if {name: tensor.shape for name, tensor in expected.items()} != {
             name: tensor.shape for name, tensor in weights.items()
         }:
             raise VoxflateError(refusal)
-        with torch.random.fork_rng(devices=[]):  # weights that are thrown away
+        with torch.random.fork_rng(devices=[]):  # these weights are discarded
             generator = build_run_networks(config)["generator"]
         generator.load_state_dict(weights)
     except (RuntimeError, AttributeError, TypeError) as error:

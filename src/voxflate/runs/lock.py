@@ -1,6 +1,6 @@
-"""One process per run folder: a lock of the operating system, and its holder in JSON.
+"""Allows one process per run folder: a lock of the operating system, and its holder in JSON.
 
-The kernel releases the lock when its process ends, however that happens, so none is ever left behind.
+The kernel releases the lock when its process ends for any reason, so no stale lock remains.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextlib.contextmanager
 def run_lock(run: Path, tell: Callable[[str], None] = lambda note: None) -> Iterator[None]:
-    """Hold the run folder while the block runs; a folder made for it that stays empty is removed again.
+    """Hold the run folder while the block runs; if it was created and stays empty, it is removed.
 
     Args:
-        run: The folder; made if missing.
-        tell: Called with a line if the file system has no locks; the block then runs without one.
+        run: The folder; created if missing.
+        tell: Called with a message if the file system has no locks; the block then runs without one.
 
     Raises:
-        VoxflateError: If another process holds the folder (pid and host are named), or it cannot be written.
+        VoxflateError: If another process holds the folder (gives its pid and host), or it cannot be written.
     """
     new_parents = [folder for folder in (run, *run.parents) if not folder.exists()]
     path = run / LOCK_NAME
@@ -44,15 +44,15 @@ def run_lock(run: Path, tell: Callable[[str], None] = lambda note: None) -> Iter
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is still ours
+        path.unlink(missing_ok=True)  # while we still hold the lock
         os.close(descriptor)
-        for folder in new_parents:  # the innermost first; one that holds something stays
+        for folder in new_parents:  # innermost first; folders that are not empty stay
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
 def _open(path: Path, tell: Callable[[str], None]) -> int:
-    """Lock the file and write who holds it."""
+    """Lock the file and write its holder."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
@@ -91,7 +91,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _owner(descriptor: int) -> str:
-    """Who holds the lock, in words; the file may contain anything."""
+    """The holder of the lock, in words; the file may contain anything."""
     try:
         facts = parse_json(os.pread(descriptor, _LARGEST, 0).decode())
         return f"process {int(facts['pid'])} on {facts['host']!s:.80} since {facts['since']!s:.40}"

@@ -29,7 +29,7 @@ class TrainingLog:
 
     Args:
         run: Run folder.
-        n_images: Where the training starts or resumes; rows after it are dropped, their images come again.
+        n_images: Where the training starts or resumes; rows after it are dropped, as their images come again.
     """
 
     def __init__(self, run: Path, n_images: int) -> None:
@@ -38,7 +38,7 @@ class TrainingLog:
         self.rewind(n_images)
 
     def rewind(self, n_images: int) -> None:
-        """Drop every row after `n_images` images, which will be shown again."""
+        """Drop every row after `n_images` images; these images will be shown again."""
         for name in _ALL:
             _forget_after(self.run / name, n_images)
         self.close()
@@ -47,7 +47,7 @@ class TrainingLog:
             self.writer = SummaryWriter(self.run / "tensorboard", purge_step=purge_step)
 
     def scalars(self, row: dict[str, Any]) -> None:
-        """Log the steps since the previous row; `row` has "n_images", and "since", the images before them."""
+        """Log the steps since the previous row; `row` has "n_images", and "since", the images before."""
         self._write(LOG_NAME, row)
 
     def metrics(self, row: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ class TrainingLog:
         self._write(METRICS_NAME, row)
 
     def snapshot(self, row: dict[str, Any]) -> None:
-        """Log the fingerprint of what a snapshot generates; `row` has "n_images"."""
+        """Log the fingerprint of a snapshot's samples; `row` has "n_images"."""
         self._write(SNAPSHOTS_NAME, row)
 
     def event(self, row: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ class TrainingLog:
         self._write(EVENTS_NAME, row)
 
     def sync(self) -> None:
-        """Flush the rows to the disk, so that no snapshot is ahead of the log."""
+        """Flush the rows to disk, so that no snapshot is ahead of the log."""
         with contextlib.suppress(OSError), open(self.run / LOG_NAME, "rb") as handle:
             os.fsync(handle.fileno())
 
@@ -88,7 +88,7 @@ class TrainingLog:
                 self.writer.add_image("samples", pixels, n_images, dataformats="HWC")
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """Rows of one of the files."""
+        """The rows of a file."""
         return read_rows(self.run / name)
 
     def has(self, name: str, n_images: int) -> bool:
@@ -103,7 +103,7 @@ class TrainingLog:
 
     @contextlib.contextmanager
     def _tensorboard(self) -> Iterator[None]:
-        """Go on without TensorBoard if it cannot write; the JSON lines hold everything."""
+        """Continue without TensorBoard if it cannot write; the JSON lines have everything."""
         try:
             yield
         except OSError:
@@ -111,7 +111,7 @@ class TrainingLog:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file up to the first invalid line: a crash cuts off the last one."""
+    """Rows of a JSON-lines file up to the first invalid line: a crash truncates the last one."""
     rows: list[dict[str, Any]] = []
     if not path.exists():
         return rows

@@ -1,6 +1,6 @@
-"""Trained generators that come with the package; every command takes their names in place of a run.
+"""Trained generators included in the package; every command accepts their names in place of a run.
 
-They lie in `voxflate/generators`, each an export with a model card and a licence (decision 0160).
+They are in `voxflate/generators`, each an export with a model card and a licence (decision 0160).
 `studies/shipped.py` makes these folders from runs.
 """
 
@@ -15,17 +15,17 @@ ROOT = Path(__file__).parents[1] / "generators"
 
 
 def shipped() -> dict[str, Path]:
-    """Their folders by name."""
+    """The folders of the generators by name."""
     return {folder.name: folder for folder in sorted(ROOT.iterdir()) if is_exported(folder)}
 
 
 def located(folder: Path) -> Path:
-    """Where a run or an export lies: the folder itself, or that of the generator of this name.
+    """The folder of a run or an export: the given folder, or that of the included generator with this name.
 
-    A folder of the user's own goes first.
+    A folder of the user takes precedence.
 
     Raises:
-        VoxflateError: If there is neither; names the generators that there are.
+        VoxflateError: If neither exists; lists the included generators.
     """
     if folder.exists():
         return folder
@@ -33,6 +33,6 @@ def located(folder: Path) -> Path:
     if str(folder) in known:
         return known[str(folder)]
     raise VoxflateError(
-        f"{folder}: no such file or run folder, and no generator of this name comes with voxflate; these do: "
+        f"{folder}: no such file or run folder, and no included generator has this name; included are: "
         f"{', '.join(known)}"
     )

@@ -2,7 +2,7 @@
 
 A snapshot is one safetensors file. Its tensors are named by their path in the state, as in
 "gan/generator/mapping.w_avg"; everything else is JSON in the file's metadata, next to the SHA-256 of both
-(decision 0090). Nothing in it can run code. Snapshots of earlier versions, PyTorch's ZIP files, are read too.
+(decision 0090). Nothing in it can run code. Snapshots of earlier versions (ZIP files) can be read too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from voxflate.runs.zip_snapshots import ZIP_FORMATS, read_zip
 
 FOLDER = "snapshots"
 LARGEST = 16 * 2**30
-"""Bytes; no networks of this package come near."""
+"""Largest size in bytes; this package's networks are far smaller."""
 
 _NAME = re.compile(r"snapshot-(\d{9,15})\.(pt|safetensors)")
 _REQUIRED: dict[str, type] = {
@@ -44,7 +44,7 @@ _REQUIRED: dict[str, type] = {
 
 
 def snapshot_path(run: Path, n_images: int) -> Path:
-    """Where the snapshot after `n_images` images is written."""
+    """Path of the snapshot after `n_images` images."""
     return run / FOLDER / f"snapshot-{n_images:09d}.safetensors"
 
 
@@ -55,7 +55,7 @@ def images_of(path: Path) -> int:
 
 
 def remove_unfinished(run: Path) -> None:
-    """Delete what a process that was killed while writing left behind."""
+    """Delete partial files of a process that was killed while writing."""
     for folder in (run, run / FOLDER, run / "sheets"):
         for path in folder.glob(UNFINISHED):
             path.unlink(missing_ok=True)
@@ -68,22 +68,22 @@ def list_snapshots(run: Path) -> list[Path]:
 
 
 def save_snapshot(run: Path, state: dict[str, Any], keep: int, protect: Collection[Path] = ()) -> Path:
-    """Write a snapshot, then delete those after it and all but the newest `keep` up to it.
+    """Write a snapshot, then delete later ones and all but the newest `keep` up to it.
 
     Args:
         run: Run folder.
-        state: What `TrainingState.state_dict` gives, and the settings of the networks.
-        keep: Number of snapshots to keep, this one included.
+        state: Result of `TrainingState.state_dict`, and the settings of the networks.
+        keep: Number of snapshots to keep, including this one.
         protect: Older snapshots to keep as well.
 
     Raises:
-        VoxflateError: If it cannot be written; earlier snapshots stay.
+        VoxflateError: If it cannot be written; earlier snapshots are kept.
     """
     path = snapshot_path(run, state["n_images"])
     content = _encode(state)
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
-    # Newer ones can only be damaged files that a resumed training skipped.
+    # Newer ones can only be damaged files that a resumed training has skipped.
     others = [other for other in list_snapshots(run) if other != path]
     stale = [other for other in others if images_of(other) >= images_of(path)]
     old = [*(other for other in others if other not in stale), path][:-keep]
@@ -96,7 +96,7 @@ def load_snapshot(path: Path) -> dict[str, Any]:
     """Read a snapshot without running code from it.
 
     Raises:
-        VoxflateError: If the file is damaged, claims more than it holds, or is not a snapshot of this version
+        VoxflateError: If the file is damaged, claims more than its size, or is not a snapshot of this version
             or an earlier one.
     """
     content, is_zip = _read(path), path.suffix == ".pt"
@@ -123,7 +123,7 @@ def load_newest(run: Path, on_skip: Callable[[str], None] | None = None) -> tupl
     """
     paths = list_snapshots(run)
     if not paths:
-        raise VoxflateError(f"{run}: no snapshot to load; is it a run folder, and has it trained?")
+        raise VoxflateError(f"{run}: no snapshot to load; is it a run folder with a started training?")
     problems = []
     for path in reversed(paths):
         try:
@@ -138,8 +138,8 @@ def load_newest(run: Path, on_skip: Callable[[str], None] | None = None) -> tupl
 def best_snapshot(run: Path) -> Path | None:
     """The snapshot with the smallest kernel distance (KID) to the held-out volumes, if one was measured.
 
-    Distances of two feature networks do not compare, so only measurements with the network of the newest one
-    count. A 2D run has no such distance, and neither has a set with fewer than two held-out volumes.
+    Distances of different feature networks are not comparable, so only measurements with the network of the
+    newest one count. A 2D run has no such distance, nor has a set with fewer than two held-out volumes.
     """
     paths = {images_of(path): path for path in list_snapshots(run)}
     best = best_of(read_rows(run / METRICS_NAME), paths)
@@ -150,8 +150,8 @@ def best_of(rows: Sequence[dict[str, Any]], among: Collection[int] | None = None
     """Images shown before the measurement with the smallest held-out distance; None if there is none.
 
     Args:
-        rows: Of metrics.jsonl.
-        among: Images of the snapshots that count; None for all that were measured.
+        rows: Rows of metrics.jsonl.
+        among: Images of the snapshots to consider; None for all that were measured.
     """
     measured = [row for row in rows if isinstance(row.get(_kid_name(row)), float)]
     found = [
@@ -173,8 +173,8 @@ def load_chosen(run: Path, which: str) -> tuple[dict[str, Any], Path]:
     path = best_snapshot(run)
     if which != "best" or path is None:
         raise VoxflateError(
-            f"{run}: has no {which} snapshot; best is known where evaluation.every measures against at least "
-            "two held-out volumes, and newest always"
+            f"{run}: has no {which} snapshot; best exists if evaluation.every measures against at least "
+            "two held-out volumes, newest always"
         )
     return load_snapshot(path), path
 
@@ -185,7 +185,7 @@ def _kid_name(row: dict[str, Any]) -> str:
 
 
 def _network_of(row: dict[str, Any]) -> tuple[Any, Any]:
-    """Which feature network a row was measured with."""
+    """The feature network of a row."""
     return row.get("extractor"), row.get("weights-sha256")
 
 
@@ -236,7 +236,7 @@ def _with_numbers(part: dict[str, Any]) -> dict[Any, Any]:
 
 
 def _key(text: str) -> int | str:
-    """A key as it was: optimizers number their parameters, and JSON has no numbers for keys."""
+    """Restore a key: optimizers number their parameters, and JSON keys cannot be numbers."""
     return int(text) if text.isdecimal() else text
 
 

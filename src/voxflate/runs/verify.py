@@ -1,4 +1,4 @@
-"""Whether a run or an export is still what it was: data, weights and samples against what was recorded."""
+"""Verifies a run or an export: data, weights and samples against the recorded hashes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Check:
 
     Attributes:
         name: What was checked.
-        matches: Whether it is as recorded; None where nothing was recorded, or a difference is no fault.
+        matches: Whether it is as recorded; None if nothing was recorded, or a difference is not an error.
         found: The result in words.
     """
 
@@ -58,7 +58,7 @@ def verify_folder(
     progress: Progress = lambda done, total: None,
     snapshot: Snapshot | None = None,
 ) -> list[Check]:
-    """Verify a run, an export, or a generator that comes with the package, by its name.
+    """Verify a run, an export, or a generator included in the package, by its name.
 
     See `verify_run` and `verify_export`.
     """
@@ -74,25 +74,25 @@ def verify_run(
     progress: Progress = lambda done, total: None,
     snapshot: Snapshot | None = None,
 ) -> list[Check]:
-    """Recompute a run's hashes and what its snapshots generate.
+    """Recompute a run's hashes and the samples of its snapshots.
 
-    Threads are set to the recorded number meanwhile, because sums come out in another order with another.
+    Meanwhile the number of threads is set to the recorded one, because it changes the order of sums.
 
     Args:
         run: Run folder.
-        data: Where its prepared set lies now; None where the run says.
-        progress: Called with (checks done, checks in all).
-        snapshot: Which snapshot to verify; None for all.
+        data: Folder of its prepared set; None to use the one named in the run.
+        progress: Called with (checks done, all checks).
+        snapshot: Snapshot to verify; None for all.
 
     Returns:
         All checks; the run matches if none has `matches` False.
 
     Raises:
-        VoxflateError: If it is no run folder, it has no such snapshot, or its data cannot be opened.
+        VoxflateError: If it is not a run folder, has no such snapshot, or its data cannot be opened.
     """
     config, facts, snapshots = load_config(run), read_facts(run), list_snapshots(run)
     if not snapshots:
-        raise VoxflateError(f"{run}: no snapshot to verify; has it trained?")
+        raise VoxflateError(f"{run}: no snapshot to verify; was its training started?")
     if snapshot is not None:
         snapshots = [find_snapshot(run, snapshot)]
     recorded = {row["n_images"]: row for row in read_rows(run / SNAPSHOTS_NAME)}
@@ -113,19 +113,19 @@ def verify_export(
     progress: Progress = lambda done, total: None,
     snapshot: Snapshot | None = None,
 ) -> list[Check]:
-    """Recompute the hash of an export's weights and what its generator makes.
+    """Recompute the hash of an export's weights and the samples of its generator.
 
     Args:
         folder: The export.
-        data: The prepared set that it was trained on; None leaves the data unchecked, and says so.
-        progress: Called with (checks done, checks in all).
-        snapshot: Refused if it is not the one that the export holds.
+        data: The prepared set that it was trained on; None leaves the data unchecked and reports that.
+        progress: Called with (checks done, all checks).
+        snapshot: Refused if it is not the export's snapshot.
 
     Returns:
         All checks; the export matches if none has `matches` False.
 
     Raises:
-        VoxflateError: If its `config.json` is damaged, it holds another snapshot, or the data cannot be
+        VoxflateError: If its `config.json` is damaged, it has another snapshot, or the data cannot be
             opened.
     """
     exported = read_exported(folder)
@@ -134,7 +134,7 @@ def verify_export(
 
     def checks() -> Iterator[list[Check]]:
         if data is None:
-            yield [Check("data", None, "not checked: an export holds none; name it with --data FOLDER")]
+            yield [Check("data", None, "not checked: an export has no data; give it with --data FOLDER")]
         else:
             yield [_data(exported.geometry.content_hash, data)]
         yield _export(exported)
@@ -145,7 +145,7 @@ def verify_export(
 def _collect(
     checks: Iterator[list[Check]], total: int, threads: int, config: RunConfig, progress: Progress
 ) -> list[Check]:
-    """Make the checks with a number of threads and the run's choice of kernels."""
+    """Run the checks with a number of threads and the run's choice of kernels."""
     before = torch.get_num_threads()
     found: list[Check] = []
     try:
@@ -165,15 +165,15 @@ def _environment(facts: dict[str, Any]) -> Check:
     pairs |= {name: (facts.get(name), here[name]) for name in ("machine", "kernels")}
     changes = [f"{name} {then} -> {now}" for name, (then, now) in pairs.items() if then != now]
     if changes:
-        return Check("environment", None, f"different bits are expected here: {', '.join(changes)}")
+        return Check("environment", None, f"bitwise differences are expected here: {', '.join(changes)}")
     return Check("environment", True, f"the same versions, machine and {facts['threads']} threads")
 
 
 def _settings(config: RunConfig, facts: dict[str, Any]) -> list[Check]:
-    """What was changed while the run went on, and whether `config.toml` still has the last settings."""
+    """Check the changes of settings during the run, and that `config.toml` has the last settings."""
     entries = facts.get("settings", [])
     if not entries:
-        return [Check("settings", None, "no changes recorded: the run is from before they were")]
+        return [Check("settings", None, "no changes recorded: the run is older than this record")]
     recorded, now = history.settings_of(entries), flat(config.model_dump(mode="json"))
     differing = [key for key in now if key in recorded and now[key] != recorded[key]]
     differing = [key for key in differing if key not in DECIDES_NO_RESULT]
@@ -229,9 +229,9 @@ def _export(exported: Exported) -> list[Check]:
 def _samples(
     name: str, config: RunConfig, generator: Any, recorded: Mapping[str, Any], labels: JointLabels | None
 ) -> Check:
-    """Compare the fixed samples with what was recorded of them."""
+    """Compare the fixed samples with their record."""
     images = fixed_samples(config, generator, labels)
     if fingerprint(images)["sample-sha256"] == recorded.get("sample-sha256"):
-        return Check(name, True, "the same bits")
+        return Check(name, True, "bitwise equal")
     apart = difference(images, recorded["probes"])
-    return Check(name, apart <= ROUNDING, f"other bits, voxels differ by up to {apart:.2g}")
+    return Check(name, apart <= ROUNDING, f"not bitwise equal, voxels differ by up to {apart:.2g}")

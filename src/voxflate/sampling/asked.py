@@ -1,4 +1,4 @@
-"""What is asked of a generator: numbers and labels, checked."""
+"""Checks what is requested from a generator: numbers and labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32
 
 Asked = Mapping[str, LabelValue] | None
-"""Labels by name, the same for all volumes; what is not named is drawn as in the training set."""
+"""Labels by name, the same for all volumes; other labels are drawn as in the training set."""
 
 
 def memory_advice(prepared: PreparedSet, batch: int) -> str:
@@ -26,29 +26,29 @@ def draw_labels(
     """Labels of the samples `first` to `first + count - 1` of a seed.
 
     Args:
-        joint: How the labels of the training set occur together; None if the generator knows none.
-        asked: What the user asks for.
-        seed: Of the series.
-        first: Number of the first sample.
-        count: How many.
+        joint: Joint distribution of the training set's labels; None if the generator knows none.
+        asked: The user's labels.
+        seed: Seed of the series.
+        first: Index of the first sample.
+        count: Number of samples.
 
     Returns:
-        What was asked for, checked; the labels of every sample, none if the generator knows none; warnings.
+        The user's labels, checked; the labels of every sample (none if the generator knows none); warnings.
 
     Raises:
-        VoxflateError: If something is asked for that the generator does not know.
+        VoxflateError: If the generator does not know a label or class.
     """
     given, lines = chosen_labels(joint.layout.labels if joint else (), asked or {})
     return given, joint.draw(seed, first, count, given) if joint else [], lines
 
 
 def encoded(joint: JointLabels | None, drawn: Sequence[Labels]) -> Float32 | None:
-    """Labels as the generator takes them, [n, label_width]; None if it knows none."""
+    """Label vectors for the generator, [n, label_width]; None if it knows none."""
     return joint.layout.encode(drawn) if joint else None
 
 
 def check_numbers(n: int, seed: int, truncation: float, batch: int, first: int = 0) -> None:
-    """Refuse what cannot be sampled.
+    """Refuse invalid numbers.
 
     Raises:
         VoxflateError: Names the number and its limit.

@@ -1,8 +1,8 @@
 """Directions in the space of style codes along which a label changes, such as age.
 
 With style codes w of covariance S and a label v, regression gives v ~ a + b w, b = (S + r I)^-1 cov(w, v).
-Moving along b itself would leave the codes that occur. Of all moves d that raise the predicted label by one
-(b d = 1), the most plausible one is the shortest in the metric of the codes, d S^-1 d, which is
+Moving along b itself would leave the distribution of the codes. Of all moves d that raise the predicted label
+by one (b d = 1), the most plausible one is the shortest in the metric of the codes, d S^-1 d, which is
 
     d = S b / (b S b).
 """
@@ -18,7 +18,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.volume import Float64
 
 RIDGE = 1e-2
-"""r as a share of the mean variance of the codes."""
+"""r as a fraction of the mean variance of the codes."""
 
 FOLDS = 5
 
@@ -28,11 +28,11 @@ class Direction:
     """A direction and how far it can be trusted.
 
     Attributes:
-        step: What raises the label by one unit when it is added to a style code; of the code's shape.
+        step: Adding it to a style code raises the label by one unit; it has the shape of a code.
         slope: b, of the same shape.
         intercept: a.
-        r2: Share of the label's variance that is predicted for codes that were left out of the regression,
-            over five folds: 1 for all of it, 0 or less for none.
+        r2: Cross-validated R^2 over five folds: the share of the label's variance predicted for codes left
+            out of the regression, 1 for all of it, 0 or less for none.
     """
 
     step: Float64
@@ -41,7 +41,7 @@ class Direction:
     r2: float
 
     def predict(self, ws: npt.ArrayLike) -> Float64:
-        """The label of style codes [n, ...]: [n]."""
+        """Predict the labels [n] of style codes [n, ...]."""
         flat = np.asarray(ws, np.float64).reshape(-1, self.slope.size)
         return np.asarray(self.intercept + flat @ self.slope.ravel())
 
@@ -54,14 +54,14 @@ def direction(ws: npt.ArrayLike, values: npt.ArrayLike) -> Direction:
         values: The label of each, [n].
 
     Raises:
-        VoxflateError: If there are fewer than ten codes, not as many labels as codes, a value that is not
-            finite, or if all labels are equal.
+        VoxflateError: If there are fewer than ten codes, the numbers of labels and codes differ, a value is
+            not finite, or all labels are equal.
     """
     codes, labels = np.asarray(ws, np.float64), np.asarray(values, np.float64)
     _check(codes, labels)
     flat = codes.reshape(len(codes), -1)
     predicted = np.empty(len(labels))
-    for fold in range(FOLDS):  # every fifth code, so that the result depends on nothing random
+    for fold in range(FOLDS):  # every fifth code, so that nothing is random
         left_out = np.arange(len(labels)) % FOLDS == fold
         intercept, slope, _ = _regress(flat[~left_out], labels[~left_out])
         predicted[left_out] = intercept + flat[left_out] @ slope
@@ -92,6 +92,6 @@ def _check(codes: Float64, labels: Float64) -> None:
     if len(codes) < 2 * FOLDS:
         raise VoxflateError(f"a direction needs at least {2 * FOLDS} labelled codes, got {len(codes)}")
     if not (np.isfinite(codes).all() and np.isfinite(labels).all()):
-        raise VoxflateError("codes or labels hold NaN or infinite values; leave these subjects out")
+        raise VoxflateError("codes or labels have NaN or infinite values; leave these subjects out")
     if np.ptp(labels) == 0:
         raise VoxflateError(f"all labels are {labels[0]:g}; a direction needs labels that differ")

@@ -1,4 +1,4 @@
-"""How generated volumes become files: a folder laid out for other tools, or DICOM series."""
+"""Writes generated volumes to files: a folder in the layout of another tool, or DICOM series."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class SeriesWriter:
     """Writes each volume as a folder of DICOM: a series per modality, and the mask as a segmentation.
 
     Args:
-        folder: Where to.
-        prepared: The set that says what values, voxels and channels mean.
-        layout: "flat": there is no other for DICOM.
-        look: Air, and whose place and units these are.
-        digits: Of the number in a volume's name.
+        folder: Output folder.
+        prepared: The set that defines values, voxels and channels.
+        layout: "flat", the only one for DICOM.
+        look: Air, and whether position and units come from other data.
+        digits: Number of digits in a volume's name.
     """
 
     def __init__(self, folder: Path, prepared: PreparedSet, layout: str, look: Look, digits: int) -> None:
@@ -48,20 +48,20 @@ FORMATS: dict[str, Callable[..., FolderWriter | SeriesWriter]] = {
     "nifti": FolderWriter,
     "dicom": SeriesWriter,
 }
-"""Name -> what writes volumes, made with (folder, prepared, layout, look, digits)."""
+"""Name -> writer of volumes, called with (folder, prepared, layout, look, digits)."""
 
 
 def check_format(file_format: str, layout: str, prepared: PreparedSet) -> None:
     """Refuse a format or layout before anything is computed.
 
     Raises:
-        VoxflateError: If there is no such one, it is of no use for the volumes, or a package is missing.
+        VoxflateError: If it does not exist, does not suit the volumes, or needs a missing package.
     """
     if file_format not in FORMATS:
         raise VoxflateError(f"--format {file_format}: choose one of {', '.join(FORMATS)}")
     find_layout(layout, prepared)
     if file_format == "dicom":
         if layout != FLAT:
-            raise VoxflateError(f"--layout {layout}: is made of NIfTI files; leave --format dicom out")
+            raise VoxflateError(f"--layout {layout}: needs NIfTI files; leave out --format dicom")
         if prepared.layout.masks:
             check_segmentations()

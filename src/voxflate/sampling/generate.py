@@ -1,4 +1,4 @@
-"""From a trained run to volumes on the disk."""
+"""Generates volumes with a trained run and writes them to disk."""
 
 from __future__ import annotations
 
@@ -42,36 +42,36 @@ def generate(
 ) -> list[Path]:
     """Generate volumes and write them in the prepared set's geometry and intensities.
 
-    Volume k of a seed is the same whatever `n` is: on one machine, to the bit. Another `batch` changes the
-    rounding only. Of several modalities each goes to a file of its own, and so does the mask; the labels of
-    all volumes are in `labels.csv`, or in participants.tsv where the layout has that.
+    Volume k of a seed is the same for any `n`, on one machine bit for bit. Another `batch` changes only the
+    rounding. Several modalities are written to separate files, and so is the mask; the labels of
+    all volumes are in `labels.csv`, or in participants.tsv if the layout has that.
 
     Args:
         run: Folder of a 3D run, or of a generator that `voxflate export` wrote.
-        n: How many.
-        seed: Of the series.
-        truncation: From 1, the full variety, to 0, the average volume.
-        out: Folder to write to; it must be new or empty. It is there when all volumes are.
+        n: Number of volumes.
+        seed: Seed of the series.
+        truncation: From 1 (full variety) to 0 (the average volume).
+        out: Folder to write to; must be missing or empty. It appears once all volumes are written.
         batch: Volumes at a time.
         snapshot: "newest", "best" (lowest kernel distance to the held-out volumes), or a number of kimg.
-        data: Where the run's prepared set lies now; None where the run says.
-        device: Where to compute, as `training.device`; None for the run's own setting.
+        data: Folder of the run's prepared set; None to use the one named in the run.
+        device: Device, as `training.device`; None for the run's own setting.
         file_format: A name in `files.FORMATS`.
-        layout: NIfTI: how the folder is laid out, a name in `layouts.LAYOUTS`.
-        air: CT: Hounsfield units of the voxels at the lower end of the window; None leaves them there.
-        other_data: Go on with a prepared set that the run was not trained on; all files then say so.
-        labels: Values by name, the same for all volumes; what is not named is drawn as it occurs together in
-            the training set.
+        layout: NIfTI: layout of the folder, a name in `layouts.LAYOUTS`.
+        air: CT: value in HU for voxels at the lower end of the window; None leaves them unchanged.
+        other_data: Accept a prepared set that the run was not trained on; all files then say so.
+        labels: Values by name, the same for all volumes; other labels are drawn jointly as in the training
+            set.
         progress: Called with (done, n).
         tell: Called with the generator once it is loaded.
-        warn: Called with a line about a number outside the training set's range; warns by default.
+        warn: Called with a message about a number outside the training set's range; by default warns.
 
     Returns:
-        The files, or folders of DICOM series, in order; of several modalities the first.
+        The files, or folders of DICOM series, in order; with several modalities those of the first.
 
     Raises:
-        VoxflateError: If the run is a 2D one or has no such snapshot, `out` holds files, a label is not
-            known, or a number is out of range. `out` is then as it was before.
+        VoxflateError: If the run is 2D or has no such snapshot, `out` is not empty, a label is
+            unknown, or a number is out of range. `out` is then unchanged.
     """
     check_numbers(n, seed, truncation, batch)
     source = check_generation(run, out, data, device, file_format, layout, snapshot, air, other_data)
@@ -123,14 +123,14 @@ def check_generation(
     air: float | None = None,
     other_data: bool = False,
 ) -> Source:
-    """Refuse what can be refused before a network is loaded; the arguments are those of `generate`.
+    """Check everything that can be checked before a network is loaded; arguments as in `generate`.
 
     Returns:
         The run or export, checked.
 
     Raises:
-        VoxflateError: If `run` is no trained 3D run and no export, its data is not there or another, it has
-            no such snapshot, `out` holds something, or there is no such format, layout or value of air.
+        VoxflateError: If `run` is neither a trained 3D run nor an export, its data is missing or differs, it
+            has no such snapshot, `out` is not empty, or there is no such format, layout or value of air.
     """
     check_new_folder(out)
     check_outside_sets(out)

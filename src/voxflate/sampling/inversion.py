@@ -1,19 +1,19 @@
-"""Inversion: the style codes and the noise whose volume comes closest to a given one.
+"""Inversion: finds the style codes and the noise whose volume is closest to a given one.
 
 With x the given volume, G the generator, u the style codes of all layers in whitened coordinates and e the
 noise, it minimises
 
     |G(u, e) - x|^2 / tolerance^2  +  |u|^2  +  |e|^2,
 
-the negative logarithm of a posterior: voxels differ by `tolerance`, and u and e are standard normal, as they
-are for samples. Every layer has a style code of its own (W+, Abdal et al. 2019). Coordinates are whitened
-behind the mapping's last leaky ReLU, where codes are close to normal (Zhu et al. 2020, "Improved StyleGAN
+the negative logarithm of a posterior: voxels deviate by `tolerance`, and u and e are standard normal, as they
+are for samples. Every layer has its own style code (W+, Abdal et al. 2019). Coordinates are whitened
+before the mapping's last leaky ReLU, where codes are close to normal (Zhu et al. 2020, "Improved StyleGAN
 embedding").
 
-Where x has no mask, only its image channels count. With labels, u is whitened over the style codes of
-subjects with the labels that are known; the others vary as in the training set.
+If x has no mask, only its image channels count. With labels, u is whitened over the style codes of subjects
+with the known labels; other labels vary as in the training set.
 
-Nothing is random: it starts from the mean style and no noise, and Adam takes a fixed number of steps.
+Nothing is random: it starts from the mean style without noise, and Adam takes a fixed number of steps.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ from voxflate.sampling.volumes import Masks, split_channels
 
 STEPS = 400
 TOLERANCE = 0.1
-"""Standard deviation of what the generator need not explain, in [-1, 1]."""
+"""Standard deviation of the tolerated residual, with values in [-1, 1]."""
 
 _RATE = 0.1
 _CODES = 4096
-"""Style codes that the whitening is estimated from."""
+"""Number of style codes for estimating the whitening."""
 _SMALLEST = 1e-3
-"""Smallest standard deviation of a whitened axis, as a share of the largest: flatter ones are noise."""
+"""Smallest standard deviation of a whitened axis, relative to the largest: smaller ones are noise."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How volumes are inverted.
+    """Options of an inversion.
 
     Attributes:
-        steps: Of Adam.
-        tolerance: Standard deviation of what need not be explained, in [-1, 1].
-        fit_noise: Whether the noise is fitted too; else it is zero.
+        steps: Adam's steps.
+        tolerance: Standard deviation of the tolerated residual, with values in [-1, 1].
+        fit_noise: Whether the noise is also fitted; otherwise it is zero.
     """
 
     steps: int = STEPS
@@ -67,7 +67,7 @@ class Options:
     fit_noise: bool = True
 
     def check(self) -> None:
-        """Refuse numbers that cannot be.
+        """Refuse invalid numbers.
 
         Raises:
             VoxflateError: Names them.
@@ -81,15 +81,15 @@ OPTIONS = Options()
 
 @dataclass(frozen=True)
 class Inversion:
-    """What was found for n volumes.
+    """The result for n volumes.
 
     Attributes:
         styles: [n, L, w].
-        noise: [n, 1, *spatial] per styled convolution; zero where it was not fitted.
-        rendered: The images that the codes and the noise give, in [-1, 1]: [n, D, H, W], or of M modalities
+        noise: [n, 1, *spatial] per styled convolution; zero if not fitted.
+        rendered: The images made from the codes and the noise, in [-1, 1]: [n, D, H, W], or with M modalities
             [n, M, D, H, W].
-        psnr: Of each one's images against the given ones, dB.
-        masks: The masks that go with them, values as in the source, [n, D, H, W]; None without masks.
+        psnr: PSNR of each volume's images against the given ones, dB.
+        masks: Their masks, values as in the source, [n, D, H, W]; None without masks.
     """
 
     styles: Float32
@@ -100,11 +100,11 @@ class Inversion:
 
 
 class Whitening:
-    """Style codes as numbers that are close to standard normal, and back.
+    """Maps style codes to numbers that are close to standard normal, and back.
 
     Args:
         network: The generator, of any model.
-        labels: Label vectors that its codes occur with, [4096, label_width]; None for a network without.
+        labels: Label vectors for the codes, [4096, label_width]; None for a network without labels.
     """
 
     def __init__(self, network: nn.Module, labels: Float32 | None = None) -> None:
@@ -119,7 +119,7 @@ class Whitening:
 
     @property
     def size(self) -> int:
-        """k, numbers per style code."""
+        """k, the numbers per style code."""
         return int(self._axes.shape[1])
 
     def styles(self, u: Tensor) -> Tensor:
@@ -129,16 +129,16 @@ class Whitening:
 
 
 def with_masks(images: Float32, masks: npt.NDArray[Any], layout: Layout) -> Float32:
-    """Images [n, M, D, H, W] and their masks [n, D, H, W] or [D, H, W] as all channels, [n, C, D, H, W].
+    """Combine images [n, M, D, H, W] and their masks [n, D, H, W] or [D, H, W] to channels [n, C, D, H, W].
 
     Raises:
-        VoxflateError: If the generator has no masks, theirs are of another shape, or hold other classes.
+        VoxflateError: If the generator has no masks, or the masks have another shape or other classes.
     """
     if not layout.masks:
         raise VoxflateError("this generator has no masks; leave the mask out")
     shape = (len(images), *images.shape[2:])
     if masks.shape not in (shape, shape[1:]) or masks.size != np.prod(shape):
-        raise VoxflateError(f"masks of {shape} are expected, got an array of {masks.shape}")
+        raise VoxflateError(f"masks must be of shape {shape}, got an array of {masks.shape}")
     return np.concatenate([images, mask_shares(masks.reshape(shape), layout)], axis=1)
 
 
@@ -155,19 +155,19 @@ def invert(
 
     Args:
         network: A generator of volumes, in evaluation mode and without gradients.
-        given: Their first channels, [n, c, D, H, W] in [-1, 1]: all images at least. The others are free.
-        layout: What the network's channels are.
-        options: See there.
-        joint: How the labels of the training set occur together; None if the network knows none.
-        labels: Those that are known, of all volumes.
+        given: Their first channels, [n, c, D, H, W] in [-1, 1]: at least all images. The others are free.
+        layout: The network's channels and labels.
+        options: Options of the inversion.
+        joint: Joint distribution of the training set's labels; None if the network knows none.
+        labels: Known labels, the same for all volumes.
         progress: Called with (steps done, steps).
 
     Raises:
-        VoxflateError: If a value is not finite, or an option cannot be.
+        VoxflateError: If a value is not finite, or an option is invalid.
     """
     options.check()
     if not np.isfinite(given).all():
-        raise VoxflateError("the volumes hold NaN or infinite values, which no generator can meet")
+        raise VoxflateError("the volumes have NaN or infinite values, which no generator can reproduce")
     device = next(network.parameters()).device
     target = torch.from_numpy(given).to(device)
     whitening = Whitening(network, None if joint is None else joint.vectors(0, 0, _CODES, labels))
@@ -208,5 +208,5 @@ def _found(
 
 
 def _schedule(done: float) -> float:
-    """Share of the learning rate: a twentieth of the steps to warm up, then a cosine to zero."""
+    """Factor of the learning rate: warm-up for a twentieth of the steps, then a cosine to zero."""
     return min(1.0, done / 0.05 + 0.05) * (0.5 + 0.5 * math.cos(math.pi * done))

@@ -1,4 +1,4 @@
-"""From a scan on the disk to the volume that comes closest to it among those that a generator makes."""
+"""Reconstructs a scan on disk: finds and writes the generator's closest volume."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from voxflate.sampling.volumes import nifti_suffix, write_all
 
 @dataclass(frozen=True)
 class Subject:
-    """A scan and what belongs to it.
+    """A scan with its other files and labels.
 
     Attributes:
-        scan: File, or folder of one DICOM series; of several modalities the first.
-        others: The further modalities by name.
-        mask: Its mask, to be met too; None to fit the images alone.
-        labels: What is known of the subject, by name.
+        scan: File, or folder of one DICOM series; with several modalities the first.
+        others: The other modalities by name.
+        mask: Its mask, which is also fitted; None to fit only the images.
+        labels: Known labels of the subject, by name.
     """
 
     scan: Path
@@ -56,23 +56,23 @@ def reconstruct(
     tell: Callable[[Loaded], None] | None = None,
     warn: Callable[[str], None] = warnings.warn,
 ) -> Inversion:
-    """Prepare a scan as the generator's data was prepared, invert it, and write the volume that was found.
+    """Prepare a scan like the generator's data, invert it, and write the resulting volume.
 
     Args:
-        subject: The scan and what belongs to it.
+        subject: The scan with its other files and labels.
         run: Folder of a 3D run or of an export.
-        out: NIfTI file to write, at the scan's place and in its intensities. Of several modalities, each goes
-            to a file of its own beside it, and so does the mask; `outputs` gives their names.
-        options: Of the inversion.
+        out: NIfTI file to write, at the scan's position and in its intensities. Several modalities are
+            written to separate files beside it, and so is the mask; `outputs` gives their names.
+        options: Options of the inversion.
         snapshot: "newest", "best", or a number of kimg.
-        data: Where a run's prepared set lies now; None where the run says.
-        device: Where to compute, as `training.device`; None for the run's own setting.
+        data: Folder of the run's prepared set; None to use the one named in the run.
+        device: Device, as `training.device`; None for the run's own setting.
         progress: Called with (steps done, steps).
         tell: Called with the generator once it is loaded.
-        warn: Called with a line about a label outside the training set's range.
+        warn: Called with a message about a label outside the training set's range.
 
     Raises:
-        VoxflateError: If a file or the run cannot be used, a label is not known, or `out` is taken or no
+        VoxflateError: If a file or the run cannot be used, a label is unknown, or `out` exists or is not a
             NIfTI file.
     """
     nifti_suffix(out)
@@ -82,7 +82,7 @@ def reconstruct(
     layout, joint = source.prepared.layout, source.labels
     for path in outputs(out, source.prepared):
         if path.exists():
-            raise VoxflateError(f"{path}: exists already; choose another name, or delete it first")
+            raise VoxflateError(f"{path}: already exists; choose another name, or delete it first")
     known, lines = chosen_labels(joint.layout.labels if joint else (), subject.labels)
     for line in lines:
         warn(line)
@@ -97,7 +97,7 @@ def reconstruct(
 
 
 def outputs(out: Path, prepared: PreparedSet) -> list[Path]:
-    """The files of a reconstruction: each modality's, then the mask's."""
+    """The files of a reconstruction: one per modality, then the mask."""
     suffix = nifti_suffix(out)
     stem, layout = out.name.removesuffix(suffix), prepared.layout
     names = [flat_image(stem, number, layout, suffix) for number in range(layout.images)]
@@ -105,7 +105,7 @@ def outputs(out: Path, prepared: PreparedSet) -> list[Path]:
 
 
 def _write(found: Inversion, prepared: Prepared, source: Source, out: Path) -> None:
-    """Write all files or none, at the scan's place and in its intensities."""
+    """Write all files or none, at the scan's position and in its intensities."""
     place: dict[str, Any] = {"affine": prepared.images[0].affine, "description": SYNTHETIC}
     writers: list[Callable[[Path], None]] = []
     images = found.rendered[0].reshape(-1, *source.prepared.shape)

@@ -1,9 +1,9 @@
-"""Style codes: from subjects, and back to volumes; what interpolation, mixing and inversion share.
+"""Style codes of subjects, and volumes from style codes, for interpolation, mixing and inversion.
 
-Comparison models have no style codes. Their latent code stands for one layer's style, so that they
-interpolate and invert by the same lines.
+Comparison models have no style codes. Their latent code takes the place of one layer's style, so that
+interpolation and inversion use the same code.
 
-Labels enter the style code through the mapping network, so what is rendered from a code needs none.
+Labels enter the style code through the mapping network, so rendering a code needs no labels.
 
 Shape letters: n subjects, L layers, w numbers in a style code, C channels.
 """
@@ -24,7 +24,7 @@ from voxflate.nn.generator import Synthesis
 def stage_of_layer(synthesis: Synthesis) -> list[int]:
     """The stage that each style code belongs to, coarsest first: [0, 1, 1, 2, 2, ...].
 
-    A stage's image layer shares its style with the first convolution of the next stage, and goes with that.
+    A stage's image layer shares its style with the first convolution of the next stage, and is counted there.
     """
     last = len(synthesis.stages) - 1
     return [min((layer + 1) // 2, last) for layer in range(synthesis.num_ws)]
@@ -44,8 +44,8 @@ def styles_of(
 
     Args:
         network: The generator.
-        subjects: Their numbers in the series.
-        seed: Of the series.
+        subjects: Their indices in the series.
+        seed: Seed of the series.
         truncation: As in `TrainedGenerator.sample`.
         labels: Their label vectors, [n, label_width]; None for a network without labels.
     """
@@ -57,7 +57,7 @@ def styles_of(
 def styles_of_codes(
     network: nn.Module, z: Tensor, truncation: float, labels: Float32 | None = None
 ) -> Tensor:
-    """The style codes of latent codes [n, z_dim]: [n, L, w]; the other arguments as in `styles_of`."""
+    """The style codes [n, L, w] of latent codes [n, z_dim]; other arguments as in `styles_of`."""
     device = next(network.parameters()).device
     z = z.to(device)
     if not isinstance(network, Generator):
@@ -75,7 +75,7 @@ def noise_of(network: nn.Module, subjects: Sequence[int], seed: int) -> list[Ten
 
 
 def no_noise(network: nn.Module, n: int) -> list[Tensor]:
-    """Noise that is zero everywhere, as `noise_of` has it."""
+    """Zero noise in the form of `noise_of`."""
     if not isinstance(network, Generator):
         return []
     device = next(network.parameters()).device
@@ -83,7 +83,7 @@ def no_noise(network: nn.Module, n: int) -> list[Tensor]:
 
 
 def render(network: nn.Module, styles: Tensor, noise: Sequence[Tensor]) -> Tensor:
-    """Volumes of style codes [n, L, w] and noise as in `noise_of`: [n, C, D, H, W]."""
+    """Render volumes [n, C, D, H, W] from style codes [n, L, w] and noise as in `noise_of`."""
     if isinstance(network, Generator):
         rendered: Tensor = network.synthesis(styles, noise)
     else:

@@ -35,9 +35,9 @@ class TrainedGenerator:
 
     Args:
         loaded: The generator.
-        prepared: The set that says how its volumes lie and what their values mean.
+        prepared: The set that defines position and values of its volumes.
         folder: The run or export that it comes from.
-        joint: How the labels of its training set occur together; None if it knows none.
+        joint: Joint distribution of its training set's labels; None if it knows none.
     """
 
     def __init__(
@@ -81,17 +81,17 @@ class TrainedGenerator:
 
     @property
     def n_images(self) -> int:
-        """Real images that it has seen in training."""
+        """Number of real images seen in training."""
         return self._loaded.n_images
 
     @property
     def kimg(self) -> float:
-        """Thousands of real images that it has seen in training."""
+        """Thousands of real images seen in training."""
         return self._loaded.kimg
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 of its weights as `voxflate export` writes them: the same for a run and its export."""
+        """SHA-256 of its weights as written by `voxflate export`: the same for a run and its export."""
         return self._loaded.weights_sha256
 
     def __repr__(self) -> str:
@@ -108,26 +108,26 @@ class TrainedGenerator:
         first: int = 0,
         labels: Asked = None,
     ) -> Volumes:
-        """Generate volumes: those that `voxflate generate` writes for the same seed and truncation.
+        """Generate volumes, the same as `voxflate generate` for the same seed and truncation.
 
-        Volume k of a seed is the same however many are made, and whatever the batch (to rounding). The
-        random state of PyTorch and NumPy is neither read nor changed.
+        Volume k of a seed is the same for any number of volumes and any batch (up to rounding). The
+        random state of PyTorch and NumPy is neither used nor changed.
 
         Args:
-            n: How many; all of them are in memory together.
-            seed: Of the series, 0 or more.
-            truncation: From 1, the full variety, to 0, the average volume.
-            batch: Volumes at a time; changes speed and memory only.
-            first: Number of the first volume in the series.
-            labels: Values by name, e.g. {"sex": "F", "age": 60}, the same for all volumes. What is not named
-                is drawn as it occurs together in the training set. `layout` tells which labels there are.
+            n: Number of volumes; all are in memory together.
+            seed: Seed of the series, 0 or more.
+            truncation: From 1 (full variety) to 0 (the average volume).
+            batch: Volumes at a time; changes only speed and memory.
+            first: Index of the first volume in the series.
+            labels: Values by name, e.g. {"sex": "F", "age": 60}, the same for all volumes. Other labels are
+                drawn jointly as in the training set. `layout` lists the labels.
 
         Returns:
-            float32 [n, D, H, W] in [-1, 1], or [n, M, D, H, W] of M image channels; with `masks` and `labels`
-            where the generator has them.
+            float32 [n, D, H, W] in [-1, 1], or [n, M, D, H, W] with M image channels; with `masks` and
+            `labels` if the generator has them.
 
         Raises:
-            VoxflateError: If a number is out of range, a label is not known, or the volumes hold NaN.
+            VoxflateError: If a number is out of range, a label is unknown, or the volumes have NaN voxels.
         """
         check_numbers(n, seed, truncation, batch, first)
         drawn = self._labels_of(labels, seed, first, n)
@@ -153,14 +153,14 @@ class TrainedGenerator:
         first: int = 0,
         labels: Asked = None,
     ) -> Float32:
-        """The style codes of subjects; the arguments are those of `sample`.
+        """The style codes of subjects; arguments as in `sample`.
 
         Returns:
             float32 [n, L, w]: one code per layer, all equal for a sample. Change them and `render`. Labels
             are part of the code.
 
         Raises:
-            VoxflateError: If a number is out of range, or a label is not known.
+            VoxflateError: If a number is out of range, or a label is unknown.
         """
         check_numbers(n, seed, truncation, 1, first)
         told = encoded(self._joint, self._labels_of(labels, seed, first, n))
@@ -169,19 +169,19 @@ class TrainedGenerator:
     def render(
         self, styles: npt.ArrayLike, *, subject: int | None = None, seed: int = 0, batch: int = 8
     ) -> Volumes:
-        """Make volumes, and masks where the generator has them, of style codes.
+        """Render style codes to volumes, with masks if the generator has them.
 
         Args:
-            styles: [n, L, w], as `styles` gives them.
-            subject: Number of the subject whose noise all volumes have; None for none.
-            seed: Of the series of this subject.
+            styles: [n, L, w], as returned by `styles`.
+            subject: Index of the subject whose noise is used for all volumes; None for no noise.
+            seed: Seed of this subject's series.
             batch: Volumes at a time.
 
         Returns:
             Volumes as `sample` returns them, without labels.
 
         Raises:
-            VoxflateError: If the codes are not of this generator, or the volumes hold NaN.
+            VoxflateError: If the codes do not fit this generator, or the volumes have NaN voxels.
         """
         codes = torch.from_numpy(np.asarray(styles, np.float32))
         wanted = style_shape(self.network)
@@ -210,19 +210,19 @@ class TrainedGenerator:
         """Walk from one subject to another in equal steps of their style codes.
 
         Args:
-            first: Number of the subject where it begins; its noise stays.
-            second: Number of the subject where it ends.
-            steps: Volumes, both ends included; at least 2.
+            first: Index of the first subject, whose noise is used throughout.
+            second: Index of the last subject.
+            steps: Number of volumes including both ends; at least 2.
             seed: Of the series.
             truncation: As in `sample`.
-            labels: Of both ends. What is not named is drawn for each, as in `sample`, and the walk goes from
+            labels: Labels of both ends. Other labels are drawn for each end, as in `sample`, and change from
                 one to the other.
 
         Returns:
             `steps` volumes as `sample` returns them, without labels; the first one is sample `first`.
 
         Raises:
-            VoxflateError: If a number is out of range, or a label is not known.
+            VoxflateError: If a number is out of range, or a label is unknown.
         """
         check_numbers(steps - 1, seed, truncation, 1, min(first, second))
         start, end = (
@@ -241,27 +241,25 @@ class TrainedGenerator:
         truncation: float = 1.0,
         labels: Asked = None,
     ) -> Volumes:
-        """Give a subject the style of another one at some resolutions.
+        """Mix two subjects: take the style of the second one at some resolutions.
 
         Args:
-            first: Number of the subject that gives all else, its noise included.
-            second: Number of the subject that gives the style of `stages`.
+            first: Index of the subject that gives everything else, including its noise.
+            second: Index of the subject that gives the style of `stages`.
             stages: Resolutions, 0 for the coarsest: [0, 1] takes coarse shape, the last ones fine texture.
             seed: Of the series.
             truncation: As in `sample`.
-            labels: Of both; what is not named is drawn for each, as in `sample`.
+            labels: Labels of both; other labels are drawn for each, as in `sample`.
 
         Returns:
             One volume as `sample` returns it, without labels.
 
         Raises:
-            VoxflateError: If there is no such stage, a label is not known, or it is a comparison model, which
+            VoxflateError: If there is no such stage, a label is unknown, or it is a comparison model, which
                 has no styles.
         """
         if not isinstance(self.network, Generator):
-            raise VoxflateError(
-                f"model = {self.settings.model} has no styles that could be mixed; interpolate"
-            )
+            raise VoxflateError(f"model = {self.settings.model} has no styles to mix; use interpolate")
         of_layer = np.array(stage_of_layer(self.network.synthesis))
         if unknown := sorted(set(stages) - set(of_layer.tolist())):
             raise VoxflateError(f"stages {unknown}: this generator has stages 0 to {of_layer.max()}")
@@ -283,27 +281,27 @@ class TrainedGenerator:
         fit_noise: bool = True,
         progress: Progress | None = None,
     ) -> Inversion:
-        """Find the style codes and the noise whose volumes come closest to given ones.
+        """Find the style codes and the noise whose volumes are closest to given ones.
 
         Args:
-            volumes: In [-1, 1], prepared as the data of its training was: [n, D, H, W] or [D, H, W], or with
+            volumes: In [-1, 1], prepared like the training data: [n, D, H, W] or [D, H, W], or with
                 M modalities [n, M, D, H, W] or [M, D, H, W].
-            masks: Their masks, [n, D, H, W] or [D, H, W], to be met too; None to fit the images alone.
-            labels: What is known of all of them, by name. The prior holds the style codes of subjects with
-                these labels; what is not named is free.
-            steps: Of the optimiser; the same volumes and steps give the same result.
-            tolerance: Standard deviation of what need not be explained. Less makes a closer volume from rarer
-                codes.
-            fit_noise: Whether the noise is fitted too. With it fine structure is met that no style code has.
+            masks: Their masks, [n, D, H, W] or [D, H, W], which are also fitted; None to fit only the images.
+            labels: Known labels of all volumes, by name. The prior is over the style codes of subjects with
+                these labels; other labels are free.
+            steps: Optimiser steps; the same volumes and steps give the same result.
+            tolerance: Standard deviation of the tolerated residual. A smaller one fits more closely with less
+                likely codes.
+            fit_noise: Whether the noise is also fitted, which adds fine structure that no style code has.
             progress: Called with (steps done, steps).
 
         Raises:
-            VoxflateError: If a shape is another one, a value is not finite, or a label is not known.
+            VoxflateError: If a shape is wrong, a value is not finite, or a label is unknown.
         """
         layout, one = self._prepared.layout, shape_of_one(self._prepared)
         given = np.asarray(volumes, np.float32)
         if given.ndim not in (len(one), len(one) + 1) or given.shape[-len(one) :] != one or not given.size:
-            raise VoxflateError(f"volumes of {one} are expected, got an array of {given.shape}")
+            raise VoxflateError(f"volumes must be of shape {one}, got an array of {given.shape}")
         given = given.reshape(-1, layout.images, *self.shape)
         if masks is not None:
             given = with_masks(given, np.asarray(masks), layout)
@@ -321,7 +319,7 @@ class TrainedGenerator:
         return drawn
 
     def _volumes(self, made: Float32, labels: list[Labels] | None = None) -> Volumes:
-        """What the network made, [n, C, D, H, W]."""
+        """The network's output, [n, C, D, H, W]."""
         images, masks = split_channels(made, self._prepared.layout)
         other = bool(self._loaded.other_data)
         return Volumes(images, self._prepared, masks=masks, labels=labels, other_data=other)
@@ -334,7 +332,7 @@ def load_trained(
     device: str | None = None,
     other_data: bool = False,
 ) -> TrainedGenerator:
-    """Load a generator; the arguments are those of `voxflate.load`.
+    """Load a generator; arguments as in `voxflate.load`.
 
     Raises:
         VoxflateError: As `voxflate.load`.

@@ -1,4 +1,4 @@
-"""Generated volumes as an array that knows its place in space and its units."""
+"""Generated volumes as an array that knows its position in space and its units."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ Masks = npt.NDArray[np.int16]
 class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
     """Volumes [n, D, H, W], or one [D, H, W]: a float32 NumPy array with values in [-1, 1].
 
-    D, H, W are the axes S, A, R of a RAS volume. Of several modalities, M, a volume is [M, D, H, W] in the
-    order of the data's channels. Selecting volumes keeps place, units, masks and labels (`scans[0]`,
-    `scans[:2]`); parts of volumes, and what is computed from volumes, are plain arrays.
+    D, H, W are the axes S, A, R of a RAS volume. With M modalities, a volume is [M, D, H, W] in the
+    order of the data's channels. Selecting volumes keeps position, units, masks and labels (`scans[0]`,
+    `scans[:2]`); parts of volumes, and results of computations, are plain arrays.
 
     Args:
         values: [n, D, H, W] or [D, H, W], or with M modalities [n, M, D, H, W] or [M, D, H, W]; values
             outside [-1, 1] are clipped.
-        prepared: The set that says how the volumes lie and what their values mean.
-        other_data: Whether that is other data than their generator was trained on; files then say so.
+        prepared: The set that defines position and values of the volumes.
+        other_data: Whether that set is not the generator's training data; files then say so.
         masks: Their masks, values as in the source, [n, D, H, W] or [D, H, W].
-        labels: What they were made for: per volume, a value by name.
+        labels: Labels of each volume, by name.
 
     Raises:
-        VoxflateError: If the volumes are not of the set's shape, or hold NaN.
+        VoxflateError: If the volumes do not have the set's shape, or have NaN voxels.
     """
 
     _prepared: PreparedSet | None = None
@@ -61,7 +61,7 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         array = np.clip(np.asarray(values, np.float32), -1, 1)
         one = shape_of_one(prepared)
         if array.shape[-len(one) :] != one or array.ndim > len(one) + 1:
-            raise VoxflateError(f"volumes of {one} are expected, got an array of {array.shape}")
+            raise VoxflateError(f"volumes must be of shape {one}, got an array of {array.shape}")
         if np.isnan(array).any():
             raise VoxflateError(
                 f"{np.isnan(array).sum()} voxels are NaN: the training has diverged; load an earlier snapshot"
@@ -72,7 +72,7 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         return volumes
 
     def __getitem__(self, key: Any) -> Any:
-        """Volumes for a choice along the first axis of several, else a plain array or a number."""
+        """Volumes for a selection along the first axis of several, else a plain array or a number."""
         found = super().__getitem__(key)
         if not isinstance(found, Volumes):
             return found
@@ -90,13 +90,13 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
     def __array_wrap__(
         self, array: npt.NDArray[Any], context: Any = None, return_scalar: bool = False
     ) -> Any:
-        """Results of computations are plain arrays: they need not be volumes in [-1, 1] any more."""
+        """Results of computations are plain arrays: they may no longer be volumes in [-1, 1]."""
         plain = array.view(np.ndarray)
         return plain[()] if return_scalar or plain.ndim == 0 else plain
 
     @property
     def affine(self) -> Float64:
-        """4x4 in RAS+, for an array in (R, A, S) order as NIfTI has it: index (w, h, d, 1) -> world mm."""
+        """4x4 in RAS+, for an array in (R, A, S) order as in NIfTI: index (w, h, d, 1) -> world mm."""
         return self._source().affine
 
     @property
@@ -111,7 +111,7 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
 
     @property
     def labels(self) -> list[Labels] | Labels | None:
-        """What each volume was made for, e.g. {"sex": "F", "age": 61.2}; None without labels."""
+        """Labels of each volume, e.g. {"sex": "F", "age": 61.2}; None without labels."""
         return self._labels
 
     def intensities(self) -> Float32:
@@ -124,24 +124,24 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         return np.stack(found).swapaxes(0, -4)
 
     def save(self, path: str | Path, *, air: float | None = None) -> list[Path]:
-        """Write NIfTI files in the units and the place of the data, with headers that call them synthetic.
+        """Write NIfTI files with the units and position of the data, and headers that mark them synthetic.
 
-        One volume goes to `path`. Several go to numbered files beside it: `x.nii.gz` becomes `x-0000.nii.gz`,
-        `x-0001.nii.gz` and so on. A mask goes to `x_seg.nii.gz`, of several modalities each to
-        `x_NAME.nii.gz`; what the volumes were made for is listed in `x_labels.csv`. If one of them cannot be
-        written, none of them stays.
+        One volume is written to `path`. Several are written to numbered files: `x.nii.gz` becomes
+        `x-0000.nii.gz`, `x-0001.nii.gz` and so on. A mask is written to `x_seg.nii.gz`, and several
+        modalities to `x_NAME.nii.gz`; the labels are listed in `x_labels.csv`. If one of the files cannot be
+        written, none of them is kept.
 
         Args:
-            path: Name of the file, ending in .nii or .nii.gz. Its folder is made if it is missing.
-            air: CT: Hounsfield units of the voxels at the lower end of the window; None leaves them there.
+            path: Name of the file, ending in .nii or .nii.gz. Its folder is created if missing.
+            air: CT: value in HU for voxels at the lower end of the window; None leaves them unchanged.
 
         Returns:
-            The files, in the order of the volumes: each one's images, then its mask. The table of labels is
-            the last one.
+            The files in the order of the volumes: for each its images, then its mask. The table of labels is
+            last.
 
         Raises:
-            VoxflateError: If a file exists already, the name has another suffix, air cannot be `air`, or
-                there is no room.
+            VoxflateError: If a file already exists, the name has another suffix, `air` is invalid, or the
+                disk is full.
         """
         prepared, suffix = self._source(), nifti_suffix(Path(path))
         check_air(prepared, air)
@@ -173,7 +173,7 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         return write_all(jobs)
 
     def copy(self, order: Any = "C") -> Any:
-        """A copy that knows its place and units too."""
+        """A copy with position and units."""
         copied = super().copy(order)
         copied._prepared, copied._other_data = self._prepared, self._other_data
         copied._masks = None if self._masks is None else self._masks.copy()
@@ -181,7 +181,7 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         return copied
 
     def __reduce__(self) -> Any:
-        """Pickle with place and units."""
+        """Pickle with position and units."""
         if self._prepared is None:
             return np.asarray, (self.view(np.ndarray),)
         made = partial(type(self), masks=self._masks, labels=self._labels, other_data=self._other_data)
@@ -190,22 +190,22 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
     def _source(self) -> PreparedSet:
         if self._prepared is None:
             raise VoxflateError(
-                "this array was computed from volumes, so its place and its units are not known; use volumes "
-                "as sample() returned them, or a choice of them such as scans[0] or scans[:2]"
+                "this array was computed from volumes, so its position and units are unknown; use volumes "
+                "as sample() returned them, or a selection of them such as scans[0] or scans[:2]"
             )
         return self._prepared
 
 
 def write_all(jobs: Sequence[tuple[Path, Callable[[Path], None]]]) -> list[Path]:
-    """Write files that are not there yet, all or none.
+    """Write files that do not exist yet, all or none.
 
     Raises:
-        VoxflateError: If one is there, or cannot be written.
+        VoxflateError: If one exists, or cannot be written.
     """
     paths = [path for path, _ in jobs]
     for path in paths:
         if path.exists():
-            raise VoxflateError(f"{path}: exists already; choose another name, or delete it first")
+            raise VoxflateError(f"{path}: already exists; choose another name, or delete it first")
     try:
         for path, write in jobs:
             write(path)
@@ -217,19 +217,19 @@ def write_all(jobs: Sequence[tuple[Path, Callable[[Path], None]]]) -> list[Path]
 
 
 def split_channels(made: Float32, layout: Layout) -> tuple[Float32, Masks | None]:
-    """What a generator made, [n, C, D, H, W], as the images and the masks of `Volumes`."""
+    """Split a generator's output [n, C, D, H, W] into the images and masks of `Volumes`."""
     images = made[:, 0] if layout.images == 1 else made[:, : layout.images]
     return images, mask_labels(made, layout) if layout.masks else None
 
 
 def shape_of_one(prepared: PreparedSet) -> tuple[int, ...]:
-    """Of one volume: [D, H, W], or [M, D, H, W] of several modalities."""
+    """Shape of one volume: [D, H, W], or [M, D, H, W] with several modalities."""
     images = prepared.layout.images
     return prepared.shape if images == 1 else (images, *prepared.shape)
 
 
 def _chosen(labels: list[Labels] | Labels | None, key: Any) -> list[Labels] | Labels | None:
-    """The labels of the volumes that a key chooses."""
+    """The labels of the volumes that a key selects."""
     if not isinstance(labels, list):
         return labels
     numbers = np.arange(len(labels))[key]

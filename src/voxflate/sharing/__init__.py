@@ -1,1 +1,1 @@
-"""A trained generator in forms that other people and other programs open: a page, ONNX, a hub, MONAI."""
+"""Exports a trained generator for other people and programs: a page, ONNX, a hub, MONAI."""

@@ -1,4 +1,4 @@
-"""What a shared generator says about itself: its data, its training, its audit and its limits."""
+"""The description of a shared generator: its data, its training, its audit and its limits."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from voxflate.sampling.asked import draw_labels, encoded
 
 @dataclass(frozen=True)
 class Words:
-    """What only its owner can say about a generator.
+    """The owner's description of a generator.
 
     Attributes:
-        title: Name for people; "" for the folder's name.
-        data: What it was trained on, for people: a name and where it can be found; "" for unknown.
-        licence: Licence of that data; "" for unknown.
+        title: Title; "" for the folder's name.
+        data: Name and source of the training data; "" if unknown.
+        licence: Licence of that data; "" if unknown.
     """
 
     title: str = ""
@@ -44,16 +44,16 @@ class Words:
 
 @dataclass(frozen=True)
 class About:
-    """A generator and all that is known about it.
+    """A generator and everything known about it.
 
     Attributes:
         source: The run or export.
         loaded: The generator.
-        words: Its owner's.
-        counts: Split -> scans and subjects; None for an export that does not know.
+        words: The owner's description.
+        counts: Split -> scans and subjects; None for an export that does not have them.
         assessment: Its evaluation; None if it has none.
         audit: The content of its audit.json; None if it was not audited.
-        notes: What the user should be told while exporting, one sentence each.
+        notes: Messages for the user during the export, one sentence each.
     """
 
     source: Source
@@ -66,17 +66,17 @@ class About:
 
     @property
     def title(self) -> str:
-        """Name for people."""
+        """The title."""
         return self.words.title or self.source.folder.resolve().name
 
     @property
     def label_columns(self) -> tuple[LabelColumn, ...]:
-        """The labels that it knows."""
+        """The labels that the generator knows."""
         return self.source.labels.layout.labels if self.source.labels else ()
 
     @property
     def example_labels(self) -> Labels:
-        """Ordinary values of its labels, for examples: the most common class, the mean to three digits."""
+        """Typical values of its labels, for examples: the most common class, the mean to three digits."""
         joint = self.source.labels
         if joint is None:
             return {}
@@ -100,18 +100,19 @@ class About:
         what = f"scans like those of {self.words.data}" if self.words.data else f"{kind} volumes"
         masks = ", each with its mask" if self.source.prepared.layout.masks else ""
         return (
-            f"A small neural network that makes new {what}{masks}. Every volume is invented and shows nobody."
+            f"A small neural network that generates new {what}{masks}. Every volume is synthetic and "
+            "shows nobody."
         )
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """Terms and what there is to say, in the order of a reader's questions."""
+        """Terms and descriptions, in the order of a reader's questions."""
         prepared, manifest = self.source.prepared, self.source.prepared.manifest
         weights = sum(one.numel() for one in self.loaded.network.parameters())
         sides = " x ".join(f"{side:.3g}" for side in prepared.spacing)
         return [
-            ("Data", self.words.data or "Its owner has not said which."),
-            ("Licence of the data", self.words.licence or "Its owner has not said which."),
+            ("Data", self.words.data or "Not stated by its owner."),
+            ("Licence of the data", self.words.licence or "Not stated by its owner."),
             ("Trained on", self._trained_on()),
             ("Volumes", f"{shape_words(prepared.shape)} voxels of {sides} mm (up, front, right)"),
             *self._channels(),
@@ -125,37 +126,33 @@ class About:
 
     @property
     def audit_words(self) -> str:
-        """What the audit found, in a sentence or two."""
+        """The result of the audit in one or two sentences."""
         if self.audit is None:
-            return "Not audited: nobody has checked whether it repeats scans that it was trained on."
+            return "Not audited: it was not checked for copies of its training scans."
         count, flagged = self.audit["n-generated"], len(self.audit["flagged"])
         return (
-            f"Audited: {flagged} of {count} generated volumes ({flagged / count:.1%}) were nearer to a scan "
-            "of the training than 99% of real scans of other people are. Without copies it would be about 1%."
+            f"Audited: {flagged} of {count} generated volumes ({flagged / count:.1%}) were nearer to a "
+            "training scan than 99% of real scans of other people are. Without copies, about 1% would be."
         )
 
     @property
     def audit_summary(self) -> dict[str, Any]:
-        """The audit without what it says of single people: which training volumes were nearest."""
+        """The audit without data on single people (which training volumes were nearest)."""
         assert self.audit is not None
         return {name: value for name, value in self.audit.items() if name not in ("samples", "null", "run")}
 
     @property
     def limits(self) -> list[str]:
-        """What a user must not expect, one sentence each."""
+        """Limits that a user must know, one sentence each."""
         subjects = self.counts["train"]["subjects"] if self.counts else None
         seen = f"the {subjects:,} people" if subjects else "the people"
         largest = max(self.source.prepared.spacing)
         return [
-            "It is for research and teaching. Nothing it makes may be used to diagnose or treat anyone.",
-            f"It knows only {seen} in its training. What is rare among them is rare or missing here.",
-            f"A voxel is up to {largest:.3g} mm wide. Finer anatomy is not there.",
+            "It is for research and teaching. Its volumes must not be used to diagnose or treat anyone.",
+            f"It knows only {seen} in its training data. Anything rare among them is rare or missing here.",
+            f"Voxels are up to {largest:.3g} mm wide. Finer anatomy is missing.",
             "Volumes can look right and be wrong. Structures may be missing, doubled or impossible.",
-            *(
-                []
-                if self.audit
-                else ["Check it for copies before you share volumes: voxflate audit does that."]
-            ),
+            *([] if self.audit else ["Check it for copies with voxflate audit before you share volumes."]),
         ]
 
     def _trained_on(self) -> str:
@@ -164,14 +161,14 @@ class About:
         train, heldout = self.counts["train"], self.counts["heldout"]
         text = f"{_count(train['scans'], 'scan')} of {_count(train['subjects'], 'person', 'people')}"
         if heldout["scans"]:
-            text += f"; {_count(heldout['scans'], 'scan')} of others were kept for the evaluation"
+            text += f"; {_count(heldout['scans'], 'scan')} of other people were held out for the evaluation"
         return text
 
     def _training(self) -> str:
         if self.counts is None:
-            return f"{self.loaded.n_images:,} scans shown, the same ones again and again"
+            return f"{self.loaded.n_images:,} scans shown, including repeats"
         times = self.loaded.n_images / max(1, self.counts["train"]["scans"])
-        return f"{self.loaded.n_images:,} scans shown: each of them {times:,.0f} times"
+        return f"{self.loaded.n_images:,} scans shown: each {times:,.0f} times"
 
     def _channels(self) -> list[tuple[str, str]]:
         """Intensities of the images, and the classes of the mask."""
@@ -195,7 +192,7 @@ class About:
         return f"{low:.4g} to {high:.4g}, without a unit: the median range of the scans"
 
     def _labels(self) -> list[tuple[str, str]]:
-        """What can be asked for."""
+        """The labels that can be set."""
         columns = self.label_columns
         texts = [
             f"{column.name} ({', '.join(column.values)})"
@@ -227,13 +224,13 @@ def about(
 
     Args:
         run: Its folder.
-        words: What its owner says; what is empty is as an export has it.
-        snapshot: Which snapshot of a run.
-        data: Where a run's prepared set lies now; None where the run says.
+        words: The owner's description; empty fields are taken from the export.
+        snapshot: Snapshot of the run.
+        data: Folder of the run's prepared set; None to use the one named in the run.
         evaluation: Folder of its evaluation and audit; None for `run`/evaluation.
 
     Raises:
-        VoxflateError: If it cannot be opened or is a 2D run; if `evaluation` is of another generator.
+        VoxflateError: If it cannot be opened or is a 2D run, or `evaluation` belongs to another generator.
     """
     source = open_source(run, data)
     check_volumes(source)
@@ -241,7 +238,7 @@ def about(
     counts = counts_of(source.prepared.manifest) if source.exported is None else source.exported.counts
     if source.exported is None:
         own = place_of(run, snapshot).folder
-    else:  # a hub folder has them beside the weights
+    else:  # in a hub folder they are beside the weights
         own = source.folder / FOLDER if (source.folder / FOLDER).is_dir() else source.folder
     folder = evaluation or own
     found: dict[str, Any] = {}
@@ -256,11 +253,11 @@ def about(
             found[name] = content
         elif evaluation is not None:
             raise VoxflateError(
-                f"{path}: is of another generator than {run} at {loaded.kimg:g} kimg; name another "
+                f"{path}: belongs to another generator than {run} at {loaded.kimg:g} kimg; give another "
                 "--snapshot, or evaluate and audit this one"
             )
         else:
-            notes.append(f"{path} is of another snapshot and is not used")
+            notes.append(f"{path} belongs to another snapshot and is not used")
     assessment = None
     if METRICS in found:
         assessment = _to_share(Assessment.from_dict(found[METRICS], folder / METRICS))
@@ -270,14 +267,14 @@ def about(
 
 
 def _to_share(assessment: Assessment) -> Assessment:
-    """The same without names of the owner's folders."""
+    """Remove names of the owner's folders."""
     facts = {name: value for name, value in assessment.facts.items() if name != "run"}
     warnings = tuple(re.sub(r"\S*/(?=\S)", "", warning) for warning in assessment.warnings)
     return replace(assessment, facts=facts, warnings=warnings)
 
 
 def shape_words(shape: tuple[int, ...]) -> str:
-    """A size for people.
+    """A size as text.
 
     >>> shape_words((16, 32, 32))
     '16 x 32 x 32'

@@ -1,4 +1,4 @@
-"""What programs must know of a generator besides its ONNX graphs; the page and the ONNX folder carry it."""
+"""The facts that programs need besides a generator's ONNX graphs, for the page and the ONNX folder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from voxflate.sharing.about import About, shape_words
 
 
 def describe(about: About) -> dict[str, Any]:
-    """What a program must know to run the ONNX graphs: sizes of their inputs, channels, labels, geometry.
+    """The facts for running the ONNX graphs: sizes of their inputs, channels, labels, geometry.
 
-    "channels" has one entry per channel of the volume, the images first. "labels" is empty where a generator
-    has none; the mapping graph then has no input of that name. Its entries are in the order of the vector:
-    a categorical one takes a number per value, 1 for the one that is meant and 0 for the others, a
-    continuous one takes (value - mean) / deviation. "w_avg" is the mean style, towards which truncation
+    "channels" has one entry per channel of the volume, images first. "labels" is empty if the generator
+    has none; the mapping graph then has no input with that name. Its entries are in the order of the vector:
+    a categorical label has a number per value, 1 for the chosen value and 0 for the others; a
+    continuous one has (value - mean) / deviation. "w_avg" is the mean style, towards which truncation
     pulls.
     """
     prepared, network = about.source.prepared, about.loaded.network
@@ -69,7 +69,7 @@ def _label(column: LabelColumn, example: LabelValue) -> dict[str, Any]:
 
 
 def _sizes(network: Any) -> dict[str, Any]:
-    """Sizes of the inputs of the graphs that `graphs_of` gives."""
+    """Sizes of the inputs of the graphs that `graphs_of` returns."""
     if isinstance(network, UpsamplingGenerator):
         code = {"z_dim": network.z_dim, "w_dim": network.z_dim, "num_ws": 1, "w_avg": [0.0] * network.z_dim}
         return {**code, "noise_shapes": [], "has_noise": False, "levels": [""], "level_of_ws": [0]}

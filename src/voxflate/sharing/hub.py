@@ -1,7 +1,7 @@
 """A generator as a folder for the Hugging Face hub: an export with a model card and a picture.
 
 FOLDER/
-    generator.safetensors  config.json   as `voxflate export` writes them: `voxflate.load` takes the folder
+    generator.safetensors  config.json   as written by `voxflate export`: `voxflate.load` opens the folder
     README.md                            the model card
     samples.png                          centre slices of the first samples
     metrics.json  audit.json             if it was evaluated and audited
@@ -33,12 +33,12 @@ def write_hub(about: About, out: Path) -> None:
 
 
 def write_hub_files(about: About, folder: Path, name: str) -> None:
-    """Write the files into a folder that is there.
+    """Write the files into an existing folder.
 
     Args:
         about: The generator.
-        folder: Where to.
-        name: What the folder will be called, for the card's example.
+        folder: Output folder.
+        name: Final name of the folder, for the card's example.
     """
     prepared = about.source.prepared
     write_generator(
@@ -64,14 +64,14 @@ def write_hub_files(about: About, folder: Path, name: str) -> None:
 
 
 def push(folder: Path, repository: str) -> str:
-    """Upload a folder to the hub, as a private repository if it is new.
+    """Upload a folder to the hub; a new repository is private.
 
     Args:
-        folder: What `write_hub` wrote.
+        folder: Folder written by `write_hub`.
         repository: "name/of-repository".
 
     Returns:
-        The repository's address.
+        The repository's URL.
 
     Raises:
         VoxflateError: If `huggingface_hub` is not installed, or the hub refuses.
@@ -81,7 +81,7 @@ def push(folder: Path, repository: str) -> str:
     try:
         address = api.create_repo(repository, private=True, exist_ok=True)
         api.upload_folder(folder_path=str(folder), repo_id=repository)
-    except Exception as error:  # its client raises errors of several libraries
+    except Exception as error:  # the client raises errors from several libraries
         reason = str(error).strip().splitlines()
         raise VoxflateError(
             f"{repository}: the hub refused it ({reason[0] if reason else type(error).__name__}); the folder "

@@ -2,11 +2,11 @@
 
 FOLDER/
     configs/inference.json   run by: python -m monai.bundle run --config_file configs/inference.json
-    configs/metadata.json    what MONAI wants to know of a bundle
+    configs/metadata.json    MONAI's description of a bundle
     models/                  the generator, as in `hub.py`
     docs/README.md           the model card
 
-The bundle runs with voxflate installed; nothing of MONAI is needed to write it.
+Running the bundle requires voxflate; writing it does not require MONAI.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def write_monai(about: About, out: Path) -> None:
 
 
 def _inference() -> dict[str, Any]:
-    """What `monai.bundle run` does; every value can be changed on its command line.
+    """The configuration of `monai.bundle run`; every value can be changed on its command line.
 
     For example: --count 20 --labels "{'age': 60}".
     """

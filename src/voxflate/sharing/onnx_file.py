@@ -1,4 +1,4 @@
-"""Write ONNX models without the onnx package: a graph, its constants, and the bytes of the file.
+"""Writes ONNX models without the onnx package: a graph, its constants, and the bytes of the file.
 
 An ONNX file is a protocol buffer. The few messages and field numbers used here are those of `onnx.proto3`,
 which never change (decision 0131).
@@ -16,7 +16,7 @@ from voxflate._system.version import __version__
 
 OPSET = 18
 IR_VERSION = 8
-"""Of the file format; onnxruntime reads it from version 1.14 on."""
+"""Version of the file format; onnxruntime reads it from version 1.14 on."""
 
 Attribute = int | float | str | Sequence[int]
 
@@ -25,10 +25,10 @@ _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_STRING, _ATTRIBUTE_INTS = 1, 2, 3, 
 
 
 class Graph:
-    """A graph of operators that is built from its inputs to its outputs; tensors go by their names.
+    """A graph of operators, built from its inputs to its outputs; tensors are referred to by name.
 
     Args:
-        name: Of the graph.
+        name: Name of the graph.
     """
 
     def __init__(self, name: str) -> None:
@@ -40,17 +40,17 @@ class Graph:
         self._count = 0
 
     def input(self, name: str, shape: Sequence[int]) -> str:
-        """Declare a float32 input and give its name."""
+        """Declare a float32 input and return its name."""
         self._inputs.append(_value_info(name, shape))
         return name
 
     def output(self, tensor: str, name: str, shape: Sequence[int]) -> None:
-        """Make a tensor an output of the model, under a name of its own."""
+        """Make a tensor an output of the model under another name."""
         self._nodes.append(_node("Identity", [tensor], name, {}))
         self._outputs.append(_value_info(name, shape))
 
     def constant(self, values: npt.ArrayLike) -> str:
-        """Store an array, as float32 or as int64, and give the name of its tensor."""
+        """Store an array as float32 or int64, and return the name of its tensor."""
         array = np.asarray(values)
         whole = array.dtype.kind in "iu"
         array = np.ascontiguousarray(array, "<i8" if whole else "<f4")
@@ -61,7 +61,7 @@ class Graph:
         return name
 
     def add(self, operator: str, *inputs: str, **attributes: Attribute) -> str:
-        """Append an operator of one output and give the name of the tensor that it makes."""
+        """Append an operator with one output, and return the name of its output."""
         name = self._new_name()
         self._nodes.append(_node(operator, inputs, name, attributes))
         return name
@@ -103,7 +103,7 @@ def _attribute(name: str, value: Attribute) -> bytes:
 
 
 def _value_info(name: str, shape: Sequence[int]) -> bytes:
-    """Name and type of an input or output: float32 of a fixed shape."""
+    """Name and type of an input or output: float32 with a fixed shape."""
     dims = b"".join(_block(1, _number(1, size)) for size in shape)
     return _text(1, name) + _block(2, _block(1, _number(1, _FLOAT) + _block(2, dims)))
 

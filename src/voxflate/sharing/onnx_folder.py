@@ -3,8 +3,8 @@
 FOLDER/
     mapping.onnx     from a latent code (and labels) to a style code; comparison models have none
     synthesis.onnx   from style codes and noise to a volume of all channels
-    generator.json   what `description.describe` says
-    README.md        what it is, and how to run it
+    generator.json   the content of `description.describe`
+    README.md        a description, and how to run it
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Generators as ONNX graphs: from a latent code to a style code, from style codes and noise to a volume.
 
-The graphs take one volume per call. So a style can go into the kernel (Eqs. 1-2 as they are written), the
-gain of the leaky ReLU too, and every low-pass step is a matrix product along its axis: what is left at the
-size of the volume is little more than the convolutions (decision 0131).
+The graphs make one volume per call. So a style can be applied to the kernel (Eqs. 1-2 as written), and so can
+the gain of the leaky ReLU, and every low-pass step is a matrix product along its axis: at full volume size,
+little more than the convolutions remains (decision 0131).
 
-To add a convolution of `STYLED_CONVS`, teach `_branches` its kernels.
+To support another convolution of `STYLED_CONVS`, add its kernels to `_branches`.
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ def upsampling_graph(network: UpsamplingGenerator) -> bytes:
 
 
 def graphs_of(network: nn.Module) -> dict[str, bytes]:
-    """The ONNX files of a generator, by name: "mapping" where it has a mapping network, and "synthesis".
+    """The ONNX files of a generator, by name: "mapping" if it has a mapping network, and "synthesis".
 
     Raises:
-        VoxflateError: If it is of a kind that has no ONNX graph.
+        VoxflateError: If this kind of generator has no ONNX graph.
     """
     if isinstance(network, Generator):
         return {
@@ -114,7 +114,7 @@ def graphs_of(network: nn.Module) -> dict[str, bytes]:
 
 
 def _same_conv(graph: Graph, layer: StyledConv, x: str, size: Sequence[int], w: str, noise: str) -> str:
-    """A styled convolution that keeps the size; its bias goes into the convolution."""
+    """A styled convolution that keeps the size; its bias is part of the convolution."""
     kernel, groups, shuffle = _branches(layer.conv)
     weight = _modulated(graph, layer, kernel, w, inputs_axis=2)
     bias = _array(layer.bias) * LEAKY_GAIN
@@ -141,7 +141,7 @@ def _up_conv(graph: Graph, layer: StyledConv, x: str, size: Sequence[int], w: st
 
 
 def _activated(graph: Graph, layer: StyledConv, y: str, noise: str) -> str:
-    """Noise and leaky ReLU; y has its bias, and is larger by the activation's gain."""
+    """Noise and leaky ReLU; y already includes its bias and the activation's gain."""
     strength = graph.constant(_array(layer.noise_strength) * LEAKY_GAIN)
     y = graph.add("Add", y, graph.add("Mul", noise, strength))
     return graph.add("LeakyRelu", y, alpha=LEAKY_SLOPE)
@@ -158,11 +158,11 @@ def _branches(conv: nn.Module) -> tuple[Array, int, bool]:
 
 
 def _modulated(graph: Graph, layer: StyledConv, kernel: Array, w: str, inputs_axis: int) -> str:
-    """The kernel for one style code (Eqs. 1-2), larger by the activation's gain, without its axis of groups.
+    """The kernel for one style code (Eqs. 1-2), multiplied by the activation's gain, without its group axis.
 
     Args:
-        graph: Where to.
-        layer: Whose kernel it is.
+        graph: The graph to extend.
+        layer: The layer of the kernel.
         kernel: [groups, O, I, *k], or [groups, I, O, *k].
         w: Style code, [1, w_dim].
         inputs_axis: Axis of I.
@@ -201,7 +201,7 @@ def _resample(graph: Graph, x: str, size: Sequence[int], filters: Sequence[Filte
     """One low-pass step per axis of x [1, C, *size], each as a matrix product along its axis."""
     now = list(size)
     for axis, filter_ in enumerate(filters):
-        assert isinstance(filter_, LowPass)  # matrices per sample are those of slice windows
+        assert isinstance(filter_, LowPass)  # only slice windows have matrices per sample
         matrix = lowpass_matrix(filter_, now[axis]).numpy()
         rest = int(np.prod(now[axis + 1 :]))
         if axis == len(now) - 1:

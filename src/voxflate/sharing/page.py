@@ -1,7 +1,7 @@
-"""A generator as one HTML file that runs in a browser, from the disk, with the network off.
+"""A generator as one HTML file that runs in a browser, from disk and offline.
 
-Its template, its style and the scripts that `web/` makes (decision 0132) lie in `sharing/web`. Here they are
-put together with the generator's ONNX graphs and with what is known about it.
+Its template, its style and the scripts built from `web/` (decision 0132) are in `sharing/web`. This module
+combines them with the generator's ONNX graphs and description.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from voxflate.sharing.description import describe
 from voxflate.sharing.onnx_networks import graphs_of
 
 TRUNCATION = 0.7
-"""Where the page's slider stands at first: typical volumes are a kinder welcome than the rarest ones."""
+"""Initial value of the page's slider: typical volumes are a better start than rare ones."""
 
 _HEADER = 352
-"""Bytes of a NIfTI file before its voxels."""
+"""Number of bytes before the voxels of a NIfTI file."""
 
 
 def write_page(about: About, out: Path) -> None:
@@ -48,7 +48,7 @@ def write_page(about: About, out: Path) -> None:
         out: File to write, ending in .html; must not exist.
 
     Raises:
-        VoxflateError: If the file is there already or has another suffix, or the generator has no ONNX graph.
+        VoxflateError: If the file already exists or has another suffix, or the generator has no ONNX graph.
     """
     check_new_page(out)
     script, style = _bundle("app.js").decode("utf-8"), _text("page.css")
@@ -68,19 +68,19 @@ def write_page(about: About, out: Path) -> None:
 
 
 def check_new_page(out: Path) -> None:
-    """Refuse a path that a page cannot be written to.
+    """Refuse a path to which no page can be written.
 
     Raises:
         VoxflateError: Names it.
     """
     if out.suffix != ".html":
-        raise VoxflateError(f"{out}: the page is one file; name it with --out NAME.html")
+        raise VoxflateError(f"{out}: the page is one file; give it as --out NAME.html")
     if out.exists():
-        raise VoxflateError(f"{out}: exists already; choose another name, or delete it first")
+        raise VoxflateError(f"{out}: already exists; choose another name, or delete it first")
 
 
 def _of_page(about: About) -> dict[str, Any]:
-    """What only the page's script reads."""
+    """Data that only the page's script reads."""
     prepared = about.source.prepared
     headers = {"nifti_header": _header(partial(write_nifti, volume=_nothing(prepared)[0], prepared=prepared))}
     if prepared.layout.masks:
@@ -96,7 +96,7 @@ def _nothing(prepared: PreparedSet) -> Float32:
 
 
 def _header(write: Callable[..., None]) -> str:
-    """The header of the file that Python writes, base64."""
+    """The header of a file written by Python, base64."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "volume.nii")
         write(path, look=PLAIN)
@@ -104,7 +104,7 @@ def _header(write: Callable[..., None]) -> str:
 
 
 def _blocks(about: About) -> dict[str, str]:
-    """What the page unpacks, by the id of its element: gzipped, base64."""
+    """Data that the page unpacks, by element id: gzipped, base64."""
     parts = {"worker": "worker.js", "niivue": "niivue.js", "runtime": "runtime.wasm"}
     graphs = graphs_of(about.loaded.network)
     return {
@@ -119,12 +119,12 @@ def _packed(content: bytes) -> str:
 
 @cache
 def _packed_bundle(name: str) -> str:
-    """Kept for the next page: packing the runtime takes most of the time of a page."""
+    """Cached for the next page: packing the runtime takes most of the time."""
     return _packed(_bundle(name))
 
 
 def _policy(script: str, style: str) -> str:
-    """The page's content security policy: its script, its style, what they unpack, and no request."""
+    """The page's content security policy: its script, its style, the data they unpack, no requests."""
 
     def sha256(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
@@ -136,7 +136,7 @@ def _policy(script: str, style: str) -> str:
 
 
 def _json(content: Any) -> Markup:
-    """JSON that cannot end the element that it stands in."""
+    """JSON that cannot end its HTML element."""
     return Markup(json.dumps(content, allow_nan=False).replace("<", "\\u003c"))
 
 
@@ -145,7 +145,7 @@ def _part(name: str) -> bytes:
 
 
 def _bundle(name: str) -> bytes:
-    """What `web/build.mjs` made."""
+    """A file built by `web/build.mjs`."""
     return lzma.decompress(_part(f"{name}.xz"))
 
 

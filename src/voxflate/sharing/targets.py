@@ -1,4 +1,4 @@
-"""The forms that a generator can be exported to, by name.
+"""The export formats of a generator, by name.
 
 To add one: write a function (about, out) and add a line to `TARGETS`.
 """
@@ -21,12 +21,12 @@ from voxflate.sharing.page import check_new_page, write_page
 
 @dataclass(frozen=True)
 class Target:
-    """One form of a generator.
+    """One export format.
 
     Attributes:
         write: Writes it to a path.
-        hint: What to do with it next; "{out}" is the path.
-        check: Refuses a path that it cannot be written to.
+        hint: The next step for the user; "{out}" is the path.
+        check: Refuses a path to which it cannot be written.
     """
 
     write: Callable[[About, Path], None]
@@ -37,7 +37,7 @@ class Target:
 TARGETS: dict[str, Target] = {
     "html": Target(write_page, "next: open it in a browser", check_new_page),
     "onnx": Target(write_onnx, "its README.md shows how to run it"),
-    "hub": Target(write_hub, "voxflate.load takes it; read its README.md before you publish it"),
+    "hub": Target(write_hub, "voxflate.load opens it; read its README.md before you publish it"),
     "monai": Target(
         write_monai, "next: cd {out} && python -m monai.bundle run --config_file configs/inference.json"
     ),
@@ -53,22 +53,22 @@ def share(
     data: Path | None = None,
     evaluation: Path | None = None,
 ) -> About:
-    """Write a generator in one of the forms of `TARGETS`.
+    """Write a generator in one of the formats of `TARGETS`.
 
     Args:
         run: Folder of a 3D run or of an export.
         target: A name in `TARGETS`.
         out: File or folder to write.
-        words: What the generator's owner says about it.
+        words: The owner's description.
         snapshot: "newest", "best", or a number of kimg.
-        data: Where a run's prepared set lies now; None where the run says.
+        data: Folder of the run's prepared set; None to use the one named in the run.
         evaluation: Folder of its evaluation and audit; None for the run's own.
 
     Returns:
-        The generator and what is known about it.
+        The generator and its description.
 
     Raises:
-        VoxflateError: If there is no such target, `out` is taken, or the generator cannot be opened.
+        VoxflateError: If there is no such target, `out` exists, or the generator cannot be opened.
     """
     if target not in TARGETS:
         raise VoxflateError(f"--to {target}: choose one of folder, {', '.join(TARGETS)}")

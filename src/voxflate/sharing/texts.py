@@ -1,4 +1,4 @@
-"""Texts that go with a shared generator, from the templates of this room."""
+"""Texts for a shared generator, from the templates of this room."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def text_of(template: str, **variables: Any) -> str:
 
     Args:
         template: Its name in `templates`.
-        variables: What it reads.
+        variables: Its variables.
     """
     environment = Environment(
         loader=PackageLoader("voxflate.sharing"),

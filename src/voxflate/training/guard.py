@@ -1,4 +1,4 @@
-"""NaN and infinity are caught before an optimizer uses them, and traced to where they began."""
+"""Catches NaN and infinity before an optimizer uses them, and traces them to their origin."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from voxflate.gans.state import TrainingState
 
 
 class NonFiniteError(VoxflateError):
-    """A weight, a gradient or a loss is NaN or infinite; the message says which."""
+    """A weight, gradient or loss is NaN or infinite; the message names it."""
 
 
 GPU_EVERY = 16
-"""Steps between two looks at what a GPU has found; each look waits until it has caught up."""
+"""Steps between two checks on a GPU; each check waits until the GPU has caught up."""
 
 
 class Guard:
     """Checks every gradient before it becomes a step, then the losses, and the weights before a snapshot.
 
-    On a GPU the step itself leaves the weights alone where a gradient is NaN or infinite, and the training
-    ends at the next look. Real images need no check: a prepared set stores integers.
+    On a GPU the step itself keeps the weights unchanged if a gradient is NaN or infinite, and the training
+    ends at the next check. Real images need no check: a prepared set stores integers.
 
     Args:
-        state: Its optimizers are watched from now on.
-        every: Steps between two looks; None decides by the device: each step on the CPU.
+        state: The state whose optimizers are watched from now on.
+        every: Steps between two checks; None decides by the device: every step on the CPU.
     """
 
     def __init__(self, state: TrainingState, every: int | None = None) -> None:
@@ -53,10 +53,10 @@ class Guard:
         """Refuse losses and other scalars that are NaN or infinite.
 
         Returns:
-            The scalars, which come over in one transfer; None if this step is not looked at.
+            The scalars, copied in one transfer; None if this step is not checked.
 
         Raises:
-            NonFiniteError: Names the scalar, or the weight that spoiled it.
+            NonFiniteError: Names the scalar, or the weight that caused it.
         """
         if self.every > 1:
             for name, value in scalars.items():
@@ -72,7 +72,7 @@ class Guard:
         return found
 
     def check_weights(self) -> None:
-        """Refuse weights that are NaN or infinite, those of the average included.
+        """Refuse weights that are NaN or infinite, including those of the average.
 
         Raises:
             NonFiniteError: Names the first such weight.
@@ -98,7 +98,7 @@ class Guard:
         self._refuse(_not_finite((f"gradient of {self._names[p]}", gradient) for p, gradient in ordered))
 
     def _skip_bad_step(self, name: str, optimizer: Optimizer, *_: Any) -> None:
-        """Tell a fused optimizer to leave its weights alone if a gradient is NaN or infinite."""
+        """Make a fused optimizer skip its step if a gradient is NaN or infinite."""
         gradients = [
             p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
@@ -109,11 +109,11 @@ class Guard:
         self._note(f"gradient of the {name}", bad)
 
     def _note(self, name: str, bad: Tensor) -> None:
-        """Remember on the device that something was not finite."""
+        """Record on the device that something was not finite."""
         self._bad[name] = self._bad[name] | bad if name in self._bad else bad
 
     def _look(self) -> None:
-        """Fetch what was found since the last look, in one transfer."""
+        """Fetch the findings since the last check, in one transfer."""
         # The training may have gone back to a snapshot since the last look.
         since, self._looked_at = min(self._looked_at, self.state.n_images), self.state.n_images
         if not self._bad:

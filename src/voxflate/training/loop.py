@@ -1,4 +1,4 @@
-"""The loop: show images, take steps, report each."""
+"""The training loop: show images, run steps, report each step."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from voxflate.gans.gan import Scalars
 from voxflate.gans.state import TrainingState
 
 Batches = Callable[[int, int], Batch]
-"""(images shown so far, batch) -> real images, and what the networks are told about them."""
+"""(images shown so far, batch) -> real images, with their positions and labels."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long to train and what changes meanwhile; lengths in images. `stop_at` may cut `total` short."""
+    """Length and schedule of a training, in images. `stop_at` may be below `total`."""
 
     total: int
     batch: int
@@ -28,7 +28,7 @@ class Schedule:
     lr_scale: float = 1.0
 
     def learning_rate(self, n_images: int) -> float:
-        """Factor on the learning rates: from 1 to `lr_decay` along half a cosine, times `lr_scale`."""
+        """Factor of the learning rates: from 1 to `lr_decay` along half a cosine, times `lr_scale`."""
         done = min(n_images / self.total, 1.0)
         return self.lr_scale * (self.lr_decay + (1 - self.lr_decay) * 0.5 * (1 + math.cos(math.pi * done)))
 
@@ -37,7 +37,7 @@ class Schedule:
         return replace(self, lr_scale=lr_scale)
 
     def is_snapshot(self, n_images: int) -> bool:
-        """Whether the step ending at `n_images` crossed a multiple of `snapshot_every`, or the end."""
+        """Whether the step that ends at `n_images` reached a multiple of `snapshot_every`, or the end."""
         crossed = n_images // self.snapshot_every > (n_images - self.batch) // self.snapshot_every
         return crossed or n_images >= self.stop_at
 
@@ -51,12 +51,12 @@ def train(
 ) -> None:
     """Train until `schedule.stop_at` images have been shown.
 
-    A fresh state gets a snapshot before its first step: it shows what the start is worth.
+    A fresh state gets a snapshot before its first step, which shows the quality of the start.
 
     Args:
-        state: Changed in place.
-        batches: Gives the real images.
-        schedule: Lengths and learning rates.
+        state: The state, changed in place.
+        batches: Returns the real images.
+        schedule: Length and learning rates.
         on_step: Called after every step with its scalars.
         on_snapshot: Called at snapshots; must leave the random state unchanged.
     """

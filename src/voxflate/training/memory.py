@@ -1,4 +1,4 @@
-"""What a training says that runs out of memory: the settings that matter, and what the plan predicts."""
+"""The message of a training that runs out of memory: relevant settings, and the predicted memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from voxflate.config.schema import RunConfig
 from voxflate.config.toml import from_dict
 
 SECONDS = 120
-"""After which the prediction is given up."""
+"""Seconds after which the prediction is given up."""
 
 
 def advice(config: RunConfig) -> str:
-    """How to train with less memory, with the settings as they are and the memory that is predicted."""
+    """How to train with less memory, with the current settings and the predicted memory."""
     training = config.training
     size = "x".join(map(str, config.network.shape if training.phase == "3d" else config.network.shape[1:]))
     checkpointing = str(training.activation_checkpointing).lower()
@@ -43,9 +43,9 @@ def _next_step(config: RunConfig) -> str:
 
 
 def predicted_gib(config: RunConfig) -> float | None:
-    """Peak memory that the planner predicts, GiB; None of a 2D run, or where it cannot be measured.
+    """Peak memory predicted by the planner, GiB; None for a 2D run, or if it cannot be measured.
 
-    Another process measures it: the system reports the peak of a process only, and ours has been there.
+    It is measured in another process: the system reports only a process's peak, and ours has passed it.
     """
     if config.training.phase != "3d":
         return None
@@ -67,7 +67,7 @@ def predicted_gib(config: RunConfig) -> float | None:
 
 
 def measure() -> None:
-    """Read settings as JSON and print the prediction: what the other process does."""
+    """Read settings as JSON and print the prediction; run in the other process."""
     from voxflate.training.planner import measure_machine
 
     config = from_dict(json.loads(sys.stdin.read()), "settings")

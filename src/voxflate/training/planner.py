@@ -1,4 +1,4 @@
-"""What training at a shape would cost on this machine: memory and time, measured small and scaled up.
+"""Predicts memory and time of a training on this machine, from a small measurement.
 
 All stages have the same channels, so both grow with the number of voxels in a batch. One shape is measured;
 `python -m benchmarks.plan_check` compares the prediction with measurements at others (docs/data.md).
@@ -25,10 +25,10 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class Machine:
-    """What a training step costs here.
+    """The cost of a training step on this machine.
 
     Attributes:
-        device: Where it was measured.
+        device: The measured device.
         seconds_per_voxel: Time per voxel of an image, seconds, with R1's share.
         gib_per_voxel: Peak memory per voxel of a batch, GiB.
         gib_at_rest: Memory before a step, GiB.
@@ -49,11 +49,11 @@ class Machine:
 
 
 def measure_machine(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
-    """Measure what a step costs with a run's settings, at 16x32x32; takes a few seconds.
+    """Measure the cost of a step with a run's settings, at 16x32x32; takes a few seconds.
 
     Args:
         config: The settings.
-        rounds: Steps of each kind, with R1 and without; one is enough for the memory.
+        rounds: Number of steps with and without R1; one is enough for the memory.
     """
     values = {"network.base": list(_BASE), "network.stages": _STAGES}
     return measure_shape(with_values(config, values), rounds)
@@ -62,8 +62,8 @@ def measure_machine(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
 def measure_shape(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
     """Train some steps on noise with a run's settings, at its shape; the fastest of each kind counts.
 
-    What else the machine does slows single steps down, so the fastest is what another call finds again. It
-    must come before other large work of the process: the system reports peak memory only.
+    Other load on the machine slows down single steps, so the fastest time is the most reproducible. Call it
+    before other large work of the process, because the system reports only the peak memory.
     """
     gan = build_gan(config, build_run_networks(config))
     batch, shape = config.training.batch, config.network.shape

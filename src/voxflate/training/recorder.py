@@ -1,4 +1,4 @@
-"""What a training writes: snapshots, log rows, sample sheets, metrics."""
+"""Writes a training's snapshots, log rows, sample sheets and metrics."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from voxflate.training.guard import Guard
 from voxflate.training.stop import StopRequest
 
 MEASURED_SEED = 1
-"""Not the seed of the sheets, so that no model is chosen by the samples that it is judged by."""
+"""Not the seed of the sheets, so that a model is not chosen by the samples on which it is judged."""
 SAMPLE_BATCH = 8
 LOG_SECONDS = 2.0
 FLOOR_METRICS = re.compile(r"-avg$|-2d$|^pairwise-l2$|^volume-w1-")
@@ -47,11 +47,11 @@ FLOOR_METRICS = re.compile(r"-avg$|-2d$|^pairwise-l2$|^volume-w1-")
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress bar shows.
+    """The data of a progress bar.
 
     Attributes:
         n_images: Images shown.
-        total: Images to show in all.
+        total: Images to show in total.
         images_per_second: Speed of this process, without snapshots.
         scalars: Scalars of the last step.
     """
@@ -64,11 +64,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Caller:
-    """What the caller of a training gets told, and how they end it.
+    """Callbacks of a training's caller, and its stop request.
 
     Attributes:
         on_progress: Called after every step.
-        note: Called with a line about anything unusual.
+        note: Called with a message about anything unusual.
         stop: Checked after every step.
     """
 
@@ -109,15 +109,15 @@ class Recorder:
         self._since = (state.n_images, state.seconds)
 
     def rewind(self, state: TrainingState) -> None:
-        """Drop what was logged after the state that the training went back to."""
+        """Drop log rows after the state that the training went back to."""
         self.log.rewind(state.n_images)
         self._begin_row(state)
         self._since = (state.n_images, state.seconds)
 
     def after_step(self, state: TrainingState, scalars: Scalars) -> None:
-        """Check the scalars, report progress, log every few seconds, end if asked to.
+        """Check the scalars, report progress, log every few seconds, and end on request.
 
-        A GPU is not waited for at every step, so this happens where the guard looks.
+        To avoid waiting for a GPU at every step, this happens only when the guard checks.
 
         Raises:
             NonFiniteError: If a scalar is NaN or infinite.
@@ -149,7 +149,7 @@ class Recorder:
         self._logged = time.perf_counter()
 
     def at_snapshot(self, state: TrainingState) -> None:
-        """Save the state first, then everything that can be made again from it."""
+        """Save the state first, then everything that can be computed from it."""
         self.save(state)
         self.complete(state)
 
@@ -157,7 +157,7 @@ class Recorder:
         """Write the log's rows and a snapshot, if all weights are finite.
 
         Raises:
-            NonFiniteError: If a weight is NaN or infinite; nothing is written then.
+            NonFiniteError: If a weight is NaN or infinite; then nothing is written.
         """
         self.guard.check_weights()
         self._log_step(state)
@@ -167,10 +167,10 @@ class Recorder:
         save_snapshot(self.run, state.state_dict() | made, self.config.training.keep, [best] if best else [])
 
     def complete(self, state: TrainingState) -> None:
-        """Make the samples and metrics of a state just saved or resumed, unless they exist.
+        """Compute the samples and metrics of a state just saved or resumed, unless they exist.
 
         Raises:
-            TrainingStopped: If asked to end meanwhile; they are made when the run is resumed.
+            TrainingStopped: On a stop request meanwhile; they are computed when the run is resumed.
         """
         with self.caller.stop.at_once(state.n_images):
             sheet = self.run / "sheets" / f"kimg-{state.kimg:010.3f}.png"
@@ -235,13 +235,13 @@ class Recorder:
 
 
 class Follower:
-    """What the other processes do while the first one records: the same checks, and a share of the samples.
+    """Runs in the other processes while the first one records: the same checks, and a share of the samples.
 
     Args:
         config: Settings of the run.
         guard: Guard of this process.
-        caller: Its stop request counts like that of the first process.
-        labels: How the labels of the training set occur together.
+        caller: Its stop request counts like the first process's.
+        labels: Joint distribution of the training set's labels.
     """
 
     def __init__(self, config: RunConfig, guard: Guard, caller: Caller, labels: JointLabels | None) -> None:
@@ -264,7 +264,7 @@ class Follower:
         self.complete(state)
 
     def save(self, state: TrainingState) -> None:
-        """Check the weights, as the first process does."""
+        """Check the weights, like the first process."""
         self.guard.check_weights()
 
     def complete(self, state: TrainingState) -> None:
@@ -274,17 +274,17 @@ class Follower:
                 pass
 
     def rewind(self, state: TrainingState) -> None:
-        """Nothing was logged."""
+        """Do nothing: nothing was logged."""
 
     def event(self, n_images: int, event: str, text: str) -> None:
-        """The first process reports it."""
+        """Do nothing: the first process reports it."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def measured_samples(state: TrainingState, config: RunConfig, labels: JointLabels | None) -> Iterator[Tensor]:
-    """The samples that a snapshot is measured by, in batches on the CPU; every process makes a share.
+    """Samples for measuring a snapshot, in batches on the CPU; every process makes a share.
 
     Every process must consume all batches.
     """

@@ -2,16 +2,16 @@
 
 RUN/
     config.toml           all settings; repeats the run
-    run.json              seed, data hash; versions, device and threads of every process that worked on it
-    inflation.json        of inflated starts: what became of each parameter
+    run.json              seed, data hash; versions, device and threads of every process that trained it
+    inflation.json        for inflated starts: what happened to each parameter
     snapshots/            snapshot-000060000.safetensors: everything that changes during training
-    sheets/               kimg-000060.000.png: samples of the averaged generator, always of the same codes
-    log.jsonl             scalars of the steps; every row says since which image
+    sheets/               kimg-000060.000.png: samples of the averaged generator, always with the same codes
+    log.jsonl             scalars of the steps; every row has the image that it starts from
     metrics.jsonl         metrics of the snapshots
-    snapshots.jsonl       fingerprints of what each snapshot generates, for voxflate verify
+    snapshots.jsonl       fingerprints of each snapshot's samples, for voxflate verify
     events.jsonl          warnings and restores
-    tensorboard/          scalars and metrics again
-    run.lock              pid and host of the process that works on it
+    tensorboard/          scalars and metrics for TensorBoard
+    run.lock              pid and host of the process that is training it
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ from voxflate.training.start import apply_start
 from voxflate.training.stop import StopRequest
 
 ONE_SIDED = 0.7
-"""Correlation of the mean volume with its mirror image below which flips get a warning: 0.99 for brains, 0.4
-for hippocampi of one side."""
+"""Correlation of the mean volume with its mirror image below which flips cause a warning: 0.99 for brains,
+0.4 for hippocampi of one side."""
 
 
 def train_run(
@@ -70,18 +70,18 @@ def train_run(
     stop: StopRequest | None = None,
     world: World = ALONE,
 ) -> TransferReport | None:
-    """Train, or resume a training, until `training.kimg`.
+    """Train or resume a training, up to `training.kimg`.
 
     Args:
         config: All settings.
-        run: Folder of the run; made if missing.
+        run: Folder of the run; created if missing.
         resume: Resume from the newest intact snapshot.
         on_progress: Called after every step.
-        stop_at: Stop after this many images, as if the process had ended there; 0 only writes the start.
-        on_note: Called with a line on how the networks run, then with one about anything unusual: snapshots
-            skipped, restores, warnings.
+        stop_at: Stop after this many images, as if the process had ended there; 0 writes only the start.
+        on_note: Called with a message on how the networks run, then with one about anything unusual:
+            snapshots skipped, restores, warnings.
         stop: Checked after every step for a request to end early.
-        world: The processes that train together; each calls this function, the first one writes.
+        world: The processes of the training; each calls this function, and the first one writes.
 
     Returns:
         The inflation's report, if this call inflated.
@@ -90,7 +90,7 @@ def train_run(
         VoxflateError: If settings, data and 2D run do not fit together, a new run would lie in the data,
             there is nothing to resume, another process works on the run, a loss, weight or gradient is NaN or
             infinite, or another process was lost.
-        TrainingStopped: If asked to end, after everything was saved.
+        TrainingStopped: On a stop request, after everything was saved.
     """
     if not resume:
         check_outside_sets(run)
@@ -117,7 +117,7 @@ def train_run(
 
 @dataclass
 class _Session:
-    """One process's work on a run, ready to go."""
+    """One process's part of a training, fully set up."""
 
     config: RunConfig
     run: Path
@@ -129,7 +129,7 @@ class _Session:
     report: TransferReport | None
 
     def train(self) -> None:
-        """Train to the end of the schedule, going back to the last snapshot where the settings allow it."""
+        """Train to the end of the schedule; on NaN, go back to the last snapshot if the settings allow it."""
         if self.state.n_images and self.schedule.is_snapshot(self.state.n_images):
             self.recorder.complete(self.state)  # its process may have ended before measuring it
         while True:
@@ -212,7 +212,7 @@ def _begin(
 
 
 def _note_one_side(config: RunConfig, prepared: PreparedSet, caller: Caller) -> None:
-    """Say so if flips would show a side of the body that the data does not have."""
+    """Warn if flips would show a side of the body that is not in the data."""
     if not config.training.flip:
         return
     likeness = likeness_to_mirror(prepared.stored("train"))
@@ -225,7 +225,7 @@ def _note_one_side(config: RunConfig, prepared: PreparedSet, caller: Caller) -> 
 
 
 def _check_agreement(state: TrainingState, run: Path) -> None:
-    """Refuse processes that start from different weights.
+    """Refuse processes with different initial weights.
 
     Raises:
         VoxflateError: If they do.
@@ -240,7 +240,7 @@ def _check_agreement(state: TrainingState, run: Path) -> None:
 
 
 def _ignore(told: object) -> None:
-    """Nobody is listening."""
+    """Ignore the message: nobody is listening."""
 
 
 def _use_threads(threads: int, world: World) -> None:
@@ -249,7 +249,7 @@ def _use_threads(threads: int, world: World) -> None:
 
 
 def _use_gpu(device: torch.device, t: TrainingConfig) -> None:
-    """Make a GPU the process's own and set its arithmetic; nothing on the CPU."""
+    """Select the process's GPU and set its arithmetic; does nothing on the CPU."""
     if device.type != "cuda":
         return
     torch.cuda.set_device(device)

@@ -24,7 +24,7 @@ def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
     """Inflate the networks of `start.twin` into the fresh 3D ones.
 
     Returns:
-        The report; None where the strategy is "none".
+        The report; None if the strategy is "none".
 
     Raises:
         VoxflateError: If `start.twin` is not a 2D run, or its networks are not twins of these.
@@ -56,10 +56,10 @@ def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
 
 
 def _check_labels(config: RunConfig, ours: Layout) -> None:
-    """Refuse a twin that knows other channels or labels: their vectors may be as long and mean another thing.
+    """Refuse a twin with other channels or labels, whose vectors may have equal length but other meanings.
 
     Raises:
-        VoxflateError: Says how the two differ.
+        VoxflateError: Tells how the two differ.
     """
     recorded = read_facts(Path(config.start.twin)).get("layout")
     if recorded is None:  # a run from before there were channels and labels
@@ -83,7 +83,7 @@ def _listed(channels: Sequence[tuple[str, str]]) -> str:
 
 
 def _check_settings(config: RunConfig, twin: RunConfig) -> None:
-    """Compare settings that shapes do not show: split and shuffled kernels have the same shapes."""
+    """Compare settings that shapes do not reveal: split and shuffled kernels have the same shapes."""
     ours, theirs = ARCHITECTURES[config.network.architecture], ARCHITECTURES[twin.network.architecture]
     for letter, name, other in zip("gd", ours, theirs, strict=True):
         if letter in config.start.modules and name != other:

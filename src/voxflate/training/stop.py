@@ -1,4 +1,4 @@
-"""Ending a training early without losing a step: SIGTERM (which SLURM sends) and Ctrl-C."""
+"""Ends a training early without losing a step: SIGTERM (which SLURM sends) and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from voxflate._system.errors import TrainingStopped
 
 
 class StopRequest:
-    """Remembers a request to end the training; the training checks it after every step.
+    """Keeps a request to end the training; the training checks it after every step.
 
     Args:
-        tell: Called with a line when the request arrives.
+        tell: Called with a message when the request arrives.
     """
 
     def __init__(self, tell: Callable[[str], None] | None = None) -> None:
@@ -24,7 +24,7 @@ class StopRequest:
         self._at_once = False
 
     def ask(self) -> None:
-        """Ask the training to end: after the step, or at once where nothing would be lost."""
+        """Request the end of the training: after the step, or at once if nothing would be lost."""
         first, self.requested = not self.requested, True
         if first and self._tell is not None:
             self._tell("stopping: finishing the step and saving it; a second Ctrl-C stops at once")
@@ -33,10 +33,10 @@ class StopRequest:
 
     @contextlib.contextmanager
     def at_once(self, saved: int | None) -> Iterator[None]:
-        """Everything is saved while the block runs, so a request ends it at once.
+        """Mark a block in which everything is saved, so that a request ends it at once.
 
         Args:
-            saved: Images shown by the newest snapshot; None before the training has begun.
+            saved: Images shown by the newest snapshot; None before the training has started.
 
         Raises:
             TrainingStopped: On a request before or during the block.
@@ -57,7 +57,7 @@ def stop_on_signals(tell: Callable[[str], None] | None = None) -> Iterator[StopR
     Only the main thread may do this. The previous signal handlers are restored afterwards.
 
     Args:
-        tell: Called with a line when the request arrives.
+        tell: Called with a message when the request arrives.
     """
     stop = StopRequest(tell)
     interrupts = 0

@@ -44,7 +44,7 @@ def test_pairs_and_other_formats_beside_readable_files_do_not_vanish(tmp_path: P
     assert len(volumes(made)) == 4
     assert account.seen == 2 + 4 + 5
     assert rows(account) == {
-        "a format that is not read: convert it to NIfTI (.mnc)": 1,
+        "an unsupported format: convert it to NIfTI (.mnc)": 1,
         "an archive, which is not searched: unpack it (.zip)": 1,
         "an archive, which is not searched: unpack it (.tar.gz)": 1,
         "voxels without their header (.hdr, .mhd or .nhdr)": 1,
@@ -77,7 +77,7 @@ def test_an_exported_disc_gives_its_scan_and_says_what_else_is_on_it(tmp_path: P
         "DICOM localizer": 2,
         "DICOM report": 1,
         "index of a disc (DICOMDIR)": 1,
-        "DICOM picture without a place in the body (radiograph, ultrasound, screenshot)": 1,
+        "DICOM picture without a position in the body (radiograph, ultrasound, screenshot)": 1,
         "not a scan": 1,
     }
 
@@ -96,14 +96,14 @@ def test_links_are_followed_once_and_broken_ones_are_said(tmp_path: Path) -> Non
     made, account = prepared(source, tmp_path / "out")
     assert len(volumes(made)) == 2
     assert rows(account) == {
-        "a second name (link) of a file that is there already": 2,
-        "a link that leads nowhere (content not fetched, moved, or a circle)": 2,
+        "a second name (link) of a file that is already there": 2,
+        "a broken link (content not fetched, moved, or circular)": 2,
         "not a regular file (pipe, socket or device)": 1,
     }
     assert account.record()["folders"] == [
-        {"reason": "a link to a folder that is searched already", "folders": 1}
+        {"reason": "a link to a folder that is already searched", "folders": 1}
     ]
-    assert any("1 files are read through links that lead out" in note for note in account.notes)
+    assert any("1 files are read through links that lead outside" in note for note in account.notes)
 
 
 def test_hidden_folders_are_not_searched(tmp_path: Path) -> None:
@@ -188,11 +188,11 @@ def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
     assert account.record()["folders"] == [{"reason": "cannot be opened: Permission denied", "folders": 1}]
     assert any("could not be opened (private), so its scans are missing" in one for one in account.notes)
     (source / "0.nii").chmod(0)
-    assert "0.nii: may not be read (permission denied)" in refusal(source, tmp_path / "more")
+    assert "0.nii: cannot be read (permission denied)" in refusal(source, tmp_path / "more")
     (source / "0.nii").chmod(0o600)
     (source / "IM01").write_bytes(b"may be a slice")
     (source / "IM01").chmod(0)
-    assert "IM01: may be a scan, and cannot be opened" in refusal(source, tmp_path / "more")
+    assert "IM01: may be a scan but cannot be opened" in refusal(source, tmp_path / "more")
     (source / "private").chmod(0o700)
     shutil.rmtree(source / "private")
 

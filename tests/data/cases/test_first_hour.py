@@ -33,7 +33,7 @@ def test_the_box_is_chosen(cohort: Path, tmp_path: Path, box: str, height: float
     made, account = prepared(cohort, tmp_path / "out", options=RecipeOptions(box=box))
     assert made.spacing[0] * SHAPE[0] == pytest.approx(height)
     assert any("45% of it lies outside the scans" in note for note in account.notes) == (box == "largest")
-    assert any("cuts 50% away from 1 of 10 scans" in note for note in account.notes) == (box != "largest")
+    assert any("cuts off 50% of 1 of 10 scans" in note for note in account.notes) == (box != "largest")
 
 
 def test_the_box_of_a_cohort() -> None:
@@ -45,7 +45,7 @@ def test_a_box_that_there_is_not_is_refused(cohort: Path, tmp_path: Path) -> Non
     assert "--box huge: choose one of largest, percentile, common" in refusal(
         cohort, tmp_path / "out", options=RecipeOptions(box="huge")
     )
-    assert "--box is not for --recipe coca" in refusal(
+    assert "--box is for --recipe mr, adni or ct, not for coca" in refusal(
         cohort, tmp_path / "out", "coca", options=RecipeOptions(box="common")
     )
 
@@ -65,7 +65,7 @@ def test_a_window_without_air_is_said_with_what_it_clips(tmp_path: Path) -> None
 
 def test_few_volumes_are_said(cohort: Path, tmp_path: Path) -> None:
     _, account = prepared(cohort, tmp_path / "out")
-    assert any(note.startswith("10 volumes to train on are few") for note in account.notes)
+    assert any(note.startswith("10 training volumes are few") for note in account.notes)
 
 
 def test_a_generated_volume_says_so_in_its_header(cohort: Path, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ REFUSED = {
     "half a pair": (half_a_pair, "is a header without its .img file"),
     "data elsewhere": (detached("/etc/passwd"), "names a voxel file outside its folder (/etc/passwd)"),
     "data above": (detached("../a.raw"), "names a voxel file outside its folder (../a.raw)"),
-    "data missing": (detached("a.raw"), "names a voxel file that is not there (a.raw)"),
+    "data missing": (detached("a.raw"), "names a voxel file that does not exist (a.raw)"),
     "data in many files": (detached("LIST"), "keeps its voxels in several files"),
     "data by a pattern": (detached("a%03d.raw 1 4 1"), "keeps its voxels in several files"),
 }

@@ -88,7 +88,9 @@ def test_ct_that_is_not_in_hounsfield_units_is_refused_or_mended(tmp_path: Path,
         "added": -added,
         "to": "scans not in Hounsfield units",
     } in made.manifest.steps
-    assert "--hu-offset is not for --recipe mr" in refusal(tmp_path / "in", tmp_path / "c", hu_offset=5.0)
+    assert "--hu-offset is for --recipe ct or coca, not for mr" in refusal(
+        tmp_path / "in", tmp_path / "c", hu_offset=5.0
+    )
 
 
 def test_dicom_ct_without_an_intercept_is_refused_or_mended(tmp_path: Path) -> None:
@@ -123,9 +125,7 @@ def test_two_affines_that_disagree_get_a_note(tmp_path: Path) -> None:
     image.to_filename(tmp_path / "in" / "a.nii")
     write_nifti(tmp_path / "ref" / "a.nii", body())
     made, account = prepared(tmp_path / "in", tmp_path / "out")
-    assert (
-        "1 scan: sform and qform disagree about directions or voxel sizes; the sform is used" in account.notes
-    )
+    assert "1 scan: sform and qform disagree on directions or voxel sizes; the sform is used" in account.notes
     expected, other = prepared(tmp_path / "ref", tmp_path / "ref-set")
     np.testing.assert_array_equal(volumes(made), volumes(expected))
     assert not any("sform" in note for note in other.notes)

@@ -34,7 +34,7 @@ def study(tmp_path: Path) -> Path:
 def test_a_study_is_not_mixed_but_listed(study: Path, tmp_path: Path) -> None:
     text = refusal(study, tmp_path / "out")
     for words in (
-        "holds several kinds of scans",
+        "has several kinds of scans",
         "2 MR (T1 MPRAGE sag) of 2 people, 12x20x16 voxels of 3x2x2 mm",
         "2 MR (t2_tse_tra) of 2 people",
         "2 MR (ep2d) of 2 people",
@@ -137,7 +137,7 @@ def test_label_maps_are_recognised(tmp_path: Path, kind: Any, values: tuple[int,
     labels = np.array(values)[np.random.default_rng(0).integers(0, len(values), (8, 16, 12))].astype(kind)
     write_nifti(tmp_path / "in" / "a.nii.gz", labels)
     text = refusal(tmp_path / "in", tmp_path / "out")
-    assert f"holds only {len(values)} different whole numbers, 0 to {values[-1]}" in text
+    assert f"has only {len(values)} different whole numbers, 0 to {values[-1]}" in text
     assert "seems to be a label map or mask" in text
     assert len(volumes(prepared(tmp_path / "in", tmp_path / "out", mixed=True)[0])) == 1
 

@@ -25,9 +25,7 @@ ITK: Any = SimpleITK
 def test_values_that_a_table_explains_are_not_taken_as_they_are(tmp_path: Path) -> None:
     table = group_of(LUTDescriptor=[256, 0, 16], ModalityLUTType="US", LUTData=b"\0" * 512)
     write_series(tmp_path / "in", body(), ModalityLUTSequence=[table])
-    assert "000.dcm: gives the meaning of its values by a table (Modality LUT)" in refusal(
-        tmp_path / "in", tmp_path / "out"
-    )
+    assert "000.dcm: maps its values by a table (Modality LUT)" in refusal(tmp_path / "in", tmp_path / "out")
 
 
 def test_packed_dicom_is_in_the_account_as_what_it_is(tmp_path: Path) -> None:
@@ -140,14 +138,14 @@ def test_a_slice_with_fewer_pixels_than_it_claims_is_not_filled_up(
         one.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     one.save_as(paths[5], implicit_vr=implicit, little_endian=True)
     text = refusal(tmp_path / "in", tmp_path / "out")
-    assert f"005.dcm: is cut short or damaged: its header claims 640 bytes of pixels, it holds {held}" in text
+    assert f"005.dcm: is cut short or damaged: its header claims 640 bytes of pixels, it has {held}" in text
 
 
 def test_a_slice_whose_end_is_missing_is_not_filled_up(tmp_path: Path) -> None:
     paths = write_series(tmp_path / "in", body())
     paths[5].write_bytes(paths[5].read_bytes()[:-10])
     text = refusal(tmp_path / "in", tmp_path / "out")
-    assert "005.dcm: is cut short or damaged: its header claims 640 bytes of pixels, it holds 630" in text
+    assert "005.dcm: is cut short or damaged: its header claims 640 bytes of pixels, it has 630" in text
 
 
 def test_dicom_that_cannot_be_decoded_is_not_told_to_be_dicom(tmp_path: Path) -> None:

@@ -45,10 +45,10 @@ def test_as_many_people_as_files_is_said(tmp_path: Path) -> None:
             write_nifti(tmp_path / "in" / f"p{number}" / f"v{visit}" / "T1.nii", body(9 * visit + number))
     made, account = prepared(tmp_path / "in", tmp_path / "out", held_out=0.3)
     assert len(sides(made)) == 6
-    assert any("nothing says whose the 6 scans are" in note for note in account.notes)
+    assert any("the subjects of the 6 scans are unknown" in note for note in account.notes)
     made, account = prepared(tmp_path / "in", tmp_path / "by-folder", held_out=0.3, subjects="folder")
     assert len(sides(made)) == 3
-    assert not any("nothing says whose" in note for note in account.notes)
+    assert not any("scans are unknown" in note for note in account.notes)
 
 
 def test_without_a_patient_the_study_says_whose_series_are(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_copies_on_both_sides_are_said_on_the_terminal(tmp_path: Path) -> None:
         "0.5",
     ]
     shown = CliRunner().invoke(app, words).stderr
-    assert "(heldout and train): what is held out is trained on; remove one" in shown
+    assert "(heldout and train): a held-out scan is also trained on; remove one" in shown
 
 
 def test_an_unknown_way_to_tell_people_apart_is_refused(tmp_path: Path) -> None:

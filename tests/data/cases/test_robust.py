@@ -71,7 +71,7 @@ def test_odd_names_are_only_names(tmp_path: Path, name: str) -> None:
 def test_a_set_among_the_scans_is_refused(tmp_path: Path, out: str) -> None:
     write_nifti(tmp_path / "in" / "a.nii", body())
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(VoxflateError, match=r"lies in the folder of scans|not an empty folder"):
+    with pytest.raises(VoxflateError, match=r"is inside the folder of scans|not an empty folder"):
         prepared(tmp_path / "in", tmp_path / out)
     assert sorted(tmp_path.rglob("*")) == before
 

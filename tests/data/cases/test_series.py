@@ -150,11 +150,11 @@ def pushed(one: Any, index: int) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (turned, r"011\.dcm is turned by 2\.0 degrees"),
-        (moved, r"004\.dcm lies 1\.5 mm beside the line"),
+        (turned, r"011\.dcm is rotated by 2\.0 degrees"),
+        (moved, r"004\.dcm is 1\.5 mm off the line"),
         (finer, r"011\.dcm has pixels of 1 x 1 mm, the others 2 x 2"),
         (smaller, r"011\.dcm has 19x16 pixels, the others 20x16"),
-        (of_another_patient, r"011\.dcm: is 1 of the slices of a series, but names another patient"),
+        (of_another_patient, r"011\.dcm: is 1 of the slices of a series but differs in patient"),
         (without_place, r"011\.dcm: has no usable ImageOrientationPatient"),
         (pushed, r"unevenly spaced, 2\.60 to 3\.40 mm .* as between 004\.dcm and 005\.dcm|005\.dcm and 006"),
     ],
@@ -170,7 +170,7 @@ def test_the_odd_slice_is_named(tmp_path: Path, change: Callable[[Any, int], Non
 
 def test_an_odd_frame_of_one_file_is_named(tmp_path: Path) -> None:
     write_enhanced(tmp_path / "in" / "e.dcm", [(body(), AXIAL), (body()[:3], AXIAL)])
-    assert "two at one place (e.dcm, frame 13 of e.dcm)" in refusal(tmp_path / "in", tmp_path / "out")
+    assert "two at one position (e.dcm, frame 13 of e.dcm)" in refusal(tmp_path / "in", tmp_path / "out")
 
 
 def test_exact_copies_of_slices_are_dropped_with_a_note(tmp_path: Path) -> None:
@@ -184,9 +184,9 @@ def test_exact_copies_of_slices_are_dropped_with_a_note(tmp_path: Path) -> None:
     assert len(volumes(made)) == 1
     np.testing.assert_array_equal(volumes(made)[0], alone(array, tmp_path))
     assert {reason: len(names) for reason, names in account.left_out().items()} == {
-        "a copy of a slice that is there already": 15
+        "a copy of a slice that is already there": 15
     }
-    assert "15 DICOM files are copies of others, byte for byte, and were left out" in account.notes
+    assert "15 DICOM files are byte-for-byte copies of others and were left out" in account.notes
 
 
 def test_a_frame_of_reference_of_its_own_for_every_slice_splits_nothing(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def mosaic(one: Any, index: int) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [(phases, "two at one place"), (passes, "unevenly spaced"), (mosaic, "is a mosaic")],
+    [(phases, "two at one position"), (passes, "unevenly spaced"), (mosaic, "is a mosaic")],
 )
 @pytest.mark.parametrize("regrid", [False, True])
 def test_several_volumes_in_one_series_are_never_one(
@@ -238,7 +238,9 @@ def test_slices_that_each_name_a_series_of_their_own_are_not_left_out(tmp_path: 
 
     write_series(tmp_path / "in" / "a", body())
     write_series(tmp_path / "in" / "b", body(1), patient="P2", change=own_name)
-    assert "one of 12 slices of a study that each name a series" in refusal(tmp_path / "in", tmp_path / "out")
+    assert "one of 12 slices of a study that each have their own series UID" in refusal(
+        tmp_path / "in", tmp_path / "out"
+    )
 
 
 def test_two_single_slices_are_left_out_as_few(tmp_path: Path) -> None:

@@ -65,10 +65,10 @@ def test_a_datalist_with_a_byte_order_mark(folder: Path) -> None:
 
 REFUSED = {
     "a comma in a path": ("s/a, b.nii,6,train", "line 2 has 4 cells, the header 3; put a path"),
-    "a circle of links": ("circle.nii,1,train", "line 2, column file lists circle.nii, which is not there"),
-    "an endless name": ("x" * 5000 + ".nii,1,train", "xxx..., which is not there (File name too long)"),
-    "a zero byte": ("s/0\0.nii,1,train", "lists s/0\\x00.nii, which is not there"),
-    "a drive of Windows": ("C:\\scans\\0.nii,1,train", "lists C:\\scans\\0.nii, which is not there"),
+    "a circle of links": ("circle.nii,1,train", "line 2, column file lists circle.nii, which does not exist"),
+    "an endless name": ("x" * 5000 + ".nii,1,train", "xxx..., which does not exist (File name too long)"),
+    "a zero byte": ("s/0\0.nii,1,train", "lists s/0\\x00.nii, which does not exist"),
+    "a drive of Windows": ("C:\\scans\\0.nii,1,train", "lists C:\\scans\\0.nii, which does not exist"),
     "other letters": ("S/0.NII,1,train", "there is s/0.nii; correct the list"),
     "the same file": ("s/0.nii,1,train\n./s/../s/0.nii,1,train", "twice, line 2 and line 3"),
     "a subject on both sides": (
@@ -79,7 +79,7 @@ REFUSED = {
     "a split for some": ("s/0.nii,1,train\ns/1.nii,2,", "line 3 has none"),
     "a subject for some": (
         "s/0.nii,1,train\ns/1.nii,,train",
-        "a subject to some scans only (line 3 has none)",
+        "a subject to only some scans (line 3 has none)",
     ),
     "a folder and a file in it": ("s,1,train\ns/0.nii,1,train", "names "),
 }
@@ -122,4 +122,4 @@ def test_no_list_of_a_datalist_is_lost(folder: Path, tmp_path: Path) -> None:
     text = refusal(folder / "l.json", tmp_path / "out")
     assert "has a list of scans called 'fold1', which is not a split; call it one of train" in text
     (folder / "l.json").write_text('{"training": ["s/0.nii"], "training": ["s/1.nii"]}')
-    assert "it names 'training' twice" in refusal(folder / "l.json", tmp_path / "out")
+    assert "it has 'training' twice" in refusal(folder / "l.json", tmp_path / "out")

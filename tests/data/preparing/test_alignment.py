@@ -62,8 +62,8 @@ def test_classes_that_masks_share_belong_together() -> None:
     classes, refused = agreed_classes({0: one, 1: two, 2: three, 3: one}, mixed=False)
     assert (classes.values, classes.subjects) == ((1, 2, 3), (2, 3, 1))
     assert refused == {
-        2: "has a mask of the labels 9, but 3 of 4 masks have 1, 2, 3 and no mask has labels of both; "
-        "correct the mask, or take all with --mixed"
+        2: "has a mask with the labels 9, but 3 of 4 masks have 1, 2, 3 and no mask has labels of both; "
+        "correct the mask, or accept all with --mixed"
     }
     classes, refused = agreed_classes({0: one, 2: three}, mixed=True)
     assert (classes.values, refused) == ((1, 2, 9), {})

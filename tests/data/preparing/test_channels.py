@@ -225,23 +225,23 @@ def _moved(voxels: float) -> Callable[[Any, Any], tuple[Any, Any]]:
 
 
 BAD = {
-    "moved": (_moved(0.6), "does not lie where its scan does: a corner is 0.6 voxels away, at most 0.5"),
+    "moved": (_moved(0.6), "does not match its scan: a corner is 0.6 voxels away, at most 0.5"),
     "cropped": (lambda a, m: (a[:-1], m), "a corner is 1.0 voxels away"),
-    "scaled": (lambda a, m: (a, m @ np.diag([1, 1, 1.2, 1])), "does not lie where its scan does"),
-    "mirrored": (lambda a, m: (a, np.diag([-1.0, 1, 1, 1]) @ m), "does not lie where its scan does"),
+    "scaled": (lambda a, m: (a, m @ np.diag([1, 1, 1.2, 1])), "does not match its scan"),
+    "mirrored": (lambda a, m: (a, np.diag([-1.0, 1, 1, 1]) @ m), "does not match its scan"),
     "empty": (lambda a, m: (a * 0, m), "is a mask without foreground"),
-    "negative": (lambda a, m: (a.astype(np.int16) - 1, m), "holds values that are not labels (-1 to 6)"),
+    "negative": (lambda a, m: (a.astype(np.int16) - 1, m), "has values that are not labels (-1 to 6)"),
     "broken": (
         lambda a, m: ((a / 2 + 0.25).astype(np.float32), m),
-        "holds values that are not labels (0.25 to",
+        "has values that are not labels (0.25 to",
     ),
     "another set": (
         lambda a, m: (np.uint8(a > 0) * 255, m),
-        "has a mask of the labels 255, but 5 of 6 masks have 2, 7",
+        "has a mask with the labels 255, but 5 of 6 masks have 2, 7",
     ),
     "atlas": (
         lambda a, m: (np.arange(a.size, dtype=np.int32).reshape(a.shape) + 40000, m),
-        "holds values that are not labels (40000",
+        "has values that are not labels (40000",
     ),
 }
 

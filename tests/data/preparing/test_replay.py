@@ -101,11 +101,11 @@ def test_what_is_not_one_scan_is_one_line(scans: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     later = replace(made, steps=[{"step": "sharpen", "by": 2}])
     for path, manifest, match in (
-        (scans, made, r"holds \d+ scans; name one"),
+        (scans, made, r"has \d+ scans; give one"),
         (tmp_path / "nothing", made, "no such folder"),
         (tmp_path / "notes.txt", made, "is not a scan by itself"),
         (first, later, "the step sharpen, which this version does not know"),
-        (first, replace(made, shape=(8, 8, 8)), r"\(8, 8, 8\) is expected"),
+        (first, replace(made, shape=(8, 8, 8)), r"expected \(8, 8, 8\)"),
     ):
         with pytest.raises(VoxflateError, match=match) as caught:
             prepare_like(path, manifest)

@@ -234,10 +234,10 @@ def test_options_reach_the_steps_and_foreign_ones_are_refused() -> None:
     for recipe, wrong, message in (
         ("ct", RecipeOptions(window=(5, 5)), "LOW below HIGH"),
         ("mr", RecipeOptions(percentiles=(-1, 99)), "0 <= LOW"),
-        ("mr", RecipeOptions(window=(0, 5)), "--window is not for --recipe mr, but for ct"),
-        ("coca", RecipeOptions(window=(0, 5)), "not for --recipe coca"),
-        ("ct", RecipeOptions(percentiles=(1, 99)), "but for mr or adni"),
-        ("coca", RecipeOptions(crop=True), "--crop is not for --recipe coca"),
+        ("mr", RecipeOptions(window=(0, 5)), "--window is for --recipe ct, not for mr"),
+        ("coca", RecipeOptions(window=(0, 5)), "is for --recipe ct, not for coca"),
+        ("ct", RecipeOptions(percentiles=(1, 99)), "for --recipe mr or adni, not for ct"),
+        ("coca", RecipeOptions(crop=True), "--crop is for --recipe mr, adni or ct, not for coca"),
     ):
         with pytest.raises(VoxflateError, match=message):
             wrong.check(recipe)

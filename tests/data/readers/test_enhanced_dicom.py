@@ -90,8 +90,8 @@ def nowhere(one: FileDataset) -> None:
     ("change", "message"),
     [
         (per_frame_rescale, "5 frames with 5 different slopes and intercepts"),
-        (one_lost, "5 frames and says of 4 where they lie"),
-        (two_at_one_place, "two at one place"),
+        (one_lost, "5 frames and gives the position of 4"),
+        (two_at_one_place, "two at one position"),
         (nowhere, "no usable ImageOrientationPatient"),
         (lambda one: setattr(one, "Rows", 6000), "cut short or damaged"),
     ],

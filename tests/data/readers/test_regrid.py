@@ -91,7 +91,7 @@ def test_a_sheared_nifti_is_refused_and_straightened_when_asked(
     world = np.stack([i, j, k, np.ones_like(i)], -1) @ affine.T
     values = value_at(world[..., :3] * [-1, -1, 1]).astype(np.float32)
     write_scan(tmp_path / "s" / "a.nii", values, affine)
-    with pytest.raises(VoxflateError, match=r"miss a right angle by 9\.0 degrees.*--regrid"):
+    with pytest.raises(VoxflateError, match=r"axes are 9\.0 degrees off a right angle.*--regrid"):
         only(tmp_path / "s", Reading()).geometry()
     check_field(only(tmp_path / "s"))
 

@@ -103,7 +103,7 @@ def test_an_affine_without_a_volume_is_refused(tmp_path: Path, write_scan: Calla
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     (tmp_path / "scan.jpg").write_bytes(b"")
-    with pytest.raises(VoxflateError, match=r"unknown kind of file.*\.nii\.gz"):
+    with pytest.raises(VoxflateError, match=r"unknown file format.*\.nii\.gz"):
         read_volume(tmp_path / "scan.jpg")
 
 

@@ -35,11 +35,11 @@ def test_scans_are_found_in_subfolders_and_nothing_else_is(
     ("make", "message"),
     [
         (lambda path: None, "no such folder"),
-        (lambda path: path.mkdir(), "holds no scan (it is empty)"),
+        (lambda path: path.mkdir(), "has no scans (it is empty)"),
         (lambda path: path.write_text("x"), "is a file, not a folder"),
         (
             lambda path: (path.mkdir(), (path / "a.txt").write_text("x")),
-            "holds no scan (1 file: 1 not a scan (a.txt))",
+            "has no scans (1 file: 1 not a scan (a.txt))",
         ),
     ],
     ids=["missing", "empty", "file", "other"],

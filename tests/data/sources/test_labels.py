@@ -57,10 +57,10 @@ def test_a_missing_value_is_no_value(tmp_path: Path, value: str) -> None:
     ("table", "message"),
     [
         ("id,sex\na,F\n", "has no column age; it has id, sex"),
-        ("id,age\na,1\na,2\n", "line 3 names a again, with other values; keep one"),
+        ("id,age\na,1\na,2\n", "line 3 repeats a with other values; keep one"),
         (
             None,
-            "nothing says the label age: there is no list, and no participants.tsv or participants.csv lies",
+            "no table has the label age: there is no list, and no participants.tsv or participants.csv lies",
         ),
     ],
 )
@@ -99,5 +99,5 @@ def test_a_column_has_classes_or_numbers(column: str, values: list[str], expecte
 def test_values_that_fit_no_kind_are_refused() -> None:
     with pytest.raises(VoxflateError, match="--label age:continuous: the value 'old' is not a number"):
         typed(["age:continuous"], [{"age": "30"}, {"age": "old"}])
-    with pytest.raises(VoxflateError, match="--label name: has 51 different values that are not all numbers"):
+    with pytest.raises(VoxflateError, match="--label name: has 51 different values, not all of them numbers"):
         typed(["name"], [{"name": f"person {i}"} for i in range(51)])

@@ -72,17 +72,17 @@ def test_a_monai_datalist_says_so_too(tree: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file\n", "lists no scan"),
+        ("file\n", "lists no scans"),
         ("name,age\nx,1\n", "has the columns name, age, expected file"),
         ("file\n0.nii\n0.nii\n", "0.nii twice"),
-        ("file\nnone.nii\n", "which is not there"),
+        ("file\nnone.nii\n", "which does not exist"),
         ("file\n../secret.nii\n", "lies outside the list's folder; allow it with --allow-outside"),
         ("file\n/etc/hostname\n", "lies outside the list's folder"),
         ("file\nlink.nii\n", "lies outside the list's folder"),
-        ("file,split\n0.nii,train\n1.nii,\n", "to some scans only"),
+        ("file,split\n0.nii,train\n1.nii,\n", "to only some scans"),
         ("file,split\n0.nii,tomorrow\n", "line 2 has the split 'tomorrow'"),
-        ("file\nnotes.txt\n", "is listed, but holds no scan"),
-        ("file,subject\n0.nii,a\n,b\n", "line 3 names no single file"),
+        ("file\nnotes.txt\n", "is listed, but has no scan"),
+        ("file,subject\n0.nii,a\n,b\n", "line 3 does not name exactly one file"),
     ],
 )
 def test_a_list_that_is_wrong_is_refused_in_one_line(
@@ -135,4 +135,4 @@ def test_several_kinds_of_scans_in_a_bids_tree_are_not_mixed(bids: Path, write_s
     write_scan(bids / "sub-01" / "ses-a" / "anat" / "sub-01_ses-a_T2w.nii.gz")
     assert "several kinds of scans (6 T1w, 1 T2w); choose one, such as --only '*_T1w.nii*'" in refusal(bids)
     assert len(find_sources(bids, pytest.fail, Reading(only="*_T1w.nii*"))) == 6
-    assert "holds no scan that match" in refusal(bids, Reading(only="*_FLAIR.nii*"))
+    assert "has no scan that match" in refusal(bids, Reading(only="*_FLAIR.nii*"))

@@ -124,7 +124,7 @@ def test_every_file_has_its_place_in_the_account(tree: Callable[..., Path]) -> N
     left = account.left_out()
     assert left["a mask without a scan"] == ["seg/b.nii"]
     assert left["matches no --channel or --mask"] == ["notes/a.nii"]
-    assert any("told by their names" in note for note in account.notes)
+    assert any("paired by their names" in note for note in account.notes)
 
 
 def test_masks_pass_the_pattern_for_scans(tree: Callable[..., Path]) -> None:
@@ -142,7 +142,11 @@ def test_masks_pass_the_pattern_for_scans(tree: Callable[..., Path]) -> None:
             {"mask": "*_seg.nii*"},
             "a_1.nii: has 2 files for mask (a_1_seg.nii, a_1_seg.nii.gz); keep one",
         ),
-        (["i/a.nii", "l/b.nii", "i/c.nii", "l/d.nii"], {"mask": "l/*"}, "no image belongs to a mask by name"),
+        (
+            ["i/a.nii", "l/b.nii", "i/c.nii", "l/d.nii"],
+            {"mask": "l/*"},
+            "no image can be paired with a mask by name",
+        ),
         (["i/a.nii"], {"mask": "labels/*"}, "no scan matches --mask 'labels/*'; it has 1 scans, such as"),
         (["i/a.nii"], {"channels": {"t1": "i/*", "t2": "*2.nii"}}, "no scan matches --channel t2= '*2.nii'"),
         (

@@ -42,7 +42,7 @@ def test_a_list_s_split_is_kept_and_nobody_is_on_both_sides() -> None:
     sides = {path: "heldout" if int(path.stem[4:]) % 3 == 0 else "train" for path in PATHS}
     splits = fixed_split(PATHS, sides, 0)
     assert {path: split for split, paths in splits.items() for path in paths} == sides
-    with pytest.raises(VoxflateError, match="'one' is listed for training and held out"):
+    with pytest.raises(VoxflateError, match="'one' is listed for training and as held out"):
         fixed_split(dict.fromkeys(PATHS, "one"), sides, 0)
     with pytest.raises(VoxflateError, match="holds out every scan"):
         fixed_split(PATHS, dict.fromkeys(PATHS, "heldout"), 0)

@@ -112,7 +112,7 @@ def test_what_a_series_cannot_say_is_refused(prepared: PreparedSet, tmp_path: Pa
     volume = prepared.volumes("all")[0, 0]
     sheared = prepared.affine.copy()
     sheared[0, 2] += 0.2 * Geometry(SHAPE, sheared).spacing[0]
-    with pytest.raises(VoxflateError, match=r"right angle by 11\.\d degrees"):
+    with pytest.raises(VoxflateError, match=r"axes are 11\.\d degrees off a right angle"):
         write_dicom(tmp_path / "out", volume, prepared, sheared)
     with pytest.raises(VoxflateError, match="1 voxels are NaN"):
         write_dicom(tmp_path / "out", np.where(volume == volume.max(), np.nan, volume), prepared)

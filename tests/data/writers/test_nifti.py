@@ -54,7 +54,7 @@ def test_values_beyond_the_range_are_clipped(prepared: PreparedSet, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "volume", "message"),
     [
-        ("a.nii", np.zeros((8, 8, 8), np.float32), "the prepared set holds (8, 16, 16)"),
+        ("a.nii", np.zeros((8, 8, 8), np.float32), "the prepared set has (8, 16, 16)"),
         ("a.nii", np.full(SHAPE, np.nan, np.float32), "2048 voxels are NaN"),
         ("a.png", np.zeros(SHAPE, np.float32), "must end in .nii or .nii.gz"),
     ],

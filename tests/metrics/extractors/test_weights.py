@@ -117,7 +117,7 @@ def test_a_bad_download_leaves_nothing(served, stand_in, tmp_path):
     stand_in.write_bytes(b"another file")
     with pytest.raises(VoxflateError, match="not kept"):
         download_inception(served)
-    with pytest.raises(VoxflateError, match="fetch it by hand"):
+    with pytest.raises(VoxflateError, match="get it by hand"):
         download_inception(served + ".gone")
     assert [path.name for path in cache_folder().iterdir()] == ["kernels"]
 

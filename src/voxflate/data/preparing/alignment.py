@@ -1,7 +1,7 @@
-"""All channels of a subject on the grid of its first image, and a recipe's steps taken by all of them.
+"""Puts all channels of a subject on the grid of its first image, and applies a recipe's steps to them.
 
-Masks are never interpolated as numbers: each class becomes a channel that says whether a voxel belongs to it,
-+1 or -1, and what is interpolated is this. So a prepared voxel holds the class's share of it.
+Label values are never interpolated. Each class of a mask becomes a channel, +1 inside the class and -1
+outside, and these channels are interpolated. So a prepared voxel holds the class's share of it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from voxflate.data.preparing.steps import Step, crop_foreground, rescale_percent
 from voxflate.data.volume import Float32, Float64, Geometry, Volume
 
 _SAME = 1e-3
-"""Voxels by which two grids may differ and are one."""
+"""Grids that differ by at most this many voxels count as equal."""
 _INTENSITY_STEPS = (rescale_percentiles, window_hu)
 
 
 def class_volumes(mask: Volume, values: Sequence[int]) -> list[Volume]:
-    """A mask's classes, each as +1 where it is and -1 elsewhere, int8."""
+    """A mask's classes, each +1 inside and -1 outside, int8."""
     shown = ((mask.array == value).view(np.int8) for value in values)
     return [replace(mask, array=2 * array - np.int8(1)) for array in shown]
 
@@ -31,9 +31,9 @@ def class_volumes(mask: Volume, values: Sequence[int]) -> list[Volume]:
 def apply_steps(
     images: Sequence[Volume], masks: Sequence[Volume], steps: Sequence[Step]
 ) -> tuple[list[Volume], list[Volume]]:
-    """Take the channels of a subject, which lie on one grid, through the steps of a recipe.
+    """Apply the steps of a recipe to the channels of a subject, which share a grid.
 
-    Steps that change intensities are for images, each by itself. A crop is decided by the first image.
+    Steps that change intensities apply to each image separately. A crop is computed from the first image.
 
     Args:
         images: In the source's units, at least one.
@@ -58,25 +58,25 @@ def apply_steps(
 
 
 def _cut(volume: Volume, old: Geometry, new: Geometry) -> Volume:
-    """The part of a volume on the old grid that lies on the new one, a part of it."""
+    """Cut the part of a volume that lies on the new grid, which is part of the old one."""
     start = np.rint(np.linalg.solve(old.affine, new.affine)[:3, 3]).astype(int)[::-1]
     box = tuple(slice(first, first + side) for first, side in zip(start, new.shape, strict=True))
     return replace(volume, array=np.ascontiguousarray(volume.array[box]), affine=new.affine)
 
 
 def on_grid(volume: Volume, grid: Geometry, fill: float) -> Volume:
-    """A volume on another grid in the same world.
+    """Resample a volume to another grid in the same world.
 
-    Values are interpolated linearly; where the new voxels are larger, several places in each are averaged. Up
-    to the volume's faces border voxels are continued.
+    Values are interpolated linearly; if the new voxels are larger, several points in each are averaged. Up
+    to the volume's faces, border voxels are continued.
 
     Args:
-        volume: On any grid, oblique and sheared ones included.
-        grid: Wanted.
-        fill: Value beyond the volume's faces.
+        volume: On any grid, including oblique and sheared ones.
+        grid: The new grid.
+        fill: Value outside the volume's faces.
 
     Returns:
-        float32, or the volume itself where the grids are the same.
+        float32, or the volume itself if the grids are equal.
     """
     change: Any = np.linalg.solve(volume.affine, grid.affine)  # new index -> old index, both (w, h, d)
     if volume.array.shape == grid.shape and _is_same(change, grid):
@@ -100,10 +100,10 @@ def _is_same(change: Float64, grid: Geometry) -> bool:
 def _sampled(
     volume: Volume, shape: tuple[int, int, int], matrix: Float64, offset: Float64, fill: float
 ) -> Float32:
-    """Values at the places matrix @ new index + offset, both [D, H, W]."""
-    from scipy import ndimage  # slow to load, and seldom needed
+    """Values at the positions matrix @ new index + offset, both [D, H, W]."""
+    from scipy import ndimage  # slow to load and rarely needed
 
-    # A sliver of rounding would push whole border planes out of the old grid.
+    # A rounding error would push whole border planes out of the old grid.
     matrix, offset = np.round(matrix, 9), np.round(offset, 9)
     array = ndimage.affine_transform(
         np.asarray(volume.array, np.float32), matrix, offset, shape, order=1, mode="nearest"

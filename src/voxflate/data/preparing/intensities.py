@@ -1,4 +1,4 @@
-"""Whether a scan's values are what its recipe takes them for: Hounsfield units, and not a label map."""
+"""Checks that a scan's values suit its recipe: Hounsfield units if needed, and not a label map."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from voxflate.data.volume import Volume, Voxels
 _SAMPLED = 20_000
 
 MOST_LABELS = 51
-"""Different whole numbers, from 0 on, that a label map holds at the most."""
+"""Most different integers, from 0 on, in a label map."""
 
 _FEWEST_CODES, _MOST_CODES = 3, 512
-"""Different whole numbers that a parcellation holds; FreeSurfer's go up to 14175."""
+"""Most different integers in a parcellation; FreeSurfer's codes go up to 14175."""
 _PIECEWISE = 0.5
-"""Share of a label map's voxels, at least, that equal their neighbour; noise leaves few such in a scan."""
+"""Smallest share of a label map's voxels that equal their neighbour; noise makes them rare in a scan."""
 _SLICES = 8
 
 _BONE_HU, _BONE_SHARE = 700.0, 0.2
-"""No more of a scan's voxels are bone, contrast agent or metal."""
+"""Largest share of a scan's voxels that can be bone, contrast agent or metal."""
 _AIR_HU = -500.0
 """Anything darker is air or lung."""
 
 
 def check_intensities(source: Source, volume: Volume, is_ct: bool, top: float) -> Volume:
-    """Refuse label maps and, for CT, values that are not Hounsfield units; mend what may be mended.
+    """Refuse label maps and, for CT, values that are not Hounsfield units; apply an offset if allowed.
 
     Args:
-        source: Where the volume came from.
+        source: The volume's source.
         volume: In the source's units.
         is_ct: Whether the recipe reads Hounsfield units.
         top: Upper end of the recipe's window, HU.
@@ -42,7 +42,7 @@ def check_intensities(source: Source, volume: Volume, is_ct: bool, top: float) -
         The volume, with `Reading.hu_offset` added if it was needed.
 
     Raises:
-        ScanError: With the values that were found and what to do.
+        ScanError: Gives the values found and what to do.
     """
     reading = source.reading
     sample = _sample(volume.array)
@@ -74,7 +74,7 @@ def _sample(array: Voxels) -> Voxels:
 
 
 def _may_be_labels(values: Voxels, array: Voxels) -> bool:
-    """Say whether some values are few whole numbers from 0 on, a mask of 0 and 255, or codes of regions."""
+    """Tell whether values are few integers from 0 on, a mask of 0 and 255, or codes of regions."""
     whole = values.dtype.kind in "iu" or (values == np.rint(values)).all()
     if not whole or values.min() < 0:
         return False
@@ -86,7 +86,7 @@ def _are_few(values: Voxels) -> bool:
 
 
 def _is_piecewise(array: Voxels, background: float) -> bool:
-    """Say whether most voxels of a few slices, the background left out, equal the next one of their row."""
+    """Tell whether most voxels of a few slices, without background, equal the next one in their row."""
     here, after = _neighbours(array)
     shown = here != background
     count, alike = int(np.count_nonzero(shown)), int(np.count_nonzero((here == after) & shown))
@@ -94,7 +94,7 @@ def _is_piecewise(array: Voxels, background: float) -> bool:
 
 
 def _are_codes(array: Voxels, found: Voxels, background: float) -> bool:
-    """Say whether values are codes of regions: those touch whatever they are, shades touch the next one."""
+    """Tell whether values are codes of regions: neighbouring codes are unrelated, grey values are close."""
     if not (_FEWEST_CODES <= len(found) <= _MOST_CODES and _is_piecewise(array, background)):
         return False
     here, after = _neighbours(array)
@@ -104,7 +104,7 @@ def _are_codes(array: Voxels, found: Voxels, background: float) -> bool:
 
 
 def _neighbours(array: Voxels) -> tuple[Voxels, Voxels]:
-    """Voxels of a few slices, and the next one of each in its row."""
+    """Voxels of a few slices, and the next voxel of each in its row."""
     some = array[:: max(1, len(array) // _SLICES)]
     return some[..., :-1], some[..., 1:]
 
@@ -117,14 +117,14 @@ def _check_labels(path: Path, array: Any) -> None:
         return
     raise ScanError(
         path,
-        f"holds only {len(found)} different whole numbers, 0 to {found[-1]:g}, and seems to be a label map "
+        f"has only {len(found)} different whole numbers, 0 to {found[-1]:g}, and seems to be a label map "
         "or mask; pair it with its scan by --mask, take the scans alone, such as with --only 'images/*', "
         "or take all as one set with --mixed",
     )
 
 
 def _not_hounsfield(values: Voxels, top: float) -> str:
-    """What speaks against Hounsfield units; empty if nothing does."""
+    """The evidence against Hounsfield units; empty if there is none."""
     darkest, brightest = np.percentile(values, [0.5, 99])
     above = float((values > top).mean())
     if darkest > _AIR_HU and above > _BONE_SHARE:

@@ -1,4 +1,4 @@
-"""What there is to do: the scans of a source, whose they are, and on which side of the split they lie."""
+"""Plans a preparation: the scans of a source, their subjects and their split."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from voxflate.data.volume import assumed_affine
 
 @dataclass(frozen=True)
 class Plan:
-    """What to make of what; the attributes are the arguments of `prepare.prepare`."""
+    """A planned preparation; the attributes are the arguments of `prepare.prepare`."""
 
     source: Path
     out: Path
@@ -44,7 +44,7 @@ class Plan:
         return self.recipe in CT_RECIPES
 
     def check(self) -> None:
-        """Refuse settings that are wrong by themselves.
+        """Refuse invalid settings.
 
         Raises:
             VoxflateError: Names the setting.
@@ -57,16 +57,16 @@ class Plan:
         check_new_folder(self.out)
         self._check_place()
         if self.reading.assume:
-            assumed_affine(self.reading.assume, (1.0, 1.0, 1.0))  # refuses what is not an orientation
+            assumed_affine(self.reading.assume, (1.0, 1.0, 1.0))  # refuses an invalid orientation
         if self.reading.hu_offset and not self.is_ct:
-            raise VoxflateError(f"--hu-offset is not for --recipe {self.recipe}, but for ct or coca")
+            raise VoxflateError(f"--hu-offset is for --recipe ct or coca, not for {self.recipe}")
 
     def _check_place(self) -> None:
-        """Refuse to write among the scans, where the next preparation would look for some, or in a set."""
+        """Refuse to write into a set, or among the scans, where the next preparation would search."""
         check_outside_sets(self.out)
         if self.source.is_dir() and self.out.resolve().is_relative_to(self.source.resolve()):
             raise VoxflateError(
-                f"{self.out}: lies in the folder of scans, {self.source}; choose a folder outside of it"
+                f"{self.out}: is inside the folder of scans, {self.source}; choose a folder outside it"
             )
 
 
@@ -77,7 +77,7 @@ class Job:
     Attributes:
         source: Its scan, with its other channels and its mask.
         split: One of `prepared.SPLITS`.
-        labels: What is known about the subject.
+        labels: Labels of the subject.
     """
 
     source: Source
@@ -86,12 +86,12 @@ class Job:
 
 
 class Refusals:
-    """Passes refusals on, and keeps what may be written of them.
+    """Passes refusals on, and keeps the parts that may be written to files.
 
     Args:
-        plan: Says below which folder paths are.
-        refuse: Is told of every error; raises to end with it.
-        account: Is told which files are left out.
+        plan: Gives the folder that paths are relative to.
+        refuse: Called with every error; raises it to stop.
+        account: Receives the files that are left out.
     """
 
     def __init__(self, plan: Plan, refuse: Refuse | None, account: Account | None = None) -> None:
@@ -102,11 +102,11 @@ class Refusals:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether a scan that cannot be used is left out; else its error ends the preparation."""
+        """Whether unusable scans are left out; otherwise the first error ends the preparation."""
         return self._refuse is not None
 
     def __call__(self, error: VoxflateError) -> None:
-        """Take note of a scan that cannot be used."""
+        """Record a scan that cannot be used."""
         if self._refuse is None:
             raise error
         self._refuse(error)
@@ -115,28 +115,28 @@ class Refusals:
             self.account.leave(error.files, error.reason)
 
     def of(self, source: Source, error: VoxflateError) -> None:
-        """The same for a scan that was found, all of whose files are left out."""
+        """Record a scan that was found but cannot be used; all its files are left out."""
         if isinstance(error, ScanError):
             error.files = source.files
         self(error)
 
     def name(self, path: Path) -> str:
-        """How `Source.name` calls a path."""
+        """A path's name as in `Source.name`."""
         return (path.relative_to(self._folder) if path.is_relative_to(self._folder) else path).as_posix()
 
     def left_out(self, names: Pseudonyms) -> list[LeftOut]:
-        """What may be written."""
+        """The refusals, as they may be written to files."""
         return [LeftOut(names.scan(self.name(error.path)), error.reason) for error in self.errors]
 
 
 def find_jobs(plan: Plan, refuse: Refusals, progress: Progress | None = None) -> list[Job]:
-    """Refuse all that can be refused before a voxel is read.
+    """Check everything that can be checked before voxels are read.
 
     Returns:
         The scans to prepare, those of `train` first.
 
     Raises:
-        VoxflateError: If a setting is wrong, there is no scan, or `out` holds something.
+        VoxflateError: If a setting is wrong, there are no scans, or `out` is not empty.
     """
     plan.check()
     sources = {one.key: one for one in find_scans(plan, refuse, progress)}
@@ -146,7 +146,7 @@ def find_jobs(plan: Plan, refuse: Refusals, progress: Progress | None = None) ->
         splits = _listed_split(plan, subjects, fixed)
     else:
         splits = split_subjects(subjects, plan.held_out, plan.seed)
-    # After the split, so that a missing label moves nobody to the other side.
+    # After the split, so that a missing label moves nobody to the other split.
     split_of = {key: split for split in SPLITS for key in splits[split]}
     kept = labelled(plan, [sources[key] for key in split_of], refuse)
     check_some(kept, plan.source)
@@ -164,10 +164,10 @@ def _listed_split(
 
 
 def find_scans(plan: Plan, refuse: Refusals, progress: Progress | None = None) -> list[Source]:
-    """The scans of a source that the recipe can be for; of the plan, only source, reading and recipe count.
+    """The scans of a source that suit the recipe; only the plan's source, reading and recipe are used.
 
     Raises:
-        VoxflateError: If there is none; what `refuse` raises.
+        VoxflateError: If there are none; anything that `refuse` raises.
     """
     sources = []
     found = find_sources(plan.source, refuse, _reading(plan), progress, refuse.account)
@@ -182,7 +182,7 @@ def find_scans(plan: Plan, refuse: Refusals, progress: Progress | None = None) -
 
 
 def _unfit(image: Source, plan: Plan) -> ScanError | None:
-    """Why an image is not for the plan's recipe, as far as its header says; None if it is."""
+    """Why an image does not suit the plan's recipe, according to its header; None if it does."""
     if plan.is_ct and image.modality not in ("", "CT"):
         return _not_ct(image, plan.recipe)
     if plan.is_ct and image.lacks_units and not plan.reading.hu_offset:
@@ -191,7 +191,7 @@ def _unfit(image: Source, plan: Plan) -> ScanError | None:
 
 
 def _reading(plan: Plan) -> Reading:
-    """How scans are read under the plan's recipe."""
+    """How scans are read for the plan's recipe."""
     if not plan.is_ct:
         return plan.reading
     return replace(plan.reading, hounsfield=True)
@@ -208,22 +208,21 @@ def _not_ct(one: Source, recipe: str) -> ScanError:
 def _without_units(one: Source) -> ScanError:
     return ScanError(
         one.path,
-        "is CT without a RescaleIntercept, so its values are not in Hounsfield units; say what is to be "
-        "added "
-        "to them with --hu-offset -1024, or remove it",
+        "is CT without a RescaleIntercept, so its values are not in Hounsfield units; give the value to "
+        "add with --hu-offset, such as --hu-offset -1024, or remove it",
     )
 
 
 def check_some(scans: Sized, source: Path) -> None:
-    """Refuse to go on without a scan."""
+    """Refuse to continue without scans."""
     if not len(scans):
-        raise VoxflateError(f"{source}: none of its scans can be used; the refusals say why")
+        raise VoxflateError(f"{source}: none of its scans can be used; see the reason of each")
 
 
 def write_names(path: Path, jobs: Iterable[Job], refusals: Refusals, names: Pseudonyms) -> None:
-    """Write which pseudonym is whose: a CSV table of scan, subject, path and the source's name for them.
+    """Write whose pseudonyms they are: a CSV table of scan, subject, path and the source's name.
 
-    It undoes the pseudonyms, so it belongs beside the scans and not into the set.
+    The table reverses the pseudonyms, so it belongs beside the scans and not in the set.
     """
     with (
         whole_file(path) as temporary,

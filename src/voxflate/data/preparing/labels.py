@@ -1,4 +1,4 @@
-"""Labels of subjects: which scans lack one, whether a column is a class or a number, and its statistics."""
+"""Labels of subjects: finds missing ones, tells classes from numbers, and sums columns up."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from voxflate.data.preparing.jobs import Plan, Refusals
 
 MOST_CLASSES = 50
-"""A column with more classes names people, or is text."""
+"""A column with more classes than this identifies people, or is free text."""
 FEW_NUMBERS = 5
-"""Whole numbers with at most this many different values are codes of classes."""
+"""Integers with at most this many different values are class codes."""
 
 
 def labelled(plan: Plan, scans: Sequence[Source], refuse: Refusals) -> list[Source]:
-    """Scans with the labels that were asked for and no others; one that lacks a value is refused.
+    """Return the scans with only the requested labels; scans that lack a value are refused.
 
     Raises:
-        VoxflateError: If a column is not there; what `refuse` raises.
+        VoxflateError: If a column is missing; anything that `refuse` raises.
     """
     wanted = wanted_labels(plan.reading.labels)
     if not wanted:
@@ -59,12 +59,12 @@ def labelled(plan: Plan, scans: Sequence[Source], refuse: Refusals) -> list[Sour
 def typed(columns: Sequence[str], values: Sequence[Mapping[str, str]]) -> list[dict[str, LabelValue]]:
     """Values as classes (text) or numbers.
 
-    A column is continuous if all its values are numbers, and there are more than `FEW_NUMBERS` different ones
-    or some are not whole; else it has classes. `:categorical` and `:continuous` overrule that.
+    A column is continuous if all its values are numbers and either more than `FEW_NUMBERS` of them differ
+    or some are not whole; otherwise it is categorical. `:categorical` and `:continuous` override that.
 
     Args:
-        columns: As they were asked for.
-        values: Of each scan, for all columns.
+        columns: As requested.
+        values: For each scan, the values of all columns.
 
     Raises:
         VoxflateError: If a continuous column has text, or a categorical one too many classes.
@@ -91,7 +91,7 @@ def _converted(column: Wanted, values: Sequence[str]) -> Sequence[LabelValue]:
     count = len(set(classes))
     if count > MOST_CLASSES:
         raise VoxflateError(
-            f"--label {column.name}: has {count} different values that are not all numbers, at most "
+            f"--label {column.name}: has {count} different values, not all of them numbers; at most "
             f"{MOST_CLASSES} can be classes; choose another column, or correct the values"
         )
     return classes
@@ -106,11 +106,11 @@ def _number(text: str) -> float | None:
 
 
 def label_columns(names: Sequence[str], scans: Sequence[Scan]) -> tuple[LabelColumn, ...]:
-    """The columns of a set; numbers are summed up over the volumes of its training split.
+    """The columns of a set, with the statistics of numbers over its training split.
 
     Args:
-        names: Of the columns.
-        scans: Of the set, at least one of them to train on.
+        names: Names of the columns.
+        scans: Scans of the set, at least one of them in the training split.
     """
     return tuple(_column(name, scans) for name in names)
 

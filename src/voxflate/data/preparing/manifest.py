@@ -1,4 +1,4 @@
-"""The manifest of a new set: medians over the scans where it needs one number for all."""
+"""Makes the manifest of a new set; values that need one number for all scans are medians."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def make_manifest(
     content_sha256: str,
     layout: Layout,
 ) -> Manifest:
-    """Sum up a set.
+    """Make the manifest of a set.
 
     Args:
-        plan: What was asked for.
-        steps: What was done, as `records` has it.
+        plan: The planned preparation.
+        steps: The steps done, as `records` returns them.
         scans: In the order of the arrays, at least one.
-        refusals: Scans that could not be used, and the account of all files.
-        names: Makes pseudonyms of them.
-        content_sha256: Of the arrays.
+        refusals: Unusable scans, and the account of all files.
+        names: Makes their pseudonyms.
+        content_sha256: Hash of the arrays.
         layout: Channels and labels.
     """
     grids = [Geometry(plan.shape, np.array(scan.affine)) for scan in scans]
@@ -64,7 +64,7 @@ def make_manifest(
 
 
 def make_layout(channels: Sequence[Channel], plan: Plan, scans: Sequence[Scan]) -> Layout:
-    """Channels with the median ranges of the images' intensities, and the label columns."""
+    """The channels with the median intensity ranges of the images, and the label columns."""
     images = sum(channel.kind == "image" for channel in channels)
     ranges = np.array([(scan.intensity, *scan.other_intensities) for scan in scans], np.float64)
     medians = np.median(ranges, axis=0).tolist()
@@ -77,7 +77,7 @@ def make_layout(channels: Sequence[Channel], plan: Plan, scans: Sequence[Scan]) 
 
 
 def records(steps: Sequence[Step], reading: Reading) -> list[dict[str, Any]]:
-    """What was done to every scan; what was assumed and resampled on reading comes first."""
+    """The steps done to every scan, first those done on reading."""
     done: list[dict[str, Any]] = []
     if reading.assume:
         done.append({"step": "assume", "orientation": reading.assume})
@@ -91,9 +91,9 @@ def records(steps: Sequence[Step], reading: Reading) -> list[dict[str, Any]]:
 
 
 def _common_affine(grids: Sequence[Geometry], spacing: tuple[float, float, float]) -> Float64:
-    """An affine for volumes of no scan: the scans' own where they agree on directions, else straight axes.
+    """An affine for volumes without a scan: directions of the scans if they agree, otherwise straight axes.
 
-    The middle of the volume lies at the median of the scans' middles.
+    The centre of the volume is at the median of the scans' centres.
     """
     directions = np.array([grid.affine[:3, :3] / np.array(grid.spacing[::-1]) for grid in grids])
     straight = np.ptp(directions, axis=0).max() > 1e-3

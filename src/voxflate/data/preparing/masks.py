@@ -1,4 +1,4 @@
-"""Masks: read without averaging their values, compared with their scan and with the other masks of a set."""
+"""Reads masks without averaging their values, and compares them with their scan and with each other."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from voxflate.data.sources.source import Source
 from voxflate.data.volume import Float64, Geometry, Volume, to_ras
 
 MOST_CLASSES = 32
-"""Classes of a mask; each is a channel of its own."""
+"""Most classes of a mask; each is a separate channel."""
 LARGEST_VALUE = 32767
-"""A label that int16 holds."""
+"""Largest label that fits int16."""
 
 _FARTHEST = 0.5
-"""How far apart the corners of a mask and its scan may lie, in voxels of the scan."""
+"""Largest distance between the corners of a mask and its scan, in voxels of the scan."""
 
 
 @dataclass(frozen=True)
@@ -32,35 +32,35 @@ class MaskClasses:
     """The classes of a set's masks.
 
     Attributes:
-        values: Their values in the source, rising.
-        subjects: In how many volumes each occurs.
+        values: Their values in the source, ascending.
+        subjects: Number of volumes in which each occurs.
     """
 
     values: tuple[int, ...] = ()
     subjects: tuple[int, ...] = ()
 
     def check(self, source: Path) -> None:
-        """Refuse more classes than channels make sense for.
+        """Refuse more classes than there can be channels.
 
         Raises:
-            VoxflateError: With the number of classes.
+            VoxflateError: Gives the number of classes.
         """
         if len(self.values) > MOST_CLASSES:
             raise VoxflateError(
                 f"{source}: its masks have {len(self.values)} classes, and each is a channel; at most "
-                f"{MOST_CLASSES} are taken: join the classes that matter, and write the masks again"
+                f"{MOST_CLASSES} are supported: merge classes, and write the masks again"
             )
 
     def channels(self, name: str) -> tuple[Channel, ...]:
-        """A channel per class, called by the mask's name and the class's value."""
+        """A channel per class, named after the mask and the class's value."""
         return tuple(Channel(f"{name}-{value}", "mask", label=value) for value in self.values)
 
 
 def read_mask(source: Source) -> Volume:
-    """A mask's label values, turned to RAS, on the grid of its own file; sheared axes stay sheared.
+    """Read a mask's label values, reoriented to RAS, on the grid of its file; sheared axes stay sheared.
 
     Raises:
-        ScanError: If it cannot be read, has values that are not labels, or shows nothing.
+        ScanError: If it cannot be read, has values that are not labels, or is empty.
     """
     try:
         volume = to_ras(source.own_volume())
@@ -76,7 +76,7 @@ def read_mask(source: Source) -> Volume:
     if low < 0 or volume.array.max() > LARGEST_VALUE:
         raise ScanError(
             source.path,
-            f"holds values that are not labels ({volume.array.min():g} to {volume.array.max():g}), "
+            f"has values that are not labels ({volume.array.min():g} to {volume.array.max():g}), "
             f"expected whole numbers from 0 to {LARGEST_VALUE}; correct the file, or name the masks with "
             "--mask",
         )
@@ -85,7 +85,7 @@ def read_mask(source: Source) -> Volume:
 
 
 def labels_of(mask: Volume) -> frozenset[int]:
-    """The values of a mask, the background's 0 aside."""
+    """The values of a mask without the background's 0."""
     top = int(mask.array.max())
     if top <= MOST_CLASSES:  # comparing bytes is much faster than counting them
         return frozenset(value for value in range(1, top + 1) if (mask.array == value).any())
@@ -93,15 +93,15 @@ def labels_of(mask: Volume) -> frozenset[int]:
 
 
 def check_place(scan: Geometry, mask: Geometry, path: Path) -> None:
-    """Refuse a mask whose corners lie elsewhere than its scan's.
+    """Refuse a mask whose corners differ from its scan's.
 
     Args:
         scan: Grid of the scan.
         mask: Grid of the mask.
-        path: Of the mask.
+        path: File of the mask.
 
     Raises:
-        ScanError: With the distance.
+        ScanError: Gives the distance.
     """
     steps = scan.affine[:3, :3]
     apart = np.linalg.solve(steps, (_corners(mask) - _corners(scan)).T)
@@ -109,8 +109,8 @@ def check_place(scan: Geometry, mask: Geometry, path: Path) -> None:
     if farthest > _FARTHEST:
         raise ScanError(
             path,
-            f"does not lie where its scan does: a corner is {farthest:.1f} voxels away, at most "
-            f"{_FARTHEST:g} is taken for rounding ({_sides(mask)} voxels, the scan has {_sides(scan)}); "
+            f"does not match its scan: a corner is {farthest:.1f} voxels away, at most "
+            f"{_FARTHEST:g} is accepted ({_sides(mask)} voxels, the scan has {_sides(scan)}); "
             "resample the mask to its scan, or pair it with the right one",
         )
 
@@ -127,17 +127,17 @@ def _sides(grid: Geometry) -> str:
 
 
 def agreed_classes(found: Mapping[int, frozenset[int]], *, mixed: bool) -> tuple[MaskClasses, dict[int, str]]:
-    """The classes of a set, and the masks that do not fit it.
+    """Find the classes of a set, and the masks that do not match it.
 
-    Classes belong together if masks show both, or if others link them. Masks whose classes no such link joins
-    with those of the most masks have another set of labels.
+    Classes belong together if a mask has both, or if they are linked through other classes. Masks whose
+    classes are not linked to those of the most masks have another set of labels.
 
     Args:
-        found: Volume -> its labels; all of them if there is one at least.
-        mixed: Whether masks with another set of labels are taken too.
+        found: Volume -> its labels.
+        mixed: Whether to accept masks with another set of labels.
 
     Returns:
-        The classes, and volume -> why it does not fit.
+        The classes, and volume -> why it does not match.
     """
     groups: list[set[int]] = []
     for labels in set(found.values()):
@@ -148,8 +148,8 @@ def agreed_classes(found: Mapping[int, frozenset[int]], *, mixed: bool) -> tuple
     refused = {}
     if not mixed:
         refused = {
-            index: f"has a mask of the labels {_some(labels)}, but {max(sizes)} of {len(found)} masks have "
-            f"{_some(largest)} and no mask has labels of both; correct the mask, or take all with --mixed"
+            index: f"has a mask with the labels {_some(labels)}, but {max(sizes)} of {len(found)} masks have "
+            f"{_some(largest)} and no mask has labels of both; correct the mask, or accept all with --mixed"
             for index, labels in found.items()
             if not labels & largest
         }
@@ -164,7 +164,7 @@ def _some(labels: Sequence[int] | frozenset[int] | set[int]) -> str:
 
 
 def remark_on_classes(account: Account, classes: MaskClasses, volumes: int) -> None:
-    """Say in how many volumes each class occurs, where that is not all of them."""
+    """Note in how many volumes each class occurs, if not in all of them."""
     if min(classes.subjects, default=volumes) < volumes:
         counts = zip(classes.values, classes.subjects, strict=True)
         found = ", ".join(f"{value} in {count}" for value, count in counts)

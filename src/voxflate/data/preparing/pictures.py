@@ -1,4 +1,4 @@
-"""A picture of one prepared volume: three planes of each image, and the mask over the first."""
+"""Draws a prepared volume: three planes of each image, and the mask over the first image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLOURS = (
     (150, 110, 70),
     (90, 220, 210),
 )
-"""Of the classes of a mask in turn, RGB."""
+"""Colours of a mask's classes, cyclic, RGB."""
 
 _LONGEST = 96  # pixels along the longest side of the field of view
 _GAP = 4
@@ -34,13 +34,13 @@ _OPACITY = 0.55
 def picture(channels: Int16, spacing: Triple, images: int) -> bytes:
     """Axial, coronal and sagittal slice in a row, in proportion; up is anterior or superior.
 
-    A row per image shows its middle slices. Where there is a mask, a last row shows the first image under it,
-    through the middle of what is marked. The subject's left is on the left, as in the sample sheets.
+    Each image has a row with its middle slices. If there is a mask, a last row shows it over the first image,
+    through the middle of the marked voxels. The subject's left is on the left, as in the sample sheets.
 
     Args:
         channels: int16 [C, D, H, W] as stored.
         spacing: Voxel sides, mm, D, H, W.
-        images: How many of the channels are images.
+        images: Number of channels that are images.
 
     Returns:
         A JPEG file.
@@ -72,7 +72,7 @@ def picture(channels: Int16, spacing: Triple, images: int) -> bytes:
 
 
 def _planes(volume: npt.NDArray[np.int16], place: Sequence[int]) -> list[npt.NDArray[np.int16]]:
-    """The slices through a place, [D, H, W], turned as they are shown."""
+    """The slices through a voxel, [D, H, W], oriented as shown."""
     depth, height, width = place
     return [volume[depth, ::-1], volume[::-1, height], volume[::-1, :, width]]
 
@@ -87,7 +87,7 @@ def _bytes(stored: npt.NDArray[np.int16]) -> Pixels:
 
 
 def _marked(image: Int16, classes: Int16, sizes: Sequence[tuple[int, int]]) -> list[Image.Image]:
-    """Slices of an image with the classes of its mask coloured over it, each as far as it has the voxel."""
+    """Slices of an image, coloured by the classes of its mask in proportion to their share."""
     place = _middle_of(_bytes(classes).max(axis=0))
     colours = np.array([COLOURS[index % len(COLOURS)] for index in range(len(classes))], np.float32)
     marks = [np.stack(planes) for planes in zip(*(_planes(one, place) for one in classes), strict=True)]
@@ -102,7 +102,7 @@ def _marked(image: Int16, classes: Int16, sizes: Sequence[tuple[int, int]]) -> l
 
 
 def _middle_of(marked: Pixels) -> list[int]:
-    """The middle of what is marked, [D, H, W]; that of the volume where nothing is."""
+    """The middle of the marked voxels, [D, H, W]; the middle of the volume if none is marked."""
     if not marked.any():
         return [side // 2 for side in marked.shape]
     across = marked.sum(axis=2, dtype=np.float64)

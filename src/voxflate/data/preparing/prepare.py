@@ -1,4 +1,4 @@
-"""From scans to a prepared set: whole or not at all, and taken up where it was interrupted."""
+"""Turns scans into a prepared set, whole or not at all; an interrupted preparation continues."""
 
 from __future__ import annotations
 
@@ -60,29 +60,29 @@ def prepare(
     """Turn scans into a prepared set.
 
     Args:
-        source: Folder with the scans, subfolders included (DICOM series and files that `READERS` knows), or a
-            list of scans (.csv, .tsv, .json).
-        out: Folder to write; must be missing or empty. An interrupted call is taken up where it ended.
+        source: Folder with the scans, including subfolders (DICOM series and files that `READERS` knows), or
+            a list of scans (.csv, .tsv, .json).
+        out: Folder to write; must be missing or empty. An interrupted call is continued.
         recipe: A name in `recipes.RECIPES`.
         shape: (D, H, W) of the prepared volumes, a small base times a power of two.
-        held_out: Share of the subjects to keep from training, 0 or more and less than 1; a list with splits
-            overrules it.
+        held_out: Share of the subjects to keep out of training, 0 or more and less than 1; a list with splits
+            overrides it.
         seed: Of the random split by subject.
-        progress: Called with (volumes done, volumes in all) after each.
-        refuse: Called with the error of every scan that cannot be used, which is then left out; None ends
+        progress: Called with (volumes done, all volumes) after each volume.
+        refuse: Called with the error of every unusable scan, which is then left out; None ends
             with the first such error.
         reading: How scans are found and read.
-        options: What may be chosen about the recipe.
+        options: Options of the recipe.
         salt: Key of the pseudonyms; the user's own if None (`names.load_salt`).
-        names_file: CSV file to write, outside of `out`, that says which pseudonym is whose; None for none.
-        looking: Called with (files looked at, files in all) before that.
-        account: An empty one, to be told what became of every file and what else there is to say.
+        names_file: CSV file to write, outside `out`, that tells whose pseudonyms they are; None for none.
+        looking: Called with (files examined, all files) before that.
+        account: An empty account, to receive what happened to every file, and notes.
 
     Returns:
         The new set, opened.
 
     Raises:
-        VoxflateError: If a setting or a scan is refused, or no scan is left; `out` is then as it was before.
+        VoxflateError: If a setting or a scan is refused, or no scan is left; `out` is then unchanged.
     """
     plan = Plan(Path(source), Path(out), recipe, shape, held_out, seed, reading, options)
     refusals = Refusals(plan, refuse, account)
@@ -131,13 +131,13 @@ def check(
     reading: Reading = READING,
     options: RecipeOptions = OPTIONS,
 ) -> list[Job]:
-    """Refuse all that can be refused before a voxel is read; the arguments are those of `prepare`.
+    """Check everything that can be checked before voxels are read; arguments as in `prepare`.
 
     Returns:
         The scans to prepare, those of `train` first.
 
     Raises:
-        VoxflateError: If a setting is wrong, there is no scan, or `out` holds something.
+        VoxflateError: If a setting is wrong, there are no scans, or `out` is not empty.
     """
     plan = Plan(Path(source), Path(out), recipe, shape, held_out, seed, reading, options)
     return find_jobs(plan, Refusals(plan, refuse))
@@ -152,10 +152,10 @@ def cohort_grids(
     progress: Progress | None = None,
     account: Account | None = None,
 ) -> list[Geometry]:
-    """The grids that a recipe would be told of, turned to RAS; voxels are read only for a crop.
+    """The grids that a recipe would get, reoriented to RAS; voxels are read only for a crop.
 
     Raises:
-        VoxflateError: If a setting is wrong or there is no scan; what `refuse` raises.
+        VoxflateError: If a setting is wrong or there are no scans; anything that `refuse` raises.
     """
     find_recipe(recipe)
     options.check(recipe)
@@ -177,7 +177,7 @@ def _check_names_file(plan: Plan, path: Path | None) -> None:
 def _first_looks(
     jobs: Sequence[Job], plan: Plan, refusals: Refusals, progress: Progress | None
 ) -> tuple[list[Job], list[Geometry], MaskClasses]:
-    """Jobs that can be used, in their order; their grids in that of the paths; their masks' classes."""
+    """The usable jobs in order; their grids in the order of the paths; the classes of their masks."""
     ordered = sorted(jobs, key=lambda job: job.source.key)
     with workers() as pool:
         looks = in_order(pool, partial(first_look, steps=cropping(plan.options)), ordered)
@@ -211,7 +211,7 @@ def _channels(first: Source, reading: Reading, classes: MaskClasses) -> tuple[Ch
 
 
 def _note_odd_grids(account: Account, grids: Iterable[Geometry]) -> None:
-    """Say what readers found odd about where files say they lie."""
+    """Note what readers remarked on positions and orientations."""
     for note, count in Counter(grid.note for grid in grids if grid.note).items():
         account.note(f"{count} {'scan' if count == 1 else 'scans'}: {note}")
 
@@ -224,7 +224,7 @@ def _add_all(
     refusals: Refusals,
     progress: Progress | None,
 ) -> list[Result]:
-    """Write the rows as they come in, those of earlier calls left alone; gives what is not refused."""
+    """Write the rows as they arrive, keeping those of earlier calls; return the jobs not refused."""
     last = max(done, default=-1)
 
     def one(index: int) -> Result | VoxflateError:
@@ -239,10 +239,10 @@ def _add_all(
                 continue
             refusals.account.used.update(jobs[index].source.files)
             if result.array is not None:
-                if index < last:  # its row would lie behind those of later scans
+                if index < last:  # its row would come after those of later scans
                     path = jobs[index].source.path
                     raise VoxflateError(
-                        f"{path}: could not be read before, and can now; run the same command again"
+                        f"{path}: could not be read before, but can now; run the same command again"
                     )
                 rows.add(index, result.scan, result.array)
             results.append(Result(result.scan, result.look))
@@ -252,7 +252,7 @@ def _add_all(
 def _key(
     plan: Plan, jobs: Sequence[Job], steps: Sequence[Step], names: Pseudonyms, classes: MaskClasses
 ) -> str:
-    """Tells whether rows of an earlier call are this one's: same files, steps, split, names and labels."""
+    """A key that is equal for calls with the same files, steps, split, names and labels."""
     files = [
         [names.scan(job.source.name), names.subject(job.source.subject), job.split, job.labels]
         + [[stat.st_size, stat.st_mtime_ns] for stat in (path.stat() for path in job.source.files)]

@@ -1,4 +1,4 @@
-"""Which volume shapes suit a cohort: proportional to what is seen, and no finer than the scans."""
+"""Proposes volume shapes for a cohort: proportional to its field of view, and no finer than the scans."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ LONGEST = tuple(sorted(base * 2**doublings for base in (4, 6) for doublings in r
 """Lengths tried for the longest axis: 16, 24, 32, ... 128, 192 voxels."""
 
 _FAR = 1.3
-"""An axis may have this many times more or fewer voxels than would make them cubes."""
+"""Largest ratio between an axis' number of voxels and the number that gives cubic voxels."""
 
 _MUCH_FINER = 2.0
-"""Shapes are left out where an axis gets this many times the voxels that it wants."""
+"""Shapes are left out if an axis gets this many times the wanted number of voxels."""
 
 _FINER = 1.25
-"""Voxels may be this much smaller than the scans' own; below that there is nothing to learn."""
+"""Voxels may be this many times smaller than the scans'; below that there is nothing to learn."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A shape and what follows from it.
+    """A proposed shape, and the network and field of view that follow from it.
 
     Attributes:
         base: (D, H, W) of the network's first stage.
         stages: Stages of the network, the base included.
         shape: (D, H, W), voxels.
-        field_of_view: Sides of what a volume shows, mm, D, H, W.
+        field_of_view: Sides of a volume, mm, D, H, W.
     """
 
     base: Shape
@@ -50,17 +50,17 @@ class Proposal:
 def propose(grids: Sequence[Geometry], recipe: str, options: RecipeOptions) -> list[Proposal]:
     """Shapes for a cohort, coarse to fine; at least one.
 
-    Every axis gets as many voxels as make them cubes, but not more than the scans have: thick slices give a
-    flat shape. Each shape is a base of at most 8 voxels a side times a power of two.
+    Every axis gets the number of voxels that gives cubes, but no more than the scans have: thick slices give
+    a flat shape. Each shape is a base of at most 8 voxels per side times a power of two.
 
     Args:
-        grids: Of the scans, turned to RAS.
+        grids: Grids of the scans, reoriented to RAS.
         recipe: Name of the recipe, which decides on the field of view.
-        options: Of the recipe.
+        options: Options of the recipe.
     """
     box, slices = _field_of_view(grids, recipe, options)
     own = np.median([grid.spacing for grid in grids], axis=0).tolist()
-    resized = box[1:] if slices else box  # the recipe coca takes slices as they are
+    resized = box[1:] if slices else box  # the recipe coca keeps slices as they are
     finest = own[box.index(max(resized))]
     found: dict[Shape, Proposal] = {}
     for longest in LONGEST:
@@ -80,7 +80,7 @@ def propose(grids: Sequence[Geometry], recipe: str, options: RecipeOptions) -> l
 
 
 def _field_of_view(grids: Sequence[Geometry], recipe: str, options: RecipeOptions) -> tuple[Triple, int]:
-    """Sides of the cohort's box, mm; and, where slices are kept, how many a scan has, else 0."""
+    """Sides of the cohort's box, mm; and, if slices are kept, the number of slices per scan, else 0."""
     for step in find_recipe(recipe)(grids, (4, 4, 4), options):
         if "box" in step.settings:
             return step.settings["box"], 0
@@ -89,10 +89,10 @@ def _field_of_view(grids: Sequence[Geometry], recipe: str, options: RecipeOption
 
 
 def _shape(longest: int, wanted: Sequence[float]) -> Shape:
-    """The shape nearest to the wanted numbers of voxels whose longest axis has `longest`.
+    """The shape closest to the wanted numbers of voxels with `longest` on its longest axis.
 
-    As coarse a base as can be, so that the network learns coarse to fine; a finer one where an axis would be
-    far from what is wanted.
+    The base is as coarse as possible, so that the network learns coarse to fine; it is finer only if an axis
+    would be far from the wanted number.
     """
     step = 1
     while longest // step > 6 and longest % (2 * step) == 0:

@@ -1,4 +1,4 @@
-"""What can be said of a prepared cohort before anything trains: numbers, copies, scans unlike the others."""
+"""Examines a prepared cohort before training: statistics, copies, outliers."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from voxflate.data.volume import Float32, Float64, Triple
 
 BINS = 64
 FEWEST = 8
-"""Scans that are needed to say how much they vary, and that one is unlike the others."""
+"""Fewest scans for estimating their variation and finding outliers."""
 FAR = 6.0
-"""Deviations from the median, in the normal distribution's measure, that make an outlier."""
+"""Robust standard deviations from the median that make an outlier."""
 
 _COARSE = 8
 _SAMPLED = 32
-"""Voxels along an axis that are enough for a volume's mean, deviation and histogram."""
+"""Number of voxels along an axis that suffices for a volume's mean, deviation and histogram."""
 _APART = 2.0
-"""How many times the median makes a side or voxel odd among fewer than `FEWEST` scans."""
+"""Factor from the median that makes a side or voxel size odd with fewer than `FEWEST` scans."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is kept of a prepared volume for the report.
+    """The data of a prepared volume for the report.
 
     Attributes:
-        histogram: Share of the voxels that are not air in each of `BINS` equal bins of [-1, 1].
-        mean: Of the values in [-1, 1].
+        histogram: Share of the non-air voxels in each of `BINS` equal bins of [-1, 1].
+        mean: Mean of the values in [-1, 1].
         deviation: Their standard deviation.
         air: Share of the voxels that are exactly -1.
-        top: Share that are exactly 1, mostly clipped.
-        coarse: The volume at a few voxels a side, flat.
-        picture: Slices of three planes of every image, and of the first one under its mask, JPEG.
-        means: Mean values of the further images, in [-1, 1].
-        shares: Share of the voxels that each class of the mask has.
+        top: Share of the voxels that are exactly 1, mostly clipped.
+        coarse: The volume at a few voxels per side, flattened.
+        picture: Slices in three planes of every image, and of the first one with its mask, JPEG.
+        means: Mean values of the other images, in [-1, 1].
+        shares: Share of the voxels in each class of the mask.
     """
 
     histogram: Float64
@@ -57,14 +57,14 @@ class Look:
 
 @dataclass(frozen=True)
 class Outlier:
-    """A scan that is unlike the others in one respect.
+    """A scan that differs from the others in one respect.
 
     Attributes:
-        index: Which scan.
-        respect: In words.
+        index: Index of the scan.
+        respect: The respect, in words.
         value: Its value.
-        median: The cohort's.
-        deviations: How far apart they are, in robust standard deviations.
+        median: The cohort's median.
+        deviations: Distance between the two, in robust standard deviations.
     """
 
     index: int
@@ -75,12 +75,12 @@ class Outlier:
 
 
 def look(stored: Int16, spacing: Triple, images: int = 1) -> Look:
-    """Look at one volume.
+    """Examine one volume.
 
     Args:
-        stored: int16 [D, H, W], or [C, D, H, W] where there are several channels.
+        stored: int16 [D, H, W], or [C, D, H, W] with several channels.
         spacing: Voxel sides, mm, D, H, W.
-        images: How many of the channels are images; the others are classes of a mask.
+        images: Number of channels that are images; the others are classes of a mask.
     """
     channels = stored if stored.ndim == 4 else stored[None]
     stored, further, masks = channels[0], channels[1:images], channels[images:]
@@ -103,7 +103,7 @@ def look(stored: Int16, spacing: Triple, images: int = 1) -> Look:
 
 
 def duplicates(scans: Sequence[Scan]) -> list[list[int]]:
-    """Groups of scans with the same voxels, whatever they are called."""
+    """Groups of scans with identical voxels, regardless of their names."""
     groups: dict[str, list[int]] = {}
     for index, scan in enumerate(scans):
         if scan.voxels_sha256:
@@ -126,16 +126,16 @@ def outliers(
     *,
     normalised: bool = False,
 ) -> list[Outlier]:
-    """Scans that lie more than `FAR` robust deviations from the median in one respect, the farthest first.
+    """Scans more than `FAR` robust deviations from the median in one respect, the farthest first.
 
-    The deviation is 1.48 times the median distance from the median, but at least the respect's floor, so
-    that a cohort of equals does not turn trifles into outliers.
+    The deviation is 1.48 times the median distance from the median, but at least the respect's minimum, so
+    that a homogeneous cohort does not turn trifles into outliers.
 
     Args:
-        scans: Of the cohort.
-        looks: At their volumes.
-        channels: Of the set; further images are judged by their mean, classes of a mask by their volume.
-        normalised: Whether every scan was brought to its own range, so that the source's says nothing.
+        scans: Scans of the cohort.
+        looks: Data of their volumes.
+        channels: Channels of the set; other images are judged by their mean, mask classes by their volume.
+        normalised: Whether every scan was scaled by its own range, so that the source's range means nothing.
     """
     if len(scans) < FEWEST:
         return []
@@ -153,9 +153,9 @@ def outliers(
 
 
 def apart(scans: Sequence[Scan]) -> dict[str, list[int]]:
-    """Respect -> scans of a small cohort whose field of view or voxels are far from the median's.
+    """Respect -> scans of a small cohort whose field of view or voxels are far from the median.
 
-    With so few scans, how much they vary cannot be told; a factor of `_APART` is odd all the same.
+    With so few scans their variation is unknown, but a factor of `_APART` is odd in any case.
     """
     if len(scans) < 3:
         return {}
@@ -188,7 +188,7 @@ def _of_channels(looks: Sequence[Look], channels: Sequence[Channel]) -> Iterator
     for index, channel in enumerate(channels[len(images) :]):
         shares = np.array([one.shares[index] for one in looks])
         yield (
-            f"size of {channel.name}, share of the voxels",
+            f"size of {channel.name}, share of voxels",
             shares,
             max(0.1 * float(np.median(shares)), 1e-6),
         )
@@ -212,13 +212,13 @@ _RESPECTS: dict[str, tuple[Callable[[Scan, Look], float], float, bool]] = {
     "field of view, left to right, mm": (_side(2), log(1.1), True),
     "voxel volume, mm³": (lambda scan, _: max(float(np.prod(scan.source_spacing)), 1e-9), log(1.2), True),
 }
-"""Respect -> (measure, smallest deviation, whether it is compared by ratio)."""
+"""Respect -> (function, smallest deviation, whether it is compared by ratio)."""
 
 _SIDES = [respect for respect in _RESPECTS if respect.startswith(("field of view", "voxel"))]
 
 
 def _similarity(looks: Sequence[Look]) -> Float64:
-    """Correlation of each volume with the mean of all, both at a few voxels a side."""
+    """Correlation of each volume with the mean of all, both at a few voxels per side."""
     coarse = np.stack([one.coarse for one in looks]).astype(np.float64)
     mean = coarse.mean(axis=0)
     centred, mean = coarse - coarse.mean(axis=1, keepdims=True), mean - mean.mean()
@@ -227,7 +227,7 @@ def _similarity(looks: Sequence[Look]) -> Float64:
 
 
 def _shrink(array: Float32) -> Float32:
-    """Means of blocks, at most `_COARSE` along each axis, flat."""
+    """Means of blocks, at most `_COARSE` along each axis, flattened."""
     for axis, size in enumerate(array.shape):
         edges, counts = _blocks(size)
         sums = np.add.reduceat(array, edges, axis)
@@ -237,6 +237,6 @@ def _shrink(array: Float32) -> Float32:
 
 @lru_cache
 def _blocks(size: int) -> tuple[npt.NDArray[np.intp], Float32]:
-    """Where the blocks along an axis begin, and how long they are."""
+    """Starts and lengths of the blocks along an axis."""
     edges = np.linspace(0, size, min(size, _COARSE), endpoint=False).astype(np.intp)
     return edges, np.diff(np.append(edges, size)).astype(np.float32)

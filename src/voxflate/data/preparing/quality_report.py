@@ -1,6 +1,6 @@
-"""OUT/report.html: everything about a prepared set that people should look at before anything trains.
+"""Writes OUT/report.html: everything about a prepared set that people should check before training.
 
-One file, nothing to fetch, no script. Scans are called by their pseudonyms.
+It is one file without external content or scripts. Scans appear under their pseudonyms.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from voxflate.data.volume import Float64
 REPORT = "report.html"
 
 _MOST_ROWS = 12
-"""Rows of a table of grids; a cohort can have as many grids as scans."""
+"""Most rows of the table of grids; a cohort can have as many grids as scans."""
 _LABEL_BINS = 8
-"""Ranges into which a continuous label is counted."""
+"""Number of bins for a continuous label."""
 _WIDE, _HIGH = 640, 200
 """Size of the histogram's drawing area."""
 
@@ -46,8 +46,8 @@ def write_quality_report(path: Path, manifest: Manifest, looks: Sequence[Look]) 
 
     Args:
         path: HTML file to write.
-        manifest: Of the set.
-        looks: Of its volumes, in the order of `manifest.scans`.
+        manifest: Manifest of the set.
+        looks: Data of its volumes, in the order of `manifest.scans`.
     """
     scans = manifest.scans
     normalised = not any(step["step"] == "window_hu" for step in manifest.steps)
@@ -58,7 +58,7 @@ def write_quality_report(path: Path, manifest: Manifest, looks: Sequence[Look]) 
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
-        optimized=False,  # the page is made once, and the optimiser takes longer than it saves
+        optimized=False,  # the page is rendered once, and the optimiser takes longer than it saves
     )
     environment.filters["sides"] = lambda values: " \u00d7 ".join(f"{value:.5g}" for value in values)
     page = environment.get_template("quality.html").render(
@@ -87,7 +87,7 @@ def write_quality_report(path: Path, manifest: Manifest, looks: Sequence[Look]) 
 
 
 def _classes(manifest: Manifest, looks: Sequence[Look]) -> list[tuple[str, str, int, int, list[float]]]:
-    """Of each class: colour, name, value, volumes that have it; smallest, median and largest size, ml."""
+    """For each class: colour, name, value, volumes that have it; smallest, median and largest size, ml."""
     voxel = float(np.prod(manifest.spacing)) * float(np.prod(manifest.shape)) / 1000
     rows = []
     for index, channel in enumerate(manifest.layout.channels[manifest.layout.images :]):
@@ -101,7 +101,7 @@ def _classes(manifest: Manifest, looks: Sequence[Look]) -> list[tuple[str, str, 
 
 
 def _bars(manifest: Manifest) -> list[tuple[str, list[tuple[str, int, float]]]]:
-    """Of each label: (class or range, volumes, share of the largest bar); all volumes, held out ones too."""
+    """For each label: (class or range, volumes, share of the largest bar), including held-out volumes."""
     bars = []
     for column in manifest.layout.labels:
         values = [scan.labels[column.name] for scan in manifest.scans]
@@ -117,7 +117,7 @@ def _bars(manifest: Manifest) -> list[tuple[str, list[tuple[str, int, float]]]]:
 
 
 def _grids(scans: Sequence[Scan]) -> list[tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...], int]]:
-    """Shape, spacing and field of view of the sources, and how many scans have them, commonest first."""
+    """Shape, spacing and field of view of the sources with the number of scans, most common first."""
     grids = Counter(
         (scan.source_shape, tuple(round(side, 3) for side in scan.source_spacing)) for scan in scans
     )
@@ -128,7 +128,7 @@ def _grids(scans: Sequence[Scan]) -> list[tuple[tuple[int, ...], tuple[float, ..
 
 
 def _spreads(scans: Sequence[Scan]) -> list[tuple[str, list[float]]]:
-    """Smallest, 5%, median, 95% and largest of what differs between the sources."""
+    """Minimum, 5%, median, 95% and maximum of the properties that differ between the sources."""
     spacing = np.array([scan.source_spacing for scan in scans])
     shape = np.array([scan.source_shape for scan in scans])
     rows: list[tuple[str, Float64]] = []
@@ -144,7 +144,7 @@ def _spreads(scans: Sequence[Scan]) -> list[tuple[str, list[float]]]:
 
 
 def _histogram(looks: Sequence[Look], odd: Sequence[Outlier]) -> dict[str, Any]:
-    """Lines and a band for the drawing: shares on a square-root scale, so that tissue shows beside air."""
+    """Lines and a band for the chart: shares on a square-root scale, so that tissue is visible beside air."""
     shares = np.sqrt(np.stack([one.histogram for one in looks]))
     low, middle, high = np.percentile(shares, [5, 50, 95], axis=0)
     peak = float(max(shares.max(), 1e-9))
@@ -165,7 +165,7 @@ def _points(values: Iterable[tuple[int, float]], peak: float) -> str:
 def _tiles(
     scans: Sequence[Scan], looks: Sequence[Look], odd: Sequence[Outlier], copies: Sequence[Sequence[int]]
 ) -> list[dict[str, Any]]:
-    """One picture a volume, with what is to be said of it."""
+    """One picture per volume, with the remarks on it."""
     notes: dict[int, list[str]] = {}
     for one in odd:
         notes.setdefault(one.index, []).append(one.respect)

@@ -1,4 +1,4 @@
-"""Recipes: which steps, in which order, turn a kind of scan into training volumes.
+"""Recipes: the steps that turn a kind of scan into training volumes, in order.
 
 To add a recipe: write a function (grids of the cohort, shape, options) -> list of steps and add it to
 `RECIPES`, and to `CT_RECIPES` if it reads Hounsfield units.
@@ -25,21 +25,21 @@ from voxflate.data.shapes import Shape
 from voxflate.data.volume import Geometry, Triple
 
 BOXES = {"largest": 100.0, "percentile": 75.0, "common": 0.0}
-"""Name -> percentile of the scans' sides that the box has along each axis."""
+"""Name -> percentile of the scans' sides that gives the box's side along each axis."""
 
 CROP_MARGIN = 5.0
-"""What a foreground crop keeps around the foreground, mm."""
+"""Margin that a crop keeps around the foreground, mm."""
 
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """What a user may choose about a recipe's steps.
+    """Options of a recipe's steps.
 
     Attributes:
-        window: Hounsfield units that become -1 and 1; those of the paper if not given (Sec. 4.2.1).
+        window: Hounsfield units that become -1 and 1; by default the paper's (Sec. 4.2.1).
         percentiles: Percentiles of a volume that become -1 and 1, for intensities without a unit.
-        crop: Cut every scan down to its foreground before the cohort's box is chosen.
-        box: One of `BOXES`: how large the box is that all scans of a cohort are cut or padded to.
+        crop: Crop every scan to its foreground before the cohort's box is chosen.
+        box: One of `BOXES`: size of the box to which all scans of a cohort are cut or padded.
     """
 
     window: tuple[float, float] = (-250.0, 650.0)
@@ -48,10 +48,10 @@ class RecipeOptions:
     box: str = "largest"
 
     def check(self, recipe: str) -> None:
-        """Refuse values that make no sense, or that the recipe does not read.
+        """Refuse invalid values, and options that the recipe does not use.
 
         Raises:
-            VoxflateError: Names the option and what fits.
+            VoxflateError: Names the option and what is allowed.
         """
         defaults = RecipeOptions()
         window, percentiles = self.window, self.percentiles
@@ -74,7 +74,7 @@ class RecipeOptions:
         }
         for option, wrong in foreign.items():
             if wrong:
-                raise VoxflateError(f"{option} is not for --recipe {recipe}, but for {_FITTING[option]}")
+                raise VoxflateError(f"{option} is for --recipe {_FITTING[option]}, not for {recipe}")
 
 
 _FITTING = {
@@ -90,8 +90,8 @@ Recipe = Callable[[Sequence[Geometry], Shape, RecipeOptions], list[Step]]
 def mr(grids: Sequence[Geometry], shape: Shape, options: RecipeOptions) -> list[Step]:
     """MR scans: percentiles to [-1, 1], one physical box for the whole cohort, resized to the shape.
 
-    The box is as large as the largest scan along each axis unless another is asked for, so nothing is cut off
-    and all volumes have one voxel size; its sides, and so the voxels, may differ between the axes.
+    By default the box is as large as the largest scan along each axis, so that nothing is cut off. All
+    volumes have the same voxel size; the sides of the box, and so of the voxels, may differ between the axes.
     """
     return [
         _percentiles(options),
@@ -102,7 +102,7 @@ def mr(grids: Sequence[Geometry], shape: Shape, options: RecipeOptions) -> list[
 def adni(grids: Sequence[Geometry], shape: Shape, options: RecipeOptions) -> list[Step]:
     """Skull-stripped brains as in the paper's ADNI set: as `mr`, but padded to a physical cube first.
 
-    A cube (256 slices each way in the paper) keeps the brain's proportions at a cubic shape.
+    A cube (256 slices in each direction in the paper) keeps the brain's proportions in a cubic shape.
     """
     side = max(cohort_box(grids, options.box))
     return [_percentiles(options), Step(resample_box, {"box": (side, side, side), "shape": shape})]
@@ -116,7 +116,7 @@ def ct(grids: Sequence[Geometry], shape: Shape, options: RecipeOptions) -> list[
 def coca(grids: Sequence[Geometry], shape: Shape, options: RecipeOptions) -> list[Step]:
     """Coronary CT as in the paper: window, in-plane bilinear resize, a run of slices or padding (Sec. 4.2.1).
 
-    Slices keep their thickness, and the field of view is not made equal, so voxel sizes differ between scans.
+    Slices keep their thickness and scans their field of view, so voxel sizes differ between scans.
     """
     depth, height, width = shape
     return [
@@ -129,21 +129,21 @@ def coca(grids: Sequence[Geometry], shape: Shape, options: RecipeOptions) -> lis
 RECIPES: dict[str, Recipe] = {"mr": mr, "adni": adni, "ct": ct, "coca": coca}
 
 CT_RECIPES = ("ct", "coca")
-"""Recipes whose window is in Hounsfield units: they refuse a scan that says it is something else."""
+"""Recipes whose window is in Hounsfield units: they refuse scans that are declared as something else."""
 
 
 def cropping(options: RecipeOptions) -> list[Step]:
-    """Steps before a recipe's own; they decide which grids the recipe is told of."""
+    """Steps before a recipe's own; they change the grids that the recipe gets."""
     return [Step(crop_foreground, {"margin": CROP_MARGIN})] if options.crop else []
 
 
 def cohort_box(grids: Sequence[Geometry], box: str = "largest") -> Triple:
-    """The box that every scan of the cohort is cut or padded to about its own middle, mm, D, H, W.
+    """The box to which every scan of the cohort is cut or padded around its centre, mm, D, H, W.
 
     Args:
-        grids: Turned by `to_ras`; at least one.
-        box: One of `BOXES`: the largest extent along each axis, the one that three quarters of the scans stay
-            below, or the smallest, which all scans fill.
+        grids: Grids after `to_ras`; at least one.
+        box: One of `BOXES`: the largest extent along each axis, the 75th percentile, or the smallest, which
+            all scans fill.
     """
     sides = np.percentile([grid.extent for grid in grids], BOXES[box], axis=0)
     depth, height, width = (round(float(side), 6) for side in sides)
@@ -151,10 +151,10 @@ def cohort_box(grids: Sequence[Geometry], box: str = "largest") -> Triple:
 
 
 def find_recipe(name: str) -> Recipe:
-    """Look a recipe up.
+    """Look up a recipe.
 
     Raises:
-        VoxflateError: If there is none of this name; lists those there are.
+        VoxflateError: If there is no such recipe; lists the recipes.
     """
     if name not in RECIPES:
         raise VoxflateError(f"no recipe is called {name!r}; choose one of {', '.join(RECIPES)}")

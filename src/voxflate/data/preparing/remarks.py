@@ -1,4 +1,4 @@
-"""What people should know about a set before anything trains, for the terminal and the report."""
+"""Remarks on a set that people should read before training, for the terminal and the report."""
 
 from __future__ import annotations
 
@@ -17,34 +17,33 @@ from voxflate.data.sources.source import Source
 from voxflate.data.volume import Geometry
 
 ENOUGH = 100
-"""Volumes below which a network tends to memorise its training scans."""
+"""With fewer volumes, a network tends to memorise its training scans."""
 
 _MUCH_EMPTY = 0.25
-"""Share of the box outside the scans that is worth a word."""
+"""Share of the box outside the scans that is worth a remark."""
 _MUCH_CUT = 0.01
-"""Share of a scan outside the box that is worth a word."""
+"""Share of a scan outside the box that is worth a remark."""
 _DARK_HU = -900.0
 
 
 def remark_on_sources(account: Account, sources: Sequence[Source]) -> None:
-    """Say whose scans they are, where that may be wrong, and which series are called differently."""
+    """Remark on subjects that may be wrong, and on series with different descriptions."""
     people = Counter(one.subject for one in sources)
     count = len(sources)
     if count > 1 and len(people) == 1:
         account.note(
             f"all {count} scans are of one subject ({{subject}}), so none can be held out; if they are of "
-            "several "
-            "people, say whose they are with --subjects folder, or with a list that has a column subject",
+            "several people, give the subjects with --subjects folder, or with a list that has a column "
+            "subject",
             subject=next(iter(people)),
         )
     unnamed = [one for one in sources if one.subject == one.name]
     if count > 1 and len(unnamed) == count:
         account.note(
-            f"nothing says whose the {count} scans are, so each counts as a person of its own; if somebody "
-            "was "
-            "scanned twice, the same person may be trained on and held out: say whose they are with "
-            "--subjects "
-            "folder (the first folder below the source), or with a list that has a column subject"
+            f"the subjects of the {count} scans are unknown, so each scan counts as a different person; if "
+            "somebody was scanned twice, the same person may be trained on and held out: give the subjects "
+            "with --subjects folder (the first folder below the source), or with a list that has a column "
+            "subject"
         )
     called = Counter(one.series.description for one in sources if one.series and one.series.description)
     if len(called) > 1:
@@ -57,7 +56,7 @@ def remark_on_sources(account: Account, sources: Sequence[Source]) -> None:
 
 
 def remark_on_grids(account: Account, grids: Sequence[Geometry], steps: Sequence[Step]) -> None:
-    """Say how large the cohort's box is, and how much of it lies outside the scans."""
+    """Remark on the size of the cohort's box, and on how much of it lies outside the scans."""
     box = next((step.settings["box"] for step in steps if "box" in step.settings), None)
     if box is None:
         return
@@ -74,7 +73,7 @@ def remark_on_grids(account: Account, grids: Sequence[Geometry], steps: Sequence
         )
     if (hurt := cut[cut > _MUCH_CUT]).size:
         account.note(
-            f"the box of {text} mm cuts {hurt.mean():.0%} away from {hurt.size} of {cut.size} scans; --box "
+            f"the box of {text} mm cuts off {hurt.mean():.0%} of {hurt.size} of {cut.size} scans; --box "
             "largest "
             "keeps all of them"
         )
@@ -88,12 +87,12 @@ def remark_on_set(
     held_out: float,
     channels: Sequence[Channel] = (),
 ) -> None:
-    """Say how many volumes were prepared, how empty and how clipped they are, and which are odd."""
+    """Remark on the number of volumes, empty and clipped voxels, and outliers."""
     counts = Counter(scan.split for scan in scans)
     _remark_on_split(account, counts, len({scan.subject for scan in scans}), held_out)
     if counts["train"] < ENOUGH:
         account.note(
-            f"{counts['train']} volumes to train on are few: a network tends to memorise fewer than "
+            f"{counts['train']} training volumes are few: a network tends to memorise fewer than "
             f"about {ENOUGH}; look for copies with voxflate audit"
         )
     window = next((step for step in steps if step["step"] == "window_hu"), None)
@@ -122,7 +121,7 @@ def _remark_on_window(account: Account, window: dict[str, Any], looks: Sequence[
     )
     if low > _DARK_HU:
         account.note(
-            f"air will be {low:g} HU in generated volumes, not -1000, because the window begins there; "
+            f"air will be {low:g} HU in generated volumes, not -1000, because the window starts there; "
             f"--window -1000,{high:g} keeps air and lung; voxflate generate --air -1000 writes air as -1000"
         )
 

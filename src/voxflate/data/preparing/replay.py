@@ -1,4 +1,4 @@
-"""Take one more subject through the steps that made a prepared set, for a generator trained on it."""
+"""Prepares one more subject with the steps of a prepared set, for a generator trained on that set."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ STEPS = {
     )
 }
 _OF_READING = ("assume", "regrid", "nan", "hu_offset")
-"""Records of how scans were read, which come before the steps."""
+"""Records of how scans were read, which precede the steps."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """One subject's files, prepared as those of a set.
+    """One subject's files, prepared like those of a set.
 
     Attributes:
-        images: One per image channel, of the set's shape in [-1, 1]; their `intensity` says which values
-            became -1 and 1, and their affine where they lie.
+        images: One per image channel, of the set's shape, in [-1, 1]; their `intensity` gives the values that
+            became -1 and 1, and their affine the position.
         masks: One per class, in [-1, 1]; empty without a mask.
     """
 
@@ -59,7 +59,7 @@ class Prepared:
 
     @property
     def channels(self) -> Float32:
-        """All of them, [c, D, H, W]."""
+        """Images and masks, [c, D, H, W]."""
         return np.stack([np.asarray(one.array, np.float32) for one in (*self.images, *self.masks)])
 
 
@@ -69,17 +69,17 @@ NO_FILES: Mapping[str, Path] = MappingProxyType({})
 def prepare_like(
     path: Path, manifest: Manifest, others: Mapping[str, Path] = NO_FILES, mask: Path | None = None
 ) -> Prepared:
-    """Read a subject's files and prepare them as those of a set were prepared.
+    """Read a subject's files and prepare them like those of a set.
 
     Args:
         path: The first image channel: a file that `READERS` knows, or a folder with one DICOM series.
-        manifest: Of the set; its scans are not needed.
-        others: The further image channels by name, all of them.
+        manifest: Manifest of the set; its scans are not needed.
+        others: All other image channels by name.
         mask: The mask's file; None for none.
 
     Raises:
-        VoxflateError: If a path is not one scan, a file is refused, a channel is missing, the mask lies
-            elsewhere or has other classes, or the set was made by steps that this version does not know.
+        VoxflateError: If a path is not one scan, a file is refused, a channel is missing, the mask does not
+            match the scan or has other classes, or the set was made by steps that this version does not know.
     """
     layout = manifest.layout
     steps = [_step(record) for record in manifest.steps if record["step"] not in _OF_READING]
@@ -92,7 +92,7 @@ def prepare_like(
     shape = images[0].array.shape
     if shape != manifest.shape or any(one.intensity is None for one in images):
         raise VoxflateError(
-            f"{path}: became {shape} by the recorded steps, {manifest.shape} is expected; the set was "
+            f"{path}: has the shape {shape} after the recorded steps, expected {manifest.shape}; the set was "
             "prepared by another version"
         )
     return Prepared(tuple(images), tuple(masks))
@@ -104,7 +104,7 @@ def _whole_subject(path: Path, manifest: Manifest, others: Mapping[str, Path], m
     names = [channel.name for channel in layout.channels[1 : layout.images]]
     if sorted(others) != sorted(names):
         wanted = ", ".join(f"{name}=FILE" for name in names) or "no further channels"
-        raise VoxflateError(f"{path}: the generator wants {wanted}, got {', '.join(others) or 'none'}")
+        raise VoxflateError(f"{path}: the generator needs {wanted}, got {', '.join(others) or 'none'}")
     if mask is not None and not layout.masks:
         raise VoxflateError(f"{mask}: the generator has no masks; leave the mask out")
     scans = [_one_scan(others[name], reading) for name in names]
@@ -116,13 +116,13 @@ def _check_classes(mask: Source, classes: tuple[int, ...]) -> None:
     if unknown := sorted(labels_of(read_mask(mask)) - set(classes)):
         raise ScanError(
             mask.path,
-            f"holds the classes {', '.join(map(str, unknown[:5]))}, which the generator's masks lack; they "
+            f"has the classes {', '.join(map(str, unknown[:5]))}, which the generator's masks lack; they "
             f"have {', '.join(map(str, classes))}",
         )
 
 
 def _step(record: Mapping[str, Any]) -> Step:
-    """A step back from what `Step.record` gave."""
+    """Make a step from what `Step.record` returned."""
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
     name = settings.pop("step")
     if name not in STEPS:
@@ -144,7 +144,7 @@ def _reading(manifest: Manifest) -> Reading:
 def _one_scan(path: Path, reading: Reading) -> Source:
     if path.is_file():
         if reader_of(path) is None:
-            raise VoxflateError(f"{path}: is not a scan by itself; name the folder of its DICOM series")
+            raise VoxflateError(f"{path}: is not a scan by itself; give the folder of its DICOM series")
         parts = scan_files(path)
         return Source(path, path.name, "", reading=reading, parts=parts if len(parts) > 1 else ())
 
@@ -153,5 +153,5 @@ def _one_scan(path: Path, reading: Reading) -> Source:
 
     found = find_sources(path, refuse, reading)
     if len(found) != 1:
-        raise VoxflateError(f"{path}: holds {len(found)} scans; name one of them")
+        raise VoxflateError(f"{path}: has {len(found)} scans; give one of them")
     return found[0]

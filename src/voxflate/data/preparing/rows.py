@@ -1,4 +1,4 @@
-"""The arrays of a set that is being made: written row by row, with a log that tells which rows are whole."""
+"""The arrays of an unfinished set: written row by row, with a log of the complete rows."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LOG = "rows.jsonl"
 class Rows:
     """One array file per split, and the log.
 
-    Plain writes and not a memory map: on a full disk a write is an error, a memory map is a killed process.
+    Plain writes, no memory map: on a full disk a write raises an error, a memory map kills the process.
 
     Args:
-        folder: Where they are, or will be.
-        key: Says what is being made; rows that were written under another key are thrown away.
-        shape: (D, H, W) of a row, or (C, D, H, W) where there are several channels.
+        folder: Folder of the arrays.
+        key: Identifies the preparation; rows written under another key are discarded.
+        shape: (D, H, W) of a row, or (C, D, H, W) with several channels.
     """
 
     def __init__(self, folder: Path, key: str, shape: tuple[int, ...]) -> None:
@@ -41,21 +41,21 @@ class Rows:
             self._header(split)
 
     def __enter__(self) -> Rows:
-        """Files are open."""
+        """Enter with open files."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close them; what was added stays."""
+        """Close the files; added rows are kept."""
         self._open.close()
 
     def restore(self) -> Iterator[tuple[int, Scan, Int16]]:
-        """Rows that an earlier process wrote, as far as they are whole: (job, record, values).
+        """Complete rows that an earlier process wrote: (job, record, values).
 
-        Must be read to its end before a row is added.
+        Must be exhausted before a row is added.
         """
         good = 0
         content = self._log_path.read_bytes() if self._log_path.exists() else b""
-        lines = content.split(b"\n")[:-1]  # a line that was cut off has no end
+        lines = content.split(b"\n")[:-1]  # a truncated line has no newline
         if lines and lines[0] == self._first_line():
             good = len(lines[0]) + 1
             for line in lines[1:]:
@@ -88,7 +88,7 @@ class Rows:
         return int(entry["job"]), scan, array
 
     def add(self, job: int, scan: Scan, array: Int16) -> None:
-        """Append a row to its split, then tell the log."""
+        """Append a row to its split, then to the log."""
         file = self._files[scan.split]
         file.write(np.ascontiguousarray(array, "<i2").data)
         file.flush()
@@ -103,7 +103,7 @@ class Rows:
         return content_sha256(one for split in SPLITS for one in self._hashes[split])
 
     def finish(self) -> None:
-        """Make the arrays whole, on the disk too, and remove the log."""
+        """Complete the arrays, also on disk, and remove the log."""
         for split, file in self._files.items():
             file.truncate(self._seek(split))
             self._header(split)
@@ -113,7 +113,7 @@ class Rows:
         self._log_path.unlink()
 
     def _header(self, split: str) -> None:
-        """Write the header with the rows so far; it is padded, so that every count takes the same room."""
+        """Write the header with the rows so far, padded so that its size does not depend on the count."""
         file = self._files[split]
         file.seek(0)
         shape = (len(self._hashes[split]), *self._shape)
@@ -121,5 +121,5 @@ class Rows:
         self._start = file.tell()
 
     def _seek(self, split: str) -> int:
-        """Go to the end of the rows of a split."""
+        """Seek to the end of the rows of a split."""
         return self._files[split].seek(self._start + len(self._hashes[split]) * 2 * int(np.prod(self._shape)))

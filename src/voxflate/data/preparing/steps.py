@@ -1,7 +1,7 @@
-"""Steps from a scan to a training volume: pure functions Volume -> Volume, put in order by `recipes`.
+"""Steps from a scan to a training volume: pure functions Volume -> Volume, ordered by `recipes`.
 
-Arrays are [D, H, W] = (S, A, R); lengths along the axes are given in this order. Every step keeps the
-affine true: a structure stays at its world position.
+Arrays are [D, H, W] = (S, A, R); lengths along the axes are in this order. Every step keeps the
+affine valid: a structure stays at its world position.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from voxflate.data.readers.itk import simple_itk
 from voxflate.data.volume import Float32, Triple, Volume, Voxels
 
 _MARGIN = 0.01
-"""By how much a sample's percentile is taken to be off, as a share of all values."""
+"""Assumed error of a sample's percentile, as a fraction of all values."""
 
 _CLIPPED = (0.1, 99.9)
-"""Percentiles to which intensities are clipped before a foreground is looked for."""
+"""Percentiles to which intensities are clipped before the foreground is computed."""
 _LARGE_PART = 0.3
-"""Share of the largest part's voxels that another part of the foreground has at least; a table has fewer."""
+"""Smallest size of another part of the foreground relative to the largest; a table is smaller."""
 _LEAST_KEPT = 0.02
 """Share of a volume's voxels that a crop must keep."""
 
 AIR = -1.0
 """The value of empty space once intensities are in [-1, 1].
 
-`metrics.planes` and `nn.augment` say the same on their own: rooms side by side do not import each other.
+`metrics.planes` and `nn.augment` define it again, because rooms on one level do not import each other.
 """
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step with its settings, which is what the manifest records.
+    """A step with its settings, as recorded in the manifest.
 
     Attributes:
-        function: Takes a volume and the settings, gives a new volume and leaves the old one as it is.
+        function: Takes a volume and the settings, and returns a new volume without changing the old one.
         settings: Keyword arguments; numbers and tuples of numbers only.
     """
 
@@ -70,8 +70,8 @@ def window_hu(volume: Volume, low: float, high: float) -> Volume:
         A new volume, unitless.
 
     Raises:
-        VoxflateError: If low >= high, or if no voxel lies in the window (most often a volume that was already
-            rescaled, or one whose slope and intercept were not applied).
+        VoxflateError: If low >= high, or no voxel is in the window (usually the volume was already
+            rescaled, or its slope and intercept were not applied).
 
     Source: Sec. 4.2.1.
     """
@@ -79,26 +79,26 @@ def window_hu(volume: Volume, low: float, high: float) -> Volume:
         raise VoxflateError(f"the window must have low < high, got {low:g} to {high:g} HU")
     if not ((volume.array > low) & (volume.array < high)).any():
         raise VoxflateError(
-            f"no voxel lies between {low:g} and {high:g} HU (values go from {volume.array.min():g} to "
+            f"no voxel is between {low:g} and {high:g} HU (values range from {volume.array.min():g} to "
             f"{volume.array.max():g}): not a CT in Hounsfield units; use the recipe mr for other scans"
         )
     return _map(volume, low, high)
 
 
 def rescale_percentiles(volume: Volume, low: float, high: float) -> Volume:
-    """Map the range between two percentiles of the volume's own intensities to [-1, 1]; clip what is outside.
+    """Map the range between two percentiles of the volume's intensities to [-1, 1], and clip the rest.
 
     Args:
         volume: MR volume in arbitrary units.
-        low: Percentile that becomes -1, 0 to 100, over all voxels. Stripped air is the commonest value by
-            far, so it becomes exactly -1.
+        low: Percentile that becomes -1, 0 to 100, over all voxels. Stripped air is by far the most common
+            value, so it becomes exactly -1.
         high: Percentile that becomes 1.
 
     Returns:
-        A new volume, unitless; its `intensity` says which source values became -1 and 1.
+        A new volume, unitless; its `intensity` has the source values of -1 and 1.
 
     Raises:
-        VoxflateError: If the two percentiles are the same value.
+        VoxflateError: If both percentiles have the same value.
     """
     bottom, top = _percentiles(volume.array, low, high)
     if bottom >= top:
@@ -109,7 +109,7 @@ def rescale_percentiles(volume: Volume, low: float, high: float) -> Volume:
 
 
 def crop_foreground(volume: Volume, margin: float) -> Volume:
-    """Cut away the empty space around what was scanned.
+    """Cut away the empty space around the scanned object.
 
     Foreground is the largest connected part above Otsu's threshold of the intensities, and every part that
     has
@@ -119,17 +119,17 @@ def crop_foreground(volume: Volume, margin: float) -> Volume:
 
     Args:
         volume: In the source's units; empty space is dark.
-        margin: What is kept around the foreground, mm, as far as the volume goes.
+        margin: Margin kept around the foreground inside the volume, mm.
 
     Returns:
-        A new volume, a part of the old one.
+        A new volume, part of the old one.
 
     Raises:
-        VoxflateError: If next to nothing would be left.
+        VoxflateError: If almost nothing would be left.
 
     Source: Otsu, "A threshold selection method from gray-level histograms", 1979.
     """
-    from scipy import ndimage  # slow to load, and seldom needed
+    from scipy import ndimage  # slow to load and rarely needed
 
     itk = simple_itk()
     clipped = np.clip(np.asarray(volume.array, np.float32), *_percentiles(volume.array, *_CLIPPED))
@@ -140,7 +140,7 @@ def crop_foreground(volume: Volume, margin: float) -> Volume:
     large = np.flatnonzero(sizes >= _LARGE_PART * sizes.max(initial=1))
     found = ndimage.find_objects(parts)
     if not len(large):
-        raise VoxflateError("has nothing that is brighter than the rest, so --crop finds nothing to keep")
+        raise VoxflateError("has no foreground brighter than the rest, so --crop has nothing to keep")
     box = [
         slice(min(found[part][axis].start for part in large), max(found[part][axis].stop for part in large))
         for axis in range(3)
@@ -162,15 +162,15 @@ def crop_foreground(volume: Volume, margin: float) -> Volume:
 
 
 def resample_box(volume: Volume, box: Triple, shape: tuple[int, int, int], fill: float = AIR) -> Volume:
-    """Cut a centred box out of a volume, padded with air where it is larger, and resample it to a shape.
+    """Cut a centred box out of a volume, padding with air if it is larger, and resample it to a shape.
 
-    Each axis is interpolated linearly; where it shrinks, the triangle is widened to the new voxel (the
-    anti-aliasing of image libraries), so fine structure is averaged and not skipped. Up to the volume's faces
+    Each axis is interpolated linearly; if it shrinks, the triangle is widened to the new voxel (as in the
+    anti-aliasing of image libraries), so fine structure is averaged, not skipped. Up to the volume's faces,
     border voxels are continued; beyond them there is air.
 
     Args:
         volume: Intensities in [-1, 1].
-        box: Sides in mm, D, H, W, about the middle of the volume's grid.
+        box: Sides in mm, D, H, W, around the centre of the volume's grid.
         shape: (D, H, W) of the result, voxels.
         fill: Value of empty space.
 
@@ -185,7 +185,7 @@ def resample_box(volume: Volume, box: Triple, shape: tuple[int, int, int], fill:
     in_d, in_h, in_w = (
         _weights(*axis) for axis in zip(grid.shape, shape, first, step, (1, shape[0], shape[0]), strict=True)
     )
-    # Always along a middle axis, so that whole rows are added up; each slice is turned for its last one.
+    # Always along a middle axis, so that whole rows are summed; each slice is transposed for the last axis.
     rows = _interpolate(volume.array.reshape(1, grid.shape[0], -1), in_d, fill)
     rows = _interpolate(rows.reshape(shape[0], *grid.shape[1:]), in_h, fill)
     rows = _interpolate(rows.transpose(0, 2, 1), in_w, fill)
@@ -195,7 +195,7 @@ def resample_box(volume: Volume, box: Triple, shape: tuple[int, int, int], fill:
 
 
 def resize_in_plane(volume: Volume, height: int, width: int) -> Volume:
-    """Resize every axial slice bilinearly, whatever its spacing; slices are kept as they are.
+    """Resize every axial slice bilinearly regardless of spacing; the number of slices does not change.
 
     Args:
         volume: Intensities in [-1, 1].
@@ -212,17 +212,17 @@ def resize_in_plane(volume: Volume, height: int, width: int) -> Volume:
 
 
 def fit_depth(volume: Volume, depth: int) -> Volume:
-    """Bring a volume to a number of slices: the middle run of consecutive slices, or air slices at both ends.
+    """Crop or pad a volume to a number of slices: take the middle run, or add air slices at both ends.
 
     Args:
         volume: Intensities in [-1, 1].
-        depth: Slices wanted.
+        depth: Number of slices of the result.
 
     Returns:
         A new volume [depth, H, W]; an odd slice is cut from, or added to, the upper end.
 
     Source: Sec. 4.2.1, "consecutive slice sampling or zero padding". Paper: does not say which run; here: the
-    middle one, because the same scan must give the same volume each time.
+    middle one, because a scan must always give the same volume.
     """
     grid = volume.geometry
     start = (grid.shape[0] - depth) // 2 if grid.shape[0] > depth else -((depth - grid.shape[0]) // 2)
@@ -243,7 +243,7 @@ def _map(volume: Volume, low: float, high: float) -> Volume:
 
 
 def _percentiles(array: Voxels, low: float, high: float) -> tuple[float, float]:
-    """Two percentiles, interpolated linearly, as np.percentile has them, but ten times faster."""
+    """Two percentiles with linear interpolation, as in np.percentile, but ten times faster."""
     flat = array.ravel()
     sample = np.sort(flat[:: max(1, flat.size // 8192)].astype(np.float32))
     ranks = np.array([low, high]) / 100 * (flat.size - 1)
@@ -257,10 +257,10 @@ def _percentiles(array: Voxels, low: float, high: float) -> tuple[float, float]:
 
 
 def _order_statistics(flat: Voxels, sample: Float32, rank: int) -> tuple[float, float]:
-    """The values of a rank and of the next one, 0 being the smallest; of the last one twice.
+    """The values at a rank (0 is the smallest) and at the next one; at the last rank, the same value twice.
 
-    Sorts only one end of the values, whose border is guessed from a sorted sample of them and whose length is
-    then counted; where the guess was wrong, everything is sorted.
+    Sorts only one end of the values. Its border is estimated from a sorted sample and its size is then
+    counted; if the estimate was wrong, everything is sorted.
     """
     upper = min(rank + 1, flat.size - 1)
     place = rank / flat.size * len(sample)
@@ -269,7 +269,7 @@ def _order_statistics(flat: Voxels, sample: Float32, rank: int) -> tuple[float, 
     guess = sample[int(np.clip(place + margin if lower_end else place - margin, 0, len(sample) - 1))]
     border = flat.dtype.type(guess)  # the same value: integers are compared as integers, which is faster
     below, equal = int(np.count_nonzero(flat < border)), int(np.count_nonzero(flat == border))
-    if below <= rank and upper < below + equal:  # one value many times, such as the air of a stripped scan
+    if below <= rank and upper < below + equal:  # one frequent value, such as the air of a stripped scan
         return float(border), float(border)
     # As float32, which NumPy sorts fastest.
     kept = np.sort(flat[flat <= border if lower_end else flat >= border].astype(np.float32))
@@ -280,11 +280,11 @@ def _order_statistics(flat: Voxels, sample: Float32, rank: int) -> tuple[float, 
 
 
 class _Weights(NamedTuple):
-    """Of which old voxels each new voxel of an axis is made up, and by how much.
+    """The weights of the old voxels in each new voxel along an axis.
 
     Attributes:
         matrix: Sparse, float32 [blocks new, blocks old]. The weights of a new voxel sum to 1 inside the old
-            axis, to less beyond it (what is missing is air).
+            axis, and to less beyond it (the rest is air).
         missing: 1 minus these sums, float32 [blocks new, 1]; None if they are all 1.
     """
 
@@ -294,20 +294,20 @@ class _Weights(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _weights(old: int, new: int, first: float, step: float, blocks: int) -> _Weights:
-    """Linear interpolation along an axis; where it shrinks, the triangle is as wide as the new voxel.
+    """Linear interpolation along an axis; if it shrinks, the triangle is as wide as the new voxel.
 
-    Kept, because most scans of a cohort have the same grid.
+    Cached, because most scans of a cohort have the same grid.
 
     Args:
         old: Old size.
         new: New size.
-        first: Old index of the new voxel 0.
+        first: Old index of new voxel 0.
         step: New voxel side in old voxels.
-        blocks: How many lines of voxels the matrix is for, one behind the other.
+        blocks: Number of lines of voxels that the matrix covers, one after the other.
     """
     reach = max(step, 1.0)
     centres = first + step * np.arange(new)[:, None]
-    # The triangle's open support of 2 reach voxels holds at most this many of them.
+    # The triangle's open support, 2 * reach voxels wide, holds at most this many.
     taps = math.ceil(2 * reach)
     indices = np.floor(centres - reach).astype(np.int64) + np.arange(1, taps + 1)
     weights = np.clip(1 - np.abs(indices - centres) / reach, 0, None)
@@ -323,9 +323,9 @@ def _weights(old: int, new: int, first: float, step: float, blocks: int) -> _Wei
 
 
 def _interpolate(array: Voxels, weights: _Weights, fill: float) -> Float32:
-    """Weighted sums along the middle axis of [blocks, old, rest], with `fill` for the weight that is missing.
+    """Weighted sums along the middle axis of [blocks, old, rest], with `fill` for the missing weight.
 
-    A sparse product: few weights are not 0, and BLAS would start threads inside the worker threads.
+    A sparse product: most weights are 0, and BLAS would start threads inside the worker threads.
     """
     blocks, old, rest = array.shape
     total = weights.matrix @ array.reshape(blocks * old, rest)

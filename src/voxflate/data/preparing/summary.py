@@ -1,4 +1,4 @@
-"""What a set holds besides its first image, in a few lines: channels, classes of the mask, labels."""
+"""Sums up a set beyond its first image in a few lines: channels, classes of the mask, labels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from voxflate.data.preparing.labels import label_lines
 
 
 def summary_lines(prepared: PreparedSet) -> Iterator[str]:
-    """A line each for the image channels, the classes with their share of the voxels, and every label.
+    """One line for the image channels, one for the classes with their share of voxels, one per label.
 
-    Nothing is said of what is not there: one image channel, no mask, no label.
+    Lines without content are left out: a single image channel, no mask, no labels.
     """
     layout = prepared.layout
     if len(layout.channels) > 1:

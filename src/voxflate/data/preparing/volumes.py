@@ -1,4 +1,4 @@
-"""One subject's files into one volume: read, brought to one grid, taken through the steps, stored."""
+"""Turns one subject's files into one volume: read, aligned to one grid, processed by the steps, stored."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from voxflate.data.volume import Geometry, Volume, to_ras
 
 @dataclass(frozen=True)
 class Result:
-    """One prepared volume: its record, how it looks, and its voxels if they are not written yet.
+    """One prepared volume: its record, its data for the report, and its voxels if not yet written.
 
     Attributes:
-        scan: For the manifest.
-        look: For the report.
-        array: int16 [D, H, W], or [C, D, H, W] where there are several channels.
+        scan: Record for the manifest.
+        look: Data for the report.
+        array: int16 [D, H, W], or [C, D, H, W] with several channels.
     """
 
     scan: Scan
@@ -39,11 +39,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Found:
-    """What a first look at a job's files tells.
+    """The result of a first look at a job's files.
 
     Attributes:
-        grid: That a recipe is told of: the header's, or that after the steps before the recipe's.
-        labels: Values of its mask.
+        grid: Grid for the recipe: the header's, or the grid after the steps before the recipe's own.
+        labels: Values in its mask.
     """
 
     grid: Geometry
@@ -52,13 +52,13 @@ class Found:
 
 @dataclass(frozen=True)
 class Making:
-    """How all volumes of a set are made.
+    """Settings for making all volumes of a set.
 
     Attributes:
-        steps: In order.
+        steps: The steps in order.
         shape: (D, H, W) of the result.
-        names: Pseudonyms.
-        classes: Values of the masks' classes, a channel each.
+        names: Makes the pseudonyms.
+        classes: Values of the masks' classes, one channel each.
     """
 
     steps: Sequence[Step]
@@ -68,10 +68,10 @@ class Making:
 
 
 def first_look(job: Job, steps: Sequence[Step]) -> Found | VoxflateError:
-    """Tell the grid of a job; voxels are read only for the steps before a recipe's own, and of masks.
+    """Find the grid of a job; voxels are read only of masks, and for steps before the recipe's own.
 
     Raises:
-        Nothing; an error is the result, so that it ends only its scan.
+        Nothing; an error is returned, so that it affects only its scan.
     """
     source = job.source
     try:
@@ -91,7 +91,7 @@ def first_look(job: Job, steps: Sequence[Step]) -> Found | VoxflateError:
 
 
 def prepare_volume(job: Job, making: Making) -> Result | VoxflateError:
-    """Make one volume; an error is a result, so that it ends only its scan."""
+    """Make one volume; an error is returned, so that it affects only its scan."""
     try:
         images, masks, source_grid = make_channels(job.source, making.steps, making.classes)
     except VoxflateError as error:
@@ -99,7 +99,7 @@ def prepare_volume(job: Job, making: Making) -> Result | VoxflateError:
     stored = _stored([*images, *masks], making.shape)
     ranges = [one.intensity for one in images if one.intensity is not None]
     if len(ranges) < len(images):
-        raise ValueError("a recipe must rescale; this one left intensities as they are")
+        raise ValueError("a recipe must rescale; this one left intensities unchanged")
     scan = Scan(
         making.names.subject(job.source.subject),
         job.split,
@@ -119,12 +119,12 @@ def prepare_volume(job: Job, making: Making) -> Result | VoxflateError:
 def make_channels(
     source: Source, steps: Sequence[Step], classes: tuple[int, ...]
 ) -> tuple[list[Volume], list[Volume], Geometry]:
-    """One subject's files on one grid, taken through the steps.
+    """Read one subject's files on one grid, and apply the steps.
 
     Args:
-        source: Its first image, with the others and the mask.
-        steps: In order.
-        classes: Values of the masks' classes, a channel each.
+        source: The first image, with the others and the mask.
+        steps: The steps in order.
+        classes: Values of the masks' classes, one channel each.
 
     Returns:
         The images, the mask's classes in [-1, 1], and the grid of the first image's file.
@@ -138,7 +138,7 @@ def make_channels(
 
 
 def _read_images(scan: Source, steps: Sequence[Step]) -> tuple[list[Volume], Geometry]:
-    """The images on the first one's grid, in the sources' units, and that grid."""
+    """The images on the grid of the first one, in the sources' units, and that grid."""
     highs = [step.settings["high"] for step in steps if step.function is window_hu]
     images: list[Volume] = []
     for source in scan.images:
@@ -165,7 +165,7 @@ def _applied(
 
 
 def _stored(channels: Sequence[Volume], shape: Shape) -> Int16:
-    """Channels as they lie on the disk; a single one has no axis of its own."""
+    """Channels as stored on disk; a single channel has no channel axis."""
     for channel in channels:
         if channel.array.shape != shape:
             raise ValueError(f"a recipe must resize to {shape}; this one made {channel.array.shape}")

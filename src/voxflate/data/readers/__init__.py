@@ -1,1 +1,1 @@
-"""Readers: one format a file, chosen in a table by suffix."""
+"""Readers: one format per module, chosen from a table by suffix."""

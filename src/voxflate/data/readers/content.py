@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, where its name is missing, wrong or says nothing."""
+"""Recognises a file's format by its first bytes, if its name is missing, wrong or ambiguous."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 GZIP_MARK = b"\x1f\x8b"
 HEAD = 1024
-"""Bytes that are looked at."""
+"""Number of bytes that are read."""
 
 _DICOM_MARK = b"DICM"
 _NIFTI_SIZE, _NIFTI_MARKS = (348).to_bytes(4, "little"), (b"n+1", b"ni1")
-"""How a NIfTI-1 header begins, in either byte order, and what Analyze, from which it comes, lacks."""
+"""The start of a NIfTI-1 header in either byte order, and the magic that its predecessor Analyze lacks."""
 _FIRST_GROUPS = (2, 8)
 _LONG_FORMS = (b"OB", b"OD", b"OF", b"OL", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT")
 
@@ -21,7 +21,7 @@ def head_of(path: Path, *, unpack: bool = False) -> bytes:
 
     Args:
         path: The file.
-        unpack: Whether to give those of a gzip file's content.
+        unpack: Whether to return the first bytes of a gzip file's content instead.
 
     Raises:
         OSError: If it cannot be read.
@@ -37,9 +37,10 @@ def head_of(path: Path, *, unpack: bool = False) -> bytes:
 
 
 def is_dicom_head(head: bytes) -> bool:
-    """Say whether bytes begin a DICOM file, with or without the preamble of 128 bytes.
+    """Tell whether bytes are the start of a DICOM file, with or without its preamble of 128 bytes.
 
-    Without it, the file must begin with three whole elements of rising tags in a DICOM file's first groups.
+    Without it, the file must begin with three complete elements with ascending tags from DICOM's first
+    groups.
     """
     return head[128:132] == _DICOM_MARK or _begins_with_elements(head)
 
@@ -55,7 +56,7 @@ def _begins_with_elements(head: bytes) -> bool:
 
 
 def _after_element(head: bytes, place: int) -> int:
-    """Where the element that begins at a place ends; past the end if its length is no sensible one."""
+    """The offset at which an element ends; past the end if its length makes no sense."""
     form = head[place + 4 : place + 6]
     if form in _LONG_FORMS:
         return place + 12 + int.from_bytes(head[place + 8 : place + 12], "little")
@@ -65,7 +66,7 @@ def _after_element(head: bytes, place: int) -> int:
 
 
 def suffix_by_content(head: bytes) -> str:
-    """The usual suffix of a scan's file by its first bytes, unpacked; empty if it is not a format we read."""
+    """The usual suffix for a scan's first bytes (unpacked); empty if it is not a format that we read."""
     if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
         return ".nii"
     if head.startswith(b"NRRD000"):
@@ -76,7 +77,7 @@ def suffix_by_content(head: bytes) -> str:
 
 
 def hint(path: Path) -> str:
-    """What a file that cannot be read seems to be instead; empty if nothing is known."""
+    """What an unreadable file appears to be instead; empty if unknown."""
     try:
         head = head_of(path)
     except OSError:

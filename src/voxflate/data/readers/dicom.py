@@ -1,8 +1,8 @@
-"""DICOM series: slices put in order by where they lie, checked, read.
+"""DICOM series: sorts slices by position, checks them and reads them.
 
-Order and spacing come from positions along the slice normal, never from file names. A series whose slices
-cannot be one box of voxels (gantry tilt, uneven gaps, slices twice, a slice unlike the others) is refused
-with what was measured; tilted and uneven ones can be resampled when asked.
+Order and spacing come from positions along the slice normal, never from file names. A series whose slices do
+not form one box of voxels (gantry tilt, uneven gaps, duplicate slices, a slice unlike the others) is refused
+with the measured value; tilted and unevenly spaced series can be resampled on request.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ from voxflate.data.readers.stack import check_alike, check_line
 from voxflate.data.volume import Float64, Geometry, Volume
 
 GAP_SHARE = 0.02
-"""Largest difference of a gap between two slices from the median gap, as a share of it."""
+"""Largest difference of a gap between slices from the median gap, as a fraction of the median."""
 LARGEST_GAP = 3.0
-"""Largest gap that is filled when asked, in median gaps: what lies in a wider one is not known."""
+"""Largest gap that is filled on request, in median gaps: the content of a wider one is unknown."""
 SMALLEST_GAP = 0.4
-"""Smallest gap that is resampled when asked, in median gaps: slices that are nearer come from two passes."""
+"""Smallest gap that is resampled on request, in median gaps: closer slices come from two passes."""
 
 MISSING = 1.5
-"""Gaps this many times as wide as the header says are noted."""
+"""Gaps this many times as wide as the header says are remarked on."""
 
 MOST_ACQUISITIONS = 4
 FEWEST_SLICES = 3
-"""Up to so many acquisitions of at least so many slices, end to end in one series, are noted."""
+"""At most this many acquisitions, of at least this many slices, end to end in one series are remarked on."""
 
 MODALITIES = ("CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "OT")
-"""Those that are named in messages; whatever else the element holds may be anything."""
+"""Values that messages may name; any other value of the element could be private."""
 
 _SAME_PLACE = 1e-3  # mm
 
 
 @dataclass(frozen=True)
 class Series:
-    """One acquisition, its slices in order along their normal.
+    """One acquisition: its slices in order along their normal.
 
     Attributes:
-        slices: In order: the file and which of its frames.
-        geometry: The grid of the voxels; its axes are not at right angles where a tilt was let pass.
-        patient: The patient's identifier as the files have it; must not be written anywhere.
-        study: The study's UID; likewise.
-        modality: As DICOM names it: CT, MR, PT, ...; OTHER for what it does not name, empty if it is missing.
-        description: What the scanner's operator called it; must not be written anywhere.
-        image_type: Words of the image type, such as ORIGINAL, PRIMARY, ADC.
-        echo_ms: Echo time, ms; NaN where there is none.
+        slices: The slices in order.
+        geometry: The grid of the voxels; if a tilt was accepted, its axes are not at right angles.
+        patient: The patient's identifier from the files; must not be written anywhere.
+        study: The study's UID; must not be written anywhere.
+        modality: DICOM's name for it: CT, MR, PT, ...; OTHER for any other name, empty if missing.
+        description: The scanner operator's text; must not be written anywhere.
+        image_type: Values of ImageType, such as ORIGINAL, PRIMARY, ADC.
+        echo_ms: Echo time, ms; NaN if missing.
         has_units: Whether every slice has a rescale intercept, without which CT is not in Hounsfield units.
-        paddings: For each slice the values that stand for no data, if any slice has them.
-        places: Position of every slice along the normal, mm, where gaps are uneven and were let pass.
+        paddings: For each slice the values that mean "no data"; empty if no slice has any.
+        places: Positions of the slices along the normal, mm, if uneven gaps were accepted.
     """
 
     slices: tuple[tuple[Path, int], ...]
@@ -74,21 +74,22 @@ class Series:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files, each once."""
+        """The files without repeats."""
         return tuple(dict.fromkeys(path for path, _ in self.slices))
 
 
 def order(slices: Sequence[Slice], *, regrid: bool = False) -> Series:
-    """Put the slices of one acquisition in order and check that they fill a box.
+    """Sort the slices of one acquisition and check that they fill a box.
 
     Args:
         slices: In any order.
-        regrid: Let tilted and unevenly spaced slices pass, to be resampled when they are read.
+        regrid: Accept tilted and unevenly spaced slices, which are resampled when they are read.
 
     Raises:
-        ScanError: If a slice is not a single-channel image with a position, there is only one, one differs
-            from the others in orientation, size, spacing or place in its plane, or they are tilted, unevenly
-            spaced or double; the message has what was measured, and names the slice where one is odd.
+        ScanError: If a slice is not a single-channel image with a position, there is only one slice, one
+            differs from the others in orientation, size, spacing or in-plane position, or they are
+            tilted, unevenly spaced or duplicated. The message gives the measured value, and names the odd
+            slice if there is one.
     """
     for one in slices:
         check_slice(one)
@@ -114,7 +115,7 @@ def order(slices: Sequence[Slice], *, regrid: bool = False) -> Series:
     even = _check_gaps(slices, places, regrid)
     count = len(slices) if even else even_places(places)
     step = (positions[-1] - positions[0]) / (count - 1)
-    row_side, column_side = first.numbers("PixelSpacing", 2)  # distance of rows, then of columns
+    row_side, column_side = first.numbers("PixelSpacing", 2)  # distance between rows, then columns
     sides = np.array([column_side, row_side, 1.0])
     affine = world_affine(np.column_stack([across, down, step]), sides, positions[0])
     check_grid(first.path, affine)
@@ -127,7 +128,7 @@ def order(slices: Sequence[Slice], *, regrid: bool = False) -> Series:
 def read_series(series: Series) -> Volume:
     """Decode a series; rescale slope and intercept are applied slice by slice (HU for CT).
 
-    Pixels that a header calls padding become air. Unevenly spaced slices are interpolated to even ones; a
+    Padding pixels become air. Unevenly spaced slices are interpolated to even spacing; a
     tilt stays in the affine.
 
     Raises:
@@ -140,7 +141,7 @@ def read_series(series: Series) -> Volume:
         if file != path:
             path, frames = file, decode(file, height, width)
         if frame >= len(frames):
-            raise ScanError(path, f"holds {len(frames)} frames, its header says more; export it again")
+            raise ScanError(path, f"has {len(frames)} frames, fewer than its header says; export it again")
         array[index] = frames[frame]
     fill_padding(array, series.paddings, is_ct=series.modality == "CT")
     if series.places is not None:
@@ -149,7 +150,7 @@ def read_series(series: Series) -> Volume:
 
 
 def _series(slices: Sequence[Slice], grid: Geometry, places: Float64 | None) -> Series:
-    """The series of slices in order."""
+    """Make a series of sorted slices."""
     first = slices[0]
     modality = first.text("Modality")
     paddings = tuple(padding_of(one) for one in slices)
@@ -169,18 +170,18 @@ def _series(slices: Sequence[Slice], grid: Geometry, places: Float64 | None) -> 
 
 
 def _note_missing(one: Slice, gap: float) -> str:
-    """Say so if a header has its slices much nearer than they lie, as where every second one is missing."""
+    """Remark on slices much farther apart than the header says, as when every second one is missing."""
     stated = one.number("SpacingBetweenSlices")
     if not 0 < stated < gap / MISSING:
         return ""
-    return "slices lie farther apart than their headers say (SpacingBetweenSlices): some may be missing"
+    return "slices are farther apart than their headers say (SpacingBetweenSlices): some may be missing"
 
 
 def _note_acquisitions(slices: Sequence[Slice]) -> str:
-    """Say so if the slices, in order, come from a few acquisitions that lie end to end.
+    """Remark on sorted slices that come from a few acquisitions placed end to end.
 
-    Acquisitions that lie between each other are how one scan is made, and scanners that number every turn of
-    the tube have many.
+    Interleaved acquisitions are normal for one scan, and scanners that count every rotation of
+    the tube have many acquisitions.
     """
     lengths = [len(list(run)) for _, run in groupby(slices, lambda one: one.text("AcquisitionNumber"))]
     numbers = {one.text("AcquisitionNumber") for one in slices}
@@ -188,12 +189,12 @@ def _note_acquisitions(slices: Sequence[Slice]) -> str:
         return ""
     return (
         f"its slices come from {len(lengths)} acquisitions end to end (AcquisitionNumber), read as one "
-        "volume; if they are not one scan, export them apart"
+        "volume; if they are not one scan, export them separately"
     )
 
 
 def _words(one: Slice) -> tuple[str, ...]:
-    """Words of the image type."""
+    """Values of ImageType."""
     value = one.value("ImageType")
     return (value,) if isinstance(value, str) else tuple(map(str, value or ()))
 
@@ -204,15 +205,15 @@ def _check_twice(slices: Sequence[Slice], places: Float64) -> None:
         twice = int(np.argmin(gaps))
         raise ScanError(
             slices[0].path,
-            f"its series of {len(slices)} slices has two at one place ({{one}}, {{other}}): several phases "
-            "or echoes in one series; export them separately, or remove one",
+            f"its series of {len(slices)} slices has two at one position ({{one}}, {{other}}): several "
+            "phases or echoes in one series; export them separately, or remove one",
             one=slices[twice].label,
             other=slices[twice + 1].label,
         )
 
 
 def _check_tilt(slices: Sequence[Slice], positions: Float64, normal: Float64) -> None:
-    """Refuse slices whose corners shear away from their normal."""
+    """Refuse slices whose corners are sheared against their normal."""
     along = positions[-1] - positions[0]
     cosine = float(along @ normal / np.linalg.norm(along) / np.linalg.norm(normal))
     tilt = float(np.degrees(np.arccos(min(1.0, cosine))))
@@ -225,7 +226,7 @@ def _check_tilt(slices: Sequence[Slice], positions: Float64, normal: Float64) ->
 
 
 def _check_gaps(slices: Sequence[Slice], places: Float64, regrid: bool) -> bool:
-    """Say whether the slices are evenly spaced; refuse those that are not, or that nobody can fill in."""
+    """Tell whether the slices are evenly spaced; refuse uneven ones, or gaps that cannot be filled."""
     gaps = np.diff(places)
     median = float(np.median(gaps))
     if np.abs(gaps - median).max() <= GAP_SHARE * median:

@@ -1,4 +1,4 @@
-"""Pixels of DICOM files, decoded by GDCM through SimpleITK, which knows the compressed transfer syntaxes."""
+"""Decodes DICOM pixels with GDCM through SimpleITK, which supports the compressed transfer syntaxes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CT_AIR = -1000.0
 """Hounsfield units of air."""
 
 Padding = tuple[float, float]
-"""Smallest and largest rescaled value of pixels that hold no data."""
+"""Smallest and largest rescaled value of padding pixels."""
 
 
 def decode(path: Path, height: int, width: int) -> Float32:
     """All frames of a file, rescaled, float32 [frames, height, width].
 
     Raises:
-        ScanError: If the file cannot be decoded or has another size than its header says.
+        ScanError: If the file cannot be decoded, or its size differs from its header.
     """
     itk = simple_itk()
     reader = itk.ImageFileReader()
@@ -39,14 +39,14 @@ def decode(path: Path, height: int, width: int) -> Float32:
     if pixels.shape[-2:] != (height, width):
         raise ScanError(
             path,
-            f"holds {pixels.shape[-2]}x{pixels.shape[-1]} pixels, its header says {height}x{width}; export "
+            f"has {pixels.shape[-2]}x{pixels.shape[-1]} pixels, its header says {height}x{width}; export "
             "the series again",
         )
     return pixels.reshape(-1, height, width)
 
 
 def padding_of(one: Slice) -> Padding | None:
-    """The rescaled values that a slice's header says hold no data, if it says so.
+    """The rescaled padding values that a slice's header declares, if any.
 
     Source: DICOM PS3.3, C.7.5.1.1.2 (Pixel Padding Value and Pixel Padding Range Limit).
     """
@@ -64,7 +64,7 @@ def padding_of(one: Slice) -> Padding | None:
 
 
 def _stored(one: Slice, name: str) -> int | None:
-    """A padding value as the pixels are stored; some writers leave the sign of signed pixels out."""
+    """A padding value in the stored pixel type; some writers omit the sign of signed pixels."""
     value = one.value(name)
     if value is None:
         return None
@@ -77,12 +77,12 @@ def _stored(one: Slice, name: str) -> int | None:
 
 
 def fill_padding(array: Float32, paddings: Sequence[Padding | None], *, is_ct: bool) -> None:
-    """Make air of pixels that hold no data, in place.
+    """Set padding pixels to air, in place.
 
     Args:
         array: Rescaled slices, [D, H, W].
         paddings: For each slice its padding; empty if none has any.
-        is_ct: Whether air is `CT_AIR`; else it is the smallest value among the data.
+        is_ct: Whether air is `CT_AIR`; otherwise it is the smallest value of the data.
     """
     if not paddings:
         return

@@ -1,4 +1,4 @@
-"""Which slices of DICOM belong together: one patient, study, series, frame of reference and orientation."""
+"""Groups DICOM slices: one patient, study, series, frame of reference and orientation."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from voxflate._system.files import sha256
 from voxflate.data.readers.dicom_slices import Slice
 
 ONE_STACK = 5.0
-"""Degrees between slices of one stack, at the most. Smaller differences are rounding, which is let pass, or a
-damaged slice, which `dicom.order` names; larger ones are another stack, such as a scout."""
+"""Largest angle between slices of one stack, degrees. Smaller angles are rounding, which is accepted, or a
+damaged slice, which `dicom.order` names; larger ones mean another stack, such as a scout."""
 
 _SHORTEST_UID = 16
-"""Shorter ones were written by people, who write the same for everybody."""
+"""Shorter UIDs were typed by people, who use the same one for every series."""
 _FEWEST = 3
-"""Slices that make a stack of another size or folder worth a volume of its own."""
+"""Number of slices from which a stack of another size or folder becomes a volume of its own."""
 
 
 def drop_copies(slices: Sequence[Slice]) -> tuple[list[Slice], list[Path]]:
-    """Leave out files that are a copy of another one, byte for byte.
+    """Leave out files that are byte-for-byte copies of another one.
 
     Returns:
-        The slices that stay, in their order, and the files left out.
+        The remaining slices in their order, and the files left out.
     """
     alike: dict[tuple[str, ...], list[Path]] = {}
     for one in slices:
@@ -47,11 +47,11 @@ def drop_copies(slices: Sequence[Slice]) -> tuple[list[Slice], list[Path]]:
 
 
 def group(slices: Iterable[Slice]) -> list[list[Slice]]:
-    """Sort slices into stacks that can be one volume each.
+    """Sort slices into stacks that can each become one volume.
 
-    A series is what patient, study, series and frame of reference say together; where the series is not
-    named, or by a name that many use, each folder is one. Scouts and frames of another orientation are stacks
-    of their own. The folder does not matter otherwise, unless folders repeat places or instance numbers.
+    A series is identified by patient, study, series and frame of reference; if the series has no name, or one
+    that is used for many, each folder is a series. Scouts and frames of another orientation are separate
+    stacks. Otherwise the folder does not matter, unless folders repeat positions or instance numbers.
     """
     slices = list(slices)
     shared = _shared_names(slices)
@@ -68,9 +68,9 @@ def group(slices: Iterable[Slice]) -> list[list[Slice]]:
 
 
 def is_torn(stack: Sequence[Slice], stacks: Iterable[Sequence[Slice]]) -> bool:
-    """Say whether a few slices are torn from their series: others share its name and orientation.
+    """Tell whether a few slices were split off from their series: others share its name and orientation.
 
-    Then a header is damaged, and the series would be silently shorter without them.
+    If so, a header is damaged, and the series would silently be shorter without them.
     """
     name, directions = stack[0].text("SeriesInstanceUID"), _directions(stack[0])
     return bool(name) and any(
@@ -82,9 +82,9 @@ def is_torn(stack: Sequence[Slice], stacks: Iterable[Sequence[Slice]]) -> bool:
 
 
 def scattered(stack: Sequence[Slice], stacks: Iterable[Sequence[Slice]]) -> int:
-    """How many single slices there are that belong with a single slice by all but the name of their series.
+    """Count the single slices that match a single slice in everything but the name of their series.
 
-    Some exports give each slice a series UID of its own; without a look at them the scan would be left out.
+    Some exports give every slice its own series UID; without this check such a scan would be left out.
     """
     if len(stack) > 1:
         return 0
@@ -105,7 +105,7 @@ def _key(one: Slice) -> tuple[str, ...]:
 
 
 def _shared_names(slices: Sequence[Slice]) -> set[str]:
-    """Names of series that name none: missing, too short, or used in several studies."""
+    """Series names that identify no series: missing, too short, or used in several studies."""
     studies: dict[str, set[tuple[str, ...]]] = {}
     for one in slices:
         studies.setdefault(one.text("SeriesInstanceUID"), set()).add(_key(one)[:2])
@@ -113,7 +113,7 @@ def _shared_names(slices: Sequence[Slice]) -> set[str]:
 
 
 def _folders_apart(members: list[Slice], *, trusted: bool) -> list[list[Slice]]:
-    """A series per folder, where folders hold several slices and cannot be parts of one series."""
+    """Split by folder if folders hold several slices and cannot be parts of one series."""
     folders: dict[Path, list[Slice]] = {}
     for one in members:
         folders.setdefault(one.path.parent, []).append(one)
@@ -126,7 +126,7 @@ def _folders_apart(members: list[Slice], *, trusted: bool) -> list[list[Slice]]:
 
 
 def _repeats(parts: Sequence[Sequence[Slice]], name: str) -> bool:
-    """Say whether folders have values of an element in common."""
+    """Tell whether folders share values of an element."""
     counts = Counter(chain.from_iterable({one.text(name) for one in part} - {""} for part in parts))
     return any(count > 1 for count in counts.values())
 
@@ -145,7 +145,7 @@ def _by_orientation(members: Sequence[Slice]) -> list[list[Slice]]:
 
 
 def _directions(one: Slice) -> Any:
-    """Directions of rows and columns, [2, 3], of length 1; None where they are missing or damaged."""
+    """Unit vectors along rows and columns, [2, 3]; None if they are missing or damaged."""
     try:
         found = np.array([float(part) for part in one.value("ImageOrientationPatient")]).reshape(2, 3)
     except (TypeError, ValueError):
@@ -161,7 +161,7 @@ def _near(first: Any, second: Any) -> bool:
 
 
 def _parts(members: list[Slice], *names: str) -> list[list[Slice]]:
-    """Slices that agree in some elements, if each part has enough of them; else they stay together."""
+    """Group slices that agree in some elements; if a group would be too small, all stay together."""
     parts: dict[tuple[str, ...], list[Slice]] = {}
     for one in members:
         parts.setdefault(tuple(one.text(name) for name in names), []).append(one)

@@ -1,4 +1,4 @@
-"""Single slices of DICOM: what their headers say.
+"""The headers of single DICOM slices.
 
 A file holds one slice, or, in enhanced DICOM, one slice per frame.
 """
@@ -53,9 +53,9 @@ _TAGS = (
     "ModalityLUTSequence",
 )
 _PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010))
-"""Groups and elements that hold pixels: as float, as double, as integers."""
+"""Tags of the elements with pixels: as float, as double, as integers."""
 _HELD = "bytes of pixels"
-"""Kept among a slice's elements: how many its file holds."""
+"""Key among a slice's elements: how many bytes of pixels its file holds."""
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _FRAME_TAGS = {
     "ImagePositionPatient": "PlanePositionSequence",
@@ -64,11 +64,11 @@ _FRAME_TAGS = {
     "RescaleSlope": "PixelValueTransformationSequence",
     "RescaleIntercept": "PixelValueTransformationSequence",
 }
-"""Element -> the functional group that holds it in enhanced DICOM, for all frames or for each."""
+"""Element -> its functional group in enhanced DICOM, shared or per frame."""
 
 _IMAGES = "1.2.840.10008.5.1.4.1.1."
 _VOLUME_IMAGES = tuple(f"{_IMAGES}{number}" for number in ("2", "4", "20", "128", "130"))
-"""Storage classes of CT, MR, NM and PET: without a position, such an image is damaged."""
+"""Storage classes of CT, MR, NM and PET; an image of these without a position is damaged."""
 
 _OTHER_OBJECTS = {
     "1.2.840.10008.1.3.10": "index of a disc (DICOMDIR)",
@@ -81,24 +81,24 @@ _OTHER_OBJECTS = {
     f"{_IMAGES}104": "DICOM document",
     f"{_IMAGES}481": "DICOM radiotherapy object",
 }
-"""Storage class, or what it begins with -> what such an object is."""
+"""Storage class, or its prefix -> what such an object is."""
 
 _LOCALIZER = re.compile(r"locali[sz]er|scout|topogram|surview|\bsurvey\b|plane[ _-]?loc\b", re.IGNORECASE)
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _MOST_INFLATED = 2**31
-"""Bytes to which a deflated data set may unpack."""
+"""Largest size to which a deflated data set may unpack, bytes."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What a header says about one slice.
+    """One slice, as described by its header.
 
     Attributes:
         path: The file.
-        elements: Keyword -> value of its DICOM elements, as far as they are needed.
-        compressed: Whether its pixels are.
-        frame: Which frame of the file it is; 0 in a file of one slice.
+        elements: Keyword -> value of those DICOM elements that are needed.
+        compressed: Whether its pixels are compressed.
+        frame: Index of its frame in the file; 0 in a file with one slice.
     """
 
     path: Path
@@ -107,32 +107,32 @@ class Slice:
     frame: int = 0
 
     def value(self, name: str) -> Any:
-        """An element's value, None where it is missing or empty."""
+        """An element's value; None if it is missing or empty."""
         value = self.elements.get(name)
         return None if value is None or value == "" else value
 
     def text(self, name: str) -> str:
-        """An element's value as text, empty where it is missing."""
+        """An element's value as text; empty if it is missing."""
         value = self.value(name)
         return "" if value is None else str(value).strip()
 
     @property
     def label(self) -> str:
-        """How a message calls the slice: its file, and its frame in a file of several."""
+        """The slice's name in messages: its file, and its frame if the file has several."""
         return self.path.name if not self.frame else f"frame {self.frame + 1} of {self.path.name}"
 
     def number(self, name: str) -> float:
-        """An element that is one number; NaN where it is missing or something else."""
+        """An element's value as a number; NaN if it is missing or not a number."""
         try:
             return float(self.value(name))
         except (TypeError, ValueError):
             return float("nan")
 
     def count(self, name: str, default: int = 0) -> int:
-        """An element that is one whole number, `default` where it is missing.
+        """An element's value as an integer; `default` if it is missing.
 
         Raises:
-            ScanError: If it is something else.
+            ScanError: If it is not an integer.
         """
         value = self.value(name)
         try:
@@ -145,10 +145,10 @@ class Slice:
             ) from error
 
     def numbers(self, name: str, count: int) -> Float64:
-        """An element of `count` numbers.
+        """An element's value as `count` numbers.
 
         Raises:
-            ScanError: If it is missing or is something else.
+            ScanError: If it is missing or not `count` numbers.
         """
         value = self.value(name)
         try:
@@ -158,15 +158,15 @@ class Slice:
         if len(found) != count or not np.isfinite(found).all():
             raise ScanError(
                 self.path,
-                f"has no usable {name} ({{found}}), so where its pixels lie is unknown and is never guessed; "
-                "export the series again, or remove it",
+                f"has no usable {name} ({{found}}), so the position of its pixels is unknown and not "
+                "guessed; export the series again, or remove it",
                 found=value,
             )
         return found
 
 
 def is_dicom(path: Path) -> bool:
-    """Say whether a file is DICOM, by its suffix or by its first bytes.
+    """Tell whether a file is DICOM, by its suffix or its first bytes.
 
     Raises:
         OSError: If it cannot be read.
@@ -175,16 +175,16 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_slices(path: Path) -> list[Slice]:
-    """Read what is needed of a file's header: one slice, or one per frame.
+    """Read the needed part of a file's header: one slice, or one per frame.
 
     Raises:
-        ScanError: If the file cannot be read, or holds frames that do not say where they lie.
+        ScanError: If the file cannot be read, or has frames without a position.
     """
-    import pydicom  # here, because most preparations see no DICOM and need not wait for it
+    import pydicom  # here, because most preparations have no DICOM and need not wait for the import
 
     try:
         _check_inflated(path)
-        # Values are converted when they are asked for, and odd ones are warned of then.
+        # Values are converted on access, and pydicom warns of odd ones then.
         with pydicom.config.disable_value_validation():
             tags = [*_TAGS, _SHARED, _PER_FRAME]
             with path.open("rb") as file:
@@ -200,7 +200,7 @@ def read_slices(path: Path) -> list[Slice]:
         raise unreadable(path, "DICOM", error) from error
     one = Slice(path, elements, compressed)
     if not any(one.value(name) for name in ("SOPClassUID", "Rows", "Modality")):
-        raise unreadable(path, "DICOM", ValueError("it holds no element of an image"))
+        raise unreadable(path, "DICOM", ValueError("it has no image elements"))
     count = one.count("NumberOfFrames", 1)
     if (count <= 1 and not frames) or (not frames and not_a_scan(one)):
         return [one]
@@ -208,9 +208,9 @@ def read_slices(path: Path) -> list[Slice]:
 
 
 def not_a_scan(one: Slice) -> str:
-    """What a DICOM object is that is no part of a scan, in words; empty for a slice.
+    """Describe a DICOM object that is not part of a scan; empty for a slice.
 
-    Reports, indexes of discs, pictures of a screen and the like lie beside the scans of every export.
+    Every export has reports, disc indexes, screenshots and the like beside its scans.
     """
     sop_class = one.text("SOPClassUID")
     for prefix, what in _OTHER_OBJECTS.items():
@@ -218,7 +218,7 @@ def not_a_scan(one: Slice) -> str:
             return what
     placed = one.value("ImagePositionPatient") is not None
     if sop_class.startswith(_IMAGES) and not placed and not sop_class.startswith(_VOLUME_IMAGES):
-        return "DICOM picture without a place in the body (radiograph, ultrasound, screenshot)"
+        return "DICOM picture without a position in the body (radiograph, ultrasound, screenshot)"
     image_type = one.value("ImageType")
     words = [image_type] if isinstance(image_type, str) else list(image_type or ())
     if "LOCALIZER" in map(str, words) or _LOCALIZER.search(one.text("SeriesDescription")):
@@ -227,7 +227,7 @@ def not_a_scan(one: Slice) -> str:
 
 
 def check_slice(one: Slice) -> None:
-    """Refuse what is not a single-channel image.
+    """Refuse anything but a single-channel image.
 
     Raises:
         ScanError: Says what it is.
@@ -242,18 +242,18 @@ def check_slice(one: Slice) -> None:
     if one.value("ModalityLUTSequence"):
         raise ScanError(
             one.path,
-            "gives the meaning of its values by a table (Modality LUT), which is not read; export it with "
+            "maps its values by a table (Modality LUT), which is not supported; export it with "
             "rescale slope and intercept, or convert it to NIfTI",
         )
     _check_size(one, one.count("NumberOfFrames", 1))
 
 
 def _check_inflated(path: Path) -> None:
-    """Refuse a deflated data set that unpacks to more than memory should hold, before the parser does it."""
+    """Refuse a deflated data set that would unpack to too much memory, before the parser unpacks it."""
     head = head_of(path)
     if _DEFLATED.encode() not in head or head[128:132] != b"DICM":
         return
-    # The group length of the file's own elements says where the deflated part begins.
+    # The group length of the file meta elements tells where the deflated part begins.
     start = 144 + int.from_bytes(head[140:144], "little")
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     size = 0
@@ -268,9 +268,9 @@ def _check_inflated(path: Path) -> None:
 
 
 def _pixel_bytes(file: BinaryIO, header: Any) -> int:
-    """Bytes of pixels in a file that is open at the element with the pixels; 0 where there is none.
+    """Bytes of pixels in a file that is open at the pixel element; 0 if there is none.
 
-    What a decoder finds missing at the end, it makes up.
+    A decoder makes up pixels that are missing at the end.
     """
     implicit, little = header.original_encoding
     start, order = file.read(12), "little" if little else "big"
@@ -283,7 +283,7 @@ def _pixel_bytes(file: BinaryIO, header: Any) -> int:
 
 
 def _native(header: Any) -> str | None:
-    """The transfer syntax of a file without file meta information, as the parser found it."""
+    """The transfer syntax that the parser detected in a file without file meta information."""
     implicit, little = header.original_encoding
     if implicit is None or little is None:
         return None
@@ -291,7 +291,7 @@ def _native(header: Any) -> str | None:
 
 
 def _frames(header: Any) -> list[dict[str, Any]]:
-    """Elements of each frame of enhanced DICOM, its own before those that all share."""
+    """Elements of each frame of enhanced DICOM; its own override the shared ones."""
     shared: Any = next(iter(header.get(_SHARED) or ()), {})
     return [
         {name: _in_group(frame, name, _in_group(shared, name, None)) for name in _FRAME_TAGS}
@@ -308,14 +308,14 @@ def _enhanced(one: Slice, count: int, frames: list[dict[str, Any]]) -> list[Slic
     if len(frames) != count:
         raise ScanError(
             one.path,
-            f"holds {count} frames and says of {len(frames)} where they lie (a film, or damaged); convert it "
+            f"has {count} frames and gives the position of {len(frames)} (a film, or damaged); convert it "
             "to NIfTI, or export it as one file per slice",
         )
     rescales = {(str(frame["RescaleSlope"]), str(frame["RescaleIntercept"])) for frame in frames}
     if len(rescales) > 1:  # the decoder applies the first to all
         raise ScanError(
             one.path,
-            f"holds {count} frames with {len(rescales)} different slopes and intercepts, which are read only "
+            f"has {count} frames with {len(rescales)} different slopes and intercepts, which are only read "
             "from single slices; convert it to NIfTI, or export it as one file per slice",
         )
     _check_size(one, count)
@@ -336,6 +336,6 @@ def _check_size(one: Slice, frames: int) -> None:
     if held < claimed:
         raise ScanError(
             one.path,
-            f"is cut short or damaged: its header claims {claimed:,} bytes of pixels, it holds {held:,}; "
+            f"is cut short or damaged: its header claims {claimed:,} bytes of pixels, it has {held:,}; "
             "replace or remove it",
         )

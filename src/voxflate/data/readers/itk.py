@@ -1,4 +1,4 @@
-"""NRRD and MetaImage files, in one file or with their voxels in another, read by SimpleITK."""
+"""NRRD and MetaImage files, read by SimpleITK; the voxels may be in a second file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voxflate.data.readers.refusals import ScanError, check_claim, check_grid, c
 from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
 
 _HEADER = 65536
-# SimpleITK takes a scan to lie straight where a header says nothing, so the header's text is asked.
+# SimpleITK assumes the identity orientation if a header has none, so the header's text is searched.
 _NRRD_ORIENTED = re.compile(rb"^space *:", re.MULTILINE)
 _NRRD_UNITS = re.compile(rb"^space units *: *([^\r\n]+)", re.MULTILINE)
 _MILLIMETRES = {b"mm", b"millimeter", b"millimeters", b"millimetre", b"millimetres", b""}
@@ -25,10 +25,10 @@ _META_DATA = re.compile(rb"^ *ElementDataFile *= *([^\r\n]+)", re.MULTILINE)
 
 
 def itk_files(path: Path) -> tuple[Path, ...]:
-    """The files of a scan: one, or a header and the file with its voxels.
+    """The files of a scan: one file, or a header and a voxel file.
 
     Raises:
-        ScanError: If the header names several files, one outside its folder, or one that is missing.
+        ScanError: If the header names several voxel files, one outside its folder, or a missing one.
     """
     header = _header(path)
     named = (_NRRD_DATA if _is_nrrd(header) else _META_DATA).search(header)
@@ -43,7 +43,7 @@ def itk_files(path: Path) -> tuple[Path, ...]:
         )
     if not path.with_name(name).is_file():
         raise ScanError(
-            path, "names a voxel file that is not there ({name}); copy it beside its header", name=name
+            path, "names a voxel file that does not exist ({name}); copy it beside its header", name=name
         )
     return (path, path.parent / name)
 
@@ -53,7 +53,7 @@ def itk_geometry(path: Path, assume: str = "") -> Geometry:
 
     Raises:
         ScanError: If it is not a 3D image with one number per voxel, claims more voxels than it can hold, or
-            does not say how it lies.
+            has no orientation.
     """
     with _open(path) as reader:
         return _geometry(path, reader, assume)
@@ -76,9 +76,9 @@ def read_itk(path: Path, assume: str = "", air: float | None = None) -> Volume:
 
 
 def simple_itk() -> Any:
-    """SimpleITK, loaded at first use: a preparation of NIfTI files alone does without it.
+    """SimpleITK, loaded at first use: a preparation of only NIfTI files does not need it.
 
-    It says that it is typed, but most of its functions are not.
+    SimpleITK claims to be typed, but most of its functions are not.
     """
     import SimpleITK
 
@@ -87,10 +87,10 @@ def simple_itk() -> Any:
 
 @contextmanager
 def itk_name(files: tuple[Path, ...]) -> Iterator[str]:
-    """A name by which SimpleITK can open the first of some files.
+    """A path by which SimpleITK can open the first of some files.
 
-    It ends the process when it is given a path that is not UTF-8, so such files get links with plain names
-    for as long as the block runs.
+    SimpleITK ends the process when given a path that is not UTF-8, so such files get links with plain names
+    while the block runs.
     """
     try:
         str(files[0]).encode()
@@ -104,7 +104,7 @@ def itk_name(files: tuple[Path, ...]) -> Iterator[str]:
 
 
 def world_affine(directions: Float64, spacing: Float64, origin: Float64) -> Float64:
-    """ITK's geometry as an affine.
+    """Convert ITK's geometry to an affine.
 
     Args:
         directions: [3, 3], one column per file axis, ITK's world (x to the left, y to the back).
@@ -153,7 +153,7 @@ def _geometry(path: Path, reader: Any, assume: str) -> Geometry:
         raise ScanError(
             path,
             "does not say which way its axes point, and left and right are never guessed; convert it again "
-            "with the orientation kept, or say it with --assume RAS",
+            "with the orientation kept, or give it with --assume RAS",
         )
     unit = _NRRD_UNITS.search(header) if _is_nrrd(header) else None
     if unit and set(re.findall(rb'"([^"]*)"', unit[1])) - _MILLIMETRES:

@@ -19,8 +19,8 @@ def mgh_geometry(path: Path, assume: str = "") -> Geometry:
     """The grid of an MGH file, from its header.
 
     Raises:
-        ScanError: If the file is not a 3D image, claims more voxels than it can hold, or does not say how it
-            lies.
+        ScanError: If the file is not a 3D image, claims more voxels than it can hold, or has no
+            orientation.
     """
     return _geometry(path, _open(path), assume)
 
@@ -60,7 +60,7 @@ def _geometry(path: Path, image: Any, assume: str) -> Geometry:
         raise ScanError(
             path,
             "does not say which way its axes point, and left and right are never guessed; convert it again "
-            "with the orientation kept, or say it with --assume RAS",
+            "with the orientation kept, or give it with --assume RAS",
         )
     claimed = int(np.prod(shape, dtype=object)) * image.get_data_dtype().itemsize
     check_claim(path, claimed, packed=head_of(path).startswith(GZIP_MARK))

@@ -1,4 +1,4 @@
-"""NIfTI: version 1 or 2, one file or a pair of .hdr and .img, packed or not as its first bytes say."""
+"""NIfTI, version 1 or 2, one file or a pair of .hdr and .img, gzipped or not (by the first bytes)."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _HEADERS: dict[tuple[int, bool], Any] = {
     (540, False): nib.nifti2.Nifti2Header,
     (540, True): nib.nifti2.Nifti2PairHeader,
 }
-"""(bytes of the header, whether the voxels are in a second file) -> class."""
+"""(Size of the header in bytes, whether the voxels are in a second file) -> class."""
 
 _MILLIMETRES = {1: 1000.0, 3: 0.001}
-"""Spatial unit of a header -> its length in mm; every other code is taken for mm, as all tools do."""
+"""Spatial unit in a header -> its length in mm; all other codes mean mm, as in other tools."""
 
 _STATISTICS = range(2, 25)
 """Intent codes of statistical maps."""
 
 _DISAGREE = 0.02
-"""Largest difference of the columns of sform and qform, in voxel sides, that is taken for rounding."""
+"""Largest difference between the columns of sform and qform that counts as rounding, in voxel sides."""
 
 
 def nifti_files(path: Path) -> tuple[Path, ...]:
-    """The files of a scan: one, or header and voxels.
+    """The files of a scan: one file, or a header and a voxel file.
 
     Raises:
         ScanError: If the header of a pair has no voxel file beside it.
@@ -58,8 +58,8 @@ def nifti_geometry(path: Path, assume: str = "") -> Geometry:
     """The grid of a NIfTI file, from its header.
 
     Raises:
-        ScanError: If the file is not a 3D NIfTI image with one number per voxel, or does not say how
-            it lies.
+        ScanError: If the file is not a 3D NIfTI image with one number per voxel, or has no
+            orientation.
     """
     with _open_nifti(path) as file:
         grid = _geometry(path, file, assume)
@@ -71,7 +71,7 @@ def read_nifti(path: Path, assume: str = "", air: float | None = None) -> Volume
     """A NIfTI file's voxels (slope and intercept applied) and grid.
 
     Raises:
-        ScanError: As `nifti_geometry`; also if the file is cut short, holds NaN or infinity, or if all
+        ScanError: As `nifti_geometry`; also if the file is cut short, has NaN or infinite voxels, or if all
             its voxels are equal.
     """
     with _open_nifti(path) as file:
@@ -82,7 +82,7 @@ def read_nifti(path: Path, assume: str = "", air: float | None = None) -> Volume
             raise unreadable(path, "NIfTI", error) from error
     narrow = array.dtype.kind in "iu" and array.dtype.itemsize <= 2
     kind = array.dtype.newbyteorder("=") if narrow else np.float32
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+    with np.errstate(over="ignore"):  # values that are too large become infinite and are refused
         array = array.reshape(geometry.shape[::-1]).T.astype(kind, copy=False)
     return Volume(check_voxels(path, array, air), geometry.affine)
 
@@ -92,11 +92,11 @@ class _Nifti:
     """An open NIfTI file.
 
     Attributes:
-        header: As nibabel has it.
-        affine: The one that the header prefers, in its own unit.
-        voxels: Those of the file, read when they are made an array.
+        header: nibabel's header.
+        affine: The affine that the header prefers, in the header's unit.
+        voxels: The file's voxels, read when converted to an array.
         image: The file that holds the voxels.
-        packed: Whether that file is packed.
+        packed: Whether that file is gzipped.
     """
 
     header: Any
@@ -108,7 +108,7 @@ class _Nifti:
 
 @contextmanager
 def _open_nifti(path: Path) -> Iterator[_Nifti]:
-    """One stream for header and voxels, so that nothing is unpacked twice (decision 0035)."""
+    """Open one stream for header and voxels, so that nothing is unpacked twice (decision 0035)."""
     files = nifti_files(path)
     with ExitStack() as opened:
         try:
@@ -124,7 +124,7 @@ def _open_nifti(path: Path) -> Iterator[_Nifti]:
 
 
 def _stream(path: Path, opened: ExitStack) -> tuple[Any, bool]:
-    """An open file, unpacked if its first bytes say so, whatever its name says."""
+    """Open a file, and unpack it if its first bytes say so, regardless of its name."""
     stream: Any = opened.enter_context(path.open("rb"))
     packed = stream.read(2) == GZIP_MARK
     stream.seek(0)
@@ -154,7 +154,7 @@ def _pair_suffix(path: Path) -> str:
 def _geometry(path: Path, file: _Nifti, assume: str) -> Geometry:
     header = file.header
     shape = tuple(int(side) for side in header.get_data_shape())
-    # A fourth axis of length 1 is how some tools write a 3D image.
+    # Some tools write a 3D image with a fourth axis of length 1.
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 2:
@@ -171,7 +171,7 @@ def _geometry(path: Path, file: _Nifti, assume: str) -> Geometry:
         raise ScanError(
             path,
             "does not say which way its axes point (sform and qform codes are 0), and left and right are "
-            "never guessed; convert it again with the orientation kept, or say it with --assume RAS",
+            "never guessed; convert it again with the orientation kept, or give it with --assume RAS",
         )
     claimed = int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
     check_claim(file.image, claimed, packed=file.packed)
@@ -183,18 +183,18 @@ def _geometry(path: Path, file: _Nifti, assume: str) -> Geometry:
 
 
 def _note_statistic(header: Any) -> str:
-    """Say so if a header calls its values a statistic, such as a z score or a p value."""
+    """Remark on a header that declares its values a statistic, such as a z score or a p value."""
     if int(header["intent_code"]) not in _STATISTICS:
         return ""
-    return f"the header says that the values are no intensities but a statistic ({header.get_intent()[0]})"
+    return f"the header says that the values are a statistic, not intensities ({header.get_intent()[0]})"
 
 
 def _note_affines(header: Any, sform: Float64) -> str:
-    """Say so if a header has two affines that differ in more than the place.
+    """Remark on a header whose two affines differ in more than the origin.
 
     Args:
-        header: Of the file.
-        sform: Directions and sides of its best affine, which is the sform where there are two, [3, 3].
+        header: The file's header.
+        sform: Columns of the preferred affine, which is the sform if there are two, [3, 3].
     """
     if not (header["sform_code"] and header["qform_code"]):
         return ""
@@ -202,4 +202,4 @@ def _note_affines(header: Any, sform: Float64) -> str:
     sides = np.maximum(np.linalg.norm(sform, axis=0), 1e-9)
     if np.abs((sform - qform) / sides).max() <= _DISAGREE:
         return ""
-    return "sform and qform disagree about directions or voxel sizes; the sform is used"
+    return "sform and qform disagree on directions or voxel sizes; the sform is used"

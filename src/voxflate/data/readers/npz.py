@@ -1,9 +1,9 @@
-"""NPZ files: an array and where it lies, as NumPy saves them.
+"""NPZ files: an array and its affine, as NumPy saves them.
 
     numpy.savez_compressed("scan.npz", array=array, affine=affine)
 
-`array` is [I, J, K] and `affine` takes (i, j, k, 1) to world millimetres (RAS+), both as nibabel has them.
-Without an affine, `spacing` (three voxel sides, mm, in the array's order) and --assume are needed.
+`array` is [I, J, K] and `affine` maps (i, j, k, 1) to world millimetres (RAS+), both as in nibabel.
+Without an affine, `spacing` (three voxel sides in mm, in the array's order) and --assume are needed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _LARGEST_ENTRY = 4096
-"""Bytes of a header and 16 numbers, with room to spare."""
+"""More bytes than a header and 16 numbers need."""
 
 
 def npz_geometry(path: Path, assume: str = "") -> Geometry:
-    """The grid of an NPZ file; of the array, only the header is read.
+    """The grid of an NPZ file; only the array's header is read.
 
     Raises:
-        ScanError: If there is no 3D array of real numbers, or it is not said where it lies.
+        ScanError: If there is no 3D array of real numbers, or it has no orientation.
     """
     shape, dtype = _header(path)
     if len(shape) != 3 or min(shape) < 2:
@@ -46,10 +46,10 @@ def read_npz(path: Path, assume: str = "", air: float | None = None) -> Volume:
     """Voxels and grid of an NPZ file.
 
     Raises:
-        ScanError: As `npz_geometry`; also if the data is damaged, holds NaN or infinity, or is constant.
+        ScanError: As `npz_geometry`; also if the data is damaged, has NaN or infinite voxels, or is constant.
     """
     geometry = npz_geometry(path, assume)
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+    with np.errstate(over="ignore"):  # values that are too large become infinite and are refused
         array = np.ascontiguousarray(_member(path, "array").T, np.float32)
     return Volume(check_voxels(path, array, air), geometry.affine)
 
@@ -74,8 +74,8 @@ def _affine(path: Path, assume: str) -> Float64:
     if not assume or "spacing.npy" not in names:
         raise ScanError(
             path,
-            "does not say how it lies (no entry called affine), and left and right are never guessed; save "
-            "it again with its affine, or with spacing (three voxel sides, mm) and say --assume RAS",
+            "has no orientation (no entry called affine), and left and right are never guessed; save it "
+            "again with its affine, or with spacing (three voxel sides, mm) and use --assume RAS",
         )
     return assumed_affine(assume, _numbers(path, "spacing", 3).tolist())
 
@@ -85,7 +85,7 @@ def _numbers(path: Path, name: str, count: int) -> Float64:
         size = archive.getinfo(f"{name}.npy").file_size
     found = _member(path, name) if size < _LARGEST_ENTRY else np.empty(0)
     if found.size != count or found.dtype.kind not in "iuf":
-        raise ScanError(path, f"its {name} does not hold {count} numbers; save it again")
+        raise ScanError(path, f"its {name} does not have {count} numbers; save it again")
     return np.asarray(found, np.float64).ravel()
 
 

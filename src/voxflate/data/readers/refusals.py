@@ -1,4 +1,4 @@
-"""What every reader refuses, and how a refusal keeps what it knows about a person private."""
+"""Checks that every reader makes, and refusals that keep personal data private."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from voxflate.data.readers.content import hint
 from voxflate.data.volume import Float64
 
 SMALLEST_MM, LARGEST_MM = 1e-4, 100.0
-"""Voxel sides that are believed, from microscopes to thick slices."""
+"""Plausible voxel sides, from microscopes to thick slices."""
 
 LARGEST_SHEAR = 0.2
-"""Degrees by which axes may miss a right angle; a tilted gantry is off by 5 to 30."""
+"""Largest deviation of axes from a right angle, degrees; a tilted gantry is off by 5 to 30."""
 
 NAN_AIR = "air"
-"""The one way to read NaN: as empty space."""
+"""The only way to read NaN: as empty space."""
 
 _MOST_PACKED = 1100
-"""No deflate stream unpacks to more than 1032 times its size."""
+"""Highest compression ratio of a deflate stream."""
 
 
 class ScanError(VoxflateError):
     """A scan that cannot be used.
 
-    Its text is for the terminal and names the file. Its `reason` is for files that are passed on: without the
-    path, and without any text that was found in a header or a file name.
+    The message is for the terminal and names the file. The `reason` is for files that are passed on: without
+    the path, and without any text from a header or a file name.
 
     Args:
         path: The file, or the first file of a series.
-        reason: What is wrong and what to do; `{name}` stands for what only the terminal is told.
+        reason: What is wrong and what to do; `{name}` stands for a value that only the terminal shows.
         private: Those values.
 
     Attributes:
-        files: All files of the scan, as far as they are known.
+        files: All known files of the scan.
     """
 
     def __init__(self, path: Path, reason: str, **private: object) -> None:
@@ -53,19 +53,19 @@ class ConstantError(ScanError):
 
 
 def printable(value: object) -> str:
-    """A text on one line that any terminal takes: line breaks, control characters and lone bytes escaped."""
+    """Make a text safe for any terminal line: escape line breaks, control characters and stray bytes."""
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in str(value)
     )
 
 
 def check_claim(path: Path, claimed: int, *, packed: bool) -> None:
-    """Refuse a header that claims more than its file can hold, before memory is taken for it.
+    """Refuse a header that claims more than its file can hold, before memory is allocated.
 
     Args:
         path: The file.
-        claimed: Bytes of voxels that its header claims, at least.
-        packed: Whether they may be compressed.
+        claimed: Bytes of voxels that its header claims (a lower bound).
+        packed: Whether the voxels may be compressed.
 
     Raises:
         ScanError: Names both sizes.
@@ -80,9 +80,9 @@ def check_claim(path: Path, claimed: int, *, packed: bool) -> None:
 
 
 def check_grid(path: Path, affine: Float64) -> None:
-    """Refuse an affine that gives voxels no size, or one that no scanner makes.
+    """Refuse an affine that gives voxels no size, or an implausible one.
 
-    One such voxel size would also blow up the box of a whole cohort.
+    One such voxel size would also enlarge the box of a whole cohort.
 
     Raises:
         ScanError: Names the file.
@@ -100,28 +100,28 @@ def check_grid(path: Path, affine: Float64) -> None:
 
 
 def check_right_angles(path: Path, affine: Float64) -> None:
-    """Refuse axes that are not at right angles: such voxels fill no box.
+    """Refuse axes that are not at right angles: such voxels do not fill a box.
 
     Raises:
-        ScanError: With the angle.
+        ScanError: Gives the angle.
     """
     shear = shear_degrees(affine)
     if shear > LARGEST_SHEAR:
         raise ScanError(
             path,
-            f"its axes miss a right angle by {shear:.1f} degrees, at most {LARGEST_SHEAR} can be read; "
+            f"its axes are {shear:.1f} degrees off a right angle, at most {LARGEST_SHEAR} can be read; "
             "resample it with --regrid, or remove it",
         )
 
 
 def shear_degrees(affine: Float64) -> float:
-    """By how much the axes of an affine miss a right angle, at the most, degrees."""
+    """Largest deviation of an affine's axes from a right angle, degrees."""
     return _shear_of(affine[:3, :3].tobytes())
 
 
 @lru_cache
 def _shear_of(steps: bytes) -> float:
-    """Cached: scans of one cohort mostly have the same axes, and each is asked for more than once."""
+    """Cached, because scans of a cohort mostly have the same axes, and each is needed more than once."""
     axes = np.frombuffer(steps).reshape(3, 3)
     axes = axes / np.linalg.norm(axes, axis=0)
     products = np.abs(np.triu(axes.T @ axes, 1)).max()
@@ -129,13 +129,13 @@ def _shear_of(steps: bytes) -> float:
 
 
 def check_voxels(path: Path, array: Any, air: float | None = None) -> Any:
-    """Refuse voxels that hold NaN or infinity, or are all equal.
+    """Refuse voxels that are NaN, infinite or all equal.
 
     Args:
         path: The file.
         array: Its voxels.
-        air: To take NaN for empty space: it becomes the smallest number of the scan, but at most this one.
-            None to refuse it.
+        air: Reads NaN as empty space: it becomes the smallest value of the scan, but at most this one.
+            None refuses NaN.
 
     Returns:
         The voxels, without NaN.
@@ -170,13 +170,13 @@ def _not_finite(path: Path, array: Any, bad: int) -> ScanError:
 
 
 def unreadable(path: Path, kind: str, error: BaseException) -> ScanError:
-    """What to say when a library cannot read a file: its own last line, which may quote the file."""
+    """Report that a library cannot read a file, with its last line, which may quote the file."""
     if isinstance(error, ScanError):
         return error
     if isinstance(error, PermissionError):
-        return ScanError(path, "may not be read (permission denied); change its permissions, or remove it")
+        return ScanError(path, "cannot be read (permission denied); change its permissions, or remove it")
     instead = hint(path)
-    if instead and not instead.startswith(f"it is {kind};"):  # a name would not mend it
+    if instead and not instead.startswith(f"it is {kind};"):  # renaming would not help
         return ScanError(path, f"cannot be read as {kind} ({instead}); replace or remove it")
     lines = [line for line in str(error).splitlines() if line.strip()]
     said = lines[-1] if lines else type(error).__name__

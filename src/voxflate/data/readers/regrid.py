@@ -1,4 +1,4 @@
-"""Stacks of slices that are no box of voxels, made into one when asked: linear, nothing cut off."""
+"""Resamples stacks of slices that do not form a box of voxels: linear, nothing cut off."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from voxflate.data.volume import Float32, Float64, Geometry, Volume
 
 
 def even_places(places: Float64) -> int:
-    """How many slices the median gap puts between the first and the last place, both included.
+    """Number of slices from the first to the last position at the median gap, both included.
 
     >>> even_places(np.array([0.0, 2.0, 4.0, 8.0]))
     5
@@ -20,14 +20,14 @@ def even_places(places: Float64) -> int:
 
 
 def even_out(array: Float32, places: Float64) -> Float32:
-    """Interpolate slices to even places.
+    """Interpolate slices to evenly spaced positions.
 
     Args:
         array: [D, H, W].
-        places: Where each slice lies, mm, rising.
+        places: Position of each slice, mm, ascending.
 
     Returns:
-        [`even_places`, H, W], from the first place to the last.
+        [`even_places`, H, W], from the first to the last position.
     """
     wanted = np.linspace(places[0], places[-1], even_places(places))
     above = np.clip(np.searchsorted(places, wanted, side="right"), 1, len(places) - 1)
@@ -37,10 +37,10 @@ def even_out(array: Float32, places: Float64) -> Float32:
 
 
 def upright_geometry(grid: Geometry) -> Geometry:
-    """The smallest grid with right angles that holds the voxels' centres of a sheared one.
+    """The smallest grid with right angles that contains the voxel centres of a sheared grid.
 
-    Its first file axis and the plane of the first two are kept, as are the distances of rows, columns and
-    slices.
+    The first file axis and the plane of the first two are kept, as are the distances between rows, columns
+    and slices.
     """
     steps = grid.affine[:3, :3]
     directions, lengths = np.linalg.qr(steps)
@@ -57,13 +57,13 @@ def upright_geometry(grid: Geometry) -> Geometry:
 
 
 def upright(volume: Volume) -> Volume:
-    """Resample a sheared volume to `upright_geometry`; beyond its voxels lies its smallest value (air)."""
-    from scipy import ndimage  # slow to load, and seldom needed
+    """Resample a sheared volume to `upright_geometry`; outside its voxels is its smallest value (air)."""
+    from scipy import ndimage  # slow to load and rarely needed
 
     grid = upright_geometry(volume.geometry)
     change = np.linalg.solve(volume.affine, grid.affine)  # new index -> old index, both (w, h, d)
     matrix, offset = change[:3, :3][::-1, ::-1], change[:3, 3][::-1]
-    # A sliver of rounding would push whole border planes out of the old grid.
+    # A rounding error would push whole border planes out of the old grid.
     matrix, offset = np.round(matrix, 9), np.round(offset, 9)
     array = ndimage.affine_transform(
         np.asarray(volume.array, np.float32),

@@ -1,4 +1,4 @@
-"""Whether all slices of a DICOM series are alike: every slice is looked at, and the odd one is named."""
+"""Checks that all slices of a DICOM series match, and names the odd one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from voxflate.data.readers.refusals import LARGEST_SHEAR, ScanError
 from voxflate.data.volume import Float64
 
 SPACING_SHARE = 1e-3
-"""Largest difference of a slice's pixel spacing from the series', as a share of it."""
+"""Largest difference between a slice's pixel spacing and the series', as a fraction."""
 BESIDE_SHARE = 0.1
-"""How far a slice may lie beside the line of the others, in pixel sides."""
+"""Largest distance of a slice's corner from the line of the others, in pixel sides."""
 ECHO_RATIO = 1.5
-"""Echo times of one contrast differ by less."""
+"""Echo times of one contrast differ by less than this."""
 _LENGTH_SHARE = 1e-2
 _ROUNDING_MM = 0.05
 
 
 def check_alike(slices: Sequence[Slice]) -> None:
-    """Refuse slices that differ in size, pixel spacing or orientation, or whose directions are none.
+    """Refuse slices that differ in size, pixel spacing or orientation, or have invalid directions.
 
     Raises:
         ScanError: Names the odd slice.
@@ -47,7 +47,7 @@ def check_alike(slices: Sequence[Slice]) -> None:
 
 
 def _check_echoes(slices: Sequence[Slice]) -> None:
-    """Refuse slices of two contrasts, which may lie between each other."""
+    """Refuse slices of two contrasts, which may be interleaved."""
     echoes = [one.number("EchoTime") for one in slices]
     known = [echo for echo in echoes if echo > 0]
     if known and max(known) > ECHO_RATIO * min(known):
@@ -72,28 +72,28 @@ def _check_directions(slices: Sequence[Slice]) -> None:
     angles = np.degrees(np.arccos(np.clip(cosines, -1, 1))).max(axis=1)
     worst = int(np.argmax(angles))
     if angles[worst] > LARGEST_SHEAR:
-        raise _odd(slices, slices[worst], f"is turned by {angles[worst]:.1f} degrees against the others")
+        raise _odd(slices, slices[worst], f"is rotated by {angles[worst]:.1f} degrees against the others")
 
 
 def check_line(
     slices: Sequence[Slice], positions: Float64, across: Float64, down: Float64, places: Float64
 ) -> None:
-    """Refuse slices whose corners do not lie on one line, upright or tilted.
+    """Refuse slices whose corners are not on one line, straight or tilted.
 
     Args:
         slices: In order along the normal.
-        positions: Of their corners, mm, [slices, 3].
+        positions: Positions of their corners, mm, [slices, 3].
         across: Direction of the rows, [3].
         down: Direction of the columns, [3].
-        places: Positions along the normal, mm, rising.
+        places: Positions along the normal, mm, ascending.
 
     Raises:
-        ScanError: Names the slice that lies beside the line.
+        ScanError: Names the slice that is off the line.
     """
     in_plane = np.column_stack([positions @ across, positions @ down])
     half = (
         len(slices) // 2
-    )  # far pairs, so that rounding does not turn the line; the median ignores one odd slice
+    )  # distant pairs, so that rounding does not tilt the line; the median ignores one odd slice
     slopes = np.median(
         (in_plane[half:] - in_plane[:-half]) / (places[half:] - places[:-half])[:, None], axis=0
     )
@@ -102,7 +102,7 @@ def check_line(
     worst = int(np.argmax(beside))
     side = float(slices[0].numbers("PixelSpacing", 2).min())
     if beside[worst] > max(BESIDE_SHARE * side, _ROUNDING_MM):
-        raise _odd(slices, slices[worst], f"lies {beside[worst]:.1f} mm beside the line of the others")
+        raise _odd(slices, slices[worst], f"is {beside[worst]:.1f} mm off the line of the others")
 
 
 def _odd(slices: Sequence[Slice], one: Slice, what: str) -> ScanError:

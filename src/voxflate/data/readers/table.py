@@ -1,6 +1,6 @@
-"""Reading scans: one reader per kind of file, chosen by suffix, and by content where the suffix says nothing.
+"""Reads scans: one reader per file format, chosen by suffix, or by content if the suffix is unknown.
 
-To add a format: write a `Reader` in a file of its own and add its suffixes to `READERS`.
+To add a format: write a `Reader` in a new module and add its suffixes to `READERS`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def _alone(path: Path) -> tuple[Path, ...]:
 
 @dataclass(frozen=True)
 class Reader:
-    """How one kind of file is read.
+    """The functions that read one file format.
 
     Attributes:
-        geometry: Reads the header only: the grid in the file's own orientation. Takes the path and the
-            orientation to assume where a file has none; with "" such a file is refused.
-        volume: Reads the voxels too, in the source's units; takes the same, and the largest value
+        geometry: Reads only the header and returns the grid in the file's own orientation. Takes the path and
+            the orientation to assume if the file has none; with "" such a file is refused.
+        volume: Also reads the voxels, in the source's units. Takes the same, and the largest value
             that NaN may become (None to refuse it).
-        files: All files of the scan, the one that names it first.
+        files: Lists all files of the scan, the one that names it first.
     """
 
     geometry: Callable[[Path, str], Geometry]
@@ -62,11 +62,11 @@ READERS: dict[str, Reader] = {
 }
 
 VOXEL_SUFFIXES = (".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
-"""Files that hold the voxels of a header beside them."""
+"""Suffixes of voxel files that belong to a header beside them."""
 
 
 def suffix_of(name: str) -> str:
-    """The longest known suffix that a file name ends in, as it is written there; empty if there is none."""
+    """The longest known suffix of a file name, as written there; empty if there is none."""
     known = [suffix for suffix in (*READERS, *VOXEL_SUFFIXES) if name.lower().endswith(suffix)]
     return name[len(name) - max(map(len, known)) :] if known else ""
 
@@ -78,7 +78,7 @@ def reader_of(path: Path) -> Reader | None:
 
 
 def reader_by_content(head: bytes) -> Reader | None:
-    """The reader for a file by its first bytes, unpacked; None if they are not of a format we read."""
+    """The reader for a file by its first bytes (unpacked); None if we do not read the format."""
     return READERS.get(suffix_by_content(head))
 
 
@@ -101,10 +101,10 @@ def read_geometry(path: Path, assume: str = "") -> Geometry:
 
 
 def scan_files(path: Path) -> tuple[Path, ...]:
-    """All files of a scan, the one that names it first.
+    """List all files of a scan, the one that names it first.
 
     Raises:
-        ScanError: If no reader knows the file, or one that it needs is missing.
+        ScanError: If no reader knows the file, or a file that belongs to it is missing.
     """
     return _reader(path).files(path)
 
@@ -112,5 +112,5 @@ def scan_files(path: Path) -> tuple[Path, ...]:
 def _reader(path: Path) -> Reader:
     reader = reader_of(path) or reader_by_content(head_of(path, unpack=True))
     if reader is None:
-        raise ScanError(path, f"unknown kind of file; expected one ending in {', '.join(READERS)}")
+        raise ScanError(path, f"unknown file format; expected a name ending in {', '.join(READERS)}")
     return reader

@@ -1,1 +1,1 @@
-"""What there is to prepare: a folder, a list; whose scans they are and what they are called."""
+"""Finds the scans to prepare in a folder or list, and their subjects and names."""

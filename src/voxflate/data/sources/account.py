@@ -1,4 +1,4 @@
-"""The account of a preparation: what became of every file that was seen, and what else there is to say."""
+"""The account of a preparation: what happened to every file found, and further notes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from voxflate.data.readers.refusals import printable
 
 _NAMES = 3
-"""Names that a line shows."""
+"""Most names that a line shows."""
 _MOST_LINES = 20
 
 
 class Account:
-    """Every file that was seen is used or left out for a reason; nothing vanishes.
+    """Records that every file found is used, or left out for a reason.
 
     Reasons and notes go into files that are passed on, so they hold no names; names are shown on the
     terminal.
@@ -31,32 +31,32 @@ class Account:
         self.used: set[Path] = set()
 
     def see(self, path: Path, name: str) -> None:
-        """Enter a file, with its name below the source."""
+        """Add a file, with its path relative to the source."""
         self._names[path] = name
 
     def leave(self, paths: Iterable[Path], reason: str) -> None:
-        """Say why files are not used. The first reason counts."""
+        """Record why files are not used. The first reason counts."""
         for path in paths:
             self._names.setdefault(path, path.name)
             self._left.setdefault(path, reason)
 
     def pass_by(self, folder: str, reason: str) -> None:
-        """Say why a folder was not searched."""
+        """Record why a folder was not searched."""
         self._folders.setdefault(reason, []).append(folder)
 
     def note(self, text: str, **private: object) -> None:
-        """Say something about the set; `{name}` stands for what only the terminal is told."""
+        """Add a note on the set; `{name}` stands for a name that only the terminal shows."""
         shown = {name: printable(value) for name, value in private.items()}
         self._notes[text.format(**dict.fromkeys(private, "..."))] = text.format(**shown)
 
     @property
     def notes(self) -> list[str]:
-        """What there is to say, for the terminal."""
+        """The notes, for the terminal."""
         return list(self._notes.values())
 
     @property
     def seen(self) -> int:
-        """How many files were seen."""
+        """Number of files found."""
         return len(self._names)
 
     def left_out(self) -> dict[str, list[str]]:
@@ -68,7 +68,7 @@ class Account:
         return dict(sorted(rows.items(), key=lambda row: -len(row[1])))
 
     def record(self) -> dict[str, Any]:
-        """What the manifest keeps: counts and reasons, without names."""
+        """The account for the manifest: counts and reasons, without names."""
         rows = self.left_out()
         return {
             "seen": self.seen,
@@ -92,7 +92,7 @@ class Account:
             yield f"folders not searched: {len(names)} ({reason}): {some(names)}"
 
     def summary(self) -> str:
-        """Why nothing is left to use, on one line."""
+        """Why no file is left to use, on one line."""
         rows = [f"{len(names)} {reason} ({some(names)})" for reason, names in self.left_out().items()]
         rows += [
             f"{len(names)} folders not searched ({reason}: {some(names)})"

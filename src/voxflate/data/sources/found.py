@@ -1,4 +1,4 @@
-"""What there is to prepare: below a folder, or in a list, files that a reader knows and DICOM series."""
+"""Finds scans below a folder or in a list: files that a reader knows, and DICOM series."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def find_sources(
     progress: Progress | None = None,
     account: Account | None = None,
 ) -> list[Source]:
-    """All scans below a folder or in a list, sorted by path.
+    """Find all scans below a folder or in a list, sorted by path.
 
     Args:
-        source: Folder to look in, subfolders included, or a list that `lists.read_list` reads.
-        refuse: Called for every file or series that should be a volume and is not.
+        source: Folder to search, including subfolders, or a list that `lists.read_list` reads.
+        refuse: Called for every file or series that should be a volume but is not.
         reading: How scans are found and read.
-        progress: Called with (files looked at, files in all) where files may be DICOM.
-        account: Is told of every file that is seen, and why files are left out.
+        progress: Called with (files examined, all files) while files that may be DICOM are examined.
+        account: Receives every file found, and why files are left out.
 
     Returns:
         At least one scan.
 
     Raises:
-        VoxflateError: If the folder is missing, is a file, holds no scan, or holds several kinds of scans; if
-            the list is refused; what `refuse` raises.
+        VoxflateError: If the folder is missing, is a file, has no scans or several kinds of scans; if
+            the list is refused; anything that `refuse` raises.
     """
     account = Account() if account is None else account
     reading.check()
@@ -84,7 +84,7 @@ def find_sources(
     else:
         channels = by_pattern(source, sources, reading, account)
     for channel in channels[: len(channels) - bool(reading.mask)]:
-        # What is not CT is refused one by one where CT is wanted, so it is not mixed in.
+        # If CT is wanted, other modalities are refused one by one and so cannot be mixed in.
         fitting = [one for one in channel.scans if not reading.hounsfield or one.modality in ("", "CT")]
         check_one_kind(source, fitting, reading)
     return paired(source, channels, by_path, reading, leave_out, account)
@@ -97,7 +97,7 @@ def _nothing(source: Path, account: Account) -> VoxflateError:
     elif account.summary():
         seen = account.summary()
     return VoxflateError(
-        f"{source}: holds no scan ({seen}); expected DICOM, or files ending in {', '.join(READERS)}"
+        f"{source}: has no scans ({seen}); expected DICOM, or files ending in {', '.join(READERS)}"
     )
 
 
@@ -126,7 +126,7 @@ def _source(file: File, reading: Reading) -> Source:
 
 
 def _subject(name: str, reading: Reading, known: str = "") -> str:
-    """Whose a scan is, where no list says so."""
+    """The subject of a scan, if no list gives it."""
     if reading.subjects == "folder" and "/" in name:
         return name.split("/", 1)[0]
     return name if reading.subjects == "file" else known or subject_of(Path(name))
@@ -135,7 +135,7 @@ def _subject(name: str, reading: Reading, known: str = "") -> str:
 def _looked_at(
     files: Mapping[Path, File], progress: Progress | None
 ) -> Iterator[tuple[File, list[Slice] | str | VoxflateError]]:
-    """What is in every file whose name does not say; one damaged file costs no other."""
+    """Examine every file whose name is ambiguous; a damaged file does not affect the others."""
     with workers() as pool:
         found = counted(in_order(pool, look_inside, files), len(files), progress)
         yield from zip(files.values(), found, strict=True)
@@ -148,11 +148,11 @@ def _series(
     reading: Reading,
     account: Account,
 ) -> Iterator[Source]:
-    """Slices put together to series."""
+    """Group slices into series."""
     slices, copies = drop_copies(slices)
-    account.leave(copies, "a copy of a slice that is there already")
+    account.leave(copies, "a copy of a slice that is already there")
     if copies:
-        account.note(f"{len(copies)} DICOM files are copies of others, byte for byte, and were left out")
+        account.note(f"{len(copies)} DICOM files are byte-for-byte copies of others and were left out")
     numbers: dict[Path, int] = {}
     stacks = group(slices)
     for acquisition in stacks:
@@ -179,18 +179,18 @@ def _series(
 
 
 def _check_whole(stack: Sequence[Slice], stacks: Sequence[Sequence[Slice]], fewest: int) -> None:
-    """Refuse a few slices that are damaged or torn from a series, which must not be passed over."""
+    """Refuse a few slices that are damaged or split off from a series; they must not be skipped."""
     check_alike(stack)
     if is_torn(stack, stacks):
         raise ScanError(
             stack[0].path,
-            f"is {len(stack)} of the slices of a series, but names another patient, study or frame of "
-            "reference than the rest; export the series again, or remove it",
+            f"is {len(stack)} of the slices of a series but differs in patient, study or frame of "
+            "reference from the rest; export the series again, or remove it",
         )
     if (count := scattered(stack, stacks)) >= max(fewest, 2):
         raise ScanError(
             stack[0].path,
-            f"is one of {count} slices of a study that each name a series of their own; export them again as "
+            f"is one of {count} slices of a study that each have their own series UID; export them again as "
             "one series, or remove them",
         )
 
@@ -201,7 +201,7 @@ def is_list(source: Path) -> bool:
 
 
 def _listed(source: Path, refuse: Refuse, reading: Reading, account: Account) -> list[File]:
-    """Every file that a list names, itself or by its folder."""
+    """Every file that a list names, directly or by its folder."""
     files: dict[Path, File] = {}
     root = source.parent
     columns = Columns(tuple(name.lower() for name in reading.channels.values()), reading.mask.lower())
@@ -213,7 +213,7 @@ def _listed(source: Path, refuse: Refuse, reading: Reading, account: Account) ->
             found = [File(entry.path, name.as_posix())]
             account.see(entry.path, name.as_posix())
         if not any(reader_of(file.path) or may_be_scan(file.path) for file in found):
-            refuse(ScanError(entry.path, "is listed, but holds no scan that can be read; correct the list"))
+            refuse(ScanError(entry.path, "is listed, but has no scan that can be read; correct the list"))
         for file in found:
             if file.path in files:
                 raise VoxflateError(f"{source}: names {file.path} twice, the second time in {entry.where}")
@@ -224,7 +224,7 @@ def _listed(source: Path, refuse: Refuse, reading: Reading, account: Account) ->
 
 
 def _in_folder(source: Path, account: Account, reading: Reading) -> list[File]:
-    """Every file below a folder; of a BIDS tree, those of raw scans, and derivatives where masks may lie."""
+    """Every file below a folder; in a BIDS tree only raw scans, and derivatives if masks may be there."""
     if not source.is_dir():
         state = "is a file, not a folder" if source.exists() else "no such folder"
         raise VoxflateError(
@@ -250,7 +250,7 @@ def _matching(source: Path, files: list[File], reading: Reading, account: Accoun
     if files and not kept:
         names = [file.name for file in files]
         raise VoxflateError(
-            f"{source}: holds no scan that matches --only {pattern!r}; it has {len(files)} files, such as "
+            f"{source}: has no scan that matches --only {pattern!r}; it has {len(files)} files, such as "
             f"{some(names)}"
         )
     return sorted(kept, key=lambda file: file.path)

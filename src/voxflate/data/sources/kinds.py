@@ -1,7 +1,7 @@
-"""One kind of scan per set: a network would learn several kinds as one.
+"""Checks that a set has one kind of scan: a network would learn several kinds as one.
 
-DICOM says what a series is: modality, description, image type. Of files only the name tells, so that a case
-with several files is recognised by the words in which their names differ.
+DICOM describes a series by modality, description and image type. Other files have only names, so if a case
+has several files, its kinds are recognised by the words in which their names differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from voxflate.data.sources.walk import BIDS_MARK
 
 _MOST_KINDS = 6
 _LONG_ECHO_MS = 45.0
-"""Between the echo times of T1 and T2 weighting."""
+"""Threshold between the echo times of T1 and T2 weighting."""
 
 # fmt: off
 _STRONG = frozenset((
@@ -30,24 +30,24 @@ _STRONG = frozenset((
     "tof", "bold", "seg", "segmentation", "mask", "masks", "label", "labels", "labelmap", "labelstr",
     "labelsts", "aseg", "aparc", "parcellation", "roi", "contour",
 ))
-"""Words of a name that say what kind of scan a file is."""
+"""Words in a name that tell what kind of scan a file is."""
 _WEAK = frozenset((
     "pd", "pdw", "ct", "pet", "mr", "mri", "ce", "gd", "gad", "contrast", "phase", "mag", "magnitude", "fa",
     "md", "trace", "b0", "perf", "asl", "cbf", "image", "images", "imagestr", "imagests", "img", "imgs",
     "scan", "scans", "brain", "head", "bias",
 ))
-"""Words that say so only where they are all that two files of a case differ in."""
+"""Words that tell it only if two files of a case differ in nothing else."""
 _MAPS = frozenset((
     "ADC", "TRACEW", "TRACE", "FA", "EXP", "PHASE", "P", "MAP", "PERFUSION", "SUBTRACTION", "MIP",
 ))
-"""Words of a DICOM image type that make a series another kind than its neighbours."""
+"""Values of ImageType that make a series a different kind from its neighbours."""
 # fmt: on
 _SEPARATORS = re.compile(r"[_\-\s]+")
 _CHANNEL = re.compile(r"^(.*)_(\d{4})$")
 
 
 def chosen_series(sources: Sequence[Source], reading: Reading, account: Account) -> list[Source]:
-    """The scans that --series and --modality ask for; the others go to the account."""
+    """The scans selected by --series and --modality; the others go to the account."""
     kept = []
     for one in sources:
         description = one.series.description.lower() if one.series else ""
@@ -61,10 +61,10 @@ def chosen_series(sources: Sequence[Source], reading: Reading, account: Account)
 
 
 def check_one_kind(source: Path, sources: Sequence[Source], reading: Reading) -> None:
-    """Refuse several kinds of scans as one set, unless that was asked for.
+    """Refuse several kinds of scans as one set, unless requested.
 
     Raises:
-        VoxflateError: Lists the kinds and says how to choose one.
+        VoxflateError: Lists the kinds and how to choose one.
     """
     if reading.mixed:
         return
@@ -103,7 +103,7 @@ def _check_series(source: Path, sources: Sequence[Source], reading: Reading) -> 
         found = "; ".join(_described(members) for members in _commonest(kinds.values()))
         more = f"; and {len(kinds) - _MOST_KINDS} more" if len(kinds) > _MOST_KINDS else ""
         raise VoxflateError(
-            f"{source}: holds several kinds of scans: {found}{more}. Choose one with --series PATTERN (its "
+            f"{source}: has several kinds of scans: {found}{more}. Choose one with --series PATTERN (its "
             "description) or --modality NAME, leave short ones out with --min-slices N, or take all as one "
             "set "
             "with --mixed"
@@ -131,7 +131,7 @@ def _commonest(kinds: Iterable[list[Source]]) -> list[list[Source]]:
 
 
 def _described(members: Sequence[Source]) -> str:
-    """A kind of series in words: how many, of how many people, and its commonest grid."""
+    """Describe a kind of series: how many, of how many people, and its most common grid."""
     found = [one.series for one in members if one.series]
     grid, _ = Counter(
         (one.geometry.shape, tuple(round(side, 2) for side in one.geometry.spacing)) for one in found
@@ -147,7 +147,7 @@ def _described(members: Sequence[Source]) -> str:
 
 
 def _check_files(source: Path, sources: Sequence[Source]) -> None:
-    """Refuse files of one case that are of several kinds, by the words in their names."""
+    """Refuse cases whose files are of several kinds, by the words in their names."""
     kinds: dict[frozenset[str], list[str]] = {}
     cases: dict[str, set[frozenset[str]]] = {}
     for one in sources:
@@ -155,7 +155,7 @@ def _check_files(source: Path, sources: Sequence[Source]) -> None:
         kinds.setdefault(words, []).append(one.name)
         cases.setdefault(case, set()).add(words)
     strong = {words & _STRONG for words in kinds}
-    # t1, t2, t3 may be numbers: words count only where every file has one, or one case has several.
+    # t1, t2, t3 may be numbers: words count only if every file has one, or one case has several.
     everywhere = len(strong) > 1 and frozenset() not in strong
     if everywhere or any(case and len(found) > 1 for case, found in cases.items()):
         ordered = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
@@ -163,7 +163,7 @@ def _check_files(source: Path, sources: Sequence[Source]) -> None:
             f"{len(names)} {' '.join(sorted(words)) or 'others'}" for words, names in ordered[:_MOST_KINDS]
         )
         raise VoxflateError(
-            f"{source}: its files seem to be several kinds of scans ({found}); choose one, such as "
+            f"{source}: its files seem to be of several kinds ({found}); choose one, such as "
             f"--only '{_pattern(ordered[0][0], ordered[0][1][0])}', make them channels of one "
             "volume with --channel and --mask, or take all as one set with --mixed"
         )
@@ -171,9 +171,9 @@ def _check_files(source: Path, sources: Sequence[Source]) -> None:
 
 
 def _words(name: str) -> tuple[frozenset[str], str]:
-    """The words in a path that say what kind of scan it is, and what is left of it: the case.
+    """The words in a path that tell what kind of scan it is, and the rest of the path: the case.
 
-    Weak ones only count as a folder or as the end of a name: at its beginning they may be a group of people.
+    Weak words only count as a folder or at the end of a name: at the start they may be a group of people.
     """
     *folders, file = name.lower().split("/")
     *start, end = _SEPARATORS.split(file.split(".")[0])
@@ -188,7 +188,7 @@ def _words(name: str) -> tuple[frozenset[str], str]:
 
 
 def _pattern(words: frozenset[str], name: str) -> str:
-    """A pattern for --only that takes files with these words; an example, where there are none."""
+    """A pattern for --only that matches files with these words; an example if there are no words."""
     *folders, file = name.split("/")
     stem = file.split(".")[0]
     for folder in folders:

@@ -1,4 +1,4 @@
-"""What tables know about subjects: columns of a list of scans, or of a participants file beside them."""
+"""Labels of subjects from columns of a list of scans, or of a participants file beside the scans."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from voxflate.data.sources.tables import read_rows
 PARTICIPANTS = ("participants.tsv", "participants.csv")
 KINDS = ("categorical", "continuous")
 MISSING = frozenset(("", "n/a", "na", "nan", "null"))
-"""How tables write that a value is not known, in lower case."""
+"""How tables write an unknown value, in lower case."""
 
 _ID_COLUMNS = ("participant_id", "subject", "subject_id", "patient_id", "id")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A label column that was asked for.
+    """A requested label column.
 
     Attributes:
-        name: As it was asked for.
-        kind: One of `KINDS`, or empty to tell by the values.
+        name: As requested.
+        kind: One of `KINDS`, or empty to decide by the values.
     """
 
     name: str
@@ -55,12 +55,12 @@ def known_labels(
     """The wanted values of every scan; a missing one is left out.
 
     Args:
-        source: Folder of scans, beside or above which a participants file may lie, or a list.
-        scans: With the columns of their list, where there is one.
-        wanted: The columns.
+        source: Folder of scans, with a participants file in it or above it, or a list.
+        scans: The scans, with the columns of their list if there is one.
+        wanted: The requested columns.
 
     Returns:
-        A value per column for each scan, and the file that has them.
+        A value per column for each scan, and the file that they come from.
 
     Raises:
         VoxflateError: If no table has a column, or the table contradicts itself.
@@ -74,7 +74,7 @@ def known_labels(
         missing = next(one.name for one in wanted if one.name.lower() not in listed)
         has = f"the list has the columns {', '.join(sorted(listed))}" if listed else "there is no list"
         raise VoxflateError(
-            f"{source}: nothing says the label {missing}: {has}, and no {' or '.join(PARTICIPANTS)} "
+            f"{source}: no table has the label {missing}: {has}, and no {' or '.join(PARTICIPANTS)} "
             "lies beside the scans; add the column"
         )
     table = _Table(path, names)
@@ -87,14 +87,14 @@ def _chosen(values: Mapping[str, str], wanted: Sequence[Wanted]) -> dict[str, st
 
 
 def _participants(source: Path) -> Path | None:
-    """The table beside the scans: in their folder, or in the one above."""
+    """The table beside the scans, in their folder or the one above."""
     folder = source if source.is_dir() else source.parent
     places = (folder, folder.resolve().parent) if source.is_dir() else (folder,)
     return next((place / name for place in places for name in PARTICIPANTS if (place / name).is_file()), None)
 
 
 class _Table:
-    """Rows of a participants file by the subject's name."""
+    """Rows of a participants file by subject."""
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         self._path = path
@@ -110,7 +110,7 @@ class _Table:
             values = {name: row.get(name, "") for name in names}
             if self._rows.setdefault(subject, values) != values:
                 raise VoxflateError(
-                    f"{path}: line {line} names {row[column]} again, with other values; keep one of its lines"
+                    f"{path}: line {line} repeats {row[column]} with other values; keep one of its lines"
                 )
 
     def row(self, scan: Source) -> dict[str, str]:
@@ -119,9 +119,10 @@ class _Table:
 
 
 def _names(scan: Source) -> Iterator[str]:
-    """What a table may call the subject of a scan, the likeliest first.
+    """Names that a table may use for the subject of a scan, the most likely first.
 
-    The subject; then folders and the file's name, and its beginning up to each separator, the longest first.
+    First the subject; then folder names, the file's name, and its prefixes up to each separator, longest
+    first.
     """
     yield scan.subject.removeprefix("sub-")
     path = PurePosixPath(scan.name)

@@ -1,9 +1,9 @@
-"""Lists of scans: a table or a MONAI datalist, which say whose a scan is and where it belongs.
+"""Lists of scans: a table or a MONAI datalist with the subject and split of every scan.
 
-CSV or TSV: a header line with the column `file`, and `subject` and `split` where wanted.
-JSON: {"training": [{"image": "a.nii.gz", "subject": "7"}], "validation": [...]}, as MONAI's datalists.
+CSV or TSV: a header line with the column `file` and, optionally, `subject` and `split`.
+JSON: {"training": [{"image": "a.nii.gz", "subject": "7"}], "validation": [...]}, as in MONAI's datalists.
 
-Several channels: a column per channel, and one for the mask. An `image` that is a list of files counts as the
+Several channels: a column per channel, and one for the mask. If `image` is a list of files, it counts as the
 columns image-0, image-1, ... All other columns may serve as labels.
 
 Paths are relative to the list. A path is a file, or a folder with one DICOM series or more.
@@ -33,14 +33,14 @@ SPLIT_NAMES = {
     "test": "heldout",
     "testing": "heldout",
 }
-"""How lists call the two splits; whatever no network learns from is held out."""
+"""Names of the two splits in lists; everything that is not for training is held out."""
 
 _FILE_COLUMNS = ("file", "path", "image", "filename")
 _SUBJECT_COLUMNS = ("subject", "subject_id", "participant_id", "patient_id")
 _SHOWN = 120
 
 MASK = -1
-"""The channel of a mask, whose image channels count from 0."""
+"""Channel number of a mask; image channels are counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Entry:
 
     Attributes:
         path: File or folder.
-        where: Which line it is, for messages.
-        subject: Whose scan it is; empty where the list does not say.
-        split: One of `prepared.SPLITS`; empty where the list does not say.
-        channel: Which image channel of its line it is, or `MASK`.
-        values: The line's columns, in lower case, as far as they are no files.
+        where: Its line, for messages.
+        subject: The subject of the scan; empty if the list does not give it.
+        split: One of `prepared.SPLITS`; empty if the list does not give it.
+        channel: Index of the image channel in its line, or `MASK`.
+        values: The line's columns that are not files, in lower case.
     """
 
     path: Path
@@ -69,9 +69,9 @@ class Columns:
     """Columns with files, in lower case.
 
     Attributes:
-        images: One per image channel; if there is none, the column that usually names the file, or all images
-            where a datalist has several.
-        mask: That of the mask; empty for none.
+        images: One per image channel; if there are none, the usual column for files, or all images
+            if a datalist has several.
+        mask: Column of the mask; empty for none.
     """
 
     images: tuple[str, ...] = ()
@@ -86,19 +86,20 @@ def read_list(path: Path, columns: Columns = USUAL, *, allow_outside: bool = Fal
 
     Args:
         path: The list; `LISTS` has its suffixes.
-        columns: Which columns have files.
-        allow_outside: Let paths lead out of the folder that the list lies in.
+        columns: Columns that have files.
+        allow_outside: Allow paths outside the list's folder.
 
     Returns:
-        Its entries, at least one, in its order; one per file, so several for a line with several channels.
+        The entries, at least one, in the list's order; one per file, so several for a line with several
+        channels.
 
     Raises:
-        VoxflateError: If the list cannot be read, names a path twice, one that is not there or one outside,
-            or gives a split to some scans only.
+        VoxflateError: If the list cannot be read, names a path twice, one that does not exist or one outside
+            its folder, or gives a split to only some of the scans.
     """
     entries = list(LISTS[path.suffix.lower()](path, columns))
     if not entries:
-        raise VoxflateError(f"{path}: lists no scan")
+        raise VoxflateError(f"{path}: lists no scans; add a line per scan")
     seen: dict[str, str] = {}
     for entry in entries:
         same = os.path.normpath(entry.path)
@@ -112,13 +113,13 @@ def read_list(path: Path, columns: Columns = USUAL, *, allow_outside: bool = Fal
     without = [entry.where for entry in entries if not entry.split]
     if without and len(without) < len(entries):
         raise VoxflateError(
-            f"{path}: gives a split to some scans only ({without[0]} has none); give it to all, or to none"
+            f"{path}: gives a split to only some scans ({without[0]} has none); give it to all, or to none"
         )
     return entries
 
 
 def _check_inside(path: Path, entry: Entry) -> None:
-    """Refuse paths and links that lead elsewhere: a list from others must not open any file."""
+    """Refuse paths and links that lead outside: a list from others must not open arbitrary files."""
     if not entry.path.resolve().is_relative_to(path.parent.resolve()):
         raise VoxflateError(
             f"{path}: lists {printable(entry.path)} ({entry.where}), which lies outside the list's folder; "
@@ -133,11 +134,11 @@ def _table(path: Path, columns: Columns) -> Iterator[Entry]:
         for number, row in read_rows(path, columns.images or _FILE_COLUMNS)
         for entry in _entries(path, f"line {number}", dict(row), row.get("split", ""), columns)
     ]
-    # A spreadsheet leaves cells empty below the first of a group, which would make each row a person.
+    # A spreadsheet may leave cells below the first of a group empty, and then each row would be a person.
     without = [entry.where for entry in entries if not entry.subject]
     if without and len(without) < len(entries):
         raise VoxflateError(
-            f"{path}: gives a subject to some scans only ({without[0]} has none); give it to all, or leave "
+            f"{path}: gives a subject to only some scans ({without[0]} has none); give it to all, or leave "
             "the column out"
         )
     yield from entries
@@ -167,7 +168,7 @@ def _json(path: Path, columns: Columns) -> Iterator[Entry]:
 
 
 def _check_others(path: Path, others: Mapping[str, Any]) -> None:
-    """Refuse a list of scans whose name is not that of a split: its scans would be missing."""
+    """Refuse a list of scans whose name is not a split: its scans would be missing."""
     for key, items in others.items():
         first = items[0] if isinstance(items, list) and items else None
         if isinstance(first, dict) and any(name in first for name in _FILE_COLUMNS):
@@ -178,7 +179,7 @@ def _check_others(path: Path, others: Mapping[str, Any]) -> None:
 
 
 def _flat(item: dict[str, Any]) -> dict[str, Any]:
-    """An object of a datalist in which every file has a name of its own: image-0, image-1, ..."""
+    """An object of a datalist in which every file has its own name: image-0, image-1, ..."""
     images = item.get("image")
     if isinstance(images, list):
         item = {name: value for name, value in item.items() if name != "image"}
@@ -187,7 +188,7 @@ def _flat(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def image_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """The columns that a datalist's list of images became, in their order."""
+    """The columns made from a datalist's list of images, in order."""
     found = [name for name in names if re.fullmatch(r"image-\d+", name)]
     return tuple(sorted(found, key=lambda name: int(name.split("-")[1])))
 
@@ -212,7 +213,7 @@ def _entries(
     files = {name: values[name] for name in chosen if values.get(name)}
     if not files or not all(isinstance(file, str) for file in files.values()):
         raise VoxflateError(
-            f"{path}: {where} names no single file under {' or '.join(chosen or _FILE_COLUMNS)}"
+            f"{path}: {where} does not name exactly one file under {' or '.join(chosen or _FILE_COLUMNS)}"
         )
     for column, file in files.items():
         found = _find(path, f"{where}, column {column}", file)
@@ -220,15 +221,15 @@ def _entries(
 
 
 def _text(value: object) -> str:
-    """A value of a datalist as a table would have it."""
+    """Convert a value of a datalist to the text that a table would have."""
     return "" if value is None else str(value).strip()
 
 
 def _find(path: Path, where: str, file: str) -> Path:
-    """The file that a cell names; Windows' separators are understood.
+    """The file that a cell names; Windows path separators work too.
 
     Raises:
-        VoxflateError: If there is none.
+        VoxflateError: If it does not exist.
     """
     for name in dict.fromkeys((file, file.replace("\\", "/"))):
         try:
@@ -241,11 +242,11 @@ def _find(path: Path, where: str, file: str) -> Path:
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
     other = _other_case(path.parent, file)
     advice = f"there is {printable(other)}; correct the list" if other else "correct the list"
-    raise VoxflateError(f"{path}: {where} lists {shown}, which is not there ({reason}); {advice}")
+    raise VoxflateError(f"{path}: {where} lists {shown}, which does not exist ({reason}); {advice}")
 
 
 def _other_case(folder: Path, file: str) -> str:
-    """The same path in other letters, large for small; empty if there is none."""
+    """An existing path that differs only in upper and lower case; empty if there is none."""
     found = folder
     try:
         for part in file.replace("\\", "/").split("/"):
@@ -264,4 +265,4 @@ LISTS: dict[str, Callable[[Path, Columns], Iterator[Entry]]] = {
     ".tsv": _table,
     ".json": _json,
 }
-"""Suffix of a list -> what reads it."""
+"""Suffix of a list -> its reader."""

@@ -1,4 +1,4 @@
-"""What is in a file whose name does not say: slices of DICOM, a scan of another format, or something else."""
+"""Examines a file with an ambiguous name: DICOM slices, a scan in another format, or something else."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from voxflate.data.readers.refusals import ScanError
 from voxflate.data.readers.table import VOXEL_SUFFIXES, reader_by_content
 
 SCAN = "a scan in one file"
-"""Found by its content: a reader knows it."""
+"""A scan recognised by its content."""
 
 _OTHER = "not a scan"
 _PACKED_DICOM = "packed DICOM: unpack it"
 _ARCHIVE = "an archive, which is not searched: unpack it"
-_FORMAT = "a format that is not read: convert it to NIfTI"
+_FORMAT = "an unsupported format: convert it to NIfTI"
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".bz2", ".xz", ".zst")
 _UNREAD = (
     ".mnc", ".par", ".rec", ".h5", ".hdf5", ".npy", ".tif", ".tiff", ".vtk", ".vti", ".gipl", ".v", ".brik",
@@ -28,15 +28,15 @@ _NO_SCANS = (
     ".bval", ".bvec", ".exe", ".dll", ".db", ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".svg", ".mp4", ".avi",
     ".lnk", ".lock", ".license",
 )  # fmt: skip
-"""Not scans whatever is in them, so it does not matter if they may not be opened."""
+"""Never scans, so it does not matter if they cannot be opened."""
 
 
 def look_inside(path: Path) -> list[Slice] | str | VoxflateError:
-    """Look into a file.
+    """Examine a file.
 
     Returns:
-        Slices of DICOM; `SCAN` for another format that can be read; why the file is left out; or, where it
-        should be a scan and is damaged, what is wrong.
+        DICOM slices; `SCAN` for another format that can be read; the reason why the file is left out; or, for
+        a damaged scan, the error.
     """
     name = path.name.lower()
     try:
@@ -54,13 +54,13 @@ def look_inside(path: Path) -> list[Slice] | str | VoxflateError:
             return _OTHER
         return ScanError(
             path,
-            f"may be a scan, and cannot be opened ({error.strerror}); change its permissions, or remove it",
+            f"may be a scan but cannot be opened ({error.strerror}); change its permissions, or remove it",
         )
     return _reason(name)
 
 
 def may_be_scan(path: Path) -> bool:
-    """Say whether a file should be a scan or part of one, by its content."""
+    """Tell by its content whether a file should be a scan or part of one."""
     found = look_inside(path)
     return found is SCAN or not isinstance(found, str)
 

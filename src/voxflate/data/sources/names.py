@@ -1,8 +1,8 @@
-"""Pseudonyms for people and scans: the same every time, and not to be turned back into names.
+"""Pseudonyms for people and scans: the same every time, and not reversible.
 
-A pseudonym is the keyed hash (HMAC-SHA-256) of how the source names a person or a scan. Without the key, the
-salt, nobody can try names and compare. The salt is 32 random bytes in a file of the user's, made at first use
-and never copied into a prepared set. Whoever keeps it gets the same pseudonyms for the same people again.
+A pseudonym is the keyed hash (HMAC-SHA-256) of the source's name for a person or scan. Without the key, the
+salt, nobody can guess names and compare. The salt is 32 random bytes in a file of the user, made at first use
+and never copied into a prepared set. With the same salt, the same people get the same pseudonyms again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import config_folder
 
 SALT_FILE = "VOXFLATE_SALT_FILE"
-"""Environment variable that says where the salt lies."""
+"""Environment variable with the path of the salt."""
 
 _SMALLEST_SALT = 16
 _DIGITS = 12
@@ -27,7 +27,7 @@ _DIGITS = 12
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """Makes pseudonyms with one salt.
+    """Makes pseudonyms with a salt.
 
     Attributes:
         salt: The key; must not be written anywhere.
@@ -54,39 +54,39 @@ class Pseudonyms:
 
 
 def salt_path() -> Path:
-    """Where the salt lies: `VOXFLATE_SALT_FILE`, or voxflate/salt in the user's configuration folder."""
+    """Path of the salt: `VOXFLATE_SALT_FILE`, or voxflate/salt in the user's configuration folder."""
     if chosen := os.environ.get(SALT_FILE):
         return Path(chosen)
     return config_folder() / "salt"
 
 
 def load_salt(path: Path | None = None) -> bytes:
-    """Read the salt, or make it: 64 hexadecimal digits that only the user may read.
+    """Read or create the salt: 64 hexadecimal digits in a file that only the user may read.
 
     Args:
-        path: Where it lies; `salt_path` if None.
+        path: Its file; `salt_path` if None.
 
     Raises:
-        VoxflateError: If it can be neither read nor made, or is too short to keep a secret.
+        VoxflateError: If it can be neither read nor created, or is too short to be a secret.
     """
     path = path or salt_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             _make(path)
-    except FileExistsError:  # made by another process meanwhile
+    except FileExistsError:  # created by another process in the meantime
         return _read(path)
     except OSError as error:
         raise VoxflateError(
-            f"{path}: the salt of the pseudonyms cannot be kept there ({error.strerror or error}); say where "
-            f"with --salt-file FILE or {SALT_FILE}"
+            f"{path}: the salt of the pseudonyms cannot be stored there ({error.strerror or error}); give a "
+            f"path with --salt-file FILE or {SALT_FILE}"
         ) from error
     return _read(path)
 
 
 def _make(path: Path) -> None:
-    """Write a new salt, whole or not at all; one that another process made meanwhile stays."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)  # for the user alone
+    """Write a new salt, whole or not at all, unless another process has just created one."""
+    descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)  # only for the user
     try:
         with open(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_hex(32) + "\n")
@@ -105,6 +105,6 @@ def _read(path: Path) -> bytes:
     if len(salt) < _SMALLEST_SALT:
         raise VoxflateError(
             f"{path}: the salt has {len(salt)} bytes, at least {_SMALLEST_SALT} are needed; delete the file "
-            "to get a new one, or name another with --salt-file"
+            "to get a new one, or give another with --salt-file"
         )
     return salt

@@ -1,8 +1,9 @@
-"""Which files make one volume: the image channels of a subject, and its mask.
+"""Pairs the files of one volume: the image channels of a subject, and its mask.
 
-In a list it is those of one line. In a folder every channel has a pattern, and files belong together by the
-first of `_KEYS` under which most volumes are complete: BIDS labels, the part of the name that the pattern
-leaves open (equal names in two folders, nnU-Net's _0000 and _0001), the folder, or what DICOM says.
+In a list these are the files of one line. In a folder every channel has a pattern, and files are paired by
+the first of `_KEYS` that completes the most volumes: BIDS labels, the part of the name that the pattern
+leaves open (equal names in two folders, nnU-Net's _0000 and _0001), the folder, or the patient and study in
+DICOM.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ IMAGE = "image"
 """The name of the only image channel."""
 _DERIVATIVES = "derivatives/"
 _WILD = {"*": ".*", "?": "."}
-"""Open parts of a pattern as regular expressions; those in brackets are the same."""
+"""Wildcards of a pattern as regular expressions; brackets are the same in both."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Channel:
 
     Attributes:
         name: For messages.
-        pattern: That its names match; empty for the rest, and in lists.
-        scans: In the order of their paths.
+        pattern: Pattern of its names; empty for all other scans, and in lists.
+        scans: Sorted by path.
     """
 
     name: str
@@ -46,15 +47,15 @@ class Channel:
 
 
 def channel_names(reading: Reading, images: int) -> tuple[str, ...]:
-    """Names of the image channels; those without a name are counted."""
+    """Names of the image channels; those without a name are numbered."""
     return tuple(reading.channels) or ((IMAGE,) if images < 2 else tuple(f"image-{i}" for i in range(images)))
 
 
 def by_pattern(source: Path, scans: Iterable[Source], reading: Reading, account: Account) -> list[Channel]:
-    """The scans of a folder by channel, the mask's last; the others go to the account.
+    """The scans of a folder by channel, the mask last; other scans go to the account.
 
     Raises:
-        VoxflateError: If a scan fits two channels, or a channel has none.
+        VoxflateError: If a scan matches two channels, or a channel has no scans.
     """
     if not reading.pairs:
         return [Channel(IMAGE, "", list(scans))]
@@ -104,7 +105,7 @@ def by_list(
         channels.append(Channel(reading.mask_name, "", found.get(MASK, [])))
     for one in channels:
         if not one.scans:
-            raise VoxflateError(f"{source}: no line has a file for {one.name}; name the column that has them")
+            raise VoxflateError(f"{source}: no line has a file for {one.name}; name its column")
     return channels
 
 
@@ -116,18 +117,18 @@ def paired(
     refuse: Refuse,
     account: Account,
 ) -> list[Source]:
-    """The first channel's scans, each with what belongs to it.
+    """The first channel's scans, each with the scans paired with it.
 
     Args:
         source: Folder or list, for messages.
-        channels: At least one, the mask's last.
-        files: What a list says about the scans' files.
-        reading: Says whether there is a mask.
-        refuse: Is told of every scan that lacks a channel, or has two of one.
-        account: Is told of masks without a scan, and how scans were paired.
+        channels: At least one, the mask last.
+        files: A list's entries for the scans' files.
+        reading: Tells whether there is a mask.
+        refuse: Called for every scan that lacks a channel, or has two files for one.
+        account: Receives masks without a scan, and how scans were paired.
 
     Raises:
-        VoxflateError: If nothing belongs together; what `refuse` raises.
+        VoxflateError: If no files can be paired; anything that `refuse` raises.
     """
     if len(channels) == 1:
         return channels[0].scans
@@ -136,11 +137,11 @@ def paired(
     if not set.intersection(*(set(table) for table in tables)):
         found = "; ".join(f"{one.name}: {some([scan.name for scan in one.scans])}" for one in channels)
         raise VoxflateError(
-            f"{source}: no {channels[0].name} belongs to a {channels[-1].name} by name, folder or BIDS label "
-            f"({found}); rename the files, or say what belongs together in a list (.csv, .json)"
+            f"{source}: no {channels[0].name} can be paired with a {channels[-1].name} by name, folder or "
+            f"BIDS label ({found}); rename the files, or pair them in a list (.csv, .json)"
         )
     if not listed:
-        account.note(f"files of one volume were told by their {how}")
+        account.note(f"files of one volume were paired by their {how}")
     kept = []
     for key in dict.fromkeys(key for table in tables for key in table):
         members = [table.get(key, []) for table in tables]
@@ -160,7 +161,7 @@ def _joined(scans: Sequence[Source], *, masked: bool) -> Source:
 
 
 def _incomplete(channels: Sequence[Channel], members: Sequence[Sequence[Source]]) -> ScanError | None:
-    """What is wrong with the scans of one volume; None if there is one for every channel."""
+    """The error in the scans of one volume; None if there is exactly one per channel."""
     first = next(scans[0] for scans in members if scans)
     missing = [one.name for one, scans in zip(channels, members, strict=True) if not scans]
     if missing:
@@ -183,7 +184,7 @@ def _by_case(channels: Sequence[Channel], files: Mapping[Path, File]) -> list[di
 
 
 def _best(channels: Sequence[Channel]) -> tuple[str, list[dict[str, list[Source]]]]:
-    """The rule that pairs the most volumes, with the fewest files too many; the first of equals."""
+    """The rule that pairs the most volumes with the fewest surplus files; the first of equals."""
     ranked = []
     for how, key in _KEYS.items():
         tables = [_table(one.scans, partial(key, pattern=one.pattern)) for one in channels]
@@ -195,7 +196,7 @@ def _best(channels: Sequence[Channel]) -> tuple[str, list[dict[str, list[Source]
 
 
 def _table(scans: Iterable[Source], key: Callable[[Source], str]) -> dict[str, list[Source]]:
-    """Scans by key; those that have none stand alone under their name."""
+    """Scans by key; scans without a key stand alone under their name."""
     table: dict[str, list[Source]] = {}
     for scan in scans:
         table.setdefault(key(scan) or f"\0{scan.name}#{scan.stack}", []).append(scan)
@@ -207,14 +208,14 @@ def _matches(scan: Source, pattern: str) -> bool:
 
 
 def _is_image(scan: Source, pattern: str) -> bool:
-    """Whether a scan is of an image channel; derivatives are only if the pattern says so."""
+    """Whether a scan belongs to an image channel; derivatives do only if the pattern names them."""
     if scan.name.startswith(_DERIVATIVES) and not pattern.startswith(_DERIVATIVES):
         return False
     return not pattern or _matches(scan, pattern)
 
 
 def _texts(scan: Source) -> Iterator[str]:
-    """What patterns are compared with: name, path below the source, description of the series."""
+    """The texts that patterns are matched against: name, path below the source, series description."""
     yield scan.path.name
     yield scan.name
     if scan.series:
@@ -222,13 +223,13 @@ def _texts(scan: Source) -> Iterator[str]:
 
 
 class _Key(Protocol):
-    """A scan's key under the pattern of its channel; an empty one pairs with nothing."""
+    """A scan's key under the pattern of its channel; an empty key pairs with nothing."""
 
     def __call__(self, scan: Source, pattern: str) -> str: ...
 
 
 def _labels(*names: str) -> _Key:
-    """A key of BIDS labels; the first must be there."""
+    """A key made of BIDS labels; the first one is required."""
 
     def key(scan: Source, pattern: str) -> str:
         found = [re.search(rf"(?:^|[/_]){name}-([A-Za-z0-9]+)", scan.name) for name in names]
@@ -238,12 +239,12 @@ def _labels(*names: str) -> _Key:
 
 
 def _open_part(scan: Source, pattern: str) -> str:
-    """What the wildcards of the pattern stand for, without the suffix: a case's name."""
+    """The text that the pattern's wildcards match, without the suffix: a case's name."""
     if not pattern:
         return _stem(scan, pattern)
     text = scan.path.name if "/" not in pattern else scan.name
     end = len(text) - len(suffix_of(text))
-    parts = re.split(r"(\*+|\?|\[[^]]+\])", pattern)  # fixed and open in turns
+    parts = re.split(r"(\*+|\?|\[[^]]+\])", pattern)  # fixed and open parts alternate
     groups = [f"({_WILD.get(part[0], part)})" if i % 2 else re.escape(part) for i, part in enumerate(parts)]
     found = re.fullmatch("".join(groups).replace("[!", "[^"), text, re.DOTALL)
     if not found:
@@ -277,11 +278,11 @@ _KEYS: dict[str, _Key] = {
     "BIDS subject, session and run": _labels("sub", "ses", "run"),
     "BIDS subject and session": _labels("sub", "ses"),
     "BIDS subject": _labels("sub"),
-    "names, less what the patterns fix": _open_part,
+    "names without the fixed part of the patterns": _open_part,
     "names": _stem,
     "folder": _folder,
     "DICOM study": _study,
     "first folder": _first_folder,
     "subject": _subject,
 }
-"""What tells that scans belong together -> their common key."""
+"""Name of a pairing rule -> function that gives a scan's key."""

@@ -1,4 +1,4 @@
-"""One scan on the disk, whatever its format, and how scans are found and read."""
+"""One scan on disk in any format, and how scans are found and read."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from voxflate.data.readers.table import read_geometry, read_volume
 from voxflate.data.volume import Geometry, Volume
 
 Refuse = Callable[[VoxflateError], None]
-"""Called with what is wrong with a scan; raises it, or notes it and so leaves the scan out."""
+"""Called with a scan's error; raises it, or records it and leaves the scan out."""
 
 SUBJECTS = ("auto", "folder", "file")
-"""Who says whose a scan is: headers and BIDS names, the first folder below the source, or nobody."""
+"""Where subjects come from: headers and BIDS names, the first folder below the source, or nowhere."""
 
 
 @dataclass(frozen=True)
@@ -30,24 +30,24 @@ class Reading:
     """How scans are found and read.
 
     Attributes:
-        assume: Orientation of files that have none, such as "RAS"; empty to refuse them.
+        assume: Orientation for files that have none, such as "RAS"; empty refuses them.
         regrid: Resample tilted, sheared and unevenly spaced scans to a box of voxels; else they are refused.
         only: Pattern such as "*_T1w.nii.gz" that names or paths below the source must match; empty for all.
         allow_outside: Let a list name files outside its folder.
-        series: Pattern that descriptions of DICOM series must match, whatever the case; empty for all.
-        modality: Modality that DICOM series must have; empty for all.
-        min_slices: DICOM series of fewer slices are left out.
-        mixed: Take several kinds of scans, and label maps, as one set; else they are refused.
+        series: Pattern for descriptions of DICOM series, ignoring case; empty for all.
+        modality: Required modality of DICOM series; empty for all.
+        min_slices: DICOM series with fewer slices are left out.
+        mixed: Accept several kinds of scans, and label maps, as one set; otherwise they are refused.
         subjects: One of `SUBJECTS`.
-        nan: "air" to take NaN for empty space; empty to refuse it.
-        hu_offset: Added to CT scans that turn out not to be in Hounsfield units; 0 to refuse them.
-        hounsfield: Whether the scans are to be CT, so that air is -1000.
-        channels: Name -> pattern of the files of each image channel, or its column in a list; the first one's
-            grid counts. Empty for one channel of all scans.
+        nan: "air" reads NaN as empty space; empty refuses NaN.
+        hu_offset: Added to CT scans that prove not to be in Hounsfield units; 0 refuses them.
+        hounsfield: Whether the scans must be CT, so that air is -1000.
+        channels: Name -> pattern of the files of each image channel, or its column in a list; the first
+            channel gives the grid. Empty for one channel with all scans.
         mask: Pattern of the mask files, or their column in a list; empty for none.
-        mask_name: What the mask's classes are called, before their value.
-        labels: Columns of the list, or of participants.tsv or .csv, that are kept per subject; ":categorical"
-            or ":continuous" at the end says which of the two a column is.
+        mask_name: Prefix of the mask classes' names, before their value.
+        labels: Label columns of the list, or of participants.tsv or .csv; ":categorical" or ":continuous" at
+            the end sets a column's kind.
     """
 
     assume: str = ""
@@ -69,18 +69,18 @@ class Reading:
 
     @property
     def pairs(self) -> bool:
-        """Whether several files make one volume."""
+        """Whether a volume has several files."""
         return bool(self.channels or self.mask)
 
     @property
     def air(self) -> float | None:
-        """The largest value that NaN may become; None where it is refused."""
+        """The largest value that NaN may become; None if NaN is refused."""
         if not self.nan:
             return None
         return CT_AIR if self.hounsfield else float("inf")
 
     def check(self) -> None:
-        """Refuse settings that are wrong by themselves.
+        """Refuse invalid settings.
 
         Raises:
             VoxflateError: Names the option and its values.
@@ -99,16 +99,16 @@ class Source:
 
     Attributes:
         path: Its file, or the first file of its series.
-        name: The path below the source; must not be written anywhere.
-        subject: Whose scan it is, as the source names the person; must not be written anywhere.
-        series: The DICOM series, None for a file that is a volume by itself.
+        name: The path relative to the source; must not be written anywhere.
+        subject: The source's name for the person; must not be written anywhere.
+        series: The DICOM series; None for a file that is a volume by itself.
         reading: How it is read.
-        split: One of `prepared.SPLITS` where a list says so, else empty.
-        parts: All its files where it is not a series and has more than one.
-        stack: Number of the stack among those that begin in the same file.
-        others: Further image channels of the same subject, in the order of the channels.
+        split: One of `prepared.SPLITS` if a list gives it, else empty.
+        parts: All its files if it is not a series and has more than one.
+        stack: Index of the stack among those that begin in the same file.
+        others: Other image channels of the same subject, in the order of the channels.
         mask: Its mask, if there is one.
-        labels: What is known about the subject: column -> value as the source writes it.
+        labels: Labels of the subject: column -> value as written in the source.
     """
 
     path: Path
@@ -130,28 +130,28 @@ class Source:
 
     @property
     def members(self) -> tuple[Source, ...]:
-        """All that becomes one volume: its images, and its mask if there is one."""
+        """All scans of one volume: its images, and its mask if there is one."""
         return self.images if self.mask is None else (*self.images, self.mask)
 
     @property
     def key(self) -> tuple[Path, int]:
-        """What tells it from all other scans of a source."""
+        """Identifies it among all scans of a source."""
         return self.path, self.stack
 
     @property
     def modality(self) -> str:
-        """CT, MR, PT, ...; empty where the format does not say."""
+        """CT, MR, PT, ...; empty if the format does not tell."""
         return self.series.modality if self.series else ""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All its files, those of its other channels and its mask included."""
+        """All its files, including those of its other channels and its mask."""
         own = self.series.files if self.series else self.parts or (self.path,)
         return own + tuple(path for one in self.members[1:] for path in one.files)
 
     @property
     def lacks_units(self) -> bool:
-        """Whether it is a CT whose values its file does not relate to Hounsfield units."""
+        """Whether it is a CT whose file does not relate its values to Hounsfield units."""
         return self.series is not None and self.modality == "CT" and not self.series.has_units
 
     def geometry(self) -> Geometry:
@@ -164,20 +164,20 @@ class Source:
         return upright_geometry(grid) if self._sheared(grid) else grid
 
     def own_geometry(self) -> Geometry:
-        """The grid as the file has it, sheared or not."""
+        """The grid as in the file, even if sheared."""
         return self.series.geometry if self.series else read_geometry(self.path, self.reading.assume)
 
     def volume(self) -> Volume:
         """The voxels, in the source's units.
 
         Raises:
-            ScanError: If the reader refuses a file, or the voxels are of no use.
+            ScanError: If the reader refuses a file, or the voxels are unusable.
         """
         volume = self.own_volume()
         return upright(volume) if self._sheared(volume.geometry) else volume
 
     def own_volume(self) -> Volume:
-        """The voxels on the grid of the file, sheared or not; see `volume`."""
+        """The voxels on the grid of the file, even if sheared; see `volume`."""
         if self.series is None:
             return read_volume(self.path, self.reading.assume, self.reading.air)
         volume = dicom.read_series(self.series)
@@ -185,7 +185,7 @@ class Source:
         return volume
 
     def _sheared(self, grid: Geometry) -> bool:
-        """Say whether the axes miss right angles, which is refused unless resampling was asked for."""
+        """Tell whether the axes are not at right angles; refuse that unless resampling is requested."""
         try:
             check_right_angles(self.path, grid.affine)
         except VoxflateError:
@@ -195,7 +195,7 @@ class Source:
         return False
 
     def sha256(self) -> str:
-        """SHA-256 of the file, or of the hashes of several files in their order."""
+        """SHA-256 of the file, or of the hashes of several files in order."""
         if len(self.files) == 1 and self.series is None:
             return sha256(self.path)
         return hashlib.sha256("".join(map(sha256, self.files)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Train and held-out, split by subject: scans of one person never lie on both sides."""
+"""Splits into train and held-out by subject: scans of one person are never in both."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from voxflate._system.errors import VoxflateError
 
 Key = TypeVar("Key", bound=Path | tuple[Path, int])
-"""What tells scans apart: the path, or the path and the number of a stack in its file."""
+"""Identifies a scan: its path, or its path and the index of a stack in its file."""
 
 BIDS_SUBJECT = re.compile(r"(?:^|/)sub-([A-Za-z0-9]+)")
 
 
 def subject_of(path: Path) -> str:
-    """Whose scan it is: the BIDS label `sub-...` in its path, else the path itself.
+    """The subject of a scan: the BIDS label `sub-...` in its path, otherwise the path itself.
 
     >>> subject_of(Path("sub-07/ses-2/anat/sub-07_ses-2_T1w.nii.gz"))
     '07'
@@ -32,14 +32,14 @@ def split_subjects(subjects: Mapping[Key, str], held_out: float, seed: int) -> d
     """Shuffle the subjects and hold some out.
 
     Args:
-        subjects: Scan -> whose it is, as the source names the person.
+        subjects: Scan -> the source's name for the person.
         held_out: Share of the subjects to hold out. If it is above 0 and there are two subjects or more, at
-            least one is held out; at least one is always left to train on.
-        seed: Of the shuffle.
+            least one is held out; at least one is always left for training.
+        seed: Seed of the shuffle.
 
     Returns:
-        For "train" and "heldout": the scans, those of one subject together. The order of the subjects is
-        shuffled, so that it says nothing about the order of their names.
+        For "train" and "heldout": the scans, grouped by subject. The order of the subjects is
+        shuffled, so that it reveals nothing about the order of their names.
 
     Raises:
         VoxflateError: If held_out is not a share.
@@ -55,10 +55,10 @@ def split_subjects(subjects: Mapping[Key, str], held_out: float, seed: int) -> d
 
 
 def fixed_split(subjects: Mapping[Key, str], splits: Mapping[Key, str], seed: int) -> dict[str, list[Key]]:
-    """The split that a list of scans gives, its subjects shuffled.
+    """The split given by a list of scans, with its subjects shuffled.
 
     Raises:
-        VoxflateError: If a subject lies on both sides, or nobody is left to train on.
+        VoxflateError: If a subject is in both splits, or nobody is left to train on.
     """
     order = split_subjects(subjects, 0, seed)["train"]
     sides: dict[str, set[str]] = {}
@@ -67,7 +67,7 @@ def fixed_split(subjects: Mapping[Key, str], splits: Mapping[Key, str], seed: in
     for subject, found in sides.items():
         if len(found) > 1:
             raise VoxflateError(
-                f"subject {subject!r} is listed for training and held out; hold out other people"
+                f"subject {subject!r} is listed for training and as held out; hold out other people"
             )
     chosen = {split: [path for path in order if splits[path] == split] for split in ("train", "heldout")}
     if not chosen["train"]:

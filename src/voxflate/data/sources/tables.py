@@ -1,4 +1,4 @@
-"""Tables as spreadsheets write them: any common encoding, separator and line end; one dict per row."""
+"""Reads tables written by spreadsheets: any common encoding, separator and line end; one dict per row."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.readers.refusals import printable
 
 LARGEST = 64 * 2**20
-"""Bytes of a list that is read."""
+"""Largest size of a list, bytes."""
 
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-"""How files of Excel and other spreadsheets begin, whatever they are called."""
+"""First bytes of Excel and other spreadsheet files."""
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _SEPARATORS = ",;\t|"
 _EXCEL_MARK = re.compile(r"\W?sep=.", re.IGNORECASE)
-"""A first line with which Excel is told the separator."""
+"""A first line that tells Excel the separator."""
 
 
 def read_text(path: Path) -> str:
@@ -47,19 +47,19 @@ def read_rows(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, dict[s
     """Rows of a table with a header line.
 
     Args:
-        path: Text file; the separator is the one under which the header has a wanted column.
-        wanted: Names of columns, lower case, one of which must be there.
+        path: Text file; its separator is the one with which the header has a wanted column.
+        wanted: Names of columns in lower case, at least one of which is required.
 
     Yields:
-        The number of the line, from 2 on, and column in lower case -> value. Empty rows are passed over.
+        The line number, from 2 on, and a dict of column in lower case -> value. Empty rows are skipped.
 
     Raises:
-        VoxflateError: If no wanted column is there, or a row has more cells than the header.
+        VoxflateError: If there is no wanted column, or a row has more cells than the header.
     """
     # Old Macs end lines with a carriage return, and spreadsheets mix line ends.
     lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
     header, _, rest = lines.partition("\n")
-    if _EXCEL_MARK.fullmatch(header.strip()):  # the line stays, so that lines are counted as an editor does
+    if _EXCEL_MARK.fullmatch(header.strip()):  # the line stays, so that line numbers match an editor's
         lines, header = f"\n{rest}", rest.partition("\n")[0]
     separator = next((one for one in _SEPARATORS if _names(header, one) & set(wanted)), ",")
     reader = csv.reader(io.StringIO(lines), delimiter=separator, skipinitialspace=True)
@@ -72,7 +72,7 @@ def read_rows(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, dict[s
                 raise VoxflateError(
                     f"{path}: line {reader.line_num} has {len(cells)} cells, the header {len(names)}; put a "
                     "path "
-                    f"that holds {separator!r} between quotes"
+                    f"that contains {separator!r} in quotes"
                 )
             if any(cells):
                 yield reader.line_num, dict(zip(names, cells, strict=False))
@@ -81,7 +81,7 @@ def read_rows(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, dict[s
 
 
 def _check_names(path: Path, names: Sequence[str], wanted: Collection[str]) -> None:
-    """Refuse a header without a wanted column, or with one twice."""
+    """Refuse a header without a wanted column, or with a repeated one."""
     if names and not set(names) & set(wanted):
         shown = printable(", ".join(filter(None, names)))[:200]
         raise VoxflateError(

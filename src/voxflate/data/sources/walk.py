@@ -1,4 +1,4 @@
-"""Every file below a folder, links followed once, and an entry in the account for all that is passed by."""
+"""Lists every file below a folder, following links once, and accounts for everything skipped."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _BIDS_NO_SCANS = ("derivatives", "sourcedata", "code", "stimuli")
 
 @dataclass(frozen=True)
 class File:
-    """A file that may be a scan or part of one, and what a list says about it.
+    """A file that may be a scan or part of one, with its entry in a list.
 
     Attributes:
-        path: Where it lies.
-        name: The path below the source.
-        subject: Whose scan it is; empty where no list says so.
-        split: One of `prepared.SPLITS`; likewise.
-        case: Files of one line of a list have the same one; empty outside of lists.
-        channel: Which channel of the case it is; the mask comes after the images.
+        path: Its path.
+        name: The path relative to the source.
+        subject: The subject of the scan; empty if no list gives it.
+        split: One of `prepared.SPLITS`; empty if no list gives it.
+        case: The same for all files of one line of a list; empty without a list.
+        channel: Index of the channel in the case; the mask comes after the images.
         values: Other columns of its line, in lower case.
     """
 
@@ -37,22 +37,22 @@ class File:
 
 
 def files_below(folder: Path, root: Path, account: Account, *, derivatives: bool = False) -> list[File]:
-    """All regular files below a folder that are not hidden, sorted by path.
+    """All regular, visible files below a folder, sorted by path.
 
-    A file that is reached in two ways (a link and itself, two links, hard links) is given once.
+    A file that can be reached in two ways (a link and itself, two links, hard links) is returned once.
 
     Args:
-        folder: Where to look, subfolders included.
-        root: What names are relative to.
-        account: Is told of every file, and of folders that are not searched.
-        derivatives: Whether that of a BIDS tree is searched too, as for masks.
+        folder: Folder to search, including subfolders.
+        root: Folder that names are relative to.
+        account: Receives every file, and folders that are not searched.
+        derivatives: Whether to search derivatives of a BIDS tree too, as for masks.
     """
     no_scans: tuple[str, ...] = ()
     if (folder / BIDS_MARK).is_file():
         no_scans = _BIDS_NO_SCANS[1:] if derivatives else _BIDS_NO_SCANS
     found: dict[tuple[int, int], File] = {}
     outside = 0
-    # Files before links to them, so that the file itself is the one that stays.
+    # Files before links to them, so that the file itself is kept.
     for entry in sorted(_entries(folder, root, account, no_scans), key=lambda entry: entry.linked):
         file = File(entry.path, _name(entry.path, root))
         account.see(file.path, file.name)
@@ -61,12 +61,12 @@ def files_below(folder: Path, root: Path, account: Account, *, derivatives: bool
         elif entry.key is None:
             account.leave([file.path], entry.state)
         elif entry.key in found:
-            account.leave([file.path], "a second name (link) of a file that is there already")
+            account.leave([file.path], "a second name (link) of a file that is already there")
         else:
             found[entry.key] = file
             outside += entry.linked and not file.path.resolve().is_relative_to(folder.resolve())
     if outside:
-        account.note(f"{outside} files are read through links that lead out of the folder of scans")
+        account.note(f"{outside} files are read through links that lead outside the folder of scans")
     return sorted(found.values(), key=lambda file: file.path)
 
 
@@ -77,8 +77,8 @@ class _Entry:
     Attributes:
         path: The name.
         linked: Whether it, or a folder above it, is a link.
-        key: Tells files apart; None if it cannot be opened as a file.
-        state: Why not.
+        key: Identifies the file; None if it cannot be opened as a file.
+        state: Why it cannot be opened.
     """
 
     path: Path
@@ -101,7 +101,7 @@ def _entries(folder: Path, root: Path, account: Account, no_scans: tuple[str, ..
             account.note("a folder could not be opened ({name}), so its scans are missing", name=name)
             continue
         if (status.st_dev, status.st_ino) in seen:
-            account.pass_by(name, "a link to a folder that is searched already")
+            account.pass_by(name, "a link to a folder that is already searched")
             continue
         seen.add((status.st_dev, status.st_ino))
         for entry in entries:
@@ -111,7 +111,7 @@ def _entries(folder: Path, root: Path, account: Account, no_scans: tuple[str, ..
             elif entry.name.startswith("."):
                 account.pass_by(_name(path, root), "hidden")
             elif current == folder and entry.name in no_scans:
-                account.pass_by(_name(path, root), "no raw scans of a BIDS tree")
+                account.pass_by(_name(path, root), "not raw scans of a BIDS tree")
             else:
                 # Links last, so that a folder is searched under its own name.
                 place = len(waiting) if not entry.is_symlink() else 0
@@ -121,7 +121,7 @@ def _entries(folder: Path, root: Path, account: Account, no_scans: tuple[str, ..
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads in a circle
+    except OSError:  # a circular link
         return False
 
 
@@ -130,18 +130,16 @@ def _entry(entry: os.DirEntry[str], path: Path, linked: bool) -> _Entry:
     try:
         status = entry.stat()
     except OSError:
-        return _Entry(
-            path, linked, None, "a link that leads nowhere (content not fetched, moved, or a circle)"
-        )
+        return _Entry(path, linked, None, "a broken link (content not fetched, moved, or circular)")
     if not entry.is_file():
         return _Entry(path, linked, None, "not a regular file (pipe, socket or device)")
     return _Entry(path, linked, (status.st_dev, status.st_ino))
 
 
 def _name(path: Path, root: Path) -> str:
-    """The path below the source; the whole path where it lies elsewhere."""
+    """The path relative to the source; the whole path if it lies elsewhere."""
     whole, start = path.as_posix(), f"{root.as_posix().rstrip('/')}/"
     if path == root:
         return "."
-    # Pathlib does the same, but takes longer than all else that is done for a file here.
+    # pathlib does the same, but takes longer than everything else done for a file here.
     return whole.removeprefix(start if root.as_posix() != "." else "")

@@ -1,10 +1,10 @@
-"""A cohort of made-up brains, for trying everything without anyone's scans.
+"""A cohort of synthetic brains, for trying everything without real scans.
 
-The tissue maps of the MNI152 template (Fonov 2009), which the `nilearn` wheel carries, are deformed by a
+The tissue maps of the MNI152 template (Fonov 2009), which the `nilearn` wheel includes, are deformed by a
 random affine and a random diffeomorphism, and painted with random tissue intensities, a bias field and noise,
-in the manner of Billot et al., "SynthSeg", 2023. Brain i depends on the seed and on i alone.
+similar to Billot et al., "SynthSeg", 2023. Brain i depends only on the seed and on i.
 
-Arrays are [D, H, W] = (S, A, R); places and fields are explained in `fields`.
+Arrays are [D, H, W] = (S, A, R); positions and fields are explained in `fields`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from voxflate.data.volume import Float32, Float64, Geometry, Triple, to_ras
 from voxflate.data.writers.nifti import write_array
 
 TEMPLATE_SPACING = 2.0
-"""The template is kept at this voxel size, mm."""
+"""Voxel size of the template in memory, mm."""
 
 TEMPLATE_SCALE = 0.89
-"""The MNI152 brain is larger than most; this is the mean size of ours relative to it."""
+"""Mean size of our brains relative to the MNI152 brain, which is larger than most."""
 
 VELOCITY_SIDE = 32
 """Deformations are computed on a grid of this many voxels along each side of the field of view."""
@@ -45,11 +45,11 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Template:
-    """What every brain is made from, over the field of view.
+    """The template that every brain is made from, over the field of view.
 
     Attributes:
-        tissues: Grey matter, white matter and fluid, each 0 to 1, and detail (T1 intensity that these do not
-            explain, white matter being 1), float32 [4, D, H, W].
+        tissues: Grey matter, white matter and fluid, each 0 to 1, and detail (T1 intensity that the tissues
+            do not explain, in units of white matter), float32 [4, D, H, W].
         mask: 1 in the brain, 0 in air, float32 [D, H, W].
         to_ventricles: Unit directions towards the ventricles that fade out with the distance, float64
             [3, V, V, V] with V = `VELOCITY_SIDE`.
@@ -67,26 +67,26 @@ def make_cohort(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Write n made-up brains, skull-stripped, as NIfTI files; those that are there already are kept.
+    """Write n synthetic, skull-stripped brains as NIfTI files; existing files are kept.
 
     Args:
         out: Folder to write to.
-        n: How many.
+        n: Number of brains.
         shape: (D, H, W), voxels over a cube of 200 mm.
-        seed: Of the cohort.
-        progress: Called with (brains done, brains in all) after each.
+        seed: Seed of the cohort.
+        progress: Called with (brains done, all brains) after each brain.
 
     Returns:
         The files, brain-0000.nii.gz and so on: int16, RAS, air exactly 0.
 
     Raises:
-        VoxflateError: If `nilearn` is missing, or if the folder holds a cohort made with other settings.
+        VoxflateError: If `nilearn` is missing, or the folder has a cohort made with other settings.
     """
     out = Path(out)
     split_shape(shape)
     if n < 1:
         raise VoxflateError(f"a cohort needs at least 1 brain, got {n}")
-    load_template()  # before the folder is made, in case it is missing; the workers share it
+    load_template()  # before the folder is made, in case nilearn is missing; the workers share it
     _claim(out, {"version": VERSION, "shape": list(shape), "seed": seed})
     paths = [out / f"brain-{i:04d}.nii.gz" for i in range(n)]
 
@@ -103,9 +103,9 @@ def make_brain(index: int, shape: Shape, seed: int) -> Float32:
     """One brain in arbitrary units, white matter near 700, air 0.
 
     Args:
-        index: Which brain of the cohort.
+        index: Index of the brain in the cohort.
         shape: (D, H, W), voxels over a cube of 200 mm.
-        seed: Of the cohort.
+        seed: Seed of the cohort.
 
     Returns:
         float32 [D, H, W].
@@ -117,7 +117,7 @@ def make_brain(index: int, shape: Shape, seed: int) -> Float32:
     inside = mask > 0.25
     places = places[:, inside]
     grey, white, fluid, detail = (sample(part, places) for part in template.tissues)
-    # Widens or narrows every border between fluid and tissue: thin and thick cortex, open and closed sulci.
+    # Moves every border between fluid and tissue: thin or thick cortex, open or closed sulci.
     fluid *= np.exp(rng.normal(0, 0.5))
     tones = np.array([rng.normal(0.68, 0.06), 1.0, rng.uniform(0.12, 0.4)])
     total = np.maximum(grey + white + fluid, 1e-6)
@@ -136,7 +136,7 @@ def load_template() -> Template:
     """Read the template of the installed `nilearn` distribution; the package itself is not imported.
 
     Raises:
-        VoxflateError: If `nilearn` or its maps are not there.
+        VoxflateError: If `nilearn` or its maps are missing.
     """
     side = round(FIELD_OF_VIEW / TEMPLATE_SPACING)
     grey, white, t1 = (_read_map(name, side) for name in ("gm", "wm", "t1"))
@@ -157,14 +157,14 @@ def load_template() -> Template:
 
 
 def _read_map(name: str, side: int) -> Float32:
-    """One map of the template, 0 to 1, in a cube about the middle of the brain."""
+    """One map of the template, 0 to 1, in a cube around the centre of the brain."""
     advice = "install it with: pip install nilearn"
     try:
         path = Path(str(distribution("nilearn").locate_file(MAPS.format(name))))
     except PackageNotFoundError as error:
         raise VoxflateError(f"the built-in cohort needs the brain maps of nilearn; {advice}") from error
     if not path.is_file():
-        raise VoxflateError(f"{path}: the installed nilearn does not carry this map; {advice}==0.14.1")
+        raise VoxflateError(f"{path}: the installed nilearn does not have this map; {advice}==0.14.1")
     volume = to_ras(read_volume(path))
     # The template's grid is not centred on the brain: cut away below the cerebellum and above the vertex.
     centred = volume.array[:156]
@@ -174,7 +174,7 @@ def _read_map(name: str, side: int) -> Float32:
 
 
 def _deform(rng: np.random.Generator, places: Float64, template: Template) -> Float64:
-    """Places in the template of places in a new brain: a random affine, then a random diffeomorphism."""
+    """Map positions in a new brain to the template: a random affine, then a random diffeomorphism."""
     middle = FIELD_OF_VIEW / 2
     moved = np.tensordot(_affine(rng), places - middle, axes=1) + middle + rng.normal(0, 1.5, (3, 1, 1, 1))
     displacement = exponential(_velocity(rng, template))
@@ -182,11 +182,11 @@ def _deform(rng: np.random.Generator, places: Float64, template: Template) -> Fl
 
 
 def _affine(rng: np.random.Generator) -> Float64:
-    """New position -> template position, 3x3: size, proportions, shear and head tilt, random."""
+    """New position -> template position, 3x3: random size, proportions, shear and head tilt."""
     size = TEMPLATE_SCALE * np.exp(np.clip(rng.normal(0, 0.04), -0.08, 0.08))
     sides = size * np.exp(np.clip(rng.normal(0, 0.03, 3), -0.06, 0.06))
     shear = np.eye(3) + np.triu(rng.normal(0, 0.02, (3, 3)), 1)
-    # Nodding (about the left-right axis) varies most between heads in a scanner.
+    # Nodding (rotation about the left-right axis) varies most between heads in a scanner.
     yaw, roll, nod = np.deg2rad(rng.normal(0, [2.0, 2.0, 5.0]))
     turn = _rotation(0, 1, nod) @ _rotation(0, 2, roll) @ _rotation(1, 2, yaw)
     return np.asarray(shear @ turn / sides)
@@ -201,24 +201,24 @@ def _rotation(first: int, second: int, angle: float) -> Float64:
 
 
 def _velocity(rng: np.random.Generator, template: Template) -> Float64:
-    """Two scales of smooth noise and wider or narrower ventricles, mm, [3, V, V, V]."""
+    """Velocity: two scales of smooth noise, and wider or narrower ventricles, mm, [3, V, V, V]."""
     grid = centres((VELOCITY_SIDE, VELOCITY_SIDE, VELOCITY_SIDE))
     coarse = [sample(smooth_noise(rng, millimetres=28.0, deviation=4.0), grid) for _ in range(3)]
     fine = [sample(smooth_noise(rng, millimetres=11.0, deviation=2.0), grid) for _ in range(3)]
-    # A voxel that looks towards the ventricles finds them earlier, so they come out wider.
+    # Voxels that sample closer to the ventricles reach them sooner, so the ventricles become wider.
     return np.asarray(np.stack(coarse) + np.stack(fine) + rng.uniform(-3.0, 8.0) * template.to_ventricles)
 
 
 def _claim(out: Path, settings: dict[str, object]) -> None:
-    """Write the settings beside the brains, or check that they are those of the brains that are there."""
+    """Write the settings beside the brains, or check that they match the brains already there."""
     path = out / SETTINGS
     if path.exists() and (found := read_json(path)) != settings:
-        raise VoxflateError(f"{out}: holds a cohort made with {found}, not {settings}; choose another folder")
+        raise VoxflateError(f"{out}: has a cohort made with {found}, not {settings}; choose another folder")
     write_json(path, settings)
 
 
 def _write(path: Path, brain: Float32, shape: Shape) -> None:
-    """Write one brain with its voxels' size; world zero is the middle of the field of view."""
+    """Write one brain with its voxel size; the world origin is the centre of the field of view."""
     spacing: Triple = (FIELD_OF_VIEW / shape[0], FIELD_OF_VIEW / shape[1], FIELD_OF_VIEW / shape[2])
     affine = np.diag([*spacing[::-1], 1.0])
     affine[:3, 3] = -Geometry(shape, affine).centre

@@ -1,7 +1,7 @@
-"""Volumes as DICOM series, CT or MR: one file a slice, made-up through and through, and said to be.
+"""Writes volumes as DICOM series, CT or MR: one file per slice, marked as synthetic.
 
-The files carry fresh UIDs, the image type DERIVED, no date and nobody's data. Slices are axial and lie as a
-reader expects them: rows towards the subject's left, columns towards the back.
+The files have new UIDs, the image type DERIVED, no date and no personal data. Slices are axial in the usual
+orientation: rows towards the subject's left, columns towards the back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from voxflate.data.volume import Float32, Float64, Geometry
 from voxflate.data.writers.synthetic import PLAIN, Look, hounsfield
 
 MR_LEVELS = 4095
-"""MR has no unit: [-1, 1] is stored in 12 bits, as most scanners do."""
+"""MR has no unit: [-1, 1] is stored in 12 bits, as on most scanners."""
 
 _TO_DICOM = np.diag([-1.0, -1.0, 1.0])  # RAS+ to DICOM's world: x to the left, y to the back
 
@@ -48,12 +48,12 @@ def write_dicom(
 
     Args:
         folder: Folder to make; new or empty.
-        volume: float32 [D, H, W] in [-1, 1]; what lies outside is clipped.
-        prepared: The set that says what the values, the voxels and the place mean.
+        volume: float32 [D, H, W] in [-1, 1]; values outside are clipped.
+        prepared: The set that defines values, voxels and position.
         affine: 4x4, index (w, h, d, 1) -> world mm, RAS+; the set's own if None.
-        look: Its air, and whose place and units these are.
-        channel: Which image channel it is.
-        beside: Folder of a series of the same volume, whose patient, study and frame of reference are taken.
+        look: Its air, and whether position and units come from other data.
+        channel: Index of the image channel.
+        beside: Folder of a series of the same volume; its patient, study and frame of reference are reused.
 
     Raises:
         VoxflateError: If the shape is not the set's, a voxel is NaN, the axes are not at right angles, or the
@@ -64,11 +64,11 @@ def write_dicom(
     affine = prepared.affine if affine is None else affine
     if shear_degrees(affine) > LARGEST_SHEAR:
         raise VoxflateError(
-            f"{folder}: the axes miss a right angle by {shear_degrees(affine):.1f} degrees, which DICOM "
+            f"{folder}: the axes are {shear_degrees(affine):.1f} degrees off a right angle, which DICOM "
             "cannot store; write NIfTI"
         )
     depth, height, width = volume.shape
-    # Turned about the axis from feet to head: the first row is the front, the first column the right side.
+    # Rotated about the feet-head axis: the first row is the front, the first column the right side.
     grid = Geometry((depth, height, width), affine).regrid(
         (depth, height, width), (0, height - 1, width - 1), (1, -1, -1)
     )
@@ -88,7 +88,7 @@ def write_dicom(
 
 
 def as_rows(volume: Any) -> Any:
-    """A volume [D, H, W] as slices from feet to head, each with its front row and its right column first."""
+    """A volume [D, H, W] as slices from feet to head, each starting with its front row and right column."""
     return volume[:, ::-1, ::-1]
 
 
@@ -99,7 +99,7 @@ def _pixels(volume: Float32, prepared: PreparedSet, look: Look, channel: int) ->
 
 
 def _common(grid: Geometry, is_ct: bool, look: Look) -> Dataset:
-    """The elements that all slices share."""
+    """The elements shared by all slices."""
     depth, height, width = grid.spacing
     directions = _TO_DICOM @ grid.affine[:3, :3] / grid.spacing[::-1]
     one = Dataset()
@@ -108,7 +108,7 @@ def _common(grid: Geometry, is_ct: bool, look: Look) -> Dataset:
     one.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if is_ct else "OTHER"]
     one.DerivationDescription = look.description
     study = generate_uid()
-    # A patient of its own for every volume, told apart by the study: viewers file by these two.
+    # Every volume is a patient with its own study, because viewers sort by these two.
     one.PatientName, one.PatientID = "SYNTHETIC^VOLUME", f"SYNTHETIC-{study[-12:]}"
     one.StudyInstanceUID, one.StudyID, one.SeriesNumber, one.AcquisitionNumber = study, "1", 1, 1
     one.SeriesDescription = f"Synthetic {one.Modality}"
@@ -135,7 +135,7 @@ def _common(grid: Geometry, is_ct: bool, look: Look) -> Dataset:
 
 
 _SHARED = ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
-# Elements that must be there and may be empty (type 2).
+# Elements that are required but may be empty (type 2).
 _EMPTY = (
     "PatientBirthDate",
     "PatientSex",
@@ -167,5 +167,5 @@ def _write_slice(path: Path, common: Dataset, index: int, position: Float64, pla
 
 
 def _decimal(value: float) -> str:
-    """A decimal string of at most 16 characters, DICOM's longest."""
+    """A decimal string of at most 16 characters, DICOM's limit."""
     return pydicom.valuerep.format_number_as_ds(float(value))

@@ -1,6 +1,6 @@
-"""Masks as DICOM segmentations that refer to the series of their scan.
+"""Writes masks as DICOM segmentations that reference the series of their scan.
 
-Needs the package highdicom: pip install 'voxflate[dicom-seg]'.
+Requires the package highdicom: pip install 'voxflate[dicom-seg]'.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from voxflate.data.writers.dicom import as_rows, write_dicom
 from voxflate.data.writers.synthetic import PLAIN, Look
 
 SERIES_NUMBER = 100
-"""Of a segmentation among the series of its study."""
+"""Series number of a segmentation in its study."""
 
 
 def check_segmentations() -> None:
-    """Refuse to go on where the library that writes segmentations is missing.
+    """Refuse to write segmentations if highdicom is not installed.
 
     Raises:
-        VoxflateError: Says how to install it.
+        VoxflateError: Tells how to install it.
     """
     if importlib.util.find_spec("highdicom") is None:
         raise VoxflateError(
@@ -49,18 +49,18 @@ def write_dicom_channels(
 ) -> None:
     """Write all channels of a volume as DICOM, as one study.
 
-    A volume of one channel is a series, as `write_dicom` writes it. Else there is a folder per image channel,
-    called by its name, and mask.dcm if there is a mask.
+    A volume with one channel is a series, as `write_dicom` writes it. Otherwise there is a folder per image
+    channel, named after it, and mask.dcm if there is a mask.
 
     Args:
-        folder: To make; missing or empty.
+        folder: Folder to create; it must be missing or empty.
         volume: float32 [C, D, H, W] in [-1, 1], all channels of the set.
-        prepared: The set that says what channels, values and voxels mean.
+        prepared: The set that defines channels, values and voxels.
         affine: 4x4, index (w, h, d, 1) -> world mm, RAS+; the set's own if None.
-        look: Its air, and whose place and units these are.
+        look: Its air, and whether position and units come from other data.
 
     Raises:
-        VoxflateError: If the volume is not of the set's kind, or highdicom is missing.
+        VoxflateError: If the volume does not match the set, or highdicom is missing.
     """
     layout = prepared.layout
     if len(layout.channels) == 1:
@@ -79,16 +79,16 @@ def write_dicom_channels(
 
 
 def write_dicom_seg(path: str | Path, volume: Float32, prepared: PreparedSet, series: Path) -> None:
-    """Write the mask of a volume as a DICOM segmentation, a segment per class.
+    """Write the mask of a volume as a DICOM segmentation, one segment per class.
 
-    Segments are numbered 1, 2, 3, ..., as DICOM wants it; their labels are the names of the classes, with the
-    values of the source.
+    Segments are numbered 1, 2, 3, ..., as DICOM requires; their labels are the names of the classes with the
+    values in the source.
 
     Args:
         path: File to write.
         volume: float32 [C, D, H, W] in [-1, 1], all channels of the set.
-        prepared: The set that says which classes there are.
-        series: Folder of the series that `write_dicom` made of an image channel of the same volume.
+        prepared: The set that defines the classes.
+        series: Folder of the series that `write_dicom` wrote for an image channel of the same volume.
 
     Raises:
         VoxflateError: If highdicom is missing, or the file cannot be written.
@@ -106,7 +106,7 @@ def write_dicom_seg(path: str | Path, volume: Float32, prepared: PreparedSet, se
         for number in range(1, layout.masks + 1)
     ]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a class without voxels; names of nobody
+        warnings.simplefilter("ignore")  # empty classes; missing person names
         made = highdicom.seg.Segmentation(
             source_images=slices,
             pixel_array=labels.astype("uint8"),

@@ -1,4 +1,4 @@
-"""What was written of each volume, and the table of its labels beside it."""
+"""Records the files written for each volume, and writes the table of labels."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ LABELS = "labels.csv"
 
 @dataclass(frozen=True)
 class Kept:
-    """One volume of a folder.
+    """One volume in a folder.
 
     Attributes:
-        name: Of the volume, such as "sample-0000".
+        name: The volume's name, such as "sample-0000".
         images: Files of the image channels, relative to the folder.
         mask: File of the mask; empty if there is none.
-        labels: What was asked of it, or drawn.
+        labels: Its labels, requested or drawn.
     """
 
     name: str
@@ -35,17 +35,17 @@ class Kept:
 
 
 def write_labels(folder: Path, kept: Sequence[Kept], name: str = LABELS) -> None:
-    """A table of commas: a line per volume, its name and its labels; nothing if there are none."""
+    """Write a CSV table with a line per volume: name and labels; no file if there are no labels."""
     _write_table(folder / name, "sample", ",", kept, str)
 
 
 def write_participants(path: Path, kept: Sequence[Kept], named: Callable[[str], str] = str) -> None:
-    """A table of the volumes' labels, as BIDS has it; nothing if there are none.
+    """Write a table of the volumes' labels as in BIDS; no file if there are no labels.
 
     Args:
         path: TSV file to write.
         kept: The volumes.
-        named: Volume's name -> participant_id.
+        named: The volume's name -> participant_id.
     """
     _write_table(path, "participant_id", "\t", kept, named)
 

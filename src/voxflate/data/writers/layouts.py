@@ -1,7 +1,8 @@
-"""Volumes with all their channels as a folder that other tools read at once: nnU-Net, BIDS, MONAI.
+"""Writes volumes with all their channels as a folder that other tools can read: nnU-Net, BIDS, MONAI.
 
-To add a layout: write a `FolderLayout` (where each file lies, and what describes the whole folder) and add it
-to `LAYOUTS`. `write_pairs` writes a whole folder, `FolderWriter` one volume after the other.
+To add a layout: write a `FolderLayout` (the path of each file, and the function that describes the folder)
+and add it to `LAYOUTS`. `write_pairs` writes a whole folder, `FolderWriter` writes one volume after the
+other.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ _BIDS_SUFFIXES = {
     "t2star": "T2starw",
     "t2starw": "T2starw",
 }
-"""Name of a channel in lower case -> suffix; others keep their name and are listed in .bidsignore."""
+"""Channel's name in lower case -> BIDS suffix; others keep their name and are listed in .bidsignore."""
 
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """How a folder is laid out.
+    """The layout of a folder.
 
     Attributes:
         image: (name, channel's number, the set's channels) -> path of an image channel's file.
         mask: name -> path of the mask's file.
-        describe: Writes what describes the folder, once all volumes are there.
-        needs_mask: Whether volumes without a mask are of no use in it.
+        describe: Writes the files that describe the folder, after all volumes.
+        needs_mask: Whether every volume must have a mask.
         renumbered: Whether the classes must be 1, 2, 3, ...
     """
 
@@ -59,17 +60,17 @@ class FolderLayout:
 
 
 class FolderWriter:
-    """Writes volumes one by one into a folder, and at the end what describes them.
+    """Writes volumes one by one into a folder, and finally the files that describe it.
 
     Args:
-        folder: Where to; it is made if it is missing.
-        prepared: The set, or the geometry of an export, that says what values, voxels and channels mean.
+        folder: Output folder; created if missing.
+        prepared: The set, or the geometry of an export, that defines values, voxels and channels.
         layout: A name in `LAYOUTS`.
-        look: Of generated volumes; None for scans.
-        digits: Of the number in a volume's name.
+        look: Look of generated volumes; None for scans.
+        digits: Number of digits in a volume's name.
 
     Raises:
-        VoxflateError: If there is no such layout, or it is of no use without a mask.
+        VoxflateError: If there is no such layout, or it needs a mask and there is none.
     """
 
     def __init__(
@@ -93,10 +94,10 @@ class FolderWriter:
         Args:
             volume: float32 [C, D, H, W] in [-1, 1], all channels of the set.
             labels: A value per label column.
-            affine: 4x4, index (w, h, d, 1) -> world mm, of all its files; the set's own if None.
+            affine: 4x4, index (w, h, d, 1) -> world mm, for all its files; the set's own if None.
 
         Raises:
-            VoxflateError: If the channels or the shape are not the set's, or a file cannot be written.
+            VoxflateError: If channels or shape do not match the set, or a file cannot be written.
         """
         channels = self._prepared.layout.channels
         if len(volume) != len(channels):
@@ -129,7 +130,7 @@ class FolderWriter:
         return self.kept[-1]
 
     def finish(self) -> None:
-        """Write what describes the folder."""
+        """Write the files that describe the folder."""
         self._layout.describe(self._folder, self._prepared, self.kept)
 
 
@@ -146,16 +147,16 @@ def write_pairs(
     """Write volumes with their masks and labels as a folder of NIfTI files; scan and mask have one affine.
 
     Args:
-        folder: To make; missing or empty. It is there when all files are.
+        folder: Folder to create; it must be missing or empty. It appears once all files are written.
         volumes: float32 [n, C, D, H, W] in [-1, 1], all channels of the set.
-        prepared: The set, or the geometry of an export, that says what values, voxels and channels mean.
+        prepared: The set, or the geometry of an export, that defines values, voxels and channels.
         layout: A name in `LAYOUTS`.
-        labels: A value per label column for every volume; written to `PARTICIPANTS`, or flat to `LABELS`.
+        labels: A value per label column for every volume; written to `PARTICIPANTS`, or to `LABELS` if flat.
         affines: 4x4 of each volume, index (w, h, d, 1) -> world mm; the set's own for all if None.
-        look: Of generated volumes; None for scans.
+        look: Look of generated volumes; None for scans.
 
     Raises:
-        VoxflateError: If the layout or the volumes do not fit the set, or the folder cannot be written.
+        VoxflateError: If the layout or the volumes do not match the set, or the folder cannot be written.
     """
     find_layout(layout, prepared)
     with whole_folder(folder) as temporary:
@@ -167,10 +168,10 @@ def write_pairs(
 
 
 def find_layout(name: str, prepared: PreparedSet) -> FolderLayout:
-    """Look a layout up for a set.
+    """Look up a layout for a set.
 
     Raises:
-        VoxflateError: If there is none of this name, or it is of no use for the set.
+        VoxflateError: If there is no such layout, or it does not suit the set.
     """
     if name not in LAYOUTS:
         raise VoxflateError(f"--layout {name}: choose one of {', '.join(LAYOUTS)}")
@@ -182,7 +183,7 @@ def find_layout(name: str, prepared: PreparedSet) -> FolderLayout:
 
 
 def _class_names(prepared: PreparedSet, *, renumbered: bool) -> dict[str, int]:
-    """Name of each class, the background's first, and its value in the files."""
+    """Name of each class, background first, and its value in the files."""
     masks = [channel for channel in prepared.layout.channels if channel.kind == "mask"]
     values = [number if renumbered else one.label for number, one in enumerate(masks, 1)]
     return {"background": 0, **dict(zip((one.name for one in masks), values, strict=True))}
@@ -193,9 +194,9 @@ def _describe_flat(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) ->
 
 
 def _describe_nnunet(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
-    """dataset.json of nnU-Net v2. It wants the classes 1, 2, 3, ...; the source's values are kept beside."""
+    """Write dataset.json for nnU-Net v2. Its classes must be 1, 2, 3, ...; the source's values are added."""
     images = [channel.name for channel in prepared.layout.channels[: prepared.layout.images]]
-    # The name CT makes nnU-Net clip and scale by the whole set; every other name is normalised per volume.
+    # For the name CT, nnU-Net clips and scales by the whole set; for any other name it normalises per volume.
     names = {str(i): "CT" if prepared.is_ct else name for i, name in enumerate(images)}
     masks = [channel for channel in prepared.layout.channels if channel.kind == "mask"]
     content = {
@@ -211,7 +212,7 @@ def _describe_nnunet(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) 
 
 
 def _describe_monai(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
-    """dataset.json with a datalist: every volume with its files, and its labels under their names."""
+    """Write dataset.json with a datalist: every volume with its files, and its labels by name."""
     items = []
     for one in kept:
         files: dict[str, Any] = {"image": one.images[0] if len(one.images) == 1 else list(one.images)}
@@ -219,7 +220,7 @@ def _describe_monai(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -
             files["label"] = one.mask
         if clash := files.keys() & one.labels.keys():
             raise VoxflateError(
-                f"{folder}: a datalist has files under {sorted(clash)[0]}, so it cannot have a label of that "
+                f"{folder}: a datalist has files under {sorted(clash)[0]}, so no label can have that "
                 "name; choose another layout"
             )
         items.append({**files, **one.labels})
@@ -235,7 +236,7 @@ def _describe_monai(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -
 
 
 def _describe_bids(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
-    """Descriptions of the set and of its masks, which are derivatives, and the participants."""
+    """Write the descriptions of the set and of its masks (derivatives), and the participants."""
     made = [{"Name": "voxflate", "Version": __version__}]
     about = {"Name": SYNTHETIC_SET, "BIDSVersion": BIDS_VERSION, "GeneratedBy": made}
     write_json(folder / "dataset_description.json", {**about, "DatasetType": "raw"})
@@ -266,18 +267,18 @@ def _bids_suffix(channel: str) -> str:
 
 
 def _word(name: str) -> str:
-    """A channel's name as a part of a file name."""
+    """A channel's name as part of a file name."""
     return re.sub(r"[^A-Za-z0-9]+", "", name) or "image"
 
 
 def flat_image(name: str, number: int, layout: Layout, suffix: str = ".nii.gz") -> str:
-    """Of an image's file: the volume's name, with that of the modality where there are several."""
+    """Name of an image's file: the volume's name, plus the modality if there are several."""
     tag = f"_{_word(layout.channels[number].name)}" if layout.images > 1 else ""
     return name + tag + suffix
 
 
 def flat_mask(name: str, suffix: str = ".nii.gz") -> str:
-    """Of a mask's file."""
+    """Name of a mask's file."""
     return f"{name}_seg{suffix}"
 
 
@@ -307,4 +308,4 @@ LAYOUTS: dict[str, FolderLayout] = {
         _describe_monai,
     ),
 }
-"""Name -> how a folder of volumes is laid out."""
+"""Name -> layout of a folder of volumes."""

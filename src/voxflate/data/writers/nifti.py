@@ -1,4 +1,4 @@
-"""Volumes back to files that any viewer opens at the right place, size and intensity."""
+"""Writes volumes as NIfTI files that any viewer shows at the right position, size and intensity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
 from voxflate.data.writers.synthetic import Look, hounsfield
 
-# nibabel says that it is typed, but its classes are not.
+# nibabel claims to be typed, but its classes are not.
 _nifti: Any = nib.nifti1
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -35,21 +35,21 @@ def write_nifti(
 
     Args:
         path: File to write, .nii or .nii.gz.
-        volume: float32 [D, H, W] in [-1, 1]; what lies outside is clipped.
-        prepared: The set that says what the values, the voxels and the place mean.
-        affine: 4x4, index (w, h, d, 1) -> world mm; the set's own if None. Give a scan's from the manifest to
-            put that scan back where it was.
-        look: Of a generated volume; None for a scan.
-        channel: Which image channel it is.
+        volume: float32 [D, H, W] in [-1, 1]; values outside are clipped.
+        prepared: The set that defines values, voxels and position.
+        affine: 4x4, index (w, h, d, 1) -> world mm; the set's own if None. A scan's affine from the manifest
+            puts that scan back at its position in the source.
+        look: Look of a generated volume; None for a scan.
+        channel: Index of the image channel.
 
     Raises:
-        VoxflateError: If the shape is not the set's, if a voxel is NaN, or if the file cannot be written.
+        VoxflateError: If the shape is not the set's, a voxel is NaN, or the file cannot be written.
     """
     prepared.check_volume(Path(path), volume)
     intensity: npt.NDArray[Any]
     if prepared.is_ct:
         intensity = hounsfield(volume, prepared, look.air if look else None, channel)
-    else:  # has no unit, and rounding could lose a narrow range
+    else:  # no unit, and rounding could destroy a narrow range
         intensity = prepared.to_intensity(np.clip(volume, -1, 1), channel)
     place = prepared.affine if affine is None else affine
     write_array(path, intensity, place, look.description if look else "")
@@ -64,15 +64,15 @@ def write_mask_nifti(
     look: Look | None = None,
     renumbered: bool = False,
 ) -> None:
-    """Write the mask of a volume as NIfTI: in every voxel the class with the largest share.
+    """Write the mask of a volume as NIfTI: every voxel gets the class with the largest share.
 
     Args:
         path: File to write, .nii or .nii.gz.
         volume: float32 [C, D, H, W] in [-1, 1], all channels of the set.
-        prepared: The set that says which classes there are, and where volumes lie.
-        affine: 4x4, index (w, h, d, 1) -> world mm; the set's own if None. Give the scan's own.
-        look: Of a generated volume; None for a scan.
-        renumbered: Call the classes 1, 2, 3, ... instead of what they are in the source.
+        prepared: The set that defines the classes and the position.
+        affine: 4x4, index (w, h, d, 1) -> world mm; the set's own if None. Use the affine of its scan.
+        look: Look of a generated volume; None for a scan.
+        renumbered: Write the classes as 1, 2, 3, ... instead of their values in the source.
 
     Raises:
         VoxflateError: If the shape is not the set's, a voxel is NaN, or the file cannot be written.
@@ -89,7 +89,7 @@ def write_mask_nifti(
 def write_labels_array(
     path: str | Path, labels: npt.NDArray[Any], affine: Float64, description: str = ""
 ) -> None:
-    """Write a mask's labels [D, H, W] in as few bytes as they need; the rest is as in `write_array`."""
+    """Write a mask's labels [D, H, W] in the smallest integer type that fits, as `write_array` does."""
     kind = np.uint8 if labels.max() < 256 else np.int16
     write_array(path, labels.astype(kind), affine, description)
 
@@ -99,12 +99,12 @@ def write_array(path: str | Path, array: npt.NDArray[Any], affine: Float64, desc
 
     Args:
         path: File to write, .nii or .nii.gz.
-        array: [D, H, W] in the source's units; the file's axes are the reverse.
+        array: [D, H, W] in the source's units; the file's axes are in reverse order.
         affine: 4x4, index (w, h, d, 1) -> world mm.
         description: For the header, at most 79 characters.
 
     Raises:
-        VoxflateError: If the name has another suffix, or if the file cannot be written.
+        VoxflateError: If the name has another suffix, or the file cannot be written.
     """
     if not Path(path).name.endswith(SUFFIXES):
         raise VoxflateError(f"{path}: a NIfTI file's name must end in .nii or .nii.gz")

@@ -1,4 +1,4 @@
-"""What generated volumes look like in a file: their air, and what the header says of them."""
+"""The look of generated volumes in a file: their air, and their description in the header."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32
 
 SYNTHETIC = "synthetic: made by a generative network (voxflate), shows nobody"
-"""What the header of a generated volume says."""
+"""Description in the header of a generated volume."""
 OTHER_DATA = "; on other data"
-"""What is added where place and units are those of other data than the network was trained on."""
+"""Added to the description if position and units come from data that the network was not trained on."""
 
 AIR_SHARE = 0.01
-"""Voxels this near to the lower end of a CT window, as a share of its width, count as air."""
+"""Voxels this close to the lower end of a CT window, as a fraction of its width, count as air."""
 
 _LOWEST = -32768
 
@@ -27,8 +27,8 @@ class Look:
     """How generated volumes are written.
 
     Attributes:
-        air: Hounsfield units of the voxels at the lower end of the window; None leaves them there.
-        other_data: Whether place and units are those of other data than the network was trained on.
+        air: Value in HU for voxels at the lower end of the window; None leaves them unchanged.
+        other_data: Whether position and units come from data that the network was not trained on.
     """
 
     air: float | None = None
@@ -36,7 +36,7 @@ class Look:
 
     @property
     def description(self) -> str:
-        """For a header, at most 79 characters."""
+        """The description for a header, at most 79 characters."""
         return SYNTHETIC + OTHER_DATA * self.other_data
 
 
@@ -46,13 +46,13 @@ PLAIN = Look()
 def hounsfield(
     volume: Float32, prepared: PreparedSet, air: float | None = None, channel: int = 0
 ) -> npt.NDArray[np.int16]:
-    """Whole Hounsfield units, as scanners write them, of a volume in [-1, 1].
+    """Convert a volume in [-1, 1] to whole Hounsfield units, as scanners write them.
 
     Args:
-        volume: What lies outside [-1, 1] is clipped.
-        prepared: A set of CT; says what the ends of its window are.
+        volume: Values outside [-1, 1] are clipped.
+        prepared: A set of CT; it defines the window.
         air: As `Look.air`; see `check_air`.
-        channel: Which image channel it is.
+        channel: Index of the image channel.
     """
     clipped = np.clip(volume, -1, 1)
     units = np.rint(prepared.to_intensity(clipped, channel)).astype(np.int16)
@@ -65,7 +65,7 @@ def check_air(prepared: PreparedSet, air: float | None) -> None:
     """Refuse a value for air that the volumes cannot have.
 
     Raises:
-        VoxflateError: If they are not CT, or the value is inside the window or beyond 16 bits.
+        VoxflateError: If they are not CT, or the value is inside the window or does not fit 16 bits.
     """
     if air is None:
         return
@@ -74,6 +74,6 @@ def check_air(prepared: PreparedSet, air: float | None) -> None:
     low = prepared.manifest.intensity[0]
     if not _LOWEST <= air <= low:
         raise VoxflateError(
-            f"--air {air:g}: the window of {prepared.root} begins at {low:g} HU, air lies below it and not "
-            f"below {_LOWEST}; the usual value is --air -1000"
+            f"--air {air:g}: the window of {prepared.root} begins at {low:g} HU; air must be below that and "
+            f"not below {_LOWEST}; the usual value is --air -1000"
         )

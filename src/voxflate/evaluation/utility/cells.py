@@ -1,4 +1,4 @@
-"""Which networks are trained; each is measured once and kept, so that a killed call goes on."""
+"""The networks to train; each is measured once and kept, so that an interrupted call can continue."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from voxflate.evaluation.utility.fitting import fit
 from voxflate.evaluation.utility.tasks import MASK, Outcomes, Task
 
 REAL, GENERATED, BOTH = ARMS = ("real", "generated", "both")
-"""What a network is trained on."""
+"""The data that a network is trained on."""
 
 STEPS, BATCH, SEEDS = 400, 8, 3
 
-# Part of a cell's key: raise it whenever the same settings would give other outcomes.
+# Part of a cell's key: raise it when the outcomes of the same settings change.
 _VERSION = 1
-_SUBJECTS = 3  # a stream of random numbers apart from those of `fitting`
+_SUBJECTS = 3  # a stream of random numbers, different from those of `fitting`
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Design:
-    """What is compared.
+    """The design of a comparison.
 
     Attributes:
         real: Numbers of real subjects, ascending.
-        generated: Generated volumes, the same for all networks that see any.
+        generated: Number of generated volumes, the same for all networks that use any.
         seeds: Networks per setting; each seed has its own weights, order and choice of real subjects.
-        steps: Of each training.
+        steps: Steps of each training.
         batch: Volumes per step.
-        augment: Whether volumes are turned, scaled and shifted a little, in all arms alike.
+        augment: Whether volumes are slightly rotated, scaled and shifted, in all arms.
     """
 
     real: tuple[int, ...]
@@ -55,14 +55,14 @@ class Design:
 
 @dataclass(frozen=True)
 class Cell:
-    """One network: what it learns, and from what.
+    """One network: its task and its training data.
 
     Attributes:
         task: Name of its task.
         arm: One of `ARMS`.
-        real: Real subjects; 0 without.
-        generated: Generated volumes; 0 without.
-        seed: Of everything random.
+        real: Number of real subjects.
+        generated: Number of generated volumes.
+        seed: Seed of everything random.
     """
 
     task: str
@@ -74,13 +74,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Measured:
-    """How a network did.
+    """The outcome of a network.
 
     Attributes:
-        cell: Which network.
-        outcomes: On the held-out volumes.
-        agreement: On generated volumes, of the networks that saw the most real subjects and nothing else.
-        seconds: It took.
+        cell: The network.
+        outcomes: Outcomes on the held-out volumes.
+        agreement: Outcomes on generated volumes, for the networks with the most real subjects and no
+            generated ones.
+        seconds: Time taken.
     """
 
     cell: Cell
@@ -110,7 +111,7 @@ def cells_of(tasks: Sequence[str], design: Design) -> list[Cell]:
 
 
 def counts_of(texts: str, prepared: PreparedSet) -> tuple[int, ...]:
-    """Numbers of real subjects from a text such as "10,25,all".
+    """Parse numbers of real subjects such as "10,25,all".
 
     Raises:
         VoxflateError: If one is not a number, below 1, or more than there are.
@@ -122,8 +123,8 @@ def counts_of(texts: str, prepared: PreparedSet) -> tuple[int, ...]:
         count = people if word == "all" else int(word) if word.isdecimal() else 0
         if not 1 <= count <= people:
             raise VoxflateError(
-                f"--real {texts}: {word!r} is neither all nor a number from 1 to {people}, the subjects that "
-                f"{prepared.root} has for training"
+                f"--real {texts}: {word!r} is neither all nor a number from 1 to {people}, the number of "
+                f"training subjects in {prepared.root}"
             )
         found.add(count)
     return tuple(sorted(found))
@@ -132,18 +133,18 @@ def counts_of(texts: str, prepared: PreparedSet) -> tuple[int, ...]:
 class Study:
     """Trains and measures the networks of a design.
 
-    Training reads the set's training volumes and generated ones; held-out volumes are for measuring alone.
+    Training uses the set's training volumes and generated ones; held-out volumes are only for measuring.
 
     Args:
         prepared: The real volumes.
-        generated: Generated ones, as many as the design says.
-        tasks: What is learnt.
-        design: What is compared.
-        asked: For tasks that read labels, generated volumes whose labels were asked for evenly; by task.
-        device: Where to compute.
+        generated: Generated volumes, as many as in the design.
+        tasks: The tasks to learn.
+        design: The design of the comparison.
+        asked: For tasks that predict labels: generated volumes with evenly distributed labels, by task.
+        device: Device for training.
 
     Raises:
-        VoxflateError: If there are no held-out volumes, or a subject is on both sides.
+        VoxflateError: If there are no held-out volumes, or a subject is in both splits.
     """
 
     def __init__(
@@ -169,12 +170,12 @@ class Study:
         key: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> list[Measured]:
-        """Measure every cell, or read it where it was measured before.
+        """Measure every cell, or read it if it was measured before.
 
         Args:
-            folder: Where measured cells are kept; None keeps none.
-            key: What the examples depend on: cells of another key are never read.
-            progress: Called with (steps done, of all).
+            folder: Folder for measured cells; None keeps none.
+            key: What the examples depend on; cells with another key are never read.
+            progress: Called with (steps done, all steps).
         """
         cells = cells_of(list(self._tasks), self._design)
         steps = self._design.steps
@@ -193,7 +194,7 @@ class Study:
         return found
 
     def examples_of(self, cell: Cell) -> list[Examples]:
-        """What the network of a cell is trained on: real examples, generated ones, or both."""
+        """Training data of a cell's network: real examples, generated ones, or both."""
         sides = []
         if cell.real:
             people = np.unique(self._train.subjects)
@@ -227,7 +228,7 @@ class Study:
         return Measured(cell, outcomes, agreement, time.perf_counter() - start)
 
     def _agrees(self, cell: Cell) -> bool:
-        """Whether a cell's network judges generated volumes too."""
+        """Whether a cell's network is also applied to generated volumes."""
         known = cell.task == MASK or cell.task in self._asked
         return known and cell.arm == REAL and cell.real == self._design.real[-1]
 
@@ -247,7 +248,7 @@ class Study:
 
 
 def _read(path: Path, cell: Cell) -> Measured:
-    """A cell that was measured before.
+    """Read a cell that was measured before.
 
     Raises:
         VoxflateError: If the file is damaged.
@@ -255,14 +256,14 @@ def _read(path: Path, cell: Cell) -> Measured:
     content = read_json(path)
     try:
         if any(content[name] != value for name, value in asdict(cell).items()):
-            raise ValueError("it is another network's")
+            raise ValueError("it belongs to another network")
         return Measured(cell, content["outcomes"], content["agreement"], content["seconds"])
     except (KeyError, TypeError, ValueError) as error:
-        raise VoxflateError(f"{path}: is damaged ({error!r}); delete it, and it is measured again") from error
+        raise VoxflateError(f"{path}: is damaged ({error!r}); delete it to measure it again") from error
 
 
 def _counted(progress: Progress | None, before: int, total: int) -> Callable[[], None]:
-    """A function that is called after each step of one training."""
+    """Make the function that is called after each step of a training."""
     done = before
 
     def count() -> None:

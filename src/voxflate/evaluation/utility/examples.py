@@ -1,4 +1,4 @@
-"""Scans with what is known about them, small enough to keep a whole training set in memory."""
+"""Scans with their masks and labels; a whole training set is kept in memory."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Examples:
     """Scans with their masks and labels.
 
     Attributes:
-        images: The image channels as a prepared set stores them, int16 [n, M, D, H, W].
+        images: The image channels as stored in a prepared set, int16 [n, M, D, H, W].
         classes: Class of each voxel, 0 for background, [n, D, H, W]; None without masks.
-        labels: Of each scan, a value per label; empty without labels.
-        subjects: Whose scan each one is, [n].
+        labels: For each scan, a value per label; empty without labels.
+        subjects: Subject of each scan, [n].
     """
 
     images: Int16
@@ -38,11 +38,11 @@ class Examples:
         return len(self.images)
 
     def values(self, indices: Sequence[int] | NDArray[np.integer]) -> Float32:
-        """Some scans as networks take them, float32 [n, M, D, H, W] in [-1, 1]."""
+        """Some scans as input for networks, float32 [n, M, D, H, W] in [-1, 1]."""
         return from_stored(self.images[np.asarray(indices, np.int64)])
 
     def chosen(self, indices: Sequence[int] | NDArray[np.integer]) -> Examples:
-        """Some of them, in this order."""
+        """Some of the examples, in this order."""
         places = np.asarray(indices, np.int64)
         return Examples(
             self.images[places],
@@ -53,7 +53,7 @@ class Examples:
 
     @classmethod
     def joined(cls, parts: Iterable[Examples]) -> Examples:
-        """Several sets of one kind as one."""
+        """Concatenate sets of one kind."""
         found = list(parts)
         classes = [part.classes for part in found if part.classes is not None]
         return cls(
@@ -77,7 +77,7 @@ def real_examples(prepared: PreparedSet, split: str) -> Examples:
     stored, layout = prepared.stored(split), prepared.layout
     if not len(stored):
         raise VoxflateError(
-            f"{prepared.root}: has no {split} volumes, and utility needs some; prepare it with --held-out 0.2"
+            f"{prepared.root}: has no {split} volumes, but utility needs some; prepare it with --held-out 0.2"
         )
     scans = [scan for scan in prepared.manifest.scans if scan.split == split]
     starts = range(0, len(stored), _AT_A_TIME)
@@ -94,7 +94,7 @@ def real_examples(prepared: PreparedSet, split: str) -> Examples:
 
 
 def check_apart(prepared: PreparedSet) -> None:
-    """Refuse a set that holds out subjects whom it trains on.
+    """Refuse a set with subjects that are both held out and trained on.
 
     Raises:
         VoxflateError: Names one.

@@ -1,4 +1,4 @@
-"""One training: the same number of steps, volumes per step and small turns, whatever it learns from."""
+"""One training: the number of steps, the batch and the augmentation are the same for all data."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from voxflate.evaluation.utility.examples import Examples
 from voxflate.evaluation.utility.tasks import Task
 
 LEARNING_RATE = 2e-3
-"""Of Adam at the first step; it falls to 0 along a cosine."""
+"""Adam's learning rate at the first step; it falls to 0 along a cosine."""
 
 TURN, SCALE, SHIFT = math.radians(10), 0.1, 0.05
-"""Largest changes of a volume: turn about each axis, relative change of size, shift as a share of a side."""
+"""Largest rotation about each axis, relative change of size, and shift as a fraction of a side."""
 
 MOVED = 0.5
-"""Share of the volumes that are changed. Interpolation blurs, and networks must see sharp volumes too."""
+"""Share of volumes that are changed. Interpolation blurs, and networks must also see sharp volumes."""
 
-_MODEL, _ORDER, _CHANGES = range(3)  # streams of random numbers, apart so that one does not move another
+_MODEL, _ORDER, _CHANGES = range(3)  # separate streams, so that one does not shift another
 
 
 def fit(
@@ -42,14 +42,14 @@ def fit(
     """Train a network; equal arguments give equal weights.
 
     Args:
-        task: What it learns.
-        sides: What it learns from: real examples, generated ones, or both, each then half of every batch.
+        task: The task to learn.
+        sides: Training data: real examples, generated ones, or both, each then half of every batch.
         spacing: Voxel sides, mm, in the order D, H, W.
-        steps: Of the optimiser.
+        steps: Optimiser steps.
         batch: Volumes per step.
-        augment: Whether volumes are turned, scaled and shifted a little, each time anew.
-        seed: Of the weights, the order and the changes.
-        device: Where to compute.
+        augment: Whether volumes are slightly rotated, scaled and shifted, differently each time.
+        seed: Seed of weights, order and augmentation.
+        device: Device for training.
         progress: Called after each step.
 
     Returns:
@@ -77,7 +77,7 @@ def fit(
             images, targets = changed(images, targets, spacing, changes)
         loss = task.loss(network(images.to(device)), targets.to(device))
         if not torch.isfinite(loss):
-            raise VoxflateError(f"the training for {task.name} has diverged at step {step + 1} of {steps}")
+            raise VoxflateError(f"the training for {task.name} diverged at step {step + 1} of {steps}")
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -90,13 +90,13 @@ def fit(
 def changed(
     images: Tensor, targets: Tensor, spacing: Sequence[float], rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Turn, scale and shift some of the volumes by random amounts, and a mask with its scan.
+    """Rotate, scale and shift some of the volumes randomly, masks together with their scans.
 
     Args:
         images: [n, M, D, H, W].
-        targets: Classes of voxels [n, 1, D, H, W], which move too, or anything else, which stays.
+        targets: Classes of voxels [n, 1, D, H, W], which are moved too, or anything else, which is not.
         spacing: Voxel sides, mm, in the order D, H, W.
-        rng: Source of the choice and of the amounts.
+        rng: Random number generator.
     """
     shape = images.shape[2:]
     moves = np.stack([_move(shape, spacing, rng) if rng.random() < MOVED else np.eye(3, 4) for _ in images])
@@ -112,8 +112,8 @@ def changed(
 
 
 def _move(shape: Sequence[int], spacing: Sequence[float], rng: np.random.Generator) -> NDArray[np.float64]:
-    """A 3x4 matrix between places in [-1, 1], axes W, H, D: a turn in millimetres, then scale and shift."""
-    reach = np.multiply(shape, spacing)[::-1] / 2  # mm from the middle to the sides, W, H, D
+    """A 3x4 matrix for positions in [-1, 1], axes W, H, D: rotation in millimetres, then scale and shift."""
+    reach = np.multiply(shape, spacing)[::-1] / 2  # mm from the centre to the sides, W, H, D
     turn = np.eye(3)
     for first, second in ((0, 1), (0, 2), (1, 2)):
         angle = rng.uniform(-TURN, TURN)
@@ -126,12 +126,12 @@ def _move(shape: Sequence[int], spacing: Sequence[float], rng: np.random.Generat
 
 
 def _sizes(batch: int, sides: int) -> list[int]:
-    """How many volumes of a batch each side gives: halves, the first with the odd one."""
+    """Number of volumes per side in a batch: halves; the first side gets the odd one."""
     return [batch] if sides == 1 else [batch - batch // 2, batch // 2]
 
 
 def _batches(count: int, size: int, rng: np.random.Generator) -> Iterator[list[int]]:
-    """Numbers of examples for ever, every example equally often."""
+    """Endless indices of examples, every example equally often."""
     waiting: list[int] = []
     while True:
         while len(waiting) < size:

@@ -1,4 +1,4 @@
-"""Networks that are trained to see whether volumes are of use: small enough for a processor."""
+"""Networks for testing whether generated volumes help: small enough for a CPU."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch import Tensor, nn
 from voxflate._system.errors import VoxflateError
 
 WIDTH = 16
-"""Channels of the first stage; each stage has twice those of the one before."""
+"""Channels of the first stage; every stage has twice as many as the previous one."""
 
 _COARSEST = 8  # stages are added until the longest side has no more voxels
 _GROUPS, _SLOPE = 4, 0.1
 
 
 def check_monai() -> None:
-    """Refuse to go on where MONAI is missing.
+    """Refuse to continue without MONAI.
 
     Raises:
-        VoxflateError: Says how to install it.
+        VoxflateError: Tells how to install it.
     """
     if importlib.util.find_spec("monai") is None:
         raise VoxflateError(
-            "training segmenters needs the package monai: pip install 'voxflate[utility]', or measure the "
-            "labels alone with --task NAME"
+            "training segmenters needs the package monai: pip install 'voxflate[utility]', or measure "
+            "only the labels with --task NAME"
         )
 
 
@@ -68,7 +68,7 @@ def segmenter(shape: Sequence[int], images: int, classes: int) -> nn.Module:
 
 
 class Reader(nn.Module):
-    """Reads something off a scan: convolutions, their mean over the volume, a linear layer.
+    """Predicts a class or number from a scan: convolutions, their mean over the volume, a linear layer.
 
     Args:
         shape: (D, H, W) of the volumes, voxels.
@@ -89,7 +89,7 @@ class Reader(nn.Module):
             before, width = width, 2 * width
         layers += [_convolution(before, before, (1, 1, 1)), nn.LeakyReLU(_SLOPE)]
         self.features = nn.Sequential(*layers)
-        # Means of maps differ little between subjects: over the batch, their differences become the unit.
+        # Means of maps differ little between subjects, so they are normalised over the batch.
         self.scale = nn.BatchNorm1d(before)
         self.head = nn.Linear(before, outputs)
 
@@ -104,7 +104,7 @@ def _convolution(inputs: int, outputs: int, stride: tuple[int, ...]) -> nn.Modul
 
 
 def segmentation_loss() -> Any:
-    """Dice and cross-entropy, summed; the background counts in the cross-entropy alone."""
+    """Sum of Dice loss and cross-entropy; the background counts only in the cross-entropy."""
     from monai.losses import DiceCELoss
 
     return DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)

@@ -1,4 +1,4 @@
-"""From measured networks to metrics with intervals, paired by subject."""
+"""Turns measured networks into metrics with intervals, paired by subject."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class Row:
     """One metric of one setting.
 
     Attributes:
-        task: What was learnt.
-        arm: What from; "blind" is always giving the training set's usual answer, "agreement" what networks of
-            real examples say of generated ones.
-        real: Real subjects.
-        generated: Generated volumes.
-        metric: Its name.
+        task: The task learnt.
+        arm: Training data; "blind" always gives the training set's most common answer, "agreement" is the
+            result of networks trained on real examples for generated ones.
+        real: Number of real subjects.
+        generated: Number of generated volumes.
+        metric: Name of the metric.
         value: Mean over the seeds.
-        low: Lower end of its 95% interval, by drawing subjects; None with fewer than two.
+        low: Lower end of its 95% interval over subjects; None with fewer than two.
         high: Upper end.
         deviation: Standard deviation over the seeds; None for one seed.
-        difference: This value less that of real examples alone, at as many subjects (generated alone: at the
-            most); None where there is nothing to compare with.
-        difference_low: Lower end of its 95% interval; the same subjects are drawn on both sides.
+        difference: This value minus that of real examples alone at the same number of subjects (for generated
+            alone: at the largest number); None if there is nothing to compare with.
+        difference_low: Lower end of its 95% interval; both sides draw the same subjects.
         difference_high: Upper end.
     """
 
@@ -64,7 +64,7 @@ class _Setting:
     replicates: Array
 
     def interval(self) -> Interval | None:
-        """Of the mean over the seeds."""
+        """The 95% interval of the mean over the seeds."""
         if not len(self.replicates):
             return None
         return interval(float(self.values.mean()), self.replicates.tolist())
@@ -77,9 +77,9 @@ def rows_of(
 
     Args:
         measured: All cells of a design.
-        tasks: What was learnt.
+        tasks: The tasks learnt.
         heldout: The volumes that the networks were measured on.
-        seed: Of the draws of subjects.
+        seed: Seed for drawing subjects.
     """
     ones, drawn = np.ones((1, len(heldout))), _draws(heldout.subjects, seed)
     found = []
@@ -104,7 +104,7 @@ def rows_of(
 
 
 def _agreement(task: Task, measured: Sequence[Measured], seed: int) -> list[Row]:
-    """What networks of real examples say of generated ones; intervals by drawing generated volumes."""
+    """Results of networks trained on real examples for generated ones; intervals over generated volumes."""
     outcomes = [each.agreement for each in measured if each.agreement is not None]
     if not outcomes:
         return []
@@ -117,7 +117,7 @@ def _agreement(task: Task, measured: Sequence[Measured], seed: int) -> list[Row]
 
 
 def _draws(subjects: Sequence[str], seed: int) -> Array:
-    """How often each volume counts, [R, n]; no replicates with fewer than two subjects."""
+    """Weight of each volume per replicate, [R, n]; no replicates with fewer than two subjects."""
     rng = np.random.default_rng(seed)
     if len(set(subjects)) < 2:
         return np.empty((0, len(subjects)))

@@ -1,6 +1,6 @@
-"""What a network learns to see whether volumes are of use: the mask of a scan, its class, its number.
+"""Tasks for testing whether generated volumes help: a scan's mask, its class, or a number.
 
-Outcomes are kept per volume; metrics follow from them and from how often each volume counts, so that a
+Outcomes are kept per volume. Metrics follow from the outcomes and the volumes' weights, so that a
 bootstrap needs no network.
 
 Shape letters: n volumes; R replicates of a bootstrap.
@@ -30,13 +30,13 @@ Outcomes = Mapping[str, Sequence[float]]
 """Name -> one number per volume, [n]."""
 
 MASK = "mask"
-"""The name of the task that learns masks; the others have their label's name."""
+"""Name of the task for masks; the others are named after their label."""
 
 _PREDICTED, _TRUE = "predicted", "true"
 
 
 class Task(Protocol):
-    """Something that a network can learn from examples."""
+    """A task that a network can learn from examples."""
 
     @property
     def name(self) -> str:
@@ -50,19 +50,19 @@ class Task(Protocol):
         """A fresh network, from PyTorch's global random state."""
 
     def targets(self, examples: Examples) -> Tensor:
-        """What it should learn, [n, ...]."""
+        """The targets, [n, ...]."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """A scalar."""
 
     def outcomes(self, network: nn.Module, examples: Examples, batch: int) -> dict[str, list[float]]:
-        """How a trained network does, volume by volume."""
+        """Outcomes of a trained network, volume by volume."""
 
     def blind(self, examples: Examples) -> dict[str, list[float]] | None:
-        """The outcomes of always giving the training set's usual answer; None where there is none."""
+        """Outcomes of always giving the training set's most common answer; None if there is none."""
 
     def metrics(self, outcomes: Outcomes, counts: Array) -> dict[str, Array]:
-        """Metrics of outcomes where each volume counts so often, [R, n] -> name -> [R]."""
+        """Metrics of outcomes for weights of the volumes, [R, n]: name -> [R]."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class MaskTask:
     Attributes:
         shape: (D, H, W), voxels.
         spacing: Voxel sides, mm, in the order D, H, W.
-        layout: Says which classes there are.
+        layout: Defines the classes.
     """
 
     shape: tuple[int, int, int]
@@ -93,7 +93,7 @@ class MaskTask:
 
     def targets(self, examples: Examples) -> Tensor:
         """Class of each voxel, [n, 1, D, H, W]."""
-        assert examples.classes is not None  # of a set with masks
+        assert examples.classes is not None  # the set has masks
         return torch.from_numpy(examples.classes.astype(np.int64))[:, None]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class MaskTask:
         return found
 
     def blind(self, examples: Examples) -> None:
-        """There is no usual mask."""
+        """None: there is no most common mask."""
 
     def metrics(self, outcomes: Outcomes, counts: Array) -> dict[str, Array]:
         """Means over the volumes, per class and over the classes."""
@@ -132,13 +132,13 @@ class MaskTask:
 
 @dataclass(frozen=True)
 class ClassTask:
-    """Tell the class of a subject from the scan.
+    """Predict the class of a subject from the scan.
 
     Attributes:
         shape: (D, H, W), voxels.
         images: Image channels.
         column: The label.
-        shares: How common each class is among the training volumes, [K]; rare classes weigh more in the loss.
+        shares: Share of each class among the training volumes, [K]; rare classes weigh more in the loss.
     """
 
     shape: tuple[int, int, int]
@@ -161,16 +161,16 @@ class ClassTask:
         return Reader(self.shape, self.images, len(self.column.values))
 
     def targets(self, examples: Examples) -> Tensor:
-        """Number of the class, [n]."""
+        """Index of the class, [n]."""
         return torch.tensor([self.column.values.index(str(each[self.name])) for each in examples.labels])
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy that weighs the classes alike."""
+        """Cross-entropy with equal total weight for all classes."""
         weights = 1 / torch.tensor(self.shares).clamp(min=1e-6)
         return functional.cross_entropy(outputs, targets, weights.to(outputs) / len(self.shares))
 
     def outcomes(self, network: nn.Module, examples: Examples, batch: int) -> dict[str, list[float]]:
-        """The predicted and the true class, as numbers."""
+        """The predicted and the true class, as indices."""
         logits = in_batches(network, torch.from_numpy(examples.values(range(len(examples)))), batch)
         predicted = logits.argmax(1).double().tolist()
         return {_PREDICTED: predicted, _TRUE: self.targets(examples).double().tolist()}
@@ -181,7 +181,7 @@ class ClassTask:
         return {_PREDICTED: [usual] * len(examples), _TRUE: self.targets(examples).double().tolist()}
 
     def metrics(self, outcomes: Outcomes, counts: Array) -> dict[str, Array]:
-        """Mean share of each class's volumes that are recognised; chance reaches 1 / K."""
+        """Balanced accuracy: the mean recall over the classes; chance reaches 1 / K."""
         predicted, true = (np.array(outcomes[name]) for name in (_PREDICTED, _TRUE))
         recalls = []
         for kind in np.unique(true):
@@ -194,7 +194,7 @@ class ClassTask:
 
 @dataclass(frozen=True)
 class NumberTask:
-    """Tell a number, such as the age of a subject, from the scan.
+    """Predict a number, such as the age of a subject, from the scan.
 
     Attributes:
         shape: (D, H, W), voxels.
@@ -225,7 +225,7 @@ class NumberTask:
         return torch.tensor([self.column.encode(each[self.name]) for each in examples.labels])
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Squared error, and beyond one deviation the absolute error."""
+        """Huber loss: squared error, and beyond one deviation the absolute error."""
         return functional.smooth_l1_loss(outputs, targets)
 
     def outcomes(self, network: nn.Module, examples: Examples, batch: int) -> dict[str, list[float]]:
@@ -240,7 +240,7 @@ class NumberTask:
         return {_PREDICTED: [self.column.mean] * len(true), _TRUE: true}
 
     def metrics(self, outcomes: Outcomes, counts: Array) -> dict[str, Array]:
-        """Mean absolute error, and the correlation of predicted and true values (0 where one is constant)."""
+        """Mean absolute error, and the correlation of predicted and true values (0 if one is constant)."""
         predicted, true = (np.array(outcomes[name]) for name in (_PREDICTED, _TRUE))
         shares = counts / counts.sum(axis=1, keepdims=True)
         x, y = (values[None] - (shares @ values)[:, None] for values in (predicted, true))
@@ -253,7 +253,7 @@ class NumberTask:
 
 
 def higher_is_better(metric: str) -> bool:
-    """Say which way a metric goes.
+    """Tell whether higher values of a metric are better.
 
     >>> higher_is_better("dice-left"), higher_is_better("hd95"), higher_is_better("mae-age")
     (True, False, False)
@@ -277,8 +277,8 @@ def tasks_of(prepared: PreparedSet, known: Sequence[str], wanted: Sequence[str] 
     choices = [MASK] * bool(layout.masks) + list(columns)
     if not choices:
         raise VoxflateError(
-            f"{prepared.root}: has no masks and its generator knows no labels, so there is nothing to learn "
-            "from its scans; prepare them with --mask or --label and train again"
+            f"{prepared.root}: has no masks and its generator knows no labels, so there is no task; "
+            "prepare the scans with --mask or --label and train again"
         )
     chosen = list(dict.fromkeys(wanted)) or ([MASK] if layout.masks else choices)
     if unknown := [name for name in chosen if name not in choices]:

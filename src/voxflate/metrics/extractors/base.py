@@ -1,7 +1,7 @@
-"""What a feature extractor is, and the frozen network on slices that most of them are.
+"""The protocols of feature extractors, and the frozen slice network that most of them are.
 
 A distance carries its extractor's name ("frechet-mobilenetv2-ax") and the hash of its weights, because
-metrics of two extractors cannot be compared. `table.py` has the list, and says how to add one.
+metrics of two extractors cannot be compared. `table.py` has the list and explains how to add one.
 
 Shape letters: n slices or volumes; D, H, W voxels (S, A, R); f features.
 """
@@ -22,7 +22,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Side in pixels of the square that slices are resized to; docs/measurements/metrics.md has the measurements.
 SIDE = 96
-# Slices pass through a network this many at a time: memory stays small, whatever the caller sends.
+# Number of slices per pass through a network, which bounds memory for any number of slices.
 _CHUNK = 32
 
 
@@ -35,7 +35,7 @@ class FeatureExtractor(Protocol):
 
     @property
     def name(self) -> str:
-        """Name in metrics, lower case, no spaces."""
+        """Name in metrics: lower case, no spaces."""
 
     @property
     def weights_sha256(self) -> str:
@@ -43,18 +43,18 @@ class FeatureExtractor(Protocol):
 
     @property
     def side(self) -> int:
-        """Side that slices are resized to, pixels."""
+        """Side to which slices are resized, pixels."""
 
     def __call__(self, slices: Tensor, /) -> Tensor:
         """Features of slices: [n, 1, H, W] in [-1, 1] -> float32 [n, f] on the CPU."""
 
 
 class VolumeExtractor(Protocol):
-    """Anything that turns volumes into features; attributes as of a `FeatureExtractor`."""
+    """Anything that turns volumes into features; attributes as in `FeatureExtractor`."""
 
     @property
     def name(self) -> str:
-        """Name in metrics, lower case, no spaces."""
+        """Name in metrics: lower case, no spaces."""
 
     @property
     def weights_sha256(self) -> str:
@@ -62,7 +62,7 @@ class VolumeExtractor(Protocol):
 
     @property
     def side(self) -> int:
-        """Side of the cube that volumes are resized to, voxels."""
+        """Side of the cube to which volumes are resized, voxels."""
 
     def __call__(self, volumes: Tensor, /) -> Tensor:
         """Features of volumes: [n, 1, D, H, W] in [-1, 1] -> float32 [n, f] on the CPU."""
@@ -75,11 +75,11 @@ class SliceNetwork:
         name: Name in metrics.
         network: Maps [n, 3, side, side] to [n, f]; used in evaluation mode, float32.
         weights_sha256: Hash of its weights.
-        side: Side of the square that slices are resized to, pixels. A prepared volume covers about a
-            cube of space, whatever its shape in voxels: the square undoes the difference in spacing.
+        side: Side of the square to which slices are resized, pixels. A prepared volume covers about a cube
+            of space for any shape in voxels: the square undoes the difference in spacing.
         device: Where the network runs.
-        mean: Subtracted from values in [0, 1], one a channel.
-        std: What the rest is divided by.
+        mean: Subtracted from values in [0, 1], one per channel.
+        std: Divisor after that, one per channel.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class SliceNetwork:
         """
         if slices.ndim != 4 or slices.shape[1] != 1 or slices.shape[0] == 0:
             raise ValueError(f"slices must be [n, 1, H, W] with n >= 1, got shape {tuple(slices.shape)}")
-        # Distances must not depend on whether the caller trains in bfloat16.
+        # Distances must not depend on whether the caller uses bfloat16.
         with torch.autocast(self._device.type, enabled=False):
             return torch.cat([self._chunk_features(chunk) for chunk in torch.split(slices, _CHUNK)])
 
@@ -130,7 +130,7 @@ def load_trunk(network: nn.Module, weights: Path, without: str) -> nn.Module:
     Args:
         network: The network without the classifier.
         weights: File of a state dict.
-        without: Start of the names that are left out: the classifier's.
+        without: Prefix of the names to leave out: the classifier's.
     """
     state = torch.load(weights, map_location="cpu", weights_only=True)
     network.load_state_dict({name: value for name, value in state.items() if not name.startswith(without)})
@@ -138,6 +138,6 @@ def load_trunk(network: nn.Module, weights: Path, without: str) -> nn.Module:
 
 
 def channels_last(network: nn.Module) -> nn.Module:
-    """Store the weights in the memory format that convolutions of slices run fastest in."""
+    """Store the weights in the memory format in which convolutions of slices are fastest."""
     changed: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return changed

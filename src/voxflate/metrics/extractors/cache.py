@@ -1,4 +1,4 @@
-"""Features of real samples, kept on the disk by what they were computed from."""
+"""Caches features of real samples on disk, keyed by everything they depend on."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Arrays = dict[str, NDArray[np.float32]]
 
 
 class ArrayCache:
-    """Named arrays by content: first in memory, then on the disk.
+    """Cache of named arrays: first in memory, then on disk.
 
     Args:
-        folder: Where files go; made when the first one is written.
+        folder: Folder for files; created when the first one is written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,8 +34,8 @@ class ArrayCache:
         """Look arrays up, or compute and keep them.
 
         Args:
-            key: Everything that the arrays depend on: hashes, names, seeds. Never a path, at which other
-                data may lie tomorrow.
+            key: Everything that the arrays depend on: hashes, names, seeds. Never a path, because its data
+                may change.
             names: Names of the arrays; a file without one of them is computed again.
             compute: Returns the arrays.
         """
@@ -46,7 +46,7 @@ class ArrayCache:
         arrays = _read(path, names)
         if arrays is None:
             arrays = compute()
-            # The cache only saves time: without room or rights for it the work goes on.
+            # The cache only saves time: without space or permission, the work continues.
             with contextlib.suppress(VoxflateError, OSError), whole_file(path) as temporary:
                 np.savez(temporary, **arrays)  # type: ignore[arg-type]
         self._known[digest] = arrays
@@ -54,9 +54,9 @@ class ArrayCache:
 
 
 def _read(path: Path, names: Sequence[str]) -> Arrays | None:
-    """Arrays of a file, or None if it is missing, damaged or holds others."""
+    """Arrays of a file, or None if it is missing, damaged or has other arrays."""
     try:
-        # Opened here, because numpy leaves a file open that is no whole archive.
+        # Opened here, because NumPy leaves the file open if it is not a complete archive.
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
             return {name: stored[name] for name in names}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

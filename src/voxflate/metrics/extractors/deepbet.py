@@ -1,7 +1,7 @@
-"""deepbet: features of whole volumes, by the encoder of its brain extraction network.
+"""deepbet: features of whole volumes from the encoder of its brain extraction network.
 
-Distances of single slices miss anatomy that is wrong across slices. This network sees brains; other organs
-need another one.
+Distances of single slices miss anatomical errors across slices. This network was trained on brains; other
+organs need another one.
 
 A 3D LinkNet (Chaurasia and Culurciello 2017) trained to find brains in T1 images: its encoder is a small 3D
 residual network. Features are the means and the deviations of its four stages (480). Module names follow
@@ -25,7 +25,7 @@ DEEPBET_WEIGHTS = PackagedFile(
     "de8ee7c69654d0dd3935dc4a5d84571d8ecf4637a6bfc01df399c4c2bc86e0fd",
 )
 SIDE = 64
-"""Volumes are resized to a cube of this side, voxels; docs/measurements/metrics.md has the measurements."""
+"""Side of the cube to which volumes are resized, voxels; see docs/measurements/metrics.md."""
 
 _CHUNK = 8  # volumes at a time
 _LOW, _HIGH = 0.005, 0.995  # quantiles that bound the intensities, as the network was trained
@@ -42,7 +42,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Mo
 
 
 class _Block(nn.Module):
-    """Two convolutions around which the input is added, itself convolved where the size changes."""
+    """Residual block: two convolutions; the skip is convolved if the size changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class LinkNetEncoder(nn.Module):
 
 
 class VolumeNetwork:
-    """A frozen network on cubes, with the intensities that deepbet's networks expect.
+    """A frozen network on cubes, with the intensity range that deepbet's networks expect.
 
     Args:
         name: Name in metrics.
@@ -134,7 +134,7 @@ class VolumeNetwork:
         x = resized(x, self.side)
         flat = x.flatten(1)
         low, high = flat.quantile(torch.tensor([_LOW, _HIGH], device=flat.device), dim=1, keepdim=True)
-        # A constant volume has no range: everything becomes the network's mean.
+        # A constant volume has no range: all voxels become the network's mean.
         flat = ((flat - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
         deviation, mean = torch.std_mean(flat, dim=1, keepdim=True)
         flat = (flat - mean) / deviation.clamp(min=1e-6) * _STD + _MEAN
@@ -145,7 +145,7 @@ class VolumeNetwork:
 def resized(volumes: Tensor, side: int) -> Tensor:
     """Resize volumes [n, 1, A, B, C] to cubes: trilinear, with a low-pass along axes that shrink.
 
-    PyTorch's low-pass resizing has two axes only, so two axes come first and then the third.
+    PyTorch's low-pass resizing supports only two axes, so two axes are resized first, then the third.
     """
     n, _, a, b, c = volumes.shape
     x = volumes.reshape(n * a, 1, b, c)
@@ -159,7 +159,7 @@ def deepbet(device: str | torch.device = "cpu") -> VolumeNetwork:
     """The encoder of deepbet's brain extraction (Fisch et al. 2023), 480 features, for T1 brains.
 
     Raises:
-        VoxflateError: If the package with the weights is not installed, or holds another file.
+        VoxflateError: If the package with the weights is not installed, or has another file.
     """
     state = load_script(DEEPBET_WEIGHTS.find()).state_dict()
     encoder = LinkNetEncoder()

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a feature extractor: a second opinion besides MobileNetV2.
+"""EfficientNet-Lite0 as a feature extractor, as an alternative to MobileNetV2.
 
 EfficientNet-B0 (Tan and Le 2019, Table 1) without squeeze-and-excitation and with ReLU6, as published for
 small devices. Only the trunk and the pooled 1280 features. Module names follow the published ImageNet
@@ -26,7 +26,7 @@ EFFICIENTNET_WEIGHTS = PackagedFile(
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
 )
 N_FEATURES = 1280
-# The network takes pixels of 0..255 as (pixel - 127) / 128.
+# The network's input is (pixel - 127) / 128 for pixels 0..255.
 MEAN = (127 / 255,) * 3
 STD = (128 / 255,) * 3
 # One row per sequence of blocks: expansion, output channels, blocks, first stride, kernel.
@@ -39,11 +39,11 @@ _BLOCKS = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
-_EPSILON = 1e-3  # of the batch normalisations, as the weights were trained with
+_EPSILON = 1e-3  # of the batch normalisations, as in the training of the weights
 
 
 class _SameConv2d(nn.Conv2d):
-    """A convolution without bias padded as TensorFlow does: the odd pixel of padding at the end."""
+    """A convolution without bias, padded as in TensorFlow: the odd padding pixel is at the end."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
@@ -64,7 +64,7 @@ class _SameConv2d(nn.Conv2d):
 
 
 class _Block(nn.Module):
-    """Expand, filter per channel, project back; the input is added where the shapes agree."""
+    """Expand, filter per channel, project back; the input is added if the shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, kernel: int, expansion: int) -> None:
         super().__init__()
@@ -114,13 +114,13 @@ class EfficientNetLite0(nn.Module):
         return x.mean(dim=(2, 3))
 
     def segments(self, ends: Sequence[int]) -> list[nn.Sequential]:
-        """The layers up to each block of `ends`, cut there.
+        """Split the layers after each block in `ends`.
 
         Args:
-            ends: Numbers of blocks, ascending; 16 is all of them.
+            ends: Numbers of blocks, ascending; 16 is the whole trunk.
 
         Returns:
-            One module per end: the first maps [N, 3, H, W], each other the output of the one before.
+            One module per end: the first takes [N, 3, H, W], each other one the output of the previous one.
         """
         stem = nn.Sequential(self._conv_stem, self._bn0, nn.ReLU6(inplace=True))
         starts = [0, *ends[:-1]]
@@ -129,7 +129,7 @@ class EfficientNetLite0(nn.Module):
 
 
 def fold_batch_norms(network: EfficientNetLite0) -> None:
-    """Write every batch normalisation into the convolution before it; in evaluation mode, in place."""
+    """Fold every batch normalisation into the convolution before it; in evaluation mode, in place."""
     pairs = {"_conv_stem": "_bn0", "_conv_head": "_bn1"}
     block_pairs = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
     for module, names in [(network, pairs), *((block, block_pairs) for block in network._blocks)]:
@@ -143,11 +143,11 @@ def efficientnet_lite0(device: str | torch.device = "cpu", side: int = SIDE) -> 
     """EfficientNet-Lite0 with its ImageNet weights, 1280 pooled features.
 
     Args:
-        device: Where the network runs.
-        side: Side of the square that slices are resized to, pixels.
+        device: Device of the network.
+        side: Side of the square to which slices are resized, pixels.
 
     Raises:
-        VoxflateError: If the package with the weights is not installed, or holds another file.
+        VoxflateError: If the package with the weights is not installed, or has another file.
     """
     network = channels_last(load_trunk(EfficientNetLite0(), EFFICIENTNET_WEIGHTS.find(), "_fc."))
     digest = EFFICIENTNET_WEIGHTS.sha256

@@ -1,7 +1,7 @@
-"""Inception V3 with the weights of 2015-12-05: the one network whose distances are called FID.
+"""Inception V3 with the weights of 2015-12-05: the only network whose distances are called FID.
 
-The TorchScript file is the translation that the StyleGAN papers and clean-fid use; it resizes and
-normalises by itself, and needs no network definition here.
+The TorchScript file is the port used by the StyleGAN papers and clean-fid; it resizes and normalises by
+itself, so no network definition is needed here.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ INCEPTION_URL = (
 )
 INCEPTION_VARIABLE = "VOXFLATE_INCEPTION"
 DOWNLOAD_SECONDS = 60
-_CHUNK = 16  # pictures of 299 x 299 at a time
+_CHUNK = 16  # images of 299 x 299 at a time
 
 
 def find_inception() -> Path:
-    """The file of the FID's Inception network: where the user says, or where other tools keep it.
+    """Find the file of the FID's Inception network: the user's, or one that other tools downloaded.
 
-    Looks at `$VOXFLATE_INCEPTION`, our cache, the caches of PyTorch Hub and of the tools that
-    download the same file.
+    Looks at `$VOXFLATE_INCEPTION`, our cache, and the caches of PyTorch Hub and of tools that download
+    the same file.
 
     Raises:
-        VoxflateError: If there is none, or if it is another file.
+        VoxflateError: If there is none, or it is another file.
     """
-    advice = "distances of another network are not FIDs: get the file again"
+    advice = "distances of another network are not FIDs: download the file again"
     if chosen := os.environ.get(INCEPTION_VARIABLE):
         path = Path(chosen)
         if not path.is_file():
-            raise VoxflateError(f"{path}: no such file; {INCEPTION_VARIABLE} should name {INCEPTION_NAME}")
+            raise VoxflateError(f"{path}: no such file; set {INCEPTION_VARIABLE} to {INCEPTION_NAME}'s path")
         verify(path, INCEPTION_SHA256, advice)
         return path
     for path in _usual_places():
@@ -50,16 +50,16 @@ def find_inception() -> Path:
             verify(path, INCEPTION_SHA256, advice)
             return path
     raise VoxflateError(
-        f"{INCEPTION_NAME}: the FID's Inception network was not found; name it in {INCEPTION_VARIABLE}, or "
-        f"run once with --download to fetch it (91 MB) from {INCEPTION_URL}"
+        f"{INCEPTION_NAME}: the FID's Inception network was not found; set {INCEPTION_VARIABLE} to its path, "
+        f"or run once with --download to download it (91 MB) from {INCEPTION_URL}"
     )
 
 
 def download_inception(url: str = INCEPTION_URL) -> Path:
-    """Fetch the file into our cache, unless it is there; only when the user asks for it.
+    """Download the file into our cache unless it is there; only on the user's request.
 
     Raises:
-        VoxflateError: If it cannot be fetched or is another file; nothing is kept then.
+        VoxflateError: If it cannot be downloaded or is another file; then nothing is kept.
     """
     path = cache_folder() / INCEPTION_NAME
     if path.is_file():
@@ -67,12 +67,12 @@ def download_inception(url: str = INCEPTION_URL) -> Path:
     try:
         with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as response:
             content = response.read()
-    except OSError as error:  # the address, the network, the time that it took
+    except OSError as error:  # bad URL, no network, or timeout
         raise VoxflateError(
-            f"{url}: cannot be fetched ({error}); fetch it by hand and name it in {INCEPTION_VARIABLE}"
+            f"{url}: cannot be downloaded ({error}); get it by hand and set {INCEPTION_VARIABLE} to its path"
         ) from error
     if hashlib.sha256(content).hexdigest() != INCEPTION_SHA256:
-        raise VoxflateError(f"{url}: gave another file than Inception's, which was not kept")
+        raise VoxflateError(f"{url}: returned another file than Inception's, which was not kept")
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
     return path
@@ -87,7 +87,7 @@ def _usual_places() -> list[Path]:
         Path("/tmp"),  # where clean-fid keeps it
     ]
     places = [folder / INCEPTION_NAME for folder in folders]
-    # StyleGAN's tools put the address's MD5 before the name.
+    # StyleGAN's tools put the MD5 of the URL before the name.
     return places + sorted((cache / "dnnlib" / "downloads").glob(f"*_{INCEPTION_NAME}"))
 
 
@@ -95,7 +95,7 @@ class Inception:
     """The Inception network of the FID; a `FeatureExtractor`.
 
     Args:
-        device: Where it runs.
+        device: Device of the network.
 
     Raises:
         VoxflateError: As `find_inception`.
@@ -118,12 +118,12 @@ class Inception:
             return torch.cat([self._features(chunk) for chunk in torch.split(slices, _CHUNK)])
 
     def _features(self, slices: Tensor) -> Tensor:
-        # The FID is defined on 8-bit colour pictures.
+        # The FID is defined on 8-bit colour images.
         pixels = ((slices.to(self._device, torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         features: Tensor = self._network(pixels.repeat(1, 3, 1, 1), return_features=True)
         return features.float().cpu()
 
 
 def frechet_name(extractor_name: str) -> str:
-    """Name of a Frechet distance: fid for Inception alone, else frechet-NAME."""
+    """Name of a Frechet distance: fid for Inception, otherwise frechet-NAME."""
     return "fid" if extractor_name == Inception.name else f"frechet-{extractor_name}"

@@ -1,6 +1,6 @@
 """MobileNetV2 as a feature extractor (Sandler et al. 2018, "Inverted Residuals and Linear Bottlenecks").
 
-Only what features need: the convolutional trunk and the pooled 1280 features, no classifier. Module
+Only the convolutional trunk and the pooled 1280 features, without the classifier. Module
 names follow the published ImageNet checkpoint, so that its weights load by name.
 
 Shape letters: N images, C channels, H and W pixels.
@@ -35,13 +35,13 @@ _BLOCKS = (
 
 
 def _conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """A "same" convolution without bias, and its batch normalisation."""
+    """A "same" convolution without bias, and batch normalisation."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return [conv, nn.BatchNorm2d(outputs)]
 
 
 def _activated(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution, normalisation and ReLU6, the paper's non-linear layer."""
+    """Convolution, normalisation and the paper's non-linearity, ReLU6."""
     return nn.Sequential(*_conv_norm(inputs, outputs, kernel, stride, groups), nn.ReLU6(inplace=True))
 
 
@@ -51,8 +51,8 @@ class InvertedResidual(nn.Module):
     Args:
         inputs: Input channels.
         outputs: Output channels.
-        stride: Stride of the depthwise convolution; with 1 and equal channels the input is added.
-        expansion: Channels of the depthwise convolution, as a multiple of `inputs`; 1 means no expansion.
+        stride: Stride of the depthwise convolution; with stride 1 and equal channels, the input is added.
+        expansion: Channels of the depthwise convolution as a multiple of `inputs`; 1 means no expansion.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
@@ -92,10 +92,10 @@ class MobileNetV2(nn.Module):
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Write every batch normalisation of an evaluation network into the convolution before it.
+    """Fold every batch normalisation of a network in evaluation mode into the convolution before it.
 
-    The network computes the same to rounding, in less time: normalisation reads and writes
-    every feature map once more and is as slow as the cheap convolutions of this network.
+    The result is the same up to rounding and takes less time: a normalisation reads and writes
+    every feature map once more and is as slow as this network's cheap convolutions.
 
     Args:
         module: A network in evaluation mode; changed in place.
@@ -116,11 +116,11 @@ def mobilenetv2(device: str | torch.device = "cpu", side: int = SIDE) -> SliceNe
     """MobileNetV2 with its ImageNet weights, 1280 pooled features.
 
     Args:
-        device: Where the network runs.
-        side: Side of the square that slices are resized to, pixels.
+        device: Device of the network.
+        side: Side of the square to which slices are resized, pixels.
 
     Raises:
-        VoxflateError: If the package with the weights is not installed, or holds another file.
+        VoxflateError: If the package with the weights is not installed, or has another file.
     """
     network = load_trunk(MobileNetV2(), MOBILENET_WEIGHTS.find(), "classifier.")
     network.eval()

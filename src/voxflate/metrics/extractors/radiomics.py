@@ -1,8 +1,8 @@
 """Radiomic features of whole volumes: the Frechet radiomic distance (FRD) needs no weights.
 
 Konz et al. 2024, "Fréchet Radiomic Distance", compare 2D images by the Frechet distance of standardised
-radiomic features. Here they are of volumes, and of the image itself only, without wavelets; distances
-are not those of another implementation.
+radiomic features. Here the features are of volumes, and only of the image itself, without wavelets, so
+distances differ from those of other implementations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from voxflate.metrics.radiomics import radiomic_features
 class Radiomics:
     """A `VolumeExtractor` of radiomic features, at the volumes' own size.
 
-    Features have different units, so `standardise` asks that they are divided by the real set's deviations.
+    Features have different units, so `standardise` requests division by the real set's deviations.
     """
 
     name = "radiomics"

@@ -1,8 +1,8 @@
 """The feature extractors by name.
 
-To add one: write a class that meets `FeatureExtractor` (or `VolumeExtractor`) in a file of its own and a
-function of the device that builds it, and add that to the table here. A network of the user's own needs no
-line: `extractor` takes the path of its file.
+To add one: write a class that implements `FeatureExtractor` (or `VolumeExtractor`) in a new module, and a
+function of the device that builds it, and add that to a table here. A user's own network needs no entry:
+`extractor` accepts the path of its file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def extractor(name: str, device: Device = "cpu") -> FeatureExtractor:
 
     Args:
         name: A key of `EXTRACTORS`, or the path of a TorchScript (.pt) or ONNX (.onnx) file.
-        device: Where it runs.
+        device: Device of the network.
 
     Raises:
         VoxflateError: If there is no such extractor or file, or its weights are missing.
@@ -55,6 +55,6 @@ def extractor(name: str, device: Device = "cpu") -> FeatureExtractor:
     if Path(name).suffix.lower() in SUFFIXES:
         return user_network(Path(name), device)
     raise VoxflateError(
-        f"evaluation.extractor: there is no {name!r}; choose one of {', '.join(EXTRACTORS)}, or name a "
+        f"evaluation.extractor: there is no {name!r}; choose one of {', '.join(EXTRACTORS)}, or give a "
         f"{' or '.join(SUFFIXES)} file"
     )

@@ -1,4 +1,4 @@
-"""Frozen networks with seeded random weights: for tests, because they need no files."""
+"""Frozen networks with seeded random weights, for tests without weight files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def random_network(device: str | torch.device = "cpu", side: int = 32) -> SliceN
     """A small frozen network with seeded random weights, 64 features.
 
     Args:
-        device: Where the network runs.
-        side: Side of the square that slices are resized to, pixels.
+        device: Device of the network.
+        side: Side of the square to which slices are resized, pixels.
     """
     generator = torch.Generator().manual_seed(0)
     convs = [nn.Conv2d(3, 32, 3, stride=2), nn.Conv2d(32, 64, 3, stride=2)]
@@ -32,7 +32,7 @@ def random_volume_network(device: str | torch.device = "cpu") -> VolumeNetwork:
     """Deepbet's encoder with seeded random weights, 480 features.
 
     Args:
-        device: Where the network runs.
+        device: Device of the network.
     """
     generator = torch.Generator().manual_seed(0)
     encoder = LinkNetEncoder()

@@ -1,8 +1,8 @@
-"""A feature network of the user's own, from a TorchScript or an ONNX file.
+"""A user's own feature network from a TorchScript or ONNX file.
 
-The network takes grey slices as three equal channels, [n, 3, side, side] float32 with ImageNet's
-normalisation, and returns [n, f]; any other preprocessing belongs in the file. An ONNX network with a fixed
-input size gets slices of that size, every other network 224 pixels.
+The network takes grey slices as three equal channels, [n, 3, side, side] float32, with ImageNet's
+normalisation, and returns [n, f]; other preprocessing must be in the file. An ONNX network with a fixed
+input size gets slices of that size, every other network slices of 224 pixels.
 
 Shape letters: n slices, f features.
 """
@@ -28,18 +28,18 @@ _HASH_DIGITS = 8
 
 
 def user_network(path: Path, device: str | torch.device = "cpu") -> SliceNetwork:
-    """Wrap a file's network as an extractor called after the file and its hash.
+    """Wrap a file's network as an extractor named after the file and its hash.
 
     Args:
         path: A .pt (TorchScript) or .onnx file.
-        device: Where a TorchScript network runs; ONNX runs on the CPU.
+        device: Device of a TorchScript network; ONNX runs on the CPU.
 
     Raises:
-        VoxflateError: If the file is missing or of another format, or if its network does not turn
+        VoxflateError: If the file is missing or has another format, or its network does not turn
             [n, 3, side, side] into [n, f].
     """
     if not path.is_file():
-        raise VoxflateError(f"{path}: no such file; name a TorchScript (.pt) or ONNX (.onnx) network")
+        raise VoxflateError(f"{path}: no such file; give a TorchScript (.pt) or ONNX (.onnx) network")
     network: Callable[[Tensor], Tensor]
     if path.suffix.lower() == ".onnx":
         network, side = _onnx(path)
@@ -54,7 +54,7 @@ def user_network(path: Path, device: str | torch.device = "cpu") -> SliceNetwork
 
 
 def _onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], int]:
-    """The file's network, and the side of its input."""
+    """The file's network and the side of its input."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -63,7 +63,7 @@ def _onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], int]:
         ) from error
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime has a class of its own for each kind of bad file
+    except Exception as error:  # the runtime raises a different class for each kind of bad file
         raise VoxflateError(f"{path}: is not an ONNX file that onnxruntime reads ({_line(error)})") from error
     wanted = session.get_inputs()[0]
     sizes = [size for size in wanted.shape[2:] if isinstance(size, int)]
@@ -75,7 +75,7 @@ def _onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], int]:
 
 
 def _try(network: SliceNetwork, path: Path) -> None:
-    """Run two slices through the network: one that does not fit is refused before any work is done."""
+    """Run two slices through the network, to refuse an unsuitable one before any work is done."""
     try:
         features = network(torch.zeros(2, 1, network.side, network.side))
     except Exception as error:
@@ -84,11 +84,11 @@ def _try(network: SliceNetwork, path: Path) -> None:
         ) from error
     if features.ndim != 2 or len(features) != 2:
         raise VoxflateError(
-            f"{path}: gives {list(features.shape)} for two slices, it takes [2, f]; pool in the network"
+            f"{path}: returns {list(features.shape)} for two slices, expected [2, f]; pool in the network"
         )
 
 
 def _line(error: Exception) -> str:
-    """The last line of an error: runtimes put the reason there, under their own call stack."""
+    """The last line of an error, where runtimes put the reason, below their call stack."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:160] if lines else type(error).__name__

@@ -1,7 +1,7 @@
-"""Voxels in the real set's principal components, as features of whole volumes.
+"""The voxels' coordinates in the real set's principal components, as features of whole volumes.
 
-No network and no weights: what these features see, no discriminator can have learned from ImageNet. They know
-size, position, contrast and coarse anatomy, and are blind to fine texture.
+They need no network and no weights, so no discriminator can have learned them from ImageNet. They capture
+size, position, contrast and coarse anatomy, but no fine texture.
 
 Shape letters: n volumes; v voxels; k components.
 """
@@ -17,10 +17,10 @@ VOXELS = "voxels"
 """Name in metrics."""
 
 COMPONENTS = 40
-"""Principal components that are kept."""
+"""Number of principal components."""
 
 FITTED = 512
-"""The components are those of at most this many real volumes."""
+"""The components are computed from at most this many real volumes."""
 
 
 def principal_components(
@@ -30,10 +30,10 @@ def principal_components(
 
     Args:
         volumes: [n, C, D, H, W] with n >= 2.
-        components: How many axes; at most n - 1 exist.
+        components: Number of axes; at most n - 1 exist.
 
     Returns:
-        The mean [v], and the axes [v, k] as orthonormal columns, the largest variance first.
+        The mean [v], and the axes [v, k] as orthonormal columns, largest variance first.
 
     Raises:
         ValueError: If there are fewer than 2 volumes.
@@ -43,7 +43,7 @@ def principal_components(
     flat = torch.from_numpy(np.ascontiguousarray(volumes, np.float32)).flatten(1)  # [n, v]
     mean = flat.mean(dim=0)
     centred = flat - mean
-    # The n x n inner products have the eigenvalues of the v x v covariance, and n is far smaller.
+    # The n x n inner products have the eigenvalues of the v x v covariance, and n is much smaller.
     values, vectors = torch.linalg.eigh((centred @ centred.t()).double())
     kept = min(components, len(volumes) - 1)
     values, vectors = values.flip(0)[:kept], vectors.flip(1)[:, :kept]
@@ -57,7 +57,7 @@ class VoxelComponents:
     Args:
         mean: Mean volume, [v].
         axes: Principal axes, [v, k].
-        content: Hash of the set, so that cached features of two sets are told apart.
+        content: Hash of the set, so that cached features of different sets are kept apart.
     """
 
     name = VOXELS

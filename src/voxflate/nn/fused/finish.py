@@ -1,6 +1,6 @@
-"""What follows a convolution as autograd functions of compiled kernels, twice differentiable for R1.
+"""The operations after a convolution as autograd functions of compiled kernels, twice differentiable for R1.
 
-`sweeps` calls them. The second derivatives of a discriminator go through the kernels too; a generator's,
+`sweeps` calls them. The second derivatives of a discriminator also use the kernels; those of a generator,
 which training does not need, are PyTorch operations.
 """
 
@@ -19,7 +19,7 @@ from voxflate.nn.fused.resampling import Linear, Plan, WeightedSum
 
 
 class How(NamedTuple):
-    """Of `Finish`: the resampling, the parts of its features or 0, whether gradients will be asked for."""
+    """Options of `Finish`: the resampling, the parts of its features or 0, whether gradients are needed."""
 
     plan: Plan
     parts: int
@@ -29,9 +29,9 @@ class How(NamedTuple):
 class Finish(torch.autograd.Function):
     """x = leaky_relu(scale * resample(join(inputs)) + gain * noise + shift), and what begins with it.
 
-    Gives x [N, C, *spatial'], or its halves, times the style if there is one; then, with `mix` [N, C], the
-    image [N, 1, *spatial'], the sum of x's channels with these weights; then x itself where the backward pass
-    needs it and it is not there: nobody reads that, but a second derivative goes through it.
+    Returns x [N, C, *spatial'], or its halves, times the style if there is one; then, with `mix` [N, C], the
+    image [N, 1, *spatial'], the sum of x's channels with these weights; then x itself if the backward pass
+    needs it and it is not returned otherwise: only second derivatives use it.
     """
 
     @staticmethod
@@ -67,7 +67,7 @@ class Finish(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Gradients of all but the noise; those that nothing asked for cost nothing."""
+        """Gradients of everything but the noise; unneeded ones cost nothing."""
         saved = ctx.saved_tensors
         scale, shift, noise, noise_gain, style, mix, *x = saved
         if all(grad is None for grad in grads):
@@ -124,7 +124,7 @@ def _differentiable_backward(
     image_grad: Tensor | None,
     kept_grad: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
-    """The same in operations that can be differentiated again, for R1."""
+    """The same with operations that can be differentiated again, for R1."""
     scale, shift, noise, noise_gain, style, mix, *x = saved
     plan: Plan = ctx.how.plan
     if noise is None and style is None and mix is None and not ctx.needs_input_grad[1]:  # a discriminator's
@@ -155,7 +155,7 @@ def _differentiable_backward(
 
 
 class _Sloped(torch.autograd.Function):
-    """scale * slope(x) * g, dealt out to branches: linear in g, so that its gradient is of the same kind."""
+    """scale * slope(x) * g, distributed to branches: linear in g, so that its gradient has the same form."""
 
     @staticmethod
     def forward(ctx: Any, scale: Tensor, branches: int, halves: int, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -178,7 +178,7 @@ class _Sloped(torch.autograd.Function):
                 rows = ops.resample(rows, Plan.still(x[0].shape[2:]).tables())
             dealt, _ = ops.finish_backward(rows, _rows(x), scale, halves=len(x))
             parts = [from_rows(part) for part in dealt]
-        if g_sum is not None:  # somebody differentiates the bias's gradient
+        if g_sum is not None:  # the bias's gradient is differentiated
             per_channel = g_sum.view(1, -1, *(1,) * (x[0].ndim - 2)).chunk(len(x), dim=1)
             for part, value, g in zip(parts, x, per_channel, strict=True):
                 part += g * torch.where(value > 0, 1.0, LEAKY_SLOPE)

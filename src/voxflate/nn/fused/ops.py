@@ -20,7 +20,7 @@ _SMALL_TYPES = (torch.float32, torch.int32, torch.int64)
 
 
 def cuts(channels: int) -> bool:
-    """Say whether `resample`, `finish` and `finish_backward` take and give halves of so many channels."""
+    """Tell whether `resample`, `finish` and `finish_backward` support halves of so many channels."""
     return channels % 16 == 0
 
 
@@ -29,9 +29,9 @@ class Tables(NamedTuple):
 
     Attributes:
         sizes: D, H, W of the input, then of the output.
-        source: int32 [D' + H' + W', 4], which input samples.
-        weight: float32 of the same shape; unused places hold 0.
-        identity: int32 [3], 1 for an axis that stays as it is.
+        source: int32 [D' + H' + W', 4], indices of the input samples.
+        weight: float32 of the same shape; unused entries are 0.
+        identity: int32 [3], 1 for an axis that does not change.
     """
 
     sizes: tuple[int, ...]
@@ -41,7 +41,7 @@ class Tables(NamedTuple):
 
 
 def make_tables(matrices: Sequence[Tensor | None], sizes: Sequence[int]) -> Tables:
-    """Turn banded matrices [size', size], or None for an axis that stays, into tables."""
+    """Turn banded matrices [size', size], or None for an unchanged axis, into tables."""
     missing = 3 - len(sizes)
     matrices, sizes = [None] * missing + list(matrices), [1] * missing + list(sizes)
     filled = [torch.eye(n) if matrix is None else matrix for matrix, n in zip(matrices, sizes, strict=True)]
@@ -70,7 +70,7 @@ class Epilogue(NamedTuple):
         scale: [N, C].
         shift: [C].
         noise: [N, ...], or None.
-        gain: Of the noise.
+        gain: Gain of the noise.
     """
 
     scale: Tensor
@@ -80,12 +80,12 @@ class Epilogue(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """What `finish` gives.
+    """The result of `finish`.
 
     Attributes:
         features: [N, *spatial', C], its halves, or nothing.
-        kept: x itself, [N, *spatial', C], where it was asked for.
-        image: [N, *spatial'], where it was asked for.
+        kept: x itself, [N, *spatial', C], if requested.
+        image: [N, *spatial'], if requested.
     """
 
     features: list[Tensor]
@@ -96,18 +96,18 @@ class Finished(NamedTuple):
 def resample(
     parts: Sequence[Tensor], tables: Tables, out_parts: int = 1, addend: Sequence[Tensor] = ()
 ) -> list[Tensor]:
-    """Join one or two branches by channel shuffle, resample, and add; or resample and deal the channels out.
+    """Join one or two branches by channel shuffle, resample, and add; or resample and unshuffle the channels.
 
     Args:
         parts: [N, *spatial, C / parts].
         tables: For the spatial axes.
-        out_parts: 1, or 2 to deal the channels of one part out to branches.
-        addend: What is added to the result: nothing, [N, *spatial', C], or its halves (if `cuts`).
+        out_parts: 1, or 2 to distribute the channels of one part to branches.
+        addend: Added to the result: nothing, [N, *spatial', C], or its halves (if `cuts`).
 
     Returns:
         [N, *spatial', C / out_parts] for each part.
     """
-    if len(parts) == out_parts == 2:  # joined and dealt out again
+    if len(parts) == out_parts == 2:  # joined and split again
         return [resample([part], tables)[0] for part in parts]
     outs = _outputs(parts, tables, out_parts)
     whole, branches = (outs, ()) if out_parts == 1 else ((), outs)
@@ -125,16 +125,16 @@ def finish(
     mix: Tensor | None = None,
     keep: bool = False,
 ) -> Finished:
-    """Join branches, resample, apply the epilogue, and begin with what follows.
+    """Join branches, resample, apply the epilogue, and start the next operation.
 
     Args:
         parts: [N, *spatial, C / parts], one or two.
         tables: For the spatial axes.
-        epilogue: Gives x.
-        out_parts: Of the features: 1, 2 to cut their channels (if `cuts`), or 0 for none.
-        style: What the channels of x are multiplied by for the features, [N, C].
+        epilogue: Computes x.
+        out_parts: Parts of the features: 1, 2 to split their channels (if `cuts`), or 0 for none.
+        style: Factor of x's channels for the features, [N, C].
         mix: Weights of the channels in an image, [N, C].
-        keep: Also give x itself, where no features or others are asked for.
+        keep: Also return x itself, if there are no features or others.
     """
     outs = _outputs(parts, tables, out_parts) if out_parts else []
     kept = _outputs(parts, tables, 1)[0] if keep else None
@@ -149,7 +149,7 @@ def _spatial(parts: Sequence[Tensor], tables: Tables) -> tuple[int, ...]:
 
 
 def _outputs(parts: Sequence[Tensor], tables: Tables, count: int) -> list[Tensor]:
-    """Room for features of the size behind a resampling, in `count` parts."""
+    """Memory for features with the size after a resampling, in `count` parts."""
     n, channels = parts[0].shape[0], parts[0].shape[-1] * len(parts)
     return [parts[0].new_empty(n, *_spatial(parts, tables), channels // count) for _ in range(count)]
 
@@ -206,15 +206,15 @@ def finish_backward(
     """Gradient of `finish` without its resampling.
 
     Args:
-        grads: Of the features, whole or in halves (if `cuts`), or nothing.
+        grads: Gradients of the features, whole or in halves (if `cuts`), or nothing.
         x: Whole or in halves.
-        scale: Of the epilogue, [N, C].
-        noise: Of the epilogue.
+        scale: Scale of the epilogue, [N, C].
+        noise: Noise of the epilogue.
         style: As in `finish`.
         mix: As in `finish`.
-        image_grad: Of the image, [N, *spatial].
-        branches: 2 to deal the channels out.
-        halves: 2 to cut them.
+        image_grad: Gradient of the image, [N, *spatial].
+        branches: 2 to distribute the channels to branches.
+        halves: 2 to split them into halves.
 
     Returns:
         The gradient before the scale, and sums [N, 5, C] over the voxels: of g, of g times the value
@@ -294,7 +294,7 @@ def to_image_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, 
 
 
 def _pair(parts: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
-    """Two pointers for up to two parts."""
+    """Two pointers for one or two parts."""
     return (*parts, *(None,) * (2 - len(parts)))  # type: ignore[return-value]
 
 
@@ -330,7 +330,7 @@ def _call(name: str, like: Tensor, *arguments: object) -> None:
         TypeError: If a tensor is of another type than the kernel reads, or not contiguous.
     """
     library = build.kernels().library
-    assert library is not None  # nothing comes here before `stages` has asked
+    assert library is not None  # `stages` checks this first
     converted: list[object] = []
     for position, value in enumerate(arguments):
         if not isinstance(value, Tensor):

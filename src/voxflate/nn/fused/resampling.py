@@ -23,8 +23,8 @@ class Plan(NamedTuple):
 
     Attributes:
         filters: One per axis; None leaves it as it is.
-        sizes: Of the axes before the filters.
-        adjoint_: Apply the transposed matrices, to what has the sizes behind the filters.
+        sizes: Sizes of the axes before the filters.
+        adjoint_: Apply the transposed matrices, to an input with the sizes after the filters.
     """
 
     filters: tuple[LowPass | None, ...]
@@ -37,15 +37,15 @@ class Plan(NamedTuple):
         return cls((None,) * len(sizes), tuple(sizes))
 
     def is_still(self) -> bool:
-        """Say whether every axis stays."""
+        """Tell whether no axis changes."""
         return not any(self.filters)
 
     def adjoint(self) -> Plan:
-        """The way back for gradients."""
+        """The adjoint, for gradients."""
         return self._replace(adjoint_=not self.adjoint_)
 
     def tables(self) -> ops.Tables:
-        """What the kernels read."""
+        """The tables for the kernels."""
         return _tables(self)
 
 
@@ -59,7 +59,7 @@ def _tables(plan: Plan) -> ops.Tables:
 
 
 def planned(parts: Sequence[Tensor], filters: Sequence[Filter]) -> tuple[tuple[Tensor, ...], Plan]:
-    """Apply the filters that are a matrix per sample; return the parts, and a plan of what is left.
+    """Apply the filters that are a matrix per sample; return the parts, and a plan of the other filters.
 
     Args:
         parts: [N, C / parts, *spatial] each.
@@ -86,7 +86,7 @@ def resample(x: Tensor, filters: Sequence[Filter]) -> Tensor:
 
 
 class Linear(torch.autograd.Function):
-    """Join parts by channel shuffle, resample, deal the channels out again; its adjoint is of its kind."""
+    """Join parts by channel shuffle, resample, and split again; its adjoint has the same form."""
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, out_parts: int, *parts: Tensor) -> tuple[Tensor, ...]:
@@ -101,7 +101,7 @@ class Linear(torch.autograd.Function):
 
 
 def fork(x: Tensor, parts: int) -> tuple[tuple[Tensor, ...], Tensor]:
-    """What a residual block begins with.
+    """The start of a residual block.
 
     Args:
         x: [N, C, *spatial].
@@ -117,7 +117,7 @@ def fork(x: Tensor, parts: int) -> tuple[tuple[Tensor, ...], Tensor]:
 
 
 class _Fork(torch.autograd.Function):
-    """`fork`: the gradients that come back both ways are added up in one sweep."""
+    """`fork`: the gradients of both outputs are summed in one sweep."""
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, parts: int, x: Tensor) -> tuple[Tensor, ...]:
@@ -132,7 +132,7 @@ class _Fork(torch.autograd.Function):
 
 
 class _Merge(torch.autograd.Function):
-    """The adjoint of `_Fork`, and the other way round."""
+    """The adjoint of `_Fork`; the adjoint of this is `_Fork`."""
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, *grads: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ def halves(x: Tensor) -> tuple[Tensor, ...]:
 
 
 class _Modulate(torch.autograd.Function):
-    """Scale and cut: one sweep there, one back."""
+    """Scale and split: one sweep forward, one backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, style: Tensor | None, parts: int) -> tuple[Tensor, ...]:
@@ -199,7 +199,7 @@ class WeightedSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of both; in differentiable operations where R1 differentiates again."""
+        """Gradients of both; differentiable if R1 differentiates again."""
         x, weight = ctx.saved_tensors
         if torch.is_grad_enabled():
             axes = (1,) * (x.ndim - 2)

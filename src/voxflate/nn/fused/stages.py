@@ -1,6 +1,6 @@
 """The fused stages: the plain modules' forward passes with sweeps between the convolutions.
 
-Each takes the plain module itself, so parameters, their names and snapshots are the same. `why_not` says in
+Each takes the plain module itself, so parameters, their names and snapshots are the same. `why_not` tells in
 one line what keeps a stage from being fused.
 """
 
@@ -62,7 +62,7 @@ def _synthesis_stage(
 def _styled_conv(
     layer: StyledConv, scaled: tuple[Tensor, ...], style: Tensor, noise: Tensor, mixing: Tensor | None
 ) -> tuple[Branches, Styled]:
-    """The convolution of a `StyledConv`, and what its sweep needs."""
+    """The convolution of a `StyledConv`, and the inputs of its sweep."""
     branches, demodulation = modulated_convolve(layer.conv, scaled, style, layer.strides)
     filters = layer.low_pass(mixing) if layer.strides is not None else ()
     return branches, Styled(filters, demodulation, noise, layer.noise_strength, layer.bias)
@@ -117,7 +117,7 @@ def _nothing_more(stage: nn.Module, *inputs: object) -> str:
 
 
 class _Fused(NamedTuple):
-    """A fused forward pass, and what else keeps this kind of stage from being fused."""
+    """A fused forward pass, and further reasons against fusing this kind of stage."""
 
     forward: Callable[..., Any]
     why_not: Callable[..., str] = _nothing_more
@@ -137,7 +137,7 @@ def why_not(stage: nn.Module, *inputs: Any) -> str:
 
     Args:
         stage: A plain module.
-        inputs: Of its forward pass; the first are features or the image.
+        inputs: Inputs of its forward pass; the first is features or the image.
     """
     if type(stage) not in STAGES:
         return f"{type(stage).__name__} has no fused form"
@@ -162,7 +162,7 @@ def _why_not_features(x: Tensor) -> str:
 
 
 def _why_not_module(stage: nn.Module) -> str:
-    """Hooks would see modules that a fused stage passes by."""
+    """Refuse hooks: a fused stage would bypass them."""
     for module in stage.modules():
         if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
             return f"a hook is attached to its {type(module).__name__}"
@@ -173,7 +173,7 @@ def _why_not_module(stage: nn.Module) -> str:
 
 
 def _why_not_small(tensors: Iterable[Tensor]) -> str:
-    """Noise and images are read in one precision only."""
+    """Noise and images must be in the only supported precision."""
     for tensor in tensors:
         if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
             return f"its noise or image is {_name(tensor.dtype)} on {tensor.device}; the kernels take float32"

@@ -1,7 +1,7 @@
-"""From the outputs of convolutions to what the next layer begins with, in one sweep over memory.
+"""From the outputs of convolutions to the inputs of the next layer, in one sweep over memory.
 
 That is features, their halves, features scaled by the next style, and the image that they contribute. The
-definitions are the lines behind the convolutions in the plain modules.
+definitions are the lines after the convolutions in the plain modules.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from voxflate.nn.resample import Filter
 
 
 class Branches(NamedTuple):
-    """What one or two convolutions gave side by side.
+    """The outputs of one or two parallel convolutions.
 
     Attributes:
         parts: [N, C / parts, *spatial] each.
@@ -41,7 +41,7 @@ class Branches(NamedTuple):
 
 
 class Styled(NamedTuple):
-    """What follows a modulated convolution before anything else reads it.
+    """The operations directly after a modulated convolution.
 
     Attributes:
         filters: As for `resample`; empty to keep the size.
@@ -59,7 +59,7 @@ class Styled(NamedTuple):
 
 
 def finish(branches: Branches, bias: Tensor, gain: float = 1.0, parts: int = 1) -> tuple[Tensor, ...]:
-    """Join, add a bias per channel, leaky ReLU, scale by sqrt(2) * gain, cut the channels into parts.
+    """Join, add a bias per channel, leaky ReLU, scale by sqrt(2) * gain, split the channels into parts.
 
     Args:
         branches: Outputs of convolutions.
@@ -79,7 +79,7 @@ def finish(branches: Branches, bias: Tensor, gain: float = 1.0, parts: int = 1) 
 
 
 def finish_image(image: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """Convolve an image of one channel, add a bias, leaky ReLU scaled by sqrt(2): how a discriminator begins.
+    """Start of a discriminator: convolve an image of one channel, add a bias, leaky ReLU scaled by sqrt(2).
 
     Args:
         image: [N, 1, *spatial] float32.
@@ -101,7 +101,7 @@ def finish_modulated(branches: Branches, styled: Styled, style: Tensor, parts: i
     Args:
         branches: Outputs of modulated convolutions.
         styled: The rest.
-        style: Of the convolution that follows, [N, C].
+        style: Style of the next convolution, [N, C].
         parts: 1, or 2 to cut the channels.
 
     Returns:
@@ -118,7 +118,7 @@ def finish_with_image(
 ) -> tuple[Tensor | None, Tensor]:
     """Join, resample, demodulate, add noise and bias, leaky ReLU scaled by sqrt(2); mix an image's channels.
 
-    A single channel comes from the same sweep, several from a matrix product behind it.
+    A single channel is computed in the same sweep, several by a matrix product after it.
 
     Args:
         branches: Outputs of modulated convolutions.

@@ -5,6 +5,10 @@
 One column per value, one sheet per subject. Nothing is chosen: they are the first subjects of seed 0, and
 only the label changes from value to value. The last sheet has, per column, the training volume whose label is
 nearest to the value.
+
+It also prints how much of the middle third of the volumes (per axis) is darker than the middle grey. In
+brains these are the ventricles, which grow with age. Real volumes: the correlation with the label. Generated
+ones: the mean per value over --many subjects, and how many of them grow.
 """
 
 from __future__ import annotations
@@ -39,6 +43,23 @@ def real(prepared: PreparedSet, label: str, values: list[float]) -> tuple[NDArra
     return prepared.volumes("train", nearest)[:, :1], known[nearest].tolist()
 
 
+def dark(volumes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Share of dark voxels in the middle third of volumes [n, 1, D, H, W]."""
+    middle = tuple(slice(side // 3, side - side // 3) for side in volumes.shape[2:])
+    return np.array((volumes[(slice(None), 0, *middle)] < 0).mean(axis=(1, 2, 3)))
+
+
+def measure(run: Path, prepared: PreparedSet, label: str, values: list[float], many: int) -> None:
+    """Print the dark shares of real volumes, and of generated ones by value."""
+    known = [scan.labels[label] for scan in prepared.manifest.scans if scan.split == "train"]
+    r = np.corrcoef(known, dark(prepared.volumes("train")[:, :1]))[0, 1]
+    print(f"real volumes: correlation of {label} with the dark share {r:.2f}")
+    shares = np.array([dark(generated(run, label, values, number)) for number in range(many)])
+    means = ", ".join(f"{value:g}: {mean:.3f}" for value, mean in zip(values, shares.mean(0), strict=True))
+    slopes = np.polyfit(values, shares.T, 1)[0]
+    print(f"generated, mean dark share by {label}: {means}; grows in {(slopes > 0).sum()} of {many} subjects")
+
+
 def main() -> None:
     """Write the picture."""
     parser = argparse.ArgumentParser(
@@ -47,11 +68,13 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--label", nargs="+", required=True, metavar="NAME VALUE", help="and its values")
     parser.add_argument("--subjects", type=int, default=4)
+    parser.add_argument("--many", type=int, default=24, help="subjects whose dark shares are measured")
     parser.add_argument("--data", type=Path, help="the prepared set, if it has moved")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     label, values = arguments.label[0], [float(value) for value in arguments.label[1:]]
     prepared = open_prepared(arguments.data or load_config(arguments.run).data)
+    measure(arguments.run, prepared, label, values, arguments.many)
     shown = ", ".join(f"{value:g}" for value in values)
     with tempfile.TemporaryDirectory() as folder:
         sheets = []

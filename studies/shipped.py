@@ -37,6 +37,17 @@ the data allows adaptations to be shared under the same licence, with this attri
 the rest of voxflate.
 """
 
+MSD_LICENCE = """\
+This folder (the network's weights, the picture of its samples, and the texts) is licensed under
+Creative Commons Attribution-ShareAlike 4.0 International (CC BY-SA 4.0):
+https://creativecommons.org/licenses/by-sa/4.0/legalcode
+
+The network was trained on Task04 (hippocampus) of the Medical Segmentation Decathlon (Simpson et al. 2019,
+http://medicaldecathlon.com), licensed under CC BY-SA 4.0. Changes: the scans and their masks were scaled and
+resampled, and a generative network was trained on them. The licence of the data allows adaptations to be
+shared under the same licence, with this attribution. It does not apply to the rest of voxflate.
+"""
+
 
 @dataclass(frozen=True)
 class Shipped:
@@ -66,6 +77,29 @@ SHIPPED = {
         "dent below the forehead on the sagittal plane. It started from a plain 2D network by the "
         "preserving inflation and was trained with the slice discriminator; the section *The slice "
         "discriminator* of docs/results.md has the commands and its distances to real scans.",
+    ),
+    "hippocampus-16": Shipped(
+        Words(
+            "Hippocampi with their masks, 16x24x16",
+            "MSD Task04, T1 MRI crops of 260 hippocampi with masks of two classes, http://medicaldecathlon.com",
+            "CC-BY-SA-4.0",
+        ),
+        MSD_LICENCE,
+        "The first of three generators of the section *Scan and mask together* of docs/results.md, which has "
+        "the commands and shows what a segmenter learns from its pairs; nothing was chosen. 10 kimg (10,000 "
+        "pairs shown in 3D), not converged. All training volumes show the same side.",
+    ),
+    "brains-ages-16": Shipped(
+        Words(
+            "Brains of a given age and sex, 16x32x32 (early)",
+            "IXI, skull-stripped T1 brain MRI of 145 adults with age and sex, "
+            "https://brain-development.org/ixi-dataset/",
+            "CC-BY-SA-3.0",
+        ),
+        IXI_LICENCE,
+        "An early generator, for trying voxflate out and not for results: one seed, not converged. The "
+        "section *Brains of a given age* of docs/results.md has the commands, and shows how old its brains "
+        "look to a regressor: age changes less in them than in real brains.",
     ),
 }
 """Name -> description; to add a generator, add an entry here and give its run."""

@@ -42,6 +42,13 @@ def _traced_and_run_as_they_are(monkeypatch):
     torch.compiler.reset()
 
 
+def twice(settings, dims, **sizes):
+    """The same networks, to be taken as they are and compiled."""
+    generator, discriminator = networks(dims, **sizes)
+    made = {"generator": generator, "discriminator": discriminator}
+    return [Gan(STYLEGAN2, copy.deepcopy(made), settings) for _ in range(2)]
+
+
 def compile_(gan, reals, positions=None, labels=None, mode="default"):
     draws = Draws(len(reals), gan.device, range(len(reals)))
     line = compile_networks(gan, mode, Shown(reals, positions, draws, labels=labels))
@@ -49,16 +56,14 @@ def compile_(gan, reals, positions=None, labels=None, mode="default"):
     assert gan.settings.compile == mode
 
 
-def test_every_step_of_a_batch_in_parts_has_the_gradients_of_the_networks_as_they_are():
-    """Recomputed activations, augmentation and reused images besides."""
-    settings = replace(STILL, micro_batch=2, reuse_fakes=True)
-    plain, fast = gans_of("3d", settings, settings)
-    for gan in (plain, fast):
-        gan.generator.synthesis.recompute = gan.discriminator.recompute = True
-    reals, _ = batch_of("3d", plain)
+@pytest.mark.parametrize("stages", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_every_step_has_the_gradients_of_the_networks_as_they_are(stages):
+    """And nothing is compiled once the training has begun."""
+    plain, fast = twice(STILL, 2, stages=stages)
+    reals, _ = batch_of("2d", plain)
     before = copy.deepcopy(fast.state_dict())
     random_state = torch.get_rng_state()
-    compile_(fast, reals[:2])
+    compile_(fast, reals)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(p.grad is None for network in fast.networks.values() for p in network.parameters())
     after = fast.state_dict()
@@ -75,6 +80,21 @@ def test_every_step_of_a_batch_in_parts_has_the_gradients_of_the_networks_as_the
     assert plain.generator.mapping.w_avg.any()
 
 
+@pytest.mark.slow
+def test_volumes_in_parts_with_recomputed_activations_and_reused_images():
+    settings = replace(STILL, micro_batch=2, reuse_fakes=True)
+    plain, fast = gans_of("3d", settings, settings)
+    for gan in (plain, fast):
+        gan.generator.synthesis.recompute = gan.discriminator.recompute = True
+    reals, _ = batch_of("3d", plain)
+    compile_(fast, reals)
+    compiles = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    seen = gradients_of_all_steps(fast, reals, None)
+    assert_same_step(seen, gradients_of_all_steps(plain, reals, None))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiles > 0
+
+
+@pytest.mark.slow
 def test_slices_of_a_planar_twin_with_numbers_as_a_gpu_counts_them(monkeypatch):
     monkeypatch.setattr(gan_module, "Draws", partial(Draws, is_counted=True))
     plain, fast = gans_of("planar", STILL, STILL)
@@ -85,12 +105,9 @@ def test_slices_of_a_planar_twin_with_numbers_as_a_gpu_counts_them(monkeypatch):
     assert_same_step(seen, gradients_of_all_steps(plain, reals, positions, 1))
 
 
+@pytest.mark.slow
 def test_a_training_with_labels_ends_with_the_weights_of_the_networks_as_they_are():
-    generator, discriminator = networks(3, label_width=3)
-    plain, fast = (
-        Gan(STYLEGAN2, copy.deepcopy({"generator": generator, "discriminator": discriminator}), SETTINGS)
-        for _ in range(2)
-    )
+    plain, fast = twice(SETTINGS, 3, label_width=3)
     average = Ema(fast.generator, 0.5)
     reals, _ = batch_of("3d", plain)
     labels = random_tensor(4, 3, dtype=torch.float32)
@@ -104,13 +121,9 @@ def test_a_training_with_labels_ends_with_the_weights_of_the_networks_as_they_ar
         # Adam turns rounding of tiny gradients into steps; most weights agree to the digits of a step.
         assert (ours - theirs).abs().median() < 1e-5
     z = random_tensor(2, 6, dtype=torch.float32)
-    noise = [torch.zeros(2, *shape) for shape in generator.synthesis.noise_shapes()]
-    made = [
-        network(z, noise=noise, labels=labels[:2])
-        for network in (average.generator, fast.generator, generator)
-    ]
-    assert not torch.allclose(made[0], made[1])  # it has weights of its own
-    assert not torch.allclose(made[0], made[2])
+    noise = [torch.zeros(2, *shape) for shape in fast.generator.synthesis.noise_shapes()]
+    made = [network(z, noise=noise, labels=labels[:2]) for network in (average.generator, fast.generator)]
+    assert not torch.allclose(*made)  # the average has weights of its own
 
 
 @pytest.mark.slow
@@ -139,6 +152,7 @@ def test_counted_numbers_in_a_row_are_those_of_one_draw_after_the_other():
     assert torch.equal(one.uniform(4), other.uniform(4))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_torch_compile_and_without(tmp_path):
     config = run_config(write_prepared(tmp_path / "set"), training__kernels="plain")
     fast = config.model_copy(update={"training": config.training.model_copy(update={"compile": "default"})})
@@ -172,7 +186,7 @@ def test_what_cannot_be_compiled_is_said_and_goes_on_as_it_was(monkeypatch):
     assert "CUDA graphs need a GPU" in declined(gan, "graphs")
     monkeypatch.setattr(compiled, "kernels_in_use", lambda: "compiled")
     assert "set training.kernels=plain" in declined(gan)
-    config = run_config("nowhere", model="wgan-gp", network__base=(4, 4, 4))
+    config = run_config("nowhere", model="wgan-gp", network__base=(8, 8, 8), network__channels=8)
     assert "only the steps of stylegan2" in declined(build_gan(config, build_run_networks(config)))
 
 

@@ -128,6 +128,7 @@ def test_a_training_with_labels_ends_with_the_weights_of_the_networks_as_they_ar
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's own modules
 @pytest.mark.parametrize("autocast", [False, True])
 def test_kernels_of_inductor_give_the_same_gradients(autocast, monkeypatch):
     monkeypatch.setattr(compiled, "BACKEND", "inductor")
@@ -258,6 +259,7 @@ def test_cuda_graphs_are_asked_for_and_every_step_begins_anew(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's own modules
 def test_graphs_that_cannot_be_recorded_are_counted(monkeypatch):
     """On a CPU none can."""
     monkeypatch.setattr(compiled, "BACKEND", "inductor")

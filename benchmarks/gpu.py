@@ -7,10 +7,12 @@ Prepared volumes are the only input; no network is needed. In this order:
 
 1. ceilings: bytes/s of a copy, FLOP/s of matrix products in each precision.
 2. agreement: gradients of a step, GPU against CPU, float32 without TF32, the same random numbers.
-3. steps: images/s and peak memory by shape, batch and precision, with the share of both ceilings that the
+3. compiled: images/s of a step as it is, with torch.compile and with CUDA graphs, and how far the gradients
+   are from those of the step as it is.
+4. steps: images/s and peak memory by shape, batch and precision, with the share of both ceilings that the
    step's operations reach; the straight lift of `benchmarks.straight` for comparison.
-4. sampling: volumes/s of the generator, and of MONAI's U-Net if MONAI is installed.
-5. training: the recommended path on the volumes, 2D and 3D, for the rest of the time; sheets, metrics, an
+5. sampling: volumes/s of the generator, and of MONAI's U-Net if MONAI is installed.
+6. training: the recommended path on the volumes, 2D and 3D, for the rest of the time; sheets, metrics, an
    exported generator.
 
 A failure becomes a line in OUT/gpu.json, and the rest continues. Shapes that do not fit are reported.
@@ -26,10 +28,13 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.compiled import Gradients, apart, compiled_step
 from benchmarks.sampling import STEPS, diffusion_unet
 from benchmarks.step import Case, gan_of, images
 from benchmarks.timing import machine
@@ -45,9 +50,11 @@ from voxflate.config.values import nested
 from voxflate.data.datasets import likeness_to_mirror
 from voxflate.data.prepared import open_prepared
 from voxflate.data.shapes import split_shape
+from voxflate.gans.compiled import DEFAULT, GRAPHS, OFF
 from voxflate.gans.gan import Gan, Shown
 from voxflate.metrics import extractor
 from voxflate.nn.draws import Draws
+from voxflate.nn.run_stage import use_kernels
 from voxflate.runs.export import export_generator
 from voxflate.runs.log import METRICS_NAME, read_rows
 from voxflate.training.run import ONE_SIDED, train_run
@@ -61,8 +68,14 @@ CASES = [
     for precision in ("fp32", "bf16")
 ]
 TOY = [Case("split-shuffle", "3d", (1, 2, 2), 3, batch, "fp32", 8) for batch in (2, 4)]
+COMPILED = [
+    Case("split-shuffle", "3d", FLAT, 5, batch, precision) for batch, precision in ((4, "fp32"), (32, "bf16"))
+]
+COMPILED_TOY = TOY[1]._replace(stages=2, channels=4)
 AGREEMENT = 1e-4
 """Largest difference of gradients, relative to the largest gradient of the tensor."""
+SHARE_COMPILED = 0.3
+"""Share of the whole time after which nothing more is compiled."""
 SHARE_TRAINING = 0.55
 """Share of the whole time for the training."""
 SHARE_2D = 0.3
@@ -209,9 +222,8 @@ def agreement(session: Session) -> dict[str, Any]:
     reals = images(case).reals
     found: dict[str, Any] = {}
     for number, step in enumerate(here.steps):
-        ours, theirs = (gradients(gan, number, reals) for gan in (here, there))
-        pairs = zip(theirs, ours, strict=True)
-        found[step.name] = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs)
+        ours, theirs = ({step.updates: gradients(gan, number, reals)} for gan in (here, there))
+        found[step.name] = apart(theirs, ours)
     found["agrees"] = all(value <= AGREEMENT for value in found.values())
     if not found["agrees"]:
         raise VoxflateError(f"gradients differ by more than {AGREEMENT}: {found}")
@@ -226,6 +238,28 @@ def gradients(gan: Gan, number: int, reals: torch.Tensor) -> list[torch.Tensor]:
     parameters = [p for p in gan.networks[step.updates].parameters() if p.requires_grad]
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     return [one.cpu() for one in found if one is not None]
+
+
+def compiled(session: Session) -> dict[str, Any]:
+    """Steps as they are, with torch.compile and with CUDA graphs: images/s and gradients."""
+    found: dict[str, Any] = {}
+    use_kernels("plain")  # a CPU's own kernels are not compiled
+    use_tf32(session, False)  # so that gradients can be compared
+    known: dict[Case, Gradients] = {}
+    for case, mode in product([COMPILED_TOY] if session.toy else COMPILED, (OFF, DEFAULT, GRAPHS)):
+        name = f"{case.name}, {mode}"
+        if session.seconds_left() < (1 - SHARE_COMPILED) * session.seconds and not session.toy:
+            found["left out"] = f"{name} and what follows: time is kept for the rest"
+            break
+        try:
+            found[name], seen = compiled_step(case, mode, session.device, partial(seconds_of, session))
+            known.setdefault(case, seen)
+            found[name]["gradients_apart"] = apart(seen, known[case])
+        except Exception as error:  # a mode that fails says so, and the others are measured
+            found[name] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+    torch.compiler.reset()
+    use_kernels("auto")
+    return found
 
 
 def steps(session: Session) -> dict[str, Any]:
@@ -350,6 +384,7 @@ def trained(config: RunConfig, run: Path, seconds: float) -> int:
 PARTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "ceilings": ceilings,
     "agreement": agreement,
+    "compiled": compiled,
     "steps": steps,
     "sampling": sampling,
     "training": training,

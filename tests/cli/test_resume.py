@@ -162,6 +162,7 @@ def test_resume_takes_the_settings_of_the_run(
         "training.device=cpu",
         "training.precision=fp32",
         "training.kernels=plain",
+        "training.compile=graphs",
         "training.micro_batch=4",
         "training.activation_checkpointing=true",
         "evaluation.samples=10",

@@ -30,6 +30,7 @@ MAY_CHANGE = (
     "training.device",
     "training.precision",
     "training.kernels",
+    "training.compile",
     "training.micro_batch",
     "training.activation_checkpointing",
     "training.restores",

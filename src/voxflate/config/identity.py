@@ -18,6 +18,7 @@ _NOT_OF_THE_SETTING = (
     "training.tf32",
     "training.autotune",
     "training.kernels",
+    "training.compile",
     "training.device",
     "training.threads",
     "training.keep",

@@ -57,6 +57,7 @@ UNNAMED_IN_1: Mapping[str, Any] = nested(
         "training.tf32": True,
         "training.autotune": True,
         "training.kernels": "auto",
+        "training.compile": "off",
         "training.device": "auto",
         "training.threads": 0,
         "training.snapshot_kimg": 5.0,

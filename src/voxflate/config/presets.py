@@ -44,6 +44,7 @@ DECIDES_NO_RESULT = (
     "training.tf32",
     "training.autotune",
     "training.kernels",
+    "training.compile",
     "training.device",
     "training.threads",
     "training.keep",

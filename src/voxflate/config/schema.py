@@ -183,6 +183,9 @@ class TrainingConfig(Section):
     kernels: Literal["auto", "plain"] = "auto"
     """auto builds and uses compiled CPU kernels if there is a C++ compiler; plain never does.
     Results are equal up to rounding (decision 0024)."""
+    compile: Literal["off", "default", "graphs"] = "off"
+    """Run StyleGAN2's networks, except for R1, through torch.compile: default, or graphs, which also replays
+    them as CUDA graphs. Results are equal up to rounding; a line says if it is not used (decision 0166)."""
     device: Annotated[str, AfterValidator(known_device)] = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: int = Field(default=0, ge=0)

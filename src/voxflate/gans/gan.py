@@ -8,10 +8,12 @@ per generator step" means a generator step that is due every fifth batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
@@ -105,6 +107,7 @@ class Model:
         mixed_precision: Whether the steps use `Settings.autocast`.
         divisible: Whether a batch may be shown in parts. That is impossible with batch normalisation, or with
             random numbers from the global state.
+        compilable: Whether the steps use `Settings.compile`.
     """
 
     networks: Callable[[NetworkPlan], Networks]
@@ -112,6 +115,7 @@ class Model:
     steps: Callable[[Networks, Settings], list[Step]]
     mixed_precision: bool = False
     divisible: bool = False
+    compilable: bool = False
 
 
 @runtime_checkable
@@ -192,6 +196,16 @@ class Gan:
         """The network that judges images."""
         return self.networks["discriminator"]
 
+    @property
+    def compilable(self) -> bool:
+        """Whether the model's steps can go through torch.compile."""
+        return self._model.compilable
+
+    def use_compiled(self, mode: str) -> None:
+        """Run the networks of the steps by torch.compile from now on, see `gans.compiled`; "off" ends it."""
+        self.settings = replace(self.settings, compile=mode)
+        self.forget_step()
+
     def scale_learning_rates(self, factor: float) -> None:
         """Set all learning rates to `factor` times their initial value."""
         for group in self._groups():
@@ -237,37 +251,61 @@ class Gan:
 
         A step that raises changes nothing but the global random state.
         """
-        # Gradients of the other networks' weights are not needed; they take a third of a backward pass.
-        others = [network for name, network in self.networks.items() if name != step.updates]
+        with self._others_still(step.updates):
+            try:
+                return self._lower(step, shown)
+            except BaseException:
+                self.forget_step()
+                raise
+
+    def rehearse(self, shown: Shown) -> None:
+        """Compute the gradients of every kind of step once, and forget all that they leave behind."""
+        for index in reversed(range(len(self.steps))):
+            try:
+                step = self.steps[index]
+                with self._others_still(step.updates):
+                    self._compute_gradients(step, shown)
+            finally:
+                self.forget_step()
+
+    @contextmanager
+    def _others_still(self, updates: str) -> Iterator[None]:
+        """Give gradients to one network's weights only; the others' would take a third of a backward pass."""
+        others = [network for name, network in self.networks.items() if name != updates]
         still = [p for network in others for p in network.parameters() if p.requires_grad]
         _require_grad(still, wanted=False)
         try:
-            return self._lower(step, shown)
-        except BaseException:
-            self.forget_step()
-            raise
+            yield
         finally:
             _require_grad(still, wanted=True)
 
     def _lower(self, step: Step, shown: Shown) -> Scalars:
-        """Update one network by the gradient of its loss.
+        """Update one network by the gradient of its loss."""
+        scalars = self._compute_gradients(step, shown)
+        gradients = [p.grad for p in self.networks[step.updates].parameters() if p.grad is not None]
+        self.world.sum_([*gradients, *scalars.values()])
+        self.optimizers[step.updates].step()
+        for module in self._after_step:
+            module.after_step(self.world.sum_)
+        if self.settings.compile == "graphs":  # the next graph overwrites these gradients
+            self.optimizers[step.updates].zero_grad(set_to_none=True)
+        return scalars
+
+    def _compute_gradients(self, step: Step, shown: Shown) -> Scalars:
+        """Compute one network's gradients on this process's images.
 
         The loss is a mean over images, so the gradients of the parts, each weighted by its share of the
         batch, add up to the gradient of the whole.
         """
-        optimizer = self.optimizers[step.updates]
-        optimizer.zero_grad(set_to_none=True)
+        self.optimizers[step.updates].zero_grad(set_to_none=True)
+        if self.settings.compile == "graphs":
+            torch.compiler.cudagraph_mark_step_begin()  # what graphs gave before may be overwritten
         scalars: Scalars = {}
         for part in shown.parts(self.settings.micro_batch):
             share = len(part.reals) / (len(shown.reals) * self.world.size)
             loss, seen = step.loss(part)
             (loss * share).backward()
             scalars = {name: value * share + scalars.get(name, 0.0) for name, value in seen.items()}
-        gradients = [p.grad for p in self.networks[step.updates].parameters() if p.grad is not None]
-        self.world.sum_([*gradients, *scalars.values()])
-        optimizer.step()
-        for module in self._after_step:
-            module.after_step(self.world.sum_)
         return scalars
 
     def forget_step(self) -> None:

@@ -72,4 +72,5 @@ class Settings:
     kl: float = 1.0
     seed: int = 0
     micro_batch: int = 0
+    compile: str = "off"
     slices: SliceSettings | None = None

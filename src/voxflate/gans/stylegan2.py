@@ -6,22 +6,25 @@ out (decision 0010).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 
+from voxflate.gans.compiled import compiled
 from voxflate.gans.gan import Model, Networks, Scalars, Shown, Step, scalars_of
 from voxflate.gans.settings import NetworkPlan, Settings
 from voxflate.gans.slice_discriminator import slice_judge
 from voxflate.losses import non_saturating_d, non_saturating_g, r1_penalty
-from voxflate.nn import Discriminator, Generator
+from voxflate.nn import Discriminator, Generator, counted
 from voxflate.nn.augment import augment
 from voxflate.nn.conv_modules import ARCHITECTURES
 from voxflate.nn.discriminator_blocks import depth_ramp
 from voxflate.nn.draws import Draws
 from voxflate.nn.generator_blocks import StyledConv
+from voxflate.nn.planar import SliceWindow
 
 BETAS = (0.0, 0.99)
 
@@ -111,6 +114,9 @@ class StyleGAN2Losses:
         self.device = synthesis.const.device
         self.depth = synthesis.shape[0] if synthesis.planar else 0
         self._reusable: dict[int, Tensor] = {}
+        self._paint = compiled(paint, settings.compile)
+        self._answer = compiled(answer, settings.compile)
+        self._count = compiled(counted.normals, settings.compile)
         self.slices = slice_judge(networks, settings, self.fakes, self._augmented)
 
     def loss_g(self, shown: Shown) -> tuple[Tensor, Scalars]:
@@ -119,7 +125,8 @@ class StyleGAN2Losses:
         seen = self._augmented(fakes, shown)
         loss = non_saturating_g(self.judge(seen, shown.positions, shown.labels))
         if self.settings.reuse_fakes:
-            self._reusable[shown.first] = fakes.detach()
+            # A copy: a CUDA graph's own images are overwritten when it runs again.
+            self._reusable[shown.first] = fakes.detach().clone()
         return loss + self.slices.loss_g(seen, shown), scalars_of(loss_g=loss)
 
     def loss_d(self, shown: Shown) -> tuple[Tensor, Scalars]:
@@ -135,10 +142,13 @@ class StyleGAN2Losses:
         return loss, scalars_of(loss_d=loss, logits_real=real_logits, logits_fake=fake_logits)
 
     def loss_r1(self, shown: Shown) -> tuple[Tensor, Scalars]:
-        """R1, multiplied by `r1_every` because it is computed only that rarely."""
+        """R1, multiplied by `r1_every` because it is computed only that rarely.
+
+        Never compiled: torch.compile's backward pass cannot be differentiated.
+        """
 
         def judged(reals: Tensor) -> Tensor:
-            return self.judge(self._augmented(reals, shown), shown.positions, shown.labels)
+            return self.judge(self._augmented(reals, shown), shown.positions, shown.labels, run=answer)
 
         penalty = r1_penalty(judged, shown.reals)
         return penalty * (self.settings.r1_gamma / 2 * self.settings.r1_every), scalars_of(r1=penalty)
@@ -146,22 +156,57 @@ class StyleGAN2Losses:
     def fakes(self, shown: Shown) -> Tensor:
         """New images from random codes, one per real image, at its position and with its labels."""
         draws = shown.draws or Draws(len(shown.reals), self.device)
-        z = draws.normal(self.generator.z_dim)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
-            fakes: Tensor = self.generator(z, positions=shown.positions, noise=draws, labels=shown.labels)
-        return fakes
+        window = self.generator.synthesis.window(shown.positions)
+        sizes = self.generator.synthesis.noise_shapes(window)
+        z, *noise = draws.normals([(self.generator.z_dim,), *sizes], self._count)
+        return self._paint(self.generator, z, noise, window, shown.labels, self.settings.autocast)
 
     def _augmented(self, images: Tensor, shown: Shown) -> Tensor:
         if not self.settings.augmentations:
             return images
         return augment(images, self.settings.augmentations, self.settings.augment_p, shown.draws)
 
-    def judge(self, images: Tensor, positions: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        """D's logits; it gets labels and, for slices, the position in [-1, 1]."""
+    def judge(
+        self,
+        images: Tensor,
+        positions: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        run: Callable[..., Tensor] | None = None,
+    ) -> Tensor:
+        """D's logits, by `answer` or its compiled form; it gets labels and the positions of slices."""
         where = None if positions is None else depth_ramp(self.depth, images.device)[positions]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
-            logits: Tensor = self.discriminator(images, where, labels)
-        return logits.float()
+        return (run or self._answer)(self.discriminator, images, where, labels, self.settings.autocast)
+
+
+def paint(
+    generator: nn.Module,
+    z: Tensor,
+    noise: Sequence[Tensor],
+    window: SliceWindow | None,
+    labels: Tensor | None,
+    autocast: bool,
+) -> Tensor:
+    """The generator's images, a function of all that it reads, so that it can be compiled.
+
+    Autocast is in here, not around it: a compiled backward pass would else run under it too.
+    """
+    with torch.autocast(z.device.type, torch.bfloat16, enabled=autocast):
+        images: Tensor = generator(z, positions=window, noise=noise, labels=labels)
+    return images
+
+
+def answer(
+    discriminator: nn.Module,
+    images: Tensor,
+    positions: Tensor | None,
+    labels: Tensor | None,
+    autocast: bool,
+) -> Tensor:
+    """The discriminator's logits; positions are in [-1, 1]. A function of all that it reads, like `paint`."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
+        logits: Tensor = discriminator(images, positions, labels)
+    return logits.float()
 
 
 def _twice(told: Tensor | None) -> Tensor | None:
@@ -169,4 +214,4 @@ def _twice(told: Tensor | None) -> Tensor | None:
     return None if told is None else torch.cat([told, told])
 
 
-STYLEGAN2 = Model(networks, optimizers, steps, mixed_precision=True, divisible=True)
+STYLEGAN2 = Model(networks, optimizers, steps, mixed_precision=True, divisible=True, compilable=True)

@@ -45,6 +45,11 @@ def normal(seeds: Tensor, call: int, shape: Sequence[int]) -> Tensor:
     return radius * angle.cos_()
 
 
+def normals(seeds: Tensor, first_call: int, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """What `normal` gives for draws in a row, the first after `first_call` others; one shape per draw."""
+    return [normal(seeds, first_call + index, shape) for index, shape in enumerate(shapes)]
+
+
 def _bits(seeds: Tensor, call: int, shape: Sequence[int]) -> Tensor:
     """64 random bits each, int64 [N, *shape]: SplitMix64, started differently for each sample and call."""
     starts = _mixed(_mixed(seeds * _GOLDEN) + (call + 1))

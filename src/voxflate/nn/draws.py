@@ -6,7 +6,7 @@ Every sample has its own seed, so that the parts draw the same numbers as the wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -62,6 +62,20 @@ class Draws:
             return counted.normal(self._own, self._next(), shape)
         drawn = [torch.randn(shape, generator=one, device=self.device) for one in self._generators]
         return torch.stack(drawn)
+
+    def normals(
+        self, shapes: Sequence[Sequence[int]], count: Callable[..., list[Tensor]] = counted.normals
+    ) -> list[Tensor]:
+        """What as many calls of `normal` give, one per shape.
+
+        Args:
+            shapes: Of what a sample draws, one per draw.
+            count: Counts numbers out: `counted.normals`, or what torch.compile makes of it.
+        """
+        if self._seeds is None or not self.is_counted:
+            return [self.normal(*shape) for shape in shapes]
+        first, self._calls = self._calls, self._calls + len(shapes)
+        return count(self._own, first, shapes)
 
     def uniform(self, *shape: int) -> Tensor:
         """Numbers in [0, 1), [count, *shape]."""

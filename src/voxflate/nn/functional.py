@@ -99,6 +99,14 @@ def conv(
     return _CONV[spatial_dims](x, kernel, stride=stride, padding=padding, groups=groups)
 
 
+def takes_cpu_form(x: Tensor) -> bool:
+    """Say whether x takes the forms that are fastest on a CPU operation by operation.
+
+    torch.compile makes its own kernels of the plain forms, and refuses these.
+    """
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_dynamo_compiling()
+
+
 def _is_bfloat16_on_cpu(x: Tensor) -> bool:
     """Tell whether PyTorch would convolve this on the CPU in bfloat16."""
     return x.device.type == "cpu" and (x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu"))
@@ -206,7 +214,7 @@ def channel_shuffle(branches: Sequence[Tensor]) -> Tensor:
     """
     rows = [to_rows(branch) for branch in branches]
     # Under autocast one branch may be float32, the other bfloat16: stacking promotes, complex numbers do not.
-    if len(rows) == 2 and all(row.dtype == torch.float32 and row.device.type == "cpu" for row in rows):
+    if len(rows) == 2 and all(takes_cpu_form(row) for row in rows):
         return from_rows(_Interleave.apply(*rows))  # type: ignore[no-untyped-call]
     return from_rows(torch.stack(rows, dim=-1).flatten(-2))
 

@@ -62,37 +62,52 @@ class Synthesis(nn.Module):
         """Size of the output: base * 2^(stages - 1)."""
         return tuple(size * 2 ** (len(self.stages) - 1) for size in self.base)
 
-    def noise_shapes(self) -> list[tuple[int, ...]]:
-        """Size of the noise of every styled convolution, without batch: [(1, *spatial), ...]."""
+    def noise_shapes(self, window: SliceWindow | None = None) -> list[tuple[int, ...]]:
+        """Size of the noise of every styled convolution, without batch: [(1, *spatial), ...].
+
+        Args:
+            window: Makes it as deep as the window's slices.
+        """
         shapes = []
         for index in range(len(self.stages)):
             size = tuple(n * 2**index for n in self.base)
+            if window is not None:
+                size = (window.slices[index].shape[1], *size[1:])
             shapes += [(1, *size)] * (1 if index == 0 else 2)
         return shapes
+
+    def window(self, positions: Tensor | SliceWindow | None) -> SliceWindow | None:
+        """The slices to compute for those at positions, [N]; None for whole volumes.
+
+        Raises:
+            ValueError: If the generator is not planar.
+        """
+        if positions is not None and not self.planar:
+            raise ValueError("only a planar generator renders single slices; leave out positions")
+        if positions is None or isinstance(positions, SliceWindow):
+            return positions
+        return slice_window(self.base[0], len(self.stages), positions)
 
     def forward(
         self,
         ws: Tensor,
         noise: Noise = None,
-        positions: Tensor | None = None,
+        positions: Tensor | SliceWindow | None = None,
     ) -> Tensor:
         """Render images.
 
         Args:
             ws: Style codes, [N, num_ws, w_dim].
             noise: One tensor [N, 1, *spatial] per entry of `noise_shapes`, or the source to draw from: None
-                is the global random state. Tensors have full depth even with `positions`: the window selects
-                slices.
-            positions: Planar generators only: the axial slice to render for each sample, [N].
+                is the global random state. With `positions`, tensors of full depth are cut by the window;
+                tensors of the window's depth are used as they are.
+            positions: Planar generators only: the axial slice to render for each sample, [N], or the `window`
+                of all.
 
         Returns:
             [N, image_channels, *shape]; with positions one slice each, [N, image_channels, H, W].
         """
-        window = None
-        if positions is not None:
-            if not self.planar:
-                raise ValueError("only a planar generator renders single slices; leave out positions")
-            window = slice_window(self.base[0], len(self.stages), positions)
+        window = self.window(positions)
         x = channels_last(self.const.expand(ws.shape[0], *self.const.shape))
         if window is not None:
             x = channels_last(window.gather(x, 0))
@@ -119,7 +134,10 @@ class Synthesis(nn.Module):
                 size[0] = window.slices[stage].shape[1]
             return [draws.normal(1, *size) for _ in range(count)]
         chosen = list(noise[layer : layer + count])
-        return chosen if window is None else [window.gather(n, stage) for n in chosen]
+        if window is None:
+            return chosen
+        depth = window.slices[stage].shape[1]
+        return [n if n.shape[2] == depth else window.gather(n, stage) for n in chosen]
 
 
 class Generator(nn.Module):
@@ -166,7 +184,7 @@ class Generator(nn.Module):
         *,
         truncation_psi: float = 1.0,
         noise: Noise = None,
-        positions: Tensor | None = None,
+        positions: Tensor | SliceWindow | None = None,
         labels: Tensor | None = None,
     ) -> Tensor:
         """Generate from latent codes z [N, z_dim]; other arguments as in `Mapping` and `Synthesis`."""

@@ -45,12 +45,18 @@ def slice_window(base_depth: int, stages: int, positions: Tensor) -> SliceWindow
     Returns:
         The window, on the device of `positions`.
     """
-    slices, mixing = _window_tables(base_depth, stages)
-    positions_cpu = positions.cpu()
+    slices, mixing = _tables_on(base_depth, stages, positions.device)
     return SliceWindow(
-        slices=tuple(table[positions_cpu].to(positions.device) for table in slices),
-        mixing=tuple(table[positions_cpu].to(positions.device) for table in mixing),
+        slices=tuple(table[positions] for table in slices),
+        mixing=tuple(table[positions] for table in mixing),
     )
+
+
+@lru_cache(maxsize=16)
+def _tables_on(base_depth: int, stages: int, device: torch.device) -> tuple[list[Tensor], list[Tensor]]:
+    """The tables where the positions are, so that a step on a GPU waits for nothing."""
+    slices, mixing = _window_tables(base_depth, stages)
+    return [table.to(device) for table in slices], [table.to(device) for table in mixing]
 
 
 @lru_cache(maxsize=16)

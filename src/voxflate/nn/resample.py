@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from voxflate.nn.functional import from_rows, to_rows
+from voxflate.nn.functional import from_rows, takes_cpu_form, to_rows
 
 TAPS = (0.125, 0.375, 0.375, 0.125)
 """The filter [1, 3, 3, 1], normalised to sum 1."""
@@ -50,21 +50,28 @@ HALVE = LowPass(down=2, pad=(1, 1))
 @lru_cache(maxsize=512)
 def lowpass_matrix(filter_: LowPass, size: int) -> Tensor:
     """Write a low-pass step on `size` samples as a matrix, [size', size] float32."""
-    inserted = size * filter_.up
-    rows = (inserted + sum(filter_.pad) - len(TAPS)) // filter_.down + 1
-    matrix = torch.zeros(rows, size)
-    for row in range(rows):
-        for tap, weight in enumerate(TAPS):
-            position = row * filter_.down + tap - filter_.pad[0]
-            if 0 <= position < inserted and position % filter_.up == 0:
-                matrix[row, position // filter_.up] += weight * filter_.gain
-    return matrix
+    return _filled(filter_, size, torch.device("cpu"))
+
+
+def _matrix_on(filter_: LowPass, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The same where the data is, so that a step on a GPU copies nothing."""
+    if torch.compiler.is_dynamo_compiling():  # it knows no caches
+        return _filled(filter_, size, device).to(dtype)
+    return _kept_matrix(filter_, size, device, dtype)
 
 
 @lru_cache(maxsize=512)
-def _matrix_on(filter_: LowPass, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _kept_matrix(filter_: LowPass, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The same on the data's device, so that a step on a GPU copies nothing."""
     return lowpass_matrix(filter_, size).to(device=device, dtype=dtype)
+
+
+def _filled(filter_: LowPass, size: int, device: torch.device) -> Tensor:
+    rows = (size * filter_.up + sum(filter_.pad) - len(TAPS)) // filter_.down + 1
+    first = torch.arange(rows, device=device)[:, None] * filter_.down - filter_.pad[0]
+    tap = torch.arange(size, device=device) * filter_.up - first  # that a sample meets, [size', size]
+    weights = [(tap == index) * (weight * filter_.gain) for index, weight in enumerate(TAPS)]
+    return torch.stack(weights).sum(0)
 
 
 Filter = LowPass | Tensor
@@ -85,7 +92,7 @@ def resample(x: Tensor, filters: Sequence[Filter]) -> Tensor:
     for axis, filter_ in enumerate(filters, start=1):
         if isinstance(filter_, Tensor):
             rows = multiply_axis(rows, filter_, axis)
-        elif filter_.up == filter_.down == 1 and rows.device.type == "cpu" and rows.dtype == torch.float32:
+        elif filter_.up == filter_.down == 1 and takes_cpu_form(rows):
             rows = _Smooth.apply(rows, axis, filter_.pad[0], filter_.gain)  # type: ignore[no-untyped-call]
         else:
             rows = multiply_axis(rows, _matrix_on(filter_, rows.shape[axis], rows.device, rows.dtype), axis)

@@ -51,6 +51,7 @@ def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: Trai
     here = environment() | {
         "device": str(state.gan.device),
         "precision": "bf16" if state.gan.settings.autocast else "fp32",
+        "compile": state.gan.settings.compile,
         "processes": state.gan.world.size,
     }
     before = read_facts(run) if state.n_images else {}

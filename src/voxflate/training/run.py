@@ -39,9 +39,12 @@ from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.data.shapes import check_shape
 from voxflate.evaluation import Evaluator
 from voxflate.evaluation.real import equal_number
+from voxflate.gans.compiled import compile_networks
 from voxflate.gans.ema import Ema
+from voxflate.gans.gan import Shown
 from voxflate.gans.state import TrainingState
 from voxflate.inflation import TransferReport
+from voxflate.nn.draws import Draws
 from voxflate.nn.run_stage import describe_path, use_kernels
 from voxflate.runs.facts import write_facts
 from voxflate.runs.load import load_state
@@ -195,8 +198,13 @@ def _begin(
         load_state(state, run, config, caller.note)
     _check_agreement(state, run)
     stream = Stream(prepared, t, gan.device, world, labels=config.network.label_width > 0)
-    stream(state.n_images, t.batch)  # refuses a batch that does not fit, before anything is written
+    # A batch that does not fit is refused here, before anything is written.
+    reals, positions, labels = stream(state.n_images, t.batch)
     _note_one_side(config, prepared, caller)
+    draws = Draws(len(reals), gan.device, range(len(reals)))
+    line = compile_networks(gan, t.compile, Shown(reals, positions, draws, labels=labels))
+    if line and world.is_first:
+        caller.note(line)
     guard = Guard(state)
     if not world.is_first:
         follower = Follower(config, guard, caller, joint_labels(prepared))

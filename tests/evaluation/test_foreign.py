@@ -68,7 +68,7 @@ def test_other_shapes_and_too_few_files_are_refused(folder: Path, prepared: Prep
     with pytest.raises(VoxflateError, match="has 6 volumes, 9 are needed"):
         open_volumes(folder, prepared, count=9)
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.float32), np.eye(4)), folder / "v0.nii.gz")
-    with pytest.raises(VoxflateError, match=r"v0\.nii\.gz: holds 3x3x3 voxels"):
+    with pytest.raises(VoxflateError, match=r"v0\.nii\.gz: has 3x3x3 voxels"):
         open_volumes(folder, prepared)
 
 

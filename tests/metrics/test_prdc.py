@@ -47,5 +47,5 @@ def test_samples_far_away_are_no_good() -> None:
 
 
 def test_too_few_samples_are_refused() -> None:
-    with pytest.raises(VoxflateError, match="more than 5 samples of each set, got 5 real and 9"):
+    with pytest.raises(VoxflateError, match="more than 5 samples in each set, got 5 real and 9"):
         prdc(np.zeros((5, 2)), np.zeros((9, 2)))

@@ -98,7 +98,7 @@ def test_the_page_names_no_winner_of_single_runs_and_repeats_the_caller_s_verdic
     write_report(tmp_path / "single.html", "Starts", runs, sheet, FLOOR)
     words = Page(tmp_path / "single.html").words
     assert "No winner is named" in words
-    assert "that of none, 40, before inflate-1, 60" in words
+    assert "none, 40 has the lowest mean distance, before inflate-1, 60" in words
     write_report(tmp_path / "told.html", "Starts", runs, sheet, FLOOR, verdict=["inflate-1 is nearest."])
     words = Page(tmp_path / "told.html").words
     assert "inflate-1 is nearest." in words

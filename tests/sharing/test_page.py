@@ -103,7 +103,7 @@ def test_the_command_refuses_in_one_line(small: tuple[Path, Path], tmp_path: Pat
         return result.output
 
     export, page = small
-    assert "name it with --out NAME.html" in shown(2, export, "--to", "html", "--out", tmp_path / "page")
+    assert "give it as --out NAME.html" in shown(2, export, "--to", "html", "--out", tmp_path / "page")
     assert "already exists" in shown(2, export, "--to", "html", "--out", page)
     assert "choose one of folder, html" in shown(2, export, "--to", "pdf", "--out", tmp_path / "page")
     assert 'to = "html"' in shown(0, export, "--to", "html", "--out", tmp_path / "x.html", "--dry-run")

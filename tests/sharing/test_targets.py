@@ -206,7 +206,7 @@ def test_an_evaluation_of_another_generator_is_not_used(
     found = about(other, WORDS)
     assert found.assessment is None
     assert found.audit is None
-    assert all("of another snapshot" in note for note in found.notes)
+    assert all("belongs to another snapshot" in note for note in found.notes)
     assert len(found.notes) == 2
 
 

@@ -95,6 +95,7 @@ def build_gan(config: RunConfig, networks: Networks, world: World = ALONE) -> Ga
         gp_lambda=c.gp_lambda,
         reconstruction=c.reconstruction,
         kl=c.kl,
+        compile="off",  # gans.compiled changes it once it has tried
         seed=t.seed,
         micro_batch=t.micro_batch,
         slices=_slice_settings(config.slice_discriminator),

@@ -1,7 +1,7 @@
-"""The networks of a training step by torch.compile, with CUDA graphs if wanted (decision 0166).
+"""Runs the networks of a training step through torch.compile, with CUDA graphs on request (decision 0166).
 
-Plain functions are compiled, not modules: parameters keep their names, and the moving average, which is a
-copy of the generator, stays as it is.
+Plain functions are compiled, not modules. So parameters keep their names, and the moving average, which is a
+copy of the generator, is not affected.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from voxflate.nn.run_stage import kernels_in_use
 OFF, DEFAULT, GRAPHS = "off", "default", "graphs"
 
 BACKEND = "inductor"
-"""What torch.compile makes kernels with."""
+"""The backend of torch.compile."""
 
 GRAPH_ROUNDS = 3
-"""A CUDA graph's operations run once as they are, then they are recorded, then replayed."""
+"""The operations of a CUDA graph run once normally, then they are recorded, then replayed."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def compiled(function: Callable[P, R], mode: str) -> Callable[P, R]:
-    """What torch.compile makes of a function.
+    """Compile a function.
 
     Args:
         function: Traced as a whole, for the shapes that it is called with.
-        mode: "off" gives the function itself; "graphs" replays CUDA graphs, whose results last until the
-            next step.
+        mode: "off" returns the function itself; "graphs" replays CUDA graphs, whose results are valid until
+            the next step.
     """
     if mode == OFF:
         return function
@@ -42,13 +42,13 @@ def compiled(function: Callable[P, R], mode: str) -> Callable[P, R]:
 
 
 def compile_networks(gan: Gan, mode: str, shown: Shown) -> str:
-    """Compile the networks of a model's steps, or leave them as they are and say why.
+    """Compile the networks of a model's steps, or leave them uncompiled and say why.
 
-    All shapes are compiled and tried here, so that a training does not fail in its middle. Where one process
-    of several cannot, none does.
+    All shapes are compiled and tried here, so that a training does not fail later. If one of several processes
+    cannot compile, none does.
 
     Args:
-        gan: Its steps use what is compiled from now on.
+        gan: Its steps use the compiled functions from now on.
         mode: "off", "default" or "graphs".
         shown: A process's share of a batch; only its shapes matter.
 
@@ -68,7 +68,7 @@ def compile_networks(gan: Gan, mode: str, shown: Shown) -> str:
 
 
 def _why_not(gan: Gan, mode: str) -> str:
-    """Why a training cannot be compiled, known before it is tried."""
+    """The reason why a training cannot be compiled, as far as it is known without trying."""
     if not gan.compilable:
         return "only the steps of stylegan2 can be compiled"
     if gan.device.type != "cuda" and mode == GRAPHS:
@@ -79,8 +79,8 @@ def _why_not(gan: Gan, mode: str) -> str:
 
 
 def _rehearse(gan: Gan, mode: str, shown: Shown) -> str:
-    """Compile by going through all steps; what went wrong, in one line."""
-    torch.compiler.reset()  # of another training in this process
+    """Compile by going through all steps; returns what went wrong, in one line."""
+    torch.compiler.reset()  # forget what another training in this process compiled
     gan.use_compiled(mode)
     before = _left_out()
     try:
@@ -88,7 +88,7 @@ def _rehearse(gan: Gan, mode: str, shown: Shown) -> str:
             gan.rehearse(shown)
     except (torch.cuda.OutOfMemoryError, MemoryError):
         raise
-    except Exception as error:  # compilers fail in all ways
+    except Exception as error:  # compilers fail in many ways
         return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if mode == GRAPHS and (count := _left_out() - before):
         return f"{count} of its graphs cannot be recorded; use training.compile=default"
@@ -96,7 +96,7 @@ def _rehearse(gan: Gan, mode: str, shown: Shown) -> str:
 
 
 def _left_out() -> int:
-    """How many CUDA graphs torch.compile has left out so far; it says so in a log that nobody sees."""
+    """How many CUDA graphs torch.compile has skipped so far; otherwise it only logs this."""
     from torch._dynamo.utils import counters  # not at the top: it takes seconds to load
 
     return int(counters["inductor"]["cudagraph_skips"])

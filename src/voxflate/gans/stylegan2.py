@@ -187,9 +187,9 @@ def paint(
     labels: Tensor | None,
     autocast: bool,
 ) -> Tensor:
-    """The generator's images, a function of all that it reads, so that it can be compiled.
+    """The generator's images, as a function of all its inputs, so that it can be compiled.
 
-    Autocast is in here, not around it: a compiled backward pass would else run under it too.
+    Autocast is inside, not around it: otherwise a compiled backward pass would also run under it.
     """
     with torch.autocast(z.device.type, torch.bfloat16, enabled=autocast):
         images: Tensor = generator(z, positions=window, noise=noise, labels=labels)
@@ -203,7 +203,7 @@ def answer(
     labels: Tensor | None,
     autocast: bool,
 ) -> Tensor:
-    """The discriminator's logits; positions are in [-1, 1]. A function of all that it reads, like `paint`."""
+    """The discriminator's logits, as a function of all its inputs, like `paint`; positions are in [-1, 1]."""
     with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
         logits: Tensor = discriminator(images, positions, labels)
     return logits.float()

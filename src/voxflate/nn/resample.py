@@ -54,15 +54,14 @@ def lowpass_matrix(filter_: LowPass, size: int) -> Tensor:
 
 
 def _matrix_on(filter_: LowPass, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The same where the data is, so that a step on a GPU copies nothing."""
-    if torch.compiler.is_dynamo_compiling():  # it knows no caches
+    """The same on the data's device, so that a step on a GPU copies nothing."""
+    if torch.compiler.is_dynamo_compiling():  # it cannot trace caches
         return _filled(filter_, size, device).to(dtype)
     return _kept_matrix(filter_, size, device, dtype)
 
 
 @lru_cache(maxsize=512)
 def _kept_matrix(filter_: LowPass, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The same on the data's device, so that a step on a GPU copies nothing."""
     return lowpass_matrix(filter_, size).to(device=device, dtype=dtype)
 
 

@@ -71,7 +71,7 @@ def test_a_subject_with_modalities_and_mask_becomes_what_it_became_in_the_set(
         assert sum(close) == 1
         alone = prepare_like(t1, made.manifest, {"t2": t2})
         np.testing.assert_array_equal(alone.channels, found.channels[:2])
-    with pytest.raises(VoxflateError, match="wants t2=FILE, got t3"):
+    with pytest.raises(VoxflateError, match="needs t2=FILE, got t3"):
         prepare_like(t1, made.manifest, {"t3": t2})
 
 

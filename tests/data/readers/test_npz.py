@@ -44,10 +44,10 @@ def test_without_an_affine_it_needs_spacing_and_an_orientation(tmp_path: Path) -
         ({"array": array().astype(complex), "affine": AFFINE}, "does not have one real number"),
         ({"array": array().astype(object), "affine": AFFINE}, "does not have one real number"),
         ({"array": np.full((4, 4, 4), np.nan), "affine": AFFINE}, "NaN"),
-        ({"array": array(), "affine": AFFINE[:3]}, "affine does not hold 16 numbers"),
+        ({"array": array(), "affine": AFFINE[:3]}, "affine does not have 16 numbers"),
         ({"array": array(), "affine": AFFINE.T}, "is not a 4x4 matrix"),
         ({"array": array(), "affine": np.zeros((4, 4))}, "is not a 4x4 matrix"),
-        ({"array": array(), "affine": np.zeros((900, 900))}, "affine does not hold 16 numbers"),
+        ({"array": array(), "affine": np.zeros((900, 900))}, "affine does not have 16 numbers"),
     ],
 )
 def test_what_is_no_volume_is_refused(tmp_path: Path, entries: dict[str, Any], message: str) -> None:

@@ -186,7 +186,7 @@ def _note_statistic(header: Any) -> str:
     """Remark on a header that declares its values a statistic, such as a z score or a p value."""
     if int(header["intent_code"]) not in _STATISTICS:
         return ""
-    return f"the header says that the values are a statistic, not intensities ({header.get_intent()[0]})"
+    return f"the header says that the values are a statistic ({header.get_intent()[0]}), not intensities"
 
 
 def _note_affines(header: Any, sform: Float64) -> str:

@@ -44,8 +44,8 @@ def compiled(function: Callable[P, R], mode: str) -> Callable[P, R]:
 def compile_networks(gan: Gan, mode: str, shown: Shown) -> str:
     """Compile the networks of a model's steps, or leave them uncompiled and say why.
 
-    All shapes are compiled and tried here, so that a training does not fail later. If one of several processes
-    cannot compile, none does.
+    All shapes are compiled and tried here, so that a training does not fail later. If one of several
+    processes cannot compile, none does.
 
     Args:
         gan: Its steps use the compiled functions from now on.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from voxflate.data.channels import pictured
 from voxflate.data.prepared import open_prepared
 from voxflate.drawing.sheets import sample_sheet
 
@@ -36,8 +37,9 @@ def sheet_at(run: Path, kimg: float) -> Path:
 def real_sheet(data: Path, path: Path) -> Path:
     """Draw the first volumes of a prepared training set."""
     prepared = open_prepared(data)
-    volumes = prepared.volumes("train", range(8))
-    sample_sheet(volumes, path, title="real volumes of the training set", spacing=prepared.spacing)
+    images, classes = pictured(prepared.volumes("train", range(8)), prepared.layout)
+    title = "real volumes of the training set"
+    sample_sheet(images, path, title=title, spacing=prepared.spacing, classes=classes)
     return path
 
 

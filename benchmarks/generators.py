@@ -11,12 +11,25 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from voxflate._system.files import read_json
+from voxflate.evaluation.seeds import spread
+from voxflate.reports.tables import PLUS_MINUS
 
-SAME = ("data", "shape", "seed", "truncation")
+SAME = (
+    "data",
+    "shape",
+    "seed",
+    "truncation",
+    "tasks",
+    "real",
+    "generated",
+    "seeds",
+    "steps",
+    "batch",
+    "augment",
+)
 """Facts that must agree."""
 
 
@@ -33,14 +46,14 @@ def rows_of(files: Sequence[Path]) -> dict[tuple[Any, ...], list[dict[str, Any]]
         for row in content["rows"]:
             key = tuple(row[name] for name in ("task", "arm", "real", "generated", "metric"))
             rows.setdefault(key, []).append(row)
-    return {key: found for key, found in rows.items() if len(found) == len(files)}
+    return rows
 
 
-def spread(values: Sequence[float], digits: int = 3) -> str:
+def cell(values: Sequence[float], digits: int = 3) -> str:
     """Mean and standard deviation."""
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+    found = spread(values)
+    mean = f"{found.mean:.{digits}f}"
+    return mean if found.deviation is None else f"{mean} {PLUS_MINUS} {found.deviation:.{digits}f}"
 
 
 def main() -> None:
@@ -62,9 +75,9 @@ def main() -> None:
         differences = [row["difference"] for row in found]
         less = share = ""
         if None not in differences:
-            less = spread(differences, 4)
-            share = spread([100 * v / (v - d) for v, d in zip(values, differences, strict=True)], 1) + " %"
-        print(f"| {task} {metric} | {arm} | {real} | {generated} | {spread(values)} | {less} | {share} |")
+            less = cell(differences, 4)
+            share = cell([100 * v / (v - d) for v, d in zip(values, differences, strict=True)], 1) + " %"
+        print(f"| {task} {metric} | {arm} | {real} | {generated} | {cell(values)} | {less} | {share} |")
 
 
 if __name__ == "__main__":

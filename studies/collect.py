@@ -78,6 +78,11 @@ class Collection:
         return {entry.extractor for entry in self.entries.values()}
 
 
+def machine_of(result: Result) -> str:
+    """The processor and threads that trained a run."""
+    return f"{result.machine.get('processor')} ({result.machine['threads']} thread(s))"
+
+
 def collect(results: Sequence[Result]) -> Collection:
     """Sort results into rows; within a cohort only comparable ones are kept."""
     twins = {each.name: each for each in results if each.settings["training.phase"] == "2d"}

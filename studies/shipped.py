@@ -89,18 +89,6 @@ SHIPPED = {
         "the commands and shows what a segmenter learns from its pairs; nothing was chosen. 10 kimg (10,000 "
         "pairs shown in 3D), not converged. All training volumes show the same side.",
     ),
-    "brains-ages-16": Shipped(
-        Words(
-            "Brains of a given age and sex, 16x32x32 (early)",
-            "IXI, skull-stripped T1 brain MRI of 145 adults with age and sex, "
-            "https://brain-development.org/ixi-dataset/",
-            "CC-BY-SA-3.0",
-        ),
-        IXI_LICENCE,
-        "An early generator, for trying voxflate out and not for results: one seed, not converged. The "
-        "section *Brains of a given age* of docs/results.md has the commands, and shows how old its brains "
-        "look to a regressor: age changes less in them than in real brains.",
-    ),
 }
 """Name -> description; to add a generator, add an entry here and give its run."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from studies.cells import number_cell, spread_cell
-from studies.collect import Collection, Entry
+from studies.collect import Collection, Entry, machine_of
 from studies.own import OWN
 from voxflate.evaluation.seeds import Spread, spread
 from voxflate.metrics.extractors.inception import frechet_name
@@ -56,7 +56,7 @@ def tables_of_starts(collection: Collection) -> dict[int, Table]:
     if not entries:
         return {}
     found = {EQUAL_IMAGES: _equal_images(entries)}
-    machines = {_machine(result) for entry in entries for result in entry.results}
+    machines = {machine_of(result) for entry in entries for result in entry.results}
     if len(machines) == 1:
         found[EQUAL_SECONDS] = _equal_seconds(entries, collection)
     return found
@@ -87,7 +87,7 @@ def _equal_images(entries: Sequence[Entry]) -> Table:
         f"mean {PLUS_MINUS} standard deviation over seeds. Each seed has a 2D run of its own.",
         "Copies: generated volumes that the audit flags, over all seeds. Its thresholds flag about 1% of "
         "volumes that are not copies.",
-        f"Trained on: {'; '.join(sorted({_machine(r) for e in entries for r in e.results}))}.",
+        f"Trained on: {'; '.join(sorted({machine_of(r) for e in entries for r in e.results}))}.",
     ]
     return Table(
         f"Table {EQUAL_IMAGES}. Our starts, with and without the slice discriminator, at equal images",
@@ -118,10 +118,6 @@ def _equal_seconds(entries: Sequence[Entry], collection: Collection) -> Table:
 
 def _label(entry: Entry) -> list[str]:
     return [OWN[entry.key].label.removeprefix("ours: "), str(len(entry.results))]
-
-
-def _machine(result: Result) -> str:
-    return f"{result.machine.get('processor')} ({result.machine['threads']} thread(s))"
 
 
 def _cell(entry: Entry, of: Callable[[Result], float | None]) -> str:
@@ -180,7 +176,10 @@ def _volume_metric(entry: Entry) -> str:
 
 
 def _copies(entry: Entry) -> str:
-    audits = [each.audits[-1] for each in entry.results if each.audits]
-    if len(audits) < len(entry.results):
-        return DASH
+    audits = []
+    for each in entry.results:
+        of_snapshot = [x for x in each.audits if x["n_images"] == each.evaluations[-1].facts["n_images"]]
+        if not of_snapshot:
+            return DASH
+        audits.append(of_snapshot[-1])
     return f"{sum(each['flagged'] for each in audits)} of {sum(each['n-generated'] for each in audits)}"

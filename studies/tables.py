@@ -15,7 +15,7 @@ from pathlib import Path
 
 from studies.cells import number_cell, spread_cell
 from studies.claims import Finding, findings
-from studies.collect import Collection, Entry, collect
+from studies.collect import Collection, Entry, collect, machine_of
 from studies.own import OWN
 from studies.pages import html, latex, markdown
 from studies.starts import tables_of_starts
@@ -226,13 +226,7 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
     """Facts that the numbers depend on."""
     first = entries[0].results[0]
     facts = first.evaluations[-1].facts
-    machines = sorted(
-        {
-            f"{each.machine.get('processor')} ({each.machine['threads']} thread(s))"
-            for e in entries
-            for each in e.results
-        }
-    )
+    machines = sorted({machine_of(each) for entry in entries for each in entry.results})
     chosen = (
         "the snapshot with the smallest KID to held-out volumes"
         if facts["snapshot"] == "best"

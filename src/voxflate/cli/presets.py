@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from voxflate.cli.printing import print_wide
+from voxflate.cli.printing import number_table, print_wide
 from voxflate.cli.settings import print_settings
 from voxflate.config.presets import PRESETS
 from voxflate.config.schema import DEFAULT_MODEL, INFLATIONS, MODELS, RunConfig
@@ -67,8 +67,8 @@ def _explain(config: RunConfig, cases: dict[str, dict[str, str]]) -> None:
 
 
 def _preset_table() -> Table:
-    table = Table("preset", "table", "row", "shape", "start", title="Rows of the paper", title_justify="left")
-    table.add_column("FID-avg", justify="right")
+    words = ["preset", "table", "row", "shape", "start"]
+    table = number_table(words, ["FID-avg"], "Rows of the paper")
     for name, preset in PRESETS.items():
         config, row = RunConfig(preset=name), preset.row
         start, label = config.start, ", ".join(filter(None, (row.label, preset.reading)))

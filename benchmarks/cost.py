@@ -12,12 +12,12 @@ logarithms: b = 1 means that twice the size takes twice the time.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.arguments import parser_of
 from benchmarks.step import CUBE, FLAT, Case, measure
 from benchmarks.timing import PRECISIONS, machine, markdown, usual_precisions
 from matplotlib.axes import Axes
@@ -143,9 +143,7 @@ def draw(panel: Axes, axis: str, series: Mapping[str, Any]) -> None:
 def main() -> None:
     """Measure or read, print the table, draw the picture."""
     names = list(cases_of(ARCHITECTURES[0], "fp32"))
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", choices=PRECISIONS, default=usual_precisions()[-1])
     parser.add_argument("--axes", nargs="+", choices=names, default=names)

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.arguments import parser_of
 from benchmarks.gpu_session import GIB, Session
 from benchmarks.gpu_steps import agreement, ceilings, compiled, sampling, steps
 from benchmarks.gpu_training import training
@@ -50,9 +51,7 @@ PARTS: dict[str, Callable[[Session], dict[str, Any]]] = {
 
 def main() -> None:
     """Run the parts in turn; write the results after each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path, help="a prepared set")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; new or empty")
     parser.add_argument("--minutes", type=float, default=9.0)

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.arguments import parser_of
 from benchmarks.larger_than_memory import MemoryLimit, drop, write_set
 from benchmarks.timing import machine, markdown
 
@@ -187,9 +188,7 @@ def shape(text: str) -> tuple[int, int, int]:
 
 def main() -> None:
     """Measure, print the table, write it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, help="prepared folder to stream instead of random volumes")
     parser.add_argument("--shape", type=shape, default=(32, 64, 64), help="D x H x W of random volumes")
     parser.add_argument("--gib", type=float, default=3.0, help="size of the set larger than memory")

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from benchmarks.arguments import parser_of
 from benchmarks.sampling import diffusion_unet, noise
 from benchmarks.step import CASES, FLAT, Case, build_generator, gan_of, images
 from benchmarks.timing import PRECISIONS, machine, markdown, usual_precisions
@@ -215,9 +216,7 @@ def cell(above: int | None, batch: int) -> str:
 
 def main() -> None:
     """Measure, print the table, write it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--cases", type=int, nargs="*", choices=range(len(CASES)), default=range(len(CASES)))
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=usual_precisions())
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the steps")

@@ -17,7 +17,6 @@ Needs MONAI: pip install -c constraints.txt -e '.[bench]'
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.arguments import parser_of
 from benchmarks.step import FLAT, Case, build_generator
 from benchmarks.timing import PRECISIONS, machine, markdown, take_turns, usual_precisions
 from torch import Tensor, nn
@@ -189,9 +189,7 @@ def table(content: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Time both, print the table, write it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=4, help="volumes at a time, for both")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=usual_precisions())

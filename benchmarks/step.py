@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from benchmarks.arguments import parser_of
 from benchmarks.straight import StraightDiscriminator, StraightGenerator
 from benchmarks.timing import PRECISIONS, machine, markdown, take_turns, usual_precisions
 from rich.console import Console
@@ -85,9 +86,7 @@ CASES = [
 
 def main() -> None:
     """Time all cases, print a table, write it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=usual_precisions())
     parser.add_argument("--out", type=Path)

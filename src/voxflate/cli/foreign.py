@@ -10,6 +10,7 @@ import typer
 
 from voxflate._system.errors import VoxflateError
 from voxflate.cli.options.evaluate import SuiteOptions
+from voxflate.cli.parsing import pair_of
 from voxflate.cli.printing import print_assessment
 from voxflate.cli.progress import progress_bar
 
@@ -80,7 +81,8 @@ def _open(
     if wrong := [key for key in values if key not in _SETTINGS]:
         raise VoxflateError(f"--set {wrong[0]}: does not apply to a folder of volumes; leave it out")
     check_folder(out, METRICS)
-    return open_volumes(folder, open_prepared(data), values.get("evaluation.samples"), _parsed(value_range))
+    ends = None if value_range is None else pair_of("--range", value_range, "0,1")
+    return open_volumes(folder, open_prepared(data), values.get("evaluation.samples"), ends)
 
 
 def _described(volumes: VolumeFolder) -> str:
@@ -90,13 +92,3 @@ def _described(volumes: VolumeFolder) -> str:
         f"{volumes.folder}: {len(volumes.paths)} volumes; {low:g} and {high:g} are read as the darkest and "
         "the brightest value"
     )
-
-
-def _parsed(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise VoxflateError(f"--range {text}: expected two numbers, such as --range 0,1") from error
-    return low, high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ from voxflate.cli.settings import print_settings
 from voxflate.config.presets import PRESETS
 from voxflate.config.schema import DEFAULT_MODEL, INFLATIONS, MODELS, RunConfig
 from voxflate.config.toml import describe_settings, from_values
-from voxflate.config.values import flat
+from voxflate.config.values import Values, flat
 
 
 def presets(
@@ -44,26 +45,40 @@ def presets(
         print_wide(_preset_table(), 160)
 
 
-def other_cases() -> dict[str, dict[str, str]]:
-    """Trainings with their own recommended values: how to write them on a command line, and the settings."""
+def other_cases() -> dict[str, Values]:
+    """Trainings with recommended values of their own: words of a command line -> values by key.
+
+    Settings that these words give themselves are left out.
+    """
     cases = {"pretrain": {"training.phase": "2d"}}
     cases["pretrain --twin planar"] = {"training.phase": "2d", "training.twin": "planar"}
     cases |= {f"--strategy {name}": {"start.strategy": name} for name in INFLATIONS}
-    return cases | {f"--set model={name}": {"model": name} for name in MODELS if name != DEFAULT_MODEL}
+    cases |= {f"--set model={name}": {"model": name} for name in MODELS if name != DEFAULT_MODEL}
+    return {words: _values_without(named) for words, named in cases.items()}
 
 
-def _explain(config: RunConfig, cases: dict[str, dict[str, str]]) -> None:
+def _values_without(named: Mapping[str, str]) -> Values:
+    """The values of all settings but the named ones."""
+    values = flat(from_values(named).model_dump())
+    return {key: value for key, value in values.items() if key not in named}
+
+
+def other_values(key: str, value: object, cases: Mapping[str, Values]) -> dict[str, list[str]]:
+    """Recommended values of a setting that differ from `value`, in TOML -> the words of their trainings."""
+    found: dict[str, list[str]] = {}
+    for words, values in cases.items():
+        if key in values and values[key] != value:
+            found.setdefault(as_toml(values[key]), []).append(words)
+    return found
+
+
+def _explain(config: RunConfig, cases: Mapping[str, Values]) -> None:
     """Print every setting with its meaning, and the cases with another value."""
     values = flat(config.model_dump())
-    others = {said: flat(from_values(named).model_dump()) for said, named in cases.items()}
     for key, _, meaning in describe_settings():
         typer.echo(f"{key} = {as_toml(values[key])}\n    {meaning}")
-        differing: dict[str, list[str]] = {}
-        for said, other in others.items():
-            if other[key] != values[key] and key not in cases[said]:
-                differing.setdefault(as_toml(other[key]), []).append(said)
-        for value, found in differing.items():
-            typer.echo(f"    {value} with {', '.join(found)}")
+        for value, trainings in other_values(key, values[key], cases).items():
+            typer.echo(f"    {value} with {', '.join(trainings)}")
 
 
 def _preset_table() -> Table:

@@ -82,7 +82,7 @@ def _default(one: Any) -> str:
 
 def settings() -> str:
     """Every setting with its meaning and its recommended values."""
-    from voxflate.cli.presets import as_toml, other_cases, other_values
+    from voxflate.cli.presets import as_toml, other_values, recommended_elsewhere
     from voxflate.config.schema import RunConfig
     from voxflate.config.toml import describe_settings
 
@@ -93,14 +93,14 @@ def settings() -> str:
         "[settings file](../how-to/settings-file.md). The first value is what a 3D training from scratch "
         "takes; recommended values for other trainings follow it.",
     ]
-    cases = other_cases()
+    elsewhere = recommended_elsewhere()
     section = None
     for key, value, meaning in describe_settings():
         if section != (section := key.rpartition(".")[0]):
             lines += _section(section, RunConfig)
         values = [f"`{as_toml(value)}`"]
-        for other, trainings in other_values(key, value, cases).items():
-            values.append(f"`{other}` with {', '.join(f'`{words}`' for words in trainings)}")
+        for other, cases in other_values(key, value, elsewhere).items():
+            values.append(f"`{other}` with {', '.join(f'`{words}`' for words in cases)}")
         lines.append(f"| `{key}` | {_cell(meaning)} | {_cell('; '.join(values))} |")
     return "\n".join(lines) + "\n"
 

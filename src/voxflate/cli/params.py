@@ -19,8 +19,8 @@ def params() -> None:
 
     comparisons = compare_counts()
     networks = {"generator": "G", "discriminator": "D", "encoder": "E", "code_discriminator": "C"}
-    counts = ["paper (M)", "ours (M)", *networks.values()]
-    table = number_table(["setting", "model"], counts, "Trainable parameters")
+    numbers = ["paper (M)", "ours (M)", *networks.values()]
+    table = number_table(["setting", "model"], numbers, "Trainable parameters")
     table.add_column("")
     for each in comparisons:
         millions = (f"{count:.3f}" for count in (each.row.millions, each.total / 1e6))

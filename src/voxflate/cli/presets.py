@@ -38,47 +38,46 @@ def presets(
     """
     config = from_values({"preset": name or "", "training.phase": "2d" if two_d else "3d"}, "presets")
     if keys:
-        _explain(config, {} if name or two_d else other_cases())
+        _explain(config, {} if name or two_d else recommended_elsewhere())
     elif name:
         print_settings(config)
     else:
         print_wide(_preset_table(), 160)
 
 
-def other_cases() -> dict[str, Values]:
-    """Trainings with recommended values of their own: words of a command line -> values by key.
-
-    Settings that these words give themselves are left out.
-    """
+def other_cases() -> dict[str, dict[str, str]]:
+    """Trainings with their own recommended values: how to write them on a command line, and the settings."""
     cases = {"pretrain": {"training.phase": "2d"}}
     cases["pretrain --twin planar"] = {"training.phase": "2d", "training.twin": "planar"}
     cases |= {f"--strategy {name}": {"start.strategy": name} for name in INFLATIONS}
-    cases |= {f"--set model={name}": {"model": name} for name in MODELS if name != DEFAULT_MODEL}
-    return {words: _values_without(named) for words, named in cases.items()}
+    return cases | {f"--set model={name}": {"model": name} for name in MODELS if name != DEFAULT_MODEL}
 
 
-def _values_without(named: Mapping[str, str]) -> Values:
-    """The values of all settings but the named ones."""
-    values = flat(from_values(named).model_dump())
-    return {key: value for key, value in values.items() if key not in named}
+def recommended_elsewhere() -> dict[str, Values]:
+    """The recommended values of `other_cases`, without the settings that make the case."""
+    found = {}
+    for words, named in other_cases().items():
+        values = flat(from_values(named).model_dump())
+        found[words] = {key: value for key, value in values.items() if key not in named}
+    return found
 
 
-def other_values(key: str, value: object, cases: Mapping[str, Values]) -> dict[str, list[str]]:
-    """Recommended values of a setting that differ from `value`, in TOML -> the words of their trainings."""
+def other_values(key: str, value: object, elsewhere: Mapping[str, Values]) -> dict[str, list[str]]:
+    """Recommended values of a setting that differ from `value`, in TOML -> the words of their cases."""
     found: dict[str, list[str]] = {}
-    for words, values in cases.items():
+    for words, values in elsewhere.items():
         if key in values and values[key] != value:
             found.setdefault(as_toml(values[key]), []).append(words)
     return found
 
 
-def _explain(config: RunConfig, cases: Mapping[str, Values]) -> None:
+def _explain(config: RunConfig, elsewhere: Mapping[str, Values]) -> None:
     """Print every setting with its meaning, and the cases with another value."""
     values = flat(config.model_dump())
     for key, _, meaning in describe_settings():
         typer.echo(f"{key} = {as_toml(values[key])}\n    {meaning}")
-        for value, trainings in other_values(key, values[key], cases).items():
-            typer.echo(f"    {value} with {', '.join(trainings)}")
+        for value, cases in other_values(key, values[key], elsewhere).items():
+            typer.echo(f"    {value} with {', '.join(cases)}")
 
 
 def _preset_table() -> Table:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.arguments import parser_of
+from benchmarks.arguments import parser_of, show
 from benchmarks.step import CUBE, FLAT, Case, measure
 from benchmarks.timing import PRECISIONS, machine, markdown, usual_precisions
 from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import track
 
 from voxflate._system.allocator import keep_freed_memory
-from voxflate._system.files import read_json, whole_file, write_json
+from voxflate._system.files import read_json, whole_file
 from voxflate.drawing.sheets import COLOURS, MARKERS
 
 ARCHITECTURES = ("baseline", "split-shuffle")
@@ -156,9 +156,7 @@ def main() -> None:
     else:
         keep_freed_memory()
         content = run(options.precision, options.rounds, options.axes)
-    print(table(content))
-    if options.out:
-        write_json(options.out, content)
+    show(content, table, options.out)
     if options.picture:
         picture(content, options.picture)
 

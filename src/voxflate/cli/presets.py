@@ -55,7 +55,7 @@ def other_cases() -> dict[str, dict[str, str]]:
 
 def recommended_elsewhere() -> dict[str, Values]:
     """The recommended values of `other_cases`, without the settings that make the case."""
-    found = {}
+    found: dict[str, Values] = {}
     for words, named in other_cases().items():
         values = flat(from_values(named).model_dump())
         found[words] = {key: value for key, value in values.items() if key not in named}

@@ -11,7 +11,6 @@ with unreadable files are prepared as another user.
 
 from __future__ import annotations
 
-import argparse
 import codecs
 import contextlib
 import io
@@ -26,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from benchmarks.arguments import parser_of
 from typer.testing import CliRunner
 
 from voxflate.cli import app
@@ -147,9 +147,7 @@ def differs(one: PreparedSet, reference: PreparedSet) -> str:
 
 def main() -> None:
     """Print the outcome of every situation; exit status 1 if one has a fault."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="", help="cases whose name starts with this")
     parser.add_argument("--verbose", action="store_true", help="print the command's whole output")

@@ -9,11 +9,11 @@ separately.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from benchmarks.arguments import parser_of
 from benchmarks.timing import machine, markdown, take_turns
 
 from voxflate._system.allocator import keep_freed_memory
@@ -46,9 +46,7 @@ def step_of(channels: int, label_width: int, stages: int, slices: float, number:
 
 def main() -> None:
     """Time all cases, print a table, write it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--stages", type=int, default=4)

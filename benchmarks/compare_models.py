@@ -12,7 +12,6 @@ work; a last call without it writes the whole table.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import statistics
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.arguments import parser_of
 from benchmarks.sheets import page_of
 
 from voxflate._system.allocator import keep_freed_memory
@@ -302,9 +302,7 @@ def run_study(study: Study, names: Sequence[str]) -> None:
 
 def main() -> None:
     """Run the rest of the study."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path, help="prepared folder; sides must be multiples of 16")
     parser.add_argument("--twin", type=Path, help="2D run that split-shuffle is inflated from")
     parser.add_argument("--out", type=Path, required=True)

@@ -12,12 +12,12 @@ logarithms: b = 1 means that twice the size takes twice the time.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.arguments import parser_of, show
 from benchmarks.step import CUBE, FLAT, Case, measure
 from benchmarks.timing import PRECISIONS, machine, markdown, usual_precisions
 from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import track
 
 from voxflate._system.allocator import keep_freed_memory
-from voxflate._system.files import read_json, whole_file, write_json
+from voxflate._system.files import read_json, whole_file
 from voxflate.drawing.sheets import COLOURS, MARKERS
 
 ARCHITECTURES = ("baseline", "split-shuffle")
@@ -143,9 +143,7 @@ def draw(panel: Axes, axis: str, series: Mapping[str, Any]) -> None:
 def main() -> None:
     """Measure or read, print the table, draw the picture."""
     names = list(cases_of(ARCHITECTURES[0], "fp32"))
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", choices=PRECISIONS, default=usual_precisions()[-1])
     parser.add_argument("--axes", nargs="+", choices=names, default=names)
@@ -158,9 +156,7 @@ def main() -> None:
     else:
         keep_freed_memory()
         content = run(options.precision, options.rounds, options.axes)
-    print(table(content))
-    if options.out:
-        write_json(options.out, content)
+    show(content, table, options.out)
     if options.picture:
         picture(content, options.picture)
 

@@ -7,8 +7,9 @@ The real-vs-real floor is from the last row; runs are cut at the kimg that all o
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+
+from benchmarks.arguments import parser_of
 
 from voxflate.drawing.sheets import curves
 from voxflate.runs.log import METRICS_NAME, read_rows
@@ -16,9 +17,7 @@ from voxflate.runs.log import METRICS_NAME, read_rows
 
 def main() -> None:
     """Draw the picture and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--figure", default="frechet-mobilenetv2-avg")
     parser.add_argument("--out", type=Path, required=True)

@@ -10,7 +10,6 @@ seconds. Cases run in separate processes, so that a crash of a decoder is seen a
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import multiprocessing
 import shutil
@@ -27,6 +26,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import SimpleITK
+from benchmarks.arguments import parser_of
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
@@ -166,9 +166,7 @@ def fuzz(cases: int, seed: int, first: int = 0) -> tuple[Counter[str], list[str]
 
 def main() -> None:
     """Print the outcomes of the cases; exit status 1 if one went wrong."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--cases", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")

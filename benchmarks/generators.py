@@ -8,10 +8,11 @@ measured in the same way.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.arguments import parser_of
 
 from voxflate._system.files import read_json
 from voxflate.evaluation.seeds import spread
@@ -58,9 +59,7 @@ def cell(values: Sequence[float], digits: int = 3) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("files", type=Path, nargs="+", help="utility.json of each generator")
     parser.add_argument("--metric", nargs="+", default=["dice", "hd95", "agreement-dice"])
     given = parser.parse_args()

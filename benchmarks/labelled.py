@@ -13,11 +13,11 @@ ones: the mean per value over --many subjects, and how many of them grow.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from benchmarks.arguments import parser_of
 from benchmarks.sheets import page_of
 from numpy.typing import NDArray
 
@@ -62,9 +62,7 @@ def measure(run: Path, prepared: PreparedSet, label: str, values: list[float], m
 
 def main() -> None:
     """Write the picture."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--label", nargs="+", required=True, metavar="NAME VALUE", help="and its values")
     parser.add_argument("--subjects", type=int, default=4)

@@ -10,7 +10,6 @@ show the maximum speed of the data side.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.arguments import parser_of
 
 from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.cores import available_cores
@@ -110,9 +110,7 @@ def measure(path: Path, seconds: float, threads: int, pipe: Connection) -> None:
 
 def main() -> None:
     """Print one line per set, twice, in turn."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--gib", type=float, default=3.0, help="size of the large set")
     parser.add_argument("--limit-gib", type=float, default=1.5, help="memory of the process")
     parser.add_argument("--seconds", type=float, default=20.0, help="seconds of training per line")

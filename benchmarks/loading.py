@@ -27,11 +27,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.arguments import add_outputs, parser_of, show
 from benchmarks.larger_than_memory import MemoryLimit, drop, write_set
 from benchmarks.timing import machine, markdown
 
 from voxflate._system.errors import VoxflateError
-from voxflate._system.files import read_json, write_json
+from voxflate._system.files import read_json
 from voxflate.config.build import Stream
 from voxflate.config.schema import TrainingConfig
 from voxflate.data.prepared import Manifest, PreparedSet, Scan, open_prepared
@@ -187,17 +188,14 @@ def shape(text: str) -> tuple[int, int, int]:
 
 def main() -> None:
     """Measure, print the table, write it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, help="prepared folder to stream instead of random volumes")
     parser.add_argument("--shape", type=shape, default=(32, 64, 64), help="D x H x W of random volumes")
     parser.add_argument("--gib", type=float, default=3.0, help="size of the set larger than memory")
     parser.add_argument("--limit-gib", type=float, default=1.5, help="memory of the process that streams it")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each stream and set")
     parser.add_argument("--scratch", type=Path, help="folder for the random sets, on a real disk")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--table", type=Path, help="print a Markdown table of this JSON and measure nothing")
+    add_outputs(parser)
     options = parser.parse_args()
     if options.table:
         print(table(read_json(options.table)))
@@ -206,9 +204,7 @@ def main() -> None:
         content = run(options)
     except VoxflateError as error:
         sys.exit(f"loading: {error}")
-    print(table(content))
-    if options.out:
-        write_json(options.out, content)
+    show(content, table, options.out)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from benchmarks.arguments import add_outputs, parser_of, show
 from benchmarks.sampling import diffusion_unet, noise
 from benchmarks.step import CASES, FLAT, Case, build_generator, gan_of, images
 from benchmarks.timing import PRECISIONS, machine, markdown, usual_precisions
@@ -35,7 +36,7 @@ from rich.progress import track
 
 from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import VoxflateError
-from voxflate._system.files import read_json, write_json
+from voxflate._system.files import read_json
 from voxflate.config.toml import parse_assignments
 from voxflate.nn.run_stage import use_kernels
 
@@ -215,16 +216,13 @@ def cell(above: int | None, batch: int) -> str:
 
 def main() -> None:
     """Measure, print the table, write it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--cases", type=int, nargs="*", choices=range(len(CASES)), default=range(len(CASES)))
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=usual_precisions())
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the steps")
     parser.add_argument("--no-sampling", action="store_true", help="training steps only")
     parser.add_argument("--no-large", action="store_true", help="without the paper's batch")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--table", type=Path, help="print a Markdown table of this JSON and measure nothing")
+    add_outputs(parser)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.table:
@@ -246,9 +244,7 @@ def main() -> None:
     if not options.no_sampling:
         todo += sampling_jobs(options.precision)
     content = {"machine": facts, "rows": run(todo)}
-    print(table(content))
-    if options.out:
-        write_json(options.out, content)
+    show(content, table, options.out)
 
 
 if __name__ == "__main__":

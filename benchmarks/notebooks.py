@@ -8,7 +8,6 @@ leaves the file unchanged. With --check nothing is written. Prints the seconds o
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from benchmarks.arguments import parser_of
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -73,9 +73,7 @@ def _is_blank(output: Any, folder: str) -> bool:
 
 def main() -> None:
     """Run the named notebooks; without names, all."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("names", nargs="*", help="notebooks, such as 1-first-volumes (default: all)")
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args()

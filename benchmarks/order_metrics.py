@@ -8,12 +8,12 @@ Rows are metrics, columns are damages; "none" is the undamaged half, the floor.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.arguments import parser_of
 from benchmarks.order_check import DAMAGES, Volumes
 from numpy.typing import NDArray
 
@@ -83,9 +83,7 @@ def measure(volumes: Volumes, halvings: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Print the table as Markdown."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("prepared", type=Path)
     parser.add_argument("--halvings", type=int, default=3)
     arguments = parser.parse_args()

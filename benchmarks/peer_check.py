@@ -9,7 +9,6 @@ equal. A refused series is named with its reason. Exit status 1 if anything diff
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import SimpleITK
+from benchmarks.arguments import parser_of
 
 from voxflate.data.readers.itk import world_affine
 from voxflate.data.sources.found import Source, find_sources
@@ -84,9 +84,7 @@ def check(source: Source) -> list[str]:
 
 def main() -> None:
     """Print one line per scan and peer."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--files", type=int, default=5, help="NIfTI files, spread over the folder")
     parser.add_argument("--series", type=int, default=5, help="DICOM series, spread over the folder")

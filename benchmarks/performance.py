@@ -11,7 +11,6 @@ table is kept, the others continue, and the exit status is 1. Other load on the 
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cost, loading, memory, sampling, step
+from benchmarks.arguments import parser_of
 
 from voxflate._system.files import read_json, whole_file
 
@@ -80,9 +80,7 @@ def written(content: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Run the requested benchmarks, then fill the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), help="benchmarks to run")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gib", type=float, default=3.0, help="set larger than memory; the limit is half")

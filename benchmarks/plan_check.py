@@ -7,10 +7,10 @@ Every shape runs in a separate process, because the system reports only the peak
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 
 import torch
+from benchmarks.arguments import parser_of
 
 from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.cores import available_cores
@@ -35,9 +35,7 @@ def measure(base: tuple[int, int, int] | None, stages: int, batch: int, threads:
 
 def main() -> None:
     """Print one line per shape."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--threads", type=int, default=available_cores())
     threads = parser.parse_args().threads
     context = multiprocessing.get_context("spawn")

@@ -9,13 +9,13 @@ training volume is copied: shifted by up to 2 voxels along each axis, every seco
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.arguments import parser_of
 
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.evaluation import Auditor
@@ -53,9 +53,7 @@ def copied(volume: np.ndarray, number: int) -> np.ndarray:
 
 def main() -> None:
     """Print both shares."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("prepared", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

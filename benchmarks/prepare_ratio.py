@@ -9,7 +9,6 @@ preparing to reading, so that other load affects both; the median of the rounds 
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tempfile
 import time
@@ -19,6 +18,7 @@ from statistics import median
 
 import nibabel as nib
 import numpy as np
+from benchmarks.arguments import parser_of
 
 from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.cores import available_cores
@@ -58,9 +58,7 @@ def prepare_all(folder: Path, out: Path, recipe: str, shape: tuple[int, int, int
 
 def main() -> None:
     """Print the medians of the times and of the rounds' ratios."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--recipe", default="adni")
     parser.add_argument("--shape", default="64,64,64")

@@ -9,12 +9,13 @@ saving. Prints medians.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
+
+from benchmarks.arguments import parser_of
 
 from voxflate.runs.log import LOG_NAME, read_rows
 
@@ -36,9 +37,7 @@ def images_per_second(run: Path) -> float:
 
 def main() -> None:
     """Print the medians and their ratio."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--kimg", type=float, default=0.4)

@@ -9,13 +9,13 @@ cycle between modules, including imports inside functions.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tomllib
 from collections import Counter
 from pathlib import Path
 
 import grimp
+from benchmarks.arguments import parser_of
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
@@ -126,9 +126,7 @@ def draw(rows: list[list[str]], between: Counter[tuple[str, str]], modules: Coun
 
 def main() -> None:
     """Draw, print the counts, fail on a cycle."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     between, modules, circular = imports()

@@ -17,22 +17,21 @@ Needs MONAI: pip install -c constraints.txt -e '.[bench]'
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.arguments import add_outputs, parser_of, show
 from benchmarks.step import FLAT, Case, build_generator
 from benchmarks.timing import PRECISIONS, machine, markdown, take_turns, usual_precisions
 from torch import Tensor, nn
 
 from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import VoxflateError
-from voxflate._system.files import read_json, write_json
+from voxflate._system.files import read_json
 from voxflate.gans.samples import sample
 from voxflate.nn.run_stage import use_kernels
 
@@ -189,15 +188,12 @@ def table(content: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Time both, print the table, write it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=4, help="volumes at a time, for both")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=usual_precisions())
     parser.add_argument("--whole", action="store_true", help="also time one whole DDIM chain")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--table", type=Path, help="print a Markdown table of this JSON and measure nothing")
+    add_outputs(parser)
     options = parser.parse_args()
     if options.table:
         print(table(read_json(options.table)))
@@ -207,9 +203,7 @@ def main() -> None:
         content = run(options.batch, options.precision, options.rounds, options.whole)
     except VoxflateError as error:
         sys.exit(f"sampling: {error}")
-    print(table(content))
-    if options.out:
-        write_json(options.out, content)
+    show(content, table, options.out)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ it; real volumes are the first ones of the training set.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.arguments import parser_of
 from PIL import Image
 
 from voxflate.data.channels import pictured
@@ -62,9 +62,7 @@ def page_of(sheets: Sequence[Sequence[Path]], share: float = SHARE) -> Image.Ima
 
 def main() -> None:
     """Write the picture."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--kimg", nargs="+", type=float, required=True)
     parser.add_argument("--whole", action="store_true", help="all samples of a sheet")

@@ -8,11 +8,11 @@ weights, random images and batch 8. R1, due every 16th batch, is left out.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from benchmarks.arguments import parser_of
 from benchmarks.timing import machine, markdown, take_turns
 
 from voxflate._system.allocator import keep_freed_memory
@@ -35,9 +35,7 @@ def step_of(config: RunConfig) -> Callable[[], object]:
 
 def main() -> None:
     """Time all shapes, print a table, write it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sides", type=int, nargs="+", default=[32, 48, 64])

@@ -9,12 +9,13 @@ tenth is warm-up; after it memory may grow by 2 percent and the number of open f
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.arguments import parser_of
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -97,9 +98,7 @@ def soak(folder: Path, snapshots: int) -> list[Reading]:
 
 def main() -> None:
     """Print the readings; exit status 1 if something grew."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--snapshots", type=int, default=2000)
     snapshots = parser.parse_args().snapshots
     keep_freed_memory()  # as the command line does

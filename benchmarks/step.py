@@ -22,10 +22,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from benchmarks.arguments import add_outputs, parser_of
 from benchmarks.straight import StraightDiscriminator, StraightGenerator
 from benchmarks.timing import PRECISIONS, machine, markdown, take_turns, usual_precisions
 from rich.console import Console
@@ -85,13 +85,10 @@ CASES = [
 
 def main() -> None:
     """Time all cases, print a table, write it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=usual_precisions())
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--table", type=Path, help="print a Markdown table of this JSON and measure nothing")
+    add_outputs(parser)
     parser.add_argument("--cases", type=int, nargs="+", choices=range(len(CASES)), default=range(len(CASES)))
     parser.add_argument("--only-straight", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

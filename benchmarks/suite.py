@@ -8,7 +8,6 @@ volumes are not kept.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.arguments import parser_of
 from numpy.typing import NDArray
 
 from voxflate.data.prepared import PreparedSet, open_prepared
@@ -38,9 +38,7 @@ def samples(prepared: PreparedSet, count: int) -> Iterator[NDArray[np.float32]]:
 
 def main() -> None:
     """Run the suite once, with an empty cache."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("prepared", type=Path)
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=1)

@@ -13,7 +13,6 @@ A write is found by its temporary file. The process is then stopped, and killed 
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -22,6 +21,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.arguments import parser_of
 
 # Before anything imports PyTorch: every training is a fork of this process, which must have no threads.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -265,9 +266,7 @@ def run_all(folder: Path, kills: int, steps: int, seed: int) -> None:
 
 def main() -> None:
     """Print a line per phase; exit status 1 with the difference if there is one."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--steps", type=int, default=5, help="steps between two snapshots")
     parser.add_argument("--seed", type=int, default=0)

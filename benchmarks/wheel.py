@@ -11,7 +11,6 @@ as a page. Prints one line per step, with seconds.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -20,6 +19,8 @@ import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from benchmarks.arguments import parser_of
 
 ROOT = Path(__file__).parents[1]
 NEEDED = (
@@ -116,9 +117,7 @@ def step(name: str, command: Sequence[str], folder: Path = ROOT) -> None:
 
 def main() -> None:
     """Build, check, install, run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--keep", type=Path, help="folder for sdist and wheel (default: discard them)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -20,6 +20,7 @@ from studies.plan import ALL_TABLES, Run, Study, plan_of, result_path, rows_of, 
 from studies.scales import COHORTS, SCALES
 from voxflate._system.cores import available_cores
 from voxflate._system.errors import VoxflateError
+from voxflate._system.extras import missing_extra
 from voxflate.config.toml import parse_assignments
 from voxflate.data.outside import check_outside_sets
 from voxflate.reports.results import read_result
@@ -120,7 +121,7 @@ def snakemake(study: Study, a: argparse.Namespace, *targets: str) -> int:
     program = Path(sys.executable).with_name("snakemake")
     found = str(program) if program.is_file() else shutil.which("snakemake")
     if found is None:
-        raise VoxflateError("snakemake is not installed; install it with: pip install 'voxflate[study]'")
+        raise VoxflateError(missing_extra("study", "a study needs snakemake"))
     gpus = a.gpus if a.all_gpus is None else a.all_gpus
     words = [found, *targets, "--snakefile", str(HERE / "Snakefile"), "--directory", str(study.out)]
     words += ["--cores", str(a.cores), "--profile", a.profile, "--config", f"out={study.out}"]

@@ -82,10 +82,9 @@ def _default(one: Any) -> str:
 
 def settings() -> str:
     """Every setting with its meaning and its recommended values."""
-    from voxflate.cli.presets import as_toml, other_cases
+    from voxflate.cli.presets import as_toml, other_values, recommended_elsewhere
     from voxflate.config.schema import RunConfig
-    from voxflate.config.toml import describe_settings, from_values
-    from voxflate.config.values import flat
+    from voxflate.config.toml import describe_settings
 
     lines = [
         "# Settings",
@@ -94,18 +93,14 @@ def settings() -> str:
         "[settings file](../how-to/settings-file.md). The first value is what a 3D training from scratch "
         "takes; recommended values for other trainings follow it.",
     ]
-    cases = other_cases()
-    others = {said: (flat(from_values(named).model_dump()), named) for said, named in cases.items()}
+    elsewhere = recommended_elsewhere()
     section = None
     for key, value, meaning in describe_settings():
         if section != (section := key.rpartition(".")[0]):
             lines += _section(section, RunConfig)
-        differing: dict[str, list[str]] = {}
-        for said, (other, named) in others.items():
-            if other[key] != value and key not in named:
-                differing.setdefault(as_toml(other[key]), []).append(f"`{said}`")
         values = [f"`{as_toml(value)}`"]
-        values += [f"`{changed}` with {', '.join(said)}" for changed, said in differing.items()]
+        for other, cases in other_values(key, value, elsewhere).items():
+            values.append(f"`{other}` with {', '.join(f'`{words}`' for words in cases)}")
         lines.append(f"| `{key}` | {_cell(meaning)} | {_cell('; '.join(values))} |")
     return "\n".join(lines) + "\n"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import gpu
+from benchmarks import gpu, gpu_steps
 
 from tests.evaluation.test_suite import a_set
 
@@ -32,8 +32,8 @@ def test_every_part_runs_and_leaves_its_figures(tmp_path: Path, monkeypatch: pyt
     found = json.loads((out / "gpu.json").read_text())
     assert found.keys() == {"machine", *gpu.PARTS}
     assert found["agreement"]["agrees"]
-    assert found["compiled"][f"{gpu.COMPILED_TOY.name}, default"]["gradients_apart"] < 1e-4
-    assert "need a GPU" in found["compiled"][f"{gpu.COMPILED_TOY.name}, graphs"]["failed"]
-    assert found["steps"][gpu.TOY[0].name]["images_per_s"] > 0
+    assert found["compiled"][f"{gpu_steps.COMPILED_TOY.name}, default"]["gradients_apart"] < 1e-4
+    assert "need a GPU" in found["compiled"][f"{gpu_steps.COMPILED_TOY.name}, graphs"]["failed"]
+    assert found["steps"][gpu_steps.TOY[0].name]["images_per_s"] > 0
     assert (out / found["training"]["sheet"]).is_file()
     assert (out / "generator" / "generator.safetensors").is_file()

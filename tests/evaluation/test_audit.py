@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy.stats import binom
 
+from tests.evaluation.sets import write_set
 from voxflate._system.errors import VoxflateError
-from voxflate.data.prepared import Manifest, PreparedSet, Scan, open_prepared, to_stored
+from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Audit, Auditor
 from voxflate.metrics import extractor
 from voxflate.metrics.copies import Neighbours
@@ -26,23 +27,6 @@ def brains(n: int, seed: int) -> np.ndarray:
 
     volumes = np.stack([make_brain(index, SHAPE, seed) for index in range(n)])[:, None]
     return (np.clip(volumes / 900, 0, 1) * 2 - 1).astype(np.float32)
-
-
-def write_set(folder: Path, train: np.ndarray, heldout: np.ndarray, subjects: list[str]) -> PreparedSet:
-    folder.mkdir()
-    np.save(folder / "train.npy", to_stored(train[:, 0]))
-    np.save(folder / "heldout.npy", to_stored(heldout[:, 0]))
-    splits = ["train"] * len(train) + ["heldout"] * len(heldout)
-    scans = [
-        Scan(subject, split, "0" * 64, np.eye(4).tolist(), (0.0, 1.0))
-        for subject, split in zip(subjects, splits, strict=True)
-    ]
-    Manifest(
-        recipe="mr", steps=[], shape=SHAPE, spacing=(2.0, 1.0, 1.0), affine=np.eye(4).tolist(),
-        intensity=(0.0, 1.0), scans=scans, held_out=0.2, seed=0,
-        content_sha256=f"{len(train):064d}", libraries={},
-    ).write(folder)  # fmt: skip
-    return open_prepared(folder)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tests.evaluation.sets import write_set
 from tests.evaluation.test_evaluator import SHAPE, batches, blobs
 from voxflate._system.errors import VoxflateError
-from voxflate.data.prepared import Manifest, PreparedSet, Scan, open_prepared, to_stored
+from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Assessment, Evaluator, Suite, SuiteSettings
 
 SETTINGS = SuiteSettings(extractors=("random",), volume_extractor="random3d", replicates=20)
@@ -19,21 +20,9 @@ FLAT = SuiteSettings(extractors=("random",), volume_extractor="none", replicates
 
 
 def a_set(folder: Path, n_train: int, n_heldout: int, subjects: int | None = None) -> PreparedSet:
-    volumes = blobs(n_train + n_heldout, 0)
-    folder.mkdir()
-    np.save(folder / "train.npy", to_stored(volumes[:n_train, 0]))
-    np.save(folder / "heldout.npy", to_stored(volumes[n_train:, 0]))
-    splits = ["train"] * n_train + ["heldout"] * n_heldout
-    scans = [
-        Scan(f"s{i % (subjects or 999)}", split, "0" * 64, np.eye(4).tolist(), (0.0, 1.0))
-        for i, split in enumerate(splits)
-    ]
-    Manifest(
-        recipe="mr", steps=[], shape=SHAPE, spacing=(2.0, 1.0, 1.0), affine=np.eye(4).tolist(),
-        intensity=(0.0, 1.0), scans=scans, held_out=0.2, seed=0,
-        content_sha256=f"{n_train:032d}{n_heldout:032d}", libraries={},
-    ).write(folder)  # fmt: skip
-    return open_prepared(folder)
+    count = n_train + n_heldout
+    volumes, names = blobs(count, 0), [f"s{i % (subjects or 999)}" for i in range(count)]
+    return write_set(folder, volumes[:n_train], volumes[n_train:], names)
 
 
 @pytest.fixture

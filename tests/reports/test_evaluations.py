@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.browsers import chromium, requests_of
 from tests.evaluation.test_suite import a_set
 from voxflate.cli import app
 from voxflate.config.paper_rows import PAPER_ROWS, PaperRow
@@ -199,22 +200,8 @@ def test_volumes_of_the_page_are_bytes_that_cannot_end_the_script() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium that logs its console and its requests."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    from selenium.webdriver.chrome.service import Service
-
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument("--window-size=1300,1000")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = webdriver.Chrome(options=options, service=Service(driver))
-    yield found
-    found.quit()
+    with chromium("--disable-gpu") as found:
+        yield found
 
 
 def pixels(browser: Any, canvas: Any) -> str:
@@ -255,12 +242,7 @@ def test_the_report_in_a_real_browser(report: Path, browser: Any) -> None:
     assert sagittal.find_element(By.XPATH, "./following-sibling::span").text == "sagittal 1 / 8"
 
     assert browser.get_log("browser") == []
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    requests = [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    ]
+    requests = requests_of(browser)
     assert report.as_uri() in requests
     assert all(url.startswith("data:") or url == report.as_uri() for url in requests)
 

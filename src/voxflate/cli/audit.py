@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from voxflate.cli.options import (
+from voxflate.cli.options.shared import (
     Assignments,
     Batch,
     Device,
@@ -17,11 +15,12 @@ from voxflate.cli.options import (
     EvaluationOut,
     MovedData,
     OtherData,
+    RunWithScans,
     Seed,
     Snapshot,
     Truncation,
 )
-from voxflate.cli.printing import print_generator, print_wide
+from voxflate.cli.printing import number_table, print_generator, print_wide
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 from voxflate.config.toml import parse_assignments
@@ -34,7 +33,7 @@ COPIES = 3
 
 
 def audit(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")],
+    run: RunWithScans,
     allow: Annotated[
         float,
         typer.Option(min=0.0, max=1.0, help="Largest accepted share of flagged volumes; else exit status 3."),
@@ -88,9 +87,8 @@ def audit(
 
 
 def _print_audit(found: Audit) -> None:
-    table = Table("sample", "nearest training volume", "flip", "flagged by")
-    for heading in ("correlation", "lead", "features"):
-        table.add_column(heading, justify="right")
+    words = ["sample", "nearest training volume", "flip", "flagged by"]
+    table = number_table(words, ["correlation", "lead", "features"])
     for number, measures in found.flagged.items():
         near = found.samples[number]
         values = (f"{value:.3g}" for value in (near.correlation, near.lead, near.features))

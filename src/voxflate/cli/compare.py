@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from voxflate._system.errors import VoxflateError
-from voxflate.cli.options import Embed, MovedData, OtherData, PaperRows
-from voxflate.cli.printing import print_wide
+from voxflate.cli.options.shared import Embed, MovedData, OtherData, PaperRows
+from voxflate.cli.printing import number_table, print_wide
 from voxflate.config.presets import rows_of
 
 if TYPE_CHECKING:
+    from voxflate.config.paper_rows import PaperRow
     from voxflate.reports.evaluations import Place
+    from voxflate.reports.rows import Row
 
 
 def compare(
@@ -66,8 +67,7 @@ def compare(
     from voxflate.data.outside import check_outside_sets
     from voxflate.reports.evaluated import load_all, write_results
     from voxflate.reports.evaluations import check_evaluated, place_of
-    from voxflate.reports.rows import grouped, separated
-    from voxflate.reports.tables import apart, notes, table
+    from voxflate.reports.rows import grouped
 
     wanted = rows_of(paper or [])
     if out is not None:
@@ -78,18 +78,12 @@ def compare(
         raise VoxflateError("nothing to compare: name evaluated runs, or rows with --group NAME=RUN,RUN")
     places: list[Place] = [place_of(path, snapshot) for path in paths]
     evaluated = load_all(places, other_data=other_data)
-    for place, each in zip(places, evaluated, strict=True):
-        if snapshot is not None:
+    if snapshot is not None:
+        for place, each in zip(places, evaluated, strict=True):
             check_evaluated(place, each, snapshot)
     single, rest = evaluated[: len(runs or [])], iter(evaluated[len(runs or []) :])
     rows = grouped(single, {name: [next(rest) for _ in part] for name, part in named.items()})
-    tables = separated(rows)
-    for each_table in tables:
-        _print(*table(each_table, wanted))
-        for note in notes(each_table, wanted):
-            typer.echo(note)
-    for note in apart(tables):
-        typer.echo(note)
+    _print_tables(rows, wanted)
     if out is not None:
         report = write_results(places, out, data, embed, paper=wanted, rows=rows, other_data=other_data)
         typer.echo(f"written to {report.parent}")
@@ -106,10 +100,19 @@ def _parsed(groups: Sequence[str]) -> dict[str, list[Path]]:
     return found
 
 
-def _print(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    shown = Table(*headings[:1])
-    for heading in headings[1:]:
-        shown.add_column(heading, justify="right")
-    for row in rows:
-        shown.add_row(*row)
-    print_wide(shown)
+def _print_tables(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> None:
+    """Print a table for each group of comparable rows, its notes below it, and why there are several."""
+    from voxflate.reports.rows import separated
+    from voxflate.reports.tables import apart, notes, table
+
+    tables = separated(rows)
+    for comparable in tables:
+        headings, lines = table(comparable, wanted)
+        shown = number_table(headings[:1], headings[1:])
+        for line in lines:
+            shown.add_row(*line)
+        print_wide(shown)
+        for note in notes(comparable, wanted):
+            typer.echo(note)
+    for note in apart(tables):
+        typer.echo(note)

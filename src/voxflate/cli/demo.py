@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxflate.cli.options import DryRun, Seed
+from voxflate.cli.options.shared import DryRun, Seed
 from voxflate.cli.progress import stage_bars
 from voxflate.cli.settings import print_settings
 
@@ -28,7 +28,7 @@ def demo(
         from voxflate.demo.plan import read_plan
 
         read_plan(out, minutes, seed)
-        print_settings({"out": str(out), "minutes": minutes, "seed": seed})
+        print_settings({"out": out, "minutes": minutes, "seed": seed})
         return
     from voxflate.demo.run import run_demo
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from voxflate._system.errors import VoxflateError
-from voxflate.cli.options import RUN_HELP, DryRun, MovedData, Snapshot
+from voxflate.cli.options.shared import DryRun, MovedData, Run, Snapshot
+from voxflate.cli.printing import print_skipped
 from voxflate.cli.settings import print_settings
+
+if TYPE_CHECKING:
+    from voxflate.runs.load import Loaded
 
 _ABOUT = "Description of the generator"
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help=RUN_HELP)],
+    run: Run,
     out: Annotated[Path, typer.Option(metavar="PATH", help="Folder to write; with --to html, the file.")],
     to: Annotated[
         str,
@@ -62,35 +67,47 @@ def export(
 
     Example: voxflate export runs/3d --snapshot best --to html --title Brains --out brains.html
     """
+    words = {"title": title, "trained_on": trained_on, "data_licence": data_licence}
     if dry_run:
-        words = {"title": title, "trained_on": trained_on, "data_licence": data_licence}
-        places = {"data": data and str(data), "evaluation": evaluation and str(evaluation)}
-        settings = {"run": str(run), "to": to, "out": str(out), "snapshot": snapshot, "push": push}
-        print_settings({**settings, **words, **places})
+        asked = {"run": run, "to": to, "out": out, "snapshot": snapshot, "push": push}
+        print_settings({**asked, **words, "data": data, "evaluation": evaluation})
         return
     if push and to != "hub":
         raise VoxflateError(f"--push {push}: only works with --to hub")
-    if to == "folder":
-        from voxflate.runs.export import export_generator
-
-        loaded = export_generator(run, out, snapshot, data)
-        hint = "next: voxflate generate {out} -n 20 --out new-scans"
-    else:
-        from voxflate.sharing.about import Words
+    if push:
         from voxflate.sharing.hub import check_push
-        from voxflate.sharing.hub import push as push_folder
-        from voxflate.sharing.targets import TARGETS, share
 
-        if push:
-            check_push()  # before exporting
-        words_of_owner = Words(title, trained_on, data_licence)
-        found = share(run, to, out, words_of_owner, snapshot, data, evaluation)
-        loaded, hint = found.loaded, TARGETS[to].hint
-        for note in found.notes:
-            typer.echo(note, err=True)
-    for reason in loaded.skipped:
-        typer.echo(f"skipped {reason}", err=True)
+        check_push()  # before exporting
+    loaded, hint = _exported(run, to, out, words, snapshot, data, evaluation)
+    print_skipped(loaded)
     typer.echo(f"{out}: {loaded}")
     typer.echo(hint.format(out=shlex.quote(str(out))))
     if push:
+        from voxflate.sharing.hub import push as push_folder
+
         typer.echo(f"uploaded to {push_folder(out, push)}")
+
+
+def _exported(
+    run: Path,
+    to: str,
+    out: Path,
+    words: Mapping[str, str],
+    snapshot: str,
+    data: Path | None,
+    evaluation: Path | None,
+) -> tuple[Loaded, str]:
+    """Write the export; return the generator and the next step for the user."""
+    if to == "folder":
+        from voxflate.runs.export import export_generator
+
+        return export_generator(
+            run, out, snapshot, data
+        ), "next: voxflate generate {out} -n 20 --out new-scans"
+    from voxflate.sharing.about import Words
+    from voxflate.sharing.targets import TARGETS, share
+
+    about = share(run, to, out, Words(**words), snapshot, data, evaluation)
+    for note in about.notes:
+        typer.echo(note, err=True)
+    return about.loaded, TARGETS[to].hint

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from voxflate._system.errors import VoxflateError
+from voxflate.cli.options.evaluate import SuiteOptions
+from voxflate.cli.parsing import pair_of
 from voxflate.cli.printing import print_assessment
 from voxflate.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from voxflate.evaluation import SuiteSettings
     from voxflate.evaluation.foreign import VolumeFolder
 
 DEFAULT_EXTRACTOR = "mobilenetv2"
@@ -28,32 +28,6 @@ def is_volume_folder(folder: Path) -> bool:
     from voxflate.runs.exported import is_exported
 
     return not (folder / CONFIG_NAME).is_file() and not is_exported(folder) and bool(nifti_files(folder))
-
-
-@dataclass(frozen=True)
-class SuiteOptions:
-    """The options of a command that choose the metrics, before defaults are filled in."""
-
-    extractors: list[str] | None
-    volume_extractor: str
-    slices: int
-    replicates: int
-    seed: int
-    device: str | None
-
-    def resolved(self, extractor: str) -> SuiteSettings:
-        """The settings of the suite; `extractor` is used if none was given."""
-        from voxflate.config.build import choose_device
-        from voxflate.evaluation import SuiteSettings
-
-        return SuiteSettings(
-            extractors=self.extractors or [extractor],
-            volume_extractor=self.volume_extractor,
-            slices=self.slices,
-            replicates=self.replicates,
-            seed=self.seed,
-            device=str(choose_device(self.device or "auto")),
-        )
 
 
 def evaluate_folder(
@@ -107,7 +81,8 @@ def _open(
     if wrong := [key for key in values if key not in _SETTINGS]:
         raise VoxflateError(f"--set {wrong[0]}: does not apply to a folder of volumes; leave it out")
     check_folder(out, METRICS)
-    return open_volumes(folder, open_prepared(data), values.get("evaluation.samples"), _parsed(value_range))
+    ends = None if value_range is None else pair_of("--range", value_range, "0,1")
+    return open_volumes(folder, open_prepared(data), values.get("evaluation.samples"), ends)
 
 
 def _described(volumes: VolumeFolder) -> str:
@@ -117,13 +92,3 @@ def _described(volumes: VolumeFolder) -> str:
         f"{volumes.folder}: {len(volumes.paths)} volumes; {low:g} and {high:g} are read as the darkest and "
         "the brightest value"
     )
-
-
-def _parsed(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise VoxflateError(f"--range {text}: expected two numbers, such as --range 0,1") from error
-    return low, high

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from voxflate.cli.options import (
-    RUN_HELP,
+from voxflate.cli.options.generate import Air, FileFormat, Labels, Layout
+from voxflate.cli.options.shared import (
     Batch,
     Device,
     DryRun,
     MovedData,
     OtherData,
+    Run,
     Seed,
     Snapshot,
     Truncation,
@@ -25,44 +26,16 @@ from voxflate.cli.settings import print_settings
 
 
 def generate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help=RUN_HELP)],
+    run: Run,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")],
     n: Annotated[int, typer.Option("-n", min=1, help="Number of volumes.")] = 10,
     seed: Seed = 0,
     truncation: Truncation = 1.0,
     batch: Batch = 8,
-    file_format: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            metavar="nifti|dicom",
-            help="NIfTI files, or a folder of DICOM slices per volume (CT or MR).",
-        ),
-    ] = "nifti",
-    layout: Annotated[
-        str,
-        typer.Option(
-            metavar="flat|nnunet|bids|monai",
-            help="Layout of the folder: all volumes in one folder, or as nnU-Net, BIDS or MONAI expect it.",
-        ),
-    ] = "flat",
-    air: Annotated[
-        float | None,
-        typer.Option(
-            metavar="HU",
-            help="CT: HU for voxels at the lower end of the window, such as -1000. (default: that end)",
-            show_default=False,
-        ),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="A label for all volumes, e.g. --label sex=F --label age=60. Labels that are not given "
-            "are drawn jointly as in the training set; labels.csv has those of each volume.",
-            show_default=False,
-        ),
-    ] = None,
+    file_format: FileFormat = "nifti",
+    layout: Layout = "flat",
+    air: Air = None,
+    label: Labels = None,
     snapshot: Snapshot = "newest",
     data: MovedData = None,
     other_data: OtherData = False,
@@ -87,8 +60,8 @@ def generate(
         draw_labels(source.labels, labels, seed, 0, n)
         print_settings(
             {
-                "run": str(run),
-                "out": str(out),
+                "run": run,
+                "out": out,
                 "n": n,
                 "seed": seed,
                 "truncation": truncation,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxflate.cli.options import (
+from voxflate.cli.options.shared import (
     Assignments,
     DryRun,
     Modules,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import typer
-from rich.table import Table
 
-from voxflate.cli.printing import print_wide
+from voxflate.cli.printing import number_table, print_wide
 
 DIFFERS = 1
 """Exit status if a row differs."""
@@ -19,10 +18,9 @@ def params() -> None:
     from voxflate.config.params import compare_counts, differences
 
     comparisons = compare_counts()
-    table = Table("setting", "model", title="Trainable parameters", title_justify="left")
     networks = {"generator": "G", "discriminator": "D", "encoder": "E", "code_discriminator": "C"}
-    for heading in ("paper (M)", "ours (M)", *networks.values()):
-        table.add_column(heading, justify="right")
+    numbers = ["paper (M)", "ours (M)", *networks.values()]
+    table = number_table(["setting", "model"], numbers, "Trainable parameters")
     table.add_column("")
     for each in comparisons:
         millions = (f"{count:.3f}" for count in (each.row.millions, each.total / 1e6))

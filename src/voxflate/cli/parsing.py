@@ -57,8 +57,8 @@ def sides_of(text: str) -> tuple[int, int, int]:
     return depth, height, width
 
 
-def pair_of(option: str, text: str) -> tuple[float, float]:
-    """Read "-250,650".
+def pair_of(option: str, text: str, example: str = "-250,650") -> tuple[float, float]:
+    """Read two numbers, such as "-250,650".
 
     Raises:
         VoxflateError: If these are not two numbers.
@@ -66,5 +66,5 @@ def pair_of(option: str, text: str) -> tuple[float, float]:
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise VoxflateError(f"{option} {text}: expected two numbers LOW,HIGH such as -250,650") from error
+        raise VoxflateError(f"{option} {text}: expected two numbers LOW,HIGH such as {example}") from error
     return low, high

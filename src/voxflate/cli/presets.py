@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from voxflate.cli.printing import print_wide
+from voxflate.cli.printing import number_table, print_wide
 from voxflate.cli.settings import print_settings
 from voxflate.config.presets import PRESETS
 from voxflate.config.schema import DEFAULT_MODEL, INFLATIONS, MODELS, RunConfig
 from voxflate.config.toml import describe_settings, from_values
-from voxflate.config.values import flat
+from voxflate.config.values import Values, flat
 
 
 def presets(
@@ -37,7 +38,7 @@ def presets(
     """
     config = from_values({"preset": name or "", "training.phase": "2d" if two_d else "3d"}, "presets")
     if keys:
-        _explain(config, {} if name or two_d else other_cases())
+        _explain(config, {} if name or two_d else recommended_elsewhere())
     elif name:
         print_settings(config)
     else:
@@ -52,23 +53,36 @@ def other_cases() -> dict[str, dict[str, str]]:
     return cases | {f"--set model={name}": {"model": name} for name in MODELS if name != DEFAULT_MODEL}
 
 
-def _explain(config: RunConfig, cases: dict[str, dict[str, str]]) -> None:
+def recommended_elsewhere() -> dict[str, Values]:
+    """The recommended values of `other_cases`, without the settings that make the case."""
+    found: dict[str, Values] = {}
+    for words, named in other_cases().items():
+        values = flat(from_values(named).model_dump())
+        found[words] = {key: value for key, value in values.items() if key not in named}
+    return found
+
+
+def other_values(key: str, value: object, elsewhere: Mapping[str, Values]) -> dict[str, list[str]]:
+    """Recommended values of a setting that differ from `value`, in TOML -> the words of their cases."""
+    found: dict[str, list[str]] = {}
+    for words, values in elsewhere.items():
+        if key in values and values[key] != value:
+            found.setdefault(as_toml(values[key]), []).append(words)
+    return found
+
+
+def _explain(config: RunConfig, elsewhere: Mapping[str, Values]) -> None:
     """Print every setting with its meaning, and the cases with another value."""
     values = flat(config.model_dump())
-    others = {said: flat(from_values(named).model_dump()) for said, named in cases.items()}
     for key, _, meaning in describe_settings():
         typer.echo(f"{key} = {as_toml(values[key])}\n    {meaning}")
-        differing: dict[str, list[str]] = {}
-        for said, other in others.items():
-            if other[key] != values[key] and key not in cases[said]:
-                differing.setdefault(as_toml(other[key]), []).append(said)
-        for value, found in differing.items():
-            typer.echo(f"    {value} with {', '.join(found)}")
+        for value, cases in other_values(key, values[key], elsewhere).items():
+            typer.echo(f"    {value} with {', '.join(cases)}")
 
 
 def _preset_table() -> Table:
-    table = Table("preset", "table", "row", "shape", "start", title="Rows of the paper", title_justify="left")
-    table.add_column("FID-avg", justify="right")
+    words = ["preset", "table", "row", "shape", "start"]
+    table = number_table(words, ["FID-avg"], "Rows of the paper")
     for name, preset in PRESETS.items():
         config, row = RunConfig(preset=name), preset.row
         start, label = config.start, ", ".join(filter(None, (row.label, preset.reading)))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxflate.cli.options import (
+from voxflate.cli.options.shared import (
     Assignments,
     ConfigFile,
     Data,
@@ -17,13 +17,13 @@ from voxflate.cli.options import (
     ResumeMode,
 )
 from voxflate.cli.printing import print_next
-from voxflate.cli.resume import goes_on, settings_to_resume
+from voxflate.cli.resume import continues_run, settings_to_resume
 from voxflate.cli.settings import (
     Sources,
     named_for_pretrain,
     settings_of_pretrain,
 )
-from voxflate.cli.training import needed, run_training
+from voxflate.cli.training import run_to_resume, run_training
 from voxflate.config.schema import RunConfig
 
 
@@ -50,13 +50,13 @@ def pretrain(
     Example: voxflate pretrain data/brains --out runs/2d
     """
     named = named_for_pretrain(Sources(data, preset, config, assignments or []), twin)
-    going_on = goes_on(resume, out)
-    if going_on:
+    continued = continues_run(resume, out)
+    if continued:
         begins = {"preset": preset, "config": config, "twin": twin}
-        settings = settings_to_resume(named, needed(out), "2d", resume, begins)
+        settings = settings_to_resume(named, run_to_resume(out), "2d", resume, begins)
     else:
         settings = settings_of_pretrain(named)
-    if run_training(settings, out, going_on, dry_run):
+    if run_training(settings, out, continued, dry_run):
         print_next(
             "train", settings.data, "--start", out, *_kept(settings, assignments or []), "--out", "runs/3d"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -26,6 +27,14 @@ def print_wide(table: Table, width: int = 240) -> None:
     console.print(table)
 
 
+def number_table(words: Sequence[str], numbers: Sequence[str], title: str = "") -> Table:
+    """An empty table with columns of words, aligned left, and then columns of numbers, aligned right."""
+    table = Table(*words, title=title or None, title_justify="left")
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
+
+
 def print_next(*words: object) -> None:
     """Print the next command of the usual order, quoted for a shell."""
     typer.echo(f"next: {shlex.join(['voxflate', *map(str, words)])}")
@@ -33,11 +42,16 @@ def print_next(*words: object) -> None:
 
 def print_generator(loaded: Loaded) -> None:
     """Print which generator is used, and which damaged snapshots were skipped."""
-    for reason in loaded.skipped:
-        typer.echo(f"skipped {reason}", err=True)
+    print_skipped(loaded)
     typer.echo(f"using {loaded}")
     if loaded.other_data:
         print_warning(loaded.other_data)
+
+
+def print_skipped(loaded: Loaded) -> None:
+    """Print which damaged snapshots were skipped, and why."""
+    for reason in loaded.skipped:
+        typer.echo(f"skipped {reason}", err=True)
 
 
 def print_warning(text: str) -> None:
@@ -71,9 +85,7 @@ def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account:
 
 def print_assessment(assessment: Assessment) -> None:
     """Every metric with its interval, standard error and floor; warnings; seconds."""
-    table = Table("metric")
-    for heading in ("generated", "95% interval", "standard error", "real vs real"):
-        table.add_column(heading, justify="right")
+    table = number_table(["metric"], ["generated", "95% interval", "standard error", "real vs real"])
     for name, metric in assessment.metrics.items():
         ends = "-" if metric.low is None or metric.high is None else f"{metric.low:.4g} to {metric.high:.4g}"
         rest = ("-" if value is None else f"{value:.4g}" for value in (metric.error, metric.real))

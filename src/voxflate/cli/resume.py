@@ -53,7 +53,7 @@ class ResumableCommand(TyperCommand):
         )
 
 
-def goes_on(resume: Resume | None, out: Path | None) -> bool:
+def continues_run(resume: Resume | None, out: Path | None) -> bool:
     """Tell whether the command continues a run instead of starting one."""
     if resume == AUTO and out is not None:
         from voxflate.runs.snapshots import list_snapshots

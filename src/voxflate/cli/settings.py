@@ -166,12 +166,18 @@ def new_run_folder(out: Path | None, config: RunConfig) -> Path:
 
 
 def print_settings(settings: RunConfig | Mapping[str, Any]) -> None:
-    """Print TOML, as `--dry-run` does; commands without a configuration pass a plain mapping."""
-    if isinstance(settings, RunConfig):
-        text = to_toml(settings)
-    else:
-        text = tomli_w.dumps({key: value for key, value in settings.items() if value is not None})
-    typer.echo(text, nl=False)
+    """Print TOML, as `--dry-run` does.
+
+    Args:
+        settings: The configuration; of a command without one, its options by name. None is left out.
+    """
+    typer.echo(to_toml(settings) if isinstance(settings, RunConfig) else _options_as_toml(settings), nl=False)
+
+
+def _options_as_toml(options: Mapping[str, Any]) -> str:
+    """Options as TOML: a path as text, and what is None left out."""
+    texts = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+    return tomli_w.dumps({key: value for key, value in texts.items() if value is not None})
 
 
 def _finished(facts: tuple[str, Mapping[str, Any]], named: Sequence[Source], phase: Phase) -> RunConfig:

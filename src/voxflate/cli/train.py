@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voxflate.cli.options import (
+from voxflate.cli.options.shared import (
     Assignments,
     ConfigFile,
     Data,
@@ -19,13 +19,13 @@ from voxflate.cli.options import (
     Strategy,
 )
 from voxflate.cli.printing import print_next
-from voxflate.cli.resume import goes_on, settings_to_resume
+from voxflate.cli.resume import continues_run, settings_to_resume
 from voxflate.cli.settings import (
     Sources,
     named_for_train,
     settings_of_train,
 )
-from voxflate.cli.training import needed, run_training
+from voxflate.cli.training import run_to_resume, run_training
 
 
 def train(
@@ -50,8 +50,8 @@ def train(
     Example: voxflate train data/brains --start runs/2d --out runs/3d
     """
     named = named_for_train(Sources(data, preset, config, assignments or []), start, strategy, modules)
-    going_on = goes_on(resume, out)
-    if going_on:
+    continued = continues_run(resume, out)
+    if continued:
         begins = {
             "preset": preset,
             "config": config,
@@ -59,8 +59,8 @@ def train(
             "strategy": strategy,
             "modules": modules,
         }
-        settings = settings_to_resume(named, needed(out), "3d", resume, begins)
+        settings = settings_to_resume(named, run_to_resume(out), "3d", resume, begins)
     else:
         settings = settings_of_train(named, start)
-    if run_training(settings, out, going_on, dry_run):
+    if run_training(settings, out, continued, dry_run):
         print_next("generate", out, "-n", 20, "--out", "new-scans")

@@ -15,7 +15,7 @@ from voxflate.cli.settings import (
 from voxflate.config.schema import RunConfig
 
 
-def needed(out: Path | None) -> Path:
+def run_to_resume(out: Path | None) -> Path:
     """The run's folder, which `--resume` requires."""
     if out is None:
         raise VoxflateError("--resume: needs the folder of the run; give --out RUN")
@@ -27,7 +27,7 @@ def run_training(settings: RunConfig, out: Path | None, resume: bool, dry_run: b
     if dry_run:
         print_settings(settings)
         return False
-    folder = needed(out) if resume else new_run_folder(out, settings)
+    folder = run_to_resume(out) if resume else new_run_folder(out, settings)
     from voxflate._system.distributed import joined_world
     from voxflate.training.run import train_run
     from voxflate.training.stop import stop_on_signals

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from voxflate.cli.options import (
+from voxflate.cli.options.shared import (
     Batch,
     Device,
     DryRun,
     EvaluationOut,
     MovedData,
     OtherData,
+    RunWithScans,
     Seed,
     Snapshot,
     Truncation,
 )
-from voxflate.cli.printing import print_generator, print_wide
+from voxflate.cli.printing import number_table, print_generator, print_wide
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def utility(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")],
+    run: RunWithScans,
     real: Annotated[
         str,
         typer.Option(
@@ -112,8 +112,8 @@ def _print_plan(source: Source, plan: Plan, folder: Path, sampling: Sampling) ->
     design = plan.design
     print_settings(
         {
-            "run": str(source.folder),
-            "out": str(folder),
+            "run": source.folder,
+            "out": folder,
             "data": source.settings.data,
             "tasks": [task.name for task in plan.tasks],
             "real": list(design.real),
@@ -139,9 +139,8 @@ def _print_tables(found: dict[str, Any]) -> None:
     from voxflate.reports.utility_shown import tables_of
 
     for table in tables_of(found):
-        drawn = Table(table.headings[0], title=table.caption, title_justify="left", show_lines=True)
-        for heading in table.headings[1:]:
-            drawn.add_column(heading, justify="right")
+        drawn = number_table(table.headings[:1], table.headings[1:], table.caption)
+        drawn.show_lines = True
         for row in table.rows:
             drawn.add_row(*row)
         print_wide(drawn)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from voxflate.cli.options import MovedData
+from voxflate.cli.options.shared import MovedData
 from voxflate.cli.progress import progress_bar
 
 DIFFERS = 1

@@ -7,12 +7,11 @@ import json
 
 from voxflate.config.values import Values
 
-_NOT_OF_THE_SETTING = (
+NOT_OF_THE_ROW = (
     "version",
     "preset",
     "data",
     "start.twin",
-    "training.seed",
     "training.micro_batch",
     "training.activation_checkpointing",
     "training.tf32",
@@ -23,6 +22,7 @@ _NOT_OF_THE_SETTING = (
     "training.threads",
     "training.keep",
 )
+"""Settings in which runs of one row may differ, beside the seed: folders, devices, how a step is computed."""
 
 
 def setting_key(values: Values, twin: Values | None = None) -> str:
@@ -38,7 +38,7 @@ def setting_key(values: Values, twin: Values | None = None) -> str:
         {
             key: value
             for key, value in each.items()
-            if key not in _NOT_OF_THE_SETTING and not key.startswith("evaluation.")
+            if key not in (*NOT_OF_THE_ROW, "training.seed") and not key.startswith("evaluation.")
         }
         for each in (values, twin or {})
     ]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from voxflate._system.errors import VoxflateError
+from voxflate.config.identity import NOT_OF_THE_ROW
 from voxflate.config.paper_rows import (
     ADNI_VOLUMES,
     BATCH,
@@ -35,19 +36,7 @@ Phase = Literal["2d", "3d"]
 SCALES = ("paper", "bench")
 
 DECIDES_NO_RESULT = (
-    "version",
-    "preset",
-    "data",
-    "start.twin",
-    "training.micro_batch",
-    "training.activation_checkpointing",
-    "training.tf32",
-    "training.autotune",
-    "training.kernels",
-    "training.compile",
-    "training.device",
-    "training.threads",
-    "training.keep",
+    *NOT_OF_THE_ROW,
     "slice_discriminator.per_volume",
     "slice_discriminator.side",
     "slice_discriminator.lr_s",

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
+from voxflate._system.extras import import_optional
 
 PERPLEXITY = 30.0
 
@@ -23,13 +24,10 @@ def tsne(features: NDArray[np.floating], seed: int = 0) -> NDArray[np.float32]:
     Raises:
         VoxflateError: If scikit-learn is missing or there are too few samples.
     """
-    try:
-        from sklearn.decomposition import PCA
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise VoxflateError(
-            "t-SNE needs scikit-learn; install it with: pip install 'voxflate[embedding]'"
-        ) from error
+    import_optional("sklearn", "embedding", "t-SNE needs scikit-learn")
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
     n = len(features)
     if n < 5:
         raise VoxflateError(f"t-SNE needs at least 5 samples, got {n}")

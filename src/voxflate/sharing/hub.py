@@ -9,11 +9,11 @@ FOLDER/
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 from voxflate._system.errors import VoxflateError
+from voxflate._system.extras import import_optional
 from voxflate._system.files import whole_folder, write_json
 from voxflate.drawing.sheets import sample_sheet
 from voxflate.runs.export import write_generator
@@ -96,9 +96,4 @@ def check_push() -> Any:
     Raises:
         VoxflateError: If it is not installed.
     """
-    try:
-        return importlib.import_module("huggingface_hub")
-    except ImportError as error:
-        raise VoxflateError(
-            "--push needs huggingface_hub; install it with: pip install 'voxflate[hub]'"
-        ) from error
+    return import_optional("huggingface_hub", "hub", "--push needs huggingface_hub")

@@ -9,21 +9,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tests.data.preparing.test_channels import SHAPE, refusal
 from voxflate._system.errors import VoxflateError
 from voxflate.data import prepare
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.preparing.summary import summary_lines
 from voxflate.data.sources.source import Reading
-
-SHAPE = (8, 16, 16)
-
-
-def refusal(source: Path, out: Path, **values: Any) -> str:
-    with pytest.raises(VoxflateError) as caught:
-        prepare(source, out, "mr", SHAPE, **values)
-    assert "\n" not in str(caught.value)
-    assert not out.exists()
-    return str(caught.value)
 
 
 def _change(path: Path, change: Callable[[Any, Any], tuple[Any, Any]]) -> None:

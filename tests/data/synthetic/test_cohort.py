@@ -106,6 +106,6 @@ def test_without_the_maps_it_says_what_to_install(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(cohort, "distribution", nowhere)
     load_template.cache_clear()
-    with pytest.raises(VoxflateError, match="pip install nilearn"):
+    with pytest.raises(VoxflateError, match=r"pip install 'voxflate\[demo\]'"):
         make_cohort(tmp_path / "brains", 1, SHAPE)
     assert not (tmp_path / "brains").exists()

@@ -1,6 +1,7 @@
 """Scan and mask out again: the files, their places, and what other tools want to find."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +223,7 @@ def test_an_empty_mask_is_a_segmentation_without_marks(prepared: PreparedSet, tm
 def test_without_highdicom_the_extra_is_named(
     prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(VoxflateError, match=r"pip install 'voxflate\[dicom-seg\]'"):
         write_dicom_channels(tmp_path / "out", prepared.volumes("train", [0])[0], prepared)
     assert not (tmp_path / "out").exists()

@@ -18,6 +18,7 @@ import numpy as np
 from scipy import ndimage
 
 from voxflate._system.errors import VoxflateError
+from voxflate._system.extras import missing_extra
 from voxflate._system.files import read_json, write_json
 from voxflate._system.parallel import Progress, counted, in_order, workers
 from voxflate.data.preparing.steps import resample_box
@@ -158,13 +159,14 @@ def load_template() -> Template:
 
 def _read_map(name: str, side: int) -> Float32:
     """One map of the template, 0 to 1, in a cube around the centre of the brain."""
-    advice = "install it with: pip install nilearn"
     try:
         path = Path(str(distribution("nilearn").locate_file(MAPS.format(name))))
     except PackageNotFoundError as error:
-        raise VoxflateError(f"the built-in cohort needs the brain maps of nilearn; {advice}") from error
+        reason = "the built-in cohort needs the brain maps of nilearn"
+        raise VoxflateError(missing_extra("demo", reason)) from error
     if not path.is_file():
-        raise VoxflateError(f"{path}: the installed nilearn does not have this map; {advice}==0.14.1")
+        advice = "install it with: pip install nilearn==0.14.1"
+        raise VoxflateError(f"{path}: the installed nilearn does not have this map; {advice}")
     volume = to_ras(read_volume(path))
     # The template's grid is not centred on the brain: cut away below the cerebellum and above the vertex.
     centred = volume.array[:156]

@@ -5,7 +5,6 @@ Requires the package highdicom: pip install 'voxflate[dicom-seg]'.
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pydicom
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
-from voxflate._system.errors import VoxflateError
+from voxflate._system.extras import import_optional
 from voxflate._system.files import whole_file, whole_folder
 from voxflate._system.version import __version__
 from voxflate.data.channels import mask_labels, numbered
@@ -33,11 +32,7 @@ def check_segmentations() -> None:
     Raises:
         VoxflateError: Tells how to install it.
     """
-    if importlib.util.find_spec("highdicom") is None:
-        raise VoxflateError(
-            "DICOM segmentations need the package highdicom: pip install 'voxflate[dicom-seg]', or write "
-            "NIfTI"
-        )
+    import_optional("highdicom", "dicom-seg", "DICOM segmentations need highdicom", "or write NIfTI")
 
 
 def write_dicom_channels(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from voxflate._system.errors import VoxflateError
+from voxflate._system.extras import import_optional
 
 WIDTH = 16
 """Channels of the first stage; every stage has twice as many as the previous one."""
@@ -24,11 +23,8 @@ def check_monai() -> None:
     Raises:
         VoxflateError: Tells how to install it.
     """
-    if importlib.util.find_spec("monai") is None:
-        raise VoxflateError(
-            "training segmenters needs the package monai: pip install 'voxflate[utility]', or measure "
-            "only the labels with --task NAME"
-        )
+    otherwise = "or measure only the labels with --task NAME"
+    import_optional("monai", "utility", "training segmenters needs monai", otherwise)
 
 
 def strides_of(shape: Sequence[int]) -> list[tuple[int, ...]]:

@@ -26,11 +26,11 @@ SIDE = 96
 _CHUNK = 32
 
 
-class FeatureExtractor(Protocol):
-    """Anything that turns slices into features.
+class Extractor(Protocol):
+    """What slice and volume extractors have in common.
 
-    `name` is part of every metric's name. `weights_sha256` and `side` (the size slices are resized
-    to, pixels) tell cached features of two extractors apart.
+    `name` is part of every metric's name. `weights_sha256` and `side` tell cached features of two extractors
+    apart.
     """
 
     @property
@@ -43,26 +43,18 @@ class FeatureExtractor(Protocol):
 
     @property
     def side(self) -> int:
-        """Side to which slices are resized, pixels."""
+        """Side of the square or cube to which slices or volumes are resized, pixels or voxels."""
+
+
+class FeatureExtractor(Extractor, Protocol):
+    """Anything that turns slices into features."""
 
     def __call__(self, slices: Tensor, /) -> Tensor:
         """Features of slices: [n, 1, H, W] in [-1, 1] -> float32 [n, f] on the CPU."""
 
 
-class VolumeExtractor(Protocol):
-    """Anything that turns volumes into features; attributes as in `FeatureExtractor`."""
-
-    @property
-    def name(self) -> str:
-        """Name in metrics: lower case, no spaces."""
-
-    @property
-    def weights_sha256(self) -> str:
-        """SHA-256 of the weights, 64 hexadecimal digits."""
-
-    @property
-    def side(self) -> int:
-        """Side of the cube to which volumes are resized, voxels."""
+class VolumeExtractor(Extractor, Protocol):
+    """Anything that turns volumes into features."""
 
     def __call__(self, volumes: Tensor, /) -> Tensor:
         """Features of volumes: [n, 1, D, H, W] in [-1, 1] -> float32 [n, f] on the CPU."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from voxflate._system.errors import VoxflateError
+from voxflate._system.extras import import_optional
 from voxflate._system.files import sha256
 from voxflate.metrics.extractors.base import SliceNetwork
 from voxflate.metrics.extractors.weights import load_script
@@ -55,12 +56,7 @@ def user_network(path: Path, device: str | torch.device = "cpu") -> SliceNetwork
 
 def _onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], int]:
     """The file's network and the side of its input."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise VoxflateError(
-            f"{path}: ONNX files need onnxruntime; install it with: pip install 'voxflate[onnx]'"
-        ) from error
+    onnxruntime = import_optional("onnxruntime", "onnx", f"{path}: ONNX files need onnxruntime")
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises a different class for each kind of bad file

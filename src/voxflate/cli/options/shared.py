@@ -11,11 +11,20 @@ from voxflate.cli.resume import Resume
 
 _SETTINGS = "Settings"
 
-RUN_HELP = (
-    "Run folder of voxflate train, an export, or the name of a generator included in voxflate, such as "
-    "brains-16."
-)
-"""Help for the argument of commands that need no scans."""
+Run = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="Run folder of voxflate train, an export, or the name of a generator included in voxflate, such "
+        "as brains-16.",
+    ),
+]
+"""For commands that need no scans."""
+
+RunWithScans = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")
+]
+"""For commands that need the scans of the training."""
 
 Preset = Annotated[
     str | None,

@@ -1,0 +1,81 @@
+"""The part of `benchmarks.gpu` that trains: the recommended path on prepared volumes, 2D and 3D."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu_session import Session
+
+from voxflate._system.errors import TrainingStopped, VoxflateError
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import from_dict
+from voxflate.config.values import nested
+from voxflate.data.datasets import likeness_to_mirror
+from voxflate.data.prepared import open_prepared
+from voxflate.data.shapes import split_shape
+from voxflate.metrics import extractor
+from voxflate.runs.export import export_generator
+from voxflate.runs.log import METRICS_NAME, read_rows
+from voxflate.training.run import ONE_SIDED, train_run
+from voxflate.training.stop import StopRequest
+
+SHARE_2D = 0.3
+"""Share of the training time for the 2D twin."""
+
+
+def training(session: Session) -> dict[str, Any]:
+    """Train the recommended path for the remaining time, and export the result."""
+    prepared = open_prepared(session.data)
+    base, stages = split_shape(prepared.shape)
+    twin, run = session.out / "2d", session.out / "3d"
+    spare = 0 if session.toy else 30
+    left = session.seconds_left() - spare
+    values = {
+        "data": str(session.data.absolute()),
+        "network.base": base,
+        "network.stages": stages,
+        "training.device": str(session.device),
+        "training.flip": likeness_to_mirror(prepared.stored("train")) >= ONE_SIDED,
+        "training.reuse_fakes": True,
+        "training.snapshot_kimg": 0.008 if session.toy else 10.0,
+        "evaluation.samples": 8 if session.toy else 148,
+        "evaluation.extractor": "random" if session.toy else chosen_extractor(),
+    }
+    if session.toy:
+        values |= {"network.channels": 8, "training.batch": 4, "training.kimg": 0.016}
+    start = {"start.twin": str(twin.absolute()), "start.strategy": "preserving"}
+    config_2d = from_dict(nested({**values, "training.phase": "2d"}), "gpu")
+    found: dict[str, Any] = {"extractor": config_2d.evaluation.extractor}
+    found["images_2d"] = trained(config_2d, twin, SHARE_2D * left)
+    config_3d = from_dict(nested({**values, "training.phase": "3d", **start}), "gpu")
+    found["images_3d"] = trained(config_3d, run, session.seconds_left() - spare)
+    export_generator(run, session.out / "generator")
+    sheet = sorted((run / "sheets").glob("*.png"))[-1]
+    row = read_rows(run / METRICS_NAME)[-1]
+    metrics = {name: value for name, value in row.items() if name.endswith("-avg") or name == "pairwise-l2"}
+    return found | {"sheet": str(sheet.relative_to(session.out)), "metrics": metrics}
+
+
+def chosen_extractor() -> str:
+    """MobileNetV2 if its weights are installed, else random features."""
+    try:
+        extractor("mobilenetv2")
+    except VoxflateError:
+        return "random"
+    return "mobilenetv2"
+
+
+def trained(config: RunConfig, run: Path, seconds: float) -> int:
+    """Train until the settings' end or for some seconds; return the images shown."""
+    stop, shown = StopRequest(), [0]
+    timer = threading.Timer(max(1.0, seconds), lambda: setattr(stop, "requested", True))
+    timer.start()
+    try:
+        with suppress(TrainingStopped):  # as planned: everything is saved
+            train_run(config, run, on_progress=lambda at: shown.append(at.n_images), stop=stop)
+    finally:
+        timer.cancel()
+    return shown[-1]

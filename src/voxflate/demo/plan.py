@@ -154,7 +154,7 @@ def settings_2d(base: RunConfig, kind: str) -> RunConfig:
 
 
 def settings_3d(base: RunConfig, strategy: str, twin: Path | None) -> RunConfig:
-    """Settings of the 3D run that starts from a twin by this strategy; only ours has a slice discriminator."""
+    """Settings of the 3D run that starts from a twin by this strategy. Only ours has slices."""
     own = from_values({"start.strategy": strategy})
     values: dict[str, Any] = {
         "start.strategy": strategy,

@@ -87,9 +87,9 @@ SHIPPED = {
         ),
         IXI_LICENCE,
         "One generator, nothing was chosen: seed 0, 16 kimg (16,000 scans shown in 3D), with the slice "
-        "discriminator. The section *Brains of a given age* of docs/results.md has the commands, and says how "
-        "well the volumes match the age that is asked for: networks that learned from real brains see it, a "
-        "reader hardly does.",
+        "discriminator. The section *Brains of a given age* of docs/results.md has the commands, and says "
+        "how well the volumes match the age that is asked for: networks that learned from real brains see "
+        "it, a reader hardly does.",
     ),
     "hippocampus-16": Shipped(
         Words(

@@ -51,6 +51,7 @@ def main() -> None:
             "start.strategy": "preserving",
             "network.stages": SHAPES[shape],
             "training.reuse_fakes": True,
+            "slice_discriminator.weight": 0.0,
         }
         steps = {"without": step_of(from_values(shared, "benchmark"))}
         for side in options.sides:

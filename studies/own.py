@@ -32,9 +32,9 @@ def own_key(start: str, slices: bool) -> str:
 
 def _own(start: str, slices: bool) -> Own:
     twin = {"none": "", "planar": "planar"}.get(start, "plain")
-    weight = {"slice_discriminator.weight": 1.0} if slices else {}
+    values = {"start.strategy": start, "slice_discriminator.weight": 1.0 if slices else 0.0}
     label = f"ours: {start}, slice discriminator" if slices else f"ours: {start}"
-    return Own(label, {"start.strategy": start, **weight}, twin)
+    return Own(label, values, twin)
 
 
 OWN: Mapping[str, Own] = {

@@ -83,6 +83,18 @@ def test_recommended_values_depend_on_what_is_trained() -> None:
         assert config.training.train_noise == (strategy not in ("preserving", "planar"))
 
 
+def test_volumes_are_trained_with_slices() -> None:
+    for strategy in STRATEGIES:
+        assert RunConfig(start={"strategy": strategy}).slice_discriminator.weight == 1
+    without: list[dict[str, Any]] = [
+        {"training": {"phase": "2d"}},
+        {"preset": "coca64-split-shuffle-inflate-1@bench"},
+        *({"model": model} for model in MODELS if model != "stylegan2"),
+    ]
+    for named in without:
+        assert RunConfig(**named).slice_discriminator.weight == 0
+
+
 def test_a_2d_run_without_a_strategy_is_inflated_as_recommended() -> None:
     assert RunConfig(start={"twin": "runs/2d"}) == RunConfig(
         start={"twin": "runs/2d", "strategy": "preserving"}

@@ -226,6 +226,7 @@ def test_missing_weights_are_one_line(prepared, monkeypatch):
     ) as error:
         gan_of(config)
     assert "\n" not in str(error.value)
+    assert str(error.value).endswith("; or train without slices: --set slice_discriminator.weight=0")
 
 
 @pytest.mark.parametrize("name", TRUNKS)

@@ -1,7 +1,7 @@
 """Recommended values that differ from the defaults of `schema`, and the values of a named preset.
 
 `RunConfig` fills in missing settings, whether the others come from a file, `--set` or Python. The evidence is
-in decisions 0017 and 0072.
+in decisions 0017, 0072 and 0176.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _PRETRAIN_PLANAR: Values = {
     "network.low_pass_d": True,
     "training.lr_d": LR_FROM_SCRATCH,
 }
+# A second discriminator that looks at slices (decisions 0110 and 0176).
+_VOLUMES: Values = {"slice_discriminator.weight": 1.0}
 _INFLATED: Values = {"training.lr_g": LR_INFLATED, "training.lr_d": LR_INFLATED}
 _STARTS: Mapping[str, Values] = {
     "none": {},
@@ -81,4 +83,4 @@ def _values_for(named: Values) -> dict[str, Any]:
     if phase == "2d":
         return dict(_PRETRAIN_PLANAR if texts.get("training.twin") == "planar" else _PRETRAIN)
     strategy = texts.get("start.strategy", DEFAULT_STRATEGY if texts.get("start.twin") else "none")
-    return {"start.strategy": strategy, **_STARTS.get(strategy, {})}
+    return {"start.strategy": strategy, **_VOLUMES, **_STARTS.get(strategy, {})}

@@ -223,7 +223,7 @@ class SliceConfig(Section):
 
     weight: float = Field(default=0.0, ge=0)
     """Weight of the slice discriminator in the generator's loss; that of the 3D discriminator is 1. 0 turns
-    the slice discriminator off."""
+    the slice discriminator off. 3D trainings of stylegan2 without a preset have 1."""
     per_volume: int = Field(default=1, ge=1, le=3)
     """Random slices per volume and step, cycling through the three planes; 3 takes one of each. Images of a
     2D training are used whole."""

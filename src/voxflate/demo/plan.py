@@ -33,6 +33,9 @@ TWINS = {"inflate-1": "plain", "preserving": "plain"}
 STARTS = ("none", *TWINS)
 """The 3D runs, by strategy."""
 
+RECOMMENDED = "preserving"
+"""The run with the recommended settings. The others are the paper's: they have no slice discriminator."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -151,7 +154,7 @@ def settings_2d(base: RunConfig, kind: str) -> RunConfig:
 
 
 def settings_3d(base: RunConfig, strategy: str, twin: Path | None) -> RunConfig:
-    """Settings of the 3D run that starts from a twin by this strategy."""
+    """Settings of the 3D run that starts from a twin by this strategy. Only ours has slices."""
     own = from_values({"start.strategy": strategy})
     values: dict[str, Any] = {
         "start.strategy": strategy,
@@ -161,6 +164,7 @@ def settings_3d(base: RunConfig, strategy: str, twin: Path | None) -> RunConfig:
         "training.lr_d": own.training.lr_d,
         "training.train_noise": own.training.train_noise,
         "training.freeze_g_kimg": min(own.training.freeze_g_kimg, base.training.kimg / 10),
+        "slice_discriminator.weight": own.slice_discriminator.weight if strategy == RECOMMENDED else 0.0,
     }
     return with_values(base, values)
 

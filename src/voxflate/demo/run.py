@@ -1,7 +1,7 @@
 """The whole method on the built-in cohort, within the user's minutes.
 
 Cohort -> a 2D twin -> three 3D trainings of the same length, side by side (from scratch, the paper's
-inflate-1, our preserving start) -> report. Lengths follow from speeds measured at the start, so the
+inflate-1, our recommended settings) -> report. Lengths follow from speeds measured at the start, so the
 demo takes about the same time on any machine; a faster one trains longer. A second call continues.
 """
 
@@ -57,9 +57,10 @@ LABELS = {
     "none": ("from scratch", "Random weights, as usual."),
     "inflate-1": ("inflate-1", "The paper's best: 2D kernels in the middle slice of the 3D ones."),
     "preserving": (
-        "preserving",
+        "recommended",
         "Ours: as inflate-1, but the discriminator responds as strongly as its 2D twin, and nothing random "
-        "is added around the middle slice.",
+        "is added around the middle slice (start preserving). A second discriminator judges single slices "
+        "by features of a pretrained network.",
     ),
 }
 
@@ -251,7 +252,8 @@ def _introduction(prepared: PreparedSet, plan: Plan) -> str:
         "brain. "
         f"A 2D network saw {plan.kimg_2d:g} thousand of their slices; then three 3D Split&Shuffle networks "
         f"of {CHANNELS} channels, half as wide as the paper's, saw {plan.kimg_3d:g} thousand volumes each. "
-        "They differ in their start and its recommended learning rate."
+        "They differ in their start and its learning rate, and only the recommended one has a slice "
+        "discriminator."
     )
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxflate._system.errors import VoxflateError
 from voxflate.metrics.extractors import efficientnet, mobilenet
 from voxflate.metrics.extractors.base import IMAGENET_MEAN, IMAGENET_STD, load_trunk
 from voxflate.metrics.extractors.efficientnet import EFFICIENTNET_WEIGHTS, EfficientNetLite0
@@ -107,7 +108,12 @@ class SliceFeatures:
     """
 
     def __init__(self, name: str, side: int, device: torch.device) -> None:
-        self.trunk = TRUNKS[name](device)
+        try:
+            self.trunk = TRUNKS[name](device)
+        except VoxflateError as error:
+            raise VoxflateError(
+                f"{error}; or train without slices: --set slice_discriminator.weight=0"
+            ) from error
         self.side = side
         self.sides = tuple(side // reduction for reduction in REDUCTIONS)
         generator = torch.Generator().manual_seed(0)

@@ -17,6 +17,7 @@ from voxflate.data.datasets import likeness_to_mirror
 from voxflate.data.prepared import open_prepared
 from voxflate.data.shapes import split_shape
 from voxflate.metrics import extractor
+from voxflate.metrics.extractors.efficientnet import EFFICIENTNET_WEIGHTS
 from voxflate.runs.export import export_generator
 from voxflate.runs.log import METRICS_NAME, read_rows
 from voxflate.training.run import ONE_SIDED, train_run
@@ -50,7 +51,9 @@ def training(session: Session) -> dict[str, Any]:
     config_2d = from_dict(nested({**values, "training.phase": "2d"}), "gpu")
     found: dict[str, Any] = {"extractor": config_2d.evaluation.extractor}
     found["images_2d"] = trained(config_2d, twin, SHARE_2D * left)
-    config_3d = from_dict(nested({**values, "training.phase": "3d", **start}), "gpu")
+    slices = {"slice_discriminator.features": "random"} if session.toy else slices_if_possible()
+    config_3d = from_dict(nested({**values, "training.phase": "3d", **start, **slices}), "gpu")
+    found["slice_discriminator"] = config_3d.slice_discriminator.weight > 0
     found["images_3d"] = trained(config_3d, run, session.seconds_left() - spare)
     export_generator(run, session.out / "generator")
     sheet = sorted((run / "sheets").glob("*.png"))[-1]
@@ -66,6 +69,15 @@ def chosen_extractor() -> str:
     except VoxflateError:
         return "random"
     return "mobilenetv2"
+
+
+def slices_if_possible() -> dict[str, Any]:
+    """Settings that leave out the slice discriminator if its weights are not installed."""
+    try:
+        EFFICIENTNET_WEIGHTS.find()
+    except VoxflateError:
+        return {"slice_discriminator.weight": 0.0}
+    return {}
 
 
 def trained(config: RunConfig, run: Path, seconds: float) -> int:

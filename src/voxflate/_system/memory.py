@@ -1,4 +1,7 @@
-"""Peak memory of the process, and running out of memory as one line; PyTorch and NumPy have no common exception."""
+"""The process's peak memory, and running out of memory as one line.
+
+PyTorch and NumPy have no common exception for it.
+"""
 
 from __future__ import annotations
 

@@ -46,9 +46,7 @@ Assignments = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option(
-        "--dry-run", help="Print the resolved settings as TOML and stop.", rich_help_panel=SETTINGS
-    ),
+    typer.Option("--dry-run", help="Print the resolved settings as TOML and stop.", rich_help_panel=SETTINGS),
 ]
 Data = Annotated[
     Path | None,

@@ -1,4 +1,4 @@
-"""What a training costs: `voxflate prepare --plan` for shapes that suit the scans, `voxflate train --plan`."""
+"""`voxflate prepare --plan`: shapes that suit the scans, with their cost; `train --plan`: the cost."""
 
 from __future__ import annotations
 

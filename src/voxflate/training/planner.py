@@ -1,8 +1,8 @@
 """Predicts memory and time of a training on this machine, from a small measurement.
 
-All stages have the same channels, so the cost of an image is a fixed part plus a part per voxel (decision 0174).
-Two small shapes are measured and give both parts. `python -m benchmarks.plan_check` compares the prediction with
-measurements at larger shapes.
+All stages have the same channels, so the cost of an image is a fixed part plus a part per voxel (decision
+0174). Two small shapes are measured and give both parts. `python -m benchmarks.plan_check` compares the
+prediction with measurements at larger shapes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from voxflate.gans.samples import sample
 from voxflate.nn.run_stage import use_kernels
 
 _SMALL = {"network.base": [4, 4, 4], "network.stages": 3}
-_LARGE = {"network.base": [2, 4, 4], "network.stages": 4}
-MEASURED_AT = "16x16x16 and 16x32x32"
+_LARGE = {"network.base": [4, 4, 4], "network.stages": 4}
+MEASURED_AT = "16x16x16 and 32x32x32"
 """The measured shapes; comparison models allow nothing smaller."""
 
 _BYTES = 2**30
@@ -89,7 +89,7 @@ def images_at_once(config: RunConfig) -> int:
 
 
 def values_waiting(config: RunConfig) -> int:
-    """Values per voxel of the images that wait for their micro-batch: reals, and fakes if these are reused."""
+    """Values per voxel of images that wait for their micro-batch: reals, and fakes if these are reused."""
     kinds = 2 if config.training.reuse_fakes else 1
     return kinds * config.network.image_channels * (config.training.batch - images_at_once(config))
 
@@ -97,7 +97,9 @@ def values_waiting(config: RunConfig) -> int:
 def predict(config: RunConfig, machine: Machine) -> tuple[float, float]:
     """Peak memory in GiB and images/s of 3D training with the settings that the machine was measured with."""
     shape = config.network.shape
-    return machine.gib(shape, images_at_once(config), values_waiting(config)), machine.images_per_second(shape)
+    return machine.gib(shape, images_at_once(config), values_waiting(config)), machine.images_per_second(
+        shape
+    )
 
 
 def measure_machine(config: RunConfig, rounds: int = _ROUNDS) -> Machine:

@@ -3,7 +3,8 @@
     python -m benchmarks.plan_check [--cases 32x64x64 48x48x48] [--threads 2] [--rounds 5]
 
 Every shape, and every small measurement that predicts it, runs in a separate process, because the
-system reports only the peak memory. The cases of 128x128 voxels take minutes per step on two cores: use `--rounds 2`.
+system reports only the peak memory. The cases of 128x128 voxels take minutes per step on two cores: use
+`--rounds 2`.
 """
 
 from __future__ import annotations

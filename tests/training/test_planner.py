@@ -35,6 +35,34 @@ def test_a_cost_with_a_fixed_part_is_predicted_exactly(monkeypatch: pytest.Monke
     assert len({one.network.shape for one in seen}) == 2
 
 
+@pytest.mark.parametrize(
+    ("batch", "micro_batch", "group", "images"),
+    [
+        (8, 0, 4, 8),
+        (8, 4, 4, 4),
+        (128, 0, 4, 8),
+        (128, 32, 16, 16),
+        (2, 0, 4, 2),
+        (12, 0, 3, 6),
+        (8, 1, 1, 1),
+    ],
+)
+def test_a_large_batch_is_measured_by_a_few_images(
+    batch: int, micro_batch: int, group: int, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def measured(config: RunConfig, rounds: int) -> Measured:
+        seen.append(config.training.batch)
+        return Measured("cpu", 1.0, 1e-6 * prod(config.network.shape) * config.training.batch)
+
+    monkeypatch.setattr(planner, "measure_shape", measured)
+    values = {"batch": batch, "micro_batch": micro_batch, "mbstd_group": group}
+    config = with_values(RunConfig(), {f"training.{key}": value for key, value in values.items()})
+    assert measure_machine(config).gib_per_voxel == pytest.approx(1e-6)
+    assert set(seen) == {images}
+
+
 def test_only_images_computed_at_a_time_and_those_that_wait_count() -> None:
     machine = Machine("cpu", seconds_per_voxel=1e-6, gib_per_voxel=1e-6, gib_at_rest=0.5)
 

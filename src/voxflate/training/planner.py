@@ -31,6 +31,7 @@ _BYTES_PER_VALUE = 4
 _ROUNDS = 5
 _SECONDS = 10.0
 _SAMPLES = 8
+_IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -108,20 +109,27 @@ def measure_machine(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
     Call it before other large work of the process, because the system reports only the peak memory.
 
     Args:
-        config: The settings; one micro-batch is measured.
+        config: The settings; one micro-batch is measured, or a part of it if it is large.
         rounds: Number of steps with and without R1; one is enough for the memory.
     """
     use_kernels(config.training.kernels)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
-    at_once = images_at_once(config)
-    part = with_values(config, {"training.batch": at_once, "training.micro_batch": 0})
+    images = _images_measured(config)
+    part = with_values(config, {"training.batch": images, "training.micro_batch": 0})
     small, large = with_values(part, _SMALL), with_values(part, _LARGE)
     voxels = prod(small.network.shape), prod(large.network.shape)
     first, second = measure_shape(small, rounds), measure_shape(large, rounds)  # the peak can only grow
     at_rest, per_voxel = _line(voxels, (first.gib, second.gib))
     per_image, seconds = _line(voxels, (first.seconds, second.seconds))
-    return Machine(first.device, seconds, per_voxel / at_once, at_rest, per_image)
+    return Machine(first.device, seconds, per_voxel / images, at_rest, per_image)
+
+
+def _images_measured(config: RunConfig) -> int:
+    """Whole groups of the minibatch standard deviation, some eight images; more only take longer."""
+    at_once = images_at_once(config)
+    group = min(config.training.mbstd_group, at_once)
+    return min(at_once, max(group, _IMAGES // group * group))
 
 
 def measure_shape(config: RunConfig, rounds: int = _ROUNDS) -> Measured:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from rich.progress import track
 from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
+from voxflate._system.memory import peak_bytes
 from voxflate.config.toml import parse_assignments
 from voxflate.nn.run_stage import use_kernels
 
@@ -64,19 +64,6 @@ class Job(NamedTuple):
     case: Case
     variant: str
     values: dict[str, Any]
-
-
-def peak_bytes() -> int:
-    """The largest resident size that this process had."""
-    # On Linux ru_maxrss starts with the size of the parent process; VmHWM does not.
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else peak * 1024
 
 
 def resting_bytes() -> int:

@@ -1,13 +1,16 @@
-"""Checks the predictions of `prepare --plan`: larger shapes measured, against scaled from 16x32x32.
+"""Checks the planner's predictions (`prepare --plan`, `train --plan`) against measurements at larger shapes.
 
-    python -m benchmarks.plan_check [--threads 2]
+    python -m benchmarks.plan_check [--cases 32x64x64 48x48x48] [--threads 2] [--rounds 5]
 
-Every shape runs in a separate process, because the system reports only the peak memory.
+Every shape, and every small measurement that predicts it, runs in a separate process, because the
+system reports only the peak memory. The cases of 128x128 voxels take minutes per step on two cores: use
+`--rounds 2`.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+from typing import Any
 
 import torch
 from benchmarks.arguments import parser_of
@@ -16,41 +19,62 @@ from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.cores import available_cores
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import with_values
-from voxflate.training.planner import Machine, measure_machine, measure_shape
+from voxflate.training.planner import Machine, Measured, measure_machine, measure_shape, predict
 
-CASES = {"32x64x64": ((2, 4, 4), 5, 2), "48x48x48": ((3, 3, 3), 5, 2), "64x64x64": ((4, 4, 4), 5, 1)}
-"""Shape -> base, stages, batch."""
+MEMORY, SPEED = 0.15, 0.25
+"""The largest errors that the aims allow, relative to the measurement."""
+
+_IN_PARTS = {"training.batch": 4, "training.activation_checkpointing": True}
+CASES: dict[str, dict[str, Any]] = {
+    "32x64x64": {"network.base": [2, 4, 4], "network.stages": 5, "training.batch": 2},
+    "48x48x48": {"network.base": [3, 3, 3], "network.stages": 5, "training.batch": 2},
+    "64x64x64": {"network.base": [4, 4, 4], "network.stages": 5, "training.batch": 1},
+    # One micro-batch of 4 is measured: the others repeat it.
+    "32x128x128": {"preset": "coca128-split-shuffle-inflate-1", **_IN_PARTS},
+    "128x128x128": {"network.base": [4, 4, 4], "network.stages": 6, **_IN_PARTS},
+}
+"""Shape -> settings."""
 
 
-def measure(base: tuple[int, int, int] | None, stages: int, batch: int, threads: int) -> Machine:
-    """One measurement; at the plan's shape if base is None."""
+def settings(name: str) -> RunConfig:
+    """The settings of a case; its minibatch standard deviation is over the whole batch."""
+    values = CASES[name]
+    config = RunConfig(preset=values.get("preset", ""))
+    return with_values(config, {**values, "training.mbstd_group": values["training.batch"]})
+
+
+def measure(name: str, threads: int, rounds: int, larger: bool) -> Machine | Measured:
+    """One measurement: at the shape itself if `larger`, else at the small shapes of the plan."""
     keep_freed_memory()  # as the command line does
     torch.set_num_threads(threads)
-    if base is None:
-        return measure_machine(RunConfig())
-    values = {"network.base": list(base), "network.stages": stages, "training.batch": batch}
-    config = with_values(RunConfig(), {**values, "training.mbstd_group": batch})
-    return measure_shape(config)
+    return (measure_shape if larger else measure_machine)(settings(name), rounds)
+
+
+def line(name: str, machine: Machine, found: Measured) -> str:
+    """Prediction and measurement of one case, and whether both aims are met."""
+    config = settings(name)
+    gib, speed = predict(config, machine)
+    errors = gib / found.gib - 1, speed * found.seconds - 1
+    met = "met" if abs(errors[0]) <= MEMORY and abs(errors[1]) <= SPEED else "missed"
+    return (
+        f"{name}, batch {config.training.batch}: {1 / found.seconds:.3g} images/s, predicted {speed:.3g} "
+        f"({errors[1]:+.0%}); {found.gib:.2f} GiB, predicted {gib:.2f} ({errors[0]:+.0%}): {met}"
+    )
 
 
 def main() -> None:
     """Print one line per shape."""
     parser = parser_of(__doc__)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="SHAPE")
     parser.add_argument("--threads", type=int, default=available_cores())
-    threads = parser.parse_args().threads
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, maxtasksperchild=1) as pool:
-        machine = pool.apply(measure, (None, 0, 0, threads))
-        for name, (base, stages, batch) in CASES.items():
-            found = pool.apply(measure, (base, stages, batch, threads))
-            depth, height, width = (side * 2 ** (stages - 1) for side in base)
-            shape = (depth, height, width)
-            print(
-                f"{name}, batch {batch}: {found.images_per_second(shape):.3f} images/s, predicted "
-                f"{machine.images_per_second(shape):.3f}; {found.gib(shape, batch):.2f} GiB, predicted "
-                f"{machine.gib(shape, batch):.2f}",
-                flush=True,
-            )
+        for name in options.cases:
+            machine = pool.apply(measure, (name, options.threads, 5, False))
+            found = pool.apply(measure, (name, options.threads, options.rounds, True))
+            print(line(name, machine, found), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from voxflate._system.errors import VoxflateError
-from voxflate._system.memory import is_out_of_memory, memory_said
+from voxflate._system.memory import is_out_of_memory, memory_said, peak_bytes
 
 REAL = """
 import resource
@@ -25,6 +25,14 @@ for take in (lambda: torch.empty(2**36), lambda: np.ones(2**36), lambda: bytearr
 def test_what_pytorch_numpy_and_python_raise_is_known() -> None:
     done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True"] * 3
+
+
+def test_the_peak_is_that_of_the_process_and_not_of_its_parent() -> None:
+    large = np.ones(2**27)  # 1 GiB
+    code = "from voxflate._system.memory import peak_bytes; print(peak_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert peak_bytes() > large.nbytes
+    assert 2**22 < int(done.stdout) < 2**29
 
 
 @pytest.mark.parametrize(

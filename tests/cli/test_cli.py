@@ -14,10 +14,9 @@ import pytest
 from tests.cli.calls import recommended, refused, resolved, twin_run, voxflate
 from voxflate._system.files import write_json
 from voxflate.cli import app
-from voxflate.config.schema import RunConfig
 from voxflate.config.toml import save_config, with_values
 from voxflate.data.prepared import open_prepared
-from voxflate.training.planner import Machine, measure_machine
+from voxflate.training.planner import Machine
 
 COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
 
@@ -192,14 +191,24 @@ def test_a_plan_is_printed_and_nothing_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_machine_costs_is_measured_and_scaled() -> None:
-    config = with_values(RunConfig(), {"training.batch": 2, "network.channels": 4})
-    machine = measure_machine(config)
-    assert 0.1 < machine.images_per_second((16, 32, 32)) < 10_000
-    assert machine.images_per_second((32, 64, 64)) == pytest.approx(
-        machine.images_per_second((16, 32, 32)) / 8
+def test_a_training_says_what_it_will_cost_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine("cpu", seconds_per_voxel=1e-6, gib_per_voxel=1e-4, gib_at_rest=0.5)
+    monkeypatch.setattr("voxflate.training.planner.measure_machine", lambda config: machine)
+    network = ("network.base=4,4,4", "network.stages=6", "network.channels=64")
+    training = ("training.batch=8", "training.micro_batch=4", "training.kimg=10")
+    words = [word for one in (*network, *training) for word in ("--set", one)]
+    shown = voxflate("train", *words, "--out", tmp_path / "run", "--plan")
+    assert shown.exit_code == 0
+    first, second, third = shown.stdout.splitlines()
+    assert first == (
+        "128x128x128, network.channels = 64, training.batch = 8, training.micro_batch = 4, "
+        "training.activation_checkpointing = false"
     )
-    assert machine.gib((64, 64, 64), 8) >= machine.gib((16, 32, 32), 8) > 0
+    assert second.startswith("predicted: 839.4 GiB, 0.477 images/s, 5.83 hours for 10 kimg")
+    assert "measured on cpu at 16x16x16 and 32x32x32" in third
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_version() -> None:

@@ -1,14 +1,33 @@
-"""Reports running out of memory in one line; PyTorch and NumPy have no common exception for it."""
+"""The process's peak memory, and running out of memory as one line.
+
+PyTorch and NumPy have no common exception for it.
+"""
 
 from __future__ import annotations
 
+import platform
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
 
 _CPU = ("can't allocate memory", "DefaultCPUAllocator", "not enough memory", "bad allocation", "bad_alloc")
 """Parts of the RuntimeErrors that PyTorch raises if CPU memory runs out."""
+
+
+def peak_bytes() -> int:
+    """The largest resident size that this process had."""
+    # On Linux ru_maxrss starts with the size of the parent process; VmHWM does not.
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""`voxflate prepare --plan`: shapes that suit the scans, and the cost of training them."""
+"""`voxflate prepare --plan`: shapes that suit the scans, with their cost; `train --plan`: the cost."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from voxflate.cli.printing import print_next
 from voxflate.cli.progress import stage_bars
 
 if TYPE_CHECKING:
+    from voxflate.config.schema import RunConfig
     from voxflate.data.preparing.proposals import Proposal
     from voxflate.data.preparing.recipes import RecipeOptions
     from voxflate.data.sources.source import Reading, Refuse
@@ -39,7 +40,7 @@ def print_plan(
     from voxflate.config.schema import RunConfig
     from voxflate.data.preparing.prepare import cohort_grids
     from voxflate.data.preparing.proposals import propose
-    from voxflate.training.planner import measure_machine
+    from voxflate.training.planner import images_at_once, measure_machine
 
     with stage_bars() as move:
         grids = cohort_grids(
@@ -48,7 +49,29 @@ def print_plan(
     config = RunConfig()
     machine = measure_machine(config)
     _print_grids(grids)
-    _print_proposals(source, recipe, propose(grids, recipe, options), machine, config.training.batch)
+    _print_proposals(source, recipe, propose(grids, recipe, options), machine, images_at_once(config))
+
+
+def print_cost(settings: RunConfig) -> None:
+    """Print the predicted memory and speed of a 3D training."""
+    from voxflate.training.planner import MEASURED_AT, measure_machine, predict
+
+    machine = measure_machine(settings)
+    gib, speed = predict(settings, machine)
+    training = settings.training
+    typer.echo(
+        f"{'x'.join(map(str, settings.network.shape))}, network.channels = {settings.network.channels}, "
+        f"training.batch = {training.batch}, training.micro_batch = {training.micro_batch}, "
+        f"training.activation_checkpointing = {str(training.activation_checkpointing).lower()}"
+    )
+    typer.echo(
+        f"predicted: {gib:.1f} GiB, {speed:.3g} images/s, {_hours(speed, training.kimg):.3g} hours for "
+        f"{training.kimg:g} kimg without snapshots and metrics"
+    )
+    typer.echo(
+        f"measured on {machine.device} at {MEASURED_AT} under the current load, and scaled by the number of "
+        "voxels"
+    )
 
 
 def _print_grids(grids: list[Geometry]) -> None:
@@ -68,6 +91,8 @@ def _print_grids(grids: list[Geometry]) -> None:
 def _print_proposals(
     source: Path, recipe: str, proposals: list[Proposal], machine: Machine, batch: int
 ) -> None:
+    from voxflate.training.planner import MEASURED_AT
+
     table = Table(
         "", "--shape", "field of view, mm", "voxels, mm", "GiB", "images/s", "hours", padding=(0, 1, 0, 0)
     )
@@ -81,7 +106,7 @@ def _print_proposals(
             "x".join(f"{side:.2g}" for side in one.spacing),
             f"{machine.gib(one.shape, batch):.1f}",
             f"{speed:.3g}",
-            f"{_hours(speed):.3g}",
+            f"{_hours(speed, KIMG):.3g}",
         )
     Console().print(table)
     shape = ",".join(map(str, best.shape))
@@ -92,17 +117,17 @@ def _print_proposals(
     )
     print_next("prepare", source, "OUT", "--recipe", recipe, "--shape", shape)
     typer.echo(
-        f"GiB and images/s: batch {batch}, default network, measured on {machine.device} at 16x32x32 under "
-        f"the current load, and scaled by the number of voxels. hours: for {KIMG} kimg. GiB shrinks with "
-        "training.batch."
+        f"GiB and images/s: batch {batch}, default network, measured on {machine.device} at {MEASURED_AT} "
+        f"under the current load, and scaled by the number of voxels. hours: for {KIMG} kimg. GiB shrinks "
+        "with training.batch and training.micro_batch; voxflate train --plan predicts it for other settings."
     )
 
 
 def _recommended(proposals: list[Proposal], machine: Machine) -> Proposal:
     """The finest shape that trains in reasonable time; the coarsest if none does."""
-    quick = [one for one in proposals if _hours(machine.images_per_second(one.shape)) <= LONGEST_HOURS]
+    quick = [one for one in proposals if _hours(machine.images_per_second(one.shape), KIMG) <= LONGEST_HOURS]
     return max(quick or proposals[:1], key=lambda one: prod(one.shape))
 
 
-def _hours(images_per_second: float) -> float:
-    return KIMG * 1000 / images_per_second / 3600
+def _hours(images_per_second: float, kimg: float) -> float:
+    return kimg * 1000 / images_per_second / 3600

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from voxflate.cli.options.shared import (
+    SETTINGS,
     Assignments,
     ConfigFile,
     Data,
@@ -43,6 +44,14 @@ def train(
     preset: Preset = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Predict memory and speed with these settings from a short measurement, and stop.",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Train the 3D network on volumes: the second stage.
@@ -62,5 +71,10 @@ def train(
         settings = settings_to_resume(named, run_to_resume(out), "3d", resume, begins)
     else:
         settings = settings_of_train(named, start)
+    if plan:
+        from voxflate.cli.plan import print_cost
+
+        print_cost(settings)
+        return
     if run_training(settings, out, continued, dry_run):
         print_next("generate", out, "-n", 20, "--out", "new-scans")

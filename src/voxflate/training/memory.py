@@ -68,10 +68,10 @@ def predicted_gib(config: RunConfig) -> float | None:
 
 def measure() -> None:
     """Read settings as JSON and print the prediction; run in the other process."""
-    from voxflate.training.planner import measure_machine
+    from voxflate.training.planner import measure_machine, predict
 
     config = from_dict(json.loads(sys.stdin.read()), "settings")
     try:
-        print(measure_machine(config, rounds=1).gib(config.network.shape, config.training.batch))
+        print(predict(config, measure_machine(config, rounds=1))[0])
     except (RuntimeError, MemoryError, VoxflateError):
         sys.exit(1)

@@ -1,91 +1,180 @@
 """Predicts memory and time of a training on this machine, from a small measurement.
 
-All stages have the same channels, so both grow with the number of voxels in a batch. One shape is measured;
-`python -m benchmarks.plan_check` compares the prediction with measurements at others (docs/data.md).
+All stages have the same channels, so the cost of an image is a fixed part plus a part per voxel (decision
+0174). Two small shapes are measured and give both parts. `python -m benchmarks.plan_check` compares the
+prediction with measurements at larger shapes.
 """
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from dataclasses import dataclass
 from math import prod
 
 import torch
 
+from voxflate._system.memory import peak_bytes
 from voxflate.config.build import build_gan, build_run_networks
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import with_values
+from voxflate.gans.gan import Gan
+from voxflate.gans.samples import sample
+from voxflate.nn.run_stage import use_kernels
 
-_BASE, _STAGES = (2, 4, 4), 4
+_SMALL = {"network.base": [4, 4, 4], "network.stages": 3}
+_LARGE = {"network.base": [4, 4, 4], "network.stages": 4}
+MEASURED_AT = "16x16x16 and 32x32x32"
+"""The measured shapes; comparison models allow nothing smaller."""
+
 _BYTES = 2**30
+_BYTES_PER_VALUE = 4
 _ROUNDS = 5
+_SECONDS = 10.0
+_SAMPLES = 8
+_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The cost of training at one shape.
+
+    Attributes:
+        device: The measured device.
+        seconds: Time per image, seconds, with R1's share.
+        gib: Peak memory of the process so far, GiB.
+    """
+
+    device: str
+    seconds: float
+    gib: float
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The cost of a training step on this machine.
+    """The cost of a training on this machine.
 
     Attributes:
         device: The measured device.
         seconds_per_voxel: Time per voxel of an image, seconds, with R1's share.
-        gib_per_voxel: Peak memory per voxel of a batch, GiB.
-        gib_at_rest: Memory before a step, GiB.
+        gib_per_voxel: Peak memory per voxel of the images computed at a time, GiB.
+        gib_at_rest: Memory that does not depend on the shape, GiB.
+        seconds_per_image: Time per image that does not depend on the shape, seconds.
     """
 
     device: str
     seconds_per_voxel: float
     gib_per_voxel: float
     gib_at_rest: float
+    seconds_per_image: float = 0.0
 
     def images_per_second(self, shape: tuple[int, int, int]) -> float:
         """Predicted speed of 3D training."""
-        return 1 / (self.seconds_per_voxel * prod(shape))
+        return 1 / (self.seconds_per_image + self.seconds_per_voxel * prod(shape))
 
-    def gib(self, shape: tuple[int, int, int], batch: int) -> float:
-        """Predicted peak memory of 3D training, GiB."""
-        return self.gib_at_rest + self.gib_per_voxel * prod(shape) * batch
+    def gib(self, shape: tuple[int, int, int], at_once: int, waiting: int = 0) -> float:
+        """Predicted peak memory of 3D training, GiB.
+
+        Args:
+            shape: Voxels, [D, H, W].
+            at_once: Images computed at a time, see `images_at_once`.
+            waiting: Values per voxel that the other images of the batch keep meanwhile, see `values_waiting`.
+        """
+        kept = waiting * _BYTES_PER_VALUE / _BYTES
+        return self.gib_at_rest + (self.gib_per_voxel * at_once + kept) * prod(shape)
+
+
+def images_at_once(config: RunConfig) -> int:
+    """Images that go through the networks at a time: the micro-batch, or the whole batch."""
+    batch = config.training.batch
+    return min(config.training.micro_batch or batch, batch)
+
+
+def values_waiting(config: RunConfig) -> int:
+    """Values per voxel of images that wait for their micro-batch: reals, and fakes if these are reused."""
+    kinds = 2 if config.training.reuse_fakes else 1
+    return kinds * config.network.image_channels * (config.training.batch - images_at_once(config))
+
+
+def predict(config: RunConfig, machine: Machine) -> tuple[float, float]:
+    """Peak memory in GiB and images/s of 3D training with the settings that the machine was measured with."""
+    shape = config.network.shape
+    return machine.gib(shape, images_at_once(config), values_waiting(config)), machine.images_per_second(
+        shape
+    )
 
 
 def measure_machine(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
-    """Measure the cost of a step with a run's settings, at 16x32x32; takes a few seconds.
+    """Measure the cost of a step with a run's settings at two small shapes; takes some seconds.
+
+    Call it before other large work of the process, because the system reports only the peak memory.
 
     Args:
-        config: The settings.
+        config: The settings; one micro-batch is measured, or a part of it if it is large.
         rounds: Number of steps with and without R1; one is enough for the memory.
     """
-    values = {"network.base": list(_BASE), "network.stages": _STAGES}
-    return measure_shape(with_values(config, values), rounds)
+    use_kernels(config.training.kernels)
+    if config.training.threads:
+        torch.set_num_threads(config.training.threads)
+    images = _images_measured(config)
+    part = with_values(config, {"training.batch": images, "training.micro_batch": 0})
+    small, large = with_values(part, _SMALL), with_values(part, _LARGE)
+    voxels = prod(small.network.shape), prod(large.network.shape)
+    first, second = measure_shape(small, rounds), measure_shape(large, rounds)  # the peak can only grow
+    at_rest, per_voxel = _line(voxels, (first.gib, second.gib))
+    per_image, seconds = _line(voxels, (first.seconds, second.seconds))
+    return Machine(first.device, seconds, per_voxel / images, at_rest, per_image)
 
 
-def measure_shape(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
+def _images_measured(config: RunConfig) -> int:
+    """Whole groups of the minibatch standard deviation, some eight images; more only take longer."""
+    at_once = images_at_once(config)
+    group = min(config.training.mbstd_group, at_once)
+    return min(at_once, max(group, _IMAGES // group * group))
+
+
+def measure_shape(config: RunConfig, rounds: int = _ROUNDS) -> Measured:
     """Train some steps on noise with a run's settings, at its shape; the fastest of each kind counts.
 
-    Other load on the machine slows down single steps, so the fastest time is the most reproducible. Call it
-    before other large work of the process, because the system reports only the peak memory.
+    Other load on the machine slows down single steps, so the fastest time is the most reproducible. After two
+    rounds, no new one begins when the time is up.
     """
     gan = build_gan(config, build_run_networks(config))
-    batch, shape = config.training.batch, config.network.shape
-    reals = torch.rand(batch, config.network.image_channels, *shape, device=gan.device) * 2 - 1
-    at_rest = _peak_gib(gan.device)
+    batch, network = config.training.batch, config.network
+    reals = torch.rand(batch, network.image_channels, *network.shape, device=gan.device) * 2 - 1
+    labels = torch.zeros(batch, network.label_width, device=gan.device) if network.label_width else None
     times: dict[int, list[float]] = {0: [], 1: []}
-    for number in (0, 1) * rounds:  # the first of each kind allocates the buffers
-        started = time.perf_counter()
-        gan.step(reals, None, number=number)
-        if gan.device.type == "cuda":
-            torch.cuda.synchronize()
-        times[number].append(time.perf_counter() - started)
+    began = time.perf_counter()
+    for done in range(rounds):
+        if done >= 2 and time.perf_counter() - began > _SECONDS:
+            break
+        for number in times:  # the first of each kind allocates the buffers
+            started = time.perf_counter()
+            gan.step(reals, None, labels, number=number)
+            if gan.device.type == "cuda":
+                torch.cuda.synchronize()
+            times[number].append(time.perf_counter() - started)
     penalised, plain = (min(each[1:] or each) for each in (times[0], times[1]))
-    every = config.training.r1_every
-    seconds = plain + max(0.0, penalised - plain) / every
-    voxels = batch * prod(shape)
-    return Machine(str(gan.device), seconds / voxels, (_peak_gib(gan.device) - at_rest) / voxels, at_rest)
+    seconds = plain + max(0.0, penalised - plain) / config.training.r1_every
+    _sample_once(gan, config)
+    return Measured(str(gan.device), seconds / batch, _peak_gib(gan.device))
+
+
+def _sample_once(gan: Gan, config: RunConfig) -> None:
+    """Draw the samples of a snapshot: with very small micro-batches they need more memory than a step."""
+    width = config.network.label_width
+    labels = torch.zeros(_SAMPLES, width).numpy() if width else None
+    list(sample(gan.generator, _SAMPLES, seed=0, batch=_SAMPLES, labels=labels))
+
+
+def _line(x: tuple[int, int], y: tuple[float, float]) -> tuple[float, float]:
+    """Fixed part and slope of a cost that grows with x; neither is below zero."""
+    slope = max(0.0, y[1] - y[0]) / (x[1] - x[0])
+    fixed = y[1] - slope * x[1]
+    return (fixed, slope) if fixed >= 0 else (0.0, y[1] / x[1])
 
 
 def _peak_gib(device: torch.device) -> float:
     """Peak memory of this process so far, GiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / _BYTES
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / _BYTES if sys.platform == "darwin" else peak * 1024 / _BYTES  # kilobytes elsewhere
+    return peak_bytes() / _BYTES

@@ -9,7 +9,7 @@ import typer
 
 from voxflate.cli.resume import Resume
 
-_SETTINGS = "Settings"
+SETTINGS = "Settings"
 
 Run = Annotated[
     Path,
@@ -31,7 +31,7 @@ Preset = Annotated[
     typer.Option(
         metavar="NAME",
         help="Settings of a row of the paper; NAME@bench is its small version. See: voxflate presets",
-        rich_help_panel=_SETTINGS,
+        rich_help_panel=SETTINGS,
     ),
 ]
 ConfigFile = Annotated[
@@ -41,7 +41,7 @@ ConfigFile = Annotated[
         metavar="FILE",
         help="Settings from a TOML file (missing settings are as recommended, or as in the preset that it "
         "names), or from a run folder to repeat that run.",
-        rich_help_panel=_SETTINGS,
+        rich_help_panel=SETTINGS,
     ),
 ]
 Assignments = Annotated[
@@ -50,14 +50,12 @@ Assignments = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Change one setting, such as training.kimg=10; repeatable. All keys: voxflate presets --keys",
-        rich_help_panel=_SETTINGS,
+        rich_help_panel=SETTINGS,
     ),
 ]
 DryRun = Annotated[
     bool,
-    typer.Option(
-        "--dry-run", help="Print the resolved settings as TOML and stop.", rich_help_panel=_SETTINGS
-    ),
+    typer.Option("--dry-run", help="Print the resolved settings as TOML and stop.", rich_help_panel=SETTINGS),
 ]
 Data = Annotated[
     Path | None,

@@ -1,0 +1,102 @@
+"""The prediction of a training's memory and speed."""
+
+from __future__ import annotations
+
+from math import prod
+
+import pytest
+
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import with_values
+from voxflate.training import planner
+from voxflate.training.planner import Machine, Measured, measure_machine, predict
+
+GIB = 2**30
+LARGE = {"network.base": [4, 4, 4], "network.stages": 6}
+
+
+def test_a_cost_with_a_fixed_part_is_predicted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def measured(config: RunConfig, rounds: int) -> Measured:
+        seen.append(config)
+        voxels = prod(config.network.shape)
+        return Measured("cpu", 0.03 + 2e-5 * voxels, 0.4 + 2e-6 * voxels * config.training.batch)
+
+    monkeypatch.setattr(planner, "measure_shape", measured)
+    settings = {"training.batch": 8, "training.micro_batch": 4, "network.channels": 64}
+    config = with_values(RunConfig(), {**LARGE, **settings, "training.activation_checkpointing": True})
+    gib, speed = predict(config, measure_machine(config))
+    voxels = 128**3
+    assert speed == pytest.approx(1 / (0.03 + 2e-5 * voxels))
+    assert gib == pytest.approx(0.4 + 2e-6 * voxels * 4 + 4 * voxels * 4 / GIB)  # 4 waiting images, 4 bytes
+    assert {one.training.batch for one in seen} == {4}
+    assert all(one.training.activation_checkpointing and one.network.channels == 64 for one in seen)
+    assert len({one.network.shape for one in seen}) == 2
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro_batch", "group", "images"),
+    [
+        (8, 0, 4, 8),
+        (8, 4, 4, 4),
+        (128, 0, 4, 8),
+        (128, 32, 16, 16),
+        (2, 0, 4, 2),
+        (12, 0, 3, 6),
+        (8, 1, 1, 1),
+    ],
+)
+def test_a_large_batch_is_measured_by_a_few_images(
+    batch: int, micro_batch: int, group: int, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def measured(config: RunConfig, rounds: int) -> Measured:
+        seen.append(config.training.batch)
+        return Measured("cpu", 1.0, 1e-6 * prod(config.network.shape) * config.training.batch)
+
+    monkeypatch.setattr(planner, "measure_shape", measured)
+    values = {"batch": batch, "micro_batch": micro_batch, "mbstd_group": group}
+    config = with_values(RunConfig(), {f"training.{key}": value for key, value in values.items()})
+    assert measure_machine(config).gib_per_voxel == pytest.approx(1e-6)
+    assert set(seen) == {images}
+
+
+def test_only_images_computed_at_a_time_and_those_that_wait_count() -> None:
+    machine = Machine("cpu", seconds_per_voxel=1e-6, gib_per_voxel=1e-6, gib_at_rest=0.5)
+
+    def gib(**values: object) -> float:
+        named = {f"training.{key}": value for key, value in values.items()}
+        return predict(with_values(RunConfig(), LARGE | named), machine)[0]
+
+    image = 128**3
+    assert gib(batch=8) == pytest.approx(0.5 + 8e-6 * image)
+    assert gib(batch=8, micro_batch=128) == gib(batch=8)
+    assert gib(batch=128, micro_batch=4) == pytest.approx(0.5 + 4e-6 * image + 124 * 4 * image / GIB)
+    reused = gib(batch=128, micro_batch=4, reuse_fakes=True) - gib(batch=128, micro_batch=4)
+    assert reused == pytest.approx(124 * 4 * image / GIB)
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "fixed", "slope"),
+    [(3.0, 10.0, 2.0, 1.0), (5.0, 5.0, 5.0, 0.0), (5.0, 4.0, 4.0, 0.0), (0.5, 8.0, 0.0, 1.0)],
+)
+def test_no_part_of_a_cost_is_negative(small: float, large: float, fixed: float, slope: float) -> None:
+    assert planner._line((1, 8), (small, large)) == pytest.approx((fixed, slope))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"network.label_width": 2, "training.micro_batch": 2, "training.mbstd_group": 2},
+        {"model": "wgan-gp", "network.channels": 8},
+    ],
+)
+def test_labelled_networks_and_comparison_models_are_measured(values: dict[str, object]) -> None:
+    config = with_values(RunConfig(), {"training.batch": 4, "network.channels": 4, **values})
+    machine = measure_machine(config, rounds=1)
+    for shape in ((16, 32, 32), (32, 64, 64)):
+        assert 0.01 < machine.images_per_second(shape) < 10_000
+    assert machine.images_per_second((16, 32, 32)) >= machine.images_per_second((32, 64, 64))
+    assert machine.gib((64, 64, 64), 8) >= machine.gib((16, 32, 32), 8) > 0.05

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from studies.children import run_child
 from studies.costs import describe
+from studies.jobs import check_no_jobs
 from studies.plan import ALL_TABLES, Run, Study, plan_of, result_path, rows_of, unfinished
 from studies.scales import COHORTS, SCALES
 from voxflate._system.cores import available_cores
@@ -196,6 +197,7 @@ def run_study(a: argparse.Namespace) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise VoxflateError(f"{study.out}: another process works on this study; wait for it") from error
+        check_no_jobs(study.out)
         study.save()
         if unfinished(study, runs):
             snakemake(study, a, "runs")

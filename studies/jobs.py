@@ -30,6 +30,6 @@ def check_no_jobs(out: Path) -> None:
     jobs = [line[:20].strip() for line in listed.splitlines() if line[20:].startswith(logs)]
     if jobs:
         raise VoxflateError(
-            f"{out}: {len(jobs)} SLURM jobs of an earlier call still work on this study; wait for them, or end "
-            f"them (their trainings are saved): scancel {' '.join(jobs)}"
+            f"{out}: {len(jobs)} SLURM jobs of an earlier call still work on this study; wait for them, or "
+            f"end them (their trainings are saved): scancel {' '.join(jobs)}"
         )

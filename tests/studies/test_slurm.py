@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.studies.calls import NEEDS_SNAKEMAKE, PYTHON, ROOT, ROWS, command, environment, write_scans
-from tests.studies.local_slurm import LocalSlurm, local_slurm, missing
+from tests.studies.calls import NEEDS_SNAKEMAKE, PYTHON, ROOT, ROWS, command, environment
+from tests.studies.local_slurm import LocalSlurm
 from voxflate.runs.log import LOG_NAME, read_rows
 
 SECONDS = 600
@@ -23,28 +23,12 @@ PROFILE = ROOT / "studies" / "profiles" / "slurm" / "config.yaml"
 pytestmark = [pytest.mark.slow, NEEDS_SNAKEMAKE]
 
 
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSlurm]:
-    if reason := missing() or plugin_missing():
-        pytest.skip(reason)
-    with local_slurm(tmp_path_factory.mktemp("slurm")) as started:
-        yield started
-
-
-def plugin_missing() -> str:
-    words = [str(PYTHON), "-c", "import snakemake_executor_plugin_slurm"]
-    found = subprocess.run(words, capture_output=True, check=False).returncode == 0
-    return "" if found else f"{PYTHON} has no snakemake-executor-plugin-slurm"
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_scans(tmp_path_factory.mktemp("scans"))
-
-
 @pytest.fixture
 def profile(tmp_path: Path) -> Path:
     """The profile, asking for the state of its jobs sooner and trying a failed one once more only."""
+    words = [str(PYTHON), "-c", "import snakemake_executor_plugin_slurm"]
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip(f"{PYTHON} has no snakemake-executor-plugin-slurm")
     text = PROFILE.read_text().replace("retries: 3", "retries: 1")
     (tmp_path / "profile").mkdir()
     content = f"{text}\nslurm-init-seconds-before-status-checks: 2\nslurm-keep-successful-logs: true\n"

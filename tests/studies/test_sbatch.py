@@ -1,4 +1,4 @@
-"""The SLURM script in docs/scaling.md, on one node: it saves its work, returns to the queue, and continues."""
+"""The SLURM script of docs/scaling.md on one node: it saves its work, returns to the queue, and continues."""
 
 from __future__ import annotations
 

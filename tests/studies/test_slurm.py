@@ -84,6 +84,7 @@ def test_a_study_is_jobs_and_a_failed_one_leaves_the_others(
     ):
         (job,) = submitted[f"rule_{rule}"]
         assert slurm.field(job, "JobState") == "COMPLETED"
+        assert slurm.field(job, "Requeue") == "1"
         assert slurm.field(job, "NumCPUs") == "1"
         assert slurm.field(job, "MinMemoryNode") == "2500M"
         assert slurm.field(job, "TimeLimit") == "1-00:00:00"

@@ -136,7 +136,7 @@ def snakemake(study: Study, a: argparse.Namespace, *targets: str) -> int:
     words += ["--profile", str(a.profile), "--config", f"out={study.out}", *limits(a)]
     status, asked = run_child(words)
     if asked:
-        print("stopped; all trainings are saved, and the same command continues", flush=True)
+        print("stopped; the same command continues", flush=True)
         sys.exit(128 + asked)
     return status
 

@@ -11,13 +11,13 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "sinfo", "scontrol", "scancel")
 SECONDS = 60
-GPUS = 2
+GPUS = 2  # as many as the files in gres.conf below
 _CONFIG = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -147,7 +147,7 @@ def _node_state(slurm: LocalSlurm) -> str:
         return ""
 
 
-def _wait(condition, folder: Path, name: str) -> None:
+def _wait(condition: Callable[[], bool], folder: Path, name: str) -> None:
     until = time.monotonic() + SECONDS
     while not condition():
         if time.monotonic() > until:

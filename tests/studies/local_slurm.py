@@ -106,7 +106,7 @@ def local_slurm(folder: Path, cpus: int = 2) -> Iterator[LocalSlurm]:
         _wait(lambda: "idle" in _node_state(slurm), folder, "slurmd")
         yield slurm
     finally:
-        with contextlib.suppress(subprocess.SubprocessError):
+        with contextlib.suppress(subprocess.SubprocessError, TimeoutError):
             slurm.ask("scancel", "--full", "--signal=KILL", "--user=root")
             _wait(lambda: not slurm.ask("squeue", "--noheader"), folder, "scancel")
         for process in reversed(started):

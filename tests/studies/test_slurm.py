@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.strategies import write_prepared
 from tests.studies.calls import NEEDS_SNAKEMAKE, PYTHON, ROOT, ROWS, command, environment
 from tests.studies.local_slurm import LocalSlurm
 from voxflate.runs.log import LOG_NAME, read_rows
@@ -36,8 +37,8 @@ def profile(tmp_path: Path) -> Path:
     return tmp_path / "profile"
 
 
-def start(slurm: LocalSlurm, scans: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    words = command(scans, out, "--memory", "2500", *more)
+def start(slurm: LocalSlurm, data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    words = command(data, out, "--memory", "2500", *more)
     variables = {**environment(), "SLURM_CONF": slurm.environment["SLURM_CONF"]}
     return subprocess.Popen(
         words, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -55,7 +56,7 @@ def wait_for(there: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 def jobs(slurm: LocalSlurm) -> dict[str, list[str]]:
     """The jobs of every rule and run, by the comment that the plugin gives them."""
     found: dict[str, list[str]] = {}
-    for line in slurm.ask("squeue", "--noheader", "--states=all", "--format=%i %k").splitlines():
+    for line in slurm.ask("squeue", "--noheader", "--states=all", "--sort=i", "--format=%i %k").splitlines():
         number, comment = line.split()
         found.setdefault(comment, []).append(number)
     return found
@@ -92,11 +93,12 @@ def test_a_study_is_jobs_and_a_failed_one_leaves_the_others(
 
 
 def test_a_training_that_nears_its_time_limit_is_submitted_again_and_continues(
-    slurm: LocalSlurm, scans: Path, profile: Path, tmp_path: Path
+    slurm: LocalSlurm, profile: Path, tmp_path: Path
 ) -> None:
     out, name = tmp_path / "study", f"{ROWS[0]}-s0"
+    data = write_prepared(tmp_path / "set", shape=(16, 32, 32)).root
     values = ["training.kimg=0.4", "training.snapshot_kimg=0.1"]
-    process = start(slurm, scans, out, "--profile", str(profile), "--rows", ROWS[0], "--set", *values)
+    process = start(slurm, data, out, "--profile", str(profile), "--rows", ROWS[0], "--set", *values)
     snapshots, log = out / "runs" / name / "snapshots", out / "logs" / f"{name}.log"
     wait_for(lambda: any(snapshots.glob("snapshot-000000[1-9]*")), process)
     (job,) = jobs(slurm)[f"rule_train_wildcards_{name}"]

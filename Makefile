@@ -54,8 +54,9 @@ notebooks: $(READY)  ## run the notebooks and keep their outputs (a minute each)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[notebooks]'
 	$(BIN)/python -m benchmarks.notebooks
 
-bench: $(READY)  ## fuzz the readers, kill and soak trainings, measure what docs/performance.md has tables for
+bench: $(READY) $(STUDY)/.ready  ## fuzz the readers, kill and soak trainings, measure what docs/performance.md has tables for
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,dist,notebooks]'
+	$(STUDY)/bin/python -m pip install --quiet snakemake-executor-plugin-slurm
 	$(BIN)/pytest -q -m slow
 	$(BIN)/python -m benchmarks.fuzz_readers --cases 3000
 	$(BIN)/python -m benchmarks.torture --kills 100

@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 import fcntl
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from studies.children import run_child
 from studies.costs import describe
+from studies.jobs import check_no_jobs
 from studies.plan import ALL_TABLES, Run, Study, plan_of, result_path, rows_of, unfinished
 from studies.scales import COHORTS, SCALES
 from voxflate._system.cores import available_cores
@@ -26,10 +26,11 @@ from voxflate.data.outside import check_outside_sets
 from voxflate.reports.results import read_result
 
 HERE = Path(__file__).parent
+LOCAL = HERE / "profiles" / "local"
 
 
-def parsed() -> argparse.Namespace:
-    """The command line."""
+def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, or these words."""
     parser = argparse.ArgumentParser(
         prog="python -m studies", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -46,21 +47,31 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--rows", default="", help="only these presets, separated by commas")
     parser.add_argument("--own", action="store_true", help="also train our own rows")
-    parser.add_argument("--cores", type=int, default=available_cores())
+    parser.add_argument(
+        "--cores",
+        type=int,
+        default=None,
+        help="CPU cores of all runs together (default: all of this machine)",
+    )
     parser.add_argument(
         "--threads", type=int, default=1, help="threads of one run; as many runs at a time as fit the cores"
     )
     parser.add_argument("--gpus", type=int, default=0, help="GPUs of one run")
-    parser.add_argument("--all-gpus", type=int, default=None, help="GPUs of this machine (default: --gpus)")
+    parser.add_argument(
+        "--all-gpus",
+        type=int,
+        default=None,
+        help="GPUs of all runs together (default, on this machine: --gpus)",
+    )
     parser.add_argument("--memory", type=int, default=4000, help="MB that a run requests from a cluster")
     parser.add_argument(
-        "--profile", default=str(HERE / "profiles" / "local"), help="folder of a Snakemake profile"
+        "--profile", type=Path, default=LOCAL, help="folder of a Snakemake profile (default: this machine)"
     )
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for every training"
     )
     parser.add_argument("--dry-run", action="store_true")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def study_of(a: argparse.Namespace) -> Study:
@@ -122,28 +133,34 @@ def snakemake(study: Study, a: argparse.Namespace, *targets: str) -> int:
     found = str(program) if program.is_file() else shutil.which("snakemake")
     if found is None:
         raise VoxflateError(missing_extra("study", "a study needs snakemake"))
-    gpus = a.gpus if a.all_gpus is None else a.all_gpus
     words = [found, *targets, "--snakefile", str(HERE / "Snakefile"), "--directory", str(study.out)]
-    words += ["--cores", str(a.cores), "--profile", a.profile, "--config", f"out={study.out}"]
-    if gpus:
-        words += ["--resources", f"gpu={gpus}"]
-    with subprocess.Popen(words) as process:
-        # A stop signal that reaches only this process must also reach the workflow.
-        asked: list[int] = []
-
-        def stop(number: int, frame: object) -> None:
-            asked.append(number)
-            process.terminate()
-
-        before = signal.signal(signal.SIGTERM, stop)
-        try:
-            status = process.wait()
-        finally:
-            signal.signal(signal.SIGTERM, before)
+    words += ["--profile", str(a.profile), "--config", f"out={study.out}", *limits(a)]
+    status, asked = run_child(words)
     if asked:
-        print("stopped; all trainings are saved, and the same command continues", flush=True)
-        sys.exit(128 + asked[0])
+        print("stopped; the same command continues", flush=True)
+        sys.exit(128 + asked)
     return status
+
+
+def limits(a: argparse.Namespace) -> list[str]:
+    """Options for what all runs together may use: on this machine always, on a cluster only if asked for.
+
+    There, Snakemake would count the cores and GPUs of all jobs against these numbers.
+    """
+    cores, gpus = cores_of(a), a.all_gpus
+    if gpus is None and _is_local(a):
+        gpus = a.gpus
+    words = ["--cores", str(cores)] if cores else []
+    return [*words, "--resources", f"gpu={gpus}"] if gpus else words
+
+
+def cores_of(a: argparse.Namespace) -> int | None:
+    """Cores that all runs together may use; None for as many as a cluster gives."""
+    return a.cores or (available_cores() if _is_local(a) else None)
+
+
+def _is_local(a: argparse.Namespace) -> bool:
+    return bool(a.profile.resolve() == LOCAL.resolve())
 
 
 def report_failures(study: Study, runs: Sequence[Run]) -> int:
@@ -171,7 +188,7 @@ def run_study(a: argparse.Namespace) -> int:
     study = study_of(a)
     runs = plan_of(study)
     check_results(study, runs)
-    for line in describe(study, runs, a.cores):
+    for line in describe(study, runs, cores_of(a)):
         print(line)
     if a.dry_run:
         return 0
@@ -181,6 +198,7 @@ def run_study(a: argparse.Namespace) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise VoxflateError(f"{study.out}: another process works on this study; wait for it") from error
+        check_no_jobs(study.out)
         study.save()
         if unfinished(study, runs):
             snakemake(study, a, "runs")

@@ -60,8 +60,14 @@ def bytes_of(run: Run) -> int:
     return 3 * 4 * _STATES * parameters + _RUN_BYTES
 
 
-def describe(study: Study, runs: Sequence[Run], cores: int) -> list[str]:
-    """The plan in words: one line per run, then the totals of the rest."""
+def describe(study: Study, runs: Sequence[Run], cores: int | None) -> list[str]:
+    """The plan in words: one line per run, then the totals of the rest.
+
+    Args:
+        study: Names the folder of the results.
+        runs: All runs of the study.
+        cores: Cores that the runs share; None if unknown, as on a cluster.
+    """
     todo = unfinished(study, runs)
     names = {run.name for run in todo}
     lines = [
@@ -75,12 +81,14 @@ def describe(study: Study, runs: Sequence[Run], cores: int) -> list[str]:
             f"  {run.name}: {run.phase}, {run.cohort}, {run.kimg:g} kimg{start}; {hours:.2g} h; {state}"
         )
     total = sum(seconds_of(study, run) for run in todo) / 3600
-    lanes = max(1, cores // study.threads)
+    duration = ""
+    if cores is not None:
+        lanes = max(1, cores // study.threads)
+        duration = f"{total / lanes:.3g} hours on {cores} cores at {lanes} runs at a time, "
     disk = sum(bytes_of(run) for run in todo) / 1e6
     lines.append(
-        f"left: {len(todo)} runs, about {total * study.threads:.3g} core hours, {total / lanes:.3g} hours on "
-        f"{cores} cores at {lanes} runs at a time, and {disk:.0f} MB of disk. Hours are those of one CPU "
-        "(docs/studies.md): others differ, a GPU by far."
+        f"left: {len(todo)} runs, about {total * study.threads:.3g} core hours, {duration}and {disk:.0f} MB "
+        "of disk. Hours are those of one CPU (docs/studies.md): others differ, a GPU by far."
     )
     return lines
 

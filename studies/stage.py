@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from studies.children import run_child
 from studies.figures import PICTURED
 from studies.own import OWN
 from studies.plan import Run, Study, data_path, plan_of, result_path, run_path
 from studies.scales import scale_of
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import open_prepared
-from voxflate.runs.snapshots import best_snapshot
+from voxflate.runs.snapshots import best_snapshot, images_of, list_snapshots
 
 
 def prepare_command(study: Study, cohort: str) -> list[str]:
@@ -76,7 +77,20 @@ def _prepare(study: Study, name: str) -> None:
 
 
 def _train(study: Study, name: str) -> None:
-    _become(train_command(study, _run_of(study, name)))
+    """Train a run to its end; a training that was stopped ends with exit status 0, which is not enough here.
+
+    Otherwise the workflow would take it for finished and evaluate it.
+    """
+    run = _run_of(study, name)
+    status, asked = run_child([sys.executable, "-m", "voxflate", *train_command(study, run)])
+    if status:
+        sys.exit(status if status > 0 else 128 - status)
+    snapshots = list_snapshots(run_path(study, run))
+    shown, wanted = images_of(snapshots[-1]) if snapshots else 0, run.settings().training.kimg * 1000
+    if asked or shown < wanted:
+        raise VoxflateError(
+            f"{name}: stopped after {shown} of {wanted:.0f} images; the same command continues"
+        )
 
 
 def _evaluate(study: Study, name: str) -> None:

@@ -91,6 +91,8 @@ def test_a_run_with_a_result_is_done(study: Study) -> None:
     assert f"{len(runs)} runs, 1 of them done" in lines[0]
     assert f"{run.name}: 3d, coca64" in "".join(lines)
     assert "0.25 h; done" in "".join(lines)
+    assert "hours on 2 cores at 2 runs at a time" in lines[-1]
+    assert "runs at a time" not in describe(study, runs, cores=None)[-1]  # a cluster's cores are not known
 
 
 def test_the_bench_study_fits_twelve_hours_of_two_cores(study: Study) -> None:

@@ -10,50 +10,27 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
-import pytest
-
 from studies.plan import Study, plan_of, result_path
+from tests.studies.calls import NEEDS_SNAKEMAKE, PYTHON, ROOT, ROWS, command, environment
 from tests.studies.fakes import a_result
 from voxflate.config.values import flat
 from voxflate.reports.results import read_results, write_result
 
-ROOT = Path(__file__).parents[2]
-PYTHON = Path(os.environ.get("VOXFLATE_STUDY_PYTHON", ROOT / ".venv-study" / "bin" / "python"))
-ROWS = ("coca64-baseline", "coca64-baseline-inflate-1")
-pytestmark = pytest.mark.skipif(
-    not PYTHON.with_name("snakemake").is_file(),
-    reason="Snakemake has an environment of its own: make study, or name its Python in VOXFLATE_STUDY_PYTHON",
-)
+pytestmark = NEEDS_SNAKEMAKE
 
 
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve blobs of 16x32x32 voxels."""
-    folder, rng = tmp_path_factory.mktemp("scans"), np.random.default_rng(0)
-    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (32, 32, 16)), indexing="ij"))
-    for number in range(12):
-        centre, width = rng.normal(0, 0.2, (3, 1, 1, 1)), rng.uniform(0.3, 0.6, (3, 1, 1, 1))
-        array = 1000 * np.exp(-(((grid - centre) / width) ** 2).sum(0)) + rng.normal(0, 5, grid.shape[1:])
-        image = nib.Nifti1Image(array.astype(np.float32), np.diag([5, 5, 10, 1.0]))
-        nib.save(image, folder / f"sub-{number:02d}.nii.gz")
-    return folder
-
-
-def environment() -> dict[str, str]:
-    paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
-def command(scans: Path, out: Path, *more: str) -> list[str]:
-    words = ["--scale", "toy", "--data", str(scans), "--out", str(out), "--seeds", "1"]
-    return [str(PYTHON), "-m", "studies", *words, "--rows", ",".join(ROWS), "--cores", "2", *more]
+def on_two_cores(scans: Path, out: Path, *more: str) -> list[str]:
+    return command(scans, out, "--cores", "2", *more)
 
 
 def call(scans: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(scans, out, *more), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+        command(scans, out, "--cores", "2", *more),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -124,7 +101,11 @@ def comparable(folder: Path) -> dict[str, Any]:
 def test_a_kill_in_the_middle_and_a_second_call_give_equal_results(scans: Path, tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     with subprocess.Popen(
-        command(scans, killed), cwd=ROOT, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL
+        command(scans, killed, "--cores", "2"),
+        cwd=ROOT,
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
     ) as process:
         until = time.monotonic() + 300
         while not any(killed.glob("runs/*/snapshots/*.safetensors")) and time.monotonic() < until:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,9 +66,9 @@ def export(
 
     Example: voxflate export runs/3d --snapshot best --to html --title Brains --out brains.html
     """
-    words = {"title": title, "trained_on": trained_on, "data_licence": data_licence}
     if dry_run:
         asked = {"run": run, "to": to, "out": out, "snapshot": snapshot, "push": push}
+        words = {"title": title, "trained_on": trained_on, "data_licence": data_licence}
         print_settings({**asked, **words, "data": data, "evaluation": evaluation})
         return
     if push and to != "hub":
@@ -78,7 +77,7 @@ def export(
         from voxflate.sharing.hub import check_push
 
         check_push()  # before exporting
-    loaded, hint = _exported(run, to, out, words, snapshot, data, evaluation)
+    loaded, hint = _exported(run, to, out, (title, trained_on, data_licence), snapshot, data, evaluation)
     print_skipped(loaded)
     typer.echo(f"{out}: {loaded}")
     typer.echo(hint.format(out=shlex.quote(str(out))))
@@ -92,22 +91,24 @@ def _exported(
     run: Path,
     to: str,
     out: Path,
-    words: Mapping[str, str],
+    words: tuple[str, str, str],
     snapshot: str,
     data: Path | None,
     evaluation: Path | None,
 ) -> tuple[Loaded, str]:
-    """Write the export; return the generator and the next step for the user."""
+    """Write the export; return the generator and the next step for the user.
+
+    `words` are its title, and the name and the licence of its data.
+    """
     if to == "folder":
         from voxflate.runs.export import export_generator
 
-        return export_generator(
-            run, out, snapshot, data
-        ), "next: voxflate generate {out} -n 20 --out new-scans"
+        loaded = export_generator(run, out, snapshot, data)
+        return loaded, "next: voxflate generate {out} -n 20 --out new-scans"
     from voxflate.sharing.about import Words
     from voxflate.sharing.targets import TARGETS, share
 
-    about = share(run, to, out, Words(**words), snapshot, data, evaluation)
+    about = share(run, to, out, Words(*words), snapshot, data, evaluation)
     for note in about.notes:
         typer.echo(note, err=True)
     return about.loaded, TARGETS[to].hint

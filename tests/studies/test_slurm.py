@@ -6,10 +6,13 @@ Needs root, Debian's SLURM packages and an environment with snakemake-executor-p
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ from tests.studies.calls import NEEDS_SNAKEMAKE, PYTHON, ROOT, ROWS, command, en
 from tests.studies.local_slurm import LocalSlurm
 from voxflate.runs.log import LOG_NAME, read_rows
 
-SECONDS = 600
+SECONDS = 1800  # a training alone takes seconds, but a job loads PyTorch and Snakemake
 PROFILE = ROOT / "studies" / "profiles" / "slurm" / "config.yaml"
 pytestmark = [pytest.mark.slow, NEEDS_SNAKEMAKE]
 
@@ -37,12 +40,20 @@ def profile(tmp_path: Path) -> Path:
     return tmp_path / "profile"
 
 
-def start(slurm: LocalSlurm, data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def started(slurm: LocalSlurm, data: Path, out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """A study that runs; if the test fails, it and Snakemake are killed."""
     words = command(data, out, "--memory", "2500", *more)
     variables = {**environment(), "SLURM_CONF": slurm.environment["SLURM_CONF"]}
-    return subprocess.Popen(
-        words, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    with subprocess.Popen(
+        words, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(there: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -69,8 +80,8 @@ def test_a_study_is_jobs_and_a_failed_one_leaves_the_others(
     broken = out / "runs" / f"{ROWS[0]}-s0"
     broken.mkdir(parents=True)
     (broken / "snapshots").write_text("no folder")
-    process = start(slurm, scans, out, "--profile", str(profile), "--gpus", "1")
-    said = process.communicate(timeout=2 * SECONDS)[0]
+    with started(slurm, scans, out, "--profile", str(profile), "--gpus", "1") as process:
+        said = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 1, said
     assert f"no result: {ROWS[0]}-s0: voxflate: " in said
     assert "2 of 3 runs have a result" in said
@@ -98,18 +109,19 @@ def test_a_training_that_nears_its_time_limit_is_submitted_again_and_continues(
     out, name = tmp_path / "study", f"{ROWS[0]}-s0"
     data = write_prepared(tmp_path / "set", shape=(16, 32, 32)).root
     values = ["training.kimg=0.4", "training.snapshot_kimg=0.1"]
-    process = start(slurm, data, out, "--profile", str(profile), "--rows", ROWS[0], "--set", *values)
     snapshots, log = out / "runs" / name / "snapshots", out / "logs" / f"{name}.log"
-    wait_for(lambda: any(snapshots.glob("snapshot-000000[1-9]*")), process)
-    (job,) = jobs(slurm)[f"rule_train_wildcards_{name}"]
-    # What --signal=TERM@120 does 120 seconds before the limit: SIGTERM to the step, not to the batch shell.
-    slurm.ask("scancel", "--signal=TERM", job)
-    wait_for(lambda: "images; the same command continues" in log.read_text(), process)
-    rows = read_rows(out / "runs" / name / LOG_NAME)
+    options = ["--profile", str(profile), "--rows", ROWS[0], "--set", *values]
+    with started(slurm, data, out, *options) as process:
+        wait_for(lambda: any(snapshots.glob("snapshot-000000[1-9]*")), process)
+        (job,) = jobs(slurm)[f"rule_train_wildcards_{name}"]
+        # As --signal=TERM@120 does 120 seconds before the limit: SIGTERM to the step, not to the batch shell.
+        slurm.ask("scancel", "--signal=TERM", job)
+        wait_for(lambda: "images; the same command continues" in log.read_text(), process)
+        rows = read_rows(out / "runs" / name / LOG_NAME)
+        said = process.communicate(timeout=SECONDS)[0]
     (stopped,) = re.findall(r"stopped after (\d+) of 400 images", log.read_text())
     assert rows[-1]["n_images"] == int(stopped)
     assert 100 <= int(stopped) < 400
-    said = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 0, said
     assert "1 of 1 runs have a result" in said
     first, second = jobs(slurm)[f"rule_train_wildcards_{name}"]

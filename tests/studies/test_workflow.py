@@ -10,13 +10,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from studies.plan import Study, plan_of, result_path
 from tests.studies.calls import NEEDS_SNAKEMAKE, PYTHON, ROOT, ROWS, command, environment
 from tests.studies.fakes import a_result
 from voxflate.config.values import flat
 from voxflate.reports.results import read_results, write_result
 
-pytestmark = NEEDS_SNAKEMAKE
+pytestmark = [pytest.mark.slow, NEEDS_SNAKEMAKE]
 
 
 def on_two_cores(scans: Path, out: Path, *more: str) -> list[str]:

@@ -96,4 +96,7 @@ def generate(
             tell=print_generator,
             warn=print_warning,
         )
-    typer.echo(f"{out}: {len(files)} volumes, {files[0].name} to {files[-1].name}")
+    if len(files) == 1:
+        typer.echo(f"{out}: {files[0].name}")
+    else:
+        typer.echo(f"{out}: {len(files)} volumes, {files[0].name} to {files[-1].name}")

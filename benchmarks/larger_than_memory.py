@@ -27,6 +27,7 @@ from voxflate._system.cores import available_cores
 from voxflate._system.errors import VoxflateError
 from voxflate.config.build import build_gan, build_run_networks
 from voxflate.config.schema import RunConfig
+from voxflate.config.toml import with_values
 from voxflate.data.datasets import VolumeSampler
 
 SHAPE = (16, 32, 32)
@@ -96,7 +97,7 @@ def measure(path: Path, seconds: float, threads: int, pipe: Connection) -> None:
         shown += BATCH
     stream = shown / (time.perf_counter() - started)
     keep_freed_memory()
-    config = RunConfig()
+    config = with_values(RunConfig(), {"slice_discriminator.weight": 0})
     gan = build_gan(config, build_run_networks(config))
     for number in (0, 1):
         gan.step(torch.from_numpy(sampler.batch(shown, BATCH)), None, number=number)

@@ -22,7 +22,8 @@ from voxflate.runs.log import LOG_NAME, read_rows
 
 def command(data: Path, out: Path, kimg: float, assignments: list[str], threads: int) -> list[str]:
     """The arguments after `python -m`, or after torchrun's `-m`."""
-    settings = [f"training.kimg={kimg}", f"training.threads={threads}", "evaluation.every=0", *assignments]
+    settings = [f"training.kimg={kimg}", f"training.threads={threads}", "evaluation.every=0"]
+    settings += ["slice_discriminator.weight=0", *assignments]  # the speed of the networks
     words = ["voxflate", "train", str(data), "--strategy", "none", "--out", str(out)]
     return words + [word for setting in settings for word in ("--set", setting)]
 

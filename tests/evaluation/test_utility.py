@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,17 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.channels import Channel, LabelColumn, Layout
 from voxflate.data.prepared import Manifest, PreparedSet, open_prepared, to_stored
 from voxflate.evaluation.utility import cells, fitting
-from voxflate.evaluation.utility.cells import BOTH, GENERATED, REAL, Cell, Design, Measured, Study, counts_of
+from voxflate.evaluation.utility.cells import (
+    BOTH,
+    GENERATED,
+    PRETRAINED,
+    REAL,
+    Cell,
+    Design,
+    Measured,
+    Study,
+    counts_of,
+)
 from voxflate.evaluation.utility.examples import Examples, real_examples
 from voxflate.evaluation.utility.fitting import changed
 from voxflate.evaluation.utility.summary import AGREEMENT, BLIND, Row, rows_of
@@ -99,10 +110,10 @@ def test_a_killed_study_goes_on_and_gives_the_same(
     design = Design((4, 16), 16, seeds=1, steps=3)
     study = Study(boxes, others, tasks_of(boxes, ()), design)
     whole = study.run()
-    assert [each.cell.arm for each in whole] == [REAL, REAL, GENERATED, BOTH, BOTH]
+    assert [each.cell.arm for each in whole] == [REAL, REAL, GENERATED, BOTH, BOTH, PRETRAINED, PRETRAINED]
 
     def kill(done: int, total: int) -> None:
-        assert total == 15
+        assert total == 21
         if done == 7:  # in the third training
             raise KeyboardInterrupt
 
@@ -115,14 +126,14 @@ def test_a_killed_study_goes_on_and_gives_the_same(
     seen = []
     again = Study(boxes, others, tasks_of(boxes, ()), design)
     found = again.run(tmp_path, {"generator": "a"}, lambda done, total: seen.append(done))
-    assert len(trained) == 3
-    assert seen[-1] == 15
+    assert len(trained) == 5
+    assert seen[-1] == 21
     assert [replace(each, seconds=0) for each in found] == [replace(each, seconds=0) for each in whole]
     more = Study(boxes, others, tasks_of(boxes, ()), replace(design, seeds=2))
     more.run(tmp_path, {"generator": "a"})
-    assert len(trained) == 3 + 5
+    assert len(trained) == 5 + 7
     again.run(tmp_path, {"generator": "b"})
-    assert len(trained) == 3 + 5 + 5
+    assert len(trained) == 5 + 7 + 7
     for path in tmp_path.iterdir():
         path.write_text("{}")
     with pytest.raises(VoxflateError, match="is damaged"):
@@ -132,11 +143,10 @@ def test_a_killed_study_goes_on_and_gives_the_same(
 def test_held_out_subjects_are_never_trained_on(
     boxes: PreparedSet, others: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: dict[Cell, list[Examples]] = {}
     design = Design((4, 8, 16), 16, seeds=2, steps=1)
     study = Study(boxes, others, tasks_of(boxes, ()), design)
     monkeypatch.setattr(
-        cells, "fit", lambda task, sides, *_, **__: shown.append(sides) or torch.nn.Identity()
+        cells, "fit", lambda task, phases, *_, **__: shown.append(sum(phases, [])) or torch.nn.Identity()
     )
     monkeypatch.setattr(MaskTask, "outcomes", lambda *_: {})
     shown: list[list[Examples]] = []
@@ -152,11 +162,37 @@ def test_held_out_subjects_are_never_trained_on(
 
     def people(arm: str, count: int, seed: int) -> set[str]:
         generated = 0 if arm == REAL else 16
-        return set(seen[Cell(MASK, arm, count, generated, seed)][0].subjects)
+        sides = seen[Cell(MASK, arm, count, generated, seed)]
+        return {who for side in sides if side is not others for who in side.subjects}
 
     for seed in (0, 1):
         assert people(REAL, 4, seed) == people(BOTH, 4, seed) < people(REAL, 8, seed)
+        assert people(PRETRAINED, 4, seed) == people(REAL, 4, seed)
     assert people(REAL, 4, 0) != people(REAL, 4, 1)
+
+
+@pytest.mark.parametrize(("arm", "expected"), [(BOTH, ["gr"] * 5), (PRETRAINED, ["g", "g", "g", "r", "r"])])
+def test_a_network_sees_both_kinds_together_or_one_after_the_other(
+    boxes: PreparedSet, others: Examples, monkeypatch: pytest.MonkeyPatch, arm: str, expected: list[str]
+) -> None:
+    fresh = replace(others, subjects=[f"generated-{number}" for number in range(len(others))])
+    design = Design((16,), 16, seeds=1, steps=5, batch=4)
+    (task,) = tasks_of(boxes, ())
+    study = Study(boxes, fresh, [task], design)
+    batches: list[list[str]] = []
+    chosen = MaskTask.targets
+    monkeypatch.setattr(
+        MaskTask,
+        "targets",
+        lambda self, examples: batches.append(list(examples.subjects)) or chosen(self, examples),
+    )
+    options = {"steps": 5, "batch": 4, "augment": False, "seed": 0, "device": torch.device("cpu")}
+    fitting.fit(task, study.examples_of(Cell(MASK, arm, 16, 16, 0)), boxes.spacing, **options)
+    kinds = [sorted({"g" if who.startswith("generated") else "r" for who in batch}) for batch in batches]
+    assert ["".join(kind) for kind in kinds] == expected
+    assert {len(batch) for batch in batches} == {4}
+    shown = Counter(who for batch in batches for who in batch)
+    assert max(shown.values()) == 1  # nothing twice before everything was shown once
 
 
 def test_a_subject_on_both_sides_is_refused(tmp_path: Path, others: Examples) -> None:

@@ -47,7 +47,13 @@ def test_the_command_writes_every_metric_and_never_over_an_older_one(run: Path) 
     shown = " ".join(voxflate("utility", run, "--real", "4,all", *tasks, *QUICK).split())
     folder = run / "evaluation" / "001-newest"
     assert "using the generator after 0.008 kimg" in shown
-    for words in ("real alone", "real and generated", "Agreement: mask", "has seen all 10 training subjects"):
+    for words in (
+        "real alone",
+        "real and generated",
+        "generated, then real",
+        "Agreement: mask",
+        "has seen all 10 training subjects",
+    ):
         assert words in shown
     found = content(folder)
     facts = found["facts"]
@@ -61,7 +67,7 @@ def test_the_command_writes_every_metric_and_never_over_an_older_one(run: Path) 
         ("age", "blind", 0, "mae-age"),
         ("age", "agreement", 10, "agreement-r-age"),
     } <= metrics
-    assert len(found["networks"]) == 2 * 5
+    assert len(found["networks"]) == 2 * 7
     assert len(found["networks"][0]["outcomes"]["dice-front"]) == len(found["heldout"]) == 4
     asked = [each["agreement"] for each in found["networks"] if each["agreement"] and each["task"] == "age"]
     assert len(asked) == 1
@@ -71,7 +77,7 @@ def test_the_command_writes_every_metric_and_never_over_an_older_one(run: Path) 
     voxflate("utility", run, *QUICK)
     assert (folder / "utility.json").read_bytes() == before
     second = content(run / "evaluation" / "002-newest")
-    assert [each["real"] for each in second["networks"]] == [10, 0, 10]
+    assert [each["real"] for each in second["networks"]] == [10, 0, 10, 10]
     first = {json.dumps(row, sort_keys=True) for row in found["rows"]}
     assert {json.dumps(row, sort_keys=True) for row in second["rows"]} <= first
 
@@ -92,7 +98,7 @@ def test_a_killed_call_goes_on_where_it_stopped(
     assert "the same command continues: " in voxflate("utility", run, *QUICK, *SEX, status=130)
     assert not list(run.rglob("utility.json"))
     voxflate("utility", run, *QUICK, *SEX)
-    assert len(trained) == 2 + 1 + 1
+    assert len(trained) == 2 + 1 + 2
     shutil.copytree(home / "run", tmp_path / "other" / "run")
     voxflate("utility", tmp_path / "other" / "run", *QUICK, *SEX)
     ours, theirs = (
@@ -127,7 +133,7 @@ def test_generated_masks_without_a_structure_are_told(home: Path) -> None:
 def test_a_dry_run_says_how_long_it_takes(run: Path) -> None:
     shown = voxflate("utility", run, *QUICK, "--real", "4,all", "--dry-run")
     assert "real = [\n    4,\n    10,\n]" in shown
-    assert "# 5 networks of 2 steps: about 0:00:" in shown
+    assert "# 7 networks of 2 steps: about 0:00:" in shown
     assert not (run / "evaluation").exists()
 
 

@@ -147,7 +147,7 @@ def over_subjects(
             index = order.index(label)
             ends = np.transpose([_reach(level) for _, *level in points])
             # Side by side, or one interval would hide the other.
-            places = [count * 1.02 ** (2 * index - 1) for count, *_ in points]
+            places = [count * 1.02 ** (2 * index - len(lines) + 1) for count, *_ in points]
             shown[label] = axes.errorbar(
                 places,
                 [value for _, value, *_ in points],

@@ -112,7 +112,7 @@ def estimated_seconds(source: Source, plan: Plan) -> float:
         ends: list[float] = []
         fit(
             task,
-            [train],
+            [[train]],
             source.prepared.spacing,
             steps=_TIMED_STEPS,
             batch=design.batch,

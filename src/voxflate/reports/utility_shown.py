@@ -9,7 +9,7 @@ from typing import Any
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
 from voxflate.drawing.charts import over_subjects
-from voxflate.evaluation.utility.cells import BOTH, GENERATED, REAL
+from voxflate.evaluation.utility.cells import BOTH, GENERATED, PRETRAINED, REAL
 from voxflate.evaluation.utility.summary import AGREEMENT, BLIND
 from voxflate.reports.parts import Table
 
@@ -19,6 +19,7 @@ NAMES = {
     REAL: "real alone",
     GENERATED: "generated alone",
     BOTH: "real and generated",
+    PRETRAINED: "generated, then real",
     BLIND: "no scan: most common answer",
     AGREEMENT: "generated volumes",
 }
@@ -64,7 +65,7 @@ def draw(content: Content, path: Path) -> None:
             NAMES[arm]: [
                 (row["real"], row["value"], row["low"], row["high"]) for row in rows if row["arm"] == arm
             ]
-            for arm in (REAL, BOTH)
+            for arm in (REAL, BOTH, PRETRAINED)
         }
         levels = {
             NAMES[row["arm"]]: (row["value"], row["low"], row["high"])

@@ -17,11 +17,11 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation.utility.examples import Examples, check_apart, real_examples
-from voxflate.evaluation.utility.fitting import fit
+from voxflate.evaluation.utility.fitting import Phases, fit
 from voxflate.evaluation.utility.tasks import MASK, Outcomes, Task
 
-REAL, GENERATED, BOTH = ARMS = ("real", "generated", "both")
-"""The data that a network is trained on."""
+REAL, GENERATED, BOTH, PRETRAINED = ARMS = ("real", "generated", "both", "pretrained")
+"""The data that a network is trained on; "pretrained" sees only generated ones, then only real ones."""
 
 STEPS, BATCH, SEEDS = 400, 8, 3
 
@@ -106,7 +106,8 @@ def cells_of(tasks: Sequence[str], design: Design) -> list[Cell]:
         for seed in range(design.seeds):
             found += [Cell(task, REAL, count, 0, seed) for count in design.real]
             found.append(Cell(task, GENERATED, 0, design.generated, seed))
-            found += [Cell(task, BOTH, count, design.generated, seed) for count in design.real]
+            for arm in (BOTH, PRETRAINED):
+                found += [Cell(task, arm, count, design.generated, seed) for count in design.real]
     return found
 
 
@@ -193,19 +194,17 @@ class Study:
                 progress((number + 1) * steps, len(cells) * steps)
         return found
 
-    def examples_of(self, cell: Cell) -> list[Examples]:
-        """Training data of a cell's network: real examples, generated ones, or both."""
-        sides = []
-        if cell.real:
-            people = np.unique(self._train.subjects)
-            order = np.random.default_rng([cell.seed, _SUBJECTS]).permutation(len(people))
-            chosen = set(people[order[: cell.real]])
-            sides.append(
-                self._train.chosen([n for n, who in enumerate(self._train.subjects) if who in chosen])
-            )
-        if cell.generated:
-            sides.append(self._generated)
-        return sides
+    def examples_of(self, cell: Cell) -> Phases:
+        """Training data of a cell's network."""
+        if cell.arm == GENERATED:
+            return [[self._generated]]
+        people = np.unique(self._train.subjects)
+        order = np.random.default_rng([cell.seed, _SUBJECTS]).permutation(len(people))
+        chosen = set(people[order[: cell.real]])
+        real = self._train.chosen([n for n, who in enumerate(self._train.subjects) if who in chosen])
+        if cell.arm == PRETRAINED:
+            return [[self._generated], [real]]
+        return [[real, self._generated]] if cell.arm == BOTH else [[real]]
 
     def _measure(self, cell: Cell, progress: Callable[[], None]) -> Measured:
         start = time.perf_counter()

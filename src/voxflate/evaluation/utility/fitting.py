@@ -24,12 +24,15 @@ TURN, SCALE, SHIFT = math.radians(10), 0.1, 0.05
 MOVED = 0.5
 """Share of volumes that are changed. Interpolation blurs, and networks must also see sharp volumes."""
 
+Phases = Sequence[Sequence[Examples]]
+"""Training data: for every phase, one or two sets."""
+
 _MODEL, _ORDER, _CHANGES = range(3)  # separate streams, so that one does not shift another
 
 
 def fit(
     task: Task,
-    sides: Sequence[Examples],
+    phases: Phases,
     spacing: Sequence[float],
     *,
     steps: int,
@@ -43,7 +46,8 @@ def fit(
 
     Args:
         task: The task to learn.
-        sides: Training data: real examples, generated ones, or both, each then half of every batch.
+        phases: Training data of the phases, which share the steps equally, the first ones getting the odd
+            ones. With two sets in a phase, each is half of every batch.
         spacing: Voxel sides, mm, in the order D, H, W.
         steps: Optimiser steps.
         batch: Volumes per step.
@@ -64,14 +68,7 @@ def fit(
     adam = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     changes = np.random.default_rng([seed, _CHANGES])
-    batches = [
-        _batches(len(side), size, np.random.default_rng([seed, _ORDER, number]))
-        for number, (side, size) in enumerate(zip(sides, _sizes(batch, len(sides)), strict=True))
-    ]
-    for step in range(steps):
-        shown = Examples.joined(
-            side.chosen(next(indices)) for side, indices in zip(sides, batches, strict=True)
-        )
+    for step, shown in enumerate(_shown(phases, steps, batch, seed)):
         images, targets = torch.from_numpy(shown.values(range(len(shown)))), task.targets(shown)
         if augment:
             images, targets = changed(images, targets, spacing, changes)
@@ -123,6 +120,22 @@ def _move(shape: Sequence[int], spacing: Sequence[float], rng: np.random.Generat
         turn = turn @ plane
     scaled = turn * rng.uniform(1 - SCALE, 1 + SCALE)
     return np.column_stack([scaled * reach[None] / reach[:, None], rng.uniform(-2 * SHIFT, 2 * SHIFT, 3)])
+
+
+def _shown(phases: Phases, steps: int, batch: int, seed: int) -> Iterator[Examples]:
+    """The batch of every step."""
+    number = 0  # of the set: each has its own order
+    for left, sides in zip(range(len(phases), 0, -1), phases, strict=True):
+        own = -(-steps // left)
+        steps -= own
+        batches = []
+        for side, size in zip(sides, _sizes(batch, len(sides)), strict=True):
+            batches.append(_batches(len(side), size, np.random.default_rng([seed, _ORDER, number])))
+            number += 1
+        for _ in range(own):
+            yield Examples.joined(
+                side.chosen(next(indices)) for side, indices in zip(sides, batches, strict=True)
+            )
 
 
 def _sizes(batch: int, sides: int) -> list[int]:

@@ -22,6 +22,7 @@ def test_without_a_gpu_it_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's own modules
 def test_every_part_runs_and_leaves_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = a_set(tmp_path / "set", 16, 4)
     out = tmp_path / "out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from voxflate.training.stop import StopRequest
 SHARE_2D = 0.3
 """Share of the training time for the 2D twin."""
 
+LEAST_SECONDS = 60.0
+"""The training gets this long even if the parts before it used up the time."""
+
 
 def training(session: Session) -> dict[str, Any]:
     """Train the recommended path for the remaining time, and export the result."""
@@ -33,7 +37,8 @@ def training(session: Session) -> dict[str, Any]:
     base, stages = split_shape(prepared.shape)
     twin, run = session.out / "2d", session.out / "3d"
     spare = 0 if session.toy else 30
-    left = session.seconds_left() - spare
+    left = max(LEAST_SECONDS, session.seconds_left() - spare)
+    ends = time.monotonic() + left
     values = {
         "data": str(session.data.absolute()),
         "network.base": base,
@@ -54,7 +59,7 @@ def training(session: Session) -> dict[str, Any]:
     slices = {"slice_discriminator.features": "random"} if session.toy else slices_if_possible()
     config_3d = from_dict(nested({**values, "training.phase": "3d", **start, **slices}), "gpu")
     found["slice_discriminator"] = config_3d.slice_discriminator.weight > 0
-    found["images_3d"] = trained(config_3d, run, session.seconds_left() - spare)
+    found["images_3d"] = trained(config_3d, run, ends - time.monotonic())
     export_generator(run, session.out / "generator")
     sheet = sorted((run / "sheets").glob("*.png"))[-1]
     row = read_rows(run / METRICS_NAME)[-1]

@@ -169,7 +169,8 @@ def over_subjects(
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.2)
     handles = [shown[label] for label in order]
-    figure.legend(handles, order, loc="outside lower center", ncols=min(4, len(order)), frameon=False)
+    columns = min(len(order), 2 * len(panels))
+    figure.legend(handles, order, loc="outside lower center", ncols=columns, frameon=False)
     _save(figure, path)
 
 

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 import torch
 from torch import nn
 
@@ -61,6 +62,7 @@ def test_a_2d_generator_gives_the_same_in_onnxruntime():
     np.testing.assert_allclose(found, images.numpy(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_both_3d_networks_do_with_several_channels_and_labels():
     generator, discriminator = (one.eval() for one in networks(3, image_channels=3, label_width=2))
     z, noise = random_tensor(2, 6, dtype=torch.float32), noise_for(generator, 2)

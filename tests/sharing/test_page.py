@@ -404,6 +404,7 @@ def test_scan_and_mask_are_downloaded_as_python_writes_them(
         assert b"synthetic" in got.header["descrip"].item()
 
 
+@pytest.mark.slow
 def test_niivue_shows_the_volume_where_there_is_webgl(
     small: tuple[Path, Path], pairs: tuple[Path, Path]
 ) -> None:

@@ -221,6 +221,7 @@ for folder, words in json.loads(sys.argv[1]):
 """`python -m monai.bundle` in each of some folders; importing MONAI takes seconds."""
 
 
+@pytest.mark.slow
 def test_monai_runs_the_bundle(export: Path, pairs: Path, tmp_path: Path) -> None:
     plain = shared(export, "monai", tmp_path / "plain")
     metadata = json.loads((plain / "configs" / "metadata.json").read_text())

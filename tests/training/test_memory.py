@@ -68,6 +68,7 @@ def test_what_is_tried_already_is_not_advised(monkeypatch: pytest.MonkeyPatch) -
     assert line.endswith("; try a smaller network.channels, or a smaller shape (voxflate prepare --plan)")
 
 
+@pytest.mark.slow
 def test_the_prediction_is_measured_by_another_process() -> None:
     config = run_config(Path("set"))
     found = memory.predicted_gib(config)

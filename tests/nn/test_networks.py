@@ -13,9 +13,15 @@ BASES = st.tuples(*(st.integers(1, 4),) * 3)
 
 
 @pytest.mark.parametrize(("architecture", "symmetric"), KINDS)
-@pytest.mark.parametrize("position", [False, True])
-def test_twins_have_equal_names_and_differ_by_the_added_axis_alone(architecture, symmetric, position):
-    options = {"symmetric_d": symmetric, "position": position, "base": (3, 4, 4), "stages": 3}
+@pytest.mark.parametrize(("position", "finest"), [(False, 0), (True, 0), (True, 8)])
+def test_twins_have_equal_names_and_differ_by_the_added_axis_alone(architecture, symmetric, position, finest):
+    options = {
+        "symmetric_d": symmetric,
+        "position": position,
+        "base": (3, 4, 4),
+        "stages": 3,
+        "finest_channels": finest,
+    }
     depth = 3
     for flat, full in zip(
         networks(2, architecture, **options), networks(3, architecture, **options), strict=True

@@ -29,6 +29,7 @@ def limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
         config.network.channels % WIDTHS_OF_COMPARISON > 0,
         f"network.channels = {config.network.channels} must be a multiple of {WIDTHS_OF_COMPARISON}",
     )
+    yield config.network.finest_channels > 0, "network.finest_channels is for stylegan2; set 0"
     yield training.phase == "2d", "has no 2D twin; it trains on volumes (voxflate train)"
     yield (
         config.network.label_width > 0,

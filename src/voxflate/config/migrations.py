@@ -21,6 +21,7 @@ UNNAMED_IN_1: Mapping[str, Any] = nested(
         "network.base": (2, 4, 4),
         "network.stages": 4,
         "network.channels": 32,
+        "network.finest_channels": 0,
         "network.image_channels": 1,
         "network.label_width": 0,
         "network.z_dim": 64,

@@ -52,6 +52,7 @@ discriminator, which no row uses."""
 # "StyleGAN2 configuration, with the following exceptions" (Sec. 4.2.3). Decision 0010: what that leaves open.
 _PAPER: Values = {
     "model": "stylegan2",
+    "network.finest_channels": 0,
     "network.image_channels": 1,
     "network.label_width": 0,
     "network.z_dim": 64,

@@ -73,6 +73,8 @@ class NetworkConfig(Section):
     """Resolutions, the base included: the volume is base * 2**(stages - 1). The paper has 5."""
     channels: int = Field(default=32, ge=1)
     """Channels at every resolution. The paper has 32 (64 at 32x128x128). Must be even for split kernels."""
+    finest_channels: int = Field(default=0, ge=0)
+    """Channels at the finest resolution, which takes most of the time; 0 for `channels` (decision 0177)."""
     image_channels: int = Field(default=1, ge=1)
     """Channels of a volume, as in the prepared set: its images and the classes of its mask."""
     label_width: int = Field(default=0, ge=0)
@@ -102,14 +104,12 @@ class NetworkConfig(Section):
 
     @model_validator(mode="after")
     def _channels_can_be_split(self) -> Self:
-        if self.architecture in SPLIT_ARCHITECTURES and self.channels % 2:
-            raise ValueError(
-                f"channels = {self.channels}: must be even, because {self.architecture} halves them"
-            )
-        if self.architecture == "group-d" and self.channels % GROUPS_OF_GROUP_D:
-            raise ValueError(
-                f"channels = {self.channels}: must be a multiple of {GROUPS_OF_GROUP_D} for group-d"
-            )
+        for name in ("channels", "finest_channels"):
+            count = getattr(self, name)
+            if self.architecture in SPLIT_ARCHITECTURES and count % 2:
+                raise ValueError(f"{name} = {count}: must be even, because {self.architecture} halves them")
+            if self.architecture == "group-d" and count % GROUPS_OF_GROUP_D:
+                raise ValueError(f"{name} = {count}: must be a multiple of {GROUPS_OF_GROUP_D} for group-d")
         return self
 
 

@@ -29,6 +29,7 @@ class NetworkPlan:
     position: bool = False
     low_pass_d: bool = True
     critic_norm: str = "batch"
+    finest_channels: int = 0
     spatial_dims: int = 3
     planar: bool = False
     mbstd_group: int = 4

@@ -43,6 +43,7 @@ def networks(plan: NetworkPlan) -> Networks:
         architecture.generator,
         plan.image_channels,
         plan.label_width,
+        finest_channels=plan.finest_channels,
         planar=plan.planar,
     )
     discriminator = Discriminator(
@@ -52,6 +53,7 @@ def networks(plan: NetworkPlan) -> Networks:
         architecture.discriminator + ("-symmetric" if plan.symmetric_d else ""),
         plan.image_channels,
         plan.label_width,
+        finest_channels=plan.finest_channels,
         mbstd_group=plan.mbstd_group,
         position=plan.position,
         low_pass=plan.low_pass_d,

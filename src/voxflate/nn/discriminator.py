@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
 from voxflate.nn.discriminator_blocks import DiscriminatorStage, Epilogue, FromImage
 from voxflate.nn.functional import channels_last
-from voxflate.nn.layers import Halving
+from voxflate.nn.layers import Halving, stage_widths
 from voxflate.nn.run_stage import run_stage
 
 
@@ -18,10 +19,11 @@ class Discriminator(nn.Module):
     Args:
         base: Spatial size of the last block; its length is the number of spatial axes.
         stages: Number of resolutions including the base; the input is base * 2^(stages - 1).
-        channels: C at every resolution.
+        channels: C at every resolution but the finest.
         conv: Key of `CONVS`.
         image_channels: Channels of the input.
         label_width: Length of the label vectors; 0 for none.
+        finest_channels: C at the finest resolution; 0 for as many as elsewhere.
         mbstd_group: Samples per group of the minibatch standard deviation.
         position: See `FromImage`.
         low_pass: Low-pass filter before the strided convolutions, as in StyleGAN2; without it they see the
@@ -39,6 +41,7 @@ class Discriminator(nn.Module):
         image_channels: int = 1,
         label_width: int = 0,
         *,
+        finest_channels: int = 0,
         mbstd_group: int = 4,
         position: bool = False,
         low_pass: bool = True,
@@ -47,13 +50,14 @@ class Discriminator(nn.Module):
         self.base = tuple(base)
         self.recompute = False
         self.shape = tuple(size * 2 ** (stages - 1) for size in base)
-        self.from_image = FromImage(image_channels, channels, len(base), position=position)
+        widths = stage_widths(stages, channels, finest_channels)[::-1]
+        self.from_image = FromImage(image_channels, widths[0], len(base), position=position)
         down: Halving = "low-pass" if low_pass else "stride"
         self.stages = nn.ModuleList(
-            DiscriminatorStage(channels, len(base), conv, down) for _ in range(stages - 1)
+            DiscriminatorStage(fine, coarse, len(base), conv, down) for fine, coarse in pairwise(widths)
         )
         # A depthwise discriminator is also depthwise in its epilogue; Group-D falls back to dense there.
-        self.epilogue = Epilogue(channels, base, conv, mbstd_group, label_width)
+        self.epilogue = Epilogue(widths[-1], base, conv, mbstd_group, label_width)
 
     def forward(self, image: Tensor, positions: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         """Judge images.

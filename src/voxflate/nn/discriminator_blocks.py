@@ -72,18 +72,18 @@ class FromImage(nn.Module):
 class DiscriminatorStage(nn.Module):
     """Residual block: two convolutions, the second of which halves every axis, and a 1x1 skip connection."""
 
-    def __init__(self, channels: int, spatial_dims: int, conv: str, down: Halving) -> None:
+    def __init__(self, in_channels: int, channels: int, spatial_dims: int, conv: str, down: Halving) -> None:
         super().__init__()
         self.down: Halving = down
         kernel_size = (3,) * spatial_dims
-        self.conv0 = CONVS[conv](channels, channels, kernel_size)
-        self.bias0 = nn.Parameter(torch.zeros(channels))
-        self.conv1 = CONVS[conv](channels, channels, kernel_size)
+        self.conv0 = CONVS[conv](in_channels, in_channels, kernel_size)
+        self.bias0 = nn.Parameter(torch.zeros(in_channels))
+        self.conv1 = CONVS[conv](in_channels, channels, kernel_size)
         self.bias1 = nn.Parameter(torch.zeros(channels))
-        self.skip = EqualConv(channels, channels, (1,) * spatial_dims)
+        self.skip = EqualConv(in_channels, channels, (1,) * spatial_dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, *spatial] -> [N, C, *spatial / 2]."""
+        """[N, I, *spatial] -> [N, C, *spatial / 2]."""
         skip: Tensor = self.skip(x, down="low-pass")
         x = bias_leaky_relu(self.conv0(x), self.bias0)
         x = bias_leaky_relu(self.conv1(x, down=self.down), self.bias1)

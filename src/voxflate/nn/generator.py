@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from voxflate.nn.draws import Draws
 from voxflate.nn.functional import channels_last
 from voxflate.nn.generator_blocks import SynthesisStage
+from voxflate.nn.layers import stage_widths
 from voxflate.nn.mapping import Mapping
 from voxflate.nn.planar import SliceWindow, slice_window
 from voxflate.nn.run_stage import run_stage
@@ -23,10 +24,11 @@ class Synthesis(nn.Module):
     Args:
         base: Size of the learned constant, e.g. (4, 4) or (2, 4, 4).
         stages: Number of resolutions including the base: the output is base * 2^(stages - 1).
-        channels: C at every resolution.
+        channels: C at every resolution but the finest.
         w_dim: Length of the style code.
         conv: Key of `STYLED_CONVS`.
         image_channels: Channels of the output.
+        finest_channels: C at the finest resolution; 0 for as many as elsewhere.
         planar: Give the kernels depth 1 (3D base only): slices interact only through the doubling.
     """
 
@@ -39,6 +41,7 @@ class Synthesis(nn.Module):
         conv: str = "split-shuffle",
         image_channels: int = 1,
         *,
+        finest_channels: int = 0,
         planar: bool = False,
     ) -> None:
         super().__init__()
@@ -49,11 +52,19 @@ class Synthesis(nn.Module):
         self.planar = planar
         self.recompute = False
         self.const = nn.Parameter(torch.randn(channels, *base))
+        widths = stage_widths(stages, channels, finest_channels)
         self.stages = nn.ModuleList(
             SynthesisStage(
-                channels, image_channels, w_dim, kernel_size, conv, first=index == 0, last=index == stages - 1
+                channels,
+                width,
+                image_channels,
+                w_dim,
+                kernel_size,
+                conv,
+                first=index == 0,
+                last=index == stages - 1,
             )
-            for index in range(stages)
+            for index, width in enumerate(widths)
         )
         self.num_ws = 2 * stages
 
@@ -146,13 +157,14 @@ class Generator(nn.Module):
     Args:
         base: Size of the learned constant; its length is the number of spatial axes.
         stages: Number of resolutions including the base.
-        channels: C at every resolution.
+        channels: C at every resolution but the finest.
         z_dim: Length of the latent code.
         w_dim: Length of the style code.
         mapping_layers: Layers of the mapping network.
         conv: Key of `STYLED_CONVS`.
         image_channels: Channels of the output.
         label_width: Length of the label vectors; 0 for none.
+        finest_channels: See `Synthesis`.
         planar: See `Synthesis`.
 
     Source: Fig. 2; the layers that reproduce the paper's parameter counts.
@@ -170,13 +182,23 @@ class Generator(nn.Module):
         image_channels: int = 1,
         label_width: int = 0,
         *,
+        finest_channels: int = 0,
         planar: bool = False,
     ) -> None:
         super().__init__()
         self.z_dim = z_dim
         self.label_width = label_width
         self.mapping = Mapping(z_dim, w_dim, mapping_layers, label_width)
-        self.synthesis = Synthesis(base, stages, channels, w_dim, conv, image_channels, planar=planar)
+        self.synthesis = Synthesis(
+            base,
+            stages,
+            channels,
+            w_dim,
+            conv,
+            image_channels,
+            finest_channels=finest_channels,
+            planar=planar,
+        )
 
     def forward(
         self,

@@ -17,7 +17,8 @@ class StyledConv(nn.Module):
     """Modulated convolution, noise, bias, leaky ReLU.
 
     Args:
-        channels: C, in and out.
+        in_channels: I.
+        channels: C, the output's.
         w_dim: Length of the style code.
         kernel_size: One number per spatial axis; an axis with kernel 1 is doubled only by the low-pass.
         conv: Key of `STYLED_CONVS`.
@@ -26,10 +27,19 @@ class StyledConv(nn.Module):
     Source: Fig. 2; Eqs. 1-2.
     """
 
-    def __init__(self, channels: int, w_dim: int, kernel_size: Sequence[int], conv: str, *, up: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        w_dim: int,
+        kernel_size: Sequence[int],
+        conv: str,
+        *,
+        up: bool,
+    ) -> None:
         super().__init__()
-        self.affine = EqualLinear(w_dim, channels, bias_init=1.0)
-        self.conv = STYLED_CONVS[conv](channels, channels, kernel_size)
+        self.affine = EqualLinear(w_dim, in_channels, bias_init=1.0)
+        self.conv = STYLED_CONVS[conv](in_channels, channels, kernel_size)
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.strides = tuple(2 if k > 1 else 1 for k in kernel_size) if up else None
@@ -43,7 +53,7 @@ class StyledConv(nn.Module):
         """Convolve and activate.
 
         Args:
-            x: [N, C, *spatial].
+            x: [N, I, *spatial].
             w: Style codes, [N, w_dim].
             noise: [N, 1, *spatial'], standard normal.
             mixing: Depth matrices of a slice window, [N, S', S], instead of the plain doubling.
@@ -88,6 +98,7 @@ class SynthesisStage(nn.Module):
 
     def __init__(
         self,
+        in_channels: int,
         channels: int,
         image_channels: int,
         w_dim: int,
@@ -99,8 +110,10 @@ class SynthesisStage(nn.Module):
     ) -> None:
         super().__init__()
         self.last = last
-        self.conv0 = None if first else StyledConv(channels, w_dim, kernel_size, conv, up=True)
-        self.conv1 = StyledConv(channels, w_dim, kernel_size, conv, up=False)
+        self.conv0 = None if first else StyledConv(in_channels, channels, w_dim, kernel_size, conv, up=True)
+        self.conv1 = StyledConv(
+            in_channels if first else channels, channels, w_dim, kernel_size, conv, up=False
+        )
         self.to_image = ToImage(channels, image_channels, w_dim, len(kernel_size))
 
     def forward(
@@ -114,7 +127,7 @@ class SynthesisStage(nn.Module):
         """Compute this stage from the features and image of the previous one.
 
         Args:
-            x: [N, C, *spatial].
+            x: [N, I, *spatial].
             image: [N, image_channels, *spatial], or None at the base.
             ws: One [N, w_dim] per layer: the convolutions', then the image's.
             noise: One per convolution.

@@ -110,3 +110,14 @@ class EqualConv(nn.Module):
 
     def _one_tap(self) -> bool:
         return self.weight[0, 0].numel() == 1
+
+
+def stage_widths(stages: int, channels: int, finest_channels: int = 0) -> list[int]:
+    """Channels of every resolution, from the base to the finest.
+
+    Args:
+        stages: Number of resolutions.
+        channels: C at all of them but the finest.
+        finest_channels: C at the finest; 0 for the same.
+    """
+    return [*[channels] * (stages - 1), finest_channels or channels]

@@ -31,13 +31,25 @@ def everything(
     seed: int = 3,
     image_channels: int = 1,
     label_width: int = 0,
+    finest_channels: int = 0,
 ) -> list[torch.Tensor]:
     use_kernels(mode)
     names = ARCHITECTURES[architecture]
     made = image_channels, label_width
     start = (2, *base) if planar else base
-    generator = Generator(start, 3, 8, 8, 8, 2, names.generator, *made, planar=planar)
-    discriminator = Discriminator(base, 3, 8, names.discriminator, *made, position=planar, low_pass=low_pass)
+    generator = Generator(
+        start, 3, 8, 8, 8, 2, names.generator, *made, finest_channels=finest_channels, planar=planar
+    )
+    discriminator = Discriminator(
+        base,
+        3,
+        8,
+        names.discriminator,
+        *made,
+        finest_channels=finest_channels,
+        position=planar,
+        low_pass=low_pass,
+    )
     generator = randomised(generator, seed).to(dtype)
     discriminator = randomised(discriminator, seed + 1).to(dtype)
     rng = torch.Generator().manual_seed(seed)
@@ -70,6 +82,13 @@ def test_whole_networks_agree_with_float64_to_rounding(architecture, base, plana
 @pytest.mark.parametrize(("base", "planar"), KINDS)
 def test_so_do_networks_of_three_channels_with_labels(base, planar):
     assert_both_paths_agree("split-shuffle", base, planar=planar, image_channels=3, label_width=2)
+
+
+@needs_kernels
+@pytest.mark.parametrize("architecture", VARIANTS)
+@pytest.mark.parametrize(("base", "planar"), KINDS)
+def test_so_do_networks_with_fewer_channels_at_the_finest_resolution(architecture, base, planar):
+    assert_both_paths_agree(architecture, base, planar=planar, finest_channels=4)
 
 
 def assert_both_paths_agree(architecture, base, **kind):

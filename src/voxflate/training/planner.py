@@ -1,8 +1,8 @@
 """Predicts memory and time of a training on this machine, from a small measurement.
 
-All stages have the same channels, so the cost of an image is a fixed part plus a part per voxel (decision
-0174). Two small shapes are measured and give both parts. `python -m benchmarks.plan_check` compares the
-prediction with measurements at larger shapes.
+All stages but the finest have the same channels, so the cost of an image is nearly a fixed part plus a part
+per voxel (decision 0174). Two small shapes are measured and give both parts. `python -m
+benchmarks.plan_check` compares the prediction with measurements at larger shapes.
 """
 
 from __future__ import annotations

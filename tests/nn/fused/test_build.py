@@ -119,7 +119,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch, tmp_path, caplo
 def test_a_source_that_is_not_cpp_is_no_error(monkeypatch, tmp_path, caplog):
     broken = tmp_path / "kernels.cpp"
     broken.write_text("this is not C++")
-    monkeypatch.setattr(build, "SOURCE", broken)
+    monkeypatch.setattr(build, "SOURCES", (broken,))
     (line,) = warnings_of(caplog)
     assert "failed: " in line
     assert "error" in line

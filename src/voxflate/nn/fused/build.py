@@ -1,7 +1,7 @@
 """Builds and loads the compiled kernels, or tells in one line why there are none.
 
-`kernels.cpp` is built with the machine's C++ compiler at first use (about six seconds) and cached
-under a hash of source, compiler, flags and processor.
+`kernels.cpp` and `winograd.cpp` are built with the machine's C++ compiler at first use (about ten seconds),
+and cached under a hash of source, compiler, flags and processor.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from voxflate._system.files import cache_folder, read_json, sha256, whole_file, 
 
 log = logging.getLogger("voxflate")
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "winograd.cpp"))
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 BUILD_SECONDS = 120
 USUAL_COMPILERS = ("c++", "g++", "clang++")
@@ -75,7 +75,7 @@ def _loaded() -> ctypes.CDLL:
     """
     compiler = _compiler()
     # A home folder may be shared by machines with different processors.
-    key = (SOURCE.read_bytes(), compiler, FLAGS, platform.machine(), _processor())
+    key = (*(source.read_bytes() for source in SOURCES), compiler, FLAGS, platform.machine(), _processor())
     name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
     path = cache_folder() / "kernels" / f"{name}.so"
     record = path.with_suffix(".json")
@@ -117,7 +117,7 @@ def _compile(compiler: list[str], to: Path) -> None:
     Raises:
         VoxflateError: If the compiler fails; names it and the first line of its error.
     """
-    command = [*compiler, *FLAGS, str(SOURCE), "-o", str(to)]
+    command = [*compiler, *FLAGS, *map(str, SOURCES), "-o", str(to)]
     if _run([*command, "-fopenmp"]).returncode == 0:
         return
     # Some compilers lack OpenMP: the kernels then use one thread.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from voxflate.nn.conv_modules import DepthwiseConv, ModulatedConv, SplitConv, SplitModulatedConv
 from voxflate.nn.functional import demodulation, shared_conv
+from voxflate.nn.fused import winograd
 from voxflate.nn.fused.resampling import halves, resample
 from voxflate.nn.fused.sweeps import Branches
 from voxflate.nn.layers import EqualConv, Halving
@@ -58,6 +59,8 @@ def low_passed_conv(conv: nn.Module, x: Tensor, down: Halving) -> Tensor:
     assert isinstance(conv, EqualConv)
     if (low_pass := conv.low_pass(down)) is not None:
         x = resample(x, [low_pass] * (x.ndim - 2))
+    if down == "none" and winograd.pays(x, conv.weight):
+        return winograd.convolve(x, conv.weight * conv.gain)
     return conv.convolve(x, down)
 
 
@@ -89,7 +92,11 @@ def _modulated(
     conv: ModulatedConv, scaled: Parts, style: Tensor, up_stride: Sequence[int] | None
 ) -> tuple[Branches, Tensor]:
     kernel = conv.weight * conv.gain
-    return Branches((shared_conv(scaled[0], kernel, up_stride),)), demodulation(kernel, style, conv.eps)
+    if up_stride is None and winograd.pays(scaled[0], kernel):
+        convolved = winograd.convolve(scaled[0], kernel)
+    else:
+        convolved = shared_conv(scaled[0], kernel, up_stride)
+    return Branches((convolved,)), demodulation(kernel, style, conv.eps)
 
 
 def _split_modulated(

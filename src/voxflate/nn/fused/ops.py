@@ -169,7 +169,7 @@ def _finish(
 ) -> None:
     scale, shift, noise, gain = epilogue or (None, None, None, 0.0)
     sizes = torch.tensor([parts[0].shape[0], parts[0].shape[-1] * len(parts), *tables.sizes])
-    _call(
+    call(
         "voxflate_finish",
         parts[0],
         *_pair(parts),
@@ -227,7 +227,7 @@ def finish_backward(
     sums = scale.new_empty(n, 5, channels)
     dealt, whole = (gs, ()) if branches == 2 else ((), gs)
     voxels = x[0].numel() * len(x) // max(1, n * channels)
-    _call(
+    call(
         "voxflate_finish_backward",
         x[0],
         *_halves(grads),
@@ -248,7 +248,7 @@ def finish_backward(
 def modulate(x: Tensor, style: Tensor | None, parts: int) -> list[Tensor]:
     """Scale the channels by style [N, C], or by 1, and cut them into one part or two halves."""
     outs = [x.new_empty(*x.shape[:-1], x.shape[-1] // parts) for _ in range(parts)]
-    _call("voxflate_modulate", x, x, style, *_pair(outs), *_sizes(x))
+    call("voxflate_modulate", x, x, style, *_pair(outs), *_sizes(x))
     return outs
 
 
@@ -258,14 +258,14 @@ def modulate_backward(
     """Gradient of `modulate`: of x, and of the style [N, C] if there is one."""
     out = torch.empty_like(x)
     sums = None if style is None else torch.empty_like(style)
-    _call("voxflate_modulate_backward", x, *_pair(grads), x, style, out, sums, *_sizes(x))
+    call("voxflate_modulate_backward", x, *_pair(grads), x, style, out, sums, *_sizes(x))
     return out, sums
 
 
 def from_image(image: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
     """leaky_relu(weight image + bias): [N, *spatial] and [C] twice -> [N, *spatial, C] of this type."""
     out = image.new_empty(*image.shape, len(weight), dtype=dtype)
-    _call("voxflate_from_image", out, image, weight, bias, out, *_sizes(out))
+    call("voxflate_from_image", out, image, weight, bias, out, *_sizes(out))
     return out
 
 
@@ -275,21 +275,21 @@ def from_image_backward(
     """Gradient of `from_image`: of the image if asked, and [N, 2, C], of the weight and the bias."""
     sums = weight.new_empty(len(image), 2, len(weight))
     g_image = torch.empty_like(image) if to_image else None
-    _call("voxflate_from_image_backward", out, grad, out, image, weight, g_image, sums, *_sizes(out))
+    call("voxflate_from_image_backward", out, grad, out, image, weight, g_image, sums, *_sizes(out))
     return g_image, sums
 
 
 def to_image(x: Tensor, weight: Tensor) -> Tensor:
     """Weighted sum over the channels, weight [N, C]: [N, *spatial, C] -> [N, *spatial]."""
     out = weight.new_empty(x.shape[:-1])
-    _call("voxflate_to_image", x, x, weight, out, *_sizes(x))
+    call("voxflate_to_image", x, x, weight, out, *_sizes(x))
     return out
 
 
 def to_image_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Gradient of `to_image`: of x and of the weight."""
     out, sums = torch.empty_like(x), torch.empty_like(weight)
-    _call("voxflate_to_image_backward", x, grad, x, weight, out, sums, *_sizes(x))
+    call("voxflate_to_image_backward", x, grad, x, weight, out, sums, *_sizes(x))
     return out, sums
 
 
@@ -319,11 +319,13 @@ _FEATURES = {
     "voxflate_from_image_backward": (0, 1),
     "voxflate_to_image": (0,),
     "voxflate_to_image_backward": (1, 3),
+    "voxflate_winograd": (0, 2),
+    "voxflate_winograd_kernel": (0, 1),
 }
 """Which arguments of each kernel are features; its other tensors are float32 or integers."""
 
 
-def _call(name: str, like: Tensor, *arguments: object) -> None:
+def call(name: str, like: Tensor, *arguments: object) -> None:
     """Call a kernel with features of the type of `like`; tensors are passed as pointers, None as null.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Time the choices behind decisions 0007 (low-pass), 0008 (allocator) and 0013 (channel shuffle).
+"""Time the choices behind decisions 0007 (low-pass), 0008 (allocator), 0013 (shuffle), 0178 (convolutions).
 
 Run: python -m benchmarks.operations [--threads 1]
 """
@@ -23,9 +23,12 @@ from voxflate.gans.settings import Settings
 from voxflate.gans.stylegan2 import STYLEGAN2
 from voxflate.nn import Discriminator, Generator
 from voxflate.nn.functional import channel_shuffle, channels_last
+from voxflate.nn.fused import winograd
 from voxflate.nn.resample import SMOOTH_DOWN, TAPS, resample
 
 SIZES = ((8, 32, 16, 32, 32), (2, 32, 32, 64, 64))
+CONVOLUTIONS = ((8, 64), (16, 64), (16, 32), (32, 32), (16, 16), (32, 16), (16, 8), (16, 4))
+"""Channels, and side of a cube."""
 
 
 def milliseconds(function: Callable[[], object], repeats: int = 7) -> float:
@@ -36,6 +39,16 @@ def milliseconds(function: Callable[[], object], repeats: int = 7) -> float:
         function()
         times.append(time.perf_counter() - started)
     return statistics.median(times[1:]) * 1000
+
+
+def processor_milliseconds(function: Callable[[], object], repeats: int = 5) -> float:
+    """Least processor time of a call: it depends little on other work on the machine."""
+    times = []
+    for _ in range(repeats):
+        started = time.process_time()
+        function()
+        times.append(time.process_time() - started)
+    return min(times) * 1000
 
 
 def forward_backward(function: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], object]:
@@ -72,6 +85,34 @@ def operations() -> None:
         print(f"shuffle  {size}: ours {ours:.1f} ms, stack and flatten {stack:.1f} ms")
 
 
+def convolutions() -> None:
+    """Convolutions and their gradients, float32: PyTorch's and those with half of the multiplications."""
+    for channels, side in CONVOLUTIONS:
+        x = channels_last(torch.randn(4, channels, side, side, side))
+        kernel = torch.randn(channels, channels, 3, 3, 3)
+        old = convolution_times(lambda x, kernel: F.conv3d(x, kernel, padding=1), x, kernel)
+        new = convolution_times(winograd.convolve, x, kernel)
+        ratios = ", ".join(f"{a / b:.2f}" for a, b in zip(old, new, strict=True))
+        print(
+            f"{channels} channels, {side}^3: forward, data gradient, kernel gradient {ratios} times as fast"
+        )
+
+
+def convolution_times(
+    convolve: Callable[[Tensor, Tensor], Tensor], x: Tensor, kernel: Tensor
+) -> tuple[float, float, float]:
+    """Forward pass, gradient of x, gradient of the kernel."""
+
+    def gradient(index: int) -> Callable[[], object]:
+        inputs = [value.detach().requires_grad_(at == index) for at, value in enumerate((x, kernel))]
+        y = convolve(*inputs)
+        grad = torch.randn_like(y)
+        return lambda: torch.autograd.grad(y, inputs[index], grad, retain_graph=True)
+
+    forward = processor_milliseconds(lambda: convolve(x, kernel))
+    return forward, processor_milliseconds(gradient(0)), processor_milliseconds(gradient(1))
+
+
 def step(keep: bool) -> None:
     """Steps of Split&Shuffle at 16x32x32, with their page faults."""
     if keep:
@@ -104,6 +145,7 @@ def main() -> None:
         subprocess.run([*command, "--threads", str(arguments.threads)], check=True)
     keep_freed_memory()
     operations()
+    convolutions()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-// Convolutions of three taps per axis with half of the multiplications, and the gradient of their kernels, in float32.
+// Convolutions with 3x3x3 kernels and half of the multiplications, and the gradient of their kernels, in float32.
 //
 // Four neighbours along W are computed at a time from six inputs by six products instead of twelve (Lavin and Gray 2016,
 // "Fast algorithms for convolutional neural networks", F(4, 3), along one axis). Rows of features are transformed once
-// in the first-level cache. Plain C++17 and OpenMP behind a C interface, like kernels.cpp; stride 1.
+// in the caches. Zero padding keeps the size. Plain C++17 and OpenMP behind a C interface, like kernels.cpp.
 //
 // Features are [N, D, H, W, C], C a multiple of 8. A tile is four output voxels; T tiles make a row, and the last may
-// reach beyond it. Transformed rows are [6, T, C], transformed kernels [6, KD, 3, C, O].
+// reach beyond it. Transformed rows are [6, T, C], transformed kernels [6, 3, 3, C, O].
 
 #include <algorithm>
 #include <cstdint>
@@ -33,11 +33,12 @@ template <int n>
 using Constant = std::integral_constant<int, n>;
 
 struct Sizes {
-  int64_t n, in[3], in_channels, out[3], out_channels, taps_d, pad_d, pad;
+  int64_t n, depth, height, width, in_channels, out_channels;
 
-  int64_t tiles() const { return (out[2] + kTile - 1) / kTile; }
-  int64_t of_two_taps() const { return in_channels * out_channels; }  // of a kernel, per tap along D and H
-  int64_t of_point() const { return taps_d * kTaps * of_two_taps(); }
+  int64_t tiles() const { return (width + kTile - 1) / kTile; }
+  // Values of a kernel: per tap along D and along H, and per point.
+  int64_t of_taps() const { return in_channels * out_channels; }
+  int64_t of_point() const { return kTaps * kTaps * of_taps(); }
 };
 
 // The six numbers whose products with the kernel's make four outputs.
@@ -72,15 +73,15 @@ inline void transform_gradients(const Wide* g, float* to, int64_t apart) {
   store(to + 5 * apart, g[3]);
 }
 
-// A row [length, channels] in tiles that begin four voxels apart, the first at -pad; 0 outside.
+// A row [length, channels] in tiles that begin four voxels apart, the first `before` the row; 0 outside.
 template <int inputs, class Transform>
-void transform_row(const float* row, int64_t length, int64_t channels, int64_t tiles, int64_t pad, float* to,
+void transform_row(const float* row, int64_t length, int64_t channels, int64_t tiles, int64_t before, float* to,
                    Transform transform) {
   for (int64_t t = 0; t < tiles; ++t)
     for (int64_t c = 0; c < channels; c += kWide) {
       Wide values[inputs];
       for (int i = 0; i < inputs; ++i) {
-        const int64_t at = kTile * t - pad + i;
+        const int64_t at = kTile * t - before + i;
         values[i] = at >= 0 && at < length ? load(row + at * channels + c) : Wide{};
       }
       transform(values, to + t * channels + c, tiles * channels);
@@ -97,12 +98,12 @@ class InputRows {
 
   // Row h of plane d for tap `kd`, or null outside.
   const float* get(int64_t n, int kd, int64_t d, int64_t h) {
-    if (d < 0 || d >= s_.in[0] || h < 0 || h >= s_.in[1]) return nullptr;
+    if (d < 0 || d >= s_.depth || h < 0 || h >= s_.height) return nullptr;
     const int64_t slot = kd * kSlots + h % kSlots;
     float* row = rows_.data() + slot * length_;
     if (held_[slot] != h) {
-      const float* from = x_ + ((n * s_.in[0] + d) * s_.in[1] + h) * s_.in[2] * s_.in_channels;
-      transform_row<kPoints>(from, s_.in[2], s_.in_channels, s_.tiles(), s_.pad, row, transform_inputs);
+      const float* from = x_ + ((n * s_.depth + d) * s_.height + h) * s_.width * s_.in_channels;
+      transform_row<kPoints>(from, s_.width, s_.in_channels, s_.tiles(), 1, row, transform_inputs);
       held_[slot] = h;
     }
     return row;
@@ -124,12 +125,12 @@ struct Meeting {
   int count = 0;
 
   Meeting(const Sizes& s, InputRows& rows, int64_t n, int64_t d, int64_t h) {
-    for (int kd = 0; kd < s.taps_d; ++kd)
+    for (int kd = 0; kd < kTaps; ++kd)
       for (int kh = 0; kh < kTaps; ++kh) {
-        const float* found = rows.get(n, kd, d + kd - s.pad_d, h + kh - s.pad);
+        const float* found = rows.get(n, kd, d + kd - 1, h + kh - 1);
         if (!found) continue;
         row[count] = found;
-        kernel[count++] = (kd * kTaps + kh) * s.of_two_taps();
+        kernel[count++] = (kd * kTaps + kh) * s.of_taps();
       }
   }
 };
@@ -200,9 +201,9 @@ void convolve(const Sizes& s, const float* x, const float* kernel, float* y, int
     std::vector<float> products(kPoints * apart);
 #pragma omp for collapse(2) schedule(static)
     for (int64_t n = 0; n < s.n; ++n)
-      for (int64_t d = 0; d < s.out[0]; ++d) {
+      for (int64_t d = 0; d < s.depth; ++d) {
         rows.begin_plane();
-        for (int64_t h = 0; h < s.out[1]; ++h) {
+        for (int64_t h = 0; h < s.height; ++h) {
           std::fill(products.begin(), products.end(), 0.0f);
           const Meeting met(s, rows, n, d, h);
           for (int point = 0; point < kPoints; ++point) {
@@ -218,14 +219,14 @@ void convolve(const Sizes& s, const float* x, const float* kernel, float* y, int
               });
             }
           }
-          float* to = y + ((n * s.out[0] + d) * s.out[1] + h) * s.out[2] * outputs;
+          float* to = y + ((n * s.depth + d) * s.height + h) * s.width * outputs;
           for (int64_t t = 0; t < tiles; ++t)
             for (int64_t c = 0; c < outputs; c += kWide) {
               Wide m[kPoints], out[kTile];
               for (int point = 0; point < kPoints; ++point)
                 m[point] = load(products.data() + point * apart + t * outputs + c);
               transform_products(m, out);
-              for (int64_t i = 0; i < std::min<int64_t>(kTile, s.out[2] - kTile * t); ++i)
+              for (int64_t i = 0; i < std::min<int64_t>(kTile, s.width - kTile * t); ++i)
                 store(to + (kTile * t + i) * outputs + c, out[i]);
             }
         }
@@ -251,7 +252,7 @@ inline void add_products(float* to, const float* x, const float* g, int64_t tile
 }
 
 void kernel_gradient(const Sizes& s, const float* x, const float* g, float* to, int threads) {
-  const int64_t planes = s.n * s.out[0], parts = std::min<int64_t>(kParts, planes);
+  const int64_t planes = s.n * s.depth, parts = std::min<int64_t>(kParts, planes);
   const int64_t tiles = s.tiles(), outputs = s.out_channels, size = kPoints * s.of_point();
   std::vector<float> partials(parts * size);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
@@ -261,10 +262,10 @@ void kernel_gradient(const Sizes& s, const float* x, const float* g, float* to, 
     float* sums = partials.data() + part * size;
     for (int64_t plane = part * planes / parts; plane < (part + 1) * planes / parts; ++plane) {
       rows.begin_plane();
-      for (int64_t h = 0; h < s.out[1]; ++h) {
-        transform_row<kTile>(g + (plane * s.out[1] + h) * s.out[2] * outputs, s.out[2], outputs, tiles, 0,
+      for (int64_t h = 0; h < s.height; ++h) {
+        transform_row<kTile>(g + (plane * s.height + h) * s.width * outputs, s.width, outputs, tiles, 0,
                              gradients.data(), transform_gradients);
-        const Meeting met(s, rows, plane / s.out[0], plane % s.out[0], h);
+        const Meeting met(s, rows, plane / s.depth, plane % s.depth, h);
         for (int point = 0; point < kPoints; ++point)
           for (int r = 0; r < met.count; ++r) {
             const float* row = met.row[r] + point * tiles * s.in_channels;
@@ -288,7 +289,7 @@ void kernel_gradient(const Sizes& s, const float* x, const float* g, float* to, 
 }
 
 Sizes sizes_of(const int64_t* v) {
-  return {v[0], {v[1], v[2], v[3]}, v[4], {v[5], v[6], v[7]}, v[8], v[9], v[10], v[11]};
+  return {v[0], v[1], v[2], v[3], v[4], v[5]};
 }
 
 }  // namespace
@@ -304,12 +305,12 @@ int voxflate_winograd_pays() {
 #endif
 }
 
-// y [N, D', H', W', O] from x [N, D, H, W, C] and a transformed kernel. sizes: as in `Sizes`.
+// y [N, D, H, W, O] from x [N, D, H, W, C] and a transformed kernel. sizes: as in `Sizes`.
 void voxflate_winograd(const float* x, const float* kernel, float* y, const int64_t* sizes, int /*narrow*/, int threads) {
   convolve(sizes_of(sizes), x, kernel, y, threads);
 }
 
-// Gradient of the same: of the transformed kernel, from g [N, D', H', W', O].
+// Gradient of the same: of the transformed kernel, from g [N, D, H, W, O].
 void voxflate_winograd_kernel(const float* x, const float* g, float* to, const int64_t* sizes, int /*narrow*/,
                               int threads) {
   kernel_gradient(sizes_of(sizes), x, g, to, threads);

@@ -1,4 +1,4 @@
-"""Convolutions of three taps per axis with half of the multiplications, where that is faster (decision 0178).
+"""Convolutions of volumes with half of the multiplications, where that is faster (decision 0178).
 
 Four neighbouring outputs take six products instead of twelve, along the innermost axis. Values differ from
 PyTorch's by rounding, about twice as much as PyTorch's from exact ones.
@@ -25,6 +25,8 @@ _KERNEL = (
     (0.0, 0.0, 1.0),
 )
 """From the three taps along the innermost axis to six points."""
+SHORTEST = 16
+"""Shorter rows take longer than with PyTorch."""
 
 
 def pays(x: Tensor, kernel: Tensor) -> bool:
@@ -32,17 +34,16 @@ def pays(x: Tensor, kernel: Tensor) -> bool:
 
     Args:
         x: [N, I, *spatial].
-        kernel: [O, I / groups, *k].
+        kernel: [O, I / groups, *k]; any number of axes.
     """
-    taps = kernel.shape[2:]
     return (
         x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and kernel.shape[1] == x.shape[1]
         and x.shape[1] % 8 == kernel.shape[0] % 8 == 0
-        and taps[-2:] == (3, 3)
-        and taps[:-2] in ((), (1,), (3,))
-        and x.numel() > 0
+        and kernel.shape[2:] == (3, 3, 3)
+        and x.shape[-1] >= SHORTEST
+        and len(x) > 0
         and _processor_is_slow()
     )
 
@@ -54,7 +55,7 @@ def _processor_is_slow() -> bool:
 
 
 def convolve(x: Tensor, kernel: Tensor) -> Tensor:
-    """Convolve with zero padding that keeps the size: [N, I, *spatial] and [O, I, *k] -> [N, O, *spatial].
+    """Convolve with zero padding that keeps the size: [N, I, D, H, W] and [O, I, 3, 3, 3] -> [N, O, D, H, W].
 
     `pays` says for which tensors.
     """
@@ -70,7 +71,7 @@ class _Convolve(torch.autograd.Function):
         ctx.save_for_backward(x, kernel)
         rows = to_rows(x)
         out = rows.new_empty(*rows.shape[:-1], kernel.shape[0])
-        ops.call("voxflate_winograd", rows, rows, _to_points(kernel), out, _sizes(x, kernel))
+        ops.call("voxflate_winograd", rows, rows, _to_points(kernel), out, _sizes(x, len(kernel)))
         return from_rows(out)
 
     @staticmethod
@@ -79,53 +80,48 @@ class _Convolve(torch.autograd.Function):
         for_x, for_kernel = ctx.needs_input_grad
         return (
             _Convolve.apply(grads[0], _turned(kernel)) if for_x else None,  # type: ignore[no-untyped-call]
-            _KernelGradient.apply(x, grads[0], kernel.shape[2:]) if for_kernel else None,  # type: ignore[no-untyped-call]
+            _KernelGradient.apply(x, grads[0]) if for_kernel else None,  # type: ignore[no-untyped-call]
         )
 
 
 class _KernelGradient(torch.autograd.Function):
-    """Gradient of `convolve` for its kernel, from x [N, I, *spatial] and the output's, [N, O, *spatial]."""
+    """Gradient of `convolve` for its kernel, from x [N, I, D, H, W] and the output's, [N, O, D, H, W]."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, grad: Tensor, taps: torch.Size) -> Tensor:
+    def forward(ctx: Any, x: Tensor, grad: Tensor) -> Tensor:
         ctx.save_for_backward(x, grad)
-        kernel = x.new_empty(grad.shape[1], x.shape[1], *taps)
-        points = x.new_empty(6, *taps[:-1], x.shape[1], grad.shape[1])
+        points = x.new_empty(len(_KERNEL), 3, 3, x.shape[1], grad.shape[1])
         rows = to_rows(x)
-        ops.call("voxflate_winograd_kernel", rows, rows, to_rows(grad), points, _sizes(x, kernel))
+        ops.call("voxflate_winograd_kernel", rows, rows, to_rows(grad), points, _sizes(x, grad.shape[1]))
         return _from_points(points)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, grad = ctx.saved_tensors
-        for_x, for_grad, _ = ctx.needs_input_grad
+        for_x, for_grad = ctx.needs_input_grad
         return (
             _Convolve.apply(grad, _turned(grads[0])) if for_x else None,  # type: ignore[no-untyped-call]
             _Convolve.apply(x, grads[0]) if for_grad else None,  # type: ignore[no-untyped-call]
-            None,
         )
 
 
 def _turned(kernel: Tensor) -> Tensor:
-    """The kernel that sends gradients back: [O, I, *k] -> [I, O, *k], mirrored."""
-    return kernel.flip(tuple(range(2, kernel.ndim))).transpose(0, 1)
+    """The kernel that sends gradients back: [O, I, 3, 3, 3] -> [I, O, 3, 3, 3], mirrored."""
+    return kernel.flip(2, 3, 4).transpose(0, 1)
 
 
 def _to_points(kernel: Tensor) -> Tensor:
-    """[O, I, *k, 3] -> [6, *k, I, O]."""
+    """[O, I, 3, 3, 3] -> [6, 3, 3, I, O]."""
     points = kernel @ kernel.new_tensor(_KERNEL).t()
     return points.movedim((-1, 1, 0), (0, -2, -1)).contiguous()
 
 
 def _from_points(points: Tensor) -> Tensor:
-    """Gradient of `_to_points`: [6, *k, I, O] -> [O, I, *k, 3]."""
+    """Gradient of `_to_points`: [6, 3, 3, I, O] -> [O, I, 3, 3, 3]."""
     return points.movedim((0, -2, -1), (-1, 1, 0)) @ points.new_tensor(_KERNEL)
 
 
-def _sizes(x: Tensor, kernel: Tensor) -> Tensor:
-    """What `Sizes` in winograd.cpp holds; images are volumes of depth 1."""
-    spatial = [1] * (5 - x.ndim) + list(x.shape[2:])
-    depth = kernel.shape[2] if kernel.ndim == 5 else 1
-    return torch.tensor(
-        [len(x), *spatial, x.shape[1], *spatial, kernel.shape[0], depth, depth // 2, 1], dtype=torch.int64
-    )
+def _sizes(x: Tensor, outputs: int) -> Tensor:
+    """What `Sizes` in winograd.cpp holds."""
+    n, inputs, *spatial = x.shape
+    return torch.tensor([n, *spatial, inputs, outputs])

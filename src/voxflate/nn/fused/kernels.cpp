@@ -19,11 +19,33 @@
 
 namespace {
 
+// Rounded to the nearest, ties to even, as PyTorch does; NaN stays NaN.
+template <class Narrow, class Wide>
+inline Narrow rounded(Wide bits, Wide none) {
+  const Wide wide = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return __builtin_convertvector((wide & ~none) | (0x7fc0u & none), Narrow);
+}
+
 constexpr float kSlope = 0.2f;  // of the leaky ReLU
 constexpr int64_t kBlock = 256;  // voxels that one thread does at a time
 constexpr int kLanes = 16;
 
-// Sixteen channels at once. GCC and Clang lower these types to what the processor has.
+// Lanes of a (0 to 15, or 0 to 7) and b (from 16, or 8) in a new order. GCC before 12 has only a builtin of its own for
+// it.
+#if defined(__clang__) || (__GNUC__ >= 12 && !defined(VOXFLATE_OLD_SHUFFLE))
+#define VOXFLATE_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define VOXFLATE_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Words{__VA_ARGS__})
+#endif
+
+struct bfloat16 {
+  uint16_t bits;
+};
+
+// Sixteen channels at once: `Lanes` of float32, `Halfwords` of bfloat16. `Joined` and `Dealt` are a channel shuffle of
+// two branches and back: a and b alternate in `low` and, from the ninth of each on, in `high`.
+#ifdef __AVX512F__
+
 typedef float Lanes __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t Halfwords __attribute__((vector_size(2 * kLanes)));
@@ -31,31 +53,126 @@ typedef uint16_t Halfwords __attribute__((vector_size(2 * kLanes)));
 typedef float UnalignedLanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef uint16_t UnalignedHalfwords __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
 
-struct bfloat16 {
-  uint16_t bits;
-};
+inline Lanes load_all(const float* from) { return *reinterpret_cast<const UnalignedLanes*>(from); }
+inline Halfwords load_all(const bfloat16* from) { return *reinterpret_cast<const UnalignedHalfwords*>(from); }
+inline void store_all(float* to, Lanes value) { *reinterpret_cast<UnalignedLanes*>(to) = value; }
+inline void store_all(bfloat16* to, Halfwords value) { *reinterpret_cast<UnalignedHalfwords*>(to) = value; }
 
-// Rounded to the nearest, ties to even, as PyTorch does; NaN stays NaN. The processor's own instruction
-// also takes numbers below 1e-38 for 0.
+inline Lanes where_positive(Lanes value, Lanes yes, Lanes no) { return value > 0.0f ? yes : no; }
+
 inline Halfwords narrowed(Lanes value) {
-#ifdef __AVX512BF16__
+#ifdef __AVX512BF16__  // also takes numbers below 1e-38 for 0
   return reinterpret_cast<Halfwords>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(value)));
 #else
-  const Words bits = reinterpret_cast<Words>(value);
-  const Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const Words none = reinterpret_cast<Words>(value != value);
-  return __builtin_convertvector((rounded & ~none) | (0x7fc0u & none), Halfwords);
+  return rounded<Halfwords>(reinterpret_cast<Words>(value), reinterpret_cast<Words>(value != value));
 #endif
 }
 
-inline Lanes widened(Halfwords value) {
-#ifdef __AVX512F__  // GCC makes five instructions of the conversion
+inline Lanes widened(Halfwords value) {  // GCC makes five instructions of the conversion
   const Words wide = reinterpret_cast<Words>(_mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(value)));
-#else
-  const Words wide = __builtin_convertvector(value, Words);
-#endif
   return reinterpret_cast<Lanes>(wide << 16);
 }
+
+inline float total(Lanes value) {
+  value += VOXFLATE_SHUFFLE(value, value, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  value += VOXFLATE_SHUFFLE(value, value, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+  value += VOXFLATE_SHUFFLE(value, value, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+  return value[0] + value[1];
+}
+
+struct Joined {
+  Lanes low, high;
+};
+struct Dealt {
+  Lanes a, b;
+};
+
+inline Joined shuffled(Lanes a, Lanes b) {
+  return {VOXFLATE_SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
+          VOXFLATE_SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)};
+}
+
+inline Dealt dealt(Lanes low, Lanes high) {
+  return {VOXFLATE_SHUFFLE(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
+          VOXFLATE_SHUFFLE(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)};
+}
+
+#else  // In two halves: of a vector wider than the processor's, GCC makes single numbers.
+
+constexpr int kHalf = kLanes / 2;
+typedef float Half __attribute__((vector_size(4 * kHalf)));
+typedef uint32_t Words __attribute__((vector_size(4 * kHalf)));
+typedef uint16_t HalfOfHalfwords __attribute__((vector_size(2 * kHalf)));
+typedef float UnalignedHalf __attribute__((vector_size(4 * kHalf), aligned(4), may_alias));
+
+struct Lanes {
+  Half lo, hi;
+};
+struct Halfwords {
+  HalfOfHalfwords lo, hi;
+};
+
+inline Lanes operator+(Lanes a, Lanes b) { return {a.lo + b.lo, a.hi + b.hi}; }
+inline Lanes operator*(Lanes a, Lanes b) { return {a.lo * b.lo, a.hi * b.hi}; }
+inline Lanes operator+(Lanes a, float b) { return {a.lo + b, a.hi + b}; }
+inline Lanes operator*(Lanes a, float b) { return {a.lo * b, a.hi * b}; }
+inline Lanes operator*(float a, Lanes b) { return b * a; }
+inline Lanes& operator+=(Lanes& a, Lanes b) { return a = a + b; }
+inline Lanes& operator*=(Lanes& a, Lanes b) { return a = a * b; }
+
+inline Lanes load_all(const float* from) {
+  const auto* half = reinterpret_cast<const UnalignedHalf*>(from);
+  return {half[0], *reinterpret_cast<const UnalignedHalf*>(from + kHalf)};
+}
+inline Halfwords load_all(const bfloat16* from) {
+  Halfwords value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+inline void store_all(float* to, Lanes value) {
+  *reinterpret_cast<UnalignedHalf*>(to) = value.lo;
+  *reinterpret_cast<UnalignedHalf*>(to + kHalf) = value.hi;
+}
+inline void store_all(bfloat16* to, Halfwords value) { std::memcpy(to, &value, sizeof value); }
+
+inline Lanes where_positive(Lanes value, Lanes yes, Lanes no) {
+  return {value.lo > 0.0f ? yes.lo : no.lo, value.hi > 0.0f ? yes.hi : no.hi};
+}
+
+inline HalfOfHalfwords narrowed(Half value) {
+  return rounded<HalfOfHalfwords>(reinterpret_cast<Words>(value), reinterpret_cast<Words>(value != value));
+}
+inline Halfwords narrowed(Lanes value) { return {narrowed(value.lo), narrowed(value.hi)}; }
+
+inline Half widened(HalfOfHalfwords value) {
+  return reinterpret_cast<Half>(__builtin_convertvector(value, Words) << 16);
+}
+inline Lanes widened(Halfwords value) { return {widened(value.lo), widened(value.hi)}; }
+
+inline float total(Lanes value) {
+  Half sum = value.lo + value.hi;
+  sum += VOXFLATE_SHUFFLE(sum, sum, 4, 5, 6, 7, 0, 1, 2, 3);
+  sum += VOXFLATE_SHUFFLE(sum, sum, 2, 3, 0, 1, 6, 7, 4, 5);
+  return sum[0] + sum[1];
+}
+
+struct Joined {
+  Lanes low, high;
+};
+struct Dealt {
+  Lanes a, b;
+};
+
+inline Lanes alternating(Half a, Half b) {
+  return {VOXFLATE_SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11), VOXFLATE_SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15)};
+}
+inline Joined shuffled(Lanes a, Lanes b) { return {alternating(a.lo, b.lo), alternating(a.hi, b.hi)}; }
+
+inline Half even(Lanes x) { return VOXFLATE_SHUFFLE(x.lo, x.hi, 0, 2, 4, 6, 8, 10, 12, 14); }
+inline Half odd(Lanes x) { return VOXFLATE_SHUFFLE(x.lo, x.hi, 1, 3, 5, 7, 9, 11, 13, 15); }
+inline Dealt dealt(Lanes low, Lanes high) { return {{even(low), even(high)}, {odd(low), odd(high)}}; }
+
+#endif
 
 // How many lanes are used: all, or fewer at the end of the channels. Always a constant, since a copy of a number of bytes
 // that is not known would be a call, and no sum stays in a register across calls.
@@ -65,7 +182,7 @@ using Whole = Constant<kLanes>;
 
 template <class Count>
 inline Lanes load(const float* from, Count count) {
-  if constexpr (std::is_same_v<Count, Whole>) return *reinterpret_cast<const UnalignedLanes*>(from);
+  if constexpr (std::is_same_v<Count, Whole>) return load_all(from);
   Lanes value = {};
   std::memcpy(&value, from, 4 * count);
   return value;
@@ -73,7 +190,7 @@ inline Lanes load(const float* from, Count count) {
 
 template <class Count>
 inline Lanes load(const bfloat16* from, Count count) {
-  if constexpr (std::is_same_v<Count, Whole>) return widened(*reinterpret_cast<const UnalignedHalfwords*>(from));
+  if constexpr (std::is_same_v<Count, Whole>) return widened(load_all(from));
   Halfwords value = {};
   std::memcpy(&value, from, 2 * count);
   return widened(value);
@@ -81,14 +198,14 @@ inline Lanes load(const bfloat16* from, Count count) {
 
 template <class Count>
 inline void store(float* to, Lanes value, Count count) {
-  if constexpr (std::is_same_v<Count, Whole>) *reinterpret_cast<UnalignedLanes*>(to) = value;
+  if constexpr (std::is_same_v<Count, Whole>) store_all(to, value);
   else std::memcpy(to, &value, 4 * count);
 }
 
 template <class Count>
 inline void store(bfloat16* to, Lanes value, Count count) {
   const Halfwords narrow = narrowed(value);
-  if constexpr (std::is_same_v<Count, Whole>) *reinterpret_cast<UnalignedHalfwords*>(to) = narrow;
+  if constexpr (std::is_same_v<Count, Whole>) store_all(to, narrow);
   else std::memcpy(to, &narrow, 2 * count);
 }
 
@@ -141,43 +258,15 @@ inline void in_pairs(int64_t n, Each each) {
 
 // One value.
 inline void put(float& to, float value) { to = value; }
-inline void put(bfloat16& to, float value) { to.bits = narrowed(Lanes{value})[0]; }
+inline void put(bfloat16& to, float value) { store(&to, Lanes{{value}}, Constant<1>{}); }
 inline float get(float value) { return value; }
-inline float get(bfloat16 value) { return widened(Halfwords{value.bits})[0]; }
-
-inline Lanes leaky(Lanes value) { return value > 0.0f ? value : value * kSlope; }
-
-// Lanes of a (0 to 15) and b (16 to 31) in a new order. GCC before 12 has only a builtin of its own for it.
-#if defined(__clang__) || (__GNUC__ >= 12 && !defined(VOXFLATE_OLD_SHUFFLE))
-#define VOXFLATE_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define VOXFLATE_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Words{__VA_ARGS__})
-#endif
-
-inline float total(Lanes value) {
-  value += VOXFLATE_SHUFFLE(value, value, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-  value += VOXFLATE_SHUFFLE(value, value, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-  value += VOXFLATE_SHUFFLE(value, value, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-  return value[0] + value[1];
+inline float get(bfloat16 value) {
+  float wide;
+  store(&wide, load(&value, Constant<1>{}), Constant<1>{});
+  return wide;
 }
 
-// Channel shuffle of two branches and back: `a` and `b` alternate in `low` and, from the ninth of each on, in `high`.
-struct Joined {
-  Lanes low, high;
-};
-struct Dealt {
-  Lanes a, b;
-};
-
-inline Joined shuffled(Lanes a, Lanes b) {
-  return {VOXFLATE_SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
-          VOXFLATE_SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)};
-}
-
-inline Dealt dealt(Lanes low, Lanes high) {
-  return {VOXFLATE_SHUFFLE(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
-          VOXFLATE_SHUFFLE(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)};
-}
+inline Lanes leaky(Lanes value) { return where_positive(value, value, value * kSlope); }
 
 // How many of 2 x `count` channels are in `low` and in `high`.
 template <int n>
@@ -542,9 +631,9 @@ struct FinishBackLanes {
       sum_mix += image_grad * value;
       dx += image_grad * mix;
     }
-    const Lanes g = value > 0.0f ? dx : dx * kSlope;
+    const Lanes g = where_positive(value, dx, dx * kSlope);
     sum_g += g;
-    sum_before += g * (value > 0.0f ? value : value * (1.0f / kSlope));
+    sum_before += g * where_positive(value, value, value * (1.0f / kSlope));
     sum_noise += g * noise;
     return g * scale;
   }
@@ -664,7 +753,7 @@ void from_image_backward(const T* grad, const T* out, const float* x, const floa
       for (int64_t i = v; i < last; ++i) {
         const int64_t voxel = n * voxels + i, at = voxel * channels + c;
         const Lanes dy = load(grad + at, count);
-        const Lanes g = load(out + at, count) > 0.0f ? dy : dy * kSlope;
+        const Lanes g = where_positive(load(out + at, count), dy, dy * kSlope);
         sum_gx += g * x[voxel];
         sum_g += g;
         if (gx) products[i - v] += g * weight;

@@ -27,6 +27,7 @@ NEEDED = (
     "voxflate/generators/brains-16/generator.safetensors",
     "voxflate/py.typed",
     "voxflate/nn/fused/kernels.cpp",
+    "voxflate/nn/fused/winograd.cpp",
     "voxflate/reports/templates/report.html",
     "voxflate/sharing/templates/card.jinja",
     "voxflate/sharing/web/app.js.xz",

@@ -11,7 +11,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.config.build import build_gan, build_run_networks
 from voxflate.config.schema import MODELS
 from voxflate.gans.gan import Shown
-from voxflate.gans.slice_discriminator import NAME, VIEWS, colours, cut, grey
+from voxflate.gans.slice_discriminator import NAME, VIEWS, colours, cut, grey, neighbours
 from voxflate.gans.slice_features import TRUNKS, SliceFeatures
 from voxflate.metrics.extractors import efficientnet
 from voxflate.metrics.extractors.efficientnet import EfficientNetLite0
@@ -332,12 +332,39 @@ def test_grey_shows_one_channel_of_each_image_and_all_of_them_in_time():
     assert torch.equal(grey(images[:, :1], Shown(images)), images[:, :1])
 
 
+def test_neighbours_are_three_images_of_a_group_however_the_batch_is_split():
+    images = torch.arange(10.0).view(10, 1, 1, 1).expand(10, 1, 4, 4)
+    whole = neighbours(images, Shown(images), 4)[:, :, 0, 0].int().tolist()
+    assert whole[:4] == [[0, 3, 2], [1, 0, 3], [2, 1, 0], [3, 2, 1]]
+    assert whole[4:8] == [[4, 7, 6], [5, 4, 7], [6, 5, 4], [7, 6, 5]]
+    assert whole[8:] == [[8, 9, 8], [9, 8, 9]]  # a smaller group repeats
+    parts = [neighbours(part.reals, part, 4) for part in Shown(images).parts(4)]
+    assert torch.cat(parts)[:, :, 0, 0].int().tolist() == whole
+    assert torch.equal(neighbours(images, Shown(images), 1), images.expand(-1, 3, -1, -1))
+
+
+def test_neighbours_show_the_same_channel_and_all_channels_in_time():
+    images = torch.arange(3.0).view(1, 3, 1, 1).expand(8, 3, 4, 4)
+    seen = set()
+    for seed in range(10):
+        seeds = list(range(seed * 8, seed * 8 + 8))
+        whole = neighbours(images, Shown(images, draws=Draws(8, CPU, seeds)), 4)
+        parts = [neighbours(p.reals, p, 4) for p in Shown(images, draws=Draws(8, CPU, seeds)).parts(4)]
+        assert torch.equal(whole, torch.cat(parts))
+        for group in whole[:, :, 0, 0].view(2, -1):
+            assert len(group.unique()) == 1
+        seen |= set(whole.flatten().int().tolist())
+    assert seen == {0, 1, 2}
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_several_channels_get_gradients_from_slices(prepared, view):
     config = run_config(prepared, network__image_channels=4, slice_discriminator__channels=view, **SLICES)
     gan = gan_of(config)
     volumes = torch.rand(6, 4, *config.network.shape).requires_grad_()
     judge = gan.steps[0].loss.__self__.slices
-    judge.loss_g(volumes, Shown(volumes.detach())).backward()
+    for seed in range(5):
+        draws = Draws(6, CPU, list(range(seed * 6, seed * 6 + 6)))
+        judge.loss_g(volumes, Shown(volumes.detach(), draws=draws)).backward()
     assert volumes.grad[:, 0].any()
     assert volumes.grad[:, 1:].any()

@@ -98,7 +98,7 @@ def build_gan(config: RunConfig, networks: Networks, world: World = ALONE) -> Ga
         compile="off",  # gans.compiled changes it once it has tried
         seed=t.seed,
         micro_batch=t.micro_batch,
-        slices=_slice_settings(config.slice_discriminator),
+        slices=_slice_settings(config.slice_discriminator, t.mbstd_group),
     )
     for module in (module for network in networks.values() for module in network.modules()):
         if isinstance(module, (Synthesis, Discriminator)):
@@ -106,7 +106,7 @@ def build_gan(config: RunConfig, networks: Networks, world: World = ALONE) -> Ga
     return Gan(model, {name: network.to(device) for name, network in networks.items()}, settings, world)
 
 
-def _slice_settings(slices: SliceConfig) -> SliceSettings | None:
+def _slice_settings(slices: SliceConfig, mbstd_group: int) -> SliceSettings | None:
     if not slices.weight:
         return None
     return SliceSettings(
@@ -116,6 +116,7 @@ def _slice_settings(slices: SliceConfig) -> SliceSettings | None:
         lr=slices.lr_s,
         ramp_images=round(slices.ramp_kimg * 1000),
         channels=slices.channels,
+        group=mbstd_group,
         features=slices.features,
     )
 

@@ -233,8 +233,9 @@ class SliceConfig(Section):
     """Adam's learning rate of the slice discriminator."""
     ramp_kimg: float = Field(default=0.0, ge=0)
     """The weight grows from 0 to its full value over this many kimg; 0 starts at the full value."""
-    channels: Literal["colours", "grey"] = "colours"
-    """How several channels are shown: up to three at once as colours, or one, drawn at random, as grey."""
+    channels: Literal["colours", "grey", "neighbours"] = "colours"
+    """What the colours of a slice are: colours shows up to three channels, grey one drawn at random,
+    neighbours that one of three volumes, so that missing variety shows (decision 0181)."""
     features: Literal["efficientnet-lite0", "mobilenetv2", "random"] = "efficientnet-lite0"
     """The frozen network, with ImageNet weights: efficientnet-lite0 or mobilenetv2. "random" has random
     weights, for tests."""

@@ -50,6 +50,7 @@ class SliceSettings:
     lr: float = 0.001
     ramp_images: int = 0
     channels: str = "colours"
+    group: int = 4
     features: str = "efficientnet-lite0"
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -75,6 +76,7 @@ class SliceJudge:
         self.augmented = augmented
         self.autocast = autocast
         self.device = next(heads.parameters()).device
+        self._view = VIEWS[settings.channels](settings)
         self.features = SliceFeatures(settings.features, settings.side, self.device)
         self._fakes: dict[int, list[list[Tensor]]] = {}
 
@@ -118,7 +120,7 @@ class SliceJudge:
 
     def _look(self, images: Tensor, shown: Shown) -> list[list[Tensor]]:
         """Features of random slices: per plane, one map per scale."""
-        seen = VIEWS[self.settings.channels](images, shown)
+        seen = self._view(images, shown)
         planes = [seen] if images.ndim == 4 else cut(seen, shown, self.settings.per_volume)
         squares = [self.features.resize(slices) for slices in planes]
         counts = [len(slices) for slices in squares]
@@ -166,17 +168,50 @@ def grey(images: Tensor, shown: Shown) -> Tensor:
     Returns:
         [N, 1, *spatial].
     """
+    return _one_channel(images, shown, torch.arange(len(images), device=images.device))
+
+
+def neighbours(images: Tensor, shown: Shown, group: int) -> Tensor:
+    """Three images of a group as red, green and blue: if all are alike, the picture is grey.
+
+    So the critics see a lack of variety, which no single slice shows (decision 0181). One channel is shown,
+    chosen by the random numbers of the group's first image.
+
+    Args:
+        images: [N, C, *spatial].
+        shown: Its random numbers say which channel.
+        group: Images per group, the last of which may be smaller. In one of two or one, images repeat.
+
+    Returns:
+        [N, 3, *spatial].
+    """
+    index = torch.arange(len(images), device=images.device)
+    first = index // group * group
+    size = (len(images) - first).clamp(max=group)
+    one = _one_channel(images, shown, first)
+    turned = [one.index_select(0, first + (index - first - turn) % size) for turn in range(3)]
+    return torch.cat(turned, dim=1)
+
+
+def _one_channel(images: Tensor, shown: Shown, like: Tensor) -> Tensor:
+    """One channel of every image, [N, 1, *spatial]: the one drawn for the image whose index is in `like`."""
     count, channels = images.shape[:2]
     if channels == 1:
         return images
     draws = shown.draws or Draws(count, images.device)
-    chosen = (draws.uniform(1) * channels).long()  # [N, 1]
+    chosen = (draws.uniform(1) * channels).long()[like]  # [N, 1]
     wanted = chosen.reshape(count, 1, *(1,) * (images.ndim - 2)).expand(-1, -1, *images.shape[2:])
     return images.gather(1, wanted)
 
 
-VIEWS: Mapping[str, Callable[[Tensor, Shown], Tensor]] = {"colours": colours, "grey": grey}
-"""How several channels become a picture, by name."""
+View = Callable[[Tensor, Shown], Tensor]
+
+VIEWS: Mapping[str, Callable[[SliceSettings], View]] = {
+    "colours": lambda _: colours,
+    "grey": lambda _: grey,
+    "neighbours": lambda settings: partial(neighbours, group=settings.group),
+}
+"""How images become pictures of one or three channels, by name."""
 
 
 def cut(volumes: Tensor, shown: Shown, per_volume: int) -> list[Tensor]:

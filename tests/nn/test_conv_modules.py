@@ -70,7 +70,7 @@ def definition(layer, name, x, style, *, up):
 @given(sizes(1, 4), st.sampled_from(list(STYLED_CONVS)), st.booleans(), st.integers(1, 3), seeds)
 def test_a_styled_convolution_is_its_definition(size, name, up, n, seed):
     dims = len(size)
-    layer = randomised(StyledConv(4, 5, (3,) * dims, name, up=up), seed).double()
+    layer = randomised(StyledConv(4, 4, 5, (3,) * dims, name, up=up), seed).double()
     x, w = random_tensor(n, 4, *size, seed=seed), random_tensor(n, 5, seed=seed + 1)
     noise = random_tensor(n, 1, *(m * 2 if up else m for m in size), seed=seed + 2)
     style = w @ layer.affine.weight.t() / 5**0.5 + layer.affine.bias
@@ -82,8 +82,8 @@ def test_a_styled_convolution_is_its_definition(size, name, up, n, seed):
 
 @given(sizes(1, 3).filter(lambda size: len(size) == 3), st.sampled_from(list(STYLED_CONVS)), seeds)
 def test_a_kernel_without_depth_is_one_with_zeros_around_it(size, name, seed):
-    planar = randomised(StyledConv(4, 5, (1, 3, 3), name, up=True), seed).double()
-    full = StyledConv(4, 5, (3, 3, 3), name, up=True).double()
+    planar = randomised(StyledConv(4, 4, 5, (1, 3, 3), name, up=True), seed).double()
+    full = StyledConv(4, 4, 5, (3, 3, 3), name, up=True).double()
     # Demodulation forgets the gain of the larger fan-in.
     full.load_state_dict(
         {
@@ -177,7 +177,9 @@ def test_group_d_stays_dense_where_four_groups_do_not_fit():
 def test_branch_2_hears_of_branch_1_only_through_the_shuffle(kind, name, shuffled, dims):
     x = random_tensor(2, 4, *(4,) * dims, dtype=torch.float32)
     if kind == "generator":
-        first, second = (randomised(StyledConv(4, 5, (3,) * dims, name, up=False), seed) for seed in (0, 1))
+        first, second = (
+            randomised(StyledConv(4, 4, 5, (3,) * dims, name, up=False), seed) for seed in (0, 1)
+        )
         w = random_tensor(2, 5, dtype=torch.float32)
         noise = torch.zeros(2, 1, *(4,) * dims)
         y = second(first(x, w, noise), w, noise)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from voxflate._system.errors import VoxflateError
-from voxflate.metrics import pairwise_l2
+from voxflate.metrics import nearest_l2, pairwise_l2
 
 
 def test_known_distances():
@@ -27,3 +27,14 @@ def test_drawn_pairs_come_near_all_pairs_and_depend_on_the_seed_only():
 def test_one_volume_is_refused():
     with pytest.raises(VoxflateError, match="got 1"):
         pairwise_l2(np.zeros((1, 1, 2, 2, 2), np.float32))
+
+
+def test_nearest_l2_sees_kinds_that_pairwise_l2_does_not():
+    spread = np.random.default_rng(0).standard_normal((12, 1, 4, 4, 4)).astype(np.float32)
+    kinds = np.repeat(spread[:3] * 1.2, 4, axis=0)  # four copies of each of three
+    assert pairwise_l2(kinds) == pytest.approx(pairwise_l2(spread), rel=0.25)
+    assert nearest_l2(kinds) == pytest.approx(0, abs=0.02)
+    apart = np.linalg.norm((spread[:, None] - spread).reshape(12, 12, -1), axis=2) + 99 * np.eye(12)
+    assert nearest_l2(spread) == pytest.approx(apart.min(axis=1).mean(), rel=1e-5)
+    with pytest.raises(VoxflateError, match="needs at least 2 volumes"):
+        nearest_l2(spread[:1])

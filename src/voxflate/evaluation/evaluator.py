@@ -33,12 +33,12 @@ from voxflate.evaluation.real import (
 )
 from voxflate.evaluation.structures import StructureVolumes
 from voxflate.metrics import extractor as build_extractor
-from voxflate.metrics import pairwise_l2
+from voxflate.metrics import nearest_l2, pairwise_l2
 from voxflate.metrics.extractors.voxels import VOXELS
 
 Metrics = dict[str, float | int | str]
 
-DIVERSITY = "pairwise-l2"
+DIVERSITY, NEAREST = "pairwise-l2", "nearest-l2"
 _FLOOR_SPLITS = 10
 # Diversity is computed over at most this many volumes, which must be in memory together.
 _DIVERSITY_VOLUMES = 256
@@ -100,9 +100,9 @@ class Evaluator:
             "kid-<extractor>-heldout-avg";
             "precision-<extractor>-avg" and likewise recall, density and coverage, means over the planes, if
             both sets are large enough; the same for the voxels' principal components, which need no
-            network, "frechet-voxels-3d" and so on; "pairwise-l2" (over the first 256 volumes, all channels),
-            "volume-w1-<structure>" of masks, ml, "n-real", "n-generated", "extractor", "weights-sha256",
-            "seed".
+            network, "frechet-voxels-3d" and so on; "pairwise-l2" and "nearest-l2" (over the first 256
+            volumes, all channels), "volume-w1-<structure>" of masks, ml, "n-real", "n-generated",
+            "extractor", "weights-sha256", "seed".
 
         Raises:
             VoxflateError: If a value is not finite, there are fewer than 2 volumes, or their shape
@@ -126,7 +126,7 @@ class Evaluator:
             metrics |= one._compare(planes.features(), whole.features())
         if self._structures is not None:
             metrics |= self._structures.distances(np.concatenate(structures))
-        metrics[DIVERSITY] = pairwise_l2(np.concatenate(kept), seed=self._seed)
+        metrics |= self._diversity(np.concatenate(kept))
         return metrics | self._provenance(self._real.count, each[0].count)
 
     def _all(self) -> list[Evaluator]:
@@ -171,8 +171,9 @@ class Evaluator:
 
         Returns:
             The keys of `measure`, with the sizes of the halves as "n-real" and "n-generated", the diversity
-            of the real set as "pairwise-l2", and "splits", the number of halvings. A half has fewer samples
-            than the set, which raises the metrics, so generated volumes can be slightly below the floor.
+            of the real set as "pairwise-l2" and "nearest-l2", and "splits", the number of halvings. A half
+            has fewer samples than the set, which raises the metrics, so generated volumes can be slightly
+            below the floor.
         """
         if "3d" not in self._floors:
             real = self._real.plane_features(self._extractor)
@@ -183,7 +184,7 @@ class Evaluator:
                 floor = self._next.real_floor() | floor
             if self._structures is not None:
                 floor |= self._structures.floor(_FLOOR_SPLITS, self._seed)
-            self._floors["3d"] = floor | {DIVERSITY: self._real_diversity()}
+            self._floors["3d"] = floor | self._real_diversity()
         return self._floors["3d"]
 
     def real_floor_2d(self) -> Metrics:
@@ -203,14 +204,18 @@ class Evaluator:
         n = len(subjects)
         return metrics | self._provenance(n - n // 2, n // 2) | {"splits": _FLOOR_SPLITS}
 
-    def _real_diversity(self) -> float:
+    def _diversity(self, volumes: Images) -> Metrics:
+        return {DIVERSITY: pairwise_l2(volumes, seed=self._seed), NEAREST: nearest_l2(volumes)}
+
+    def _real_diversity(self) -> Metrics:
         def compute() -> Features:
             chosen = np.random.default_rng(self._seed).permutation(self._real.count)[:_DIVERSITY_VOLUMES]
-            value = pairwise_l2(RealSet(self._prepared).volumes(chosen), seed=self._seed)
-            return {DIVERSITY: np.array([value], np.float32)}
+            values = self._diversity(RealSet(self._prepared).volumes(chosen))
+            return {name: np.array([value], np.float32) for name, value in values.items()}
 
-        key = RealSet(self._prepared).key(DIVERSITY, self._seed)
-        return float(self._real.cache.get(key, (DIVERSITY,), compute)[DIVERSITY][0])
+        names = (DIVERSITY, NEAREST)
+        key = RealSet(self._prepared).key("-".join(names), self._seed)
+        return {name: float(value[0]) for name, value in self._real.cache.get(key, names, compute).items()}
 
     def _provenance(self, n_real: int, n_generated: int) -> Metrics:
         return {

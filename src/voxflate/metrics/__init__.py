@@ -1,6 +1,6 @@
 """Metrics: arrays in, floats out; independent of our networks, configuration and prepared data."""
 
-from voxflate.metrics.diversity import pairwise_l2
+from voxflate.metrics.diversity import nearest_l2, pairwise_l2
 from voxflate.metrics.extractors.base import FeatureExtractor
 from voxflate.metrics.extractors.table import EXTRACTORS, extractor
 from voxflate.metrics.frechet import frechet_distance, frechet_distance_from_moments
@@ -19,6 +19,7 @@ __all__ = [
     "frechet_distance",
     "frechet_distance_from_moments",
     "kernel_distance",
+    "nearest_l2",
     "pairwise_l2",
     "plane_slices",
     "prdc",

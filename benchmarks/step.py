@@ -141,7 +141,8 @@ def settings(case: Case, values: Mapping[str, Any] | None = None) -> RunConfig:
             "network.base": case.base,
             "network.stages": case.stages,
             "network.channels": case.channels,
-            "network.low_pass_d": True,  # as in the paper, and so without slices
+            "network.mapping_layers": 8,  # as in the paper, like the next two
+            "network.low_pass_d": True,
             "slice_discriminator.weight": 0.0,
             "training.phase": case.phase,
             "training.batch": case.batch,

@@ -72,10 +72,10 @@ SHIPPED = {
             "CC-BY-SA-3.0",
         ),
         IXI_LICENCE,
-        "One generator, nothing was chosen: seed 0, 25 kimg (25,000 scans shown in 3D), with the slice "
-        "discriminator, from a plain 2D network of 60 kimg by the preserving inflation. The section *Real "
-        "brains at 16x32x32* of docs/results.md has the commands, its distances to real scans, and what is "
-        "still wrong with its volumes.",
+        "The first of three generators of the section *Real brains at 16x32x32* of docs/results.md: seed 0, "
+        "15 kimg (15,000 scans shown in 3D), from a plain 2D network of 30 kimg, with the recommended "
+        "settings; nothing was chosen. The section has the commands, its distances to real scans, and what "
+        "is still wrong with its volumes.",
     ),
     "brains-ages-16": Shipped(
         Words(

@@ -187,7 +187,7 @@ def test_a_plan_is_printed_and_nothing_is_made(
     shown = voxflate("prepare", scans, tmp_path / "set", "--plan")
     assert shown.exit_code == 0
     assert "images/s" in shown.stdout
-    assert "batch 8" in shown.stdout
+    assert "batch 4" in shown.stdout
     assert list(tmp_path.iterdir()) == []
 
 

@@ -183,7 +183,7 @@ def test_what_a_resumed_run_may_change(
     ("assignment", "was"),
     [
         ("training.seed=5", "0"),
-        ("training.batch=16", "8"),
+        ("training.batch=16", "4"),
         ("training.flip=true", "False"),
         ("training.phase=2d", "3d"),
         ("network.channels=16", "32"),

@@ -73,7 +73,7 @@ def test_every_way_to_settings_gives_the_same(named: dict[str, Any], tmp_path: P
 
 def test_recommended_values_depend_on_what_is_trained() -> None:
     scratch, flat_run = RunConfig(), RunConfig(training={"phase": "2d"})
-    assert (scratch.training.kimg, flat_run.training.kimg) == (60, 200)
+    assert (scratch.training.kimg, flat_run.training.kimg) == (60, 60)
     assert (scratch.training.lr_d, flat_run.training.lr_d) == (0.0025, 0.01)
     assert not scratch.network.low_pass_d
     assert not flat_run.network.low_pass_d
@@ -83,11 +83,19 @@ def test_recommended_values_depend_on_what_is_trained() -> None:
         assert config.training.train_noise == (strategy not in ("preserving", "planar"))
 
 
-def test_volumes_are_trained_with_slices() -> None:
+def test_slices_are_judged_in_both_phases() -> None:
     for strategy in STRATEGIES:
-        assert RunConfig(start={"strategy": strategy}).slice_discriminator.weight == 1
+        config = RunConfig(start={"strategy": strategy})
+        slices = config.slice_discriminator
+        assert (slices.weight, slices.per_volume, slices.channels) == (1, 3, "neighbours")
+        assert config.training.batch == 4
+    twin = RunConfig(training={"phase": "2d"})
+    assert (twin.slice_discriminator.weight, twin.slice_discriminator.channels) == (1, "colours")
+    assert twin.training.batch == 8
+    # Scan and masks are the colours of a slice, so that the discriminator sees whether they match.
+    assert RunConfig(network={"image_channels": 3}).slice_discriminator.channels == "colours"
     without: list[dict[str, Any]] = [
-        {"training": {"phase": "2d"}},
+        {"training": {"phase": "2d", "twin": "planar"}},
         {"preset": "coca64-split-shuffle-inflate-1@bench"},
         *({"model": model} for model in MODELS if model != "stylegan2"),
     ]

@@ -21,7 +21,7 @@ def test_a_folder_is_made_and_replaced(tmp_path: Path, capsys: pytest.CaptureFix
         assert "attribution" in (folder / "LICENSE.txt").read_text()
         card = (folder / "README.md").read_text()
         assert "license: cc-by-sa-3.0" in card
-        assert "## Provenance\n\nOne generator, nothing was chosen" in card
+        assert f"## Provenance\n\n{shipped.SHIPPED['brains-16'].provenance}\n" in card
         assert str(folder) in capsys.readouterr().out
 
 

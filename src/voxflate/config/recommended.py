@@ -1,7 +1,7 @@
 """Recommended values that differ from the defaults of `schema`, and the values of a named preset.
 
 `RunConfig` fills in missing settings, whether the others come from a file, `--set` or Python. The evidence is
-in decisions 0017, 0072 and 0176.
+in decisions 0017, 0072, 0176 and 0183.
 """
 
 from __future__ import annotations
@@ -17,21 +17,32 @@ DEFAULT_STRATEGY = "preserving"
 """Default strategy for a 3D run that starts from a plain 2D run."""
 
 _PRETRAIN: Values = {
-    "training.kimg": 200.0,
-    "training.snapshot_kimg": 20.0,
+    "training.kimg": 60.0,
+    "training.snapshot_kimg": 10.0,
     "training.min_content": 0.02,
     # Without the low-pass, D learns faster than G (decision 0072).
     "training.lr_d": 0.01,
+    "slice_discriminator.weight": 1.0,
 }
-# With a planar twin, leaving out D's low-pass gained nothing (decision 0072).
+# With a planar twin, leaving out D's low-pass gained nothing (decision 0072); slices were not tried enough.
 _PRETRAIN_PLANAR: Values = {
     **_PRETRAIN,
+    "training.kimg": 200.0,
+    "training.snapshot_kimg": 20.0,
     "network.position": True,
     "network.low_pass_d": True,
     "training.lr_d": LR_FROM_SCRATCH,
+    "slice_discriminator.weight": 0.0,
 }
-# A second discriminator that looks at slices (decisions 0110 and 0176).
-_VOLUMES: Values = {"slice_discriminator.weight": 1.0}
+# A second discriminator that looks at slices (decisions 0110 and 0176), three of each volume, and small
+# batches (decision 0183).
+_VOLUMES: Values = {
+    "training.batch": 4,
+    "slice_discriminator.weight": 1.0,
+    "slice_discriminator.per_volume": 3,
+}
+_ONE_CHANNEL: Values = {"slice_discriminator.channels": "neighbours"}
+"""For volumes of one channel. Several are the colours of a slice, so that they match (0127, 0181)."""
 _INFLATED: Values = {"training.lr_g": LR_INFLATED, "training.lr_d": LR_INFLATED}
 _STARTS: Mapping[str, Values] = {
     "none": {},
@@ -71,8 +82,8 @@ def complete(named: Values, defaults: Values) -> dict[str, Any]:
 def _values_for(named: Values) -> dict[str, Any]:
     """The recommended values that differ from the defaults, by dotted key; with a preset, all of its values.
 
-    Only the preset, model, phase, twin and start in `named` are read. Values of a wrong type are ignored
-    here; the schema refuses them.
+    Only the preset, model, phase, twin, start and number of channels in `named` are read. Values of a wrong
+    type are ignored here; the schema refuses them.
     """
     texts = {key: value for key, value in named.items() if isinstance(value, str)}
     phase = texts.get("training.phase", "3d")
@@ -83,4 +94,5 @@ def _values_for(named: Values) -> dict[str, Any]:
     if phase == "2d":
         return dict(_PRETRAIN_PLANAR if texts.get("training.twin") == "planar" else _PRETRAIN)
     strategy = texts.get("start.strategy", DEFAULT_STRATEGY if texts.get("start.twin") else "none")
-    return {"start.strategy": strategy, **_VOLUMES, **_STARTS.get(strategy, {})}
+    own = _ONE_CHANNEL if named.get("network.image_channels", 1) == 1 else {}
+    return {"start.strategy": strategy, **_VOLUMES, **own, **_STARTS.get(strategy, {})}

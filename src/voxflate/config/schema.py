@@ -83,8 +83,9 @@ class NetworkConfig(Section):
     """Length of the latent code z. 64 in the paper."""
     w_dim: int = Field(default=64, ge=1)
     """Length of the style code w. 64 in the paper."""
-    mapping_layers: int = Field(default=8, ge=1)
-    """Number of layers from z to w. Only 8 gives the paper's parameter counts."""
+    mapping_layers: int = Field(default=2, ge=1)
+    """Number of layers from z to w. The paper has 8, which leave w few directions in which to vary
+    (decision 0182)."""
     symmetric_d: bool = False
     """Use full kernels in both branches of a split discriminator instead of full and 1x1x1
     (decision 0015: the 1.414M row of Table 5 needs it)."""
@@ -139,7 +140,8 @@ class TrainingConfig(Section):
     kimg: float = Field(default=60.0, gt=0)
     """Length of the run in thousands of real images shown. The paper: 25,000 in 2D, 5,000 in 3D."""
     batch: int = Field(default=8, ge=1)
-    """Images per step, of all processes together. 128 in the paper."""
+    """Images per step, of all processes together. 128 in the paper; 4 in 3D trainings of stylegan2 without a
+    preset."""
     micro_batch: int = Field(default=0, ge=0)
     """Images that a process computes at a time; gradients are summed until the batch is complete, which needs
     less memory and gives the same result. A multiple of mbstd_group; 0 computes the whole batch at once."""
@@ -223,10 +225,10 @@ class SliceConfig(Section):
 
     weight: float = Field(default=0.0, ge=0)
     """Weight of the slice discriminator in the generator's loss; that of the 3D discriminator is 1. 0 turns
-    the slice discriminator off. 3D trainings of stylegan2 without a preset have 1."""
+    the slice discriminator off. Trainings of stylegan2 without a preset have 1, except planar twins."""
     per_volume: int = Field(default=1, ge=1, le=3)
-    """Random slices per volume and step, cycling through the three planes; 3 takes one of each. Images of a
-    2D training are used whole."""
+    """Random slices per volume and step, cycling through the three planes; 3, as in 3D trainings without a
+    preset, takes one of each. Images of a 2D training are used whole."""
     side: int = Field(default=64, ge=32, multiple_of=16)
     """Slices are resized to squares of this many pixels, a multiple of 16."""
     lr_s: float = Field(default=0.001, gt=0)
@@ -235,7 +237,8 @@ class SliceConfig(Section):
     """The weight grows from 0 to its full value over this many kimg; 0 starts at the full value."""
     channels: Literal["colours", "grey", "neighbours"] = "colours"
     """What the colours of a slice are: colours shows up to three channels, grey one drawn at random,
-    neighbours that one of three volumes, so that missing variety shows (decision 0181)."""
+    neighbours that one of three volumes, so that missing variety shows (decision 0181). 3D trainings of
+    one channel without a preset have neighbours."""
     features: Literal["efficientnet-lite0", "mobilenetv2", "random"] = "efficientnet-lite0"
     """The frozen network, with ImageNet weights: efficientnet-lite0 or mobilenetv2. "random" has random
     weights, for tests."""

@@ -34,7 +34,7 @@ STARTS = ("none", *TWINS)
 """The 3D runs, by strategy."""
 
 RECOMMENDED = "preserving"
-"""The run with the recommended settings. The others are the paper's: they have no slice discriminator."""
+"""The run with the recommended settings. The others have the paper's starts and no slice discriminator."""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ SHIPPED = {
         ),
         IXI_LICENCE,
         "The first of three generators of the section *Real brains at 16x32x32* of docs/results.md: seed 0, "
-        "15 kimg (15,000 scans shown in 3D), from a plain 2D network of 30 kimg, with the recommended "
+        "25 kimg (25,000 scans shown in 3D), from a plain 2D network of 30 kimg, with the recommended "
         "settings; nothing was chosen. The section has the commands, its distances to real scans, and what "
         "is still wrong with its volumes.",
     ),

@@ -24,7 +24,7 @@ _PRETRAIN: Values = {
     "training.lr_d": 0.01,
     "slice_discriminator.weight": 1.0,
 }
-# With a planar twin, leaving out D's low-pass gained nothing (decision 0072); slices were not tried enough.
+# With a planar twin, leaving out D's low-pass gained nothing (decision 0072). Slices have hardly been tried.
 _PRETRAIN_PLANAR: Values = {
     **_PRETRAIN,
     "training.kimg": 200.0,

@@ -70,6 +70,7 @@ def start(config, run, size, *options):
             env={
                 **os.environ,
                 **place,
+                "PYTHONFAULTHANDLER": "1",  # a crash says where
                 "RANK": str(rank),
                 "LOCAL_RANK": str(rank),
                 "LOCAL_WORLD_SIZE": str(size),
@@ -98,7 +99,8 @@ def test_two_processes_give_the_run_of_one_and_one_may_go_on(prepared, tmp_path)
     # Slices, so that images must know their number in the whole batch; labels, so that each keeps its own.
     config = settings(prepared, **SLICES, network__label_width=3)
     train_run(config, tmp_path / "one")
-    assert ended(start(config, tmp_path / "two", 2))[0] == [0, 0]
+    statuses, said = ended(start(config, tmp_path / "two", 2))
+    assert statuses == [0, 0], said
     assert_same_weights(tmp_path / "two", tmp_path / "one")
     one, two = (read_rows(tmp_path / name / METRICS_NAME) for name in ("one", "two"))
     assert [row["n_images"] for row in two] == [row["n_images"] for row in one] == [0, 8, 16]

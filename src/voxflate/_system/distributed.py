@@ -147,5 +147,6 @@ def joined_world(device: str, environment: Mapping[str, str] = os.environ) -> It
         torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield world
+        world.wait()  # so that none takes the connections down while another still uses them
     finally:
         torch.distributed.destroy_process_group()

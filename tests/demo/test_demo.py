@@ -17,16 +17,17 @@ from voxflate.demo import plan as demo_plan
 from voxflate.demo import run as demo
 from voxflate.demo.plan import (
     PLAN_NAME,
+    RECOMMENDED,
     STARTS,
-    TWINS,
     Plan,
     common_settings,
     make_plan,
     read_plan,
     settings_3d,
 )
+from voxflate.reports.page import RunSummary
 
-PLAN = Plan(1.0, 0.5, 100.0, 10.0, threads_2d=2, threads_3d=1, minutes=15.0, seed=0)
+PLAN = Plan(1.0, 0.64, 100.0, 10.0, 20.0, threads=2, threads_shared=1, minutes=15.0, seed=0)
 
 
 @pytest.fixture
@@ -74,13 +75,16 @@ def test_a_new_plan_knows_its_seed_and_shares_the_cores(
     monkeypatch.setattr(demo_plan, "_images_per_second", lambda config: 300.0)
     plan = make_plan(tmp_path, 10.0, 7)
     assert (plan.seed, plan.minutes) == (7, 10.0)
-    assert (plan.threads_2d, plan.threads_3d) == (2, 1)
-    assert plan.images_per_s_2d == 300.0  # one run, on both cores
-    assert plan.images_per_s_3d == 200.0  # three runs
-    assert plan.kimg_3d == pytest.approx(200 * 600 * demo_plan.SHARE_3D / 1000, rel=1e-3)
+    assert (plan.threads, plan.threads_shared) == (2, 1)
+    assert plan.images_per_s_2d == plan.images_per_s_3d == plan.images_per_s_others == 300.0
+    assert plan.kimg_2d == pytest.approx(300 * 600 * demo_plan.SHARE_2D / 1000, rel=1e-3)
+    # The recommended run and a quarter of it.
+    assert 1.25 * plan.kimg_3d == pytest.approx(300 * 600 * demo_plan.SHARE_3D / 1000, rel=1e-3)
     _, three_d = common_settings(plan, "")
-    assert three_d.training.snapshot_images * demo_plan.SNAPSHOTS_3D == round(plan.kimg_3d * 1000)
-    assert three_d.training.snapshot_images % three_d.training.batch == 0  # the last snapshot is the end
+    for strategy in STARTS:
+        config = settings_3d(plan, three_d, strategy, None)
+        assert config.training.kimg * 1000 % config.training.snapshot_images == 0
+        assert config.training.snapshot_images % config.training.batch == 0  # the last snapshot is the end
     assert read_plan(tmp_path, 10.0, 7) == plan
 
 
@@ -90,13 +94,18 @@ def test_the_speed_of_both_phases_can_be_measured() -> None:
         assert demo_plan._images_per_second(tiny, seconds=0.01) > 0
 
 
-def test_the_three_runs_differ_in_their_start_alone() -> None:
+def test_the_three_runs_differ_in_start_slices_and_length() -> None:
     _, base = common_settings(PLAN, "data")
     for strategy in STARTS:
-        config = settings_3d(base, strategy, Path("twin") if strategy in TWINS else None)
+        twin = None if strategy == "none" else Path("twin")
+        config = settings_3d(PLAN, base, strategy, twin)
+        recommended = strategy == RECOMMENDED
         assert config.start.strategy == strategy
-        assert bool(config.start.twin) == (strategy in TWINS)
-        assert (config.training.kimg, config.training.seed) == (PLAN.kimg_3d, PLAN.seed)
+        assert bool(config.start.twin) == (twin is not None)
+        assert config.training.seed == PLAN.seed
+        assert config.training.kimg == (0.64 if recommended else 0.16)
+        assert config.slice_discriminator.weight == (1.0 if recommended else 0.0)
+        assert config.training.threads == (1 if twin is None else 2)
     assert set(demo.LABELS) == set(STARTS)
 
 
@@ -143,6 +152,18 @@ def test_progress_starts_at_nothing_and_ends_at_all(tmp_path: Path, monkeypatch:
     demo._train_side_by_side("3D", runs(tmp_path, "one", "two"), lambda *step: told.append(step))
     assert told[0] == ("3D", 0.0)
     assert told[-1] == ("3D", 1.0)
+
+
+def test_the_verdict_compares_after_equal_images(tmp_path: Path) -> None:
+    def summary(label: str, *points: tuple[float, float]) -> RunSummary:
+        return RunSummary(
+            label, 1, 1, points[-1][0], 1.0, {"d": points}, {"d": points[-1][1]}, tmp_path, tmp_path
+        )
+
+    runs = [summary("short", (0.0, 900.0), (1.0, 300.0)), summary("long", (1.0, 250.0), (4.0, 90.0))]
+    first, second = demo._verdict(runs, 1.0, "d")
+    assert first == "After 1 kimg each, the mean distances are: short 300, long 250."
+    assert "one seed" in second
 
 
 def test_a_run_without_rows_has_shown_no_image(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,22 @@ from voxflate.config.toml import from_values, with_values
 PLAN_NAME = "plan.json"
 BATCH_2D = 8
 CHANNELS = 16
-"""Half of the paper's: a 3D step takes 0.4 of the time, and in so few minutes more images help more
-than width (decision 0021)."""
-SNAPSHOTS_3D = 4
+"""Half of the paper's: a 3D step is faster, and in so few minutes more images help more than width
+(decision 0021)."""
+PART = 4
+"""The two other 3D runs train for a quarter of the recommended one's images, up to its first snapshot. There
+all three can be compared."""
+SNAPSHOTS_OTHERS = 2
 EVALUATED = 96
 
 # Shares of the demo's time. The rest is for the cohort, the measurements and the report.
-SHARE_2D, SHARE_3D = 0.2, 0.55
-
-TWINS = {"inflate-1": "plain", "preserving": "plain"}
-"""3D starts that need a 2D run, and the kind of twin that they need."""
-
-STARTS = ("none", *TWINS)
-"""The 3D runs, by strategy."""
+SHARE_2D, SHARE_3D = 0.2, 0.62
 
 RECOMMENDED = "preserving"
 """The run with the recommended settings. The others have the paper's starts and no slice discriminator."""
+
+STARTS = ("none", "inflate-1", RECOMMENDED)
+"""The 3D runs, by strategy."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,12 @@ class Plan:
 
     Attributes:
         kimg_2d: Length of the 2D run.
-        kimg_3d: Length of each 3D run, the same for all.
+        kimg_3d: Length of the recommended 3D run; the others take a quarter.
         images_per_s_2d: Measured speed of the 2D run.
-        images_per_s_3d: Measured speed of each 3D run while all run side by side.
-        threads_2d: CPU threads of the 2D run.
-        threads_3d: CPU threads of each 3D run.
+        images_per_s_3d: Measured speed of the recommended 3D run.
+        images_per_s_others: Measured speed of the 3D runs without slices, on all cores.
+        threads: CPU threads of a run that runs alone.
+        threads_shared: CPU threads of each of two runs side by side.
         minutes: Requested minutes.
         seed: Requested seed of the cohort and of all trainings.
     """
@@ -56,10 +57,16 @@ class Plan:
     kimg_3d: float
     images_per_s_2d: float
     images_per_s_3d: float
-    threads_2d: int
-    threads_3d: int
+    images_per_s_others: float
+    threads: int
+    threads_shared: int
     minutes: float
     seed: int
+
+    @property
+    def kimg_others(self) -> float:
+        """Length of the 3D runs that are not the recommended one."""
+        return self.kimg_3d / PART
 
 
 def read_plan(out: Path, minutes: float, seed: int) -> Plan | None:
@@ -97,31 +104,30 @@ def make_plan(out: Path, minutes: float, seed: int) -> Plan:
         seed: Seed of everything.
     """
     cores = available_cores()
-    kinds, threads_3d = len(set(TWINS.values())), max(1, cores // 2)
-    threads_2d = max(1, cores // kinds)
     seconds = minutes * 60
-    base_2d, base_3d = common_settings(Plan(1.0, 1.0, 0.0, 0.0, threads_2d, threads_3d, minutes, seed), "")
-    # All runs of a stage share the cores, so the speed of a single run is scaled by its share.
-    speed_2d = _images_per_second(base_2d) * min(1.0, cores / (threads_2d * kinds))
-    speed_3d = _images_per_second(base_3d) * min(1.0, cores / (threads_3d * len(STARTS)))
+    guess = Plan(1.0, 1.0, 0.0, 0.0, 0.0, cores, max(1, cores // 2), minutes, seed)
+    base_2d, base_3d = common_settings(guess, "")
+    speed_2d = _images_per_second(base_2d) * min(1.0, cores / (2 * guess.threads_shared))
+    speed_3d = _images_per_second(base_3d)
+    speed_others = _images_per_second(with_values(base_3d, {"slice_discriminator.weight": 0.0}))
+    # One after the other, on all cores; the one from scratch runs beside the 2D run.
+    images = seconds * SHARE_3D / (1 / speed_3d + 1 / (PART * speed_others))
     # Whole steps between snapshots, so that the last snapshot is at the end.
-    step = SNAPSHOTS_3D * base_3d.training.batch
-    plan = Plan(
+    step = PART * SNAPSHOTS_OTHERS * base_3d.training.batch
+    plan = replace(
+        guess,
         kimg_2d=max(round(speed_2d * seconds * SHARE_2D / 1000, 1), 0.5),
-        kimg_3d=max(round(speed_3d * seconds * SHARE_3D) // step, 1) * step / 1000,
+        kimg_3d=max(round(images) // step, 1) * step / 1000,
         images_per_s_2d=round(speed_2d, 1),
         images_per_s_3d=round(speed_3d, 2),
-        threads_2d=threads_2d,
-        threads_3d=threads_3d,
-        minutes=minutes,
-        seed=seed,
+        images_per_s_others=round(speed_others, 2),
     )
     write_json(out / PLAN_NAME, asdict(plan))
     return plan
 
 
 def common_settings(plan: Plan, data: str) -> tuple[RunConfig, RunConfig]:
-    """Settings shared by all 2D runs, and by all 3D runs.
+    """Settings of the 2D run, and those shared by all 3D runs.
 
     Args:
         plan: Lengths, threads and seed.
@@ -137,39 +143,44 @@ def common_settings(plan: Plan, data: str) -> tuple[RunConfig, RunConfig]:
     two_d = {
         "training.kimg": plan.kimg_2d,
         "training.batch": BATCH_2D,
-        "training.threads": plan.threads_2d,
+        "training.threads": plan.threads_shared,
         "training.snapshot_kimg": plan.kimg_2d / 2,
     }
     three_d = {
         "training.kimg": plan.kimg_3d,
-        "training.threads": plan.threads_3d,
-        "training.snapshot_kimg": plan.kimg_3d / SNAPSHOTS_3D,
+        "training.threads": plan.threads,
+        "training.snapshot_kimg": plan.kimg_3d / PART,
     }
     return from_values({"training.phase": "2d", **common, **two_d}), from_values(common | three_d)
 
 
-def settings_2d(base: RunConfig, kind: str) -> RunConfig:
-    """Settings of the 2D run for a kind of twin."""
-    return with_values(base, {"training.twin": kind, "network.position": kind == "planar"})
+def settings_3d(plan: Plan, base: RunConfig, strategy: str, twin: Path | None) -> RunConfig:
+    """Settings of the 3D run that starts from a 2D run by this strategy. Only ours has slices.
 
-
-def settings_3d(base: RunConfig, strategy: str, twin: Path | None) -> RunConfig:
-    """Settings of the 3D run that starts from a twin by this strategy. Only ours has slices."""
+    Args:
+        plan: Lengths and threads.
+        base: Settings shared by all 3D runs.
+        strategy: One of `STARTS`.
+        twin: The 2D run; None from scratch, beside which the 2D run trains.
+    """
     own = from_values({"start.strategy": strategy})
     values: dict[str, Any] = {
         "start.strategy": strategy,
         "start.twin": str(twin.absolute()) if twin else "",
-        "network.position": own.network.position,
         "training.lr_g": own.training.lr_g,
         "training.lr_d": own.training.lr_d,
         "training.train_noise": own.training.train_noise,
-        "training.freeze_g_kimg": min(own.training.freeze_g_kimg, base.training.kimg / 10),
-        "slice_discriminator.weight": own.slice_discriminator.weight if strategy == RECOMMENDED else 0.0,
     }
+    if strategy != RECOMMENDED:
+        values["training.kimg"] = plan.kimg_others
+        values["training.snapshot_kimg"] = plan.kimg_others / SNAPSHOTS_OTHERS
+        values["slice_discriminator.weight"] = 0.0
+    if twin is None:
+        values["training.threads"] = plan.threads_shared
     return with_values(base, values)
 
 
-def _images_per_second(config: RunConfig, seconds: float = 6.0) -> float:
+def _images_per_second(config: RunConfig, seconds: float = 4.0) -> float:
     """Time training steps of a configuration on random images."""
     threads = torch.get_num_threads()
     torch.set_num_threads(config.training.threads)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import tomli_w
+from pydantic import ValidationError
 
 from tests.strategies import run_config
 from voxflate._system.errors import VoxflateError
@@ -101,6 +102,32 @@ def test_slices_are_judged_in_both_phases() -> None:
     ]
     for named in without:
         assert RunConfig(**named).slice_discriminator.weight == 0
+
+
+@pytest.mark.parametrize(
+    ("base", "stages", "gamma", "side"),
+    [
+        ((2, 4, 4), 4, 0.0512, 64),
+        ((2, 4, 4), 2, 0.0512, 64),
+        ("2x4x4", 5, 0.4096, 128),
+        ([4, 4, 4], 5, 0.8192, 128),
+        ((3, 3, 3), 4 + 1, 0.3456, 96),
+        ((1, 4, 4), 6, 1.6384, 128),
+    ],
+)
+def test_larger_volumes_get_more_r1_and_larger_slices(
+    base: object, stages: int, gamma: float, side: int
+) -> None:
+    config = RunConfig(network={"base": base, "stages": stages})
+    assert (config.training.r1_gamma, config.slice_discriminator.side) == (gamma, side)
+    flat_run = RunConfig(network={"base": base, "stages": stages}, training={"phase": "2d"})
+    assert (flat_run.training.r1_gamma, flat_run.slice_discriminator.side) == (0.0512, 64)
+
+
+@pytest.mark.parametrize("network", [{"base": 7}, {"base": "a"}, {"stages": "many"}, {"stages": 10**9}])
+def test_a_bad_shape_is_refused_by_the_schema(network: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RunConfig(network=network)
 
 
 def test_a_2d_run_without_a_strategy_is_inflated_as_recommended() -> None:

@@ -1,14 +1,16 @@
 """Recommended values that differ from the defaults of `schema`, and the values of a named preset.
 
 `RunConfig` fills in missing settings, whether the others come from a file, `--set` or Python. The evidence is
-in decisions 0017, 0072, 0176 and 0183.
+in decisions 0017, 0072, 0176, 0183 and 0184.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from voxflate.config.limits import numbers
 from voxflate.config.paper_rows import LR_FROM_SCRATCH, LR_INFLATED
 from voxflate.config.presets import COMPARISON_MODELS, preset_values
 from voxflate.config.values import Values, flat, nested, overlay
@@ -43,6 +45,9 @@ _VOLUMES: Values = {
 }
 _ONE_CHANNEL: Values = {"slice_discriminator.channels": "neighbours"}
 """For volumes of one channel. Several are the colours of a slice, so that they match (0127, 0181)."""
+_SMALL = 16 * 32 * 32
+_R1 = 0.0512
+"""The paper's weight of R1, right for `_SMALL` voxels."""
 _INFLATED: Values = {"training.lr_g": LR_INFLATED, "training.lr_d": LR_INFLATED}
 _STARTS: Mapping[str, Values] = {
     "none": {},
@@ -76,10 +81,29 @@ def complete(named: Values, defaults: Values) -> dict[str, Any]:
     """
     if flat(defaults).keys() <= flat(named).keys():
         return dict(named)
-    return overlay(overlay(defaults, nested(_values_for(flat(named)))), named)
+    shape = _shape(flat(defaults) | flat(named))
+    return overlay(overlay(defaults, nested(_values_for(flat(named), shape))), named)
 
 
-def _values_for(named: Values) -> dict[str, Any]:
+def _shape(values: Values) -> tuple[int, ...]:
+    """Shape of the volume, [D, H, W]; empty if the settings that give it are of a wrong type."""
+    try:
+        stages = int(values["network.stages"])
+        return tuple(int(size) << min(stages - 1, 10) for size in numbers(values["network.base"]))
+    except (TypeError, ValueError):
+        return ()
+
+
+def _for_shape(shape: tuple[int, ...]) -> dict[str, Any]:
+    """Values that grow with the volume (decision 0184)."""
+    return {
+        "training.r1_gamma": round(_R1 * max(1.0, math.prod(shape) / _SMALL), 4),
+        # Slices at twice their size: the frozen network was trained on larger pictures.
+        "slice_discriminator.side": min(max(64, 32 * math.ceil(max(shape, default=0) / 16)), 128),
+    }
+
+
+def _values_for(named: Values, shape: tuple[int, ...]) -> dict[str, Any]:
     """The recommended values that differ from the defaults, by dotted key; with a preset, all of its values.
 
     Only the preset, model, phase, twin, start and number of channels in `named` are read. Values of a wrong
@@ -95,4 +119,4 @@ def _values_for(named: Values) -> dict[str, Any]:
         return dict(_PRETRAIN_PLANAR if texts.get("training.twin") == "planar" else _PRETRAIN)
     strategy = texts.get("start.strategy", DEFAULT_STRATEGY if texts.get("start.twin") else "none")
     own = _ONE_CHANNEL if named.get("network.image_channels", 1) == 1 else {}
-    return {"start.strategy": strategy, **_VOLUMES, **own, **_STARTS.get(strategy, {})}
+    return {"start.strategy": strategy, **_VOLUMES, **_for_shape(shape), **own, **_STARTS.get(strategy, {})}

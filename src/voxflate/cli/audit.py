@@ -36,7 +36,9 @@ def audit(
     run: RunWithScans,
     allow: Annotated[
         float,
-        typer.Option(min=0.0, max=1.0, help="Largest accepted share of flagged volumes; else exit status 3."),
+        typer.Option(
+            min=0.0, max=1.0, help="Largest accepted share of flagged volumes; above it, exit status 3."
+        ),
     ] = 0.05,
     out: EvaluationOut = None,
     snapshot: Snapshot = "newest",
@@ -51,8 +53,9 @@ def audit(
 ) -> None:
     """Look for copies of training volumes among generated ones, after small shifts and flips.
 
-    The distance thresholds come from held-out volumes; about 1% of volumes that are not copies are flagged
-    too. The number of volumes is evaluation.samples. An export needs --data and --out.
+    The thresholds come from real volumes that cannot be copies: held-out ones, and training volumes compared
+    with other people's. About 1% of such volumes are flagged too. The number of generated volumes is
+    evaluation.samples. An export needs --data and --out.
 
     Example: voxflate audit runs/3d --snapshot best --allow 0.05 --set evaluation.samples=500
     """
@@ -81,7 +84,9 @@ def audit(
         typer.echo(f"to see the pairs side by side, make the report: voxflate evaluate {quote(str(run))}")
     if found.share > allow:
         typer.echo(
-            f"voxflate: {found.share:.1%} of the volumes are flagged, {allow:.1%} are allowed", err=True
+            f"voxflate: {found.share:.1%} of the volumes are flagged, {allow:.1%} are allowed (--allow); "
+            "look at the pairs before you share volumes or weights",
+            err=True,
         )
         raise typer.Exit(COPIES)
 
@@ -97,6 +102,6 @@ def _print_audit(found: Audit) -> None:
         print_wide(table)
     typer.echo(
         f"{len(found.flagged)} of {len(found.samples)} generated volumes flagged ({found.share:.1%}), "
-        f"against {found.n_train} training volumes; thresholds from {len(found.null)} real volumes "
-        f"that are not copies, {found.n_heldout} of them held out; they flag {found.false_alarms:.1%} of them"
+        f"against {found.n_train} training volumes; the thresholds flag {found.false_alarms:.1%} of "
+        f"{len(found.null)} real volumes that are not copies ({found.n_heldout} of them held out)"
     )

@@ -88,7 +88,9 @@ def evaluate(
         evaluate_folder(runs, data, out, values, value_range, options, batch, embed, dry_run)
         return
     if value_range is not None:
-        raise VoxflateError(f"--range {value_range}: is for folders of volumes; a run knows its own values")
+        raise VoxflateError(
+            f"--range {value_range}: is for folders of volumes, and a run knows its own values; leave it out"
+        )
     sources = [open_source(run, data, device, values, scans=True, other_data=other_data) for run in runs]
     for source in sources:
         source.check(snapshot)

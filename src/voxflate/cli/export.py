@@ -59,7 +59,7 @@ def export(
     data: MovedData = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Write a generator in a form that is safe to share: without scans and without paths.
+    """Write a generator in a form to share, without scans and paths; look for copies with audit first.
 
     voxflate generate accepts the folder in place of a run and needs nothing else; evaluate and audit
     accept it with --data.
@@ -72,7 +72,7 @@ def export(
         print_settings({**asked, **words, "data": data, "evaluation": evaluation})
         return
     if push and to != "hub":
-        raise VoxflateError(f"--push {push}: only works with --to hub")
+        raise VoxflateError(f"--push {push}: only works with --to hub; give both, or leave --push out")
     if push:
         from voxflate.sharing.hub import check_push
 

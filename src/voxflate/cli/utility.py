@@ -61,7 +61,9 @@ def utility(
     steps: Annotated[int, typer.Option(min=1, help="Steps of each training, the same for all.")] = 400,
     augment: Annotated[
         bool,
-        typer.Option("--augment/--no-augment", help="Rotate, scale and shift volumes slightly, in all arms."),
+        typer.Option(
+            "--augment/--no-augment", help="Rotate, scale and shift volumes slightly, for all networks."
+        ),
     ] = True,
     out: EvaluationOut = None,
     snapshot: Snapshot = "newest",

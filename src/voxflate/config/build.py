@@ -129,9 +129,11 @@ def _check_shares(config: RunConfig, world: World) -> None:
     t = config.training
     group = min(t.mbstd_group, t.batch)
     if t.batch % (world.size * group):
+        whole = world.size * t.mbstd_group
         raise VoxflateError(
-            f"training.batch = {t.batch}: {world.size} processes need a multiple of {world.size * group}, so "
-            f"that each has whole groups of training.mbstd_group = {t.mbstd_group}"
+            f"training.batch = {t.batch}: {world.size} processes need a multiple of {whole}, so that each "
+            f"has whole groups of training.mbstd_group = {t.mbstd_group}; set training.batch="
+            f"{-(-t.batch // whole) * whole}"
         )
 
 

@@ -74,7 +74,7 @@ def complete(named: Values, defaults: Values) -> dict[str, Any]:
 
     Args:
         named: Nested settings.
-        defaults: Every setting, nested, as for a 3D training from scratch.
+        defaults: Every setting, nested, with its default in `schema`.
 
     Raises:
         ValueError: If there is no such preset.

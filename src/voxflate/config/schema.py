@@ -2,9 +2,9 @@
 
 A `RunConfig` is saved as `config.toml` in its run folder, and a run can be repeated from it.
 
-The defaults below are our recommendations for a 3D training from scratch. `recommended` has the values that
-differ for other phases, starts and models, and `presets` has the paper's rows. Nothing else sets a value:
-`build` passes every setting on, so no default argument of a network or a training step is ever used.
+The defaults below hold wherever neither `recommended`, which has values for phases, starts and models, nor
+`presets`, which has the paper's rows, sets another one. Nothing else sets a value: `build` passes every
+setting on, so no default argument of a network or a training step is ever used.
 
 To add a setting: add a field with its docstring (unit, origin, range) to a section below, name it in the
 paper's rows (`presets`), raise `VERSION` and say in `migrations` what older runs did. The names of
@@ -224,7 +224,7 @@ class SliceConfig(Section):
     """A second discriminator that judges single slices by frozen features of a pretrained network."""
 
     weight: float = Field(default=0.0, ge=0)
-    """Weight of the slice discriminator in the generator's loss; that of the 3D discriminator is 1. 0 turns
+    """Weight of the slice discriminator in the generator's loss; the other discriminator has 1. 0 turns
     the slice discriminator off. Trainings of stylegan2 without a preset have 1, except planar twins."""
     per_volume: int = Field(default=1, ge=1, le=3)
     """Random slices per volume and step, cycling through the three planes; 3, as in 3D trainings without a

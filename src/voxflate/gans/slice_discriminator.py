@@ -2,7 +2,8 @@
 
 A 3D discriminator sees a few hundred volumes and has to learn anatomy from scratch. This one sees slices in
 all three planes through a network that already knows edges and textures; only small heads on top are
-trained. It works beside the 3D discriminator, which judges the whole volume (decision 0110).
+trained. It works beside the 3D discriminator, which judges the whole volume (decision 0110), and in 2D
+trainings beside the 2D one, where it sees the images themselves (decision 0183).
 
 Any model can use it: `with_slices` adds the network and its optimizer; the model gets from `slice_judge` the
 term for its generator's loss, and one more step.

@@ -124,8 +124,8 @@ def _carry(
         if kernel.shape == (*target.shape[:2], *target.shape[3:]):
             return _inflate_kernel(name, kernel, target, strategy, rng), "inflated"
     raise VoxflateError(
-        f"{name}: no rule turns {_shape(source)} into {_shape(target)}; the 2D run must have the same "
-        "architecture, channels and stages as the 3D network, and be a 2D run"
+        f"{name}: no rule turns {_shape(source)} into {_shape(target)}; start from a 2D run "
+        "with the architecture, channels and stages of the 3D network"
     )
 
 

@@ -16,7 +16,7 @@ W_AVG_DECAY = 0.998
 
 
 class Mapping(nn.Module):
-    """Eight fully connected layers from a latent code z to a style code w.
+    """Fully connected layers from a latent code z to a style code w.
 
     Labels are embedded as a vector as long as z. Both are normalised and concatenated, so that neither
     outweighs the other (decision 0126).
@@ -24,7 +24,7 @@ class Mapping(nn.Module):
     Args:
         z_dim: Length of z.
         w_dim: Length of w.
-        layers: Number of layers; 8 reproduces the paper's parameter counts.
+        layers: Number of layers. 8 reproduces the paper's parameter counts; we recommend 2 (decision 0182).
         label_width: Length of the label vectors; 0 for none.
 
     Source: Karras et al. 2020, "Training generative adversarial networks with limited data", Appendix C.

@@ -20,7 +20,7 @@ from voxflate.runs.load import Loaded, check_volumes, open_source
 
 
 def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: Path | None = None) -> Loaded:
-    """Write a run's averaged generator in a form that is safe to share.
+    """Write a run's averaged generator in a form to share.
 
     Args:
         run: Folder of a 3D run.

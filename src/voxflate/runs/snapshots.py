@@ -173,8 +173,8 @@ def load_chosen(run: Path, which: str) -> tuple[dict[str, Any], Path]:
     path = best_snapshot(run)
     if which != "best" or path is None:
         raise VoxflateError(
-            f"{run}: has no {which} snapshot; best exists if evaluation.every measures against at least "
-            "two held-out volumes, newest always"
+            f"{run}: has no {which} snapshot; give newest, or best, which needs measurements during the "
+            "training (evaluation.every) and at least two held-out volumes"
         )
     return load_snapshot(path), path
 

@@ -101,5 +101,6 @@ def _check_settings(config: RunConfig, twin: RunConfig) -> None:
     if config.network.base[1:] != twin.network.base[1:]:
         raise VoxflateError(
             f"{config.start.twin}: has network.base = {twin.network.base}, the 3D network "
-            f"{config.network.base}; all axes but the first must agree"
+            f"{config.network.base}; only the first number may differ: pre-train on volumes of "
+            "this height and width"
         )

@@ -31,7 +31,10 @@ Extractors = Annotated[
 ]
 VolumeExtractor = Annotated[
     str,
-    typer.Option(metavar="NAME", help="3D features: auto (deepbet for brains), none, deepbet, radiomics."),
+    typer.Option(
+        metavar="NAME",
+        help="3D features: none, deepbet, radiomics, or auto (deepbet for the recipe adni, otherwise none).",
+    ),
 ]
 Slices = Annotated[int, typer.Option(min=1, help="Slices per plane; 1 is the centre, as in the paper.")]
 Replicates = Annotated[

@@ -100,7 +100,7 @@ Modality = Annotated[
 MinSlices = Annotated[
     int,
     typer.Option(
-        min=2, metavar="N", help="Leave out DICOM series with fewer slices.", rich_help_panel=_SCANS
+        min=2, metavar="N", help="Leave out DICOM series with fewer slices than N.", rich_help_panel=_SCANS
     ),
 ]
 Mixed = Annotated[
@@ -183,8 +183,8 @@ Box = Annotated[
     str,
     typer.Option(
         metavar="largest|percentile|common",
-        help="Field of view of the set along each axis: that of the largest scan, of three quarters, or "
-        "of the smallest.",
+        help="Field of view of the set along each axis: largest holds every scan, percentile three quarters "
+        "of them; common is the smallest.",
         rich_help_panel=_VALUES,
     ),
 ]
@@ -192,7 +192,7 @@ SaltFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Key of the pseudonyms, created if missing. (default: voxflate/salt in your settings)",
+        help="Key of the pseudonyms, created if missing. (default: voxflate/salt in your settings folder)",
         show_default=False,
         rich_help_panel=_NAMES,
     ),
@@ -201,7 +201,7 @@ Names = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Also write a CSV table, outside OUT, that tells whose pseudonyms they are.",
+        help="Also write a CSV table of pseudonyms and names; it must be outside OUT.",
         show_default=False,
         rich_help_panel=_NAMES,
     ),

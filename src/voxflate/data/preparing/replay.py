@@ -93,7 +93,7 @@ def prepare_like(
     if shape != manifest.shape or any(one.intensity is None for one in images):
         raise VoxflateError(
             f"{path}: has the shape {shape} after the recorded steps, expected {manifest.shape}; the set was "
-            "prepared by another version"
+            "prepared by another version: prepare it again and train on it"
         )
     return Prepared(tuple(images), tuple(masks))
 
@@ -126,7 +126,9 @@ def _step(record: Mapping[str, Any]) -> Step:
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
     name = settings.pop("step")
     if name not in STEPS:
-        raise VoxflateError(f"the scans were prepared with the step {name}, which this version does not know")
+        raise VoxflateError(
+            f"the scans were prepared with the step {name}, which this version does not know; update voxflate"
+        )
     return Step(STEPS[name], settings)
 
 

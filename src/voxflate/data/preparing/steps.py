@@ -103,7 +103,8 @@ def rescale_percentiles(volume: Volume, low: float, high: float) -> Volume:
     bottom, top = _percentiles(volume.array, low, high)
     if bottom >= top:
         raise VoxflateError(
-            f"percentiles {low:g} and {high:g} are both {bottom:g}: almost all voxels are equal; remove it"
+            f"percentiles {low:g} and {high:g} are both {bottom:g}: almost all voxels are equal; remove the "
+            "scan"
         )
     return _map(volume, bottom, top)
 

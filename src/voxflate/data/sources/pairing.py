@@ -105,7 +105,9 @@ def by_list(
         channels.append(Channel(reading.mask_name, "", found.get(MASK, [])))
     for one in channels:
         if not one.scans:
-            raise VoxflateError(f"{source}: no line has a file for {one.name}; name its column")
+            raise VoxflateError(
+                f"{source}: no line has a file for {one.name}; name its column with --channel or --mask"
+            )
     return channels
 
 

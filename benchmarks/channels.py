@@ -3,8 +3,8 @@
     python -m benchmarks.channels [--rounds 8] [--threads 1] [--stages 4] [--out FILE.json]
 
 The recommended 3D training (stages 4: 16x32x32) with one channel, with three, and with three and labels: the
-cases take turns, with fresh weights, random images and batch 8. R1, due every 16th batch, is timed
-separately.
+cases take turns, with fresh weights, random images and the recommended batch. R1, due every 16th batch, is
+timed separately.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Time the choices behind decisions 0007 (low-pass), 0008 (allocator), 0013 (shuffle), 0178 (convolutions).
+"""Time the choices behind some decisions.
+
+0007 (low-pass), 0008 (allocator), 0013 (shuffle), 0178 (convolutions) and 0185 (depthwise convolutions).
 
 Run: python -m benchmarks.operations [--threads 1]
 """
@@ -29,6 +31,8 @@ from voxflate.nn.resample import SMOOTH_DOWN, TAPS, resample
 SIZES = ((8, 32, 16, 32, 32), (2, 32, 32, 64, 64))
 CONVOLUTIONS = ((8, 64), (16, 64), (16, 32), (32, 32), (16, 16), (32, 16), (16, 8), (16, 4))
 """Channels, and side of a cube."""
+DEPTHWISE = ((96, 33, 3), (144, 19, 5), (240, 9, 3))
+"""Channels, side of the input, side of the kernel: EfficientNet-Lite0's, for slices of 64 pixels."""
 
 
 def milliseconds(function: Callable[[], object], repeats: int = 7) -> float:
@@ -98,6 +102,22 @@ def convolutions() -> None:
         )
 
 
+def depthwise() -> None:
+    """Strided depthwise convolutions of twelve slices, forward and data gradient, by precision."""
+    for channels, side, kernel_side in DEPTHWISE:
+        times = []
+        for kind in (torch.bfloat16, torch.float32):
+            x = torch.randn(12, channels, side, side, dtype=kind).to(memory_format=torch.channels_last)
+            kernel = torch.randn(channels, 1, kernel_side, kernel_side, dtype=kind)
+            forward, gradient, _ = convolution_times(
+                lambda x, kernel: F.conv2d(x, kernel, stride=2, groups=len(kernel)), x, kernel
+            )
+            times.append(f"{forward:.2f} and {gradient:.2f} ms in {str(kind).removeprefix('torch.')}")
+        print(
+            f"depthwise, {channels} channels of {side}^2, kernel {kernel_side}, stride 2: {', '.join(times)}"
+        )
+
+
 def convolution_times(
     convolve: Callable[[Tensor, Tensor], Tensor], x: Tensor, kernel: Tensor
 ) -> tuple[float, float, float]:
@@ -145,6 +165,7 @@ def main() -> None:
         subprocess.run([*command, "--threads", str(arguments.threads)], check=True)
     keep_freed_memory()
     operations()
+    depthwise()
     convolutions()
 
 

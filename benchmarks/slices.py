@@ -1,14 +1,16 @@
 """The cost of the slice discriminator in a training step, as a ratio.
 
-    python -m benchmarks.slices [--rounds 8] [--threads 1] [--sides 32 48 64] [--out FILE.json]
+    python -m benchmarks.slices [--rounds 8] [--threads 1] [--sides 64 128] [--numbers 1 3] [--out FILE.json]
 
-The recommended 3D training with reused fakes, with and without slices: both take turns, with fresh
-weights, random images and batch 8. R1, due every 16th batch, is left out.
+The recommended 3D training with reused fakes, with and without slices, by the side of a slice in pixels and
+the number of slices per volume: all take turns, with fresh weights, random images and the recommended
+batch. R1, due every 16th batch, is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -38,7 +40,8 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--sides", type=int, nargs="+", default=[32, 48, 64])
+    parser.add_argument("--sides", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--numbers", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -53,16 +56,22 @@ def main() -> None:
             "training.reuse_fakes": True,
             "slice_discriminator.weight": 0.0,
         }
-        steps = {"without": step_of(from_values(shared, "benchmark"))}
-        for side in options.sides:
-            sliced = {"slice_discriminator.weight": 1.0, "slice_discriminator.side": side}
-            steps[f"side {side}"] = step_of(from_values(shared | sliced, "benchmark"))
+        base = from_values(shared, "benchmark")
+        steps = {"without": step_of(base)}
+        for number, side in product(options.numbers, options.sides):
+            sliced = {
+                "slice_discriminator.weight": 1.0,
+                "slice_discriminator.per_volume": number,
+                "slice_discriminator.side": side,
+            }
+            steps[f"{number} of side {side}"] = step_of(from_values(shared | sliced, "benchmark"))
         seconds = take_turns(steps, options.rounds)
-        found[shape] = {"seconds": seconds, "batch": 8}
+        batch = base.training.batch
+        found[shape] = {"seconds": seconds, "batch": batch}
         ratios = [f"{seconds[name] / seconds['without']:.2f}" for name in steps]
-        rows.append([shape, f"{seconds['without'] / 8 * 1000:.0f} ms", *ratios[1:]])
+        rows.append([shape, f"{seconds['without'] / batch * 1000:.0f} ms", *ratios[1:]])
         print(rows[-1], flush=True)
-    print(markdown(["shape", "without, per image", *(f"side {side}" for side in options.sides)], rows))
+    print(markdown(["shape", "without, per image", *list(steps)[1:]], rows))
     if options.out:
         write_json(options.out, {"machine": machine(), "cases": found})
 

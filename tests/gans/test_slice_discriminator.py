@@ -372,7 +372,7 @@ def test_several_channels_get_gradients_from_slices(prepared, view):
 
 
 def test_strided_depthwise_convolutions_stay_out_of_autocast():
-    """In bfloat16 their gradients take about a hundred times as long on a CPU."""
+    """In bfloat16 their gradients take tens of times as long on a CPU."""
     torch.manual_seed(0)
     layers = [
         torch.nn.Conv2d(4, 4, 3, stride=2, groups=4),

@@ -176,7 +176,7 @@ class _InFloat32(nn.Module):
 def _keep_float32(network: nn.Module) -> None:
     """Take strided depthwise convolutions out of autocast, in place.
 
-    On a CPU their bfloat16 gradients take about a hundred times as long as those in float32 (decision 0185).
+    On a CPU their bfloat16 gradients take tens of times as long as those in float32 (decision 0185).
     """
     for parent in list(network.modules()):
         for name, layer in parent.named_children():

@@ -112,7 +112,7 @@ def test_slices_are_judged_in_both_phases() -> None:
         ("2x4x4", 5, 0.4096, 128),
         ([4, 4, 4], 5, 0.8192, 128),
         ((3, 3, 3), 4 + 1, 0.3456, 96),
-        ((1, 4, 4), 6, 1.6384, 128),
+        ((1, 4, 4), 6, 0.8192, 128),
     ],
 )
 def test_larger_volumes_get_more_r1_and_larger_slices(

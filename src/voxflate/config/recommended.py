@@ -48,6 +48,8 @@ _ONE_CHANNEL: Values = {"slice_discriminator.channels": "neighbours"}
 _SMALL = 16 * 32 * 32
 _R1 = 0.0512
 """The paper's weight of R1, right for `_SMALL` voxels."""
+_MEASURED = 64**3
+"""No value was measured for larger volumes."""
 _INFLATED: Values = {"training.lr_g": LR_INFLATED, "training.lr_d": LR_INFLATED}
 _STARTS: Mapping[str, Values] = {
     "none": {},
@@ -97,7 +99,7 @@ def _shape(values: Values) -> tuple[int, ...]:
 def _for_shape(shape: tuple[int, ...]) -> dict[str, Any]:
     """Values that grow with the volume (decision 0184)."""
     return {
-        "training.r1_gamma": round(_R1 * max(1.0, math.prod(shape) / _SMALL), 4),
+        "training.r1_gamma": round(_R1 * min(max(math.prod(shape), _SMALL), _MEASURED) / _SMALL, 4),
         # Slices at twice their size: the frozen network was trained on larger pictures.
         "slice_discriminator.side": min(max(64, 32 * math.ceil(max(shape, default=0) / 16)), 128),
     }

@@ -122,7 +122,8 @@ def test_generate_and_evaluate_find_data_that_moved(prepared: Path, tmp_path: Pa
 def test_a_folder_with_another_demo_is_refused(tmp_path: Path) -> None:
     from voxflate.demo.plan import PLAN_NAME, Plan
 
-    (tmp_path / PLAN_NAME).write_text(json.dumps(asdict(Plan(1.0, 1.0, 1.0, 1.0, 1, 1, 15.0, 0))))
+    plan = Plan(1.0, 1.0, 1.0, 1.0, 1.0, threads=1, threads_shared=1, minutes=15.0, seed=0)
+    (tmp_path / PLAN_NAME).write_text(json.dumps(asdict(plan)))
     for arguments in (("--seed", "1"), ("--minutes", "5", "--dry-run")):
         assert "has a demo with seed 0, 15 minutes" in refused("demo", "--out", tmp_path, *arguments)
 

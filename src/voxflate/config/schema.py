@@ -155,8 +155,7 @@ class TrainingConfig(Section):
     lr_decay: float = Field(default=1.0, gt=0, le=1)
     """Final learning rate divided by the initial one (cosine decay); 1 keeps it constant, as in the paper."""
     r1_gamma: float = Field(default=0.0512, ge=0)
-    """Weight gamma of the R1 penalty, gamma/2 * |grad D|^2. 0.0512 in the paper; 0 turns it off. For
-    volumes of more voxels than 16x32x32 we recommend more, in proportion (decision 0184)."""
+    """Weight gamma of R1, gamma/2 * |grad D|^2. 0.0512 in the paper, more for large volumes (0184)."""
     r1_every: int = Field(default=16, ge=1)
     """Steps between two R1 penalties (lazy regularisation); 16 in StyleGAN2."""
     mbstd_group: int = Field(default=4, ge=1)
@@ -231,8 +230,7 @@ class SliceConfig(Section):
     """Random slices per volume and step, cycling through the three planes; 3, as in 3D trainings without a
     preset, takes one of each. Images of a 2D training are used whole."""
     side: int = Field(default=64, ge=32, multiple_of=16)
-    """Slices are resized to squares of this many pixels, a multiple of 16. In 3D we recommend twice the
-    longest side of the volume, at least 64 and at most 128 (decision 0184)."""
+    """Slices are resized to squares of this side, pixels; a multiple of 16, 128 for large volumes (0184)."""
     lr_s: float = Field(default=0.001, gt=0)
     """Adam's learning rate of the slice discriminator."""
     ramp_kimg: float = Field(default=0.0, ge=0)

@@ -2,9 +2,9 @@
 
 A `RunConfig` is saved as `config.toml` in its run folder, and a run can be repeated from it.
 
-The defaults below hold wherever neither `recommended`, which has values for phases, starts and models, nor
-`presets`, which has the paper's rows, sets another one. Nothing else sets a value: `build` passes every
-setting on, so no default argument of a network or a training step is ever used.
+The defaults below hold wherever neither `recommended`, which has values for phases, starts, shapes and
+models, nor `presets`, which has the paper's rows, sets another one. Nothing else sets a value: `build` passes
+every setting on, so no default argument of a network or a training step is ever used.
 
 To add a setting: add a field with its docstring (unit, origin, range) to a section below, name it in the
 paper's rows (`presets`), raise `VERSION` and say in `migrations` what older runs did. The names of

@@ -88,10 +88,9 @@ SCALES: Mapping[str, Scale] = {
     # Is inflation still worth it beside the slice discriminator, and from which start?
     "starts": Scale(
         "@bench",
-        {"coca64": Cohort((16, 32, 32), "mr", 60, 25)},
+        {"coca64": Cohort((16, 32, 32), "mr", 30, 25)},
         snapshots=10,
-        values={"training.flip": True, "training.keep": 1},
-        values_3d={"training.reuse_fakes": True},
+        values={"training.flip": True, "training.keep": 1, "training.reuse_fakes": True},
         own=tuple(OWN),
         paper=False,
     ),

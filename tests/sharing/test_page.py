@@ -25,6 +25,7 @@ from tests.browsers import NO_WEBGL, WEBGL, chromium, requests_of
 from tests.sharing.generators import OBLIQUE, an_export
 from tests.strategies import PAIRS
 from voxflate.cli import app
+from voxflate.runs.shipped import shipped
 from voxflate.sharing.about import Words
 from voxflate.sharing.targets import share
 
@@ -459,6 +460,40 @@ def test_the_download_is_the_file_that_python_writes(
     np.testing.assert_allclose(got.get_fdata(), python.get_fdata(), atol=tolerance)
     assert b"synthetic" in got.header["descrip"].item()
     assert got.header.get_xyzt_units()[0] == "mm"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shipped())
+def test_the_generators_of_the_package_open(
+    name: str, browser: Any, downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "page.html"
+    share(shipped()[name], "html", page, Words())
+    assert page.stat().st_size < 10e6
+    opened(browser, page)
+    subjects = [changed(browser, first=number, second=4, noise=False, psi=1) for number in (3, 4)]
+    levels = len(browser.execute_script("return window.voxflate.description.levels"))
+    for mode, controls in {"mix": {"levels": [True] * levels}, "walk": {"position": 1.0}}.items():
+        there = changed(browser, first=3, mode=mode, **controls)
+        np.testing.assert_allclose(there, subjects[1], atol=1e-5, err_msg=mode)
+    half = {"levels": [index < levels // 2 for index in range(levels)], "position": 0.5, "noise": True}
+    for mode in ("mix", "walk", "one"):
+        here = changed(browser, first=3, mode=mode, **half)
+        for path in tmp_path.glob("*.nii.gz"):
+            path.unlink()
+        names: dict[str, Any] = {}
+        exec(browser.find_element("id", "python").get_property("textContent"), names)
+        scan = here if here.ndim == 3 else here[0]
+        np.testing.assert_allclose(scan, names["scans"][0], atol=CLOSE, err_msg=mode)
+    (written,) = (path for path in tmp_path.glob("*.nii.gz") if "_seg" not in path.name)
+    for path in downloads.iterdir():
+        path.unlink()
+    got, python = saved(browser, downloads, "download", written.name), nib.load(written)
+    np.testing.assert_array_equal(got.affine, python.affine)
+    values = python.get_fdata()
+    np.testing.assert_allclose(got.get_fdata(), values, atol=CLOSE * np.ptp(values))
+    check_quiet(browser, page)
 
 
 def test_a_comparison_model_has_a_page_too(tmp_path: Path, browser: Any) -> None:

@@ -19,7 +19,7 @@ from tests.browsers import chromium, requests_of
 from tests.evaluation.test_suite import a_set
 from voxflate.cli import app
 from voxflate.config.paper_rows import PAPER_ROWS, PaperRow
-from voxflate.reports.evaluated import labels_of
+from voxflate.reports.evaluated import load_all
 from voxflate.reports.evaluations import evaluations_of, load_evaluated, place_of
 from voxflate.reports.latex import latex
 from voxflate.reports.parts import VolumeSet
@@ -157,8 +157,20 @@ def test_evaluations_are_kept_and_every_one_can_be_named(runs: list[Path]) -> No
     assert f"split ({second.name})" in shown
 
 
-def test_labels_are_unique(tmp_path: Path) -> None:
-    assert labels_of([tmp_path / "a" / "run", tmp_path / "b" / "run"]) == ["a/run", "b/run"]
+def test_labels_are_unique(runs: list[Path], tmp_path: Path) -> None:
+    copies = [shutil.copytree(runs[0], tmp_path / parent / "run") for parent in ("a", "b")]
+    assert [each.label for each in load_all([place_of(run) for run in copies])] == ["a/run", "b/run"]
+
+
+def test_an_export_keeps_its_name_whatever_the_folder_of_its_evaluation(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    export, out = tmp_path / "small-brains", tmp_path / "results"
+    voxflate("export", runs[0], "--out", export)
+    fast = ("--replicates", 0, "--volume-extractor", "none", "--no-tsne")
+    voxflate("evaluate", export, "--data", runs[0].parent / "set", "--out", out, *fast)
+    assert "| small-brains |" in (out / "table.md").read_text()
+    assert load_evaluated(place_of(out)).label == "small-brains"
 
 
 def test_a_row_of_the_paper_is_printed_once_for_many_seeds(runs: list[Path]) -> None:

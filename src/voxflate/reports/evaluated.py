@@ -118,25 +118,18 @@ def load_all(places: Sequence[Place], *, other_data: bool = False) -> list[Evalu
         VoxflateError: If one was not evaluated, is a 2D run, or was measured with other data than it was
             trained on.
     """
-    labels = labels_of([place.run or place.folder for place in places])
+    evaluated = [load_evaluated(place, other_data=other_data) for place in places]
+    labels = [each.label for each in evaluated]
+    if len(set(labels)) < len(labels):
+        folders = [(place.run or place.folder).resolve() for place in places]
+        labels = [f"{folder.parent.name}/{folder.name}" for folder in folders]
     if len(set(labels)) < len(labels):  # several evaluations of one run
         labels = [f"{label} ({place.folder.name})" for label, place in zip(labels, places, strict=True)]
-    evaluated = [
-        load_evaluated(place, label, other_data=other_data)
-        for place, label in zip(places, labels, strict=True)
-    ]
+    evaluated = [replace(each, label=label) for each, label in zip(evaluated, labels, strict=True)]
     for place, each in zip(places, evaluated, strict=True):
         if each.facts["phase"] != "3d":
             raise VoxflateError(f"{place.run or place.folder}: is a 2D run; the report is for 3D runs")
     return evaluated
-
-
-def labels_of(runs: Sequence[Path]) -> list[str]:
-    """Names of the folders; with their parents' names if two are equal."""
-    names = [run.resolve().name for run in runs]
-    if len(set(names)) == len(names):
-        return names
-    return [f"{run.resolve().parent.name}/{run.resolve().name}" for run in runs]
 
 
 def _with_remark(rows: Sequence[Row], label: str, remark: str) -> Sequence[Row]:

@@ -137,12 +137,13 @@ def place_of(path: Path, snapshot: Snapshot | None = None) -> Place:
     return Place(found[-1] if found else path / FOLDER, path)
 
 
-def load_evaluated(place: Place, label: str | None = None, *, other_data: bool = False) -> EvaluatedRun:
+def load_evaluated(place: Place, *, other_data: bool = False) -> EvaluatedRun:
     """Read an evaluation written by `voxflate evaluate`.
+
+    Its label is the name of the run's folder, or of the export or volumes that were evaluated.
 
     Args:
         place: Its location.
-        label: Name of the run; by default that of its folder.
         other_data: Also accept an evaluation on other data than that of the training; the result says so.
 
     Raises:
@@ -161,7 +162,7 @@ def load_evaluated(place: Place, label: str | None = None, *, other_data: bool =
             paper = paper_row(flat(config.model_dump()))
         if "setting" not in facts:  # an older version's evaluation
             setting, seed = setting_of(config), config.training.seed
-    label = label or (place.run or place.folder).resolve().name
+    label = place.run.resolve().name if place.run else facts.get("run", place.folder.resolve().name)
     remark = _check_measured_on(place, facts, go_on=other_data)
     already = remark and "other_data" in facts  # then it is among its warnings
     said = "" if already else remark

@@ -240,12 +240,7 @@ def cut(volumes: Tensor, shown: Shown, per_volume: int) -> list[Tensor]:
         due = [pair for pair in turns if (shown.first + sum(pair)) % PLANES == plane]
         numbers, of_turn = sent(torch.tensor(due, dtype=torch.int64).reshape(-1, 2), volumes.device).T
         places = (where[numbers, of_turn] * volumes.shape[2 + plane]).long()
-        chosen = volumes.index_select(0, numbers)
-        size = [len(due), *volumes.shape[1:]]
-        size[2 + plane] = 1
-        slices.append(
-            chosen.gather(2 + plane, places.reshape(-1, 1, 1, 1, 1).expand(size)).squeeze(2 + plane)
-        )
+        slices.append(volumes.movedim(2 + plane, 1)[numbers, places])
     return slices
 
 

@@ -149,7 +149,7 @@ def test_every_head_lowers_its_loss_on_a_fixed_batch():
     assert loss() < 0.8 * first
 
 
-@pytest.mark.parametrize("per_volume", [1, 3, 7])
+@pytest.mark.parametrize("per_volume", [1, 3])
 def test_a_batch_in_parts_gives_the_gradients_of_the_whole(per_volume, prepared):
     values = {**SLICES, "slice_discriminator__per_volume": per_volume, "training__reuse_fakes": True}
     values |= {"network__channels": 4, "training__batch": 8}

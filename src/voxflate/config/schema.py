@@ -226,7 +226,7 @@ class SliceConfig(Section):
     weight: float = Field(default=0.0, ge=0)
     """Weight of the slice discriminator in the generator's loss; the other discriminator has 1. 0 turns
     the slice discriminator off. Trainings of stylegan2 without a preset have 1, except planar twins."""
-    per_volume: int = Field(default=1, ge=1, le=12)
+    per_volume: int = Field(default=1, ge=1, le=3)
     """Random slices per volume and step, cycling through the three planes; 3, as in 3D trainings without a
     preset, takes one of each. Images of a 2D training are used whole."""
     side: int = Field(default=64, ge=32, multiple_of=16)

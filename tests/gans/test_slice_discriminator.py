@@ -12,10 +12,11 @@ from voxflate.config.build import build_gan, build_run_networks
 from voxflate.config.schema import MODELS
 from voxflate.gans import slice_features
 from voxflate.gans.gan import Shown
-from voxflate.gans.slice_discriminator import NAME, VIEWS, colours, cut, grey, neighbours
+from voxflate.gans.slice_discriminator import NAME, VIEWS, colours, cut, grey, neighbours, together
 from voxflate.gans.slice_features import TRUNKS, SliceFeatures
 from voxflate.metrics.extractors import efficientnet
 from voxflate.metrics.extractors.efficientnet import EfficientNetLite0
+from voxflate.nn.augment import AUGMENTATIONS, augment
 from voxflate.nn.draws import Draws
 from voxflate.nn.slice_heads import SliceHeads, SpectralConv
 from voxflate.runs.facts import read_facts
@@ -342,6 +343,27 @@ def test_neighbours_are_three_images_of_a_group_however_the_batch_is_split():
     parts = [neighbours(part.reals, part, 4) for part in Shown(images).parts(4)]
     assert torch.cat(parts)[:, :, 0, 0].int().tolist() == whole
     assert torch.equal(neighbours(images, Shown(images), 1), images.expand(-1, 3, -1, -1))
+
+
+@pytest.mark.parametrize("seeds", [None, range(8)])
+def test_neighbours_are_augmented_together(seeds):
+    volumes = random_tensor(1, 1, 8, 8, 8, dtype=torch.float32).expand(8, -1, -1, -1, -1)
+    draws = None if seeds is None else Draws(8, CPU, seeds)
+    for name in AUGMENTATIONS:
+        found = augment(volumes, [name], draws=together(Shown(volumes, draws=draws), 4).draws)
+        assert torch.equal(found[:4], found[:1].expand(4, -1, -1, -1, -1))
+        assert not torch.equal(found, volumes)
+        assert not torch.equal(found[:4], found[4:])
+
+
+@pytest.mark.parametrize("channels", VIEWS)
+def test_slices_are_taken_of_augmented_images(channels, prepared):
+    values = {**SLICES, "slice_discriminator__channels": channels, "training__batch": 4}
+    plain = gan_of(run_config(prepared, **values))
+    moved = gan_of(run_config(prepared, **values, training__augment="translation"))
+    reals = reals_of(run_config(prepared, **values))
+    heads = [step(gan, "s").loss(Shown(reals, draws=Draws(4, CPU, range(4))))[0] for gan in (plain, moved)]
+    assert heads[0] != heads[1]
 
 
 def test_neighbours_show_the_same_channel_and_all_channels_in_time():

@@ -78,6 +78,16 @@ def test_every_sample_needs_its_seed():
         Draws(3, "cpu", [1, 2])
 
 
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_samples_that_are_like_one_draw_what_it_does_but_not_what_it_draws_itself(is_counted):
+    draws = Draws(3, "cpu", [1, 2, 3], is_counted)
+    like = draws.like([0, 0, 2]).uniform(5)
+    assert torch.equal(like[0], like[1])
+    assert torch.equal(like, draws.like([0, 0, 2]).uniform(5))
+    for mine in draws.uniform(5):
+        assert not (like == mine).any()
+
+
 @pytest.mark.parametrize("planar", [False, True])
 def test_a_generator_makes_the_same_images_of_a_part(planar):
     generator, _ = networks(2 if planar else 3, planar=planar, position=planar)

@@ -59,7 +59,7 @@ class SliceJudge:
         heads: The network to train.
         settings: Settings of the slices.
         make: Makes images for batches without a generator step.
-        augmented: The augmentation of real images.
+        augmented: The augmentation of images before slices are taken; None for none.
         autocast: Compute in bfloat16.
     """
 
@@ -68,7 +68,7 @@ class SliceJudge:
         heads: SliceHeads,
         settings: SliceSettings,
         make: Fakes,
-        augmented: Callable[[Tensor, Shown], Tensor],
+        augmented: Callable[[Tensor, Shown], Tensor] | None,
         autocast: bool,
     ) -> None:
         self.heads = heads
@@ -87,7 +87,7 @@ class SliceJudge:
         The features are kept for the heads' own step of the same batch.
 
         Args:
-            fakes: Generated images as shown to discriminators, augmented or not, [N, C, *shape].
+            fakes: Generated images, [N, C, *shape].
             shown: The batch.
         """
         features = self._look(fakes, shown)
@@ -108,8 +108,8 @@ class SliceJudge:
         fake_features = self._fakes.pop(shown.first, None)
         with torch.no_grad():
             if fake_features is None:
-                fake_features = self._look(self.augmented(self.make(shown), shown), shown)
-            real_features = self._look(self.augmented(shown.reals, shown), shown)
+                fake_features = self._look(self.make(shown), shown)
+            real_features = self._look(shown.reals, shown)
         # In one pass, because at these sizes a pass takes nearly as long for half of the slices.
         both = [
             [torch.cat(pair) for pair in zip(*maps, strict=True)]
@@ -127,7 +127,9 @@ class SliceJudge:
         return self.settings.weight * (min(1.0, shown.seen / ramp) if ramp else 1.0)
 
     def _look(self, images: Tensor, shown: Shown) -> list[list[Tensor]]:
-        """Features of random slices: per plane, one map per scale."""
+        """Features of random slices of augmented images: per plane, one map per scale."""
+        if self.augmented is not None:
+            images = self.augmented(images, self._augmented_like(shown))
         seen = self._view(images, shown)
         planes = [seen] if images.ndim == 4 else cut(seen, shown, self.settings.per_volume)
         squares = [self.features.resize(slices) for slices in planes]
@@ -135,6 +137,10 @@ class SliceJudge:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             maps = self.features(torch.cat(squares))
         return [list(one) for one in zip(*(x.split(counts) for x in maps), strict=True)]
+
+    def _augmented_like(self, shown: Shown) -> Shown:
+        """The random numbers of the augmentation; images that are colours of one picture share them."""
+        return together(shown, self.settings.group) if self.settings.channels == "neighbours" else shown
 
     def _judge(self, features: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         """Logits of the slices of each plane, [n, P]."""
@@ -198,6 +204,17 @@ def neighbours(images: Tensor, shown: Shown, group: int) -> Tensor:
     one = _one_channel(images, shown, first)
     turned = [one.index_select(0, first + (index - first - turn) % size) for turn in range(3)]
     return torch.cat(turned, dim=1)
+
+
+def together(shown: Shown, group: int) -> Shown:
+    """The batch with random numbers that are the same for all images of a group.
+
+    An augmentation then moves them together. Moved one by one, they would make no picture of three colours,
+    and a lack of variety would no longer be seen (decision 0188).
+    """
+    count = len(shown.reals)
+    draws = shown.draws or Draws(count, shown.reals.device)
+    return replace(shown, draws=draws.like([index // group * group for index in range(count)]))
 
 
 def _one_channel(images: Tensor, shown: Shown, like: Tensor) -> Tensor:
@@ -272,7 +289,7 @@ def slice_judge(
     networks: Networks,
     settings: Settings,
     make: Fakes,
-    augmented: Callable[[Tensor, Shown], Tensor] = lambda images, _: images,
+    augmented: Callable[[Tensor, Shown], Tensor] | None = None,
 ) -> SliceJudge | NoSlices:
     """The slice discriminator of a model, or its stand-in if there is none.
 
@@ -280,7 +297,7 @@ def slice_judge(
         networks: Networks of the model.
         settings: Settings of the steps.
         make: Makes images for batches without a generator step.
-        augmented: The augmentation of real images.
+        augmented: The augmentation of images before slices are taken; None for none.
     """
     if settings.slices is None:
         return NoSlices()

@@ -119,17 +119,18 @@ class StyleGAN2Losses:
         self._paint = compiled(paint, settings.compile)
         self._answer = compiled(answer, settings.compile)
         self._count = compiled(counted.normals, settings.compile)
-        self.slices = slice_judge(networks, settings, self.fakes, self._augmented)
+        augmented = self._augmented if settings.augmentations else None
+        self.slices = slice_judge(networks, settings, self.fakes, augmented)
 
     def loss_g(self, shown: Shown) -> tuple[Tensor, Scalars]:
         """G's loss: D's logits of fakes."""
         fakes = self.fakes(shown)
-        seen = self._augmented(fakes, shown)
-        loss = non_saturating_g(self.judge(seen, shown.positions, shown.labels))
+        logits = self.judge(self._augmented(fakes, shown), shown.positions, shown.labels)
+        loss = non_saturating_g(logits)
         if self.settings.reuse_fakes:
             # A copy: a CUDA graph's own images are overwritten when it runs again.
             self._reusable[shown.first] = fakes.detach().clone()
-        return loss + self.slices.loss_g(seen, shown), scalars_of(loss_g=loss)
+        return loss + self.slices.loss_g(fakes, shown), scalars_of(loss_g=loss)
 
     def loss_d(self, shown: Shown) -> tuple[Tensor, Scalars]:
         """D's loss on fakes and reals; the fakes are those of the generator's step if they are reused."""

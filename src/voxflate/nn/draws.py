@@ -16,6 +16,9 @@ from voxflate.nn import counted
 
 Device = torch.device | str
 
+_OTHERS = 0x9E3779B9
+"""Makes another seed of a seed."""
+
 
 class Draws:
     """Draws for each of `count` samples.
@@ -89,6 +92,18 @@ class Draws:
         """Draws of the samples `first` to `last` - 1, from the start, the same as in the whole batch."""
         seeds = None if self._seeds is None else self._seeds[first:last]
         return Draws(last - first, self.device, seeds, self.is_counted)
+
+    def like(self, samples: Sequence[int]) -> Draws:
+        """New draws, in which every sample draws what the given sample of these does.
+
+        Args:
+            samples: Index of a sample for each of the new ones. Their numbers are others than those that the
+                sample draws here.
+        """
+        seeds = self._seeds or torch.randint(2**32, (self.count,)).tolist()
+        return Draws(
+            len(samples), self.device, [seeds[sample] ^ _OTHERS for sample in samples], self.is_counted
+        )
 
     def _next(self) -> int:
         self._calls += 1

@@ -18,9 +18,6 @@ from voxflate.config.toml import from_values, with_values
 
 PLAN_NAME = "plan.json"
 BATCH_2D = 8
-CHANNELS = 16
-"""Half of the paper's: a 3D step is faster, and in so few minutes more images help more than width
-(decision 0021)."""
 PART = 4
 """The two other 3D runs train for a quarter of the recommended one's images, up to its first snapshot. There
 all three can be compared."""
@@ -135,7 +132,6 @@ def common_settings(plan: Plan, data: str) -> tuple[RunConfig, RunConfig]:
     """
     common = {
         "data": data,
-        "network.channels": CHANNELS,
         "training.seed": plan.seed,
         "training.reuse_fakes": True,
         "evaluation.samples": EVALUATED,

@@ -27,7 +27,6 @@ from voxflate.data.preparing.prepare import prepare
 from voxflate.data.synthetic.cohort import load_template, make_cohort
 from voxflate.demo.plan import (
     BATCH_2D,
-    CHANNELS,
     EVALUATED,
     STARTS,
     Plan,
@@ -260,9 +259,9 @@ def _introduction(prepared: PreparedSet, plan: Plan) -> str:
     return (
         f"{train} synthetic brains of {shape} voxels ({heldout} more held out), deformed from an average "
         "brain. "
-        f"A 2D network saw {plan.kimg_2d:g} thousand of their slices; then 3D Split&Shuffle networks of "
-        f"{CHANNELS} channels, half as wide as the paper's, saw volumes: the recommended one "
-        f"{plan.kimg_3d:g} thousand, the two others {plan.kimg_others:g} thousand, so compare them there. "
+        f"A 2D network saw {plan.kimg_2d:g} thousand of their slices; then 3D Split&Shuffle networks saw "
+        f"volumes: the recommended one {plan.kimg_3d:g} thousand, the two others {plan.kimg_others:g} thousand, "
+        "so compare them there. "
         "They differ in their start and its learning rate, and only the recommended one has a slice "
         "discriminator."
     )

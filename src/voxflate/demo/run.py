@@ -260,8 +260,8 @@ def _introduction(prepared: PreparedSet, plan: Plan) -> str:
         f"{train} synthetic brains of {shape} voxels ({heldout} more held out), deformed from an average "
         "brain. "
         f"A 2D network saw {plan.kimg_2d:g} thousand of their slices; then 3D Split&Shuffle networks saw "
-        f"volumes: the recommended one {plan.kimg_3d:g} thousand, the two others {plan.kimg_others:g} thousand, "
-        "so compare them there. "
+        f"volumes: the recommended one {plan.kimg_3d:g} thousand, the two others {plan.kimg_others:g} "
+        "thousand, so compare them there. "
         "They differ in their start and its learning rate, and only the recommended one has a slice "
         "discriminator."
     )

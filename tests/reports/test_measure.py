@@ -124,7 +124,7 @@ def test_an_export_is_measured_outside_itself(home: Path, run: Path, tmp_path: P
     )
     assert (out / "report.html").is_file()
     shown = voxflate("compare", run, out, "--out", tmp_path / "comparison")
-    assert "checked after 0.004 kimg (0.004), weights " in " ".join(shown.split())
+    assert "export after 0.004 kimg (0.004), weights " in " ".join(shown.split())
     assert "--data FOLDER" in voxflate("compare", out, "--out", tmp_path / "alone", status=2)
     voxflate("compare", out, "--out", tmp_path / "alone", "--data", data, "--snapshot", 0.004)
     assert "not the snapshot 9" in voxflate("compare", out, "--snapshot", 9, status=2)

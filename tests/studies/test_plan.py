@@ -91,6 +91,8 @@ def test_a_run_with_a_result_is_done(study: Study) -> None:
     assert f"{len(runs)} runs, 1 of them done" in lines[0]
     assert f"{run.name}: 3d, coca64" in "".join(lines)
     assert "0.25 h; done" in "".join(lines)
+    other = of(runs, "coca64-baseline")[1]
+    assert any(other.name in line and "0.25 h; to do" in line for line in lines)  # measured, not expected
     assert "hours on 2 cores at 2 runs at a time" in lines[-1]
     assert "runs at a time" not in describe(study, runs, cores=None)[-1]  # a cluster's cores are not known
 

@@ -74,7 +74,12 @@ def test_every_way_to_settings_gives_the_same(named: dict[str, Any], tmp_path: P
 
 def test_recommended_values_depend_on_what_is_trained() -> None:
     scratch, flat_run = RunConfig(), RunConfig(training={"phase": "2d"})
-    assert (scratch.training.kimg, flat_run.training.kimg) == (60, 60)
+    assert (scratch.training.kimg, flat_run.training.kimg) == (25, 60)
+    assert scratch.training.reuse_fakes
+    assert flat_run.training.reuse_fakes
+    paper = RunConfig(preset="coca64-split-shuffle-inflate-1")
+    assert not paper.training.reuse_fakes  # nor the paper's rows, nor models whose steps share nothing
+    assert not RunConfig(model="vae-gan").training.reuse_fakes
     assert (scratch.training.lr_d, flat_run.training.lr_d) == (0.0025, 0.01)
     assert not scratch.network.low_pass_d
     assert not flat_run.network.low_pass_d

@@ -12,7 +12,7 @@ from voxflate.training import planner
 from voxflate.training.planner import Machine, Measured, measure_machine, predict
 
 GIB = 2**30
-LARGE = {"network.base": [4, 4, 4], "network.stages": 6}
+LARGE = {"network.base": [4, 4, 4], "network.stages": 6, "training.reuse_fakes": False}
 
 
 def test_a_cost_with_a_fixed_part_is_predicted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from voxflate.data.volume import Geometry
     from voxflate.training.planner import Machine
 
-KIMG = 100
-"""Length of a training in thousands of images, for the column of hours."""
-LONGEST_HOURS = 24
-"""Longest training of a recommended shape, hours."""
+LONGEST_HOURS = 6
+"""Longest 3D training of a recommended shape, hours."""
 
 
 def print_plan(
@@ -37,19 +35,22 @@ def print_plan(
     Raises:
         VoxflateError: As `prepare` for these scans.
     """
-    from voxflate.config.schema import RunConfig
+    from voxflate.config.toml import from_values
     from voxflate.data.preparing.prepare import cohort_grids
     from voxflate.data.preparing.proposals import propose
-    from voxflate.training.planner import images_at_once, measure_machine
+    from voxflate.training.planner import measure_machine
 
     with stage_bars() as move:
         grids = cohort_grids(
             source, recipe, refuse, reading, options, lambda done, n: move("looking at files", done / n)
         )
-    config = RunConfig()
+    proposals = propose(grids, recipe, options)
+    finest = max(proposals, key=lambda one: prod(one.shape))
+    # Its recommended settings cost the most: slices are shown larger there.
+    config = from_values({"network.base": list(finest.base), "network.stages": finest.stages})
     machine = measure_machine(config)
     _print_grids(grids)
-    _print_proposals(source, recipe, propose(grids, recipe, options), machine, images_at_once(config))
+    _print_proposals(source, recipe, proposals, machine, config)
 
 
 def print_cost(settings: RunConfig) -> None:
@@ -89,14 +90,15 @@ def _print_grids(grids: list[Geometry]) -> None:
 
 
 def _print_proposals(
-    source: Path, recipe: str, proposals: list[Proposal], machine: Machine, batch: int
+    source: Path, recipe: str, proposals: list[Proposal], machine: Machine, config: RunConfig
 ) -> None:
-    from voxflate.training.planner import MEASURED_AT
+    from voxflate.training.planner import MEASURED_AT, images_at_once
 
+    batch, kimg = images_at_once(config), config.training.kimg
     table = Table(
         "", "--shape", "field of view, mm", "voxels, mm", "GiB", "images/s", "hours", padding=(0, 1, 0, 0)
     )
-    best = _recommended(proposals, machine)
+    best = _recommended(proposals, machine, kimg)
     for one in proposals:
         speed = machine.images_per_second(one.shape)
         table.add_row(
@@ -106,26 +108,26 @@ def _print_proposals(
             "x".join(f"{side:.2g}" for side in one.spacing),
             f"{machine.gib(one.shape, batch):.1f}",
             f"{speed:.3g}",
-            f"{_hours(speed, KIMG):.3g}",
+            f"{_hours(speed, kimg):.3g}",
         )
     Console().print(table)
     shape = ",".join(map(str, best.shape))
     typer.echo(
         f"recommended: --shape {shape} (base {','.join(map(str, best.base))}, {best.stages} stages), the "
-        "finest that "
-        f"shows {KIMG} kimg within {LONGEST_HOURS} hours here"
+        f"finest whose 3D training of {kimg:g} kimg takes at most {LONGEST_HOURS} hours here"
     )
     print_next("prepare", source, "OUT", "--recipe", recipe, "--shape", shape)
     typer.echo(
-        f"GiB and images/s: batch {batch}, default network, measured on {machine.device} at {MEASURED_AT} "
-        f"under the current load, and scaled by the number of voxels. hours: for {KIMG} kimg. GiB shrinks "
-        "with training.batch and training.micro_batch; voxflate train --plan predicts it for other settings."
+        f"GiB and images/s: batch {batch}, one channel, settings recommended for the finest shape, measured "
+        f"on {machine.device} at {MEASURED_AT} under the current load, and scaled by the number of voxels. "
+        f"hours: of a 3D training of {kimg:g} kimg. GiB shrinks with training.batch and "
+        "training.micro_batch; voxflate train --plan predicts it for other settings."
     )
 
 
-def _recommended(proposals: list[Proposal], machine: Machine) -> Proposal:
+def _recommended(proposals: list[Proposal], machine: Machine, kimg: float) -> Proposal:
     """The finest shape that trains in reasonable time; the coarsest if none does."""
-    quick = [one for one in proposals if _hours(machine.images_per_second(one.shape), KIMG) <= LONGEST_HOURS]
+    quick = [one for one in proposals if _hours(machine.images_per_second(one.shape), kimg) <= LONGEST_HOURS]
     return max(quick or proposals[:1], key=lambda one: prod(one.shape))
 
 

@@ -1,7 +1,7 @@
 """Recommended values that differ from the defaults of `schema`, and the values of a named preset.
 
 `RunConfig` fills in missing settings, whether the others come from a file, `--set` or Python. The evidence is
-in decisions 0017, 0072, 0176, 0183 and 0184.
+in decisions 0017, 0072, 0176, 0183, 0184 and 0190.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _PRETRAIN: Values = {
     "training.min_content": 0.02,
     # Without the low-pass, D learns faster than G (decision 0072).
     "training.lr_d": 0.01,
+    "training.reuse_fakes": True,
     "slice_discriminator.weight": 1.0,
 }
 # With a planar twin, leaving out D's low-pass gained nothing (decision 0072). Slices have hardly been tried.
@@ -36,9 +37,12 @@ _PRETRAIN_PLANAR: Values = {
     "training.lr_d": LR_FROM_SCRATCH,
     "slice_discriminator.weight": 0.0,
 }
-# A second discriminator that looks at slices (decisions 0110 and 0176), three of each volume, and small
-# batches (decision 0183).
+# A second discriminator that looks at slices (decisions 0110 and 0176), three of each volume, small batches
+# (decision 0183), and an end before copies become frequent (decision 0190).
 _VOLUMES: Values = {
+    "training.kimg": 25.0,
+    "training.snapshot_kimg": 2.5,
+    "training.reuse_fakes": True,
     "training.batch": 4,
     "slice_discriminator.weight": 1.0,
     "slice_discriminator.per_volume": 3,

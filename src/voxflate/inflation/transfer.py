@@ -103,8 +103,8 @@ def _check_names(network: str, source: State, target: State) -> None:
         first = f"it lacks {missing[0]}" if missing else f"it has {extra[0]}"
         raise VoxflateError(
             f"the 2D {network} is not a twin of the 3D one: {first} ({len(missing)} names missing, "
-            f"{len(extra)} extra); pre-train with the same architecture, stages, labels and position "
-            "setting"
+            f"{len(extra)} extra); pre-train with the same preset, or with the same network.architecture, "
+            "stages, mapping_layers, labels and position"
         )
 
 

@@ -25,7 +25,7 @@ Recipe = Annotated[
     typer.Option(
         metavar="NAME",
         help="mr: rescale by percentiles. adni: as mr, on a cube. ct: HU window [-250, 650]. "
-        "coca: as ct, with 32 slices as in the paper.",
+        "coca: as ct, but resized in plane only, as in the paper.",
     ),
 ]
 Shape = Annotated[

@@ -123,7 +123,7 @@ Strategy = Annotated[
     typer.Option(
         metavar="NAME",
         help="How 2D kernels become 3D: inflate-1, inflate-2, inflate-3, inflate-asc, inflate-nwi, "
-        "preserving, planar, or none.",
+        "preserving, planar, or none. (default: preserving; planar for a planar twin)",
         show_default=False,
     ),
 ]

@@ -28,6 +28,8 @@ from voxflate.config.toml import parse_assignments
 if TYPE_CHECKING:
     from voxflate.evaluation import Audit
 
+ALLOW = 0.05
+"""Default of --allow, where false alarms are fewer."""
 COPIES = 3
 """Exit status of an audit that flags more volumes than the user allows."""
 
@@ -35,11 +37,15 @@ COPIES = 3
 def audit(
     run: RunWithScans,
     allow: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0.0, max=1.0, help="Largest accepted share of flagged volumes; above it, exit status 3."
+            min=0.0,
+            max=1.0,
+            help="Largest accepted share of flagged volumes; above it, exit status 3. "
+            f"(default: {ALLOW}, or the share of false alarms if that is larger)",
+            show_default=False,
         ),
-    ] = 0.05,
+    ] = None,
     out: EvaluationOut = None,
     snapshot: Snapshot = "newest",
     seed: Seed = 0,
@@ -54,8 +60,9 @@ def audit(
     """Look for copies of training volumes among generated ones, after small shifts and flips.
 
     The thresholds come from real volumes that cannot be copies: held-out ones, and training volumes compared
-    with other people's. About 1% of such volumes are flagged too. The number of generated volumes is
-    evaluation.samples. An export needs --data and --out.
+    with other people's. A few percent of real people whom the thresholds do not know are flagged too; the
+    audit measures how many. The number of generated volumes is evaluation.samples. An export needs --data
+    and --out.
 
     Example: voxflate audit runs/3d --snapshot best --allow 0.05 --set evaluation.samples=500
     """
@@ -82,9 +89,10 @@ def audit(
         typer.echo(f"report: {write_results([place], place.folder, data, other_data=other_data)}")
     else:
         typer.echo(f"to see the pairs side by side, make the report: voxflate evaluate {quote(str(run))}")
-    if found.share > allow:
+    limit = max(ALLOW, found.false_alarms or 0.0) if allow is None else allow
+    if found.share > limit:
         typer.echo(
-            f"voxflate: {found.share:.1%} of the volumes are flagged, {allow:.1%} are allowed (--allow); "
+            f"voxflate: {found.share:.1%} of the volumes are flagged, {limit:.1%} are allowed (--allow); "
             "look at the pairs before you share volumes or weights",
             err=True,
         )
@@ -100,8 +108,10 @@ def _print_audit(found: Audit) -> None:
         table.add_row(str(number), near.subject, near.flip or "-", ", ".join(measures), *values)
     if found.flagged:
         print_wide(table)
+    alarms = "unknown, too few people" if found.false_alarms is None else f"{found.false_alarms:.1%}"
     typer.echo(
         f"{len(found.flagged)} of {len(found.samples)} generated volumes flagged ({found.share:.1%}), "
-        f"against {found.n_train} training volumes; the thresholds flag {found.false_alarms:.1%} of "
-        f"{len(found.null)} real volumes that are not copies ({found.n_heldout} of them held out)"
+        f"against {found.n_train} training volumes; thresholds from {len(found.null)} real volumes, "
+        f"{found.n_heldout} of them held out"
     )
+    typer.echo(f"false alarms, real people withheld from the thresholds who are flagged: {alarms}")

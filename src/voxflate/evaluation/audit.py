@@ -4,12 +4,13 @@ There are three measures of similarity: correlation at the best small shift and 
 nearest subject, and the distance of slice features. The first two use all channels with equal weight, the
 last only the images. Thresholds come from volumes that are not copies: held-out volumes, and training volumes
 against the other subjects. A generated volume that is nearer than all but a few of these is flagged
-(decisions 0044 and 0152).
+(decisions 0044 and 0152). How often that happens to people whom the thresholds do not know is measured with
+people withheld from both (decision 0191).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,12 +22,9 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.views import one_channel
 from voxflate.evaluation.real import Images, RealSet, check_samples
+from voxflate.evaluation.withheld import MEASURES, Similarities, leads, thresholds_of, withheld_share
 from voxflate.metrics import PLANES, FeatureExtractor, centre_slices
 from voxflate.metrics.copies import FLIPS, Neighbours
-
-MEASURES = ("correlation", "lead", "features")
-ALLOWED = 0.01
-"""Largest accepted share of flagged volumes that are not copies, over all measures."""
 
 PICTURES = 12
 """Number of flagged pairs kept for the report: those with the highest correlation."""
@@ -79,6 +77,8 @@ class Audit:
         n_heldout: Number of held-out volumes in `null`.
         pairs: Sample index -> the generated and the training volume, [2, C, D, H, W]; the clearest few.
         extractor: Name of the feature network.
+        false_alarms: Share of real volumes that are flagged when the thresholds do not know their people;
+            None if there are too few people to measure it.
     """
 
     samples: Sequence[Nearness]
@@ -89,16 +89,12 @@ class Audit:
     n_heldout: int
     pairs: Mapping[int, Images]
     extractor: str
+    false_alarms: float | None
 
     @property
     def share(self) -> float:
         """Share of the generated volumes that are flagged."""
         return len(self.flagged) / len(self.samples)
-
-    @property
-    def false_alarms(self) -> float:
-        """Share of the volumes that are not copies but are flagged by the thresholds."""
-        return float(np.mean([bool(flags(near, self.thresholds)) for near in self.null]))
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to plain values for audit.json."""
@@ -110,6 +106,7 @@ class Audit:
             "extractor": self.extractor,
             "thresholds": dict(self.thresholds),
             "flagged-share": self.share,
+            "false-alarms": self.false_alarms,
             "flagged": {str(number): list(measures) for number, measures in self.flagged.items()},
             "samples": [asdict(near) for near in self.samples],
             "null": [asdict(near) for near in self.null],
@@ -161,11 +158,10 @@ class Auditor:
             VoxflateError: If a value is not finite, the shape is not that of the real volumes, or there are
                 none.
         """
-        null = list(self._null(progress))
-        thresholds = {
-            measure: float(np.quantile([near.distances[measure] for near in null], ALLOWED / len(MEASURES)))
-            for measure in MEASURES
-        }
+        null, real = self._null(progress)
+        everything = np.ones(len(null), bool), np.ones(len(self._owners), bool)
+        limits = thresholds_of(real.distances(*everything)).tolist()
+        thresholds = dict(zip(MEASURES, limits, strict=True))
         samples: list[Nearness] = []
         flagged: dict[int, tuple[str, ...]] = {}
         pairs: dict[int, Images] = {}
@@ -173,7 +169,7 @@ class Auditor:
             check_samples(batch, (len(self._prepared.layout.channels), *self._prepared.shape))
             features = self._features_of(batch)
             for volume, feature in zip(batch, features, strict=True):
-                near = self._nearness(volume, feature, np.zeros(len(self._owners), bool))
+                near = self._nearness(*self._compared(volume, feature))
                 if found := flags(near, thresholds):
                     number = len(samples)
                     flagged[number] = found
@@ -184,34 +180,54 @@ class Auditor:
             raise VoxflateError("there are no generated volumes to audit; raise evaluation.samples")
         n_heldout = self._real.count - self._real.n_train
         return Audit(
-            samples, flagged, thresholds, null, self._real.n_train, n_heldout, pairs, self._extractor.name
+            samples=samples,
+            flagged=flagged,
+            thresholds=thresholds,
+            null=null,
+            n_train=self._real.n_train,
+            n_heldout=n_heldout,
+            pairs=pairs,
+            extractor=self._extractor.name,
+            false_alarms=withheld_share(real, self._seed),
         )
 
-    def _null(self, progress: Progress | None) -> Iterator[Nearness]:
+    def _null(self, progress: Progress | None) -> tuple[list[Nearness], Similarities]:
         """Similarity of held-out volumes, and of training volumes to other subjects."""
         n_train, count = self._real.n_train, self._real.count
         rng = np.random.default_rng(self._seed)
         chosen = [*range(n_train, count), *rng.permutation(n_train)][:_MOST_NULL]
-        for done, number in enumerate(chosen):
+        null: list[Nearness] = []
+        rows: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        for number in chosen:
             volume = self._real.volumes(np.array([number]))[0]
-            yield self._nearness(volume, self._features[number], self._owners == self._subjects[number])
+            values, flips, gaps = self._compared(volume, self._features[number])
+            own = self._owners == self._subjects[number]
+            null.append(self._nearness(np.where(own, -np.inf, values), flips, np.where(own, np.inf, gaps)))
+            rows.append((values, gaps))
             if progress is not None:
-                progress(done + 1, len(chosen))
+                progress(len(null), len(chosen))
+        correlations, distances = (np.stack(part) for part in zip(*rows, strict=True))
+        return null, Similarities(correlations, distances, self._subjects[chosen], self._owners)
 
-    def _nearness(self, volume: Images, features: NDArray[np.floating], own: NDArray[np.bool_]) -> Nearness:
-        """Similarity of one volume [C, D, H, W] to the training volumes of other subjects."""
+    def _compared(
+        self, volume: Images, features: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+        """A volume [C, D, H, W] and each training volume: correlation, its flip, features' distance, [n]."""
         values, flips = (x.numpy() for x in self._neighbours.correlations(torch.from_numpy(volume)))
-        values = np.where(own, -np.inf, values)
-        first = int(values.argmax())
-        others = values[self._owners != self._owners[first]]
         gaps = np.linalg.norm(self._features[: len(values)] - features, axis=1)
-        gaps = np.where(own, np.inf, gaps)
+        return values.astype(np.float64), flips, gaps
+
+    def _nearness(
+        self, values: NDArray[np.float64], flips: NDArray[np.int64], gaps: NDArray[np.float64]
+    ) -> Nearness:
+        """What `_compared` found, in short; volumes that do not count are infinitely far away."""
+        first = int(values.argmax())
         return Nearness(
             neighbour=first,
             subject=str(self._owners[first]),
             flip="".join(_AXES[axis] for axis in FLIPS[flips[first]]),
             correlation=float(values[first]),
-            lead=float((1 - values[first]) / (1 - others.max())),
+            lead=float(leads(values[None], self._owners)[0]),
             features=float(gaps.min()),
             features_neighbour=int(gaps.argmin()),
         )

@@ -66,7 +66,8 @@ class Scan:
         affine: 4x4, index (w, h, d, 1) of the prepared volume -> world mm of the source.
         intensity: Source values that became -1 and 1.
         scan: Pseudonym of the scan itself.
-        voxels_sha256: SHA-256 of the prepared voxels: equal for one scan in two formats or under two names.
+        voxels_sha256: SHA-256 of the prepared voxels. Copies of a scan may differ by rounding; see
+            `quality.duplicates`.
         source_shape: (D, H, W) of the source after `to_ras`, voxels.
         source_spacing: Voxel sides of the source, mm, D, H, W.
         labels: Labels of the subject, a value per label column.

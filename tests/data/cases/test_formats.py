@@ -83,6 +83,19 @@ def itk(name: str) -> Callable[[Path], None]:
     return write
 
 
+def mgh(folder: Path) -> None:
+    write_nifti(folder / "b.mgh", ARRAY, nib.MGHImage)
+
+
+def renamed(write: Callable[[Path], None], name: str) -> Callable[[Path], None]:
+    def write_under_name(folder: Path) -> None:
+        write(folder)
+        (path,) = folder.iterdir()
+        path.rename(folder / name)
+
+    return write_under_name
+
+
 READ = {
     "NIfTI-2": nifti2,
     "NIfTI-2, packed": nifti2_packed,
@@ -99,6 +112,20 @@ READ = {
     "NRRD with detached data": itk("a.nhdr"),
     "MetaImage": itk("a.mha"),
     "NRRD": itk("a.nrrd"),
+    "MetaImage in capitals": renamed(itk("b.mha"), "a.MHA"),
+    "NRRD in capitals": renamed(itk("b.nrrd"), "a.NRRD"),
+    "MetaImage, without suffix": renamed(itk("b.mha"), "a"),
+    "NRRD, without suffix": renamed(itk("b.nrrd"), "a"),
+    "NRRD called .mha": renamed(itk("b.nrrd"), "a.mha"),
+    "MetaImage called .nrrd": renamed(itk("b.mha"), "a.nrrd"),
+    "NIfTI called .mha": renamed(without_suffix, "a.mha"),
+    "NRRD called .nii": renamed(itk("b.nrrd"), "a.nii"),
+    "MGH": mgh,
+    "MGZ in capitals": renamed(mgz, "a.MGZ"),
+    "MGZ called .mgh": renamed(mgz, "a.mgh"),
+    "MGH called .mgz": renamed(mgh, "a.mgz"),
+    "MGZ, without suffix": renamed(mgz, "a"),
+    "MGH, another suffix": renamed(mgh, "a.dat"),
 }
 
 

@@ -19,6 +19,7 @@ from tests.data.cases.phantoms import (
     write_nifti,
     write_series,
 )
+from voxflate._system.errors import VoxflateError
 from voxflate.data.preparing.recipes import RecipeOptions
 
 
@@ -93,6 +94,27 @@ def test_ct_that_is_not_in_hounsfield_units_is_refused_or_mended(tmp_path: Path,
     )
 
 
+@pytest.mark.parametrize("width", [19, 20, 21, 40])
+def test_the_check_of_units_sees_more_than_one_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """Every 20th voxel of an image 20 voxels wide is its first column, which is air."""
+    monkeypatch.setattr("voxflate.data.preparing.intensities._SAMPLED", 20 * 24 * width // 20)
+    hu = np.random.default_rng(0).normal(0, 8, (20, 24, width)) + np.where(np.arange(width) < 5, -1000, 40)
+    write_nifti(tmp_path / "in" / "a.nii", np.rint(hu).astype(np.int16))
+    assert len(volumes(prepared(tmp_path / "in", tmp_path / "out", "ct")[0])) == 1
+    write_nifti(tmp_path / "raw" / "a.nii", np.rint(hu + 1024).astype(np.int16))
+    assert "of its voxels lie above 700, so they would be clipped" in refusal(
+        tmp_path / "raw", tmp_path / "no", "ct"
+    )
+
+
+@pytest.mark.parametrize("window", [(-np.inf, 650.0), (-250.0, np.nan), (-40000.0, 650.0), (0.0, 1e308)])
+def test_a_window_has_two_finite_ends(window: tuple[float, float]) -> None:
+    with pytest.raises(VoxflateError, match=r"--window .*: expected LOW,HIGH .* from -32767 to 32767 HU"):
+        RecipeOptions(window=window).check("ct")
+
+
 def test_dicom_ct_without_an_intercept_is_refused_or_mended(tmp_path: Path) -> None:
     def change(one: Any, index: int) -> None:
         del one.RescaleIntercept, one.RescaleSlope
@@ -129,6 +151,17 @@ def test_two_affines_that_disagree_get_a_note(tmp_path: Path) -> None:
     expected, other = prepared(tmp_path / "ref", tmp_path / "ref-set")
     np.testing.assert_array_equal(volumes(made), volumes(expected))
     assert not any("sform" in note for note in other.notes)
+
+
+def test_a_damaged_qform_beside_a_good_sform_gets_a_note(tmp_path: Path) -> None:
+    content = bytearray(write_nifti(tmp_path / "ref" / "a.nii", body()).read_bytes())
+    content[252:256] = np.array([1, 2], "<i2").tobytes()  # codes of qform and sform
+    content[256:268] = np.array([1.0001, 0, 0], "<f4").tobytes()  # no rotation: longer than 1
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.nii").write_bytes(content)
+    made, account = prepared(tmp_path / "in", tmp_path / "out")
+    assert any("the qform is damaged" in note and "the sform is used" in note for note in account.notes)
+    np.testing.assert_array_equal(volumes(made), volumes(prepared(tmp_path / "ref", tmp_path / "ref-set")[0]))
 
 
 @pytest.mark.parametrize("recipe", ["mr", "ct"])

@@ -51,6 +51,30 @@ def test_as_many_people_as_files_is_said(tmp_path: Path) -> None:
     assert not any("scans are unknown" in note for note in account.notes)
 
 
+def test_files_of_unknown_people_among_named_ones_are_said(tmp_path: Path) -> None:
+    for number in range(3):
+        write_series(tmp_path / "in" / f"{number}", body(number), patient=f"P{number}")
+    write_nifti(tmp_path / "in" / "P0.nii", body(0), mm=2.0)
+    _, account = prepared(tmp_path / "in", tmp_path / "out")
+    (note,) = [note for note in account.notes if "are unknown" in note]
+    assert note.startswith("the subjects of 1 of the 4 scans are unknown, so each of them counts as a")
+    assert "--subjects folder" in note
+
+
+def test_a_label_with_hyphens_counts_whole_and_is_said(tmp_path: Path) -> None:
+    for group in ("control", "patient"):
+        for number in range(3):
+            for session in (1, 2):
+                name = f"sub-{group}-{number:02d}_ses-{session}_T1w.nii"
+                write_nifti(tmp_path / "in" / name, body(10 * number + session + len(group)))
+    made, account = prepared(tmp_path / "in", tmp_path / "out", held_out=0.3)
+    assert len(sides(made)) == 6
+    assert len(made.stored("heldout")) == 4
+    (note,) = [note for note in account.notes if "hyphens" in note]
+    assert "labels with hyphens (6: sub-control-00, sub-control-01, sub-control-02, ...)" in note
+    assert "control" not in (made.root / "manifest.json").read_text()
+
+
 def test_without_a_patient_the_study_says_whose_series_are(tmp_path: Path) -> None:
     for number in range(3):
         for scan in range(2):

@@ -15,7 +15,7 @@ from PIL import Image
 from voxflate.data import PreparedSet
 from voxflate.data.prepared import Scan, to_stored
 from voxflate.data.preparing.prepare import prepare
-from voxflate.data.preparing.quality import duplicates, look, outliers, several_scans
+from voxflate.data.preparing.quality import copies_in, duplicates, look, outliers, several_scans
 
 SHAPE = (8, 16, 16)
 WriteScan = Callable[..., Path]
@@ -48,7 +48,7 @@ def prepared(tmp_path: Path, write_scan: WriteScan, write_series: Callable[..., 
 
 def test_copies_are_found_whatever_they_are_called(prepared: PreparedSet) -> None:
     scans = prepared.manifest.scans
-    (group,) = duplicates(scans)
+    (group,) = copies_in(prepared)
     assert len(group) == 3
     assert len({scans[i].source_sha256 for i in group}) == 3
     assert len({scans[i].scan for i in group}) == 3
@@ -127,8 +127,44 @@ def test_nifti_copies_with_another_header_are_copies(tmp_path: Path, write_scan:
     write_scan(tmp_path / "in" / "a.nii", head(0))
     flipped = nib.Nifti1Image(head(0)[::-1], np.diag([-2.0, 2, 2, 1]))
     flipped.to_filename(tmp_path / "in" / "b.nii.gz")
-    scans = prepare(tmp_path / "in", tmp_path / "set", "mr", SHAPE).manifest.scans
-    assert duplicates(scans) == [[0, 1]]
+    assert copies_in(prepare(tmp_path / "in", tmp_path / "set", "mr", SHAPE)) == [[0, 1]]
+
+
+def test_a_scan_and_its_conversion_are_copies_though_their_affines_and_slopes_are_rounded(
+    tmp_path: Path, write_scan: WriteScan, write_series: Callable[..., Any]
+) -> None:
+    """The sides of 3.27 mm are 3.2699999809 in NIfTI's 32 bits, and its slope has 32 bits too."""
+    for index in range(3):
+        dicom = np.flip(head(index).T, (1, 2))
+        write_series(
+            tmp_path / "in" / f"{index}", dicom, sides=(3.27, 0.9766, 0.9766), Modality="MR",
+            RescaleSlope=2.347, PatientID=f"P{index}", StudyInstanceUID=f"1.2.{index + 1}",
+        )  # fmt: skip
+        affine = np.diag(np.float32([0.9766, 0.9766, 3.27, 1])).astype(np.float64)
+        stored = np.asarray(head(index) * np.float64(np.float32(2.347)), np.float32)
+        write_scan(tmp_path / "in" / f"{index}.nii", stored, affine)
+    made = prepare(tmp_path / "in", tmp_path / "set", "mr", SHAPE, held_out=0)
+    groups = copies_in(made)
+    assert sorted(map(len, groups)) == [2, 2, 2]
+    shapes = [[made.manifest.scans[index].source_sha256 for index in group] for group in groups]
+    assert len({one for group in shapes for one in group}) == 6
+    assert "3 scans are in the set more than once" in (made.root / "report.html").read_text(encoding="utf-8")
+
+
+def test_scans_of_one_person_are_not_copies(tmp_path: Path, write_scan: WriteScan) -> None:
+    rng = np.random.default_rng(5)
+    for visit in range(3):
+        again = head(0) + (head(0) > 0) * rng.normal(0, 15, head(0).shape)  # 3% noise
+        write_scan(tmp_path / "in" / f"{visit}.nii", again.astype(np.float32))
+    assert copies_in(prepare(tmp_path / "in", tmp_path / "set", "mr", SHAPE, held_out=0)) == []
+
+
+def test_copies_form_groups_whatever_their_order() -> None:
+    rng = np.random.default_rng(0)
+    volumes = [rng.uniform(-1, 1, 64).astype(np.float32) for _ in range(5)]
+    copies = [one + rng.uniform(-1e-4, 1e-4, 64).astype(np.float32) for one in volumes[:2]]
+    assert duplicates([*volumes, copies[1], copies[0], volumes[1]]) == [[0, 6], [1, 5, 7]]
+    assert duplicates(volumes) == duplicates(volumes[:1]) == duplicates([]) == []
 
 
 @pytest.mark.parametrize("top", [200, 1000, -1000, 40000])
@@ -141,7 +177,7 @@ def test_copies_in_other_kinds_of_numbers_are_copies(tmp_path: Path, write_scan:
         (tmp_path / "in").mkdir(exist_ok=True)
         image.to_filename(tmp_path / "in" / f"{index}.nii")
     write_scan(tmp_path / "in" / "other.nii", np.sqrt(np.abs(integers)).astype(np.float32), np.eye(4))
-    scans = prepare(tmp_path / "in", tmp_path / "set", "mr", SHAPE, held_out=0).manifest.scans
-    (group,) = duplicates(scans)
+    made = prepare(tmp_path / "in", tmp_path / "set", "mr", SHAPE, held_out=0)
+    (group,) = copies_in(made)
     assert len(group) == len(kinds)
-    assert len(scans) == len(kinds) + 1
+    assert len(made.manifest.scans) == len(kinds) + 1

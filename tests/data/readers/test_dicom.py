@@ -152,6 +152,17 @@ def test_slices_that_fill_no_box_are_refused_with_what_was_measured(
     assert str(tmp_path / "s") in str(error.value)
 
 
+def test_pixels_in_the_upper_bits_are_refused(tmp_path: Path, write_series: WriteSeries, array: Any) -> None:
+    """The decoder reads 12 bits that end at bit 15 as if they ended at bit 11."""
+    upper = {"BitsStored": 12, "HighBit": 15, "PixelRepresentation": 0}
+    paths = write_series(tmp_path / "upper", np.abs(array) << 4, **upper)
+    message = r"its pixels have 12 bits and end at bit 15 \(HighBit\), expected 11"
+    with pytest.raises(VoxflateError, match=message):
+        dicom.order(grouped(paths)[0])
+    (lower,) = grouped(write_series(tmp_path / "lower", np.abs(array), **{**upper, "HighBit": 11}))
+    np.testing.assert_array_equal(dicom.read_series(dicom.order(lower)).array, np.abs(array))
+
+
 def test_a_single_slice_is_refused(tmp_path: Path, write_series: WriteSeries, array: Any) -> None:
     write_series(tmp_path / "s", array[:1])
     with pytest.raises(VoxflateError, match="single slice"):

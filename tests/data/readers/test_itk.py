@@ -1,4 +1,5 @@
 import gzip
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 import SimpleITK
 
 from voxflate._system.errors import VoxflateError
-from voxflate.data.readers.table import read_geometry, read_volume
+from voxflate.data.readers.itk import itk_name
+from voxflate.data.readers.table import read_geometry, read_volume, scan_files
 from voxflate.data.volume import assumed_affine
 
 AFFINE = np.array([[0.0, -2.0, 0.0, 9.0], [1.5, 0.0, 0.0, -4.0], [0.0, 0.0, 3.0, 2.0], [0.0, 0.0, 0.0, 1.0]])
@@ -111,3 +113,130 @@ def test_a_voxel_of_a_size_that_no_scanner_makes_is_refused(nifti: Path, side: f
     nib.Nifti1Image(np.arange(120.0).reshape(6, 5, 4), np.diag([1.0, side, 1.0, 1.0])).to_filename(nifti)
     with pytest.raises(VoxflateError, match=r"expected sides of 0\.0001 to 100 mm|cannot be inverted"):
         read_geometry(nifti)
+
+
+STORED = np.arange(336, dtype="<i2").reshape(6, 7, 8)
+DIRECTIONS = "space directions: (2,0,0) (0,2,0) (0,0,3)\nspace origin: (1,2,3)"
+
+
+def nrrd(path: Path, fields: str) -> Path:
+    header = "NRRD0005\ntype: short\ndimension: 3\nsizes: 8 7 6\nendian: little\nencoding: raw\n"
+    path.write_bytes(f"{header}{fields}\n\n".encode() + STORED.tobytes())
+    return path
+
+
+def metaimage(path: Path, fields: str, data: str = "LOCAL") -> Path:
+    header = "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+    place = "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 1 2 3\nElementSpacing = 2 2 3\n"
+    end = f"DimSize = 8 7 6\nElementType = MET_SHORT\nElementDataFile = {data}\n"
+    voxels = STORED.tobytes() if data == "LOCAL" else b""
+    path.write_bytes(f"{header}{place}{fields}{end}".encode() + voxels)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("space", "left_and_back"),
+    [
+        ("left-posterior-superior", [-2, -2]),
+        ("LPS", [-2, -2]),
+        ("right-anterior-superior", [2, 2]),
+        ("RAS", [2, 2]),
+        ("Left-Anterior-Superior", [-2, 2]),
+        ("las", [-2, 2]),
+    ],
+)
+def test_spaces_that_name_directions_of_the_body_are_read(
+    tmp_path: Path, space: str, left_and_back: list[float]
+) -> None:
+    affine = read_volume(nrrd(tmp_path / "a.nrrd", f"space: {space}\n{DIRECTIONS}")).affine
+    np.testing.assert_array_equal(affine[:3, :3], np.diag([*left_and_back, 3]))
+    np.testing.assert_array_equal(affine[:3, 3], np.array([1, 2, 3]) * [*np.sign(left_and_back), 1])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        f"space: 3D-right-handed\n{DIRECTIONS}",
+        f"space: scanner-xyz\n{DIRECTIONS}",
+        f"space dimension: 3\n{DIRECTIONS}",
+        f"space:=left-posterior-superior\nspace dimension: 3\n{DIRECTIONS}",
+        "space: left-posterior-superior\nspace origin: (1,2,3)",
+    ],
+    ids=["handedness", "scanner", "dimension alone", "a key", "no directions"],
+)
+def test_spaces_that_do_not_say_where_left_is_are_refused(tmp_path: Path, fields: str) -> None:
+    path = nrrd(tmp_path / "a.nrrd", fields)
+    with pytest.raises(VoxflateError, match=r"does not say which way its axes point.*--assume RAS"):
+        read_volume(path)
+    sides = [2, 2, 3] if "directions" in fields else [1, 1, 1]
+    np.testing.assert_array_equal(read_volume(path, "RAS").affine, np.diag([*sides, 1]))
+
+
+@pytest.mark.parametrize("sign", ["=", ":"])
+def test_slope_and_offset_of_metaimage_are_applied(tmp_path: Path, sign: str) -> None:
+    fields = f"ElementToIntensityFunctionSlope {sign} 2\nElementToIntensityFunctionOffset {sign} -1024\n"
+    array = read_volume(metaimage(tmp_path / "a.mha", fields)).array
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, STORED * 2.0 - 1024)
+    same = fields.replace("2\n", "1\n").replace("-1024", "0")
+    np.testing.assert_array_equal(read_volume(metaimage(tmp_path / "b.mha", same)).array, STORED)
+
+
+@pytest.mark.parametrize("slope", ["0", "nan", "two"])
+def test_a_slope_that_is_none_is_refused(tmp_path: Path, slope: str) -> None:
+    path = metaimage(tmp_path / "a.mha", f"ElementToIntensityFunctionSlope = {slope}\n")
+    with pytest.raises(
+        VoxflateError, match=f"are {slope} and 0, expected two numbers and a slope other than 0"
+    ):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("unit", ["mm", "?", "cm", "um"])
+def test_metaimage_that_is_not_in_millimetres_is_refused(tmp_path: Path, unit: str) -> None:
+    path = metaimage(tmp_path / "a.mha", f"DistanceUnits = {unit}\n")
+    if unit in ("mm", "?"):
+        assert read_geometry(path).spacing == (3, 2, 2)
+        return
+    with pytest.raises(VoxflateError, match=rf"does not give its voxel sides in mm \({unit}\)"):
+        read_geometry(path)
+
+
+def test_voxels_in_a_folder_below_the_header_are_read(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "x.raw").write_bytes(STORED.tobytes())
+    path = metaimage(tmp_path / "x.mhd", "", "raw/x.raw")
+    assert scan_files(path) == (path, tmp_path / "raw" / "x.raw")
+    np.testing.assert_array_equal(read_volume(path).array, STORED)
+    with itk_name((Path(os.fsdecode(b"/\xff/x.mhd")), Path(os.fsdecode(b"/\xff/raw/x.raw")))) as name:
+        assert (Path(name).parent / "raw" / "x.raw").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("", "does not name the file of its voxels"),
+        (" ", "does not name the file of its voxels"),
+        ("x" * 300 + ".raw", "names a voxel file that does not exist"),
+    ],
+    ids=["nothing", "a blank", "too long"],
+)
+def test_a_header_without_a_usable_file_name_is_refused(tmp_path: Path, data: str, message: str) -> None:
+    with pytest.raises(VoxflateError, match=message):
+        scan_files(metaimage(tmp_path / "x.mhd", "", data))
+
+
+def test_a_colon_hides_no_file_outside_the_folder(tmp_path: Path) -> None:
+    path = metaimage(tmp_path / "x.mhd", "", "/etc/passwd")
+    path.write_bytes(path.read_bytes().replace(b"ElementDataFile = ", b"ElementDataFile : "))
+    with pytest.raises(VoxflateError, match=r"outside its folder \(/etc/passwd\)"):
+        scan_files(path)
+
+
+def test_an_image_packed_as_a_whole_is_told_from_a_damaged_one(nifti: Path) -> None:
+    path = nrrd(nifti.with_name("a.nrrd"), f"space: LPS\n{DIRECTIONS}")
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(VoxflateError, match=r"is packed as a whole \(gzip\).*unpack it"):
+        read_volume(path)
+    path.write_bytes(b"no image\n" * 99)
+    with pytest.raises(VoxflateError, match="it begins like neither NRRD nor MetaImage"):
+        read_volume(path)

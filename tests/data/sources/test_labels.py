@@ -5,7 +5,7 @@ import pytest
 from voxflate._system.errors import VoxflateError
 from voxflate.data.preparing.labels import typed
 from voxflate.data.sources.labels import known_labels, wanted_labels
-from voxflate.data.sources.source import Source
+from voxflate.data.sources.source import Reading, Source
 
 
 def scan(root: Path, name: str, subject: str = "", **labels: str) -> Source:
@@ -36,6 +36,25 @@ def test_the_longest_name_counts_and_a_table_may_lie_above(tmp_path: Path) -> No
     scans = [scan(tmp_path, "IXI1-HH_t1.nii"), scan(tmp_path, "IXI1_t1.nii"), scan(tmp_path, "IXI11_t1.nii")]
     found, _ = known_labels(tmp_path / "scans", scans, wanted_labels(["age"]))
     assert found == [{"age": "30"}, {"age": "20"}, {}]
+
+
+@pytest.mark.parametrize("name", ["3/1/t1.nii", "3/1.nii", "3/1_t1.nii"])
+def test_a_path_with_the_names_of_two_subjects_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "participants.csv").write_text("id,age\n1,20\n2,20\n3,40\n")
+    with pytest.raises(
+        VoxflateError, match=r"has the names of two subjects of participants.csv, 1 and 3; say"
+    ):
+        known_labels(tmp_path, [scan(tmp_path, "1/1/t1.nii"), scan(tmp_path, name)], wanted_labels(["age"]))
+    known = [scan(tmp_path, name, "3"), scan(tmp_path, "sub-3/1/t1.nii"), scan(tmp_path, "1/1/t1.nii")]
+    found, _ = known_labels(tmp_path, known, wanted_labels(["age"]))
+    assert found == [{"age": "40"}, {"age": "40"}, {"age": "20"}]
+
+
+def test_a_known_subject_without_a_row_gets_nobody_else_s(tmp_path: Path) -> None:
+    (tmp_path / "participants.csv").write_text("id,age\n1,20\n")
+    by_folder = Source(tmp_path / "99/1/t1.nii", "99/1/t1.nii", "99", reading=Reading(subjects="folder"))
+    scans = [by_folder, scan(tmp_path, "sub-99/1/t1.nii", "99")]
+    assert known_labels(tmp_path, scans, wanted_labels(["age"]))[0] == [{}, {}]
 
 
 def test_columns_of_the_list_come_first(tmp_path: Path) -> None:
@@ -89,6 +108,12 @@ def test_an_option_that_names_no_column_is_refused(text: str) -> None:
         ("age:continuous", ["30", "40"], [30.0, 40.0]),
         ("age:categorical", ["30.5", "40"], ["30.5", "40"]),
         ("grade", ["2", "3", "unknown"], ["2", "3", "unknown"]),
+        ("site", ["4000121", "4000122", "4000121.0"], ["4000121", "4000122", "4000121"]),
+        ("site", ["90071992547409931", "90071992547409932"], ["90071992547409931", "90071992547409932"]),
+        ("dose:categorical", ["0.12345678", "0.12345679", "1e3"], ["0.12345678", "0.12345679", "1000"]),
+        ("stage", ["1_1", "1_2", "11"], ["1_1", "1_2", "11"]),
+        ("age:categorical", ["61,5", "62"], ["61,5", "62"]),
+        ("codes", ["1,2", "none"], ["1,2", "none"]),
     ],
 )
 def test_a_column_has_classes_or_numbers(column: str, values: list[str], expected: list[object]) -> None:
@@ -99,5 +124,7 @@ def test_a_column_has_classes_or_numbers(column: str, values: list[str], expecte
 def test_values_that_fit_no_kind_are_refused() -> None:
     with pytest.raises(VoxflateError, match="--label age:continuous: the value 'old' is not a number"):
         typed(["age:continuous"], [{"age": "30"}, {"age": "old"}])
+    with pytest.raises(VoxflateError, match="--label age: the value '61,5' has a comma, and may be a number"):
+        typed(["age"], [{"age": "60"}, {"age": "61,5"}])
     with pytest.raises(VoxflateError, match="--label name: has 51 different values, not all of them numbers"):
         typed(["name"], [{"name": f"person {i}"} for i in range(51)])

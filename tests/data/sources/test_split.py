@@ -33,6 +33,24 @@ def test_scans_of_one_person_stay_together(sessions: list[int], seed: int) -> No
     assert len(sides["train"] | sides["heldout"]) == len(sessions)
 
 
+@pytest.mark.parametrize(
+    ("path", "subject"),
+    [
+        ("sub-07_ses-1/anat/a.nii", "07"),
+        ("sub-07/ses-2/anat/sub-07_ses-2_T1w.nii.gz", "07"),
+        ("sub-control-01.nii.gz", "control-01"),
+        ("a/sub-control-01/t1.nii", "control-01"),
+        ("sub-control-01-ses-2_T1w.nii", "control-01"),
+        ("sub-01 copy.nii", "01"),
+        ("sub-Müller.nii", "Müller"),
+        ("mysub-01.nii", "mysub-01.nii"),
+        ("sub-.nii", "sub-.nii"),
+    ],
+)
+def test_a_label_goes_on_to_the_next_separator(path: str, subject: str) -> None:
+    assert subject_of(Path(path)) == subject
+
+
 def test_the_split_is_a_function_of_the_seed() -> None:
     assert split_subjects(PATHS, 0.2, 3) == split_subjects(dict(reversed(PATHS.items())), 0.2, 3)
     assert split_subjects(PATHS, 0.2, 3) != split_subjects(PATHS, 0.2, 4)

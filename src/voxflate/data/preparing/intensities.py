@@ -13,6 +13,7 @@ from voxflate.data.sources.source import Reading, Source
 from voxflate.data.volume import Volume, Voxels
 
 _SAMPLED = 20_000
+_SEED = 0
 
 MOST_LABELS = 51
 """Most different integers, from 0 on, in a label map."""
@@ -69,8 +70,11 @@ def check_intensities(source: Source, volume: Volume, is_ct: bool, top: float) -
 
 
 def _sample(array: Voxels) -> Voxels:
+    """Voxels from everywhere; every k-th one could be a single column of the image."""
     flat = array.ravel()
-    return np.ascontiguousarray(flat[:: max(1, flat.size // _SAMPLED)])
+    if flat.size <= _SAMPLED:
+        return flat
+    return flat[np.random.default_rng(_SEED).integers(flat.size, size=_SAMPLED)]
 
 
 def _may_be_labels(values: Voxels, array: Voxels) -> bool:

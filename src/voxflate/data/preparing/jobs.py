@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -139,19 +139,40 @@ def find_jobs(plan: Plan, refuse: Refusals, progress: Progress | None = None) ->
         VoxflateError: If a setting is wrong, there are no scans, or `out` is not empty.
     """
     plan.check()
-    sources = {one.key: one for one in find_scans(plan, refuse, progress)}
-    subjects = {key: one.subject for key, one in sources.items()}
-    fixed = {key: one.split for key, one in sources.items() if one.split}
+    sources = find_scans(plan, refuse, progress)
+    split_of = _split(plan, sources)
+    by_key = {one.key: one for one in sources}
+    # After the split, so that a missing label moves nobody to the other split.
+    kept = labelled(plan, [by_key[key] for key in split_of], refuse)
+    check_some(kept, plan.source)
+    return _jobs(plan, kept, split_of)
+
+
+def split_jobs(plan: Plan, sources: Sequence[Source]) -> list[Job]:
+    """The same for scans that are known, with the requested labels.
+
+    Raises:
+        VoxflateError: If a list holds out all of them.
+    """
+    split_of = _split(plan, sources)
+    by_key = {one.key: one for one in sources}
+    return _jobs(plan, [by_key[key] for key in split_of], split_of)
+
+
+def _split(plan: Plan, sources: Sequence[Source]) -> dict[tuple[Path, int], str]:
+    """The split of every scan, in the order of the rows."""
+    subjects = {one.key: one.subject for one in sources}
+    fixed = {one.key: one.split for one in sources if one.split}
     if fixed:
         splits = _listed_split(plan, subjects, fixed)
     else:
         splits = split_subjects(subjects, plan.held_out, plan.seed)
-    # After the split, so that a missing label moves nobody to the other split.
-    split_of = {key: split for split in SPLITS for key in splits[split]}
-    kept = labelled(plan, [sources[key] for key in split_of], refuse)
-    check_some(kept, plan.source)
-    labels = typed(plan.reading.labels, [one.labels for one in kept])
-    return [Job(one, split_of[one.key], known) for one, known in zip(kept, labels, strict=True)]
+    return {key: split for split in SPLITS for key in splits[split]}
+
+
+def _jobs(plan: Plan, scans: Sequence[Source], split_of: Mapping[tuple[Path, int], str]) -> list[Job]:
+    labels = typed(plan.reading.labels, [one.labels for one in scans])
+    return [Job(one, split_of[one.key], known) for one, known in zip(scans, labels, strict=True)]
 
 
 def _listed_split(

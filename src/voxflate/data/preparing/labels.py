@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,11 @@ MOST_CLASSES = 50
 """A column with more classes than this identifies people, or is free text."""
 FEW_NUMBERS = 5
 """Integers with at most this many different values are class codes."""
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""Python reads more texts as numbers: 1_1 as 11."""
+_WHOLE = re.compile(r"([+-]?[0-9]+)(\.0*)?")
+_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
 
 
 def labelled(plan: Plan, scans: Sequence[Source], refuse: Refusals) -> list[Source]:
@@ -67,7 +73,8 @@ def typed(columns: Sequence[str], values: Sequence[Mapping[str, str]]) -> list[d
         values: For each scan, the values of all columns.
 
     Raises:
-        VoxflateError: If a continuous column has text, or a categorical one too many classes.
+        VoxflateError: If a continuous column has text, a categorical one too many classes, or numbers have
+            commas.
     """
     found: list[dict[str, LabelValue]] = [{} for _ in values]
     for column in wanted_labels(columns):
@@ -79,15 +86,15 @@ def typed(columns: Sequence[str], values: Sequence[Mapping[str, str]]) -> list[d
 def _converted(column: Wanted, values: Sequence[str]) -> Sequence[LabelValue]:
     numbers = [_number(value) for value in values]
     text = next((value for value, number in zip(values, numbers, strict=True) if number is None), None)
+    if not column.kind:
+        _check_commas(column.name, values, numbers)
     present = [number for number in numbers if number is not None]
     codes = len(set(present)) <= FEW_NUMBERS and all(number == int(number) for number in present)
     if column.kind == "continuous" and text is not None:
         raise VoxflateError(f"--label {column.name}:continuous: the value {text!r} is not a number")
     if column.kind == "continuous" or (not column.kind and text is None and not codes):
         return present
-    classes = [
-        f"{number:g}" if number is not None else value for value, number in zip(values, numbers, strict=True)
-    ]
+    classes = [_class_of(value, number) for value, number in zip(values, numbers, strict=True)]
     count = len(set(classes))
     if count > MOST_CLASSES:
         raise VoxflateError(
@@ -98,11 +105,27 @@ def _converted(column: Wanted, values: Sequence[str]) -> Sequence[LabelValue]:
 
 
 def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
+    number = float(text) if _NUMBER.fullmatch(text) else float("nan")
     return number if isfinite(number) else None
+
+
+def _class_of(text: str, number: float | None) -> str:
+    """The name of a class: 2 for 2 and 2.0, with all digits."""
+    if number is None:
+        return text
+    if whole := _WHOLE.fullmatch(text):
+        return str(int(whole[1]))
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+def _check_commas(name: str, values: Sequence[str], numbers: Sequence[float | None]) -> None:
+    """Refuse a column of numbers some of which have a comma, for a point or between thousands."""
+    others = [value for value, number in zip(values, numbers, strict=True) if number is None]
+    if others and all(map(_COMMA.fullmatch, others)):
+        raise VoxflateError(
+            f"--label {name}: the value {others[0]!r} has a comma, and may be a number or a class; write "
+            f"numbers with a point, or take the values as classes with --label {name}:categorical"
+        )
 
 
 def label_columns(names: Sequence[str], scans: Sequence[Scan]) -> tuple[LabelColumn, ...]:

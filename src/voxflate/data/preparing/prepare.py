@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,26 +14,32 @@ from typing import Any
 import numpy as np
 
 from voxflate._system.errors import VoxflateError
-from voxflate._system.files import continued_folder
+from voxflate._system.files import check_writable, continued_folder
 from voxflate._system.parallel import Progress, counted, in_order, workers
 from voxflate.data.channels import Channel
-from voxflate.data.prepared import VERSION, PreparedSet, Scan, open_prepared
-from voxflate.data.preparing.jobs import Job, Plan, Refusals, check_some, find_jobs, find_scans, write_names
+from voxflate.data.prepared import VERSION, Manifest, PreparedSet, Scan, open_prepared
+from voxflate.data.preparing.cohort import (
+    BEGUN_AGAIN,
+    Cohort,
+    first_cohort,
+    left_of,
+    refused_before,
+    remember,
+)
+from voxflate.data.preparing.jobs import Job, Plan, Refusals, find_jobs, find_scans, write_names
 from voxflate.data.preparing.manifest import make_layout, make_manifest, records
-from voxflate.data.preparing.masks import MaskClasses, agreed_classes, remark_on_classes
+from voxflate.data.preparing.masks import remark_on_classes
 from voxflate.data.preparing.quality import look
 from voxflate.data.preparing.quality_report import REPORT, write_quality_report
-from voxflate.data.preparing.recipes import RecipeOptions, cropping, find_recipe
+from voxflate.data.preparing.recipes import RecipeOptions, find_recipe
 from voxflate.data.preparing.remarks import remark_on_grids, remark_on_set, remark_on_sources
 from voxflate.data.preparing.rows import Rows
-from voxflate.data.preparing.steps import Step
-from voxflate.data.preparing.volumes import Found, Making, Result, first_look, prepare_volume
-from voxflate.data.readers.refusals import ScanError
+from voxflate.data.preparing.volumes import Making, Result, prepare_volume
 from voxflate.data.shapes import Shape
 from voxflate.data.sources.account import Account
 from voxflate.data.sources.names import Pseudonyms, load_salt
 from voxflate.data.sources.pairing import channel_names
-from voxflate.data.sources.source import Reading, Refuse, Source
+from voxflate.data.sources.source import Reading, Refuse
 from voxflate.data.volume import Geometry
 
 READING = Reading()
@@ -89,31 +95,29 @@ def prepare(
     all_jobs = find_jobs(plan, refusals, looking)
     _check_names_file(plan, names_file)
     names = Pseudonyms(load_salt() if salt is None else salt)
-    jobs, grids, classes = _first_looks(all_jobs, plan, refusals, looking)
-    channels = _channels(jobs[0].source, reading, classes)
-    steps = [*cropping(options), *find_recipe(recipe)(grids, shape, options)]
-    remark_on_sources(refusals.account, [job.source for job in jobs])
-    remark_on_grids(refusals.account, grids, steps)
-    remark_on_classes(refusals.account, classes, len(jobs))
-    make = partial(prepare_volume, making=Making(steps, shape, names, classes.values))
-    row = shape if len(channels) == 1 else (len(channels), *shape)
-    images = len(jobs[0].source.images)
+    first = first_cohort(all_jobs, plan, refusals, looking)
+    cohort, _ = left_of(first, first.jobs, plan, refusals)
     with continued_folder(plan.out) as folder:
-        with Rows(folder, _key(plan, jobs, steps, names, classes), row) as rows:
-            done = {
-                job: Result(scan, look(array, _spacing(scan), images)) for job, scan, array in rows.restore()
-            }
-            results = _add_all(rows, jobs, make, done, refusals, progress)
-            scans, looks = [one.scan for one in results], [one.look for one in results]
-            check_some([scan for scan in scans if scan.split == "train"], plan.source)
-            with workers() as pool:
-                on_disk = pool.submit(rows.finish)  # the disk takes as long as the report
-                recorded = records(steps, reading)
-                remark_on_set(refusals.account, scans, looks, recorded, held_out, channels)
-                layout = make_layout(channels, plan, scans)
-                manifest = make_manifest(plan, recorded, scans, refusals, names, rows.content_hash, layout)
-                write_quality_report(folder / REPORT, manifest, looks)
-                on_disk.result()
+        manifest: Manifest | None = None
+        while manifest is None:  # a second time only if a refused scan had decided something (decision 0193)
+            making = Making(cohort.steps, shape, names, cohort.classes.values)
+            make = partial(prepare_volume, making=making)
+            key = _key(plan, cohort, names)
+            if errors := refused_before(folder, key, cohort.jobs, make):
+                for index, error in errors.items():
+                    refusals.of(cohort.jobs[index].source, error)
+                left = [job for index, job in enumerate(cohort.jobs) if index not in errors]
+                cohort, _ = left_of(cohort, left, plan, refusals)
+                continue
+            with Rows(folder, key, _row(plan, cohort)) as rows:
+                made = _add_all(rows, cohort.jobs, make, refusals, progress)
+                left = [job for index, job in enumerate(cohort.jobs) if index in made]
+                settled, again = left_of(cohort, left, plan, refusals)
+                if not again:
+                    manifest = _finish(folder, rows, plan, settled, list(made.values()), refusals, names)
+            if again:
+                remember(folder, key, [index for index in range(len(cohort.jobs)) if index not in made])
+                cohort = settled
         manifest.write(folder)
     if names_file is not None:
         write_names(names_file, all_jobs, refusals, names)
@@ -162,7 +166,9 @@ def cohort_grids(
     plan = Plan(Path(source), Path(), recipe, (1, 1, 1), 0.0, 0, reading, options)
     refusals = Refusals(plan, refuse, account)
     jobs = [Job(one, "train") for one in find_scans(plan, refusals)]
-    return _first_looks(jobs, plan, refusals, progress)[1]
+    grids = first_cohort(jobs, plan, refusals, progress).grids
+    _note_odd_grids(refusals.account, grids)
+    return [replace(grid, note="") for grid in grids]
 
 
 def _check_names_file(plan: Plan, path: Path | None) -> None:
@@ -172,42 +178,48 @@ def _check_names_file(plan: Plan, path: Path | None) -> None:
         raise VoxflateError(f"{path}: already exists; choose another --names file, or delete it first")
     if path.resolve().is_relative_to(plan.out.resolve()):
         raise VoxflateError(f"{path}: would name people inside the prepared set; put --names elsewhere")
+    check_writable(path)
 
 
-def _first_looks(
-    jobs: Sequence[Job], plan: Plan, refusals: Refusals, progress: Progress | None
-) -> tuple[list[Job], list[Geometry], MaskClasses]:
-    """The usable jobs in order; their grids in the order of the paths; the classes of their masks."""
-    ordered = sorted(jobs, key=lambda job: job.source.key)
+def _channels(cohort: Cohort, reading: Reading) -> tuple[Channel, ...]:
+    names = channel_names(reading, len(cohort.jobs[0].source.images))
+    return tuple(Channel(name) for name in names) + cohort.classes.channels(reading.mask_name)
+
+
+def _row(plan: Plan, cohort: Cohort) -> tuple[int, ...]:
+    """Shape of a volume in the arrays."""
+    channels = len(_channels(cohort, plan.reading))
+    return plan.shape if channels == 1 else (channels, *plan.shape)
+
+
+def _finish(
+    folder: Path,
+    rows: Rows,
+    plan: Plan,
+    cohort: Cohort,
+    results: Sequence[Result],
+    refusals: Refusals,
+    names: Pseudonyms,
+) -> Manifest:
+    """Complete the arrays, remark on the set, and write its report; returns the manifest to write."""
+    scans, looks = [one.scan for one in results], [one.look for one in results]
+    account, sources = refusals.account, [job.source for job in cohort.jobs]
+    account.used.update(path for source in sources for path in source.files)
     with workers() as pool:
-        looks = in_order(pool, partial(first_look, steps=cropping(plan.options)), ordered)
-        results = list(counted(looks, len(ordered), progress))
-    found: dict[int, Found] = {}
-    for index, result in enumerate(results):
-        if isinstance(result, VoxflateError):
-            refusals.of(ordered[index].source, result)
-        else:
-            found[index] = result
-    masks = {index: one.labels for index, one in found.items() if one.labels}
-    classes, unfit = agreed_classes(masks, mixed=plan.reading.mixed)
-    classes.check(plan.source)
-    for index, reason in unfit.items():
-        refusals.of(ordered[index].source, ScanError(ordered[index].source.path, reason))
-        del found[index]
-    kept = {ordered[index].source.key for index in found}
-    check_some(kept, plan.source)
-    grids = [one.grid for one in found.values()]
-    _note_odd_grids(refusals.account, grids)
-    return (
-        [job for job in jobs if job.source.key in kept],
-        [replace(grid, note="") for grid in grids],
-        classes,
-    )
-
-
-def _channels(first: Source, reading: Reading, classes: MaskClasses) -> tuple[Channel, ...]:
-    images = tuple(Channel(name) for name in channel_names(reading, len(first.images)))
-    return images + classes.channels(reading.mask_name)
+        on_disk = pool.submit(rows.finish)  # the disk takes as long as the report
+        channels, recorded = _channels(cohort, plan.reading), records(cohort.steps, plan.reading)
+        _note_odd_grids(account, cohort.grids)
+        remark_on_sources(account, sources)
+        remark_on_grids(account, cohort.grids, cohort.steps)
+        remark_on_classes(account, cohort.classes, len(cohort.jobs))
+        listed = any(source.split for source in sources)
+        remark_on_set(account, scans, looks, recorded, None if listed else plan.held_out, channels)
+        layout = make_layout(channels, plan, scans)
+        manifest = make_manifest(plan, recorded, scans, refusals, names, rows.content_hash, layout)
+        write_quality_report(folder / REPORT, manifest, looks)
+        on_disk.result()
+    (folder / BEGUN_AGAIN).unlink(missing_ok=True)
+    return manifest
 
 
 def _note_odd_grids(account: Account, grids: Iterable[Geometry]) -> None:
@@ -219,25 +231,27 @@ def _note_odd_grids(account: Account, grids: Iterable[Geometry]) -> None:
 def _add_all(
     rows: Rows,
     jobs: Sequence[Job],
-    make: Any,
-    done: dict[int, Result],
+    make: Callable[[Job], Result | VoxflateError],
     refusals: Refusals,
     progress: Progress | None,
-) -> list[Result]:
-    """Write the rows as they arrive, keeping those of earlier calls; return the jobs not refused."""
+) -> dict[int, Result]:
+    """Write the rows as they arrive, keeping those of earlier calls; return the jobs not refused by index."""
+    done = {
+        job: Result(scan, look(array, _spacing(scan), len(jobs[0].source.images)))
+        for job, scan, array in rows.restore()
+    }
     last = max(done, default=-1)
 
     def one(index: int) -> Result | VoxflateError:
         return done[index] if index in done else make(jobs[index])
 
-    results: list[Result] = []
+    results: dict[int, Result] = {}
     with workers() as pool:
         found: Iterator[Any] = counted(in_order(pool, one, range(len(jobs))), len(jobs), progress)
         for index, result in enumerate(found):
             if isinstance(result, VoxflateError):
                 refusals.of(jobs[index].source, result)
                 continue
-            refusals.account.used.update(jobs[index].source.files)
             if result.array is not None:
                 if index < last:  # its row would come after those of later scans
                     path = jobs[index].source.path
@@ -245,20 +259,18 @@ def _add_all(
                         f"{path}: could not be read before, but can now; run the same command again"
                     )
                 rows.add(index, result.scan, result.array)
-            results.append(Result(result.scan, result.look))
+            results[index] = Result(result.scan, result.look)
     return results
 
 
-def _key(
-    plan: Plan, jobs: Sequence[Job], steps: Sequence[Step], names: Pseudonyms, classes: MaskClasses
-) -> str:
+def _key(plan: Plan, cohort: Cohort, names: Pseudonyms) -> str:
     """A key that is equal for calls with the same files, steps, split, names and labels."""
     files = [
         [names.scan(job.source.name), names.subject(job.source.subject), job.split, job.labels]
         + [[stat.st_size, stat.st_mtime_ns] for stat in (path.stat() for path in job.source.files)]
-        for job in jobs
+        for job in cohort.jobs
     ]
-    made = [VERSION, records(steps, plan.reading), plan.shape, classes.values, files]
+    made = [VERSION, records(cohort.steps, plan.reading), plan.shape, cohort.classes.values, files]
     return hashlib.sha256(json.dumps(made).encode()).hexdigest()
 
 

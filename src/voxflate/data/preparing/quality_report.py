@@ -52,7 +52,7 @@ def write_quality_report(path: Path, manifest: Manifest, looks: Sequence[Look]) 
     scans = manifest.scans
     normalised = not any(step["step"] == "window_hu" for step in manifest.steps)
     odd = outliers(scans, looks, manifest.layout.channels, normalised=normalised)
-    copies = duplicates(scans)
+    copies = duplicates([one.coarse for one in looks])
     environment = Environment(
         loader=PackageLoader("voxflate.data.preparing"),
         autoescape=True,

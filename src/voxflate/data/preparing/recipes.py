@@ -27,6 +27,9 @@ from voxflate.data.volume import Geometry, Triple
 BOXES = {"largest": 100.0, "percentile": 75.0, "common": 0.0}
 """Name -> percentile of the scans' sides that gives the box's side along each axis."""
 
+FARTHEST_HU = 32767.0
+"""Largest Hounsfield unit of a window, either side of 0; scanners store 16 bits."""
+
 CROP_MARGIN = 5.0
 """Margin that a crop keeps around the foreground, mm."""
 
@@ -57,9 +60,10 @@ class RecipeOptions:
         window, percentiles = self.window, self.percentiles
         if self.box not in BOXES:
             raise VoxflateError(f"--box {self.box}: choose one of {', '.join(BOXES)}")
-        if not window[0] < window[1]:
+        if not -FARTHEST_HU <= window[0] < window[1] <= FARTHEST_HU:
             raise VoxflateError(
-                f"--window {window[0]:g},{window[1]:g}: expected LOW,HIGH with LOW below HIGH"
+                f"--window {window[0]:g},{window[1]:g}: expected LOW,HIGH with LOW below HIGH, both from "
+                f"{-FARTHEST_HU:g} to {FARTHEST_HU:g} HU"
             )
         if not 0 <= percentiles[0] < percentiles[1] <= 100:
             raise VoxflateError(

@@ -14,6 +14,7 @@ from voxflate.data.preparing.quality import FEWEST, Look, apart, outliers
 from voxflate.data.preparing.steps import Step
 from voxflate.data.sources.account import Account, some
 from voxflate.data.sources.source import Source
+from voxflate.data.sources.split import bids_label
 from voxflate.data.volume import Geometry
 
 ENOUGH = 100
@@ -37,13 +38,22 @@ def remark_on_sources(account: Account, sources: Sequence[Source]) -> None:
             "subject",
             subject=next(iter(people)),
         )
-    unnamed = [one for one in sources if one.subject == one.name]
-    if count > 1 and len(unnamed) == count:
+    unnamed = sum(one.subject == one.name for one in sources)
+    if count > 1 and unnamed:
+        which, each = f"the {count} scans", "each scan"
+        if unnamed < count:
+            which, each = f"{unnamed} of the {count} scans", "each of them"
         account.note(
-            f"the subjects of the {count} scans are unknown, so each scan counts as a different person; if "
-            "somebody was scanned twice, the same person may be trained on and held out: give the subjects "
-            "with --subjects folder (the first folder below the source), or with a list that has a column "
-            "subject"
+            f"the subjects of {which} are unknown, so {each} counts as a different person; if somebody was "
+            "scanned twice, the same person may be trained on and held out: give the subjects with "
+            "--subjects folder (the first folder below the source), or with a list that has a column subject"
+        )
+    whole = {one.subject for one in sources if "-" in one.subject and one.subject == bids_label(one.name)}
+    if whole:
+        account.note(
+            f"subject labels with hyphens ({len(whole)}: {{labels}}) are not allowed in BIDS; each different "
+            "label counts as a different person",
+            labels=some([f"sub-{label}" for label in sorted(whole)]),
         )
     called = Counter(one.series.description for one in sources if one.series and one.series.description)
     if len(called) > 1:
@@ -84,10 +94,19 @@ def remark_on_set(
     scans: Sequence[Scan],
     looks: Sequence[Look],
     steps: Sequence[dict[str, Any]],
-    held_out: float,
+    held_out: float | None,
     channels: Sequence[Channel] = (),
 ) -> None:
-    """Remark on the number of volumes, empty and clipped voxels, and outliers."""
+    """Remark on the number of volumes, empty and clipped voxels, and outliers.
+
+    Args:
+        account: Receives the remarks.
+        scans: Scans of the set.
+        looks: Data of their volumes.
+        steps: The steps done, as `manifest.records` returns them.
+        held_out: Requested share of held-out subjects; None if a list gave the split.
+        channels: Channels of the set.
+    """
     counts = Counter(scan.split for scan in scans)
     _remark_on_split(account, counts, len({scan.subject for scan in scans}), held_out)
     if counts["train"] < ENOUGH:
@@ -101,10 +120,14 @@ def remark_on_set(
     _remark_on_odd(account, scans, looks, channels, normalised=window is None)
 
 
-def _remark_on_split(account: Account, counts: Counter[str], people: int, held_out: float) -> None:
+def _remark_on_split(account: Account, counts: Counter[str], people: int, held_out: float | None) -> None:
     if counts["heldout"]:
         return
-    why = "--held-out is 0" if not held_out else f"there is only {people} subject"
+    why = f"there is only {people} subject"
+    if held_out is None:
+        why = "the list holds out none of the scans that could be used"
+    elif not held_out:
+        why = "--held-out is 0"
     account.note(
         f"no volume is held out, because {why}: evaluate has no real volumes to compare with that were not "
         "trained on, and audit cannot tell copies from similar anatomy"

@@ -12,6 +12,9 @@ HEAD = 1024
 _DICOM_MARK = b"DICM"
 _NIFTI_SIZE, _NIFTI_MARKS = (348).to_bytes(4, "little"), (b"n+1", b"ni1")
 """The start of a NIfTI-1 header in either byte order, and the magic that its predecessor Analyze lacks."""
+_MGH_VERSION, _MGH_KINDS = 1, 11
+_MGH_FLAGS = (b"\0\0", b"\0\1")
+"""The first number of an MGH header, the number of its codes for voxel types, and its flag for an affine."""
 _FIRST_GROUPS = (2, 8)
 _LONG_FORMS = (b"OB", b"OD", b"OF", b"OL", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT")
 
@@ -73,7 +76,14 @@ def suffix_by_content(head: bytes) -> str:
         return ".nrrd"
     if head.startswith(b"ObjectType") and b"NDims" in head:
         return ".mha"
-    return ""
+    return ".mgh" if _begins_like_mgh(head) else ""
+
+
+def _begins_like_mgh(head: bytes) -> bool:
+    """Tell whether bytes begin with MGH's version, sides, voxel type and flag; the format has no mark."""
+    version, *sides, kind = (int.from_bytes(head[at : at + 4], "big") for at in range(0, 24, 4))
+    plausible = all(0 < side < 2**16 for side in sides) and kind < _MGH_KINDS and head[28:30] in _MGH_FLAGS
+    return version == _MGH_VERSION and plausible
 
 
 def hint(path: Path) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from voxflate.data.readers.dicom_pixels import Padding, decode, fill_padding, padding_of
+from voxflate.data.readers.dicom_pixels import Padding, check_bits, decode, fill_padding, padding_of
 from voxflate.data.readers.dicom_slices import Slice, check_slice
 from voxflate.data.readers.itk import world_affine
 from voxflate.data.readers.refusals import LARGEST_SHEAR, ScanError, check_grid
@@ -93,6 +93,7 @@ def order(slices: Sequence[Slice], *, regrid: bool = False) -> Series:
     """
     for one in slices:
         check_slice(one)
+        check_bits(one)
     first = slices[0]
     if len(slices) < 2:
         raise ScanError(first.path, "is a series of a single slice, not a volume; remove it")

@@ -45,6 +45,23 @@ def decode(path: Path, height: int, width: int) -> Float32:
     return pixels.reshape(-1, height, width)
 
 
+def check_bits(one: Slice) -> None:
+    """Refuse pixels whose lowest bit is not the first of their cell; the decoder would read other values.
+
+    Raises:
+        ScanError: Gives both numbers.
+
+    Source: DICOM PS3.5, 8.1.1 (the high bit is one less than the bits stored; old editions allowed others).
+    """
+    stored, high = one.count("BitsStored"), one.count("HighBit")
+    if stored and high >= stored:
+        raise ScanError(
+            one.path,
+            f"its pixels have {stored} bits and end at bit {high} (HighBit), expected {stored - 1}: a form "
+            "that was retired; export it again, or convert it to NIfTI",
+        )
+
+
 def padding_of(one: Slice) -> Padding | None:
     """The rescaled padding values that a slice's header declares, if any.
 

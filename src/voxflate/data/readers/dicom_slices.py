@@ -42,6 +42,8 @@ _TAGS = (
     "Rows",
     "Columns",
     "BitsAllocated",
+    "BitsStored",
+    "HighBit",
     "SamplesPerPixel",
     "NumberOfFrames",
     "PhotometricInterpretation",

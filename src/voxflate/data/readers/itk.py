@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from voxflate.data.readers.itk_header import Header, read_header
+from voxflate.data.readers.packed import sizes_of
 from voxflate.data.readers.refusals import ScanError, check_claim, check_grid, check_voxels, unreadable
 from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
-
-_HEADER = 65536
-# SimpleITK assumes the identity orientation if a header has none, so the header's text is searched.
-_NRRD_ORIENTED = re.compile(rb"^space *:", re.MULTILINE)
-_NRRD_UNITS = re.compile(rb"^space units *: *([^\r\n]+)", re.MULTILINE)
-_MILLIMETRES = {b"mm", b"millimeter", b"millimeters", b"millimetre", b"millimetres", b""}
-_META_ORIENTED = re.compile(rb"^ *(TransformMatrix|Rotation|Orientation) *=", re.MULTILINE)
-_NRRD_DATA = re.compile(rb"^data ?file: *([^\r\n]+)", re.MULTILINE | re.IGNORECASE)
-_META_DATA = re.compile(rb"^ *ElementDataFile *= *([^\r\n]+)", re.MULTILINE)
 
 
 def itk_files(path: Path) -> tuple[Path, ...]:
@@ -30,48 +22,39 @@ def itk_files(path: Path) -> tuple[Path, ...]:
     Raises:
         ScanError: If the header names several voxel files, one outside its folder, or a missing one.
     """
-    header = _header(path)
-    named = (_NRRD_DATA if _is_nrrd(header) else _META_DATA).search(header)
-    name = named[1].decode("utf-8", "surrogateescape").strip() if named else "LOCAL"
-    if name.upper() == "LOCAL":
-        return (path,)
-    if name.split()[0] == "LIST" or "%" in name:
-        raise ScanError(path, "keeps its voxels in several files; save it as one file")
-    if PureWindowsPath(name).anchor or PurePosixPath(name).anchor or ".." in re.split(r"[/\\]", name):
-        raise ScanError(
-            path, "names a voxel file outside its folder ({name}); save it again beside its header", name=name
-        )
-    if not path.with_name(name).is_file():
-        raise ScanError(
-            path, "names a voxel file that does not exist ({name}); copy it beside its header", name=name
-        )
-    return (path, path.parent / name)
+    return read_header(path).files
 
 
 def itk_geometry(path: Path, assume: str = "") -> Geometry:
     """The grid of a NRRD or MetaImage file, from its header.
 
     Raises:
-        ScanError: If it is not a 3D image with one number per voxel, claims more voxels than it can hold, or
-            has no orientation.
+        ScanError: If it is not a 3D image with one number per voxel, claims more voxels than it can hold, has
+            no orientation, or is not in mm.
     """
-    with _open(path) as reader:
-        return _geometry(path, reader, assume)
+    with _open(path) as (reader, header):
+        return _geometry(reader, header, assume)
 
 
 def read_itk(path: Path, assume: str = "", air: float | None = None) -> Volume:
-    """Voxels and grid of a NRRD or MetaImage file.
+    """Voxels (MetaImage's slope and offset applied) and grid of a NRRD or MetaImage file.
 
     Raises:
         ScanError: As `itk_geometry`; also if the data is damaged, holds NaN or infinity, or is constant.
     """
-    with _open(path) as reader:
-        geometry = _geometry(path, reader, assume)
+    with _open(path) as (reader, header):
+        geometry = _geometry(reader, header, assume)
+        if (start := header.packed_from) is not None:
+            _check_packed(reader, header, start)
         reader.SetOutputPixelType(simple_itk().sitkFloat32)
         try:
             array = simple_itk().GetArrayFromImage(reader.Execute())
         except RuntimeError as error:
             raise unreadable(path, "an image", error) from error
+    slope, offset = header.scale
+    if (slope, offset) != (1, 0):
+        with np.errstate(over="ignore"):  # values that are too large become infinite and are refused
+            array = np.asarray(array * np.float64(slope) + np.float64(offset), np.float32)
     return Volume(check_voxels(path, array, air), geometry.affine)
 
 
@@ -98,7 +81,8 @@ def itk_name(files: tuple[Path, ...]) -> Iterator[str]:
     except UnicodeEncodeError:
         with tempfile.TemporaryDirectory(prefix="voxflate-") as folder:
             for index, path in enumerate(files):
-                name = path.name if index else f"scan{path.suffix.lower()}"
+                name = path.relative_to(files[0].parent) if index else f"scan{path.suffix.lower()}"
+                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
                 (Path(folder) / name).symlink_to(path.resolve())
             yield f"{folder}/scan{files[0].suffix.lower()}"
 
@@ -121,45 +105,30 @@ def world_affine(directions: Float64, spacing: Float64, origin: Float64) -> Floa
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def _open(path: Path) -> Iterator[tuple[Any, Header]]:
+    header = read_header(path)
+    header.check_format()
     reader = simple_itk().ImageFileReader()
-    try:
-        files = itk_files(path)
-    except OSError as error:
-        raise unreadable(path, "an image", error) from error
-    with itk_name(files) as name:
+    reader.SetImageIO(header.format)
+    with itk_name(header.files) as name:
         reader.SetFileName(name)
         reader.GlobalWarningDisplayOff()
         try:
             reader.ReadImageInformation()
         except RuntimeError as error:
             raise unreadable(path, "an image", error) from error
-        yield reader
+        yield reader, header
 
 
-def _header(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(_HEADER)
-
-
-def _is_nrrd(header: bytes) -> bool:
-    return header.startswith(b"NRRD")
-
-
-def _geometry(path: Path, reader: Any, assume: str) -> Geometry:
-    header = _header(path)
-    lies = bool((_NRRD_ORIENTED if _is_nrrd(header) else _META_ORIENTED).search(header))
+def _geometry(reader: Any, header: Header, assume: str) -> Geometry:
+    path, lies = header.path, header.lies
     if not lies and not assume:
         raise ScanError(
             path,
             "does not say which way its axes point, and left and right are never guessed; convert it again "
             "with the orientation kept, or give it with --assume RAS",
         )
-    unit = _NRRD_UNITS.search(header) if _is_nrrd(header) else None
-    if unit and set(re.findall(rb'"([^"]*)"', unit[1])) - _MILLIMETRES:
-        raise ScanError(
-            path, "does not give its voxel sides in mm ({units}); save it again in mm", units=unit[1].decode()
-        )
+    header.check_units()
     size = tuple(reader.GetSize())
     if len(size) != 3 or min(size) < 2:
         raise ScanError(
@@ -167,10 +136,30 @@ def _geometry(path: Path, reader: Any, assume: str) -> Geometry:
         )
     if reader.GetNumberOfComponents() != 1:
         raise ScanError(path, f"has {reader.GetNumberOfComponents()} numbers per voxel; convert it")
-    check_claim(itk_files(path)[-1], int(np.prod(size, dtype=object)), packed=True)
+    check_claim(header.files[-1], int(np.prod(size, dtype=object)), packed=True)
     directions = np.array(reader.GetDirection(), np.float64).reshape(3, 3)
     sides = np.array(reader.GetSpacing())
     origin = np.array(reader.GetOrigin())
     affine = world_affine(directions, sides, origin) if lies else assumed_affine(assume, sides.tolist())
     check_grid(path, affine)
     return Geometry((size[2], size[1], size[0]), affine)
+
+
+def _check_packed(reader: Any, header: Header, start: int) -> None:
+    """Refuse compressed voxels of which the library would return only a part, without a word."""
+    packed, size = sizes_of(header.path, header.files[-1], start)
+    one = simple_itk().Image([1, 1, 1], reader.GetPixelID())
+    needed = int(np.prod(reader.GetSize(), dtype=object)) * int(one.GetSizeOfPixelComponent())
+    if size < needed or (size > needed and not header.is_nrrd):
+        raise ScanError(
+            header.path,
+            f"is damaged: its compressed voxels hold {size:,} bytes, its header claims {needed:,}; replace "
+            "or remove it",
+        )
+    stated = header.packed_size
+    if stated is not None and stated != packed:
+        raise ScanError(
+            header.path,
+            f"has {packed:,} bytes of compressed voxels, its header says {stated:,} (CompressedDataSize, or "
+            "0 without one); save it again",
+        )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-from voxflate.data.readers.content import GZIP_MARK, head_of
+from voxflate.data.readers.packed import unpacked
 from voxflate.data.readers.refusals import ScanError, check_claim, check_grid, check_voxels, unreadable
 from voxflate.data.volume import Geometry, Volume, assumed_affine
 
-_image: Any = nib.freesurfer.mghformat.MGHImage
+_header: Any = nib.freesurfer.mghformat.MGHHeader
+_FIELDS, _VOXELS = 90, 284
+"""Bytes of the header's fields, and where the voxels begin."""
+_CHUNK = 2**20
 
 
 def mgh_geometry(path: Path, assume: str = "") -> Geometry:
@@ -22,7 +27,8 @@ def mgh_geometry(path: Path, assume: str = "") -> Geometry:
         ScanError: If the file is not a 3D image, claims more voxels than it can hold, or has no
             orientation.
     """
-    return _geometry(path, _open(path), assume)
+    with _open(path) as (_, header, packed):
+        return _geometry(path, header, assume, packed=packed)
 
 
 def read_mgh(path: Path, assume: str = "", air: float | None = None) -> Volume:
@@ -31,40 +37,48 @@ def read_mgh(path: Path, assume: str = "", air: float | None = None) -> Volume:
     Raises:
         ScanError: As `mgh_geometry`; also if the data is damaged, holds NaN or infinity, or is constant.
     """
-    image = _open(path)
-    geometry = _geometry(path, image, assume)
-    try:
-        array = np.asarray(image.dataobj, np.float32)
-    except Exception as error:  # a damaged file makes the parser raise anything
-        raise unreadable(path, "MGH", error) from error
-    return Volume(check_voxels(path, array.reshape(geometry.shape[::-1]).T, air), geometry.affine)
+    with _open(path) as (stream, header, packed):
+        geometry = _geometry(path, header, assume, packed=packed)
+        try:
+            kind = header.get_data_dtype()
+            stream.read(_VOXELS - _FIELDS)
+            content = stream.read(int(np.prod(geometry.shape, dtype=object)) * kind.itemsize)
+            array = np.frombuffer(content, kind).reshape(geometry.shape).astype(np.float32)
+            while stream.read(_CHUNK):  # the checksum of a packed file is at its end
+                pass
+        except Exception as error:  # a damaged file makes the parser raise anything
+            raise unreadable(path, "MGH", error) from error
+    return Volume(check_voxels(path, array, air), geometry.affine)
 
 
-def _open(path: Path) -> Any:
-    try:
-        return _image.from_filename(path, mmap=False)
-    except Exception as error:  # a damaged file makes the parser raise anything
-        raise unreadable(path, "MGH", error) from error
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[Any, Any, bool]]:
+    """The stream after the header's fields, the header, and whether the file is packed."""
+    with ExitStack() as opened:
+        try:
+            stream, packed = unpacked(path, opened)
+            header = _header(stream.read(_FIELDS))
+            header.get_data_dtype()  # raises for an unknown code
+        except Exception as error:  # a damaged file makes the parser raise anything
+            raise unreadable(path, "MGH", error) from error
+        yield stream, header, packed
 
 
-def _geometry(path: Path, image: Any, assume: str) -> Geometry:
-    shape = tuple(int(side) for side in image.shape)
-    if len(shape) == 4 and shape[-1] == 1:
-        shape = shape[:-1]
+def _geometry(path: Path, header: Any, assume: str, *, packed: bool) -> Geometry:
+    shape = tuple(int(side) for side in header.get_data_shape())
     if len(shape) != 3 or min(shape) < 2:
         raise ScanError(
             path, f"has {'x'.join(map(str, shape))} voxels, expected a 3D volume; remove or split it"
         )
-    lies = bool(image.header["goodRASFlag"] == 1)
+    lies = bool(header["goodRASFlag"] == 1)
     if not lies and not assume:
         raise ScanError(
             path,
             "does not say which way its axes point, and left and right are never guessed; convert it again "
             "with the orientation kept, or give it with --assume RAS",
         )
-    claimed = int(np.prod(shape, dtype=object)) * image.get_data_dtype().itemsize
-    check_claim(path, claimed, packed=head_of(path).startswith(GZIP_MARK))
-    zooms = image.header.get_zooms()[:3]
-    affine = np.array(image.affine, np.float64) if lies else assumed_affine(assume, zooms)
+    check_claim(path, int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize, packed=packed)
+    zooms = header.get_zooms()[:3]
+    affine = np.array(header.get_affine(), np.float64) if lies else assumed_affine(assume, zooms)
     check_grid(path, affine)
     return Geometry((shape[2], shape[1], shape[0]), affine)

@@ -11,9 +11,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
 
-from voxflate.data.readers.content import GZIP_MARK
+from voxflate.data.readers.packed import unpacked
 from voxflate.data.readers.refusals import ScanError, check_claim, check_grid, check_voxels, unreadable
 from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
 
@@ -112,23 +111,15 @@ def _open_nifti(path: Path) -> Iterator[_Nifti]:
     files = nifti_files(path)
     with ExitStack() as opened:
         try:
-            stream, packed = _stream(path, opened)
+            stream, packed = unpacked(path, opened)
             header = _header(stream, pair=bool(_pair_suffix(path)))
             if len(files) > 1:
-                stream, packed = _stream(files[1], opened)
+                stream, packed = unpacked(files[1], opened)
             voxels = nib.arrayproxy.ArrayProxy(stream, header, mmap=False)
             file = _Nifti(header, header.get_best_affine(), voxels, files[-1], packed)
         except Exception as error:  # a damaged file makes the parser raise anything
             raise unreadable(path, "NIfTI", error) from error
         yield file
-
-
-def _stream(path: Path, opened: ExitStack) -> tuple[Any, bool]:
-    """Open a file, and unpack it if its first bytes say so, regardless of its name."""
-    stream: Any = opened.enter_context(path.open("rb"))
-    packed = stream.read(2) == GZIP_MARK
-    stream.seek(0)
-    return (opened.enter_context(igzip.open(stream)) if packed else stream), packed
 
 
 def _header(stream: io.BufferedIOBase, *, pair: bool) -> Any:
@@ -198,7 +189,10 @@ def _note_affines(header: Any, sform: Float64) -> str:
     """
     if not (header["sform_code"] and header["qform_code"]):
         return ""
-    qform: Float64 = header.get_qform()[:3, :3]
+    try:
+        qform: Float64 = header.get_qform()[:3, :3]
+    except Exception:  # nibabel raises several kinds for impossible rotations and voxel sides
+        return "the qform is damaged (its rotation or voxel sides are impossible); the sform is used"
     sides = np.maximum(np.linalg.norm(sform, axis=0), 1e-9)
     if np.abs((sform - qform) / sides).max() <= _DISAGREE:
         return ""

@@ -1,4 +1,4 @@
-"""Reads scans: one reader per file format, chosen by suffix, or by content if the suffix is unknown.
+"""Reads scans: one reader per file format, chosen by content, or by suffix if the content has no mark.
 
 To add a format: write a `Reader` in a new module and add its suffixes to `READERS`.
 """
@@ -110,7 +110,13 @@ def scan_files(path: Path) -> tuple[Path, ...]:
 
 
 def _reader(path: Path) -> Reader:
-    reader = reader_of(path) or reader_by_content(head_of(path, unpack=True))
+    named = reader_of(path)
+    try:
+        reader = reader_by_content(head_of(path, unpack=True)) or named
+    except OSError:
+        if named is None:
+            raise
+        reader = named  # reports why it cannot be read
     if reader is None:
         raise ScanError(path, f"unknown file format; expected a name ending in {', '.join(READERS)}")
     return reader

@@ -60,13 +60,13 @@ def find_sources(
     listed = is_list(source)
     files = _listed(source, leave_out, reading, account) if listed else _in_folder(source, account, reading)
     files = _matching(source, files, reading, account)
-    sources = [*_volumes(files, leave_out, reading)]
+    sources = [*_volumes((file for file in files if reader_of(file.path)), leave_out, reading)]
     used = {path for one in sources for path in one.files}
     others = {f.path: f for f in files if f.path not in used and reader_of(f.path) is None}
     slices: list[Slice] = []
     for file, found in _looked_at(others, progress):
         if found is SCAN:
-            sources.append(_source(file, reading))
+            sources += _volumes([file], leave_out, reading)
         elif isinstance(found, str):
             account.leave([file.path], found)
         elif isinstance(found, VoxflateError):
@@ -102,13 +102,12 @@ def _nothing(source: Path, account: Account) -> VoxflateError:
 
 
 def _volumes(files: Iterable[File], refuse: Refuse, reading: Reading) -> Iterator[Source]:
-    """Files whose suffix a reader knows."""
+    """The scans of files that a reader knows."""
     for file in files:
-        if reader_of(file.path):
-            try:
-                yield _source(file, reading)
-            except VoxflateError as error:
-                refuse(error)
+        try:
+            yield _source(file, reading)
+        except VoxflateError as error:
+            refuse(error)
 
 
 def _source(file: File, reading: Reading) -> Source:

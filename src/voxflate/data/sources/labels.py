@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from voxflate._system.errors import VoxflateError
+from voxflate.data.readers.refusals import printable
 from voxflate.data.sources.source import Source
+from voxflate.data.sources.split import bids_label
 from voxflate.data.sources.tables import read_rows
 
 PARTICIPANTS = ("participants.tsv", "participants.csv")
@@ -114,19 +116,40 @@ class _Table:
                 )
 
     def row(self, scan: Source) -> dict[str, str]:
-        """The row of a scan's subject; empty if there is none."""
-        return next((self._rows[name] for name in _names(scan) if name in self._rows), {})
+        """The row of a scan's subject; empty if there is none.
+
+        Raises:
+            VoxflateError: If the scan's path has the names of two subjects.
+        """
+        subject = scan.subject.removeprefix("sub-")
+        if subject in self._rows:
+            return self._rows[subject]
+        if label := bids_label(scan.name):
+            return self._rows.get(label, {})
+        if scan.reading.subjects == "folder" and "/" in scan.name:  # then other folders name no subject
+            return {}
+        found = list(dict.fromkeys(filter(None, (self._known(names) for names in _names(scan)))))
+        if len(found) > 1:
+            first, second = (printable(name) for name in found[:2])
+            raise VoxflateError(
+                f"{printable(scan.path)}: its path has the names of two subjects of {self._path.name}, "
+                f"{first} and {second}; say whose scan it is with --subjects folder (the first folder below "
+                "the source), or with a list that has a column subject"
+            )
+        return self._rows[found[0]] if found else {}
+
+    def _known(self, names: Iterable[str]) -> str:
+        """The first name that the table has; empty if it has none."""
+        return next((name for name in names if name in self._rows), "")
 
 
-def _names(scan: Source) -> Iterator[str]:
-    """Names that a table may use for the subject of a scan, the most likely first.
+def _names(scan: Source) -> Iterator[Iterable[str]]:
+    """Places of a path that may name the scan's subject, each with its possible names, the most likely first.
 
-    First the subject; then folder names, the file's name, and its prefixes up to each separator, longest
-    first.
+    These are the file's name with its prefixes up to each separator, longest first, and every folder.
     """
-    yield scan.subject.removeprefix("sub-")
     path = PurePosixPath(scan.name)
     stem = path.name.split(".")[0]
     ends = [found.start() for found in re.finditer(r"[_\-.\s]", stem)]
-    yield from (stem[:end] for end in (len(stem), *reversed(ends)))
-    yield from (folder.removeprefix("sub-") for folder in reversed(path.parts[:-1]))
+    yield [stem[:end] for end in (len(stem), *reversed(ends))]
+    yield from ([folder.removeprefix("sub-")] for folder in reversed(path.parts[:-1]))

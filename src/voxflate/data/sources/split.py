@@ -15,7 +15,8 @@ from voxflate._system.errors import VoxflateError
 Key = TypeVar("Key", bound=Path | tuple[Path, int])
 """Identifies a scan: its path, or its path and the index of a stack in its file."""
 
-BIDS_SUBJECT = re.compile(r"(?:^|/)sub-([A-Za-z0-9]+)")
+_BIDS_SUBJECT = re.compile(r"(?:^|/)sub-([^_/.\s]+?)(?=[_/.\s]|-(?:ses|run|acq)-|$)")
+"""A subject's label in a path. BIDS allows only letters and digits; a label with hyphens counts whole."""
 
 
 def subject_of(path: Path) -> str:
@@ -23,9 +24,16 @@ def subject_of(path: Path) -> str:
 
     >>> subject_of(Path("sub-07/ses-2/anat/sub-07_ses-2_T1w.nii.gz"))
     '07'
+    >>> subject_of(Path("sub-control-01.nii.gz"))
+    'control-01'
     """
-    label = BIDS_SUBJECT.search(path.as_posix())
-    return label.group(1) if label else path.as_posix()
+    return bids_label(path.as_posix()) or path.as_posix()
+
+
+def bids_label(name: str) -> str:
+    """The first BIDS label `sub-...` of a person in a path, without `sub-`; empty if there is none."""
+    label = _BIDS_SUBJECT.search(name)
+    return label.group(1) if label else ""
 
 
 def split_subjects(subjects: Mapping[Key, str], held_out: float, seed: int) -> dict[str, list[Key]]:

@@ -1,6 +1,9 @@
 import errno
 import hashlib
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +11,8 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import (
     check_new_folder,
     check_no_links,
+    check_writable,
+    continued_folder,
     parse_json,
     read_json,
     sha256,
@@ -117,6 +122,21 @@ def test_a_folder_that_fails_takes_its_new_parents_with_it(tmp_path, error):
     assert names(tmp_path / "old") == []
 
 
+def test_a_folder_that_fills_meanwhile_stays_as_it_is(tmp_path):
+    path = tmp_path / "folder"
+
+    def write():
+        with whole_folder(path):
+            path.mkdir()
+            (path / "theirs").touch()
+
+    with pytest.raises(VoxflateError, match="something else has this name; choose another"):
+        write()
+    assert names(path) == ["theirs"]
+    with pytest.raises(VoxflateError, match="choose a shorter name"), whole_folder(tmp_path / ("x" * 250)):
+        pytest.fail("there is no such folder")
+
+
 def test_a_new_folder_is_missing_or_empty(tmp_path, monkeypatch):
     check_new_folder(tmp_path / "missing")
     (tmp_path / "empty").mkdir()
@@ -127,6 +147,73 @@ def test_a_new_folder_is_missing_or_empty(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(VoxflateError, match="choose a new one"):
         check_new_folder(".")
+
+
+def test_the_current_folder_is_not_replaced_under_any_name(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    for name in (tmp_path / "here", "../here", tmp_path / "link"):
+        with pytest.raises(VoxflateError, match="is the current folder"):
+            check_new_folder(name)
+
+
+@pytest.mark.parametrize("writer", [whole_folder, continued_folder])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stands_for_the_folder_it_leads_to(tmp_path, writer, exists):
+    place = tmp_path / "disk" / "place"
+    place.parent.mkdir()
+    if exists:
+        place.mkdir()
+    (tmp_path / "link").symlink_to("disk/place")
+    check_new_folder(tmp_path / "link")
+    with writer(tmp_path / "link") as temporary:
+        (temporary / "data").write_text("content")
+    assert (tmp_path / "link").is_symlink()
+    assert names(place) == ["data"]
+    assert names(place.parent) == ["place"]
+    assert names(tmp_path) == ["disk", "link"]
+
+
+def test_links_in_a_loop_and_mount_points_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(VoxflateError, match="leads in a loop"):
+        check_new_folder(tmp_path / "loop")
+    place = tmp_path / "a place"
+    place.mkdir()
+    (tmp_path / "link").symlink_to(place)
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path) == place)
+    for path in (place, tmp_path / "link"):
+        with pytest.raises(
+            VoxflateError, match=r"is a mount point.*choose a folder inside it, such as .*new"
+        ):
+            check_new_folder(path)
+    check_new_folder(place / "new")
+
+
+def test_a_bind_mount_of_the_same_disk_is_a_mount_point(tmp_path):
+    """`os.path.ismount` does not see one; making it needs the rights of an administrator."""
+    place = tmp_path / "a place"
+    place.mkdir()
+    code = "from voxflate._system.files import check_new_folder as c; import sys; c(sys.argv[1])"
+    script = 'mount --bind "$1" "$1" || exit 77; exec "$2" -c "$3" "$1"'
+    try:
+        words = ["unshare", "-m", "sh", "-c", script, "sh", str(place), sys.executable, code]
+        result = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError:
+        pytest.skip("there is no unshare")
+    if result.returncode == 77 or "unshare" in result.stderr:
+        pytest.skip("nothing can be mounted here")
+    assert "is a mount point" in result.stderr
+
+
+def test_a_place_for_a_file_is_tried_and_left_as_it_was(tmp_path):
+    check_writable(tmp_path / "new" / "newer" / "names.csv")
+    assert names(tmp_path) == []
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "names.csv", "/proc/names.csv", "/proc/new/names.csv"):
+        with pytest.raises(VoxflateError, match=r"names.csv: cannot be written .*choose another"):
+            check_writable(path)
 
 
 def test_json_comes_back_and_is_whole_or_absent(tmp_path):

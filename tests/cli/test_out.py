@@ -20,6 +20,8 @@ COMMANDS = {
     "inflate": ("inflate", "flat", "--out"),
     "generate": ("generate", "run", "-n", "1", "--out"),
     "export": ("export", "run", "--out"),
+    "export-onnx": ("export", "run", "--to", "onnx", "--out"),
+    "export-hub": ("export", "run", "--to", "hub", "--out"),
     "evaluate": ("evaluate", "run", "--out"),
     "audit": ("audit", "run", "--out"),
     "utility": ("utility", "run", "--out"),
@@ -75,6 +77,42 @@ def test_a_place_that_takes_no_files_is_one_line_with_the_next_step(
     assert line.startswith(f"voxflate: {place}")
     assert "cannot be written" in line
     assert "choose another" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("export", "run", "--to", "html", "--out"), "page.html"),
+        (("invert", "scan.nii.gz", "run", "--out"), "x.nii"),
+    ],
+)
+def test_commands_that_write_a_file_look_at_its_place_before_the_work(
+    command: tuple[str, ...],
+    name: str,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for folder in ("set", "run"):
+        shutil.copytree(home / folder, tmp_path / folder)
+    shutil.copyfile(home / "volumes" / "one.nii.gz", tmp_path / "scan.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    before = files(tmp_path / "set")
+    assert "lies in the prepared set" in refused(*command, f"set/new/{name}")
+    assert files(tmp_path / "set") == before
+    monkeypatch.setattr("voxflate.runs.load.Source.load", lambda *_, **__: pytest.fail("this is the work"))
+    line = refused(*command, f"/proc/{name}")
+    assert line.startswith(f"voxflate: /proc/{name}: cannot be written")
+    assert "choose another" in line
+
+
+def test_names_are_not_lost_after_the_work(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new"
+    write_prepared(tmp_path / "set")
+    arguments = ("prepare", home / "volumes", out, "--recipe", "mr", "--shape", "4,8,8", "--names")
+    assert "/proc/names.csv: cannot be written" in refused(*arguments, "/proc/names.csv")
+    assert not out.exists()
+    assert list(tmp_path.glob(".tmp*")) == []
 
 
 def test_a_run_that_is_in_a_prepared_set_already_can_be_resumed(tmp_path: Path) -> None:

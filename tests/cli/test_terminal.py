@@ -12,6 +12,7 @@ import pytest
 
 import voxflate
 from tests.cli import calls
+from tests.strategies import write_prepared
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import save_config
 
@@ -44,6 +45,20 @@ def test_a_full_disk_is_one_line(words: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("voxflate: the output cannot be written (No space left on device)")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_names_of_any_bytes_are_printed(tmp_path: Path) -> None:
+    words = "voxflate generate brains-16 -n 1 --out $'new\\xff'"
+    done = shell(words, tmp_path, PYTHONIOENCODING="utf-8:strict")
+    assert done.returncode == 0, done.stderr
+    assert r"new\udcff: sample-0000.nii.gz" in done.stdout
+
+
+def test_brackets_in_paths_are_not_markup(tmp_path: Path) -> None:
+    prepared = write_prepared(tmp_path / "set [old]" / "a[" / "b]")
+    shown = calls.voxflate("verify", "brains-16", "--data", prepared.root)
+    assert shown.exit_code == 1, shown.output
+    assert f"{prepared.root} has sha256" in shown.stdout
 
 
 def test_a_closed_output_is_no_traceback(tmp_path: Path) -> None:

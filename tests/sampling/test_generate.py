@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.strategies import run_config, write_prepared
+from tests.sharing.generators import an_export
+from tests.strategies import PAIRS, run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate._system.version import __version__
 from voxflate.config.toml import save_config
+from voxflate.data.channels import LabelColumn, Layout
 from voxflate.runs.load import open_source
 from voxflate.sampling.generate import check_generation, generate
 from voxflate.training.run import train_run
@@ -171,4 +173,29 @@ def test_a_2d_run_and_a_folder_that_is_no_run_are_refused(prepared, tmp_path):
         generate(tmp_path / "flat", 1, out=tmp_path / "new")
     with pytest.raises(VoxflateError, match="no such file or run folder"):
         generate(tmp_path / "nothing", 1, out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """What is refused is refused before anything is generated."""
+    monkeypatch.setattr("voxflate.runs.load.Source.load", lambda *_, **__: pytest.fail("this is the work"))
+
+
+def test_what_the_format_cannot_hold_is_refused_before_the_work(tmp_path, no_work):
+    run = an_export(tmp_path / "oblique")
+    with pytest.raises(VoxflateError, match=r"--format dicom: .*oblique: the axes are .* off a right angle"):
+        generate(run, 1, out=tmp_path / "new", file_format="dicom")
+    columns = (LabelColumn("label", ("F", "M")), *PAIRS.labels[1:])
+    run = an_export(tmp_path / "clash", channels=8, layout=Layout(PAIRS.channels, columns))
+    with pytest.raises(VoxflateError, match="--layout monai: a datalist has files under label"):
+        generate(run, 1, out=tmp_path / "new", layout="monai")
+
+
+def test_a_diverged_generator_is_named(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "voxflate.sampling.generate.sample", lambda *_, **__: [torch.full((1, 1, 4, 8, 8), torch.nan)]
+    )
+    with pytest.raises(VoxflateError, match=r"run: sample 0 has 256 NaN voxels: .*an earlier --snapshot"):
+        generate(run, 1, out=tmp_path / "new")
     assert not (tmp_path / "new").exists()

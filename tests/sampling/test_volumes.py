@@ -6,8 +6,9 @@ import pytest
 
 from tests.strategies import write_prepared
 from voxflate._system.errors import VoxflateError
+from voxflate.data.channels import Channel, Layout
 from voxflate.data.writers.synthetic import SYNTHETIC
-from voxflate.sampling.volumes import Volumes
+from voxflate.sampling.volumes import Volumes, write_all
 
 SHAPE = (4, 4, 4)  # equal sides: a wrong order of axes cannot be told by the shape
 
@@ -104,6 +105,27 @@ def test_nothing_is_written_over(volumes, tmp_path):
         volumes[:3].save(tmp_path / "x.nii")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
     volumes[:2].save(tmp_path / "x.nii")
+
+
+def test_an_empty_selection_is_not_saved(volumes, tmp_path):
+    with pytest.raises(VoxflateError, match=r"x\.nii: there are no volumes to write"):
+        volumes[np.zeros(5, bool)].save(tmp_path / "x.nii")
+
+
+def test_no_file_is_written_twice(tmp_path):
+    jobs = [(tmp_path / name, lambda path: path.write_text("x")) for name in ("a", "b", "a")]
+    with pytest.raises(VoxflateError, match="a: would be written twice"):
+        write_all(jobs)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_modalities_with_names_that_no_file_can_have_are_all_saved(tmp_path):
+    layout = Layout((Channel("平扫", intensity=(0.0, 1.0)), Channel("增强", intensity=(0.0, 1.0))))
+    prepared = write_prepared(tmp_path / "set", shape=SHAPE, layout=layout)
+    values = np.stack([np.full(SHAPE, -1.0), np.full(SHAPE, 1.0)])
+    paths = Volumes(values, prepared).save(tmp_path / "x.nii")
+    assert [path.name for path in paths] == ["x_image0.nii", "x_image1.nii"]
+    assert [nib.load(path).get_fdata().mean() for path in paths] == [100, 1]  # the set begins at 100
 
 
 def test_a_failure_leaves_none_of_the_files(volumes, tmp_path, monkeypatch):

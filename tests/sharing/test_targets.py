@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -191,6 +192,7 @@ def test_the_card_says_all_that_a_user_must_know(export: Path, evaluation: Path,
     assert again.assessment is not None
     assert again.assessment.metrics["pairwise-l2"].value == 33.5
     assert "2 of 200 generated volumes" in again.audit_words
+    assert "So are a few percent of real people" in again.audit_words
     plain = (shared(export, "hub", tmp_path / "plain") / "README.md").read_text()
     assert "It was not evaluated." in plain
     assert "Not audited" in plain
@@ -208,6 +210,99 @@ def test_an_evaluation_of_another_generator_is_not_used(
     assert found.audit is None
     assert all("belongs to another snapshot" in note for note in found.notes)
     assert len(found.notes) == 2
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    config = run_config(write_prepared(folder / "MUSTERMANN"), training__kimg=0.008)
+    train_run(config, folder / "run")
+    return folder / "run"
+
+
+def measure(folder: Path, run: Path, name: str, value: float, **facts: Any) -> None:
+    """Write an evaluation (metrics.json) or an audit (audit.json) of a run's newest snapshot."""
+    loaded = voxflate.load(run)
+    facts = {"generator_sha256": loaded.weights_sha256, "n_images": loaded.n_images, **facts}
+    folder.mkdir(parents=True, exist_ok=True)
+    if name == "metrics.json":
+        facts |= {"n-generated": 9, "n-real": 9}
+        write_json(folder / name, Assessment({"pairwise-l2": Metric(value)}, facts).as_dict())
+    else:
+        write_json(folder / name, {**facts, "n-generated": 50, "flagged": {"1": ["lead"]} if value else {}})
+
+
+def test_a_folder_keeps_what_was_said_and_measured(run: Path, tmp_path: Path) -> None:
+    remark = "/home/SECRET MAN/set: is not the data that /home/SECRET MAN/3d was trained on (sha256 ab)"
+    measure(tmp_path / "measured", run, "metrics.json", 12.5, other_data=remark)
+    measure(tmp_path / "measured", run, "audit.json", 1, other_data=remark, **{"false-alarms": 0.033})
+    words = ("--title", "Brains", "--trained-on", "SomeData", "--data-licence", "CC-BY-4.0")
+    folder = tmp_path / "folder"
+    exported(0, run, "--out", folder, *words, "--evaluation", tmp_path / "measured")
+    names = {"audit.json", "config.json", "generator.safetensors", "metrics.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    for path in folder.iterdir():
+        assert b"SECRET" not in path.read_bytes(), path.name
+    assert "set: is not the data that 3d was trained on" in (folder / "audit.json").read_text()
+    exported(0, folder, "--to", "hub", "--out", tmp_path / "hub")
+    card = (tmp_path / "hub" / "README.md").read_text()
+    for text in (
+        "license: cc-by-4.0",
+        "# Brains",
+        "SomeData",
+        "| pairwise-l2 | 12.5",
+        "1 of 50 generated",
+        "3.3% of real",
+    ):
+        assert text in card, text
+    np.testing.assert_array_equal(voxflate.load(folder).sample(2), voxflate.load(run).sample(2))
+    assert "is already an export" in exported(2, folder, "--out", tmp_path / "again")
+
+
+def test_the_newest_evaluation_and_the_newest_audit_of_the_weights_are_used(
+    run: Path, tmp_path: Path
+) -> None:
+    """They may be in two folders: an evaluation after an audit starts a new one."""
+    shutil.copytree(run, tmp_path / "run")
+    root = tmp_path / "run" / "evaluation"
+    measure(root / "001-newest", run, "audit.json", 1)
+    found = about(tmp_path / "run", WORDS)
+    assert (found.assessment, found.notes) == (None, ())
+    assert "1 of 50 generated volumes" in found.audit_words
+    measure(root / "002-newest", run, "metrics.json", 1.0)
+    measure(root / "003-newest", run, "metrics.json", 2.0)
+    measure(root / "004-best", run, "audit.json", 0, generator_sha256="another")
+    measure(root / "004-best", run, "metrics.json", 3.0, generator_sha256="another")
+    for given in (None, root, tmp_path / "run"):
+        found = about(tmp_path / "run", WORDS, evaluation=given)
+        assert found.assessment is not None
+        assert found.assessment.metrics["pairwise-l2"].value == 2.0
+        assert "1 of 50 generated volumes" in found.audit_words
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_evaluation_that_is_not_there_is_refused(export: Path, tmp_path: Path, target: str) -> None:
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / ("x.html" if target == "html" else "x")
+    for folder in (tmp_path / "missing", tmp_path / "empty"):
+        shown = exported(2, export, "--to", target, "--out", out, "--evaluation", folder)
+        assert f"{folder}: has no metrics.json and no audit.json; give the folder" in shown
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "licence",
+    ["CC BY 4.0: see site", "no", "1.0", '[a] "b" #c', "- x", "MIT", "\N{GRINNING FACE}", "apache-2.0"],
+)
+def test_the_header_of_the_card_is_yaml_whatever_the_licence(
+    export: Path, tmp_path: Path, licence: str
+) -> None:
+    yaml = pytest.importorskip("yaml", reason="pip install pyyaml")
+    folder = tmp_path / 'a "hub"'
+    share(export, "hub", folder, Words(licence=licence))
+    card = (folder / "README.md").read_text()
+    assert yaml.safe_load(card.split("---\n")[1])["license"] == licence.lower()
+    assert r'voxflate.load("a \"hub\"")' in card
 
 
 BOTH = """

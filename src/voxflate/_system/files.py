@@ -8,8 +8,10 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     On an error it is removed, with every parent folder that was created for it.
 
     Args:
-        path: The folder to create; see `check_new_folder`.
+        path: The folder to create, or a link to it; see `check_new_folder`.
 
     Yields:
         The folder to write to. The writer must sync everything that must survive a power failure.
@@ -89,7 +91,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     Raises:
         VoxflateError: If the disk is full or the folder cannot be created.
     """
-    path = Path(path)
+    path = _linked(path)
     temporary = _temporary(path)
     new_parents = [parent for parent in path.parents if not parent.exists()]
     try:
@@ -114,7 +116,7 @@ def continued_folder(path: str | Path) -> Iterator[Path]:
     the disk is full; a `VoxflateError` (bad input) removes it.
 
     Args:
-        path: The folder to create; see `check_new_folder`.
+        path: The folder to create, or a link to it; see `check_new_folder`.
 
     Yields:
         The folder to write to. The writer must check what is already in it.
@@ -122,7 +124,7 @@ def continued_folder(path: str | Path) -> Iterator[Path]:
     Raises:
         VoxflateError: If another process works on it, the disk is full, or the folder cannot be created.
     """
-    path = Path(path)
+    path = _linked(path)
     temporary = path.with_name(f".tmp-unfinished-{path.name}")
     new_parents = [parent for parent in path.parents if not parent.exists()]
     lock = None
@@ -170,17 +172,59 @@ def _unlock(descriptor: int, path: Path) -> None:
 def check_new_folder(path: str | Path) -> None:
     """Check that a folder can be made here without overwriting anything.
 
+    A link stands for the folder that it leads to.
+
     Raises:
-        VoxflateError: If it is a file or a folder that is not empty, or the current folder, which
-            cannot be replaced.
+        VoxflateError: If it is a file or a folder that is not empty, the current folder or a mount point,
+            which cannot be replaced, or a link in a loop.
     """
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise VoxflateError(
             f"{path}: already exists and is not an empty folder; choose another, or delete it first"
         )
-    if path.name in ("", ".."):
+    if path.name in ("", "..") or (path.is_dir() and path.samefile(".")):
         raise VoxflateError(f"{path}: is the current folder, or one above it; choose a new one")
+    place = _linked(path)
+    if place.is_symlink():
+        raise VoxflateError(f"{path}: is a link that leads in a loop; choose another folder, or remove it")
+    if _is_mount_point(place):
+        raise VoxflateError(
+            f"{path}: is a mount point, which the finished folder cannot replace; choose a folder inside it, "
+            f"such as {path / 'new'}"
+        )
+
+
+def check_writable(path: str | Path) -> None:
+    """Check before long work that a file can be written to its folder; nothing is left there.
+
+    Raises:
+        VoxflateError: Gives the system's reason.
+    """
+    path = Path(path)
+    try:
+        folder = next((parent for parent in path.parents if parent.exists()), Path())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise cannot_be_written(path, error) from error
+
+
+def _linked(path: str | Path) -> Path:
+    """The folder that a link leads to, as no folder can be renamed to a link; other paths as they are."""
+    path = Path(path)
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _is_mount_point(path: Path) -> bool:
+    """Whether something is mounted at a path; on Linux also a folder of the same disk (a bind mount)."""
+    if os.path.ismount(path):
+        return True
+    escaped = re.sub(r"[ \t\n\\]", lambda found: f"\\{ord(found[0]):03o}", os.path.realpath(path))
+    with contextlib.suppress(OSError):
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        return any(line.split(" ")[4] == escaped for line in mounts.split("\n") if line)
+    return False
 
 
 def cannot_be_written(path: Path, error: OSError) -> VoxflateError:
@@ -190,8 +234,10 @@ def cannot_be_written(path: Path, error: OSError) -> VoxflateError:
         advice = "make its folder writable or choose another"
     elif error.errno == errno.ENOENT:
         advice = "its folder was removed, or cannot contain files; choose another"
-    elif error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+    elif error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):
         advice = "something else has this name; choose another"
+    elif error.errno == errno.ENAMETOOLONG:
+        advice = "choose a shorter name"
     reason = error.strerror or error
     return VoxflateError(f"{path}: cannot be written ({reason}); {advice}, then run the same command again")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from voxflate._system.errors import VoxflateError
 from voxflate.cli.options.shared import DryRun, MovedData, Run, Snapshot
 from voxflate.cli.printing import print_skipped
 from voxflate.cli.settings import print_settings
-
-if TYPE_CHECKING:
-    from voxflate.runs.load import Loaded
 
 _ABOUT = "Description of the generator"
 
@@ -51,7 +48,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder of its evaluation and audit. (default: RUN/evaluation)",
+            help="Folder of its evaluation and audit. (default: the newest in RUN/evaluation)",
             show_default=False,
             rich_help_panel=_ABOUT,
         ),
@@ -77,38 +74,16 @@ def export(
         from voxflate.sharing.hub import check_push
 
         check_push()  # before exporting
-    loaded, hint = _exported(run, to, out, (title, trained_on, data_licence), snapshot, data, evaluation)
-    print_skipped(loaded)
-    typer.echo(f"{out}: {loaded}")
-    typer.echo(hint.format(out=shlex.quote(str(out))))
+    from voxflate.sharing.about import Words
+    from voxflate.sharing.targets import TARGETS, share
+
+    about = share(run, to, out, Words(title, trained_on, data_licence), snapshot, data, evaluation)
+    for note in about.notes:
+        typer.echo(note, err=True)
+    print_skipped(about.loaded)
+    typer.echo(f"{out}: {about.loaded}")
+    typer.echo(TARGETS[to].hint.format(out=shlex.quote(str(out))))
     if push:
         from voxflate.sharing.hub import push as push_folder
 
         typer.echo(f"uploaded to {push_folder(out, push)}")
-
-
-def _exported(
-    run: Path,
-    to: str,
-    out: Path,
-    words: tuple[str, str, str],
-    snapshot: str,
-    data: Path | None,
-    evaluation: Path | None,
-) -> tuple[Loaded, str]:
-    """Write the export; return the generator and the next step for the user.
-
-    `words` are its title, and the name and the licence of its data.
-    """
-    if to == "folder":
-        from voxflate.runs.export import export_generator
-
-        loaded = export_generator(run, out, snapshot, data)
-        return loaded, "next: voxflate generate {out} -n 20 --out new-scans"
-    from voxflate.sharing.about import Words
-    from voxflate.sharing.targets import TARGETS, share
-
-    about = share(run, to, out, Words(*words), snapshot, data, evaluation)
-    for note in about.notes:
-        typer.echo(note, err=True)
-    return about.loaded, TARGETS[to].hint

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 
 def print_wide(table: Table, width: int = 240) -> None:
-    """Print at full width: a table cut to 80 columns in a file or a pipe is useless."""
-    console = Console()
+    """Print at full width: a table cut to 80 columns in a file or a pipe is useless.
+
+    Brackets and colons are printed as they are, because they may be parts of paths.
+    """
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(width=width)
+        console = Console(markup=False, emoji=False, width=width)
     console.print(table)
 
 
@@ -61,13 +64,13 @@ def print_warning(text: str) -> None:
 
 def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account: Account) -> None:
     """Print what was prepared, what happened to every file, and what to look at."""
-    from voxflate.data.preparing.quality import duplicates
+    from voxflate.data.preparing.quality import copies_in
     from voxflate.data.preparing.summary import summary_lines
 
     for error in refused:
         typer.echo(f"left out: {error}", err=True)
     scans = prepared.manifest.scans
-    for group in duplicates(scans):
+    for group in copies_in(prepared):
         sides = " and ".join(sorted({scans[index].split for index in group}))
         advice = ": a held-out scan is also trained on; remove one" if " and " in sides else ""
         typer.echo(f"copies: {', '.join(scans[i].scan for i in group)} ({sides}){advice}", err=True)

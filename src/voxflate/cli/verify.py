@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from voxflate.cli.options.shared import MovedData
+from voxflate.cli.printing import print_wide
 from voxflate.cli.progress import progress_bar
 
 DIFFERS = 1
@@ -41,7 +41,7 @@ def verify(
     table = Table("checked", "", "found")
     for check in checks:
         table.add_row(check.name, _MARKS[check.matches], check.found)
-    Console().print(table)
+    print_wide(table)
     wrong = sum(check.matches is False for check in checks)
     undecided = sum(check.matches is None for check in checks)
     if wrong:

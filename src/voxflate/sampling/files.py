@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
-from voxflate.data.labels import Labels
+from voxflate.data.labels import JointLabels, Labels
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32
+from voxflate.data.writers.dicom import check_right_angles
 from voxflate.data.writers.dicom_seg import check_segmentations, write_dicom_channels
 from voxflate.data.writers.label_tables import Kept, write_labels
-from voxflate.data.writers.layouts import FolderWriter, find_layout
+from voxflate.data.writers.layouts import FolderWriter, check_labels, find_layout
 from voxflate.data.writers.synthetic import Look
 
 FLAT = "flat"
@@ -51,17 +52,27 @@ FORMATS: dict[str, Callable[..., FolderWriter | SeriesWriter]] = {
 """Name -> writer of volumes, called with (folder, prepared, layout, look, digits)."""
 
 
-def check_format(file_format: str, layout: str, prepared: PreparedSet) -> None:
+def check_format(
+    file_format: str, layout: str, prepared: PreparedSet, labels: JointLabels | None = None
+) -> None:
     """Refuse a format or layout before anything is computed.
 
+    Args:
+        file_format: A name in `FORMATS`.
+        layout: A name in `LAYOUTS`.
+        prepared: The set that defines channels and voxels.
+        labels: The labels that the generator knows; None if it knows none.
+
     Raises:
-        VoxflateError: If it does not exist, does not suit the volumes, or needs a missing package.
+        VoxflateError: If it does not exist, does not suit the volumes or labels, or needs a missing package.
     """
     if file_format not in FORMATS:
         raise VoxflateError(f"--format {file_format}: choose one of {', '.join(FORMATS)}")
     find_layout(layout, prepared)
+    check_labels(layout, [column.name for column in labels.layout.labels] if labels else [])
     if file_format == "dicom":
         if layout != FLAT:
             raise VoxflateError(f"--layout {layout}: needs NIfTI files; leave out --format dicom")
+        check_right_angles(prepared.affine, f"--format dicom: {prepared.root}")
         if prepared.layout.masks:
             check_segmentations()

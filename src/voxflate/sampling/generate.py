@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, whole_folder, write_json
 from voxflate._system.memory import memory_said
 from voxflate._system.version import __version__
@@ -71,7 +74,7 @@ def generate(
 
     Raises:
         VoxflateError: If the run is 2D or has no such snapshot, `out` is not empty, a label is
-            unknown, or a number is out of range. `out` is then unchanged.
+            unknown, a number is out of range, or a voxel is NaN. `out` is then unchanged.
     """
     check_numbers(n, seed, truncation, batch)
     source = check_generation(run, out, data, device, file_format, layout, snapshot, air, other_data)
@@ -90,6 +93,11 @@ def generate(
             loaded.network, n, seed=seed, truncation_psi=truncation, batch=batch, full=True, labels=told
         )
         for number, volume in enumerate(volume for volumes in batches for volume in volumes.numpy()):
+            if np.isnan(volume).any():
+                raise VoxflateError(
+                    f"{run}: sample {number} has {np.isnan(volume).sum():,} NaN voxels: the training has "
+                    "diverged; choose an earlier --snapshot"
+                )
             writer.add(volume, drawn[number] if drawn else None)
             if progress is not None:
                 progress(number + 1, n)
@@ -130,13 +138,14 @@ def check_generation(
 
     Raises:
         VoxflateError: If `run` is neither a trained 3D run nor an export, its data is missing or differs, it
-            has no such snapshot, `out` is not empty, or there is no such format, layout or value of air.
+            has no such snapshot, `out` is not empty, or the format, layout or value of air is unknown or does
+            not suit the volumes.
     """
     check_new_folder(out)
     check_outside_sets(out)
     source = open_source(run, data, device, other_data=other_data)
     check_volumes(source)
-    check_format(file_format, layout, source.prepared)
+    check_format(file_format, layout, source.prepared, source.labels)
     source.check(snapshot)
     check_air(source.prepared, air)
     return source

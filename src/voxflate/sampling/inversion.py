@@ -72,8 +72,10 @@ class Options:
         Raises:
             VoxflateError: Names them.
         """
-        if self.steps < 1 or not self.tolerance > 0:
-            raise VoxflateError(f"steps and tolerance must be above 0, got {self.steps} and {self.tolerance}")
+        if self.steps < 1 or not 0 < self.tolerance < math.inf:
+            raise VoxflateError(
+                f"steps and tolerance must be above 0 and finite, got {self.steps} and {self.tolerance}"
+            )
 
 
 OPTIONS = Options()

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from voxflate._system.errors import VoxflateError
+from voxflate._system.files import check_writable
 from voxflate.data.channels import LabelValue
 from voxflate.data.labels import chosen_labels
+from voxflate.data.outside import check_outside_sets
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.preparing.replay import Prepared, prepare_like
 from voxflate.data.volume import Float32
@@ -72,11 +74,13 @@ def reconstruct(
         warn: Called with a message about a label outside the training set's range.
 
     Raises:
-        VoxflateError: If a file or the run cannot be used, a label is unknown, or `out` exists or is not a
-            NIfTI file.
+        VoxflateError: If a file or the run cannot be used, a label is unknown, or `out` exists, is not a
+            NIfTI file, lies in a prepared set or cannot be written.
     """
     nifti_suffix(out)
     options.check()
+    check_outside_sets(out)
+    check_writable(out)
     source = open_source(run, data, device)
     check_volumes(source)
     layout, joint = source.prepared.layout, source.labels

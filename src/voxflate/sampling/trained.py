@@ -181,12 +181,13 @@ class TrainedGenerator:
             Volumes as `sample` returns them, without labels.
 
         Raises:
-            VoxflateError: If the codes do not fit this generator, or the volumes have NaN voxels.
+            VoxflateError: If the codes do not fit, a number is out of range, or the volumes have NaN voxels.
         """
         codes = torch.from_numpy(np.asarray(styles, np.float32))
         wanted = style_shape(self.network)
         if codes.ndim != 3 or codes.shape[1:] != wanted or not len(codes):
             raise VoxflateError(f"styles must be [n, {wanted[0]}, {wanted[1]}], got {list(codes.shape)}")
+        check_numbers(len(codes), seed, 1.0, batch, subject or 0)
         device = next(self.network.parameters()).device
         volumes = []
         with torch.no_grad():

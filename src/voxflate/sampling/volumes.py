@@ -140,13 +140,15 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
             last.
 
         Raises:
-            VoxflateError: If a file already exists, the name has another suffix, `air` is invalid, or the
-                disk is full.
+            VoxflateError: If there is no volume, a file already exists, the name has another suffix, `air` is
+                invalid, or the disk is full.
         """
         prepared, suffix = self._source(), nifti_suffix(Path(path))
         check_air(prepared, air)
         look = Look(air, self._other_data)
         count = 1 if self.ndim == len(shape_of_one(prepared)) else len(self)
+        if count == 0:
+            raise VoxflateError(f"{path}: there are no volumes to write; the selection is empty")
         volumes = self.view(np.ndarray).reshape(count, -1, *self.shape[-3:])
         masks = None if self._masks is None else self._masks.reshape(count, *self.shape[-3:])
         folder, stems = Path(path).parent, _stems(Path(path).name.removesuffix(suffix), count)
@@ -200,9 +202,12 @@ def write_all(jobs: Sequence[tuple[Path, Callable[[Path], None]]]) -> list[Path]
     """Write files that do not exist yet, all or none.
 
     Raises:
-        VoxflateError: If one exists, or cannot be written.
+        VoxflateError: If one exists, is to be written twice, or cannot be written.
     """
     paths = [path for path, _ in jobs]
+    if len(set(paths)) < len(paths):
+        twice = next(path for path in paths if paths.count(path) > 1)
+        raise VoxflateError(f"{twice}: would be written twice; give its parts names that differ")
     for path in paths:
         if path.exists():
             raise VoxflateError(f"{path}: already exists; choose another name, or delete it first")

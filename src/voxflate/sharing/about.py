@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxflate._system.errors import VoxflateError
-from voxflate._system.files import read_json
 from voxflate.data.channels import LabelColumn, pictured
 from voxflate.data.labels import Labels
 from voxflate.data.preparing.recipes import CT_RECIPES
 from voxflate.data.volume import Float32
 from voxflate.evaluation import Assessment
 from voxflate.gans.samples import sample
-from voxflate.reports.evaluations import AUDIT, FOLDER, METRICS, place_of
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.exported import counts_of
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
 from voxflate.sampling.asked import draw_labels, encoded
+from voxflate.sharing.measured import measured
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class About:
         words: The owner's description.
         counts: Split -> scans and subjects; None for an export that does not have them.
         assessment: Its evaluation; None if it has none.
-        audit: The content of its audit.json; None if it was not audited.
+        audit: The content of its audit.json, without data on single people; None if it was not audited.
         notes: Messages for the user during the export, one sentence each.
     """
 
@@ -130,16 +127,13 @@ class About:
         if self.audit is None:
             return "Not audited: it was not checked for copies of its training scans."
         count, flagged = self.audit["n-generated"], len(self.audit["flagged"])
+        alarms = self.audit.get("false-alarms")  # audits of before decision 0191 have none
+        known = "a few percent" if alarms is None else f"{alarms:.1%}"
         return (
             f"Audited: {flagged} of {count} generated volumes ({flagged / count:.1%}) were nearer to a "
-            "training scan than 99% of real scans of other people are. Without copies, about 1% would be."
+            "training scan than almost all real scans of other people are. So are "
+            f"{known} of real people whom the audit does not know."
         )
-
-    @property
-    def audit_summary(self) -> dict[str, Any]:
-        """The audit without data on single people (which training volumes were nearest)."""
-        assert self.audit is not None
-        return {name: value for name, value in self.audit.items() if name not in ("samples", "null", "run")}
 
     @property
     def limits(self) -> list[str]:
@@ -227,50 +221,20 @@ def about(
         words: The owner's description; empty fields are taken from the export.
         snapshot: Snapshot of the run.
         data: Folder of the run's prepared set; None to use the one named in the run.
-        evaluation: Folder of its evaluation and audit; None for `run`/evaluation.
+        evaluation: Folder of its evaluation and audit; None for the newest in `run`.
 
     Raises:
-        VoxflateError: If it cannot be opened or is a 2D run, or `evaluation` belongs to another generator.
+        VoxflateError: If it cannot be opened or is a 2D run, or `evaluation` is empty or belongs to another
+            generator.
     """
     source = open_source(run, data)
     check_volumes(source)
     loaded = source.load(snapshot, device="cpu")
     counts = counts_of(source.prepared.manifest) if source.exported is None else source.exported.counts
-    if source.exported is None:
-        own = place_of(run, snapshot).folder
-    else:  # in a hub folder they are beside the weights
-        own = source.folder / FOLDER if (source.folder / FOLDER).is_dir() else source.folder
-    folder = evaluation or own
-    found: dict[str, Any] = {}
-    notes: list[str] = []
-    for name in (METRICS, AUDIT):
-        path = folder / name
-        if not path.is_file():
-            continue
-        content = read_json(path)
-        facts = content.get("facts", content)
-        if facts.get("generator_sha256") == loaded.weights_sha256:
-            found[name] = content
-        elif evaluation is not None:
-            raise VoxflateError(
-                f"{path}: belongs to another generator than {run} at {loaded.kimg:g} kimg; give another "
-                "--snapshot, or evaluate and audit this one"
-            )
-        else:
-            notes.append(f"{path} belongs to another snapshot and is not used")
-    assessment = None
-    if METRICS in found:
-        assessment = _to_share(Assessment.from_dict(found[METRICS], folder / METRICS))
+    known = measured(source.folder, loaded, evaluation)
     kept = source.exported.words if source.exported is not None else {}
     words = Words(**{name: text or kept.get(name, "") for name, text in vars(words).items()})
-    return About(source, loaded, words, counts, assessment, found.get(AUDIT), tuple(notes))
-
-
-def _to_share(assessment: Assessment) -> Assessment:
-    """Remove names of the owner's folders."""
-    facts = {name: value for name, value in assessment.facts.items() if name != "run"}
-    warnings = tuple(re.sub(r"\S*/(?=\S)", "", warning) for warning in assessment.warnings)
-    return replace(assessment, facts=facts, warnings=warnings)
+    return About(source, loaded, words, counts, known.assessment, known.audit, known.notes)
 
 
 def shape_words(shape: tuple[int, ...]) -> str:

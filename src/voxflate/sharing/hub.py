@@ -1,10 +1,9 @@
 """A generator as a folder for the Hugging Face hub: an export with a model card and a picture.
 
 FOLDER/
-    generator.safetensors  config.json   as written by `voxflate export`: `voxflate.load` opens the folder
-    README.md                            the model card
-    samples.png                          centre slices of the first samples
-    metrics.json  audit.json             if it was evaluated and audited
+    generator.safetensors ...   the files of `folder.py`: `voxflate.load` opens the folder
+    README.md                   the model card
+    samples.png                 centre slices of the first samples
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from typing import Any
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.extras import import_optional
-from voxflate._system.files import whole_folder, write_json
+from voxflate._system.files import whole_folder
 from voxflate.drawing.sheets import sample_sheet
-from voxflate.runs.export import write_generator
 from voxflate.sampling.volumes import shape_of_one
 from voxflate.sharing.about import About
+from voxflate.sharing.folder import write_export
 from voxflate.sharing.texts import text_of
 
 PICTURE = "samples.png"
@@ -41,9 +40,7 @@ def write_hub_files(about: About, folder: Path, name: str) -> None:
         name: Final name of the folder, for the card's example.
     """
     prepared = about.source.prepared
-    write_generator(
-        folder, about.loaded, prepared.manifest, about.counts, about.source.labels, vars(about.words)
-    )
+    write_export(about, folder)
     images, classes = about.samples(_SHOWN, _TRUNCATION)
     sample_sheet(images, folder / PICTURE, columns=_SHOWN, spacing=prepared.spacing, classes=classes)
     layout = prepared.layout
@@ -57,10 +54,6 @@ def write_hub_files(about: About, folder: Path, name: str) -> None:
         labels=about.example_labels,
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
-    if about.assessment is not None:
-        write_json(folder / "metrics.json", about.assessment.as_dict())
-    if about.audit is not None:
-        write_json(folder / "audit.json", about.audit_summary)
 
 
 def push(folder: Path, repository: str) -> str:

@@ -23,7 +23,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from voxflate._system.errors import VoxflateError
-from voxflate._system.files import whole_file
+from voxflate._system.files import check_writable, whole_file
 from voxflate._system.version import __version__
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32
@@ -77,6 +77,7 @@ def check_new_page(out: Path) -> None:
         raise VoxflateError(f"{out}: the page is one file; give it as --out NAME.html")
     if out.exists():
         raise VoxflateError(f"{out}: already exists; choose another name, or delete it first")
+    check_writable(out)
 
 
 def _of_page(about: About) -> dict[str, Any]:

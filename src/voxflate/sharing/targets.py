@@ -11,8 +11,10 @@ from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder
+from voxflate.data.outside import check_outside_sets
 from voxflate.runs.chosen import Snapshot
 from voxflate.sharing.about import About, Words, about
+from voxflate.sharing.folder import write_folder
 from voxflate.sharing.hub import write_hub
 from voxflate.sharing.monai import write_monai
 from voxflate.sharing.onnx_folder import write_onnx
@@ -35,6 +37,7 @@ class Target:
 
 
 TARGETS: dict[str, Target] = {
+    "folder": Target(write_folder, "next: voxflate generate {out} -n 20 --out new-scans"),
     "html": Target(write_page, "next: open it in a browser", check_new_page),
     "onnx": Target(write_onnx, "its README.md shows how to run it"),
     "hub": Target(write_hub, "voxflate.load opens it; read its README.md before you publish it"),
@@ -62,18 +65,20 @@ def share(
         words: The owner's description.
         snapshot: "newest", "best", or a number of kimg.
         data: Folder of the run's prepared set; None to use the one named in the run.
-        evaluation: Folder of its evaluation and audit; None for the run's own.
+        evaluation: Folder of its evaluation and audit; None for the newest in the run.
 
     Returns:
         The generator and its description.
 
     Raises:
-        VoxflateError: If there is no such target, `out` exists, or the generator cannot be opened.
+        VoxflateError: If there is no such target, `out` exists or lies in a prepared set, or the generator
+            cannot be opened.
     """
     if target not in TARGETS:
-        raise VoxflateError(f"--to {target}: choose one of folder, {', '.join(TARGETS)}")
+        raise VoxflateError(f"--to {target}: choose one of {', '.join(TARGETS)}")
     chosen = TARGETS[target]
     chosen.check(out)
+    check_outside_sets(out)
     found = about(run, words, snapshot, data, evaluation)
     chosen.write(found, out)
     return found

@@ -153,6 +153,51 @@ def test_a_bids_tree_describes_itself(prepared: PreparedSet, tmp_path: Path) -> 
     assert (tmp_path / "ct" / ".bidsignore").read_text() == "*_image.nii.gz\n"
 
 
+ODD_NAMES = [
+    ("平扫", "增强"), ("T1", "T1+"), ("pd", "PDw"), ("t1", "T1"), ("seg", "t1"), ("image1", "?"),
+    ("x" * 300, "y"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("names", ODD_NAMES)
+def test_every_modality_has_a_file_whatever_its_name(
+    tmp_path: Path, layout: str, names: tuple[str, str]
+) -> None:
+    images = tuple(Channel(name, intensity=(0.0, 2.0)) for name in names)
+    prepared = write_prepared(
+        tmp_path / "prepared", layout=Layout((*images, Channel("organ", "mask", label=1)))
+    )
+    volumes = prepared.volumes("train", [0])
+    write_pairs(tmp_path / "out", volumes, prepared, layout)
+    paths = sorted((tmp_path / "out").rglob("*.nii.gz"))
+    assert len({path.name.lower() for path in paths}) == 3
+    scans = [100 + (volumes[0, 0] + 1) * 100, volumes[0, 1] + 1]
+    for expected in (*scans, mask_labels(volumes[0], prepared.layout)):
+        assert sum(np.allclose(load(path), expected, rtol=1e-5) for path in paths) == 1
+    if layout == "monai":
+        (item,) = json.loads((tmp_path / "out" / "dataset.json").read_text())["training"]
+        for file, expected in zip(item["image"], scans, strict=True):
+            np.testing.assert_allclose(load(tmp_path / "out" / file), expected, rtol=1e-5)
+
+
+def test_a_table_of_labels_has_every_digit_and_every_column(prepared: PreparedSet, tmp_path: Path) -> None:
+    labels = [{"sample": "a", "mm3": 1523456.75}, {"sample": "b", "mm3": 20191203.0}]
+    write_pairs(tmp_path / "out", prepared.volumes("train", [0, 1]), prepared, "flat", labels)
+    lines = (tmp_path / "out" / "labels.csv").read_text().splitlines()
+    assert lines == ["sample_name,sample,mm3", "sample-0000,a,1523456.75", "sample-0001,b,20191203"]
+
+
+def test_a_bids_suffix_stands_for_one_modality(tmp_path: Path) -> None:
+    channels = tuple(Channel(name) for name in ("t2", "pd", "PDw"))
+    prepared = write_prepared(tmp_path / "prepared", layout=Layout(channels))
+    write_pairs(tmp_path / "out", prepared.volumes("train", [0]), prepared, "bids")
+    found = sorted(path.name for path in (tmp_path / "out" / "sub-0000" / "anat").iterdir())
+    assert found == [f"sub-0000_{tag}.nii.gz" for tag in ("T2w", "image1", "image2")]
+    ignored = (tmp_path / "out" / ".bidsignore").read_text().splitlines()
+    assert ignored == ["*_image1.nii.gz", "*_image2.nii.gz"]
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_one_channel_without_a_mask(tmp_path: Path, layout: str) -> None:
     prepared = write_prepared(tmp_path / "prepared")
@@ -210,6 +255,30 @@ def test_a_dicom_segmentation_marks_the_voxels_of_its_series(prepared: PreparedS
         np.testing.assert_allclose(
             sorted(found.round(3).tolist()), sorted(wanted.round(3).tolist()), atol=2e-3
         )
+
+
+@pytest.mark.parametrize(
+    ("names", "folders"),
+    [
+        (("平扫", "增强"), ["image0", "image1"]),
+        (("T1", "T1+"), ["image0", "image1"]),
+        (("../../escaped", "/proc/a"), ["escaped", "proca"]),
+        (("T1\\post", "x" * 80), ["T1post", "x" * 40]),
+    ],
+)
+def test_a_dicom_series_per_modality_stays_in_its_folder(
+    tmp_path: Path, names: tuple[str, str], folders: list[str]
+) -> None:
+    """Names come from the user, or from a stranger's export."""
+    layout = Layout(tuple(Channel(name, intensity=(0.0, 900.0)) for name in names))
+    prepared = write_prepared(tmp_path / "prepared", layout=layout)
+    write_dicom_channels(tmp_path / "new" / "out", prepared.volumes("train", [0])[0], prepared)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
+    assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == folders
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "prepared"]
+    for name, folder in zip(names, folders, strict=True):
+        slice_ = pydicom.dcmread(tmp_path / "new" / "out" / folder / "0001.dcm")
+        assert slice_.SeriesDescription == f"Synthetic MR {name}".replace("\\", " ")[:64]
 
 
 def test_an_empty_mask_is_a_segmentation_without_marks(prepared: PreparedSet, tmp_path: Path) -> None:

@@ -62,11 +62,7 @@ def write_dicom(
     folder = Path(folder)
     prepared.check_volume(folder, volume)
     affine = prepared.affine if affine is None else affine
-    if shear_degrees(affine) > LARGEST_SHEAR:
-        raise VoxflateError(
-            f"{folder}: the axes are {shear_degrees(affine):.1f} degrees off a right angle, which DICOM "
-            "cannot store; write NIfTI"
-        )
+    check_right_angles(affine, folder)
     depth, height, width = volume.shape
     # Rotated about the feet-head axis: the first row is the front, the first column the right side.
     grid = Geometry((depth, height, width), affine).regrid(
@@ -75,7 +71,10 @@ def write_dicom(
     pixels = _pixels(as_rows(np.clip(volume, -1, 1)), prepared, look, channel)
     common = _common(grid, prepared.is_ct, look)
     if len(prepared.layout.channels) > 1:
-        common.SeriesDescription += f" {prepared.layout.channels[channel].name}"
+        name = prepared.layout.channels[channel].name
+        common.SeriesDescription = long_string(f"{common.SeriesDescription} {name}")
+        if not name.isascii():
+            common.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
     if beside is not None:
         first = pydicom.dcmread(next(iter(sorted(beside.iterdir()))), stop_before_pixels=True)
         for name in _SHARED:
@@ -85,6 +84,23 @@ def write_dicom(
         for index, plane in enumerate(pixels):
             position = _TO_DICOM @ grid.world((index, 0, 0))
             _write_slice(temporary / f"{index + 1:04d}.dcm", common, index, position, plane)
+
+
+def check_right_angles(affine: Float64, what: object) -> None:
+    """Refuse axes that a series cannot have.
+
+    Args:
+        affine: 4x4, index (w, h, d, 1) -> world mm.
+        what: What has them, for the message.
+
+    Raises:
+        VoxflateError: If they are not at right angles.
+    """
+    if shear_degrees(affine) > LARGEST_SHEAR:
+        raise VoxflateError(
+            f"{what}: the axes are {shear_degrees(affine):.1f} degrees off a right angle, which DICOM "
+            "cannot store; write NIfTI"
+        )
 
 
 def as_rows(volume: Any) -> Any:
@@ -132,6 +148,12 @@ def _common(grid: Geometry, is_ct: bool, look: Look) -> Dataset:
     else:
         one.ScanningSequence, one.SequenceVariant, one.MRAcquisitionType = "RM", "NONE", "3D"
     return one
+
+
+def long_string(start: str, end: str = "") -> str:
+    """A text as DICOM allows it in one value of 64 characters; `start` is cut off if both are longer."""
+    printable = "".join(one if one.isprintable() and one != "\\" else " " for one in start)
+    return printable[: 64 - len(end)].rstrip() + end
 
 
 _SHARED = ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID")

@@ -19,8 +19,9 @@ from voxflate._system.version import __version__
 from voxflate.data.channels import mask_labels, numbered
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
-from voxflate.data.writers.dicom import as_rows, write_dicom
+from voxflate.data.writers.dicom import as_rows, long_string, write_dicom
 from voxflate.data.writers.synthetic import PLAIN, Look
+from voxflate.data.writers.tags import image_tags
 
 SERIES_NUMBER = 100
 """Series number of a segmentation in its study."""
@@ -45,7 +46,7 @@ def write_dicom_channels(
     """Write all channels of a volume as DICOM, as one study.
 
     A volume with one channel is a series, as `write_dicom` writes it. Otherwise there is a folder per image
-    channel, named after it, and mask.dcm if there is a mask.
+    channel, named after it (see `image_tags`), and mask.dcm if there is a mask.
 
     Args:
         folder: Folder to create; it must be missing or empty.
@@ -64,13 +65,12 @@ def write_dicom_channels(
     if layout.masks:
         check_segmentations()
     with whole_folder(folder) as temporary:
-        first = temporary / layout.channels[0].name
-        for number, channel in enumerate(layout.channels[: layout.images]):
-            beside = first if number else None
-            series = temporary / channel.name
+        folders = [temporary / tag for tag in image_tags(layout)]
+        for number, series in enumerate(folders):
+            beside = folders[0] if number else None
             write_dicom(series, volume[number], prepared, affine, look, channel=number, beside=beside)
         if layout.masks:
-            write_dicom_seg(temporary / "mask.dcm", volume, prepared, first)
+            write_dicom_seg(temporary / "mask.dcm", volume, prepared, folders[0])
 
 
 def write_dicom_seg(path: str | Path, volume: Float32, prepared: PreparedSet, series: Path) -> None:
@@ -127,7 +127,7 @@ def write_dicom_seg(path: str | Path, volume: Float32, prepared: PreparedSet, se
 def _segment(highdicom: Any, number: int, channel: Any) -> Any:
     return highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=f"{channel.name} ({channel.label})",
+        segment_label=long_string(channel.name, f" ({channel.label})"),
         segmented_property_category=codes.SCT.AnatomicalStructure,
         segmented_property_type=codes.SCT.AnatomicalStructure,
         algorithm_type="AUTOMATIC",

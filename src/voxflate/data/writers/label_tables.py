@@ -56,6 +56,8 @@ def _write_table(
     columns = [*dict.fromkeys(column for one in kept for column in one.labels)]
     if not columns:
         return
+    if head in columns:
+        head = f"{head}_name"
     text = io.StringIO()
     table = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     table.writerow([head, *columns])
@@ -66,4 +68,4 @@ def _write_table(
 
 
 def _text(value: LabelValue) -> str:
-    return value if isinstance(value, str) else f"{value:.6g}"
+    return value if isinstance(value, str) else f"{value:.15g}"

@@ -7,8 +7,7 @@ other.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from voxflate.data.volume import Float32, Float64
 from voxflate.data.writers.label_tables import PARTICIPANTS, Kept, Labels, write_labels, write_participants
 from voxflate.data.writers.nifti import write_mask_nifti, write_nifti
 from voxflate.data.writers.synthetic import Look
+from voxflate.data.writers.tags import image_tags, plain_word
 
 SYNTHETIC_SET = "Synthetic volumes made by a generative network (voxflate); they show nobody"
 BIDS_VERSION = "1.9.0"
@@ -38,6 +38,7 @@ _BIDS_SUFFIXES = {
     "t2starw": "T2starw",
 }
 """Channel's name in lower case -> BIDS suffix; others keep their name and are listed in .bidsignore."""
+_MASK_TAG = "seg"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class FolderLayout:
         describe: Writes the files that describe the folder, after all volumes.
         needs_mask: Whether every volume must have a mask.
         renumbered: Whether the classes must be 1, 2, 3, ...
+        reserved: Names that no label can have, because the description has files under them.
     """
 
     image: Callable[[str, int, Layout], str]
@@ -57,6 +59,7 @@ class FolderLayout:
     describe: Callable[[Path, PreparedSet, Sequence[Kept]], None]
     needs_mask: bool = False
     renumbered: bool = False
+    reserved: tuple[str, ...] = ()
 
 
 class FolderWriter:
@@ -159,6 +162,7 @@ def write_pairs(
         VoxflateError: If the layout or the volumes do not match the set, or the folder cannot be written.
     """
     find_layout(layout, prepared)
+    check_labels(layout, {name for one in labels or () for name in one})
     with whole_folder(folder) as temporary:
         writer = FolderWriter(temporary, prepared, layout, look, max(4, len(str(len(volumes) - 1))))
         for index, volume in enumerate(volumes):
@@ -180,6 +184,23 @@ def find_layout(name: str, prepared: PreparedSet) -> FolderLayout:
             f"--layout {name}: is for scans with masks, and the volumes have none; choose another layout"
         )
     return LAYOUTS[name]
+
+
+def check_labels(layout: str, labels: Iterable[str]) -> None:
+    """Refuse labels that a layout cannot describe.
+
+    Args:
+        layout: A name in `LAYOUTS`.
+        labels: Their names.
+
+    Raises:
+        VoxflateError: Names the label.
+    """
+    if clash := sorted(set(LAYOUTS[layout].reserved) & set(labels)):
+        raise VoxflateError(
+            f"--layout {layout}: a datalist has files under {clash[0]}, so no label can have that name; "
+            "choose another layout"
+        )
 
 
 def _class_names(prepared: PreparedSet, *, renumbered: bool) -> dict[str, int]:
@@ -218,11 +239,7 @@ def _describe_monai(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -
         files: dict[str, Any] = {"image": one.images[0] if len(one.images) == 1 else list(one.images)}
         if one.mask:
             files["label"] = one.mask
-        if clash := files.keys() & one.labels.keys():
-            raise VoxflateError(
-                f"{folder}: a datalist has files under {sorted(clash)[0]}, so no label can have that "
-                "name; choose another layout"
-            )
+        check_labels("monai", one.labels)
         items.append({**files, **one.labels})
     content = {
         "name": "voxflate",
@@ -248,11 +265,8 @@ def _describe_bids(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) ->
         with whole_file(masks / "dseg.tsv") as temporary:
             temporary.write_text("\n".join(["index\tname", *rows, ""]), encoding="utf-8")
     write_participants(folder / PARTICIPANTS, kept, _bids_subject)
-    foreign = {
-        f"*_{suffix}.nii.gz"
-        for channel in prepared.layout.channels[: prepared.layout.images]
-        if (suffix := _bids_suffix(channel.name)) not in _BIDS_SUFFIXES.values()
-    }
+    suffixes = _bids_suffixes(prepared.layout)
+    foreign = [f"*_{one}.nii.gz" for one in suffixes if one not in _BIDS_SUFFIXES.values()]
     if foreign:
         with whole_file(folder / ".bidsignore") as temporary:
             temporary.write_text("\n".join([*sorted(foreign), ""]), encoding="utf-8")
@@ -262,29 +276,26 @@ def _bids_subject(name: str) -> str:
     return f"sub-{name.rpartition('-')[2]}"
 
 
-def _bids_suffix(channel: str) -> str:
-    return _BIDS_SUFFIXES.get(channel.lower()) or _word(channel)
-
-
-def _word(name: str) -> str:
-    """A channel's name as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9]+", "", name) or "image"
+def _bids_suffixes(layout: Layout) -> list[str]:
+    """Suffix of each image's file."""
+    return image_tags(layout, lambda name: _BIDS_SUFFIXES.get(name.lower()) or plain_word(name))
 
 
 def flat_image(name: str, number: int, layout: Layout, suffix: str = ".nii.gz") -> str:
     """Name of an image's file: the volume's name, plus the modality if there are several."""
-    tag = f"_{_word(layout.channels[number].name)}" if layout.images > 1 else ""
-    return name + tag + suffix
+    if layout.images == 1:
+        return name + suffix
+    return f"{name}_{image_tags(layout, taken=(_MASK_TAG,))[number]}{suffix}"
 
 
 def flat_mask(name: str, suffix: str = ".nii.gz") -> str:
     """Name of a mask's file."""
-    return f"{name}_seg{suffix}"
+    return f"{name}_{_MASK_TAG}{suffix}"
 
 
 def _bids_image(name: str, number: int, layout: Layout) -> str:
     subject = _bids_subject(name)
-    return f"{subject}/anat/{subject}_{_bids_suffix(layout.channels[number].name)}.nii.gz"
+    return f"{subject}/anat/{subject}_{_bids_suffixes(layout)[number]}.nii.gz"
 
 
 def _bids_mask(name: str) -> str:
@@ -306,6 +317,7 @@ LAYOUTS: dict[str, FolderLayout] = {
         lambda name, number, layout: f"images/{flat_image(name, number, layout)}",
         lambda name: f"labels/{name}.nii.gz",
         _describe_monai,
+        reserved=("image", "label"),
     ),
 }
 """Name -> layout of a folder of volumes."""

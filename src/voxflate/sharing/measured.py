@@ -1,0 +1,113 @@
+"""Finds the evaluation and the audit of a generator, and removes what must not be shared from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json
+from voxflate.evaluation import Assessment
+from voxflate.reports.evaluations import AUDIT, FOLDER, METRICS, audits_of, evaluations_of
+from voxflate.runs.load import Loaded
+
+_NOT_SHARED = ("run", "samples", "null")
+"""Parts of an audit with the name of a folder, or with data on single people (which volumes were nearest)."""
+_OF_OTHER_DATA = re.compile(r"(.*): is not the data that (.*) was trained on", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a generator, without folders of the owner and data on single people.
+
+    Attributes:
+        assessment: Its evaluation; None if it has none.
+        audit: Its audit.json; None if it was not audited.
+        notes: Messages for the user, one sentence each.
+    """
+
+    assessment: Assessment | None
+    audit: Mapping[str, Any] | None
+    notes: tuple[str, ...]
+
+
+def measured(folder: Path, loaded: Loaded, given: Path | None = None) -> Measured:
+    """Find the newest evaluation and the newest audit that belong to exactly these weights.
+
+    Args:
+        folder: The run or export.
+        loaded: Its generator.
+        given: Folder of its evaluation and audit; None to look in `folder`.
+
+    Raises:
+        VoxflateError: If `given` has neither, or one of another generator; or a file is damaged.
+    """
+    files = {name: _files(folder if given is None else given, name) for name in (METRICS, AUDIT)}
+    if given is not None and not any(files.values()):
+        raise VoxflateError(
+            f"{given}: has no {METRICS} and no {AUDIT}; give the folder to which voxflate evaluate or audit "
+            "wrote them, such as RUN/evaluation/001-newest"
+        )
+    found: dict[str, tuple[Path, Any]] = {}
+    notes = []
+    for name, paths in files.items():
+        read = [(path, read_json(path)) for path in paths]
+        own = [one for one in read if _weights(one[1]) == loaded.weights_sha256]
+        if own:
+            found[name] = own[-1]
+        elif paths and given is not None:
+            raise VoxflateError(
+                f"{paths[-1]}: belongs to another generator than {folder} at {loaded.kimg:g} kimg; give "
+                "another --snapshot, or evaluate and audit this one"
+            )
+        elif paths:
+            notes.append(f"{paths[-1]} belongs to another snapshot and is not used")
+    assessment = audit = None
+    if METRICS in found:
+        path, content = found[METRICS]
+        assessment = _shareable(Assessment.from_dict(content, path))
+    if AUDIT in found:
+        _, content = found[AUDIT]
+        audit = _facts({name: value for name, value in content.items() if name not in _NOT_SHARED})
+    return Measured(assessment, audit, tuple(notes))
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """Files of a name beside the weights, as in a hub folder, or in a run's evaluations, oldest first."""
+    run = folder.parent if folder.name == FOLDER else folder
+    numbered = [one / name for one in evaluations_of(run)] if name == METRICS else audits_of(run)
+    return [path for path in (folder / name, *numbered) if path.is_file()]
+
+
+def _weights(content: Any) -> str | None:
+    """The hash of the weights that a file belongs to."""
+    facts = content.get("facts", content) if isinstance(content, dict) else {}
+    found: str | None = facts.get("generator_sha256")
+    return found
+
+
+def _shareable(assessment: Assessment) -> Assessment:
+    facts = {name: value for name, value in assessment.facts.items() if name != "run"}
+    warnings = tuple(_without_folders(warning) for warning in assessment.warnings)
+    return replace(assessment, facts=_facts(facts), warnings=warnings)
+
+
+def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    remark = {"other_data": _without_folders(facts["other_data"])} if "other_data" in facts else {}
+    return {**facts, **remark}
+
+
+def _without_folders(remark: str) -> str:
+    """A remark in which every path is shortened to its last part.
+
+    >>> _without_folders("/home/A B/set: is not the data that runs/3d was trained on")
+    'set: is not the data that 3d was trained on'
+    """
+    remark = _OF_OTHER_DATA.sub(
+        lambda found: f"{Path(found[1]).name}: is not the data that {Path(found[2]).name} was trained on",
+        remark,
+    )
+    return re.sub(r"\S*/(?=\S)", "", remark)

@@ -1,12 +1,16 @@
 """Sets of several channels: distances per modality and class, volumes of structures, audits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.strategies import PAIRS, write_prepared
 from voxflate._system.errors import VoxflateError
+from voxflate._system.files import write_json
 from voxflate.data.channels import Channel, Layout
+from voxflate.data.prepared import Manifest, open_prepared
 from voxflate.data.views import one_channel
 from voxflate.evaluation import Auditor, Evaluator, Suite, SuiteSettings
 from voxflate.evaluation import audit as module
@@ -74,6 +78,20 @@ def test_volumes_of_structures_are_counted_in_millilitres(tmp_path):
     distance = structures.distances(real[:, None] + 0.5)["volume-w1-box"]
     assert distance == pytest.approx(0.5)
     assert 0 < structures.floor(10, seed=0)["volume-w1-box"] < real.max() - real.min()
+
+
+def test_structures_of_one_subject_have_no_floor(tmp_path):
+    write_prepared(tmp_path / "set", layout=PAIRS)
+    manifest = Manifest.read(tmp_path / "set")
+    replace(manifest, scans=[replace(scan, subject="s0") for scan in manifest.scans]).write(tmp_path / "set")
+    prepared = open_prepared(tmp_path / "set")
+    assert StructureVolumes(prepared).floor(10, seed=0) == {}
+    settings = SuiteSettings(("random",), volume_extractor="none", replicates=3)
+    found = Suite(prepared, settings).volumes([prepared.volumes("all")])
+    assert found.metrics["volume-w1-front"].value == 0
+    assert found.metrics["volume-w1-front"].real is None
+    write_json(tmp_path / "metrics.json", found.as_dict())
+    assert not any(name.startswith("volume-w1") for name in Evaluator(prepared, "random").real_floor())
 
 
 def test_the_suite_measures_every_image_and_the_structures(prepared):

@@ -85,6 +85,17 @@ def test_volumes_are_compared_with_the_first_image_of_a_set_of_several_channels(
     assert (out / "report.html").is_file()
 
 
+def test_the_number_of_volumes_is_checked_like_the_setting(
+    folder: Path, prepared: PreparedSet, tmp_path: Path
+) -> None:
+    call = ("evaluate", folder, "--data", prepared.root, "--out", tmp_path / "out", "--dry-run", "--set")
+    for value in ("abc", "2.5", "-3", "1"):
+        assert "--set: evaluation.samples = " in voxflate(*call, f"evaluation.samples={value}", status=2)
+    assert "theirs: 6 volumes" in voxflate(*call, "evaluation.samples=0")
+    assert "theirs: 3 volumes" in voxflate(*call, "evaluation.samples=3")
+    assert "has 6 volumes, 9 are needed" in voxflate(*call, "evaluation.samples=9", status=2)
+
+
 def test_running_out_of_memory_is_one_line(
     folder: Path, prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

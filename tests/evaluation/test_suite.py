@@ -14,6 +14,8 @@ from tests.evaluation.test_evaluator import SHAPE, batches, blobs
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Assessment, Evaluator, Suite, SuiteSettings
+from voxflate.evaluation.comparison import halvings
+from voxflate.metrics import PLANES, kernel_distance
 
 SETTINGS = SuiteSettings(extractors=("random",), volume_extractor="random3d", replicates=20)
 FLAT = SuiteSettings(extractors=("random",), volume_extractor="none", replicates=20)
@@ -81,6 +83,31 @@ def test_more_slices_are_more_samples_of_the_same_volumes(prepared: PreparedSet)
     one = Suite(prepared, FLAT).volumes([blobs(20, 5)])
     assert three.facts["slices"] == 3
     assert three.value("frechet-random-avg") != one.value("frechet-random-avg")
+
+
+def test_kernel_distances_leave_out_pairs_of_slices_of_one_volume(prepared: PreparedSet) -> None:
+    """Also the held-out one and the floors: twenty random halvings average to about zero."""
+    settings = SuiteSettings(extractors=("random",), volume_extractor="none", slices=5, replicates=10)
+    suite, generated = Suite(prepared, settings), blobs(20, 5)
+    found = suite.volumes([generated]).metrics
+    made, real = suite.features["random"], suite.real_features()
+    for name, begin in (("kid-random-avg", 0), ("kid-random-heldout-avg", 30 * 5)):
+        expected = [kernel_distance(made[plane], real[plane][begin:], 5) for plane in PLANES]
+        assert found[name].value == pytest.approx(np.mean(expected))
+        assert found[name].low < found[name].value < found[name].high
+    biased = np.mean([kernel_distance(made[plane], real[plane]) for plane in PLANES])
+    assert found["kid-random-avg"].value < biased
+    rounds = halvings("random", {plane: real[plane] for plane in PLANES}, suite.real.subjects, 40, 0, 5)
+    values = [each["kid-random-avg"] for each in rounds]
+    assert abs(np.mean(values)) < 4 * np.std(values) / np.sqrt(len(values))
+
+
+def test_few_volumes_of_several_slices_have_no_floor_of_one_volume(tmp_path: Path) -> None:
+    settings = SuiteSettings(extractors=("random",), volume_extractor="none", slices=3, replicates=5)
+    prepared = write_set(tmp_path / "set", blobs(4, 0), blobs(0, 0), ["a", "b", "b", "b"])
+    found = Suite(prepared, settings).volumes([blobs(4, 5)])
+    assert finite(found)
+    assert found.metrics["kid-random-avg"].real is None  # as with one slice
 
 
 def test_two_extractors_stand_side_by_side(prepared: PreparedSet) -> None:

@@ -141,6 +141,26 @@ def test_a_killed_study_goes_on_and_gives_the_same(
         again.run(tmp_path, {"generator": "b"})
 
 
+def test_cells_of_other_labels_are_other_cells(tmp_path: Path) -> None:
+    """The same voxels prepared again with another table; cells of sets without labels keep their names."""
+
+    def key(prepared: PreparedSet) -> str:
+        examples = real_examples(prepared, "train")
+        study = Study(prepared, examples, tasks_of(prepared, ()), replace(QUICK, real=(10,)))
+        return study._key(Cell(MASK, REAL, 10, 0, 0), {"generator": "a"})
+
+    write_prepared(tmp_path / "set", layout=replace(BOXES, labels=LABELS))
+    manifest = Manifest.read(tmp_path / "set")
+    first = key(open_prepared(tmp_path / "set"))
+    scans = [replace(scan, labels=scan.labels | {"sex": "F"}) for scan in manifest.scans]
+    replace(manifest, scans=scans).write(tmp_path / "set")
+    people = key(open_prepared(tmp_path / "set"))
+    columns = replace(manifest.layout, labels=(*LABELS[:1], replace(LABELS[1], mean=40)))
+    replace(manifest, layout=columns).write(tmp_path / "set")
+    assert len({first, people, key(open_prepared(tmp_path / "set"))}) == 3
+    assert key(write_prepared(tmp_path / "plain", layout=BOXES)) == "d96d8440ee8d8413c895de44"
+
+
 def test_held_out_subjects_are_never_trained_on(
     boxes: PreparedSet, others: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@ import pytest
 
 from voxflate._system.errors import VoxflateError
 from voxflate.metrics import kernel_distance
+from voxflate.metrics.gram import Gram
+from voxflate.metrics.kid import weighted_kernel_distance
 
 
 def by_definition(a: np.ndarray, b: np.ndarray) -> float:
@@ -34,6 +36,41 @@ def test_few_samples_do_not_raise_it() -> None:
     assert min(small) < 0 < max(small)
 
 
+def of_volumes(n: int, slices: int, rng: np.random.Generator) -> np.ndarray:
+    """Features of the slices of n volumes, [n x slices, 8]: slices of one volume are alike."""
+    return np.repeat(rng.normal(size=(n, 8)), slices, axis=0) + 0.3 * rng.normal(size=(n * slices, 8))
+
+
+@pytest.mark.parametrize("m", [30, 6], ids=["many", "few"])
+def test_slices_of_one_volume_do_not_bias_it(m: int) -> None:
+    rng = np.random.default_rng(m)
+    found = [kernel_distance(of_volumes(30, 5, rng), of_volumes(m, 5, rng), 5) for _ in range(300)]
+    assert abs(np.mean(found)) < 4 * np.std(found) / np.sqrt(len(found))
+
+
+def test_only_pairs_of_different_volumes_count() -> None:
+    rng = np.random.default_rng(0)
+    a, b = of_volumes(4, 3, rng), of_volumes(5, 3, rng)
+
+    def inside(x: np.ndarray) -> float:
+        kernel, owner = (x @ x.T / 8 + 1) ** 3, np.arange(len(x)) // 3
+        return float(kernel[owner[:, None] != owner].mean())
+
+    expected = inside(a) + inside(b) - 2 * np.mean((a @ b.T / 8 + 1) ** 3)
+    assert kernel_distance(a, b, 3) == pytest.approx(expected, rel=1e-9)
+
+
+def test_weights_of_slices_are_those_of_their_volumes() -> None:
+    rng = np.random.default_rng(1)
+    a, b = of_volumes(4, 3, rng), of_volumes(5, 3, rng)
+    weighted = weighted_kernel_distance(Gram.of(a, b), 3)
+    assert weighted(np.ones(12), np.ones(15))[""] == pytest.approx(kernel_distance(a, b, 3), rel=1e-9)
+    without = np.array([1.0, 0.0, 1.0, 1.0]).repeat(3), np.ones(15)
+    assert weighted(*without)[""] == pytest.approx(kernel_distance(a[without[0] > 0], b, 3), rel=1e-9)
+
+
 def test_one_sample_is_refused() -> None:
     with pytest.raises(VoxflateError, match="at least 2 samples of each set, got 1 and 3"):
         kernel_distance(np.zeros((1, 4)), np.zeros((3, 4)))
+    with pytest.raises(VoxflateError, match="at least 2 samples of each set, got 1 and 2"):
+        kernel_distance(np.zeros((3, 4)), np.zeros((6, 4)), 3)

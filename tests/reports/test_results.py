@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from tests.evaluation.test_suite import a_set
 from tests.reports.test_evaluations import SET, voxflate
 from voxflate._system.errors import VoxflateError
+from voxflate.cli.result import check_replaced
 from voxflate.reports.results import Result, read_result, read_results, result_of, write_result
 from voxflate.runs.log import METRICS_NAME, SNAPSHOTS_NAME, read_rows
 
@@ -81,6 +84,60 @@ def test_several_runs_go_into_a_folder(run: Path, tmp_path: Path) -> None:
     assert [result.name for result in read_results(tmp_path / "results")] == ["run"]
     assert "give a folder" in voxflate("result", run, run, "--out", tmp_path / "one.json", status=2)
     assert not (tmp_path / "one.json").exists()
+
+
+def test_runs_of_one_name_do_not_overwrite_each_other(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "elsewhere" / "run")
+    line = voxflate("result", run, copy, "--out", tmp_path / "results", status=2)
+    assert f"{copy}: has the same name as {run}, and both would be written to" in line
+    assert "give each its own --out FILE.json" in line
+    assert not (tmp_path / "results").exists()
+
+
+def test_only_the_result_of_the_same_run_is_replaced(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    voxflate("result", run, "--out", out)
+    voxflate("result", run, "--out", out, "--pictures")
+    kept = out / "run.json"
+    assert read_result(kept).pictures
+    content = json.loads(kept.read_text())
+    wanted = {
+        "training.seed = 8, not 7": {"settings": content["settings"] | {"training.seed": 8}},
+        "network.channels = 9, not 8": {"settings": content["settings"] | {"network.channels": 9}},
+        "data = 'other', not": {"data": "other"},
+        "name = 'walk', not 'run'": {"name": "walk"},
+        "n_images = 12, more than 8": {"n_images": 12},
+    }
+    for message, change in wanted.items():
+        kept.write_text(json.dumps(content | change))
+        line = voxflate("result", run, "--out", out, status=2)
+        assert f"{kept}: is the result of another run ({message}" in line, line
+        assert "give another --out, or delete it first" in line
+        assert json.loads(kept.read_text()) == content | change
+    kept.write_text("notes")
+    assert f"{kept}: already exists and is not a result" in voxflate("result", run, "--out", out, status=2)
+    assert kept.read_text() == "notes"
+    shorter = {"settings": content["settings"] | {"training.kimg": 0.004}, "n_images": 4}
+    kept.write_text(json.dumps(content | shorter))
+    voxflate("result", run, "--out", out)  # the run was continued since
+    assert read_result(kept).n_images == 8
+
+
+def test_runs_of_other_2d_runs_are_other_runs(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    write_result(replace(result_of(run), twin={"name": "2d", "seed": 3}), path)
+    check_replaced(replace(result_of(run), twin={"name": "2d"}), path)  # it was moved since
+    for twin in ({"name": "2d", "seed": 4}, {"name": "other"}):
+        with pytest.raises(VoxflateError, match="is the result of another run \\(twin "):
+            check_replaced(replace(result_of(run), twin=twin), path)
+
+
+def test_a_refused_file_leaves_all_others_as_they_are(run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run, tmp_path / "other")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text("notes")
+    voxflate("result", other, run, "--out", tmp_path / "out", status=2)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate.config.identity import setting_key
 from voxflate.config.schema import RunConfig
+from voxflate.config.toml import from_values, save_config, with_values
 from voxflate.config.values import flat
 from voxflate.evaluation import Assessment, Metric
+from voxflate.reports.evaluations import setting_of
 from voxflate.reports.latex import latex
 from voxflate.reports.rows import EvaluatedRun, difference, grouped, separated
 from voxflate.reports.tables import apart, markdown, notes, table
 from voxflate.reports.verdict import verdict
+from voxflate.training.run import train_run
 
 AVG = "frechet-random-avg"
 FACTS: dict[str, Any] = {
@@ -66,6 +71,33 @@ def test_the_seed_alone_does_not_make_a_setting() -> None:
     twins = [{"training.kimg": 1, "training.seed": 0}, {"training.kimg": 1, "training.seed": 5}]
     values = flat(first.model_dump(mode="json"))
     assert setting_key(values, twins[0]) == setting_key(values, twins[1]) != key[0]
+
+
+def test_runs_of_other_2d_runs_stay_apart_when_these_are_moved(tmp_path: Path) -> None:
+    config = RunConfig(start={"strategy": "preserving"})
+    for name, kimg in (("short", 5), ("long", 100)):
+        save_config(from_values({"training.phase": "2d", "training.kimg": kimg}), tmp_path / "2d" / name)
+    runs = [with_values(config, {"start.twin": str(tmp_path / "2d" / name)}) for name in ("short", "long")]
+    assert len(set(map(setting_of, runs))) == 2
+    (tmp_path / "2d").rename(tmp_path / "elsewhere")
+    assert len({setting_of(config), *map(setting_of, runs)}) == 3
+
+
+def test_a_run_remembers_the_settings_of_its_2d_run(tmp_path: Path) -> None:
+    """Its evaluations before and after the 2D run was trained further, or moved, are of one setting."""
+    data = write_prepared(tmp_path / "data")
+    twin, run = tmp_path / "2d", tmp_path / "3d"
+    train_run(run_config(data, training__phase="2d", training__kimg=0.004), twin)
+    config = run_config(data, start__strategy="preserving", start__twin=str(twin), training__kimg=0.008)
+    train_run(config, run, stop_at=4)
+    before = setting_of(config, run)
+    assert before == setting_of(config)
+    train_run(run_config(data, training__phase="2d", training__kimg=0.008), twin, resume=True)
+    assert setting_of(config, run) == before != setting_of(config)
+    twin.rename(tmp_path / "elsewhere")
+    assert setting_of(config, run) == before
+    train_run(config, run, resume=True)
+    assert setting_of(config, run) == before
 
 
 def test_a_repeated_seed_is_no_second_seed() -> None:

@@ -1,17 +1,26 @@
 """What a report shows of sets of several channels."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tests.strategies import PAIRS, write_prepared
+from tests.strategies import OF_PAIRS, PAIRS, run_config, write_prepared
 from voxflate._system.files import write_json
 from voxflate.data.channels import mask_classes
-from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, SAMPLES, Place
+from voxflate.evaluation import SuiteSettings
+from voxflate.reports import page
+from voxflate.reports.evaluated import write_results
+from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, SAMPLES, Place, load_evaluated
+from voxflate.reports.measure import Sampling, evaluate_source, place_for
+from voxflate.reports.page import number_text
 from voxflate.reports.parts import Extras
 from voxflate.reports.shown import audit_section, volume_sets
+from voxflate.runs.load import open_source
+from voxflate.runs.log import METRICS_NAME, read_rows
+from voxflate.training.run import train_run
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +40,66 @@ def test_every_modality_has_a_set_with_the_masks_over_it(prepared, tmp_path):
         np.testing.assert_array_equal(each.volumes, of[:, number % 2])
         np.testing.assert_array_equal(each.classes, mask_classes(of, PAIRS, 3))
         assert len(each.names) == len(of)
+
+
+@pytest.fixture(scope="module")
+def pairs_run(prepared, tmp_path_factory):
+    """A run on pairs, measured at its snapshots and evaluated."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    train_run(run_config(prepared, evaluation__every=1, training__kimg=0.008, **OF_PAIRS), run)
+    source = open_source(run, scans=True)
+    place = place_for(source, None, "newest")
+    evaluate_source(source, place, SuiteSettings(("random",), "none", replicates=0), Sampling())
+    return place
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "older"])
+def test_the_diversity_of_snapshots_is_drawn_beside_their_own_floor(
+    pairs_run, tmp_path, monkeypatch, recorded
+):
+    """Snapshots compare all channels, an evaluation the first image."""
+    run = shutil.copytree(pairs_run.run, tmp_path / "run")
+    place = Place(run / pairs_run.folder.relative_to(pairs_run.run), run)
+    rows = read_rows(run / METRICS_NAME)
+    if not recorded:
+        rows = [{key: row[key] for key in row if key != "real-pairwise-l2"} for row in rows]
+        (run / METRICS_NAME).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    drawn = {}
+    monkeypatch.setattr(
+        page, "curves", lambda series, path, label, floor, log: drawn.update({label: floor}) or svg(path)
+    )
+    write_results([place], tmp_path / "out", embed=False)
+    of_images = load_evaluated(place).assessment.metrics["pairwise-l2"].real
+    assert drawn["mean L2 distance of pairs"] == (rows[-1]["real-pairwise-l2"] if recorded else None)
+    assert drawn["mean L2 distance of pairs"] != pytest.approx(of_images)
+    assert f"<td>{number_text(of_images)}</td>" in (tmp_path / "out" / "report.html").read_text()
+
+
+def svg(path):
+    path.write_text("<svg></svg>")
+
+
+def test_an_audit_of_other_samples_is_shown_with_what_differs(prepared, tmp_path):
+    facts = {
+        "n-generated": 4,
+        "n-null": 5,
+        "n-heldout": 1,
+        "flagged-share": 0.0,
+        "samples": [],
+        "flagged": {},
+    }
+    run = SimpleNamespace(label="run", assessment=SimpleNamespace(facts={"truncation": 1.0, "seed": 0}))
+
+    def said(**audit):
+        write_json(tmp_path / AUDIT, facts | audit)
+        return audit_section([Place(tmp_path, None)], [run], prepared).summary
+
+    same = said(truncation=1.0, seed=0)
+    assert same == said()  # earlier versions did not write them
+    assert said(truncation=0.5, seed=0) == (
+        f"{same} These are other samples than those evaluated: truncation 0.5 (evaluated: 1)."
+    )
+    assert said(truncation=0.5, seed=7).endswith("truncation 0.5 (evaluated: 1), seed 7 (evaluated: 0).")
 
 
 @pytest.mark.parametrize("earlier", [False, True], ids=["all-channels", "first-image"])

@@ -6,6 +6,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from voxflate._system.errors import VoxflateError
+from voxflate._system.files import parse_json
 from voxflate.runs.log import LOG_NAME, METRICS_NAME, SNAPSHOTS_NAME, TrainingLog, read_rows
 
 
@@ -60,6 +61,14 @@ def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path):
     log.close()
     assert rows_of(log, LOG_NAME) == [8, 16]
     assert read_rows(tmp_path / "nothing.jsonl") == []
+
+
+def test_what_is_no_number_is_left_out_of_a_row(tmp_path):
+    """NaN is not JSON: other programs could not read the file."""
+    log = TrainingLog(tmp_path, 0)
+    log.metrics({"n_images": 8, "frechet": 1.0, "real-volume-w1-a": float("nan"), "kid": float("inf")})
+    log.close()
+    assert parse_json((tmp_path / METRICS_NAME).read_text()) == {"n_images": 8, "frechet": 1.0}
 
 
 def test_a_log_that_cannot_be_written_is_a_line_for_the_user(tmp_path):

@@ -1,5 +1,6 @@
 """Runs on several channels with labels: resumed, inflated, verified; what is not used changes nothing."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,13 @@ import torch
 from tests.strategies import OF_PAIRS, PAIRS, run_config, write_prepared
 from tests.training.test_run import same
 from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
 from voxflate.config.toml import save_config
 from voxflate.data.channels import LabelColumn, Layout
 from voxflate.data.labels import joint_labels
+from voxflate.data.prepared import Manifest, open_prepared
+from voxflate.runs.export import export_generator
+from voxflate.runs.facts import FACTS_NAME
 from voxflate.runs.load import open_source
 from voxflate.runs.log import METRICS_NAME, read_rows
 from voxflate.runs.snapshots import load_newest
@@ -119,6 +124,82 @@ def test_a_twin_that_knows_other_labels_is_refused(twin, tmp_path):
         config = run_config(data, start__strategy="inflate-1", start__twin=str(twin), **OF_PAIRS)
         with pytest.raises(VoxflateError, match=message):
             train_run(config, tmp_path / "run")
+
+
+def relabelled(prepared, folder, change):
+    """The same volumes, prepared again with the labels that `change` makes of (layout, labels of a scan)."""
+    shutil.copytree(prepared.root, folder)
+    manifest = Manifest.read(folder)
+    layout = change(prepared.layout, {})[0]
+    scans = [replace(scan, labels=change(prepared.layout, scan.labels)[1]) for scan in manifest.scans]
+    replace(manifest, layout=layout, scans=scans).write(folder)
+    assert open_prepared(folder).content_hash == prepared.content_hash
+    return open_prepared(folder)
+
+
+def in_other_words(layout, labels):
+    """F is called w and M m, so that their order and with it their places in the vector are swapped."""
+    columns = (LabelColumn("sex", ("m", "w")), *layout.labels[1:])
+    return replace(layout, labels=columns), labels | {"sex": {"F": "w", "M": "m"}[labels.get("sex", "F")]}
+
+
+def swapped(layout, labels):
+    """The same columns, but everybody of the other sex."""
+    return layout, labels | {"sex": {"F": "M", "M": "F"}[labels.get("sex", "F")]}
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """A set with labels, and a run trained on it."""
+    folder = tmp_path_factory.mktemp("labelled")
+    data = write_prepared(folder / "data", layout=Layout(labels=PAIRS.labels))
+    train_run(run_config(data, network__label_width=3, training__kimg=0.004), folder / "run")
+    return data, folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (in_other_words, r"has other labels than .*run was trained with: sex \(m, w\), .* not sex \(F, M\)"),
+        (swapped, r"gives its scans other labels than when .*run was trained \(sha256 "),
+    ],
+    ids=["other-columns", "other-people"],
+)
+def test_equal_voxels_with_other_labels_are_not_the_same_data(labelled, tmp_path, change, message):
+    data, run = labelled
+    other = relabelled(data, tmp_path / "other", change)
+    config = run_config(other, network__label_width=3, training__kimg=0.008)
+    shutil.copytree(run, tmp_path / "run")
+    with pytest.raises(VoxflateError, match=f"{other.root}: {message}.*; give its folder with --set data="):
+        train_run(config, tmp_path / "run", resume=True)
+    with pytest.raises(VoxflateError, match=f"{other.root}: {message}.*; give its folder with --data"):
+        open_source(tmp_path / "run", data=other.root)
+    remark = open_source(tmp_path / "run", data=other.root, other_data=True).other_data
+    assert "other labels than" in remark
+    assert open_source(tmp_path / "run", data=data.root).other_data == ""
+    moved = shutil.copytree(data.root, tmp_path / "moved")
+    train_run(run_config(moved, network__label_width=3, training__kimg=0.008), tmp_path / "run", resume=True)
+
+
+def test_an_export_knows_the_labels_of_its_training(labelled, tmp_path):
+    data, run = labelled
+    export_generator(run, tmp_path / "export")
+    other = relabelled(data, tmp_path / "other", in_other_words)
+    with pytest.raises(VoxflateError, match=r"has other labels than .*export was trained with"):
+        open_source(tmp_path / "export", data=other.root)
+    assert open_source(tmp_path / "export", data=data.root).other_data == ""
+
+
+def test_labels_are_not_compared_where_none_are_used_or_known(labelled, tmp_path):
+    data, run = labelled
+    other = relabelled(data, tmp_path / "other", in_other_words)
+    train_run(run_config(data, training__kimg=0.004), tmp_path / "blind")
+    train_run(run_config(other, training__kimg=0.008), tmp_path / "blind", resume=True)
+    shutil.copytree(run, tmp_path / "old")
+    facts = read_json(tmp_path / "old" / FACTS_NAME)
+    later = ("layout", "labels_sha256")
+    write_json(tmp_path / "old" / FACTS_NAME, {k: v for k, v in facts.items() if k not in later})
+    assert open_source(tmp_path / "old", data=other.root).other_data == ""
 
 
 def test_a_run_does_not_take_data_of_other_channels(prepared, tmp_path):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from math import prod
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import with_values
+from voxflate.gans.gan import Gan, Shown, Step
 from voxflate.training import planner
 from voxflate.training.planner import Machine, Measured, measure_machine, predict
 
@@ -84,6 +87,34 @@ def test_only_images_computed_at_a_time_and_those_that_wait_count() -> None:
 )
 def test_no_part_of_a_cost_is_negative(small: float, large: float, fixed: float, slope: float) -> None:
     assert planner._line((1, 8), (small, large)) == pytest.approx((fixed, slope))
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        ({"model": "wgan-gp", "comparison.critic_steps": 5}, 1 + 2 / 5),
+        ({"model": "wgan-gp", "comparison.critic_steps": 2}, 1 + 2 / 2),
+        ({"model": "wgan-gp", "comparison.critic_steps": 1}, 1 + 2),
+        ({"training.r1_every": 16}, 1 + 2 + 8 / 16),
+        ({"training.r1_every": 1}, 1 + 2 + 8),
+    ],
+)
+def test_a_step_that_is_not_due_at_every_batch_counts_with_its_share(
+    values: dict[str, object], seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    costs = {"d": 1.0, "g": 2.0, "r1": 8.0}
+
+    def take(gan: Gan, step: Step, shown: Shown) -> dict[str, torch.Tensor]:
+        clock.now += costs[step.name]
+        return {}
+
+    monkeypatch.setattr(Gan, "take", take)
+    monkeypatch.setattr(planner, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    small = {"network.base": [4, 4, 4], "network.stages": 3, "network.channels": 8, "training.batch": 4}
+    settings = {**small, "slice_discriminator.weight": 0, "training.r1_every": 16, **values}
+    measured = planner.measure_shape(with_values(RunConfig(), settings), rounds=2)
+    assert measured.seconds == pytest.approx(seconds / 4)
 
 
 @pytest.mark.parametrize(

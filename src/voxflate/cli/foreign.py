@@ -73,6 +73,7 @@ def _open(
     folder: Path, data: Path, out: Path, values: Mapping[str, Any], value_range: str | None
 ) -> VolumeFolder:
     """Check everything but the voxels."""
+    from voxflate.config.toml import from_values
     from voxflate.data.prepared import open_prepared
     from voxflate.evaluation.foreign import open_volumes
     from voxflate.reports.evaluations import METRICS
@@ -81,8 +82,9 @@ def _open(
     if wrong := [key for key in values if key not in _SETTINGS]:
         raise VoxflateError(f"--set {wrong[0]}: does not apply to a folder of volumes; leave it out")
     check_folder(out, METRICS)
+    samples = from_values(values, "--set").evaluation.samples
     ends = None if value_range is None else pair_of("--range", value_range, "0,1")
-    return open_volumes(folder, open_prepared(data), values.get("evaluation.samples"), ends)
+    return open_volumes(folder, open_prepared(data), samples or None, ends)
 
 
 def _described(volumes: VolumeFolder) -> str:

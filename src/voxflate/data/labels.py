@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ import numpy as np
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.channels import LabelColumn, LabelValue, Layout
-from voxflate.data.prepared import PreparedSet
+from voxflate.data.prepared import SPLITS, PreparedSet
 from voxflate.data.volume import Float32
 
 Labels = dict[str, LabelValue]
@@ -98,6 +100,19 @@ def joint_labels(prepared: PreparedSet) -> JointLabels | None:
     return (
         JointLabels.of(prepared.layout, [scan.labels for scan in scans]) if prepared.layout.labels else None
     )
+
+
+def labels_sha256(prepared: PreparedSet) -> str:
+    """SHA-256 of a set's labels, which its content hash does not cover; "" if it has none.
+
+    Over the columns and the labels of every volume, in the order of the arrays.
+    """
+    if not prepared.layout.labels:
+        return ""
+    scans = prepared.manifest.scans
+    ordered = [scan.labels for split in SPLITS for scan in scans if scan.split == split]
+    content = [prepared.layout.as_json()["labels"], ordered]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def chosen_labels(

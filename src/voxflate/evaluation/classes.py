@@ -51,7 +51,8 @@ def class_distances(
                 continue
             key = f"kid-{name}-{column.name}-{value}-avg"
             ours, theirs = _chosen(generated, made, slices), _chosen(real, known, slices)
-            values[key] = float(np.mean([kernel_distance(ours[plane], theirs[plane]) for plane in PLANES]))
+            planes = [kernel_distance(ours[plane], theirs[plane], slices) for plane in PLANES]
+            values[key] = float(np.mean(planes))
             subjects = [who for who, own in zip(reals.subjects, known, strict=True) if own]
             rounds = halvings(name, theirs, subjects, splits, seed, slices)
             if rounds:

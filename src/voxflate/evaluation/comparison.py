@@ -17,20 +17,21 @@ Array = NDArray[np.float64]
 Views = Mapping[str, NDArray[np.floating]]  # view -> [n, f]
 
 
-def compare_features(name: str, generated: Views, real: Views) -> dict[str, float]:
+def compare_features(name: str, generated: Views, real: Views, slices: int = 1) -> dict[str, float]:
     """Compute every feature metric for which there are enough samples.
 
     Args:
         name: Name of the extractor.
-        generated: View -> [n, f].
-        real: View -> [m, f], the same views.
+        generated: View -> [n x slices, f].
+        real: View -> [m x slices, f], the same views.
+        slices: Samples per volume.
 
     Returns:
         Metric name -> value; with planes, also their mean as "-avg" (and "-avg-cut").
     """
     metrics: dict[str, float] = {}
     for metric, views in _applicable(generated, real):
-        values = {view: metric.direct(generated[view], real[view]) for view in views}
+        values = {view: metric.direct(generated[view], real[view], slices) for view in views}
         metrics |= _named(metric, name, values)
     return metrics
 
@@ -47,7 +48,7 @@ def replicated_features(name: str, generated: Views, real: Views, slices: int = 
     grams = {view: Gram.of(generated[view], real[view]) for view in generated}
 
     def replicated(metric: FeatureMetric, views: Sequence[str]) -> Replicated:
-        functions = {view: metric.weighted(grams[view]) for view in views}
+        functions = {view: metric.weighted(grams[view], slices) for view in views}
 
         def metrics(a: Array, b: Array) -> dict[str, float]:
             a, b = a.repeat(slices), b.repeat(slices)
@@ -72,18 +73,18 @@ def halvings(
         slices: Samples per volume.
 
     Returns:
-        The metrics of each halving; none unless both sides can have two subjects with two samples.
+        The metrics of each halving; none unless both sides have at least two volumes.
     """
     people, owner = np.unique(np.asarray(subjects), return_inverse=True)
     rng = np.random.default_rng(seed)
     rounds: list[dict[str, float]] = []
     for _ in range(splits):
         first = rng.permutation(len(people))[: (len(people) + 1) // 2]
-        here = np.isin(owner, first).repeat(slices)
+        here = np.isin(owner, first)
         if min(here.sum(), (~here).sum()) < 2:
             return []
-        halves = [{view: x[chosen] for view, x in real.items()} for chosen in (here, ~here)]
-        rounds.append(compare_features(name, *halves))
+        a, b = ({view: x[chosen.repeat(slices)] for view, x in real.items()} for chosen in (here, ~here))
+        rounds.append(compare_features(name, a, b, slices))
     shared = set.intersection(*(set(each) for each in rounds)) if rounds else set()
     return [{key: value for key, value in each.items() if key in shared} for each in rounds]
 
@@ -103,7 +104,7 @@ def heldout_kid(name: str, generated: Views, real: Views, n_train: int, slices: 
     """
     if len(real["ax"]) < (n_train + 2) * slices:
         return {}
-    planes = [kernel_distance(generated[plane], real[plane][n_train * slices :]) for plane in PLANES]
+    planes = [kernel_distance(generated[plane], real[plane][n_train * slices :], slices) for plane in PLANES]
     return {heldout_name(name): float(np.mean(planes))}
 
 
@@ -112,7 +113,7 @@ def replicated_heldout_kid(
 ) -> Replicated:
     """`heldout_kid` as a function of the volumes' weights; nothing if too few are drawn."""
     functions = [
-        weighted_kernel_distance(Gram.of(generated[plane], real[plane][n_train * slices :]))
+        weighted_kernel_distance(Gram.of(generated[plane], real[plane][n_train * slices :]), slices)
         for plane in PLANES
     ]
 

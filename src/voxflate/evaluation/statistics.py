@@ -49,7 +49,7 @@ class Statistics:
             real: View -> [m x slices, f].
             slices: Slices per volume.
         """
-        self.values |= compare_features(name, generated, real)
+        self.values |= compare_features(name, generated, real, slices)
         if self._replicates:
             self._replicated += replicated_features(name, generated, real, slices)
         rounds = halvings(name, real, self.real_subjects, HALVINGS, self._seed, slices)

@@ -41,8 +41,13 @@ class StructureVolumes:
         return self._between(generated, self._real)
 
     def floor(self, splits: int, seed: int) -> dict[str, float]:
-        """The floor: one half of the real subjects against the other, mean of random halvings."""
+        """The floor: one half of the real subjects against the other, mean of random halvings.
+
+        Empty if all real volumes come from one subject.
+        """
         people, owner = np.unique(RealSet(self._prepared).subjects, return_inverse=True)
+        if len(people) < 2:
+            return {}
         rng = np.random.default_rng(seed)
         rounds = []
         for _ in range(splits):

@@ -31,7 +31,7 @@ class FeatureMetric:
 
     Attributes:
         names: Names of the metrics without the extractor, by the keys that the functions return.
-        direct: The metrics of generated and real features.
+        direct: The metrics of generated and real features, and of the number of samples per volume.
         weighted: The same as a function of the samples' weights, for the bootstrap.
         fewest: Smallest number of samples on each side.
         per_plane: Whether every plane is a separate metric, or only their mean is.
@@ -40,8 +40,8 @@ class FeatureMetric:
     """
 
     names: Mapping[str, str]
-    direct: Callable[[Features, Features], dict[str, float]]
-    weighted: Callable[[Gram], Callable[[Array, Array], dict[str, float]]]
+    direct: Callable[[Features, Features, int], dict[str, float]]
+    weighted: Callable[[Gram, int], Callable[[Array, Array], dict[str, float]]]
     fewest: int = 2
     per_plane: bool = True
     after_cut: bool = False
@@ -70,13 +70,18 @@ class PairMetric:
 
 FEATURE_METRICS: dict[str, FeatureMetric] = {
     "frechet": FeatureMetric(
-        {"": "frechet"}, lambda a, b: {"": frechet_distance(a, b)}, weighted_frechet, after_cut=True
+        {"": "frechet"},
+        lambda a, b, slices: {"": frechet_distance(a, b)},
+        lambda gram, slices: weighted_frechet(gram),
+        after_cut=True,
     ),
-    "kid": FeatureMetric({"": "kid"}, lambda a, b: {"": kernel_distance(a, b)}, weighted_kernel_distance),
+    "kid": FeatureMetric(
+        {"": "kid"}, lambda a, b, slices: {"": kernel_distance(a, b, slices)}, weighted_kernel_distance
+    ),
     "prdc": FeatureMetric(
         {name: name for name in ("precision", "recall", "density", "coverage")},
-        lambda a, b: prdc(b, a),
-        weighted_prdc,
+        lambda a, b, slices: prdc(b, a),
+        lambda gram, slices: weighted_prdc(gram),
         fewest=NEIGHBOURS + 1,
         per_plane=False,
         better="higher",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from voxflate._system.files import read_json, whole_file
 from voxflate.config.paper_rows import PaperRow
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Metric
+from voxflate.evaluation.evaluator import DIVERSITY
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.metrics.table import better
 from voxflate.reports.evaluations import (
@@ -87,12 +88,13 @@ def write_results(
         summaries = [
             _summary(place, each, prepared, folder) for place, each in zip(places, evaluated, strict=True)
         ]
+        floor = floor_of(evaluated[0])
         write_report(
             out / "report.html",
             title or f"Evaluation of {', '.join(labels)}",
             summaries,
             folder / "real.png",
-            floor_of(evaluated[0]),
+            floor,
             settings={"data": f"SHA-256 {prepared.content_hash[:12]}, recipe {prepared.manifest.recipe}"},
             extras=Extras(
                 tables=_tables(tables, paper),
@@ -103,6 +105,7 @@ def write_results(
                 utility=utility_sections(places, evaluated, folder),
             ),
             verdict=_verdicts(tables),
+            curve_floor=_curve_floor(floor, places, prepared),
         )
     return out / "report.html"
 
@@ -178,14 +181,29 @@ def floor_of(run: EvaluatedRun) -> dict[str, Any]:
     }
 
 
+def _curve_floor(floor: Mapping[str, Any], places: Sequence[Place], prepared: PreparedSet) -> dict[str, Any]:
+    """The floor of the curves: at snapshots, diversity is that of all channels, here of the first image."""
+    others = {name: value for name, value in floor.items() if name != DIVERSITY}
+    for place in places:
+        for row in reversed(_rows_of(place)):
+            if f"real-{DIVERSITY}" in row:
+                return others | {DIVERSITY: row[f"real-{DIVERSITY}"]}
+    return others if len(prepared.layout.channels) > 1 else dict(floor)
+
+
+def _rows_of(place: Place) -> list[dict[str, Any]]:
+    """Metrics at the snapshots; none for an export or a folder of volumes."""
+    return read_rows(place.run / METRICS_NAME) if place.run is not None else []
+
+
 def _summary(place: Place, evaluated: EvaluatedRun, prepared: PreparedSet, folder: Path) -> RunSummary:
     facts = evaluated.assessment.facts
-    rows = read_rows(place.run / METRICS_NAME) if place.run is not None else []
+    rows = _rows_of(place)
     prefix = frechet_name(facts["extractors"][0]["name"])
     curves = {
         key: [(row["n_images"] / 1000, row[key]) for row in rows if key in row]
         for key in (rows[-1] if rows else ())
-        if key.startswith((prefix, "pairwise"))
+        if key.startswith((prefix, DIVERSITY))
     }
     generator = _generator_parameters(place, evaluated)
     sheet_start, sheet_end = _sheets(place, evaluated, prepared, folder)

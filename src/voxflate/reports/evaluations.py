@@ -28,8 +28,8 @@ from voxflate._system.files import read_json
 from voxflate.config.identity import setting_key
 from voxflate.config.presets import paper_row
 from voxflate.config.schema import RunConfig
-from voxflate.config.toml import CONFIG_NAME, load_config
-from voxflate.config.values import flat
+from voxflate.config.toml import CONFIG_NAME, from_dict, load_config
+from voxflate.config.values import flat, nested
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.evaluation import Assessment
 from voxflate.reports.rows import EvaluatedRun
@@ -161,7 +161,7 @@ def load_evaluated(place: Place, *, other_data: bool = False) -> EvaluatedRun:
         if facts["phase"] == "3d":
             paper = paper_row(flat(config.model_dump()))
         if "setting" not in facts:  # an older version's evaluation
-            setting, seed = setting_of(config), config.training.seed
+            setting, seed = setting_of(config, place.run), config.training.seed
     label = place.run.resolve().name if place.run else facts.get("run", place.folder.resolve().name)
     remark = _check_measured_on(place, facts, go_on=other_data)
     already = remark and "other_data" in facts  # then it is among its warnings
@@ -170,15 +170,26 @@ def load_evaluated(place: Place, *, other_data: bool = False) -> EvaluatedRun:
     return EvaluatedRun(label, facts["parameters"], assessment, paper, outdated, said, setting, seed)
 
 
-def setting_of(config: RunConfig) -> str:
-    """A key that is equal for runs that differ only in their seed: settings, and those of the 2D run."""
-    twin = None
-    if config.start.twin:
-        try:
-            twin = flat(load_config(Path(config.start.twin)).model_dump(mode="json"))
-        except VoxflateError:  # it was moved
-            twin = {"start.twin": Path(config.start.twin).name}
+def setting_of(config: RunConfig, run: Path | None = None) -> str:
+    """A key that is equal for runs that differ only in their seed: settings, and those of the 2D run.
+
+    Args:
+        config: Settings of the run.
+        run: Its folder, which has the 2D run's settings at the start; None for an export.
+    """
+    twin = _twin_of(config, run) if config.start.twin else None
     return setting_key(flat(config.model_dump(mode="json")), twin)
+
+
+def _twin_of(config: RunConfig, run: Path | None) -> dict[str, Any]:
+    """Settings of the 2D run; its name if they are not recorded (older runs) and it was moved."""
+    folder = Path(config.start.twin)
+    recorded = read_facts(run).get("twin") if run is not None else None
+    try:
+        twin = from_dict(nested(recorded), str(run)) if isinstance(recorded, dict) else load_config(folder)
+    except VoxflateError:
+        return {"twin": folder.name}
+    return flat(twin.model_dump(mode="json"))
 
 
 def check_evaluated(place: Place, evaluated: EvaluatedRun, snapshot: Snapshot) -> None:

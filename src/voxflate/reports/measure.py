@@ -151,7 +151,7 @@ def evaluate_source(
         "generator_parameters": parameters["generator"],
         "truncation": sampling.truncation,
         "recipe": prepared.manifest.recipe,
-        "setting": setting_of(settings),
+        "setting": setting_of(settings, None if source.exported else source.folder),
         "training_seed": settings.training.seed,
         "budget_kimg": settings.training.kimg,
     }

@@ -100,6 +100,7 @@ def write_report(
     settings: Mapping[str, str] | None = None,
     extras: Extras | None = None,
     verdict: Sequence[str] | None = None,
+    curve_floor: Figures | None = None,
 ) -> None:
     """Write the report.
 
@@ -114,6 +115,8 @@ def write_report(
         extras: Tables, pictures, volumes to look through, the audit.
         verdict: The verdict on the runs' order, one sentence each; None if their metrics come from single
             runs without intervals.
+        curve_floor: The floor to draw in the charts, if snapshots are measured in another way; None for
+            `floor`.
 
     Raises:
         VoxflateError: If there are no runs, two have the same label, or a picture or metric is missing.
@@ -141,7 +144,7 @@ def write_report(
         floor=floor,
         prefix=prefix,
         planes=_PLANES,
-        charts=_charts(runs, floor, prefix),
+        charts=_charts(runs, floor if curve_floor is None else curve_floor, prefix),
         settings=settings or {},
         extras=extras or Extras(),
     )

@@ -153,6 +153,7 @@ def audit_section(
             f"are nearer to a training volume than volumes that are not copies ({audit['n-null']}, of which "
             f"{audit['n-heldout']} held out)."
         )
+        lines += _other_samples(audit, each.assessment.facts)
         if "other_data" in audit:
             lines.append(f"Warning: {audit['other_data']}: copies of its training data are not found.")
         stored = load_arrays(place.folder / AUDIT_PAIRS)
@@ -168,6 +169,16 @@ def audit_section(
             beside = _sets("nearest training volume", pairs[:, 1], right, "audit-real", prepared)
             sets = [each for both in zip(found, beside, strict=True) for each in both]
     return AuditSection(" ".join(lines), sets) if lines else None
+
+
+def _other_samples(audit: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """Tell if an audit drew its samples in another way than the evaluation; older files do not say how."""
+    differ = [
+        f"{key} {audit[key]:g} (evaluated: {facts[key]:g})"
+        for key in ("truncation", "seed")
+        if key in audit and key in facts and audit[key] != facts[key]
+    ]
+    return [f"These are other samples than those evaluated: {', '.join(differ)}."] if differ else []
 
 
 def utility_sections(

@@ -16,6 +16,8 @@ from voxflate._system.files import read_json, write_json
 from voxflate._system.version import __version__, source_hash
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import CONFIG_NAME, load_config
+from voxflate.config.values import flat
+from voxflate.data.labels import labels_sha256
 from voxflate.data.prepared import PreparedSet
 from voxflate.gans.slice_features import WEIGHTS
 from voxflate.gans.state import TrainingState
@@ -72,6 +74,10 @@ def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: Trai
         "sessions": sessions,
         "settings": history.extended(changes, state.n_images, config),
     }
+    if labels := labels_sha256(prepared):
+        facts["labels_sha256"] = labels
+    if twin := before.get("twin") or _settings_of(config.start.twin):
+        facts["twin"] = twin
     if config.slice_discriminator.weight:
         name = config.slice_discriminator.features
         facts["slice_features"] = {"network": name, "weights_sha256": WEIGHTS.get(name)}
@@ -96,6 +102,16 @@ def read_facts(run: Path) -> dict[str, Any]:
     if not history.is_whole(facts.get("settings", [])):
         raise VoxflateError(f"{path}: its settings are damaged; restore it, or start a new run")
     return facts
+
+
+def _settings_of(twin: str) -> dict[str, Any] | None:
+    """Settings of the 2D run by dotted key; None without one, or if an older run's was moved since."""
+    if not twin:
+        return None
+    try:
+        return flat(load_config(twin).model_dump(mode="json"))
+    except VoxflateError:
+        return None
 
 
 def _without_start(session: Mapping[str, Any]) -> dict[str, Any]:

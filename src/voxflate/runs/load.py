@@ -21,10 +21,9 @@ from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.gans.state import TrainingState
 from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of, load_run_snapshot
 from voxflate.runs.exported import Exported, is_exported, read_exported, read_weights, weights_sha256
-from voxflate.runs.facts import read_facts
 from voxflate.runs.shipped import located
 from voxflate.runs.snapshots import list_snapshots, load_newest
-from voxflate.runs.trained_on import check_trained_on
+from voxflate.runs.trained_on import TrainedOn, check_trained_on
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def open_source(
 
     Raises:
         VoxflateError: If there is no such run, it has no snapshot, its data cannot be opened, has another
-            shape or is not its training data, or a value is wrong.
+            shape or other labels or is not its training data, or a value is wrong.
     """
     folder = located(folder)
     exported = read_exported(folder) if is_exported(folder) else None
@@ -201,9 +200,13 @@ def open_source(
         prepared.layout.check_networks(settings.network.image_channels, settings.network.label_width)
     except VoxflateError as error:
         raise VoxflateError(f"{prepared.root}: is not the data of {folder}: {error}") from error
-    trained_on = exported.geometry.content_hash if exported else str(read_facts(folder)["data"])
-    remark = check_trained_on(prepared, trained_on, folder, go_on=other_data)
-    return Source(folder, settings, prepared, exported, trained_on, remark)
+    if exported is not None:
+        known = TrainedOn(exported.geometry.content_hash, exported.geometry.layout)
+    else:
+        known = TrainedOn.of_run(folder)
+    knows_labels = settings.network.label_width > 0
+    remark = check_trained_on(prepared, known, folder, labels=knows_labels, go_on=other_data)
+    return Source(folder, settings, prepared, exported, known.content, remark)
 
 
 def _open_data(folder: str, moved: bool) -> PreparedSet:

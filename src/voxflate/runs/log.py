@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ class TrainingLog:
             os.fsync(handle.fileno())
 
     def _write(self, name: str, row: dict[str, Any]) -> None:
+        # NaN and infinity are not JSON, and other programs would refuse the whole file.
+        row = {key: value for key, value in row.items() if not isinstance(value, float) or isfinite(value)}
         path = self.run / name
         try:
             with open(path, "a", encoding="utf-8") as handle:

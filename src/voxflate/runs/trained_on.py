@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
 from voxflate.config.schema import RunConfig
+from voxflate.data.channels import LabelColumn, Layout
+from voxflate.data.labels import labels_sha256
 from voxflate.data.prepared import PreparedSet
-from voxflate.runs.facts import read_facts
+from voxflate.runs.facts import FACTS_NAME, read_facts
 from voxflate.runs.snapshots import list_snapshots
 
 NEXT_STEP = "give its folder with --data FOLDER, or continue with --other-data, which every file then says"
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a run or an export records of its training data.
+
+    Attributes:
+        content: Content hash, which covers the voxels alone.
+        layout: Channels and label columns; None for runs from before there were any.
+        labels: Result of `labels_sha256`; None for exports and older runs.
+    """
+
+    content: str
+    layout: Layout | None
+    labels: str | None = None
+
+    @classmethod
+    def of_run(cls, run: Path) -> TrainedOn:
+        """Read it from `run.json`.
+
+        Raises:
+            VoxflateError: If that is missing or damaged.
+        """
+        facts = read_facts(run)
+        layout = facts.get("layout")
+        try:
+            known = None if layout is None else Layout.from_json(layout)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            path = run / FACTS_NAME
+            raise VoxflateError(f"{path}: its layout is damaged; restore it, or start a new run") from error
+        return cls(str(facts["data"]), known, facts.get("labels_sha256"))
 
 
 def check_content(found: str, known: str, what: str, next_step: str, *, go_on: bool = False) -> str:
@@ -37,10 +72,81 @@ def check_content(found: str, known: str, what: str, next_step: str, *, go_on: b
     return line
 
 
-def check_trained_on(prepared: PreparedSet, known: str, folder: Path, *, go_on: bool = False) -> str:
-    """Compare a prepared set with the one that a run or an export was trained on; see `check_content`."""
+def check_trained_on(
+    prepared: PreparedSet,
+    known: TrainedOn,
+    folder: Path,
+    next_step: str = NEXT_STEP,
+    *,
+    labels: bool,
+    go_on: bool = False,
+) -> str:
+    """Compare a prepared set with the one that a run or an export was trained on.
+
+    Args:
+        prepared: The given set.
+        known: What is recorded of the training data.
+        folder: The run or export.
+        next_step: What the user can do.
+        labels: Whether the generator knows labels; then these must be the same, too.
+        go_on: Report a difference instead of refusing.
+
+    Returns:
+        As `check_content`.
+
+    Raises:
+        VoxflateError: As `check_content`.
+    """
     what = f"{prepared.root}: is not the data that {folder} was trained on"
-    return check_content(prepared.content_hash, known, what, NEXT_STEP, go_on=go_on)
+    found = [check_content(prepared.content_hash, known.content, what, next_step, go_on=go_on)]
+    if labels:
+        found.append(check_columns(prepared, known.layout, folder, next_step, go_on=go_on))
+        if known.labels is not None and not any(found):
+            what = f"{prepared.root}: gives its scans other labels than when {folder} was trained"
+            found.append(check_content(labels_sha256(prepared), known.labels, what, next_step, go_on=go_on))
+    return "; ".join(filter(None, found))
+
+
+def check_columns(
+    prepared: PreparedSet, known: Layout | None, folder: Path, next_step: str, *, go_on: bool = False
+) -> str:
+    """Compare the label columns of a prepared set with those that a run or an export learned.
+
+    Equal voxels do not mean equal labels, and vectors of equal length can have other meanings.
+
+    Args:
+        prepared: The given set.
+        known: Layout of the training set; None accepts every set.
+        folder: The run or export.
+        next_step: What the user can do.
+        go_on: Report a difference instead of refusing.
+
+    Returns:
+        A line for every file written from here on; "" if they are equal.
+
+    Raises:
+        VoxflateError: If they differ, unless `go_on`; lists both.
+    """
+    ours = prepared.layout.labels
+    if known is None or known.labels == ours:
+        return ""
+    line = (
+        f"{prepared.root}: has other labels than {folder} was trained with: {_listed(ours)}, not "
+        f"{_listed(known.labels)}"
+    )
+    if not go_on:
+        raise VoxflateError(f"{line}; {next_step}")
+    return line
+
+
+def _listed(columns: Sequence[LabelColumn]) -> str:
+    return ", ".join(f"{column.name} ({_values(column)})" for column in columns) or "none"
+
+
+def _values(column: LabelColumn) -> str:
+    if column.categorical:
+        return ", ".join(column.values)
+    return f"{column.low:g} to {column.high:g}, mean {column.mean:g}, deviation {column.deviation:g}"
 
 
 def check_same_data(run: Path, config: RunConfig, prepared: PreparedSet) -> None:
@@ -49,7 +155,8 @@ def check_same_data(run: Path, config: RunConfig, prepared: PreparedSet) -> None
     Raises:
         VoxflateError: Names both.
     """
-    known = read_facts(run)["data"] if list_snapshots(run) else prepared.content_hash
-    what = f"{config.data}: is not the data that {run} was trained on"
+    if not list_snapshots(run):
+        return
     next_step = "give its folder with --set data=FOLDER, or start a new run"
-    check_content(prepared.content_hash, known, what, next_step)
+    knows_labels = config.network.label_width > 0
+    check_trained_on(prepared, TrainedOn.of_run(run), run, next_step, labels=knows_labels)

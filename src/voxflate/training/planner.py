@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from math import prod
+from math import lcm, prod
 
 import torch
 
@@ -40,7 +40,7 @@ class Measured:
 
     Attributes:
         device: The measured device.
-        seconds: Time per image, seconds, with R1's share.
+        seconds: Time per image, seconds, with the share of steps that are not due at every batch.
         gib: Peak memory of the process so far, GiB.
     """
 
@@ -55,7 +55,7 @@ class Machine:
 
     Attributes:
         device: The measured device.
-        seconds_per_voxel: Time per voxel of an image, seconds, with R1's share.
+        seconds_per_voxel: Time per voxel of an image, seconds, with the share of steps that are rarely due.
         gib_per_voxel: Peak memory per voxel of the images computed at a time, GiB.
         gib_at_rest: Memory that does not depend on the shape, GiB.
         seconds_per_image: Time per image that does not depend on the shape, seconds.
@@ -110,7 +110,7 @@ def measure_machine(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
 
     Args:
         config: The settings; one micro-batch is measured, or a part of it if it is large.
-        rounds: Number of steps with and without R1; one is enough for the memory.
+        rounds: Number of batches of each kind, such as with and without R1; one is enough for the memory.
     """
     use_kernels(config.training.kernels)
     if config.training.threads:
@@ -133,7 +133,7 @@ def _images_measured(config: RunConfig) -> int:
 
 
 def measure_shape(config: RunConfig, rounds: int = _ROUNDS) -> Measured:
-    """Train some steps on noise with a run's settings, at its shape; the fastest of each kind counts.
+    """Train some batches on noise with a run's settings, at its shape; the fastest of each kind counts.
 
     Other load on the machine slows down single steps, so the fastest time is the most reproducible. After two
     rounds, no new one begins when the time is up.
@@ -142,7 +142,8 @@ def measure_shape(config: RunConfig, rounds: int = _ROUNDS) -> Measured:
     batch, network = config.training.batch, config.network
     reals = torch.rand(batch, network.image_channels, *network.shape, device=gan.device) * 2 - 1
     labels = torch.zeros(batch, network.label_width, device=gan.device) if network.label_width else None
-    times: dict[int, list[float]] = {0: [], 1: []}
+    shares = _kinds_of_batches(gan)
+    times: dict[int, list[float]] = {number: [] for number in shares}
     began = time.perf_counter()
     for done in range(rounds):
         if done >= 2 and time.perf_counter() - began > _SECONDS:
@@ -153,10 +154,18 @@ def measure_shape(config: RunConfig, rounds: int = _ROUNDS) -> Measured:
             if gan.device.type == "cuda":
                 torch.cuda.synchronize()
             times[number].append(time.perf_counter() - started)
-    penalised, plain = (min(each[1:] or each) for each in (times[0], times[1]))
-    seconds = plain + max(0.0, penalised - plain) / config.training.r1_every
+    seconds = sum(share * min(times[number][1:] or times[number]) for number, share in shares.items())
     _sample_once(gan, config)
     return Measured(str(gan.device), seconds / batch, _peak_gib(gan.device))
+
+
+def _kinds_of_batches(gan: Gan) -> dict[int, float]:
+    """Batches by the steps that are due: the number of the first one of each kind, and the kind's share."""
+    period = lcm(*(step.every for step in gan.steps))
+    kinds: dict[tuple[bool, ...], list[int]] = {}
+    for number in range(period):
+        kinds.setdefault(tuple(step.is_due(number) for step in gan.steps), []).append(number)
+    return {numbers[0]: len(numbers) / period for numbers in kinds.values()}
 
 
 def _sample_once(gan: Gan, config: RunConfig) -> None:

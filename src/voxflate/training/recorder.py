@@ -42,7 +42,7 @@ MEASURED_SEED = 1
 """Not the seed of the sheets, so that a model is not chosen by the samples on which it is judged."""
 SAMPLE_BATCH = 8
 LOG_SECONDS = 2.0
-FLOOR_METRICS = re.compile(r"-avg$|-2d$|^pairwise-l2$|^nearest-l2$|^volume-w1-")
+FLOOR_METRICS = re.compile(r"-avg$|-[23]d$|^pairwise-l2$|^nearest-l2$|^volume-w1-")
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from voxflate._system.errors import VoxflateError
 from voxflate.config.build import is_planar_twin
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import load_config
-from voxflate.data.channels import Layout
-from voxflate.data.prepared import open_prepared
+from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.gans.gan import Networks
 from voxflate.inflation import TransferReport, inflate
 from voxflate.nn.conv_modules import ARCHITECTURES
-from voxflate.runs.facts import read_facts
 from voxflate.runs.snapshots import load_newest
+from voxflate.runs.trained_on import TrainedOn, check_columns
 
 
 def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
@@ -43,7 +42,7 @@ def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
             f"pre-train with --twin {needed}, or choose another strategy"
         )
     _check_settings(config, twin)
-    _check_labels(config, open_prepared(config.data).layout)
+    _check_layout(config, open_prepared(config.data))
     snapshot, _ = load_newest(Path(start.twin))
     # The average, not the last weights: its images are better, and they are what the start is judged by.
     twins = {"generator": snapshot["ema"], "discriminator": snapshot["gan"]["discriminator"]}
@@ -55,27 +54,23 @@ def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
     return report
 
 
-def _check_labels(config: RunConfig, ours: Layout) -> None:
+def _check_layout(config: RunConfig, prepared: PreparedSet) -> None:
     """Refuse a twin with other channels or labels, whose vectors may have equal length but other meanings.
 
     Raises:
         VoxflateError: Tells how the two differ.
     """
-    recorded = read_facts(Path(config.start.twin)).get("layout")
-    if recorded is None:  # a run from before there were channels and labels
+    ours, theirs = prepared.layout, TrainedOn.of_run(Path(config.start.twin)).layout
+    if theirs is None:  # a run from before there were channels and labels
         return
-    theirs = Layout.from_json(recorded)
     kinds = [[(channel.name, channel.kind) for channel in layout.channels] for layout in (theirs, ours)]
     if len(ours.channels) > 1 and kinds[0] != kinds[1]:
         raise VoxflateError(
             f"{config.start.twin}: was trained on channels {_listed(kinds[0])}, {config.data} has "
             f"{_listed(kinds[1])}; pre-train on the same channels"
         )
-    if config.network.label_width and theirs.labels != ours.labels:
-        raise VoxflateError(
-            f"{config.start.twin}: was trained with other labels or other ranges of them than {config.data} "
-            "has; pre-train on this data"
-        )
+    if config.network.label_width:
+        check_columns(prepared, theirs, Path(config.start.twin), "pre-train on this data")
 
 
 def _listed(channels: Sequence[tuple[str, str]]) -> str:

@@ -15,6 +15,7 @@ import torch
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
+from voxflate.data.labels import labels_sha256
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation.utility.examples import Examples, check_apart, real_examples
 from voxflate.evaluation.utility.fitting import Phases, fit
@@ -243,6 +244,8 @@ class Study:
             "augment": design.augment,
             "agrees": self._agrees(cell) and [design.generated, len(self._asked.get(cell.task, ()))],
         }
+        if labels := labels_sha256(self._prepared):  # the hash of the data covers the voxels alone
+            content["labels"] = labels
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 

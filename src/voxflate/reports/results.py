@@ -68,7 +68,8 @@ class Result:
         best: Images shown before the snapshot with the smallest held-out KID; None if not measured.
         evaluations: Results of `voxflate evaluate`, oldest first.
         audits: Results of `voxflate audit`, oldest first: the snapshot's "n_images" and the numbers of
-            volumes, "n-generated" and of them "flagged", "n-train", "n-heldout" and "n-null".
+            volumes, "n-generated" and of them "flagged", "n-train", "n-heldout" and "n-null"; the share of
+            "false-alarms" if it was measured.
         machine: Processor, cores, threads, device and so on of the last training process.
         versions: Of voxflate and its source (a hash), Python, PyTorch and NumPy, when it was trained.
         pictures: "start" and "best", PNG bytes of the sample sheets.
@@ -260,7 +261,8 @@ def _columns(
 def _audit(content: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of an audit, without what it says of each volume."""
     keys = ("n_images", "n-generated", "n-train", "n-heldout", "n-null", "extractor", "seed", "truncation")
-    return {**{key: content[key] for key in keys}, "flagged": len(content["flagged"])}
+    numbers = {key: content[key] for key in keys} | {"flagged": len(content["flagged"])}
+    return numbers | {key: content[key] for key in ("false-alarms",) if key in content}
 
 
 def _machine(facts: Mapping[str, Any]) -> dict[str, Any]:

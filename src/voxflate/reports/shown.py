@@ -153,6 +153,8 @@ def audit_section(
             f"are nearer to a training volume than volumes that are not copies ({audit['n-null']}, of which "
             f"{audit['n-heldout']} held out)."
         )
+        if (alarms := audit.get("false-alarms")) is not None:  # older audits did not measure them
+            lines.append(f"Of real people whom the audit does not know, {alarms:.1%} are (false alarms).")
         lines += _other_samples(audit, each.assessment.facts)
         if "other_data" in audit:
             lines.append(f"Warning: {audit['other_data']}: copies of its training data are not found.")

@@ -16,14 +16,14 @@ from pathlib import Path
 from studies.children import run_child
 from studies.costs import describe
 from studies.jobs import check_no_jobs
-from studies.plan import ALL_TABLES, Run, Study, plan_of, result_path, rows_of, unfinished
+from studies.plan import ALL_TABLES, Run, Study, plan_of, rows_of, unfinished
 from studies.scales import COHORTS, SCALES
+from studies.settings import check_results
 from voxflate._system.cores import available_cores
 from voxflate._system.errors import VoxflateError
 from voxflate._system.extras import missing_extra
 from voxflate.config.toml import parse_assignments
 from voxflate.data.outside import check_outside_sets
-from voxflate.reports.results import read_result
 
 HERE = Path(__file__).parent
 LOCAL = HERE / "profiles" / "local"
@@ -98,33 +98,6 @@ def study_of(a: argparse.Namespace) -> Study:
     )  # fmt: skip
     rows_of(study)
     return study
-
-
-def check_results(study: Study, runs: Sequence[Run]) -> None:
-    """Refuse results that were made with other settings than the plan's.
-
-    Raises:
-        VoxflateError: Names the file and the first setting that differs.
-    """
-    for run in runs:
-        path = result_path(study, run)
-        if not path.is_file():
-            continue
-        found = read_result(path).settings
-        for key in ("training.kimg", "training.seed", "model", "network.architecture", "start.strategy"):
-            wanted = _flat_setting(run, key)
-            if found[key] != wanted:
-                raise VoxflateError(
-                    f"{path}: was made with {key} = {found[key]}, this study says {wanted}; give the study "
-                    "another --out, or remove the file"
-                )
-
-
-def _flat_setting(run: Run, key: str) -> object:
-    value: object = run.settings()
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
 
 
 def snakemake(study: Study, a: argparse.Namespace, *targets: str) -> int:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from studies.own import OWN
+from studies.plan import STUDY, Run, Study, plan_of
+from studies.settings import RowKey, differing, planned_keys, row_key, row_settings, twin_of
 from voxflate.config.paper_rows import PaperRow
 from voxflate.config.presets import PRESETS, paper_row
+from voxflate.evaluation import Assessment
 from voxflate.evaluation.seeds import Spread, spread
 from voxflate.metrics.extractors.inception import frechet_name
-from voxflate.reports.results import Result
+from voxflate.reports.results import Result, read_results
 from voxflate.reports.rows import EvaluatedRun, Row, difference, separated
 
 
@@ -21,7 +25,7 @@ class Entry:
 
     Attributes:
         key: Key of `PRESETS` or `OWN`.
-        results: One per seed, sorted by seed; each has an evaluation.
+        results: One per seed, sorted by seed; each has one evaluation, that of its best snapshot.
     """
 
     key: str
@@ -78,32 +82,110 @@ class Collection:
         return {entry.extractor for entry in self.entries.values()}
 
 
-def machine_of(result: Result) -> str:
-    """The processor and threads that trained a run."""
-    return f"{result.machine.get('processor')} ({result.machine['threads']} thread(s))"
+def collect_folder(results: Path) -> Collection:
+    """Collect a folder of results, by the plan of the study that it belongs to, if there is one.
+
+    Raises:
+        VoxflateError: If the folder has no results, or a file is not a result.
+    """
+    plan = plan_of(Study.load(results.parent)) if (results.parent / STUDY).is_file() else []
+    return collect(read_results(results), plan)
 
 
-def collect(results: Sequence[Result]) -> Collection:
-    """Sort results into rows; within a cohort only comparable ones are kept."""
+def collect(results: Sequence[Result], plan: Sequence[Run] = ()) -> Collection:
+    """Sort results into rows; within a cohort only comparable ones are kept.
+
+    Args:
+        results: Of 2D and 3D runs.
+        plan: Runs of the study; a row whose seeds were trained with several settings keeps those of the plan.
+    """
     twins = {each.name: each for each in results if each.settings["training.phase"] == "2d"}
     notes: list[str] = []
-    rows: dict[str, dict[int, Result]] = {}
+    found: dict[str, list[Result]] = {}
     for each in results:
         if each.name in twins:
             continue
-        key, problem = _row_of(each)
-        if not problem and each.seed in rows.get(key, {}):
-            problem = f"{rows[key][each.seed].name} is the same row and seed"
+        measured = _measured(each)
+        key, problem = _row_of(measured)
         if problem:
             notes.append(f"{each.name} is left out: {problem}.")
         else:
-            rows.setdefault(key, {})[each.seed] = each
+            found.setdefault(key, []).append(measured)
+    wanted = planned_keys(plan)
+    rows = {key: _seeds(part, twins, wanted.get(key), notes) for key, part in found.items()}
     kept: dict[str, Entry] = {}
     for cohort in dict.fromkeys(_cohort(key) for key in rows):
         part = {key: found for key, found in rows.items() if _cohort(key) == cohort}
         kept |= _comparable(part, notes)
     order = [*PRESETS, *OWN]
     return Collection({key: kept[key] for key in order if key in kept}, twins, tuple(notes))
+
+
+def _measured(result: Result) -> Result:
+    """A result with one evaluation: the newest of its best snapshot, or of the last one if no best is known.
+
+    An evaluation of the best snapshot counts as such, however it was asked for. One that was the best when it
+    was evaluated, and is no longer, does not.
+    """
+    snapshot = result.n_images if result.best is None else result.best
+
+    def fits(evaluation: Assessment) -> tuple[bool, bool, bool]:
+        facts = evaluation.facts
+        plain = facts.get("truncation", 1.0) == 1.0
+        return facts["data"] == result.data, facts["n_images"] == snapshot, plain
+
+    if not result.evaluations:
+        return result
+    chosen = max(reversed(result.evaluations), key=fits)  # of equal ones, max takes the first
+    facts = dict(chosen.facts)
+    if result.best is not None:
+        is_best = facts["n_images"] == result.best
+        facts |= {
+            "snapshot": "best" if is_best else "newest",
+            "budget_kimg": result.settings["training.kimg"],
+        }
+    return replace(result, evaluations=[replace(chosen, facts=facts)])
+
+
+def _seeds(
+    found: Sequence[Result], twins: Mapping[str, Result], wanted: RowKey | None, notes: list[str]
+) -> dict[int, Result]:
+    """The seeds of a row that were trained alike: as planned, or as most of its results."""
+    groups: dict[RowKey, list[Result]] = {}
+    for each in found:
+        groups.setdefault(row_key(each, twins), []).append(each)
+
+    def rank(key: RowKey) -> tuple[bool, bool, int]:
+        return key == wanted, wanted is not None and key[0] == wanted[0], len(groups[key])
+
+    for key in [key for key in groups if not key[1]]:  # the result of the 2D run is missing
+        if likely := [other for other in groups if other[0] == key[0] and other[1]]:
+            groups[max(likely, key=rank)] += groups.pop(key)
+    kept = groups.pop(max(groups, key=rank))
+    rows: dict[int, Result] = {}
+    for each in kept:
+        if each.seed in rows:
+            notes.append(f"{each.name} is left out: {rows[each.seed].name} is the same row and seed.")
+        else:
+            rows[each.seed] = each
+    example = next((each for each in kept if twin_of(each, twins)), kept[0])
+    for each in (each for group in groups.values() for each in group):
+        notes.append(f"{each.name} is left out: {_other_settings(each, example, twins)}.")
+    return rows
+
+
+def _other_settings(result: Result, kept: Result, twins: Mapping[str, Result]) -> str:
+    """The first setting in which a result, or its 2D run, differs from the kept results of its row."""
+    pairs = [("it", result, kept)]
+    mine, its = twin_of(result, twins), twin_of(kept, twins)
+    if mine is not None and its is not None:
+        pairs.append((f"its 2D run {mine.name}", mine, its))
+    for words, one, other in pairs:
+        found, wanted = (row_settings(each.settings, each.name) for each in (one, other))
+        if keys := [key for key in differing(found, wanted) if key != "training.seed"]:
+            values = f"{keys[0]} = {found.get(keys[0])}, the other seeds with {wanted.get(keys[0])}"
+            return f"{words} was trained with {values}"
+    raise AssertionError(f"{result.name} and {kept.name} have equal settings")
 
 
 def _row_of(result: Result) -> tuple[str, str]:
@@ -131,12 +213,12 @@ def _cohort(key: str) -> str:
 
 def _comparable(rows: Mapping[str, Mapping[int, Result]], notes: list[str]) -> dict[str, Entry]:
     """The largest set of a cohort's results that may share a table."""
-    single = {
-        (key, seed): Row(each.name, (EvaluatedRun(each.name, None, each.evaluations[-1], seed=seed),))
-        for key, found in rows.items()
+    single = [
+        Row(each.name, (EvaluatedRun(each.name, None, each.evaluations[-1], seed=seed),))
+        for found in rows.values()
         for seed, each in found.items()
-    }
-    tables = sorted(separated(list(single.values())), key=len, reverse=True)
+    ]
+    tables = sorted(separated(single), key=len, reverse=True)
     for table in tables[1:]:
         names = ", ".join(row.label for row in table)
         notes.append(

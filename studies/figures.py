@@ -18,14 +18,14 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from studies.collect import Collection, Entry, collect
+from studies.collect import Collection, Entry, collect_folder
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file, write_json
 from voxflate.config.presets import PRESETS
 from voxflate.drawing import charts
 from voxflate.metrics.embedding import tsne
 from voxflate.metrics.extractors.inception import frechet_name
-from voxflate.reports.results import Result, read_results
+from voxflate.reports.results import Result
 
 FIG_4 = [name for name, preset in PRESETS.items() if 1 in preset.row.labels]
 FIG_5 = ["coca64-baseline", "coca64-baseline-inflate-1"]
@@ -57,7 +57,9 @@ def _entries(collection: Collection, keys: Sequence[str], least: int) -> list[En
 
 def curves(collection: Collection, path: Path) -> None:
     """Figure 4: distances over kimg for every strategy, mean and standard deviation over seeds."""
-    entries = _entries(collection, FIG_4, 1)
+    entries = [each for each in _entries(collection, FIG_4, 1) if _points(each, each.distance)]
+    if not entries:  # evaluation.every=0
+        raise VoxflateError("no row has metrics at snapshots")
     stem = frechet_name(entries[0].extractor)
     panels: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
     floors = {}
@@ -180,7 +182,7 @@ def write_figures(results: Path, out: Path) -> dict[str, str]:
     Raises:
         VoxflateError: If the folder has no results.
     """
-    collection = collect(read_results(results))
+    collection = collect_folder(results)
     found = {}
     for name, draw in FIGURES.items():
         (out / name).unlink(missing_ok=True)  # from an earlier call, when its rows existed

@@ -8,12 +8,15 @@ evaluated snapshot.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from studies.cells import number_cell, spread_cell
-from studies.collect import Collection, Entry, machine_of
+from studies.collect import Collection, Entry
+from studies.machines import clock_of, machine_of, made_by
 from studies.own import OWN
+from studies.settings import twin_of
 from voxflate.evaluation.seeds import Spread, spread
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.parts import Table
@@ -51,18 +54,21 @@ def _columns(extractor: str) -> list[_Column]:
 
 
 def tables_of_starts(collection: Collection) -> dict[int, Table]:
-    """Both tables, or one where times do not compare, or none without rows of ours."""
+    """Both tables, or one where too few seconds compare, or none without rows of ours."""
     entries = [each for key, each in collection.entries.items() if key in OWN]
     if not entries:
         return {}
-    found = {EQUAL_IMAGES: _equal_images(entries)}
-    machines = {machine_of(result) for entry in entries for result in entry.results}
-    if len(machines) == 1:
-        found[EQUAL_SECONDS] = _equal_seconds(entries, collection)
-    return found
+    timed, left_out = _timed(entries, collection.twins)
+    if len(timed) > 1:
+        seconds = {EQUAL_SECONDS: _equal_seconds(timed, collection.twins, left_out)}
+        return {EQUAL_IMAGES: _equal_images(entries, collection.twins), **seconds}
+    absent = ["There is no table at equal seconds: fewer than two rows have comparable seconds.", *left_out]
+    return {EQUAL_IMAGES: _equal_images(entries, collection.twins, absent)}
 
 
-def _equal_images(entries: Sequence[Entry]) -> Table:
+def _equal_images(
+    entries: Sequence[Entry], twins: Mapping[str, Result], more_notes: Sequence[str] = ()
+) -> Table:
     columns = _columns(entries[0].extractor)
     volumes = _volume_metric(entries[0])
     headings = ["Start", "seeds", *(each.heading for each in columns)]
@@ -72,9 +78,7 @@ def _equal_images(entries: Sequence[Entry]) -> Table:
         "copies",
         "time",
     ]
-    rows = [
-        [FLOOR_ROW, DASH, *_floor(entries[0], columns), *_floor_evaluated(entries[0], volumes), DASH, DASH]
-    ]
+    rows = [[FLOOR_ROW, DASH, *_floor(entries, columns), *_floor_evaluated(entries[0], volumes), DASH, DASH]]
     for entry in entries:
         cells = [_cell(entry, _mean_of_last(each.metric)) for each in columns]
         cells += [spread_cell(entry.spread(name), 3) if name else DASH for name in (volumes, "ms-ssim-kwon")]
@@ -85,9 +89,11 @@ def _equal_images(entries: Sequence[Entry]) -> Table:
         f"After {total:g} kimg in 3D. FD to pairwise L2 are means over the last {LAST} snapshots of each "
         "seed; MS-SSIM, the 3D features and copies are of the evaluated snapshot; "
         f"mean {PLUS_MINUS} standard deviation over seeds. Each seed has a 2D run of its own.",
-        "Copies: generated volumes that the audit flags, over all seeds. Its thresholds flag about 1% of "
-        "volumes that are not copies.",
+        "Copies: generated volumes that the audit flags, over all seeds. Of real people whom it does not know "
+        f"it flags {_false_alarms(entries)}.",
         f"Trained on: {'; '.join(sorted({machine_of(r) for e in entries for r in e.results}))}.",
+        *made_by(_with_twins(entries, twins)),
+        *more_notes,
     ]
     return Table(
         f"Table {EQUAL_IMAGES}. Our starts, with and without the slice discriminator, at equal images",
@@ -95,25 +101,87 @@ def _equal_images(entries: Sequence[Entry]) -> Table:
     )  # fmt: skip
 
 
-def _equal_seconds(entries: Sequence[Entry], collection: Collection) -> Table:
-    """Every run as far as it had come when the quickest one ended, its 2D run included."""
+def _equal_seconds(entries: Sequence[Entry], twins: Mapping[str, Result], left_out: Sequence[str]) -> Table:
+    """Every run as far as it had come when the quickest one ended, its 2D run included.
+
+    Args:
+        entries: With the runs of `_timed`.
+        twins: Results of 2D runs by name.
+        left_out: Notes about the runs that are not among them.
+    """
     columns = _columns(entries[0].extractor)
-    limit = min(
-        _before(each, collection) + each.curve("seconds")[-1][1] for e in entries for each in e.results
-    )
-    rows = [[FLOOR_ROW, DASH, DASH, *_floor(entries[0], columns)]]
+    limit = min(_before(each, twins) + each.curve("seconds")[-1][1] for e in entries for each in e.results)
+    rows = [[FLOOR_ROW, DASH, DASH, *_floor(entries, columns)]]
     for entry in entries:
-        reached = [_reached(each, limit - _before(each, collection)) for each in entry.results]
-        cells = [_cell(entry, _at_time(each.metric, limit, collection)) for each in columns]
+        reached = [_reached(each, limit - _before(each, twins)) for each in entry.results]
+        cells = [_cell(entry, _at_time(each.metric, limit, twins)) for each in columns]
         rows.append([*_label(entry), f"{statistics.fmean(reached):.3g}", *cells])
     notes = [
         f"The last snapshot within {duration(limit)} of training, that of the 2D run included: then the "
-        "quickest run ended. Time for metrics does not count."
+        "quickest run ended. Time for metrics does not count.",
+        f"All runs, those in 2D too, were trained on: {machine_of(entries[0].results[0])}.",
+        *made_by(_with_twins(entries, twins)),
+        *left_out,
     ]
     return Table(
         f"Table {EQUAL_SECONDS}. Our starts, with and without the slice discriminator, at equal seconds",
         ["Start", "seeds", "kimg in 3D", *(each.heading for each in columns)], rows, notes,
     )  # fmt: skip
+
+
+def _timed(entries: Sequence[Entry], twins: Mapping[str, Result]) -> tuple[list[Entry], list[str]]:
+    """Rows with the runs whose seconds compare, and a note about the others, if there are any."""
+    problems = _problems([each for entry in entries for each in entry.results], twins)
+    kept = [
+        replace(entry, results=tuple(each for each in entry.results if each.name not in problems))
+        for entry in entries
+    ]
+    runs: dict[str, list[str]] = {}
+    for name, problem in problems.items():
+        runs.setdefault(problem, []).append(name)
+    said = "; ".join(f"{', '.join(names)} ({problem})" for problem, names in runs.items())
+    notes = [f"Not at equal seconds: {said}."] if said else []
+    return [entry for entry in kept if entry.results], notes
+
+
+def _problems(runs: Sequence[Result], twins: Mapping[str, Result]) -> dict[str, str]:
+    """Runs whose seconds do not compare, by name, with the reason.
+
+    Seconds compare among runs that had, like their 2D runs, the machine and PyTorch of most.
+    """
+    found: dict[str, str] = {}
+    clocks: dict[str, list[dict[str, str]]] = {}
+    for run in runs:
+        twin = twin_of(run, twins)
+        if run.twin and twin is None:
+            found[run.name] = f"the result of its 2D run {run.twin['name']} is missing"
+        elif not run.curve("seconds"):
+            found[run.name] = "no metrics at snapshots"
+        else:
+            clocks[run.name] = [clock_of(each) for each in (run, twin) if each is not None]
+    usual = _usual(list(clocks.values()))
+    for name, parts in clocks.items():
+        for words, clock in zip(("", "its 2D run: "), parts, strict=False):
+            others = [key for key in clock if clock[key] != usual[key]]
+            if others and name not in found:
+                found[name] = words + ", ".join(
+                    f"{key} {clock[key]}, most have {usual[key]}" for key in others
+                )
+    return found
+
+
+def _usual(clocks: Sequence[Sequence[Mapping[str, str]]]) -> dict[str, str]:
+    """The clock of most runs: of those that have it in 2D and 3D, if there are any; {} without runs."""
+    alike = [own for own, *its in clocks if all(each == own for each in its)]
+    counted = Counter(tuple(own.items()) for own in alike or [own for own, *_ in clocks])
+    return dict(counted.most_common(1)[0][0]) if counted else {}
+
+
+def _with_twins(entries: Sequence[Entry], twins: Mapping[str, Result]) -> list[Result]:
+    """The runs of some rows, and the 2D runs that they started from."""
+    runs = [each for entry in entries for each in entry.results]
+    started = {each.name: each for each in (twin_of(run, twins) for run in runs) if each is not None}
+    return [*runs, *started.values()]
 
 
 def _label(entry: Entry) -> list[str]:
@@ -135,9 +203,9 @@ def _mean_of_last(metric: str) -> Callable[[Result], float | None]:
     return of
 
 
-def _before(result: Result, collection: Collection) -> float:
-    """Seconds of the 2D run that a run started from."""
-    twin = collection.twins.get(str((result.twin or {}).get("name")))
+def _before(result: Result, twins: Mapping[str, Result]) -> float:
+    """Seconds of the 2D run that a run started from; 0 if it started from none."""
+    twin = twin_of(result, twins)
     return twin.seconds if twin else 0.0
 
 
@@ -146,19 +214,28 @@ def _reached(result: Result, seconds: float) -> float:
     return max((kimg for kimg, at in result.curve("seconds") if at <= seconds), default=0.0)
 
 
-def _at_time(metric: str, limit: float, collection: Collection) -> Callable[[Result], float | None]:
+def _at_time(metric: str, limit: float, twins: Mapping[str, Result]) -> Callable[[Result], float | None]:
     def of(result: Result) -> float | None:
-        kimg = _reached(result, limit - _before(result, collection))
+        kimg = _reached(result, limit - _before(result, twins))
         return result.at(metric, round(kimg * 1000))
 
     return of
 
 
-def _floor(entry: Entry, columns: Sequence[_Column]) -> list[str]:
-    """What real volumes reach among themselves, as the snapshots say; it is the same at all of them."""
-    first = entry.results[0]
-    values = [dict(first.curve(f"real-{each.metric}")) for each in columns]
-    return [number_cell(next(iter(value.values()), None), 3) for value in values]
+def _floor(entries: Sequence[Entry], columns: Sequence[_Column]) -> list[str]:
+    """What real volumes reach among themselves: the same at all snapshots of all rows.
+
+    Snapshots of older versions lack some floors; then it is that of an evaluation.
+    """
+    return [number_cell(_floor_of(entries, each.metric), 3) for each in columns]
+
+
+def _floor_of(entries: Sequence[Entry], metric: str) -> float | None:
+    runs = [each for entry in entries for each in entry.results]
+    at_snapshots = (value for run in runs for _, value in run.curve(f"real-{metric}"))
+    evaluated = (run.evaluations[-1].metrics.get(metric) for run in runs)
+    known = (each.real for each in evaluated if each is not None and each.real is not None)
+    return next(at_snapshots, next(known, None))
 
 
 def _floor_evaluated(entry: Entry, volumes: str) -> list[str]:
@@ -173,6 +250,12 @@ def _volume_metric(entry: Entry) -> str:
     return next(
         (n for n in names if n.startswith("frechet-") and n.endswith("-3d") and "voxels" not in n), ""
     )
+
+
+def _false_alarms(entries: Sequence[Entry]) -> str:
+    audits = (audit for entry in entries for each in entry.results for audit in each.audits)
+    shares = [audit["false-alarms"] for audit in audits if audit.get("false-alarms") is not None]
+    return f"{statistics.fmean(shares):.1%}" if shares else "some, too (not measured)"
 
 
 def _copies(entry: Entry) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from studies.cells import number_cell, spread_cell
 from studies.claims import Finding, findings
-from studies.collect import Collection, Entry, collect, machine_of
+from studies.collect import Collection, Entry, collect_folder
+from studies.machines import machine_of
 from studies.own import OWN
 from studies.pages import html, latex, markdown
 from studies.starts import tables_of_starts
@@ -26,7 +27,6 @@ from voxflate.config.presets import PRESETS
 from voxflate.evaluation.seeds import Spread, spread
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.parts import Table
-from voxflate.reports.results import read_results
 from voxflate.reports.tables import DASH, FLOOR_ROW, PLUS_MINUS, duration
 
 _PLANES = ("ax", "sag", "cor", "avg")
@@ -127,10 +127,15 @@ def _table_8(collection: Collection) -> Table:
         Column("PSNR (dB)", lambda entry: entry.spread("psnr"), lambda row: row.psnr, 4),
         Column("MS-SSIM", lambda entry: entry.spread("ms-ssim-kwon"), lambda row: row.ms_ssim, 4),
     ]
+    notes = [
+        "MS-SSIM as in Kwon et al., between pairs of generated volumes: best if it equals that of real ones."
+    ]
     rows = []
     for number, cohort in ((6, "heart"), (7, "brain")):
         part = _in_order([entry for entry in entries if _in_table(entry, number)], number)
-        rows += [[cohort, *_floor(part[0], columns, False)]] if part else []
+        if part:
+            rows.append([cohort, *_floor(part[0], columns, False)])
+            notes.append(f"Rows of {cohort}: {_measured_on(part)}")
         for entry in part:
             assert entry.paper is not None  # our own rows are in Table 4
             cells = [spread_cell(each.ours(entry), each.digits) for each in columns]
@@ -156,10 +161,7 @@ def _table_8(collection: Collection) -> Table:
         "version",
     ]
     headings += [f"paper: {each.heading}" for each in columns]
-    notes = [
-        "MS-SSIM as in Kwon et al., between pairs of generated volumes: best if it equals that of real ones."
-    ]
-    return Table(f"Table 8. {TITLES[8]}", headings, rows, [*notes, *_notes(entries)])
+    return Table(f"Table 8. {TITLES[8]}", headings, rows, [*notes, *_made_on(entries)])
 
 
 def _distances(extractor: str) -> list[Column]:
@@ -173,14 +175,15 @@ def _distances(extractor: str) -> list[Column]:
 
 
 def _fid_2d(collection: Collection) -> Column:
-    """The final distance of the 2D run that a row starts from."""
+    """The final distance of the 2D runs that a row starts from: over seeds, if each has one of its own."""
 
     def ours(entry: Entry) -> Spread | None:
-        twin = collection.twins.get(str((entry.results[0].twin or {}).get("name")))
-        if twin is None:
-            return None
-        value = twin.at(f"{frechet_name(entry.extractor)}-2d", twin.n_images)
-        return None if value is None else spread([value])
+        names = dict.fromkeys(str(each.twin["name"]) for each in entry.results if each.twin)
+        twins = [collection.twins.get(name) for name in names]
+        metric = f"{frechet_name(entry.extractor)}-2d"
+        values = [None if twin is None else twin.at(metric, twin.n_images) for twin in twins]
+        known = [value for value in values if value is not None]
+        return spread(known) if known and len(known) == len(values) else None
 
     return Column("FID-2D" if "inception" in collection.extractors else "FD-2D", ours, lambda row: row.fid_2d)
 
@@ -223,19 +226,29 @@ def _paper(entry: Entry, columns: Sequence[Column], counted: bool) -> list[str]:
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
-    """Facts that the numbers depend on."""
-    first = entries[0].results[0]
-    facts = first.evaluations[-1].facts
-    machines = sorted({machine_of(each) for entry in entries for each in entry.results})
+    """Facts that the numbers depend on, for rows of one cohort."""
+    return [_measured_on(entries), *_made_on(entries)]
+
+
+def _measured_on(entries: Sequence[Entry]) -> str:
+    """How the rows of one cohort were measured."""
+    facts = entries[0].results[0].evaluations[-1].facts
     chosen = (
         "the snapshot with the smallest KID to held-out volumes"
-        if facts["snapshot"] == "best"
+        if facts.get("snapshot") == "best"
         else "the last snapshot"
     )
-    return [
+    return (
         f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
         f"{'x'.join(map(str, facts['shape']))}; features of {facts['extractors'][0]['name']}; {chosen}; "
-        f"mean {PLUS_MINUS} standard deviation over seeds. Data (SHA-256) {str(facts['data'])[:12]}.",
+        f"mean {PLUS_MINUS} standard deviation over seeds. Data (SHA-256) {str(facts['data'])[:12]}."
+    )
+
+
+def _made_on(entries: Sequence[Entry]) -> list[str]:
+    """What the paper's numbers are, and the machines of ours."""
+    machines = sorted({machine_of(each) for entry in entries for each in entry.results})
+    return [
         "The paper's numbers are FIDs (Inception) on its own data and at its own scale: compare only orders.",
         f"Trained on: {'; '.join(machines)}.",
     ]
@@ -247,7 +260,7 @@ def write_tables(results: Path, out: Path) -> tuple[dict[int, Table], list[Findi
     Raises:
         VoxflateError: If the folder has no results, or none for a row of the tables.
     """
-    collection = collect(read_results(results))
+    collection = collect_folder(results)
     tables, claims = tables_of(collection), findings(collection.entries)
     if not tables:
         raise VoxflateError(f"{results}: has no finished row of the tables; {' '.join(collection.notes)}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from studies.own import OWN
 from voxflate.config.toml import from_values
 from voxflate.config.values import flat
 from voxflate.evaluation import Assessment, Metric
@@ -55,6 +56,29 @@ def a_result(preset: str, seed: int, distance: float, **changes: Any) -> Result:
         "points": {"real": np.ones((12, 4), np.float32), "generated": points},
     }
     return Result(**{**fields, **changes})
+
+
+def a_start(key: str, seed: int, distance: float, **changes: Any) -> Result:
+    """A run of one of our rows: snapshots every 200 s, the last three around the distance."""
+    settings = flat(
+        from_values({**OWN[key].values, "training.seed": seed, "training.kimg": 60.0}).model_dump(mode="json")
+    )
+    snapshots = {
+        "n_images": [0, 20_000, 40_000, 60_000],
+        "seconds": [0.0, 200.0, 400.0, 600.0],
+        "frechet-random-avg": [9 * distance, distance - 3, distance, distance + 3],
+        "real-frechet-random-avg": [20.0] * 4,
+        "pairwise-l2": [90.0, 18.0, 19.0, 20.0],
+    }
+    fields = {
+        "name": f"{key}-s{seed}",
+        "settings": settings,
+        "twin": {"name": f"twin-{seed}"} if OWN[key].twin else None,
+        "snapshots": snapshots,
+        "seconds": 600.0,
+        "audits": [{"n_images": 40_000, "flagged": 1, "n-generated": 148}],
+    }
+    return a_result("", seed, distance, **(fields | changes))
 
 
 def a_twin(name: str = "twin-x", distance: float = 12.0) -> Result:

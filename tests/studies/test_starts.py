@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +14,12 @@ from studies.costs import seconds_of
 from studies.own import OWN, STARTS
 from studies.plan import Study, plan_of
 from studies.stage import evaluate_commands
-from studies.starts import EQUAL_IMAGES, EQUAL_SECONDS, tables_of_starts
+from studies.starts import EQUAL_IMAGES, EQUAL_SECONDS, _columns, tables_of_starts
 from studies.tables import tables_of
-from tests.studies.fakes import a_result, a_twin
-from voxflate.config.toml import from_values
-from voxflate.config.values import flat
+from tests.studies.fakes import a_result, a_start, a_twin
+from voxflate.evaluation import Assessment, Metric
 from voxflate.reports.results import Result
-
-
-def a_start(key: str, seed: int, distance: float, **changes: Any) -> Result:
-    """A run of one of our rows: snapshots every 200 s, the last three around the distance."""
-    settings = flat(
-        from_values({**OWN[key].values, "training.seed": seed, "training.kimg": 60.0}).model_dump(mode="json")
-    )
-    snapshots = {
-        "n_images": [0, 20_000, 40_000, 60_000],
-        "seconds": [0.0, 200.0, 400.0, 600.0],
-        "frechet-random-avg": [9 * distance, distance - 3, distance, distance + 3],
-        "real-frechet-random-avg": [20.0] * 4,
-        "pairwise-l2": [90.0, 18.0, 19.0, 20.0],
-    }
-    fields = {
-        "name": f"{key}-s{seed}",
-        "settings": settings,
-        "twin": {"name": f"twin-{seed}"} if OWN[key].twin else None,
-        "snapshots": snapshots,
-        "seconds": 600.0,
-        "audits": [{"n_images": 40_000, "flagged": 1, "n-generated": 148}],
-    }
-    return a_result("", seed, distance, **(fields | changes))
+from voxflate.training.recorder import FLOOR_METRICS
 
 
 def test_the_starts_have_all_rows_of_ours_and_none_of_the_paper(tmp_path: Path) -> None:
@@ -98,6 +76,100 @@ def test_times_of_two_machines_are_in_no_table() -> None:
     results = [a_start("own-none", 0, 50)]
     results.append(a_start("own-preserving", 0, 50, machine={"processor": "another", "threads": 1}))
     assert list(tables_of_starts(collect(results))) == [EQUAL_IMAGES]
+
+
+MACHINE = {
+    "processor": "a CPU",
+    "machine": "Linux AVX512",
+    "threads": 1,
+    "precision": "bf16",
+    "kernels": "compiled",
+}
+VERSIONS = {"voxflate": "0.1.0", "torch": "2.13.0", "source": "aaaa"}
+
+
+def timed(key: str, seed: int, distance: float = 50, **changes: Any) -> Result:
+    return a_start(key, seed, distance, **({"machine": MACHINE, "versions": VERSIONS} | changes))
+
+
+def seconds_notes(results: list[Result]) -> tuple[list[str], str]:
+    """Rows of Table 10 with their seeds, and its notes; of Table 9 if there is none."""
+    tables = tables_of_starts(collect(results))
+    table = tables.get(EQUAL_SECONDS)
+    rows = [] if table is None else [f"{row[0]}: {row[1]}" for row in table.rows[1:]]
+    return rows, " ".join((table or tables[EQUAL_IMAGES]).notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"machine": {**MACHINE, "machine": "Linux AVX2"}}, "machine Linux AVX2, most have Linux AVX512"),
+        ({"machine": {**MACHINE, "threads": 2}}, "threads 2, most have 1"),
+        ({"machine": {**MACHINE, "precision": "fp32"}}, "precision fp32, most have bf16"),
+        ({"machine": {**MACHINE, "kernels": "plain"}}, "kernels plain, most have compiled"),
+        ({"versions": {**VERSIONS, "torch": "2.14.1"}}, "PyTorch 2.14.1, most have 2.13.0"),
+    ],
+)
+def test_seconds_of_another_machine_or_pytorch_are_left_out(changes: dict[str, Any], words: str) -> None:
+    twins = [replace(a_twin(f"twin-{seed}"), machine=MACHINE, versions=VERSIONS) for seed in (0, 1)]
+    results = [timed("own-none", 0), timed("own-none", 1), timed("own-preserving", 0), *twins]
+    rows, notes = seconds_notes([*results, timed("own-preserving", 1, **changes)])
+    assert rows == ["none: 2", "preserving: 1"]
+    assert f"Not at equal seconds: own-preserving-s1 ({words})." in notes
+    other_twin = replace(twins[1], **changes)
+    rows, notes = seconds_notes([*results[:-1], other_twin, timed("own-preserving", 1)])
+    assert rows == ["none: 2", "preserving: 1"]
+    assert f"Not at equal seconds: own-preserving-s1 (its 2D run: {words})." in notes
+
+
+def test_seconds_without_the_result_of_the_2d_run_are_left_out() -> None:
+    results = [timed("own-none", 0), timed("own-none-slices", 0), timed("own-preserving", 0)]
+    rows, notes = seconds_notes(results)
+    assert rows == ["none: 1", "none, slice discriminator: 1"]
+    assert "own-preserving-s0 (the result of its 2D run twin-0 is missing)" in notes
+
+
+def test_other_sources_are_named_and_not_left_out() -> None:
+    other = timed("own-none-slices", 0, versions={**VERSIONS, "source": "bbbb"})
+    rows, notes = seconds_notes([timed("own-none", 0), timed("own-none", 1), other])
+    assert rows == ["none: 2", "none, slice discriminator: 1"]
+    assert "voxflate 0.1.0, source aaaa: own-none-s0, own-none-s1; PyTorch" in notes
+    assert "source bbbb: own-none-slices-s0." in notes
+
+
+def test_a_process_that_found_the_run_finished_trained_nothing() -> None:
+    first = {**MACHINE, "from_images": 0, "versions": VERSIONS}
+    late = {**first, "threads": 2, "versions": {**VERSIONS, "torch": "2.14.1"}}
+    results = [timed("own-none", 0), timed("own-none-slices", 0)]
+    for begins, rows in ((60_000, 2), (20_000, 0)):
+        sessions = [first, {**late, "from_images": begins}]
+        machine = {**MACHINE, "threads": 2, "sessions": sessions}
+        changed = replace(results[1], machine=machine, versions=late["versions"])
+        found, notes = seconds_notes([results[0], changed])
+        assert len(found) == rows
+        assert ("threads 1 then 2" in notes) == (not rows)
+
+
+def test_runs_without_metrics_at_snapshots_have_no_table_at_equal_seconds() -> None:
+    empty = {"n_images": [], "seconds": [], "sample-sha256": []}
+    results = [timed(key, 0, snapshots=empty, best=None) for key in ("own-none", "own-none-slices")]
+    rows, notes = seconds_notes(results)
+    assert rows == []
+    assert "There is no table at equal seconds: fewer than two rows have comparable seconds." in notes
+    assert "own-none-s0, own-none-slices-s0 (no metrics at snapshots)" in notes
+
+
+def test_every_column_has_its_floor_at_the_snapshots_or_else_in_an_evaluation() -> None:
+    assert all(FLOOR_METRICS.search(column.metric) for column in _columns("mobilenetv2"))
+    old = a_start("own-none", 0, 50)  # its snapshots have no floor of the voxels
+    evaluation = old.evaluations[0]
+    metrics = {**evaluation.metrics, "frechet-voxels-3d": Metric(40, real=33.0)}
+    old = replace(old, evaluations=[Assessment(metrics, evaluation.facts)])
+    new = a_start("own-none-slices", 0, 50)
+    new = replace(new, snapshots={**new.snapshots, "real-frechet-voxels-3d": [32.0] * 4})
+    for results, floor in (([old], "33.0"), ([old, new], "32.0")):
+        table = tables_of_starts(collect(results))[EQUAL_IMAGES]
+        assert dict(zip(table.headings, table.rows[0], strict=True))["FD-voxels"] == floor
 
 
 @pytest.mark.parametrize(

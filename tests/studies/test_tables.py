@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from studies.claims import CLAIMS, Claim, findings, judge
 from studies.collect import collect
 from studies.figures import FIG_4, FIGURES, chosen, write_figures
 from studies.tables import tables_of, write_tables
-from tests.studies.fakes import a_result, a_twin
+from tests.studies.fakes import a_result, a_start, a_twin
 from voxflate._system.errors import VoxflateError
 from voxflate.config.presets import PRESETS
 from voxflate.reports.results import Result, read_results, write_result
@@ -70,6 +71,34 @@ def test_every_table_of_the_paper_has_its_rows_in_its_layout() -> None:
     assert [row[0] for row in tables[6].rows[1:3]] == ["3D-WGAN-GP", "3D-VAE-GAN"]
 
 
+def test_the_distance_of_the_2d_runs_is_that_of_every_seed() -> None:
+    own = [a_start("own-preserving", seed, 50) for seed in range(3)]
+    twins = [a_twin(f"twin-{seed}", distance) for seed, distance in enumerate((10, 30, 80))]
+    shared = seeds(ONE, 70, 80)
+
+    def cells(results: list[Result]) -> list[str]:
+        table = tables_of(collect(results))[4]
+        return [row[table.headings.index("FD-2D")] for row in table.rows]
+
+    assert cells([*own, *shared, *twins, a_twin()]) == [
+        "\N{EN DASH}", "12.0", "40.0 \N{PLUS-MINUS SIGN} 36"
+    ]  # fmt: skip
+    assert cells([*own, *shared, *twins[:2], a_twin()])[-1] == "\N{EN DASH}"
+
+
+def test_table_8_says_how_each_cohort_was_measured() -> None:
+    brain = a_result("adni64-baseline", 0, 50, data="b" * 64)
+    evaluation = brain.evaluations[0]
+    facts = {**evaluation.facts, "data": "b" * 64, "shape": [32, 32, 32], "n-real": 991}
+    brain = replace(brain, evaluations=[replace(evaluation, facts=facts)])
+    notes = tables_of(collect([*seeds(NONE, 100), brain]))[8].notes
+    hearts, brains = (next(n for n in notes if n.startswith(f"Rows of {c}: ")) for c in ("heart", "brain"))
+    assert "148 real volumes of 16x32x32" in hearts
+    assert "dddddddddddd" in hearts
+    assert "991 real volumes of 32x32x32" in brains
+    assert "bbbbbbbbbbbb" in brains
+
+
 def test_what_does_not_compare_is_left_out_and_said() -> None:
     other = a_result(TWO, 0, 5)
     facts = {**other.evaluations[0].facts, "n-generated": 10}
@@ -100,7 +129,11 @@ def test_a_preset_that_was_changed_into_another_start_is_no_row() -> None:
         ([80, 90, 101], [50, 61, 70], True, "does not hold"),
         ([50, 90, 70], [80, 60, 101], True, "not settled (0 of 1 comparisons)"),
         ([50], [90], True, "not settled (0 of 1 comparisons)"),
-        ([50, 90, 70], [80, 60, 101], False, "holds"),
+        # Its mean is smaller by chance, and it might be much worse.
+        ([50, 90, 70], [80, 60, 101], False, "not settled (0 of 1 comparisons)"),
+        ([81, 89, 102], [80, 90, 101], False, "holds"),  # worse by 0.3, at most by 3.2
+        ([81, 89, 116], [80, 90, 101], False, "not settled (0 of 1 comparisons)"),  # worse by 5, or by 27
+        ([80, 90, 101], [50, 61, 70], False, "does not hold"),
         ([80, 60, 101], [50, 90, 70], False, "not settled (0 of 1 comparisons)"),
         ([], [90, 91], True, "not tested"),
     ],
@@ -148,6 +181,14 @@ def test_figures_are_drawn_where_their_rows_are(tmp_path: Path) -> None:
             assert min(picture.size) > 50
     assert "2 of the rows adni64-split-shuffle-inflate-1" in found["figure-8.png"]
     assert json.loads((tmp_path / "figures" / "figures.json").read_text()) == found
+
+
+def test_runs_without_metrics_at_snapshots_have_no_curves(tmp_path: Path) -> None:
+    empty = {"n_images": [], "seconds": [], "sample-sha256": []}
+    folder = written(tmp_path / "results", [a_result(NONE, 0, 50, snapshots=empty, best=None)])
+    found = write_figures(folder, tmp_path / "figures")
+    assert found["figure-4.png"] == "no row has metrics at snapshots"
+    assert found["figure-5.png"] == ""
 
 
 def test_a_sheet_is_not_called_best_where_the_best_is_not_known() -> None:

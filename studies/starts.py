@@ -89,8 +89,8 @@ def _equal_images(
         f"After {total:g} kimg in 3D. FD to pairwise L2 are means over the last {LAST} snapshots of each "
         "seed; MS-SSIM, the 3D features and copies are of the evaluated snapshot; "
         f"mean {PLUS_MINUS} standard deviation over seeds. Each seed has a 2D run of its own.",
-        "Copies: generated volumes that the audit flags, over all seeds. Of real people whom it does not know "
-        f"it flags {_false_alarms(entries)}.",
+        "Copies: generated volumes that the audit flags, over all seeds. Of real people whom it does not "
+        f"know it flags {_false_alarms(entries)}.",
         f"Trained on: {'; '.join(sorted({machine_of(r) for e in entries for r in e.results}))}.",
         *made_by(_with_twins(entries, twins)),
         *more_notes,

@@ -119,8 +119,9 @@ def test_without_it_nothing_changes_to_the_bit(phase, prepared):
 
 @pytest.mark.parametrize("phase", ["2d", "3d"])
 def test_it_learns_and_the_generator_heeds_it(phase, prepared):
-    config = run_config(prepared, training__phase=phase, **SLICES)
-    gans = [gan_of(run_config(prepared, training__phase=phase)), gan_of(config)]
+    fresh = {"training__phase": phase, "training__reuse_fakes": False}  # D sees what the new G makes
+    config = run_config(prepared, **fresh, **SLICES)
+    gans = [gan_of(run_config(prepared, **fresh)), gan_of(config)]
     reals = reals_of(config)
     before = flat(gans[1].networks[NAME])
     losses = [gan.step(reals, None, number=1) for gan in gans]

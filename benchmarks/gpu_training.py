@@ -19,8 +19,9 @@ from voxflate.data.prepared import open_prepared
 from voxflate.data.shapes import split_shape
 from voxflate.metrics import extractor
 from voxflate.metrics.extractors.efficientnet import EFFICIENTNET_WEIGHTS
-from voxflate.runs.export import export_generator
 from voxflate.runs.log import METRICS_NAME, read_rows
+from voxflate.sharing.about import Words
+from voxflate.sharing.targets import share
 from voxflate.training.run import ONE_SIDED, train_run
 from voxflate.training.stop import StopRequest
 
@@ -60,7 +61,7 @@ def training(session: Session) -> dict[str, Any]:
     config_3d = from_dict(nested({**values, "training.phase": "3d", **start, **slices}), "gpu")
     found["slice_discriminator"] = config_3d.slice_discriminator.weight > 0
     found["images_3d"] = trained(config_3d, run, ends - time.monotonic())
-    export_generator(run, session.out / "generator")
+    share(run, "folder", session.out / "generator", Words())
     sheet = sorted((run / "sheets").glob("*.png"))[-1]
     row = read_rows(run / METRICS_NAME)[-1]
     metrics = {name: value for name, value in row.items() if name.endswith("-avg") or name == "pairwise-l2"}

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 import voxflate
+from tests.exports import export_generator
 from tests.strategies import run_config, write_prepared
-from voxflate.runs.export import export_generator
 from voxflate.sampling.generate import generate
 from voxflate.training.run import train_run
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.exports import export_generator
 from tests.runs.test_snapshots import sealed
 from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
 from voxflate.config.toml import load_config
 from voxflate.data.prepared import open_prepared
-from voxflate.runs.export import export_generator
 from voxflate.runs.exported import CONFIG
 from voxflate.runs.snapshots import list_snapshots, load_snapshot, save_snapshot, snapshot_path
 from voxflate.runs.verify import verify_run

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.exports import export_generator
 from tests.reports.test_evaluations import voxflate
 from tests.strategies import OF_PAIRS, PAIRS, run_config, write_prepared
 from voxflate.evaluation.utility import cells
 from voxflate.evaluation.utility.examples import real_examples
 from voxflate.reports.utility import _missing
-from voxflate.runs.export import export_generator
 from voxflate.runs.load import open_source
 from voxflate.training.run import train_run
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load, save_file
 
+from tests.exports import export_generator
 from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import sha256
-from voxflate.runs.export import export_generator
 from voxflate.runs.exported import CONFIG, SCHEMA, WEIGHTS
 from voxflate.runs.load import open_source
 from voxflate.runs.verify import verify_folder

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 import voxflate
+from tests.exports import export_generator
 from tests.strategies import OF_PAIRS, PAIRS, run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate.cli import app
-from voxflate.runs.export import export_generator
 from voxflate.runs.exported import CONFIG, read_exported
 from voxflate.runs.verify import verify_export
 from voxflate.sampling.generate import generate

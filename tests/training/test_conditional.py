@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.exports import export_generator
 from tests.strategies import OF_PAIRS, PAIRS, run_config, write_prepared
 from tests.training.test_run import same
 from voxflate._system.errors import VoxflateError
@@ -15,7 +16,6 @@ from voxflate.config.toml import save_config
 from voxflate.data.channels import LabelColumn, Layout
 from voxflate.data.labels import joint_labels
 from voxflate.data.prepared import Manifest, open_prepared
-from voxflate.runs.export import export_generator
 from voxflate.runs.facts import FACTS_NAME
 from voxflate.runs.load import open_source
 from voxflate.runs.log import METRICS_NAME, read_rows

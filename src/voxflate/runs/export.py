@@ -6,45 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from voxflate._system.errors import VoxflateError
-from voxflate._system.files import check_new_folder, sha256, whole_file, whole_folder, write_json
+from voxflate._system.files import sha256, whole_file, write_json
 from voxflate._system.version import __version__
 from voxflate.config.toml import with_values
 from voxflate.data.labels import JointLabels
-from voxflate.data.outside import check_outside_sets
 from voxflate.data.prepared import Manifest
-from voxflate.runs.chosen import Snapshot
-from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, counts_of, weights_file
+from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, weights_file
 from voxflate.runs.fingerprint import fingerprint, fixed_samples
-from voxflate.runs.load import Loaded, check_volumes, open_source
-
-
-def export_generator(run: Path, out: Path, snapshot: Snapshot = "newest", data: Path | None = None) -> Loaded:
-    """Write a run's averaged generator in a form to share.
-
-    Args:
-        run: Folder of a 3D run.
-        out: Folder to write; must be missing or empty.
-        snapshot: "newest", "best", or a number of kimg.
-        data: Folder of the run's prepared set; None to use the one named in the run.
-
-    Returns:
-        The exported generator.
-
-    Raises:
-        VoxflateError: If the run is 2D or has no such snapshot, or `out` is not empty.
-    """
-    check_new_folder(out)
-    check_outside_sets(out)
-    source = open_source(run, data)
-    if source.exported is not None:
-        raise VoxflateError(f"{source.folder}: is already an export; copy the folder to share it")
-    check_volumes(source)
-    loaded = source.load(snapshot, device="cpu")
-    manifest = source.prepared.manifest
-    with whole_folder(out) as folder:
-        write_generator(folder, loaded, manifest, counts_of(manifest), source.labels)
-    return loaded
+from voxflate.runs.load import Loaded
 
 
 def write_generator(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before anything imports PyTorch: small tensors are quicker on one thread, and sums come out in one order.
@@ -15,6 +16,18 @@ from hypothesis import settings
 # The same cases at every run: a red check is then about the change, not about luck.
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("repeatable")
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _clean_clone() -> Iterator[None]:
+    """Fail if a test leaves something at the clone's root: the next run would find it there."""
+    before = set(os.listdir(ROOT))
+    yield
+    left = {name for name in os.listdir(ROOT) if name not in before and not name.startswith(".")}
+    assert not left, f"tests left {sorted(left)} in {ROOT}"
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,13 @@ def shell(script: str, home: Path, **variables: str) -> subprocess.CompletedProc
     path = f"{home / 'bin'}:{os.environ['PATH']}"
     surroundings = {**os.environ, "PYTHONPATH": str(SOURCE), "HOME": str(home), "PATH": path, **variables}
     return subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, env=surroundings, timeout=120, check=False
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=home,
+        env=surroundings,
+        timeout=120,
+        check=False,
     )
 
 

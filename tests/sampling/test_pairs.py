@@ -102,7 +102,12 @@ def test_a_label_outside_the_range_gets_a_warning_and_an_unknown_one_an_error(ru
     assert said == [
         "label age = 95: outside the training set's 20 to 80; the generator has learned nothing there"
     ]
-    for labels, message in (({"agee": 4}, "did you mean age?"), ({"sex": "X"}, "the training set has F, M")):
+    mistakes = (
+        ({"agee": 4}, "did you mean age?"),
+        ({"sex": "X"}, "the training set has F, M"),
+        ({"age": None}, "age = None: is not a number; the training set has 20 to 80"),
+    )
+    for labels, message in mistakes:
         with pytest.raises(VoxflateError, match=message):
             generate(run, 1, out=tmp_path / "other", labels=labels)
     assert not (tmp_path / "other").exists()

@@ -83,7 +83,7 @@ class LabelColumn:
             return [float(str(value) == each) for each in self.values]
         try:
             number = float(value)
-        except ValueError:
+        except (TypeError, ValueError):
             number = float("nan")
         if not np.isfinite(number):
             raise VoxflateError(

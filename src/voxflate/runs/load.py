@@ -23,7 +23,7 @@ from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of, loa
 from voxflate.runs.exported import Exported, is_exported, read_exported, read_weights, weights_sha256
 from voxflate.runs.shipped import located
 from voxflate.runs.snapshots import list_snapshots, load_newest
-from voxflate.runs.trained_on import TrainedOn, check_trained_on
+from voxflate.runs.trained_on import GIVE_FOLDER, NEXT_STEP, TrainedOn, check_trained_on
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def open_source(
     values: Mapping[str, Any] | None = None,
     *,
     scans: bool = False,
-    other_data: bool = False,
+    other_data: bool | None = False,
 ) -> Source:
     """Open a run or an export, and check everything that can be checked without loading a network.
 
@@ -163,7 +163,8 @@ def open_source(
         device: As `training.device`; None for the run's own, and auto for an export.
         values: Other changes of the settings, by dotted key.
         scans: Whether real volumes are also needed.
-        other_data: Accept a prepared set that it was not trained on; the result says so.
+        other_data: Accept a prepared set that it was not trained on; the result says so. None if the caller
+            never accepts one, so that the error does not advise it.
 
     Raises:
         VoxflateError: If there is no such run, it has no snapshot, its data cannot be opened, has another
@@ -205,7 +206,8 @@ def open_source(
     else:
         known = TrainedOn.of_run(folder)
     knows_labels = settings.network.label_width > 0
-    remark = check_trained_on(prepared, known, folder, labels=knows_labels, go_on=other_data)
+    next_step = GIVE_FOLDER if other_data is None else NEXT_STEP
+    remark = check_trained_on(prepared, known, folder, next_step, labels=knows_labels, go_on=bool(other_data))
     return Source(folder, settings, prepared, exported, known.content, remark)
 
 

@@ -14,7 +14,8 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.runs.facts import FACTS_NAME, read_facts
 from voxflate.runs.snapshots import list_snapshots
 
-NEXT_STEP = "give its folder with --data FOLDER, or continue with --other-data, which every file then says"
+GIVE_FOLDER = "give its folder with --data FOLDER"
+NEXT_STEP = f"{GIVE_FOLDER}, or continue with --other-data, which every file then says"
 
 
 @dataclass(frozen=True)

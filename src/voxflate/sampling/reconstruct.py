@@ -81,7 +81,7 @@ def reconstruct(
     options.check()
     check_outside_sets(out)
     check_writable(out)
-    source = open_source(run, data, device)
+    source = open_source(run, data, device, other_data=None)
     check_volumes(source)
     layout, joint = source.prepared.layout, source.labels
     for path in outputs(out, source.prepared):

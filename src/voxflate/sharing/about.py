@@ -227,7 +227,7 @@ def about(
         VoxflateError: If it cannot be opened or is a 2D run, or `evaluation` is empty or belongs to another
             generator.
     """
-    source = open_source(run, data)
+    source = open_source(run, data, other_data=None)
     check_volumes(source)
     loaded = source.load(snapshot, device="cpu")
     counts = counts_of(source.prepared.manifest) if source.exported is None else source.exported.counts

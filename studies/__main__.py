@@ -45,7 +45,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--tables", default=",".join(map(str, ALL_TABLES)), help="numbers of tables, such as 1,4"
     )
-    parser.add_argument("--rows", default="", help="only these presets, separated by commas")
+    parser.add_argument("--rows", default="", help="only these rows (presets, or ours), separated by commas")
     parser.add_argument("--own", action="store_true", help="also train our own rows")
     parser.add_argument(
         "--cores",

@@ -31,7 +31,7 @@ class Study:
         data: Cohort -> folder of scans, or prepared set.
         seeds: Largest number of seeds of a row.
         tables: Numbers of the tables.
-        presets: Only these presets; empty for every row of the tables.
+        presets: Only these rows; empty for all of the tables and of ours.
         own: Whether the scale's own rows are trained together with those of the paper.
         threads: CPU threads of a run.
         gpus: GPUs of a run.
@@ -104,40 +104,43 @@ class Run:
         return from_values({"preset": self.preset, **values} if self.preset else values)
 
 
-def rows_of(study: Study) -> list[str]:
-    """Presets of the study's tables, in the paper's order.
+def rows_of(study: Study) -> tuple[list[str], list[str]]:
+    """Presets of the study's tables, in the paper's order, and rows of ours.
+
+    A scale without rows of the paper has those of ours alone. Rows of ours are all of the scale's, unless
+    some are named.
 
     Raises:
-        VoxflateError: If a preset is in no table.
+        VoxflateError: If a named row is not among them.
     """
-    found = [
-        name
-        for name, preset in PRESETS.items()
-        if preset.exact and preset.row.labels.keys() & set(study.tables)
+    scale, tables = scale_of(study.scale), set(study.tables)
+    of_paper = [
+        name for name, preset in PRESETS.items() if preset.exact and preset.row.labels.keys() & tables
     ]
-    if unknown := [name for name in study.presets if name not in found]:
-        raise VoxflateError(f"{unknown[0]}: is not a row of tables {', '.join(map(str, study.tables))}")
-    return [name for name in found if not study.presets or name in study.presets]
+    paper = of_paper if scale.paper else []
+    own = list(scale.own) if study.own or not scale.paper else []
+    if unknown := [name for name in study.presets if name not in (*paper, *own)]:
+        known = f"tables {', '.join(map(str, study.tables))}" if scale.paper else f"{', '.join(own)}"
+        raise VoxflateError(f"{unknown[0]}: is not a row of {known}")
+    named = [name for name in own if name in study.presets]
+    return [name for name in paper if not study.presets or name in study.presets], named or own
 
 
 def plan_of(study: Study) -> list[Run]:
     """Every run of a study: 2D runs first, then the rows seed by seed, so that a partial study has all rows.
 
-    A scale without rows of the paper has those of ours alone.
-
     Raises:
         VoxflateError: If a cohort has no data, or as `rows_of`.
     """
     scale = scale_of(study.scale)
-    rows = rows_of(study) if scale.paper else []
+    rows, own = rows_of(study)
     runs = [
         _run_3d(study, scale, name, seed)
         for seed in range(study.seeds)
         for name in rows
         if seed < _seeds_of(study, scale, PRESETS[name])
     ]
-    if study.own or not scale.paper:
-        runs += [_own_3d(study, scale, name, seed) for seed in range(study.seeds) for name in scale.own]
+    runs += [_own_3d(study, scale, name, seed) for seed in range(study.seeds) for name in own]
     twins: dict[str, Run] = {}
     for run in runs:
         if run.twin and run.twin not in twins:

@@ -17,6 +17,7 @@ from studies.stage import evaluate_commands
 from studies.starts import EQUAL_IMAGES, EQUAL_SECONDS, _columns, tables_of_starts
 from studies.tables import tables_of
 from tests.studies.fakes import a_result, a_start, a_twin
+from voxflate._system.errors import VoxflateError
 from voxflate.evaluation import Assessment, Metric
 from voxflate.reports.results import Result
 from voxflate.training.recorder import FLOOR_METRICS
@@ -42,6 +43,19 @@ def test_the_starts_have_all_rows_of_ours_and_none_of_the_paper(tmp_path: Path) 
             assert settings.start.strategy in run.row
             assert ["audit", str(tmp_path / "runs" / run.name)] == evaluate_commands(study, run)[1][:2]
     assert sum(seconds_of(study, run) for run in runs) > 3600
+
+
+def test_rows_of_ours_are_chosen_by_name(tmp_path: Path) -> None:
+    study = Study(tmp_path, "starts", {"coca64": "/data"}, 1, presets=("own-planar-slices", "own-none"))
+    names = [run.name for run in plan_of(study)]
+    assert names == ["twin-own-planar-s0", "own-none-s0", "own-planar-slices-s0"]
+    with pytest.raises(VoxflateError, match="own-plane: is not a row of own-none, own-inflate-1"):
+        plan_of(replace(study, presets=("own-plane",)))
+    both = replace(study, scale="toy", presets=("coca64-baseline",), own=True)
+    named = ["coca64-baseline", "own-preserving", "own-preserving-slices"]
+    assert [run.row for run in plan_of(both) if run.phase == "3d"] == named
+    with pytest.raises(VoxflateError, match="own-none: is not a row of tables 1"):
+        plan_of(replace(both, presets=("own-none",)))
 
 
 def test_equal_images_are_means_of_the_last_three_snapshots_over_seeds() -> None:

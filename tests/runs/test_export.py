@@ -100,6 +100,7 @@ def refused(exported, match):
         ({"geometry": {"shape": [4, 8, 8]}}, "its geometry is damaged"),
         ({"weights_sha256": "0" * 64}, "its SHA-256 differs"),
         ({"n_images": "12"}, "its n_images is not of type int"),
+        ({"twin": "2d"}, "its twin is not of type dict"),
     ],
     ids=str,
 )

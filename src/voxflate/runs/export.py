@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from voxflate._system.files import sha256, whole_file, write_json
 from voxflate._system.version import __version__
@@ -23,6 +24,7 @@ def write_generator(
     counts: Mapping[str, Mapping[str, int]] | None,
     labels: JointLabels | None = None,
     words: Mapping[str, str] | None = None,
+    twin: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the files of an export into an existing folder.
 
@@ -33,6 +35,7 @@ def write_generator(
         counts: Result of `counts_of` for the data; None if unknown.
         labels: Joint distribution of its labels; None if the generator knows none.
         words: The owner's description: "title", "data", "licence".
+        twin: Settings of the 2D run that it started from, by dotted key; None without one.
     """
     if labels is None:  # labels that the generator does not know are not shared
         manifest = replace(manifest, layout=replace(manifest.layout, labels=()))
@@ -55,5 +58,6 @@ def write_generator(
         "counts": counts,
         "label_rows": labels.rows if labels is not None else None,
         "words": dict(words) if words else None,
+        "twin": {**twin, "data": "", "start.twin": ""} if twin else None,
     }
     write_json(folder / CONFIG, content | {name: value for name, value in known.items() if value is not None})

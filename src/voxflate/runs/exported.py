@@ -52,6 +52,8 @@ class Exported:
         labels: Joint distribution of the training set's labels; None if it has none.
         counts: Result of `counts_of` for the data; None in older exports.
         words: The owner's description: "title", "data", "licence"; may be empty.
+        twin: Settings of the 2D run that it started from, by dotted key, without paths; None without one,
+            and in older exports.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class Exported:
     labels: JointLabels | None = None
     counts: Mapping[str, Mapping[str, int]] | None = None
     words: Mapping[str, str] = field(default_factory=dict)
+    twin: Mapping[str, Any] | None = None
 
 
 def is_exported(folder: Path) -> bool:
@@ -110,6 +113,7 @@ def read_exported(folder: Path) -> Exported:
         labels,
         content.get("counts"),
         {name: str(text) for name, text in content.get("words", {}).items()},
+        content.get("twin"),
     )
 
 
@@ -164,6 +168,7 @@ _LATER: dict[str, type | tuple[type, ...]] = {
     "samples": dict,
     "counts": dict,
     "words": dict,
+    "twin": dict,
 }
 """Fields that older exports lack."""
 

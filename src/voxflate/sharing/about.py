@@ -19,6 +19,7 @@ from voxflate.evaluation import Assessment
 from voxflate.gans.samples import sample
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.exported import counts_of
+from voxflate.runs.facts import read_facts
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
 from voxflate.sampling.asked import draw_labels, encoded
 from voxflate.sharing.measured import measured
@@ -65,6 +66,13 @@ class About:
     def title(self) -> str:
         """The title."""
         return self.words.title or self.source.folder.resolve().name
+
+    @property
+    def twin(self) -> Mapping[str, Any] | None:
+        """Settings of the 2D run that its training started from, by dotted key; None if unknown."""
+        if self.source.exported is not None:
+            return self.source.exported.twin
+        return read_facts(self.source.folder).get("twin")
 
     @property
     def label_columns(self) -> tuple[LabelColumn, ...]:
@@ -159,10 +167,13 @@ class About:
         return text
 
     def _training(self) -> str:
+        kimg = (self.twin or {}).get("training.kimg")
+        slices = f"{1000 * kimg:,.0f} slices in 2D, then " if isinstance(kimg, int | float) else ""
+        shown = f"{slices}{self.loaded.n_images:,} scans shown"
         if self.counts is None:
-            return f"{self.loaded.n_images:,} scans shown, including repeats"
+            return f"{shown}, including repeats"
         times = self.loaded.n_images / max(1, self.counts["train"]["scans"])
-        return f"{self.loaded.n_images:,} scans shown: each {times:,.0f} times"
+        return f"{shown}: each {times:,.0f} times"
 
     def _channels(self) -> list[tuple[str, str]]:
         """Intensities of the images, and the classes of the mask."""

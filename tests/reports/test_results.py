@@ -68,6 +68,20 @@ def test_nothing_says_where_the_run_lies(run: Path, tmp_path: Path) -> None:
     assert json.loads(text)["pictures"].keys() == {"start", "best"}
 
 
+def test_points_are_those_of_the_best_snapshot(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    before = result_of(run, pictures=True)
+    other = next(n for n in (4, 8) if n != before.best)
+    voxflate(
+        "evaluate", tmp_path / "run", "--snapshot", other / 1000, "--replicates", 5, "--no-tsne",
+        "--volume-extractor", "none",
+    )  # fmt: skip
+    after = result_of(tmp_path / "run", pictures=True)
+    assert after.evaluations[-1].facts["n_images"] == other
+    assert after.evaluations[-2].facts["n_images"] == before.best
+    assert np.array_equal(after.points["generated"], before.points["generated"])
+
+
 def test_points_of_the_real_volumes_keep_their_distances(run: Path) -> None:
     """Up to half precision: 20 components hold all of 20 volumes."""
     from voxflate.reports.evaluations import SAMPLES, evaluations_of, load_arrays

@@ -192,6 +192,9 @@ def result_of(run: Path, pictures: bool = False) -> Result:
     evaluations = [Assessment.from_dict(read_json(folder / METRICS), folder / METRICS) for folder in folders]
     values = flat(settings.model_dump(mode="json"))
     best = best_of(rows)
+    # Points for t-SNE are those of the evaluation that tables use: the best snapshot's, if there is one.
+    pairs = zip(folders, evaluations, strict=True)
+    shown = [folder for folder, each in pairs if each.facts.get("n_images") == best] or folders
     return Result(
         name=run.resolve().name,
         settings={key: "" if key in _PATHS else value for key, value in values.items()},
@@ -207,7 +210,7 @@ def result_of(run: Path, pictures: bool = False) -> Result:
         machine=_machine(facts),
         versions=facts["versions"],
         pictures=_pictures(run, best) if pictures else {},
-        points=_projected(load_arrays(folders[-1] / SAMPLES)) if pictures and folders else {},
+        points=_projected(load_arrays(shown[-1] / SAMPLES)) if pictures and shown else {},
     )
 
 

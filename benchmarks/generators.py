@@ -1,6 +1,6 @@
 """One table of the utility of several generators, from the files that `voxflate utility` wrote for each.
 
-    python -m benchmarks.generators docs/benchmarks/pairs/utility-*.json
+    python -m benchmarks.generators docs/benchmarks/pairs/recommended-utility-*.json
 
 Mean and standard deviation over generators, each the mean over its networks. Every generator must have been
 measured in the same way.

@@ -18,7 +18,7 @@ from benchmarks.order_check import DAMAGES, Volumes
 from numpy.typing import NDArray
 
 from voxflate.data.prepared import open_prepared
-from voxflate.evaluation.comparison import compare_features
+from voxflate.evaluation.distances import compare_features
 from voxflate.evaluation.real import VIEW_3D, collect, plane_views
 from voxflate.metrics.extractors.table import EXTRACTORS, VOLUME_EXTRACTORS
 from voxflate.metrics.psnr import from_error, squared_errors

@@ -19,9 +19,9 @@ from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.cores import available_cores
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import with_values
-from voxflate.training.planner import Machine, Measured, measure_machine, measure_shape, predict
+from voxflate.training.planner import MARGIN, Machine, Measured, measure_machine, measure_shape, predict
 
-MEMORY, SPEED = 0.15, 0.25
+MEMORY, SPEED = MARGIN, 0.25
 """The largest errors that the aims allow, relative to the measurement."""
 
 _IN_PARTS = {"training.batch": 4, "training.activation_checkpointing": True}

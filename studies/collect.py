@@ -46,6 +46,16 @@ class Entry:
         """The metric for comparing rows."""
         return f"{frechet_name(self.extractor)}-avg"
 
+    @property
+    def kid(self) -> str:
+        """The KID of the same features: unlike a Frechet distance, few volumes do not bias it."""
+        return f"kid-{self.extractor}-avg"
+
+    @property
+    def recall(self) -> str:
+        """The metric of variety beside the distances."""
+        return f"recall-{self.extractor}-avg"
+
     def by_seed(self, metric: str) -> dict[int, float]:
         """Seed -> metric of the evaluated snapshot."""
         values = ((each.seed, each.evaluations[-1].value(metric)) for each in self.results)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from studies.cells import by_run
 from voxflate.reports.results import Result
 
 _CLOCK: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
@@ -34,14 +35,9 @@ def machine_of(result: Result) -> str:
     return _said(result, _machine)
 
 
-def made_by(results: Sequence[Result]) -> list[str]:
-    """A note that says which PyTorch and which source trained which runs; none where they are the same."""
-    runs: dict[str, list[str]] = {}
-    for each in results:
-        runs.setdefault(_said(each, _code), []).append(each.name)
-    if len(runs) < 2:
-        return []
-    return ["Trained with " + "; ".join(f"{code}: {', '.join(names)}" for code, names in runs.items()) + "."]
+def made_by(results: Sequence[Result]) -> str:
+    """A note that says which PyTorch and which source trained the runs, and which ones where they differ."""
+    return f"Trained with {by_run((each.name, _said(each, _code)) for each in results)}."
 
 
 def _said(result: Result, of: Callable[[Mapping[str, Any]], object]) -> str:

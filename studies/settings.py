@@ -67,6 +67,12 @@ def twin_of(result: Result, twins: Mapping[str, Result]) -> Result | None:
     return twins.get(str(result.twin["name"])) if result.twin else None
 
 
+def with_twins(runs: Sequence[Result], twins: Mapping[str, Result]) -> list[Result]:
+    """Runs, and the 2D runs that they started from, each once."""
+    started = {each.name: each for each in (twin_of(run, twins) for run in runs) if each is not None}
+    return [*runs, *started.values()]
+
+
 def planned_keys(runs: Sequence[Run]) -> dict[str, RowKey]:
     """Row -> the key that its results have by the plan."""
     settings = {run.name: setting_key(planned(run)) for run in runs if run.seed == 0}

@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from studies.cells import number_cell, spread_cell
+from studies.budgets import BUDGET, budget, budget_notes
+from studies.cells import kimg_cell, number_cell, spread_cell
 from studies.collect import Collection, Entry
 from studies.machines import clock_of, machine_of, made_by
+from studies.notes import learning_rates, measured_at_snapshots, measured_on, results_of, warnings
 from studies.own import OWN
-from studies.settings import twin_of
+from studies.settings import twin_of, with_twins
 from voxflate.evaluation.seeds import Spread, spread
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.parts import Table
@@ -46,6 +48,7 @@ class _Column:
 def _columns(extractor: str) -> list[_Column]:
     return [
         _Column("FD-avg", f"{frechet_name(extractor)}-avg"),
+        _Column("KID-avg", f"kid-{extractor}-avg"),
         _Column("FD-voxels", "frechet-voxels-3d"),
         _Column("precision", f"precision-{extractor}-avg"),
         _Column("recall", f"recall-{extractor}-avg"),
@@ -71,28 +74,30 @@ def _equal_images(
 ) -> Table:
     columns = _columns(entries[0].extractor)
     volumes = _volume_metric(entries[0])
+    network = volumes.removeprefix("frechet-").removesuffix("-3d")
+    costs = BUDGET[2:]
     headings = ["Start", "seeds", *(each.heading for each in columns)]
-    headings += [
-        f"FD-{volumes.split('-')[1]}" if volumes else "FD of 3D features",
-        "MS-SSIM",
-        "copies",
-        "time",
-    ]
-    rows = [[FLOOR_ROW, DASH, *_floor(entries, columns), *_floor_evaluated(entries[0], volumes), DASH, DASH]]
+    headings += [f"FD-{network}" if network else "FD of 3D features", "MS-SSIM", "copies", *costs]
+    floor = [*_floor(entries, columns), *_floor_evaluated(entries[0], volumes)]
+    rows = [[FLOOR_ROW, DASH, *floor, *([DASH] * (1 + len(costs)))]]
     for entry in entries:
         cells = [_cell(entry, _mean_of_last(each.metric)) for each in columns]
         cells += [spread_cell(entry.spread(name), 3) if name else DASH for name in (volumes, "ms-ssim-kwon")]
-        seconds = statistics.fmean(each.seconds for each in entry.results)
-        rows.append([*_label(entry), *cells, _copies(entry), duration(seconds)])
+        rows.append([*_label(entry), *cells, _copies(entry), *budget(entry, twins, costs)])
     total = entries[0].results[0].settings["training.kimg"]
     notes = [
-        f"After {total:g} kimg in 3D. FD to pairwise L2 are means over the last {LAST} snapshots of each "
+        f"After {total:g} kimg in 3D. FD-avg to pairwise L2 are means over the last {LAST} snapshots of each "
         "seed; MS-SSIM, the 3D features and copies are of the evaluated snapshot; "
         f"mean {PLUS_MINUS} standard deviation over seeds. Each seed has a 2D run of its own.",
+        *budget_notes(entries, twins),
+        *_rates(entries),
+        f"Evaluated snapshots: {measured_on(entries)}",
+        *measured_at_snapshots(entries),
+        *warnings(entries, (entries[0].extractor, "voxels", network)),
         "Copies: generated volumes that the audit flags, over all seeds. Of real people whom it does not "
         f"know it flags {_false_alarms(entries)}.",
-        f"Trained on: {'; '.join(sorted({machine_of(r) for e in entries for r in e.results}))}.",
-        *made_by(_with_twins(entries, twins)),
+        f"Trained on: {'; '.join(sorted({machine_of(r) for r in with_twins(results_of(entries), twins)}))}.",
+        made_by(with_twins(results_of(entries), twins)),
         *more_notes,
     ]
     return Table(
@@ -111,21 +116,25 @@ def _equal_seconds(entries: Sequence[Entry], twins: Mapping[str, Result], left_o
     """
     columns = _columns(entries[0].extractor)
     limit = min(_before(each, twins) + each.curve("seconds")[-1][1] for e in entries for each in e.results)
-    rows = [[FLOOR_ROW, DASH, DASH, *_floor(entries, columns)]]
+    rows = [[FLOOR_ROW, *([DASH] * 3), *_floor(entries, columns)]]
     for entry in entries:
         reached = [_reached(each, limit - _before(each, twins)) for each in entry.results]
         cells = [_cell(entry, _at_time(each.metric, limit, twins)) for each in columns]
-        rows.append([*_label(entry), f"{statistics.fmean(reached):.3g}", *cells])
+        shown = [kimg_cell(statistics.fmean(reached)), *budget(entry, twins, ["2D kimg"])]
+        rows.append([*_label(entry), *shown, *cells])
     notes = [
         f"The last snapshot within {duration(limit)} of training, that of the 2D run included: then the "
-        "quickest run ended. Time for metrics does not count.",
+        f"quickest run ended. 2D kimg {DASH}: no 2D run. Time for metrics does not count.",
+        *_rates(entries),
+        *measured_at_snapshots(entries),
+        *warnings(entries, (entries[0].extractor, "voxels")),
         f"All runs, those in 2D too, were trained on: {machine_of(entries[0].results[0])}.",
-        *made_by(_with_twins(entries, twins)),
+        made_by(with_twins(results_of(entries), twins)),
         *left_out,
     ]
     return Table(
         f"Table {EQUAL_SECONDS}. Our starts, with and without the slice discriminator, at equal seconds",
-        ["Start", "seeds", "kimg in 3D", *(each.heading for each in columns)], rows, notes,
+        ["Start", "seeds", "3D kimg", "2D kimg", *(each.heading for each in columns)], rows, notes,
     )  # fmt: skip
 
 
@@ -177,15 +186,12 @@ def _usual(clocks: Sequence[Sequence[Mapping[str, str]]]) -> dict[str, str]:
     return dict(counted.most_common(1)[0][0]) if counted else {}
 
 
-def _with_twins(entries: Sequence[Entry], twins: Mapping[str, Result]) -> list[Result]:
-    """The runs of some rows, and the 2D runs that they started from."""
-    runs = [each for entry in entries for each in entry.results]
-    started = {each.name: each for each in (twin_of(run, twins) for run in runs) if each is not None}
-    return [*runs, *started.values()]
-
-
 def _label(entry: Entry) -> list[str]:
     return [OWN[entry.key].label.removeprefix("ours: "), str(len(entry.results))]
+
+
+def _rates(entries: Sequence[Entry]) -> list[str]:
+    return learning_rates([(_label(entry)[0], entry) for entry in entries])
 
 
 def _cell(entry: Entry, of: Callable[[Result], float | None]) -> str:

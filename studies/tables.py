@@ -1,24 +1,27 @@
 """Tables 1 to 8 in the paper's layout, 9 and 10 of our rows: `python -m studies.tables RESULTS --out FOLDER`.
 
-Writes tables.md, tables.tex and tables.html: mean and standard deviation over seeds, the floor, the paper's
-numbers for comparison, parameters, kimg, seconds, versions; below, the paper's claims with paired tests.
+Writes tables.md, tables.tex and tables.html: mean and standard deviation over seeds of distances, KID and
+recall, the floor, the paper's numbers for comparison, parameters, kimg and time in 3D and in 2D, versions;
+below, the paper's claims with paired tests.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from studies.budgets import BUDGET, budget, budget_notes
 from studies.cells import number_cell, spread_cell
 from studies.claims import Finding, findings
 from studies.collect import Collection, Entry, collect_folder
-from studies.machines import machine_of
+from studies.machines import machine_of, made_by
+from studies.notes import learning_rates, measured_on, results_of, warnings
 from studies.own import OWN
 from studies.pages import html, latex, markdown
+from studies.settings import with_twins
 from studies.starts import tables_of_starts
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
@@ -27,7 +30,8 @@ from voxflate.config.presets import PRESETS
 from voxflate.evaluation.seeds import Spread, spread
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.parts import Table
-from voxflate.reports.tables import DASH, FLOOR_ROW, PLUS_MINUS, duration
+from voxflate.reports.results import Result
+from voxflate.reports.tables import DASH, FLOOR_ROW
 
 _PLANES = ("ax", "sag", "cor", "avg")
 TITLES = {
@@ -44,19 +48,25 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Column:
-    """One of our columns, with the paper's beside it.
+    """One of our columns, with the paper's beside it if the paper has it.
 
     Attributes:
         heading: As printed; the paper's has the prefix "paper: ".
-        ours: A row's metric over seeds.
-        paper: The paper's number.
+        metric: In an evaluation.
+        paper: The paper's number; None if it does not measure this.
         digits: Significant digits.
+        of_twins: Whether the metric is of the 2D runs that a row starts from.
     """
 
     heading: str
-    ours: Callable[[Entry], Spread | None]
-    paper: Callable[[PaperRow], float | None]
+    metric: str
+    paper: Callable[[PaperRow], float | None] | None = None
     digits: int = 3
+    of_twins: bool = False
+
+    def ours(self, entry: Entry, twins: Mapping[str, Result]) -> Spread | None:
+        """A row's metric over seeds."""
+        return _over_twins(entry, twins, self.metric) if self.of_twins else entry.spread(self.metric)
 
 
 _MODULES = ("G", "D", "G&D")
@@ -96,36 +106,24 @@ def _in_table(entry: Entry, number: int) -> bool:
 
 
 def _table(number: int, entries: Sequence[Entry], collection: Collection) -> Table:
-    columns = _distances(entries[0].extractor)
-    if number == 4:
-        columns = [_fid_2d(collection), *columns]
+    columns = _columns(number, entries[0])
     counted = number > 2
-    headings = ["Model", "seeds", *(["#param"] if counted else []), *(each.heading for each in columns)]
-    headings += ["best kimg", "kimg", "time", "version"]
-    headings += [*(["paper: #param"] if counted else []), *(f"paper: {each.heading}" for each in columns)]
-    rows = [_floor(entries[0], columns, counted)]
-    for entry in entries:
-        label = entry.paper.labels[number] if entry.paper else OWN[entry.key].label
-        count = [f"{entry.parameters / 1e6:.3f}M"] if counted else []
-        cells = [spread_cell(each.ours(entry), each.digits) for each in columns]
-        rows.append(
-            [
-                label,
-                str(len(entry.results)),
-                *count,
-                *cells,
-                *_budget(entry),
-                *_paper(entry, columns, counted),
-            ]
-        )
-    return Table(f"Table {number}. {TITLES[number]}", headings, rows, _notes(entries))
+    rows = [_floor(entries, columns, counted)]
+    rows += [_row(number, entry, columns, counted, collection.twins) for entry in entries]
+    notes = [
+        measured_on(entries),
+        *warnings(entries, [entries[0].extractor]),
+        *learning_rates([(_label(entry, number), entry) for entry in entries]),
+        *_made_on(entries, collection.twins),
+    ]
+    return Table(f"Table {number}. {TITLES[number]}", _headings(columns, counted), rows, notes)
 
 
 def _table_8(collection: Collection) -> Table:
     entries = [e for e in collection.entries.values() if _in_table(e, 6) or _in_table(e, 7)]
     columns = [
-        Column("PSNR (dB)", lambda entry: entry.spread("psnr"), lambda row: row.psnr, 4),
-        Column("MS-SSIM", lambda entry: entry.spread("ms-ssim-kwon"), lambda row: row.ms_ssim, 4),
+        Column("PSNR (dB)", "psnr", lambda row: row.psnr, 4),
+        Column("MS-SSIM", "ms-ssim-kwon", lambda row: row.ms_ssim, 4),
     ]
     notes = [
         "MS-SSIM as in Kwon et al., between pairs of generated volumes: best if it equals that of real ones."
@@ -134,123 +132,92 @@ def _table_8(collection: Collection) -> Table:
     for number, cohort in ((6, "heart"), (7, "brain")):
         part = _in_order([entry for entry in entries if _in_table(entry, number)], number)
         if part:
-            rows.append([cohort, *_floor(part[0], columns, False)])
-            notes.append(f"Rows of {cohort}: {_measured_on(part)}")
-        for entry in part:
-            assert entry.paper is not None  # our own rows are in Table 4
-            cells = [spread_cell(each.ours(entry), each.digits) for each in columns]
-            printed = _paper(entry, columns, False)
-            rows.append(
-                [
-                    cohort,
-                    entry.paper.labels[number],
-                    str(len(entry.results)),
-                    *cells,
-                    *_budget(entry),
-                    *printed,
-                ]
-            )
-    headings = [
-        "rows",
-        "Model",
-        "seeds",
-        *(each.heading for each in columns),
-        "best kimg",
-        "kimg",
-        "time",
-        "version",
-    ]
-    headings += [f"paper: {each.heading}" for each in columns]
-    return Table(f"Table 8. {TITLES[8]}", headings, rows, [*notes, *_made_on(entries)])
+            rows.append([cohort, *_floor(part, columns, False)])
+            rates = learning_rates([(_label(entry, number), entry) for entry in part])
+            # No column depends on a feature network.
+            said = [measured_on(part), *warnings(part, []), *rates]
+            notes += [f"Rows of {cohort}: {words}" for words in said]
+        rows += [[cohort, *_row(number, entry, columns, False, collection.twins)] for entry in part]
+    notes += _made_on(entries, collection.twins)
+    return Table(f"Table 8. {TITLES[8]}", ["rows", *_headings(columns, False)], rows, notes)
 
 
-def _distances(extractor: str) -> list[Column]:
-    stem = frechet_name(extractor)
+def _columns(number: int, entry: Entry) -> list[Column]:
+    """The paper's distances, and beside them what no distance should be shown without."""
+    stem = frechet_name(entry.extractor)
     title = "FID" if stem == "fid" else "FD"
 
     def column(place: int, plane: str) -> Column:
-        return Column(f"{title}-{plane}", lambda e: e.spread(f"{stem}-{plane}"), lambda row: row.fid[place])
+        return Column(f"{title}-{plane}", f"{stem}-{plane}", lambda row: row.fid[place])
 
-    return [column(place, plane) for place, plane in enumerate(_PLANES)]
-
-
-def _fid_2d(collection: Collection) -> Column:
-    """The final distance of the 2D runs that a row starts from: over seeds, if each has one of its own."""
-
-    def ours(entry: Entry) -> Spread | None:
-        names = dict.fromkeys(str(each.twin["name"]) for each in entry.results if each.twin)
-        twins = [collection.twins.get(name) for name in names]
-        metric = f"{frechet_name(entry.extractor)}-2d"
-        values = [None if twin is None else twin.at(metric, twin.n_images) for twin in twins]
-        known = [value for value in values if value is not None]
-        return spread(known) if known and len(known) == len(values) else None
-
-    return Column("FID-2D" if "inception" in collection.extractors else "FD-2D", ours, lambda row: row.fid_2d)
+    # Of the 2D runs that a row starts from.
+    first = [Column(f"{title}-2D", f"{stem}-2d", lambda row: row.fid_2d, of_twins=True)]
+    return [
+        *(first if number == 4 else []),
+        *(column(place, plane) for place, plane in enumerate(_PLANES)),
+        Column("KID-avg", entry.kid),
+        Column("recall", entry.recall),
+    ]
 
 
-def _floor(entry: Entry, columns: Sequence[Column], counted: bool) -> list[str]:
-    """The floor: real against real volumes."""
-    metrics = entry.results[0].evaluations[-1].metrics
-    stem = frechet_name(entry.extractor)
-    names = {"PSNR (dB)": "psnr", "MS-SSIM": "ms-ssim-kwon"}
+def _over_twins(entry: Entry, twins: Mapping[str, Result], metric: str) -> Spread | None:
+    """The final metric of the 2D runs that a row starts from: over seeds, if each has one of its own."""
+    names = dict.fromkeys(str(each.twin["name"]) for each in entry.results if each.twin)
+    found = [twins.get(name) for name in names]
+    values = [None if twin is None else twin.at(metric, twin.n_images) for twin in found]
+    known = [value for value in values if value is not None]
+    return spread(known) if known and len(known) == len(values) else None
+
+
+def _headings(columns: Sequence[Column], counted: bool) -> list[str]:
+    count = ["#param"] if counted else []
+    printed = [*count, *(each.heading for each in columns if each.paper)]
+    ours = ["Model", "seeds", *count, *(each.heading for each in columns), *BUDGET]
+    return [*ours, *(f"paper: {heading}" for heading in printed)]
+
+
+def _row(
+    number: int, entry: Entry, columns: Sequence[Column], counted: bool, twins: Mapping[str, Result]
+) -> list[str]:
+    count = [f"{entry.parameters / 1e6:.3f}M"] if counted else []
+    cells = [spread_cell(each.ours(entry, twins), each.digits) for each in columns]
+    head = [_label(entry, number), str(len(entry.results)), *count]
+    return [*head, *cells, *budget(entry, twins), *_paper(entry, columns, counted)]
+
+
+def _label(entry: Entry, number: int) -> str:
+    return entry.paper.labels[number] if entry.paper else OWN[entry.key].label
+
+
+def _floor(entries: Sequence[Entry], columns: Sequence[Column], counted: bool) -> list[str]:
+    """The floor, real against real volumes: the same for all rows, but older evaluations lack some."""
+    evaluated = [each.evaluations[-1].metrics for each in results_of(entries)]
     cells = []
     for column in columns:
-        metric = metrics.get(names.get(column.heading, f"{stem}-{column.heading.rpartition('-')[2]}"))
-        cells.append(number_cell(None if metric is None else metric.real, column.digits))
-    dashes = [DASH] * (4 + len(columns) + (1 if counted else 0))
+        found = (metrics[column.metric].real for metrics in evaluated if column.metric in metrics)
+        cells.append(number_cell(next((real for real in found if real is not None), None), column.digits))
+    dashes = [DASH] * (len(_headings(columns, counted)) - 2 - counted - len(cells))
     return [FLOOR_ROW, DASH, *([DASH] if counted else []), *cells, *dashes]
-
-
-def _budget(entry: Entry) -> list[str]:
-    """Kimg of the measured snapshots, of the training, its time, and the version that trained it."""
-    kimg = [each.evaluations[-1].facts["n_images"] / 1000 for each in entry.results]
-    seconds = statistics.fmean(each.seconds for each in entry.results)
-    versions = sorted({_version(each.versions) for each in entry.results})
-    total = entry.results[0].settings["training.kimg"]
-    return [f"{statistics.fmean(kimg):.3g}", f"{total:g}", duration(seconds), ", ".join(versions)]
-
-
-def _version(versions: Mapping[str, str]) -> str:
-    """The release, and which code it was if the result says so."""
-    source = versions.get("source")
-    return f"{versions['voxflate']} ({source})" if source else versions["voxflate"]
 
 
 def _paper(entry: Entry, columns: Sequence[Column], counted: bool) -> list[str]:
     row = entry.paper
+    printed = [each.paper for each in columns if each.paper]
     if row is None:
-        return [DASH] * (len(columns) + (1 if counted else 0))
+        return [DASH] * (len(printed) + counted)
     count = [DASH if row.millions is None else f"{row.millions:.3f}M"] if counted else []
-    values = [each.paper(row) for each in columns]
+    values = [of(row) for of in printed]
     return [*count, *(DASH if value is None else f"{value:g}" for value in values)]
 
 
-def _notes(entries: Sequence[Entry]) -> list[str]:
-    """Facts that the numbers depend on, for rows of one cohort."""
-    return [_measured_on(entries), *_made_on(entries)]
-
-
-def _measured_on(entries: Sequence[Entry]) -> str:
-    """How the rows of one cohort were measured."""
-    facts = entries[0].results[0].evaluations[-1].facts
-    chosen = (
-        "the snapshot with the smallest KID to held-out volumes"
-        if facts.get("snapshot") == "best"
-        else "the last snapshot"
-    )
-    return (
-        f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
-        f"{'x'.join(map(str, facts['shape']))}; features of {facts['extractors'][0]['name']}; {chosen}; "
-        f"mean {PLUS_MINUS} standard deviation over seeds. Data (SHA-256) {str(facts['data'])[:12]}."
-    )
-
-
-def _made_on(entries: Sequence[Entry]) -> list[str]:
-    """What the paper's numbers are, and the machines of ours."""
-    machines = sorted({machine_of(each) for entry in entries for each in entry.results})
+def _made_on(entries: Sequence[Entry], twins: Mapping[str, Result]) -> list[str]:
+    """What the rows cost, what the paper's numbers are, and the machines and versions of ours."""
+    runs = with_twins(results_of(entries), twins)
     return [
+        *budget_notes(entries, twins),
         "The paper's numbers are FIDs (Inception) on its own data and at its own scale: compare only orders.",
-        f"Trained on: {'; '.join(machines)}.",
+        f"Trained on: {'; '.join(sorted({machine_of(each) for each in runs}))}.",
+        made_by(runs),
     ]
 
 
@@ -282,7 +249,8 @@ def main() -> None:
         sys.exit(f"voxflate: {error}")
     print(f"{len(tables)} tables written to {arguments.out}")
     for each in claims:
-        print(f"{each.verdict}: {each.claim}")
+        by_kid = "" if each.kid == each.verdict else f" (KID {each.kid})"
+        print(f"{each.verdict}: {each.claim}{by_kid}")
 
 
 if __name__ == "__main__":

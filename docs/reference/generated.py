@@ -90,8 +90,8 @@ def settings() -> str:
         "# Settings",
         "",
         f"{MADE} `voxflate presets --keys` prints the same. Use a key with `--set KEY=VALUE` or in a "
-        "[settings file](../how-to/settings-file.md). The first value is what a 3D training from scratch "
-        "takes; recommended values for other trainings follow it.",
+        "[settings file](../how-to/settings-file.md). The first value is what a 3D run from scratch "
+        "takes; recommended values for other runs follow it.",
     ]
     elsewhere = recommended_elsewhere()
     section = None

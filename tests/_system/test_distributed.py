@@ -142,7 +142,7 @@ def test_a_lost_process_ends_the_run_with_one_line_and_it_goes_on(prepared, tmp_
     assert status == 2
     lines = [line for line in said.splitlines() if line.startswith("voxflate: another")]
     assert len(lines) == 1
-    assert "another process of this training was lost" in lines[0]
+    assert "another process of this run was lost" in lines[0]
     assert "--resume" in lines[0]
     assert "Traceback" not in said
     at = load_newest(run, lambda _: None)[0]["n_images"]

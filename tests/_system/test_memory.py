@@ -1,12 +1,18 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from voxflate._system import memory
+from voxflate._system.devices import available_gib, peak_gib
 from voxflate._system.errors import VoxflateError
-from voxflate._system.memory import is_out_of_memory, memory_said, peak_bytes
+from voxflate._system.memory import available_bytes, explain_out_of_memory, is_out_of_memory, peak_bytes
+
+GIB = 2**30
 
 REAL = """
 import resource
@@ -50,15 +56,75 @@ def test_the_peak_is_that_of_the_process_and_not_of_its_parent() -> None:
 )
 def test_other_errors_are_not_taken_for_it(error: BaseException, answer: bool) -> None:
     assert is_out_of_memory(error) is answer
-    with pytest.raises(VoxflateError if answer else type(error)), memory_said(lambda: "take less"):
+    with pytest.raises(VoxflateError if answer else type(error)), explain_out_of_memory(lambda: "take less"):
         raise error
 
 
+def files(folder: Path, **contents: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (folder / name.replace("__", ".")).write_text(f"{content}\n")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with 8 GiB free and no cgroups."""
+    monkeypatch.setattr(memory, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path / "cgroup")
+    files(tmp_path / "proc", meminfo=f"MemTotal: 9 kB\nMemAvailable:   {8 * GIB // 1024} kB\nBuffers: 1 kB")
+    return tmp_path
+
+
+def test_what_the_machine_has_free_is_available(machine: Path) -> None:
+    assert available_bytes() == 8 * GIB
+    files(machine / "proc" / "self", cgroup="0::/")
+    assert available_bytes() == 8 * GIB
+    (machine / "proc" / "meminfo").unlink()  # as on macOS
+    assert available_bytes() == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_the_limit_of_a_job_or_a_container_counts_if_it_leaves_less(machine: Path) -> None:
+    """The tightest of all groups above, and what the page cache would give back is free."""
+    files(machine / "proc" / "self", cgroup="0::/slurm/job/step")
+    job = machine / "cgroup" / "slurm" / "job"
+    files(job / "step", memory__max="max", memory__current=GIB)
+    files(job, memory__max=4 * GIB, memory__current=3 * GIB, memory__stat=f"anon 5\ninactive_file {GIB}")
+    assert available_bytes() == 2 * GIB
+    files(job.parent, memory__max=GIB, memory__current=2 * GIB)
+    assert available_bytes() == 0
+    files(job.parent, memory__max=100 * GIB, memory__current=GIB)
+    files(job, memory__max=50 * GIB)
+    assert available_bytes() == 8 * GIB
+
+
+def test_the_older_kind_of_limit_counts_too(machine: Path) -> None:
+    files(machine / "proc" / "self", cgroup="5:cpu:/a\n4:cpuset,memory:/docker/x\n0::/")
+    root = machine / "cgroup" / "memory"  # in a container, its own group is mounted as the root
+    stat = f"inactive_file 7\ntotal_inactive_file {GIB // 2}"
+    files(root, memory__limit_in_bytes=3 * GIB, memory__usage_in_bytes=2 * GIB, memory__stat=stat)
+    assert available_bytes() == 3 * GIB // 2
+    files(root, memory__limit_in_bytes=9223372036854771712)
+    assert available_bytes() == 8 * GIB
+
+
+def test_a_gpu_has_its_own_memory(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", {gpu: (3 * GIB, 24 * GIB)}.__getitem__)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", {gpu: 2 * GIB}.__getitem__)
+    assert available_gib(gpu) == 3
+    assert peak_gib(gpu) == 2
+    assert available_gib(torch.device("cpu")) == 8
+
+
+def test_this_machine_has_some_memory_left() -> None:
+    assert 2**24 < available_bytes() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def test_the_advice_is_asked_only_when_it_is_needed() -> None:
-    with memory_said(lambda: pytest.fail("asked")):
+    with explain_out_of_memory(lambda: pytest.fail("asked")):
         pass
     with (
         pytest.raises(VoxflateError, match=r"^out of memory: lower the batch$"),
-        memory_said(lambda: "lower the batch"),
+        explain_out_of_memory(lambda: "lower the batch"),
     ):
         raise MemoryError

@@ -112,7 +112,7 @@ def test_a_lost_machine_ends_the_other_with_one_line_and_the_run_goes_on(nodes, 
     (status, _), [(_, said), _] = ended([first, second])
     assert status != 0
     ours = [line for line in said.splitlines() if line.startswith("voxflate: ")]
-    assert "another process of this training was lost" in ours[-1]
+    assert "another process of this run was lost" in ours[-1]
     assert not any("voxflate" in line for line in said.splitlines() if line.startswith("  File"))
     images = int(list_snapshots(run)[-1].stem.rpartition("-")[2])
     goes_on = settings(prepared, training__kimg=(images + 8) / 1000, evaluation__every=0)

@@ -183,7 +183,7 @@ def test_ctrl_c_in_prepare_says_that_the_same_command_goes_on(
 def test_a_plan_is_printed_and_nothing_is_made(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine = Machine("cpu", seconds_per_voxel=1e-6, gib_per_voxel=1e-6, gib_at_rest=0.5)
+    machine = Machine("cpu", 1e-6, gib_per_voxel=1e-6, gib_at_rest=0.5, gib_available=64)
     monkeypatch.setattr("voxflate.training.planner.measure_machine", lambda config: machine)
     shown = voxflate("prepare", scans, tmp_path / "set", "--plan")
     assert shown.exit_code == 0
@@ -195,20 +195,21 @@ def test_a_plan_is_printed_and_nothing_is_made(
 def test_a_training_says_what_it_will_cost_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine = Machine("cpu", seconds_per_voxel=1e-6, gib_per_voxel=1e-4, gib_at_rest=0.5)
+    machine = Machine("cpu", 1e-6, gib_per_voxel=1e-4, gib_at_rest=0.5, gib_available=1000)
     monkeypatch.setattr("voxflate.training.planner.measure_machine", lambda config: machine)
     network = ("network.base=4,4,4", "network.stages=6", "network.channels=64")
     training = ("training.batch=8", "training.micro_batch=4", "training.kimg=10")
     words = [word for one in (*network, *training) for word in ("--set", one)]
     shown = voxflate("train", *words, "--out", tmp_path / "run", "--plan")
     assert shown.exit_code == 0
-    first, second, third = shown.stdout.splitlines()
+    first, second, third, fourth = shown.stdout.splitlines()
     assert first == (
         "128x128x128, network.channels = 64, training.batch = 8, training.micro_batch = 4, "
         "training.activation_checkpointing = false"
     )
     assert second.startswith("predicted: 839.4 GiB, 0.477 images/s, 5.83 hours for 10 kimg")
-    assert "measured on cpu at 16x16x16 and 32x32x32" in third
+    assert third == "memory left: 1000.0 GiB, which is enough"
+    assert "measured on cpu at 16x16x16 and 32x32x32" in fourth
     assert list(tmp_path.iterdir()) == []
 
 

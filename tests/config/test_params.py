@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from voxflate.config.paper_rows import PaperRow
-from voxflate.config.params import Comparison, compare_counts, count_parameters, counted_presets, differences
+from voxflate.config.params import (
+    PrintedCount,
+    compare_counts,
+    count_parameters,
+    counted_presets,
+    differences,
+)
 from voxflate.config.presets import PRESETS, Preset
 from voxflate.config.schema import NetworkConfig
 
@@ -32,7 +38,7 @@ EXACT = {
 
 
 @pytest.fixture(scope="module")
-def comparisons() -> list[Comparison]:
+def comparisons() -> list[PrintedCount]:
     return compare_counts()
 
 
@@ -40,7 +46,7 @@ def test_the_paper_has_18_figures() -> None:
     assert sum(PRESETS[name].exact for name in counted_presets()) == 18
 
 
-def test_every_row_equals_the_paper(comparisons: list[Comparison]) -> None:
+def test_every_row_equals_the_paper(comparisons: list[PrintedCount]) -> None:
     ours = [row for row in comparisons if row.preset.exact]
     assert len(ours) == len(EXACT) == 18
     assert not differences(comparisons)
@@ -59,7 +65,7 @@ def test_rows_with_the_same_networks_print_the_same_count() -> None:
     assert all(len(counts) == 1 for counts in by_networks.values())
 
 
-def test_the_reading_of_the_text_is_shown_and_not_counted(comparisons: list[Comparison]) -> None:
+def test_the_reading_of_the_text_is_shown_and_not_counted(comparisons: list[PrintedCount]) -> None:
     (row,) = (row for row in comparisons if not row.preset.exact)
     assert f"{row.total / 1e6:.3f}" == "1.121"
     assert not row.agrees
@@ -68,7 +74,7 @@ def test_the_reading_of_the_text_is_shown_and_not_counted(comparisons: list[Comp
 
 def test_a_count_agrees_to_three_decimals_only() -> None:
     row = Preset({}, PaperRow("setting", {3: "model"}, (1, 1, 1, 1), 0.600))
-    agreeing, off = (Comparison(row, {"g": 312_718, "d": d}) for d in (286_977, 287_800))
+    agreeing, off = (PrintedCount(row, {"g": 312_718, "d": d}) for d in (286_977, 287_800))
     assert agreeing.agrees
     assert not off.agrees
     assert differences([agreeing, off]) == [off]

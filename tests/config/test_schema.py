@@ -104,7 +104,7 @@ def test_a_key_like_no_other_points_to_the_list() -> None:
         ({"start.strategy": "inflate-4"}, "is not one of none, inflate-1"),
         ({"start.strategy": "planar"}, "network.position = false"),
         ({"training.phase": "2d", "training.twin": "planar"}, "network.position = false"),
-        ({"training.phase": "2d", "start.strategy": "inflate-1"}, "only a 3d training"),
+        ({"training.phase": "2d", "start.strategy": "inflate-1"}, "only a 3d run"),
         ({"model": "3d-gan"}, "is not one of stylegan2, wgan-gp"),
         ({"model": "vae-gan", "network.base": [3, 4, 4]}, "multiple of 16, the volume is 24x32x32"),
         ({"model": "vae-gan", "network.channels": 12}, "network.channels = 12 must be a multiple of 8"),

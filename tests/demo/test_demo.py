@@ -129,7 +129,7 @@ def runs(folder: Path, *names: str) -> dict[Path, RunConfig]:
 def test_one_failure_stops_the_others_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = processes(monkeypatch, long="import time; time.sleep(60)", bad="raise SystemExit(2)")
     since = time.monotonic()
-    with pytest.raises(VoxflateError, match=r"bad: its training failed; .*bad\.log; the same"):
+    with pytest.raises(VoxflateError, match=r"bad: training failed; .*bad\.log; the same"):
         demo._train_side_by_side("3D", runs(tmp_path, "long", "bad"), lambda *_: None)
     assert time.monotonic() - since < 30
     assert started["long"].returncode not in (None, 0)

@@ -14,8 +14,9 @@ from tests.evaluation.test_evaluator import SHAPE, batches, blobs
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Assessment, Evaluator, Suite, SuiteSettings
-from voxflate.evaluation.comparison import halvings
+from voxflate.evaluation.distances import halvings
 from voxflate.metrics import PLANES, kernel_distance
+from voxflate.metrics.ssim import levels_and_kernel
 
 SETTINGS = SuiteSettings(extractors=("random",), volume_extractor="random3d", replicates=20)
 FLAT = SuiteSettings(extractors=("random",), volume_extractor="none", replicates=20)
@@ -42,6 +43,8 @@ def test_every_figure_has_an_interval_and_a_floor(prepared: PreparedSet) -> None
     assert {"frechet-random-avg", "kid-random-avg", "frechet-random3d-3d", "ms-ssim", "psnr"} <= set(
         assessment.metrics
     )
+    levels, kernel = levels_and_kernel(min(prepared.shape))
+    assert assessment.facts["ms-ssim"] == {"levels": levels, "kernel": kernel}
     for name, figure in assessment.metrics.items():
         assert figure.low is not None, name
         assert figure.high is not None, name

@@ -215,7 +215,7 @@ def test_where_another_process_cannot_compile_none_does(monkeypatch):
     (gan,) = gans_of("3d", STILL)
     gan = Gan(STYLEGAN2, gan.networks, STILL, Other(0, 2))
     monkeypatch.setattr(gan, "rehearse", lambda shown: None)
-    assert "another process of this training cannot use it" in declined(gan)
+    assert "another process of this run cannot use it" in declined(gan)
 
 
 def test_too_little_memory_is_not_taken_for_a_compiler_that_fails(monkeypatch):

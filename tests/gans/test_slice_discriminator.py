@@ -12,7 +12,7 @@ from voxflate.config.build import build_gan, build_run_networks
 from voxflate.config.schema import MODELS
 from voxflate.gans import slice_features
 from voxflate.gans.gan import Shown
-from voxflate.gans.slice_discriminator import NAME, VIEWS, colours, cut, grey, neighbours, together
+from voxflate.gans.slice_discriminator import NAME, VIEWS, colours, cut, grey, neighbours, share_numbers
 from voxflate.gans.slice_features import TRUNKS, SliceFeatures
 from voxflate.metrics.extractors import efficientnet
 from voxflate.metrics.extractors.efficientnet import EfficientNetLite0
@@ -351,7 +351,7 @@ def test_neighbours_are_augmented_together(seeds):
     volumes = random_tensor(1, 1, 8, 8, 8, dtype=torch.float32).expand(8, -1, -1, -1, -1)
     draws = None if seeds is None else Draws(8, CPU, seeds)
     for name in AUGMENTATIONS:
-        found = augment(volumes, [name], draws=together(Shown(volumes, draws=draws), 4).draws)
+        found = augment(volumes, [name], draws=share_numbers(Shown(volumes, draws=draws), 4).draws)
         assert torch.equal(found[:4], found[:1].expand(4, -1, -1, -1, -1))
         assert not torch.equal(found, volumes)
         assert not torch.equal(found[:4], found[4:])

@@ -57,7 +57,7 @@ def test_every_reason_for_the_plain_path_is_one_line_and_its_result_the_plain_on
     cases = {
         "its features are float64; the kernels take float32 and bfloat16": changed(0, torch.Tensor.double),
         "it runs on meta; the kernels are for CPUs": changed(0, lambda x: x.to("meta")),
-        "its noise wants a gradient; the kernels give none": changed(
+        "its noise needs a gradient; the kernels give none": changed(
             3, lambda noise: [n.requires_grad_() for n in noise]
         ),
         "its noise or image is float64 on cpu; the kernels take float32": changed(1, torch.Tensor.double),

@@ -16,6 +16,7 @@ from tests.evaluation.test_suite import a_set
 from tests.reports.test_evaluations import SET, evaluation, voxflate
 from voxflate import VoxflateError, load
 from voxflate.data.writers.synthetic import SYNTHETIC
+from voxflate.reports.measure import CHOSEN_BY_KID
 
 QUICK = ("--replicates", 0, "--volume-extractor", "none", "--no-tsne")
 
@@ -78,6 +79,13 @@ def test_compare_says_which_snapshots_and_refuses_others(home: Path, run: Path, 
     assert "other: was evaluated after 0.004 kimg, which is not the snapshot newest" in line
     assert f"voxflate evaluate {other} --snapshot newest" in line
     voxflate("compare", other, "--snapshot", 0.004)
+
+
+def test_the_best_snapshot_warns_about_its_held_out_kid(run: Path) -> None:
+    voxflate("evaluate", run, "--snapshot", "best", *QUICK)
+    assert CHOSEN_BY_KID in " ".join(voxflate("compare", run).split())
+    voxflate("evaluate", run, *QUICK)
+    assert CHOSEN_BY_KID not in " ".join(voxflate("compare", run).split())
 
 
 def test_a_run_that_has_trained_since_is_named(run: Path) -> None:

@@ -12,7 +12,7 @@ from voxflate._system.files import write_json
 from voxflate.data.channels import mask_classes
 from voxflate.evaluation import SuiteSettings
 from voxflate.reports import page
-from voxflate.reports.evaluated import write_results
+from voxflate.reports.evaluated import report_evaluations
 from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, SAMPLES, Place, load_evaluated
 from voxflate.reports.measure import Sampling, evaluate_source, place_for
 from voxflate.reports.page import number_text
@@ -68,7 +68,7 @@ def test_the_diversity_of_snapshots_is_drawn_beside_their_own_floor(
     monkeypatch.setattr(
         page, "curves", lambda series, path, label, floor, log: drawn.update({label: floor}) or svg(path)
     )
-    write_results([place], tmp_path / "out", embed=False)
+    report_evaluations([place], tmp_path / "out", embed=False)
     of_images = load_evaluated(place).assessment.metrics["pairwise-l2"].real
     assert drawn["mean L2 distance of pairs"] == (rows[-1]["real-pairwise-l2"] if recorded else None)
     assert drawn["mean L2 distance of pairs"] != pytest.approx(of_images)
@@ -97,7 +97,7 @@ def test_an_audit_of_other_samples_is_shown_with_what_differs(prepared, tmp_path
     same = said(truncation=1.0, seed=0)
     assert same == said()  # earlier versions did not write them
     assert said(truncation=0.5, seed=0) == (
-        f"{same} These are other samples than those evaluated: truncation 0.5 (evaluated: 1)."
+        f"{same} These samples differ from those evaluated: truncation 0.5 (evaluated: 1)."
     )
     assert said(truncation=0.5, seed=7).endswith("truncation 0.5 (evaluated: 1), seed 7 (evaluated: 0).")
 

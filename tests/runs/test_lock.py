@@ -69,7 +69,7 @@ def test_a_file_system_without_locks_is_said_and_no_obstacle(tmp_path, monkeypat
     told = []
     with run_lock(tmp_path, told.append):
         pass
-    assert "do not start a second training" in told[0]
+    assert "do not start a second run" in told[0]
 
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):

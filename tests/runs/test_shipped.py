@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import voxflate
 from tests.sharing.generators import an_export
 from voxflate.cli import app
-from voxflate.runs.shipped import ROOT, located, shipped
+from voxflate.runs.shipped import ROOT, locate, shipped
 from voxflate.runs.verify import verify_folder
 
 NAMES = sorted(path.name for path in ROOT.iterdir() if path.is_dir())
@@ -62,7 +62,7 @@ def test_the_command_takes_a_name(tmp_path: Path) -> None:
 
 
 def test_the_user_s_own_folder_goes_first(tmp_path: Path) -> None:
-    assert located(Path("brains-16")) == ROOT / "brains-16"
+    assert locate(Path("brains-16")) == ROOT / "brains-16"
     an_export(tmp_path / "brains-16")
-    assert located(Path("brains-16")) == Path("brains-16")
+    assert locate(Path("brains-16")) == Path("brains-16")
     assert voxflate.load("brains-16").shape == (4, 8, 8)

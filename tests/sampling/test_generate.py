@@ -186,6 +186,9 @@ def test_what_the_format_cannot_hold_is_refused_before_the_work(tmp_path, no_wor
     run = an_export(tmp_path / "oblique")
     with pytest.raises(VoxflateError, match=r"--format dicom: .*oblique: the axes are .* off a right angle"):
         generate(run, 1, out=tmp_path / "new", file_format="dicom")
+    run = an_export(tmp_path / "pet", modality="PT")
+    with pytest.raises(VoxflateError, match=r"--format dicom: .*pet: the modality is PT, .* write NIfTI$"):
+        generate(run, 1, out=tmp_path / "new", file_format="dicom")
     columns = (LabelColumn("label", ("F", "M")), *PAIRS.labels[1:])
     run = an_export(tmp_path / "clash", channels=8, layout=Layout(PAIRS.channels, columns))
     with pytest.raises(VoxflateError, match="--layout monai: a datalist has files under label"):

@@ -29,6 +29,7 @@ def an_export(
     *,
     model: str = "stylegan2",
     ct: bool = False,
+    modality: str = "",
     counts: Any = None,
     seed: int = 0,
     random: bool = True,
@@ -41,6 +42,7 @@ def an_export(
         folder: Where to.
         model: Kind of model.
         ct: Whether its intensities are Hounsfield units.
+        modality: That of its data; empty as in older exports.
         counts: Scans and subjects, as `counts_of` has them.
         seed: Of the weights.
         layout: Channels and labels; the networks are made to fit.
@@ -65,7 +67,7 @@ def an_export(
         step = {"step": "rescale_percentiles", "low": 0.1, "high": 99.9}
     manifest = Manifest(
         "ct" if ct else "mr", [step], settings.network.shape, (spacing[0], spacing[1], spacing[2]), OBLIQUE,
-        (low, high), [], 0.1, 0, "0" * 64, {}, layout=layout,
+        (low, high), [], 0.1, 0, "0" * 64, {}, layout=layout, modality=modality,
     )  # fmt: skip
     folder.mkdir(parents=True)
     (folder / WEIGHTS).write_bytes(weights_file(generator.state_dict()))

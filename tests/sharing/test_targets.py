@@ -56,6 +56,8 @@ def evaluation(export: Path) -> Path:
         "run": "SECRET-RUN",
         "n-generated": 200,
         "n-real": 98,
+        "seed": 3,
+        "extractors": [{"name": "mobilenetv2", "weights-sha256": "ab" * 32}],
     }
     metrics = {
         "frechet-mobilenetv2-avg": Metric(12.25, 11.5, 13.75, 0.4, 3.5, 3.0, 4.0),
@@ -181,6 +183,8 @@ def test_the_card_says_all_that_a_user_must_know(export: Path, evaluation: Path,
     assert "- medical-imaging" in front.splitlines()
     assert "| frechet-mobilenetv2-avg | 12.2 | 11.5 to 13.8 | 3.50 |" in text
     assert "200 generated and 98 real volumes" in text
+    assert "; seed 3; features of mobilenetv2 (SHA-256 abababababababab)." in text
+    assert "may resemble a person in the training data" in text
     assert "2 of 200 generated volumes (1.0%)" in text
     for heading in ("Use", "Where it comes from", "Intended use", "Metrics", "Copies", "Limits"):
         assert f"## {heading}" in text
@@ -192,7 +196,7 @@ def test_the_card_says_all_that_a_user_must_know(export: Path, evaluation: Path,
     assert again.assessment is not None
     assert again.assessment.metrics["pairwise-l2"].value == 33.5
     assert "2 of 200 generated volumes" in again.audit_words
-    assert "So are a few percent of real people" in again.audit_words
+    assert "the audit also flags a few percent of real people" in again.audit_words
     plain = (shared(export, "hub", tmp_path / "plain") / "README.md").read_text()
     assert "It was not evaluated." in plain
     assert "Not audited" in plain
@@ -334,6 +338,28 @@ for folder, words in json.loads(sys.argv[1]):
     runpy.run_module("monai.bundle", run_name="__main__")
 """
 """`python -m monai.bundle` in each of some folders; importing MONAI takes seconds."""
+
+
+@pytest.mark.parametrize(
+    ("modality", "ct", "told"),
+    [
+        ("", False, "MR"),
+        ("", True, "CT"),
+        ("MR", False, "MR"),
+        ("PT", False, "PT"),
+        ("CT, PT", False, "CT, PT"),
+    ],
+)
+def test_bundle_and_card_say_the_true_modality(modality: str, ct: bool, told: str, tmp_path: Path) -> None:
+    export = an_export(tmp_path / "x", ct=ct, modality=modality)
+    share(export, "monai", tmp_path / "bundle", Words())
+    metadata = json.loads((tmp_path / "bundle" / "configs" / "metadata.json").read_text())
+    image = metadata["network_data_format"]["outputs"]["image"]
+    assert (image["modality"], image["format"]) == (told, "hounsfield" if ct else "magnitude")
+    assert f"generates new {told} volumes." in metadata["description"]
+    assert f"generates new {told} volumes." in (tmp_path / "bundle" / "docs" / "README.md").read_text()
+    kept = json.loads((tmp_path / "bundle" / "models" / "config.json").read_text())["geometry"]["modality"]
+    assert kept == modality
 
 
 @pytest.mark.slow

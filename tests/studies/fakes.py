@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,19 @@ from voxflate.reports.results import Result
 PLANES = ("ax", "sag", "cor", "avg")
 
 
-def a_result(preset: str, seed: int, distance: float, **changes: Any) -> Result:
-    """A finished 3D run of a preset at bench scale with this Frechet distance on every plane."""
+def a_result(preset: str, seed: int, distance: float, kid: float | None = None, **changes: Any) -> Result:
+    """A finished 3D run of a preset at bench scale with this Frechet distance on every plane.
+
+    Its KID is a thousandth of the distance, unless it is given.
+    """
     settings = from_values({"preset": f"{preset}@bench" if preset else "", "training.seed": seed})
     values = flat(settings.model_dump(mode="json"))
     metrics = {
         f"frechet-random-{plane}": Metric(distance, distance - 1, distance + 1, 0.5, 20.0) for plane in PLANES
+    }
+    metrics |= {
+        "kid-random-avg": Metric(distance / 1000 if kid is None else kid, real=-0.00001),
+        "recall-random-avg": Metric(0.4, real=0.9),
     }
     metrics |= {"psnr": Metric(20 - distance / 100, real=21.0), "ms-ssim-kwon": Metric(0.8, real=0.7)}
     facts = {
@@ -68,6 +76,8 @@ def a_start(key: str, seed: int, distance: float, **changes: Any) -> Result:
         "seconds": [0.0, 200.0, 400.0, 600.0],
         "frechet-random-avg": [9 * distance, distance - 3, distance, distance + 3],
         "real-frechet-random-avg": [20.0] * 4,
+        "kid-random-avg": [0.9, 0.2, 0.1, 0.3],
+        "real-kid-random-avg": [0.002] * 4,
         "pairwise-l2": [90.0, 18.0, 19.0, 20.0],
     }
     fields = {
@@ -88,6 +98,16 @@ def a_twin(name: str = "twin-x", distance: float = 12.0) -> Result:
     return a_result(
         "", 0, 1, name=name, settings=settings, n_images=200_000, snapshots=snapshots, evaluations=[]
     )
+
+
+def evaluated(result: Result, warnings: tuple[str, ...] = (), **changes: Any) -> Result:
+    """The result with other facts or metrics in its evaluation; those that are None are left out."""
+    evaluation = result.evaluations[0]
+    metrics = {**evaluation.metrics, **changes.pop("metrics", {})}
+    facts = {**evaluation.facts, **changes}
+    kept = {name: metric for name, metric in metrics.items() if metric is not None}
+    known = {name: value for name, value in facts.items() if value is not None}
+    return replace(result, evaluations=[Assessment(kept, known, warnings)])
 
 
 def a_picture(grey: int) -> bytes:

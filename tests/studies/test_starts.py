@@ -16,7 +16,7 @@ from studies.plan import Study, plan_of
 from studies.stage import evaluate_commands
 from studies.starts import EQUAL_IMAGES, EQUAL_SECONDS, _columns, tables_of_starts
 from studies.tables import tables_of
-from tests.studies.fakes import a_result, a_start, a_twin
+from tests.studies.fakes import a_result, a_start, a_twin, evaluated
 from voxflate._system.errors import VoxflateError
 from voxflate.evaluation import Assessment, Metric
 from voxflate.reports.results import Result
@@ -66,7 +66,8 @@ def test_equal_images_are_means_of_the_last_three_snapshots_over_seeds() -> None
     assert list(tables) == [EQUAL_IMAGES, EQUAL_SECONDS]
     table = tables[EQUAL_IMAGES]
     floor, plain, slices = (dict(zip(table.headings, row, strict=True)) for row in table.rows)
-    assert (floor["FD-avg"], floor["MS-SSIM"]) == ("20.0", "0.700")
+    assert (floor["FD-avg"], floor["KID-avg"], floor["MS-SSIM"]) == ("20.0", "0.00200", "0.700")
+    assert plain["KID-avg"] == "0.200 \N{PLUS-MINUS SIGN} 0.0"
     assert plain["FD-avg"] == "60.0 \N{PLUS-MINUS SIGN} 10"
     assert plain["pairwise L2"] == "19.0 \N{PLUS-MINUS SIGN} 0.0"
     assert (plain["Start"], plain["seeds"], plain["copies"]) == ("none", "3", "3 of 444")
@@ -82,8 +83,43 @@ def test_equal_seconds_count_the_2d_run() -> None:
     table = tables_of_starts(collection)[EQUAL_SECONDS]
     rows = {row[0]: dict(zip(table.headings, row, strict=True)) for row in table.rows}
     # From scratch ends after 600 s; by then the other run's 2D training had not ended.
-    assert (rows["none"]["kimg in 3D"], rows["none"]["FD-avg"]) == ("60", "53.0")
-    assert (rows["preserving"]["kimg in 3D"], rows["preserving"]["FD-avg"]) == ("0", "360")
+    assert (rows["none"]["3D kimg"], rows["none"]["FD-avg"], rows["none"]["KID-avg"]) == (
+        "60",
+        "53.0",
+        "0.300",
+    )
+    assert (rows["preserving"]["3D kimg"], rows["preserving"]["FD-avg"]) == ("0", "360")
+    assert (rows["none"]["2D kimg"], rows["preserving"]["2D kimg"]) == ("\N{EN DASH}", "200")
+
+
+def test_both_tables_say_how_rows_and_measurements_differ() -> None:
+    settings = a_start("own-preserving", 0, 40).settings
+    rates = {"training.lr_g": 0.002, "training.lr_d": 0.002}
+    columns = {
+        "n-generated": [148] * 4, "n-real": [148] * 4, "extractor": ["random"] * 4, "sample-seed": [1] * 4,
+        "weights-sha256": ["c" * 64] * 4,
+    }  # fmt: skip
+    results = [a_start("own-none", 0, 50), a_start("own-preserving", 0, 40, settings={**settings, **rates})]
+    results = [replace(each, snapshots={**each.snapshots, **columns}) for each in results]
+    results = [evaluated(each, ("random: few volumes", "deepbet: few")) for each in results]
+    tables = tables_of_starts(collect([*results, a_twin("twin-0")]))
+    said = "Metrics at snapshots: 148 generated and 148 real volumes, seed 1, features of random, "
+    for table in tables.values():
+        assert f"{said}weights (SHA-256) cccccccccccc." in table.notes
+        assert "Warning: random: few volumes." in table.notes
+        assert any(
+            note.startswith("Learning rates differ. Generator ")
+            and note.endswith("Generator 0.002, discriminator 0.002: preserving.")
+            for note in table.notes
+        )
+    nine = tables[EQUAL_IMAGES]
+    rows = {row[0]: dict(zip(nine.headings, row, strict=True)) for row in nine.rows}
+    costs = [
+        [rows[name][each] for each in ("2D kimg", "3D time", "2D + 3D time")]
+        for name in ("none", "preserving")
+    ]
+    assert costs == [["\N{EN DASH}", "0.17 h", "0.17 h"], ["200", "0.17 h", "0.42 h"]]
+    assert any("weights (SHA-256) aaaaaaaaaaaa" in note for note in nine.notes)
 
 
 def test_times_of_two_machines_are_in_no_table() -> None:

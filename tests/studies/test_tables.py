@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from studies.claims import CLAIMS, Claim, findings, judge
 from studies.collect import collect
 from studies.figures import FIG_4, FIGURES, chosen, write_figures
 from studies.tables import tables_of, write_tables
-from tests.studies.fakes import a_result, a_start, a_twin
+from tests.studies.fakes import a_result, a_start, a_twin, evaluated
 from voxflate._system.errors import VoxflateError
 from voxflate.config.presets import PRESETS
 from voxflate.reports.results import Result, read_results, write_result
@@ -39,13 +38,47 @@ def test_a_row_has_mean_deviation_the_paper_s_numbers_and_the_version() -> None:
     row = rows["Inflate-1"]
     assert row["FD-avg"] == "80.0 \N{PLUS-MINUS SIGN} 10"
     assert (row["seeds"], row["paper: FD-avg"], row["paper: FD-ax"]) == ("3", "73", "60")
-    assert (row["best kimg"], row["kimg"], row["version"], row["time"]) == ("40", "60", "0.1.0", "0.25 h")
+    assert (row["best kimg"], row["3D kimg"], row["3D time"]) == ("40", "60", "0.25 h")
     assert rows["real vs real"]["FD-avg"] == "20.0"
+    assert "Trained with voxflate 0.1.0." in table.notes
+
+
+def test_no_distance_is_without_kid_and_recall() -> None:
+    results = [a_result(name, 0, 50 + number) for number, name in enumerate(PRESETS) if PRESETS[name].exact]
+    tables = tables_of(collect([*results, a_twin()]))
+    for number in range(1, 8):
+        headings = list(tables[number].headings)
+        place = headings.index("FD-avg")
+        assert headings[place + 1 : place + 3] == ["KID-avg", "recall"]
+        assert not {"paper: KID-avg", "paper: recall"} & {*headings}
+        rows = [dict(zip(headings, row, strict=True)) for row in tables[number].rows]
+        assert (rows[0]["KID-avg"], rows[0]["recall"]) == ("-1.0e-05", "0.900")
+        assert all(row["recall"] == "0.400" for row in rows[1:])
+    three = tables_of(collect(seeds(NONE, 100, 110)))[3]
+    assert (
+        dict(zip(three.headings, three.rows[1], strict=True))["KID-avg"] == "0.105 \N{PLUS-MINUS SIGN} 0.0071"
+    )
+
+
+def test_results_without_kid_and_recall_still_have_tables() -> None:
+    absent = {"kid-random-avg": None, "recall-random-avg": None}
+    old, new = (evaluated(a_result(NONE, 0, 100), metrics=absent), a_result(ONE, 0, 80))
+    table = tables_of(collect([old, new]))[1]
+    rows = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
+    dash = "\N{EN DASH}"
+    assert [(row["KID-avg"], row["recall"]) for row in rows] == [
+        ("-1.0e-05", "0.900"), (dash, dash), ("0.0800", "0.400")
+    ]  # fmt: skip
 
 
 def test_a_row_says_which_code_made_it() -> None:
     result = a_result(NONE, 0, 50, versions={"voxflate": "0.1.0", "source": "0123456789ab"})
-    assert "0.1.0 (0123456789ab)" in tables_of(collect([result]))[1].rows[1]
+    assert "Trained with voxflate 0.1.0, source 0123456789ab." in tables_of(collect([result]))[1].notes
+    other = a_result(ONE, 0, 50, versions={"voxflate": "0.1.0", "source": "ffff"})
+    said = (
+        f"Trained with voxflate 0.1.0, source 0123456789ab: {NONE}-s0; voxflate 0.1.0, source ffff: {ONE}-s0."
+    )
+    assert said in tables_of(collect([result, other]))[1].notes
 
 
 def test_every_table_of_the_paper_has_its_rows_in_its_layout() -> None:
@@ -88,9 +121,7 @@ def test_the_distance_of_the_2d_runs_is_that_of_every_seed() -> None:
 
 def test_table_8_says_how_each_cohort_was_measured() -> None:
     brain = a_result("adni64-baseline", 0, 50, data="b" * 64)
-    evaluation = brain.evaluations[0]
-    facts = {**evaluation.facts, "data": "b" * 64, "shape": [32, 32, 32], "n-real": 991}
-    brain = replace(brain, evaluations=[replace(evaluation, facts=facts)])
+    brain = evaluated(brain, data="b" * 64, shape=[32, 32, 32], **{"n-real": 991})
     notes = tables_of(collect([*seeds(NONE, 100), brain]))[8].notes
     hearts, brains = (next(n for n in notes if n.startswith(f"Rows of {c}: ")) for c in ("heart", "brain"))
     assert "148 real volumes of 16x32x32" in hearts
@@ -160,8 +191,14 @@ def test_files_are_made_from_the_folder_alone(tmp_path: Path) -> None:
     assert "| Inflate-1 | 3 |" in text
     assert "| Inflation helps: Inflate-1 against no inflation (Table 1) | holds |" in text
     tex = (tmp_path / "tables" / "tables.tex").read_text()
-    assert tex.count("\\begin{table}") == 7
+    assert tex.count("\\begin{table}") == 13  # six tables, each with its budget, and the claims
     assert tex.count("{") == tex.count("}")
+    first, budget = (part.partition("\\end{tabular}")[0] for part in tex.split("\\begin{tabular}")[1:3])
+    assert "KID-avg & recall & paper: FD-ax" in first
+    assert "kimg" not in first
+    assert "Model & best kimg & 3D kimg & 2D kimg & 3D time & 2D + 3D time" in budget
+    assert "Inflate-1 & 40 & 60 & 200 & 0.25 h & 0.50 h" in budget
+    assert "real vs real" not in budget
     page = (tmp_path / "tables" / "tables.html").read_text()
     assert "Split&amp;Shuffle" in page
     first = [path.read_bytes() for path in sorted((tmp_path / "tables").iterdir())]

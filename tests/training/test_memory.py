@@ -68,6 +68,24 @@ def test_what_is_tried_already_is_not_advised(monkeypatch: pytest.MonkeyPatch) -
     assert line.endswith("; try a smaller network.channels, or a smaller shape (voxflate prepare --plan)")
 
 
+def test_only_settings_that_the_model_allows_are_advised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "predicted_gib", lambda config: None)
+    whole = run_config(Path("set"), training__mbstd_group=4)  # the batch is one group
+    assert "micro_batch=2" not in memory.advice(whole)
+    assert "; try --set training.activation_checkpointing=true, a smaller training.batch" in memory.advice(
+        whole
+    )
+    parts = run_config(Path("set"), training__batch=12, training__mbstd_group=4)
+    assert "--set training.micro_batch=4," in memory.advice(parts)
+    sides = {"network__base": (4, 4, 4), "network__stages": 3, "network__channels": 8}
+    comparison = run_config(Path("set"), model="wgan-gp", **sides)
+    assert "; try a smaller training.batch, or a smaller shape" in memory.advice(comparison)
+    assert memory.checkpointed_machine(comparison) is None
+    assert (
+        memory.checkpointed_machine(run_config(Path("set"), training__activation_checkpointing=True)) is None
+    )
+
+
 @pytest.mark.slow
 def test_the_prediction_is_measured_by_another_process() -> None:
     config = run_config(Path("set"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from types import SimpleNamespace
 
@@ -79,6 +80,71 @@ def test_only_images_computed_at_a_time_and_those_that_wait_count() -> None:
     assert gib(batch=128, micro_batch=4) == pytest.approx(0.5 + 4e-6 * image + 124 * 4 * image / GIB)
     reused = gib(batch=128, micro_batch=4, reuse_fakes=True) - gib(batch=128, micro_batch=4)
     assert reused == pytest.approx(124 * 4 * image / GIB)
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro_batch", "group", "allowed"),
+    [
+        (4, 0, 4, []),
+        (8, 0, 4, [4]),
+        (8, 4, 4, []),
+        (12, 0, 3, [9, 6, 3]),
+        (2, 0, 4, []),
+        (1, 0, 1, []),
+        (16, 128, 4, [12, 8, 4]),
+    ],
+)
+def test_only_micro_batches_that_the_settings_allow_are_proposed(
+    batch: int, micro_batch: int, group: int, allowed: list[int]
+) -> None:
+    values = {"batch": batch, "micro_batch": micro_batch, "mbstd_group": group}
+    config = with_values(RunConfig(), {f"training.{key}": value for key, value in values.items()})
+    assert planner.micro_batches(config) == allowed
+    for size in allowed:
+        with_values(config, {"training.micro_batch": size})
+    small = {"model": "wgan-gp", "network.base": [4, 4, 4], "network.stages": 3, "training.batch": 8}
+    assert planner.micro_batches(with_values(RunConfig(), small)) == []
+
+
+def test_memory_fits_with_a_margin_for_the_prediction() -> None:
+    machine = Machine("cpu", 1e-6, gib_per_voxel=1e-6, gib_at_rest=0.5, gib_available=10.0)
+    assert machine.fits(8.5)
+    assert not machine.fits(8.51)
+
+
+def test_micro_batches_come_before_checkpointing_and_the_largest_that_fits_first() -> None:
+    machine = Machine("cpu", 1e-6, gib_per_voxel=1e-6, gib_at_rest=0.5, gib_available=10.0)
+    less = Machine("cpu", 1e-6, gib_per_voxel=1e-7, gib_at_rest=0.5)
+    config = with_values(RunConfig(), {**LARGE, "training.batch": 16})
+
+    def found(checkpointed: Machine | None, **values: float) -> dict[str, object]:
+        return planner.settings_that_fit(config, replace(machine, **values), checkpointed)
+
+    recomputed = {"training.activation_checkpointing": True}
+    assert found(less, gib_available=40.0) == {"training.micro_batch": 12}
+    assert found(less) == recomputed
+    assert found(less, gib_available=11.0) == {"training.micro_batch": 4}
+    assert found(less, gib_available=2.0) == {"training.micro_batch": 4, **recomputed}
+    assert found(None) == {}
+    assert found(less, gib_available=1.0) == {}
+
+
+def test_the_memory_left_is_that_before_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def left(device: torch.device) -> float:
+        done.append(f"left on {device}")
+        return 12.5
+
+    def measured(config: RunConfig, rounds: int) -> Measured:
+        done.append("measured")
+        return Measured("cpu", 1.0, 1.0)
+
+    monkeypatch.setattr(planner, "available_gib", left)
+    monkeypatch.setattr(planner, "measure_shape", measured)
+    config = with_values(RunConfig(), {"training.device": "cpu"})
+    assert measure_machine(config).gib_available == 12.5
+    assert done == ["left on cpu", "measured", "measured"]
 
 
 @pytest.mark.parametrize(

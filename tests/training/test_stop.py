@@ -2,9 +2,11 @@ import os
 import signal
 
 import pytest
+import torch
 
 from tests.strategies import run_config, write_prepared
 from tests.training.test_run import same
+from voxflate._system.devices import peak_gib
 from voxflate._system.errors import TrainingStopped
 from voxflate.runs.log import read_rows
 from voxflate.runs.snapshots import list_snapshots, load_newest
@@ -45,6 +47,9 @@ def test_a_signal_finishes_the_step_and_saves_it(number, at, prepared, tmp_path)
     rows = read_rows(run / "log.jsonl")
     assert [row["since"] for row in rows] == [0, *[row["n_images"] for row in rows[:-1]]]
     assert rows[-1]["n_images"] == 24
+    peaks = [row["peak_gib"] for row in rows]
+    assert peaks == sorted(peaks)
+    assert 0.05 < peaks[0] <= peaks[-1] <= round(peak_gib(torch.device("cpu")), 3)
 
 
 def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_does_not(prepared, tmp_path):

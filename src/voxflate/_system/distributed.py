@@ -1,4 +1,4 @@
-"""One training in several processes, on one machine or many (torch.distributed).
+"""One training run in several processes, on one machine or many (torch.distributed).
 
 Every process has all networks and takes the same steps on its own share of each batch; gradients and scalars
 are summed over the processes before each step. Random numbers belong to the samples (`nn.draws`), so any
@@ -25,12 +25,12 @@ PATIENCE = timedelta(minutes=30)
 
 
 class LostProcessError(VoxflateError):
-    """Another process of the training has ended."""
+    """Another process of the run has ended."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training, seen from one of them; a single one by default.
+    """The processes of a run, seen from one of them; a single one by default.
 
     Attributes:
         rank: Index of this process.
@@ -104,7 +104,7 @@ class World:
 
 
 ALONE = World()
-"""A training in only this process."""
+"""A run in only this process."""
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def _peers() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise LostProcessError(
-            "another process of this training was lost or hangs; see its message, then start "
+            "another process of this run was lost or hangs; see its message, then start "
             f"again with --resume, with any number of processes ({str(error).splitlines()[0][:120]})"
         ) from error
 

@@ -13,10 +13,10 @@ class VoxflateError(Exception):
 
 
 class TrainingStopped(Exception):
-    """A training ended early on request; nothing is lost.
+    """Training ended early on request; nothing is lost.
 
     Args:
-        n_images: Images shown by the snapshot to resume from; None if the training had not started.
+        n_images: Images shown by the snapshot to resume from; None if training had not started.
     """
 
     def __init__(self, n_images: int | None) -> None:

@@ -1,11 +1,13 @@
-"""The process's peak memory, and running out of memory as one line.
+"""The process's peak memory, the memory that is left, and running out of memory as one line.
 
 PyTorch and NumPy have no common exception for it.
 """
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,18 +18,57 @@ from voxflate._system.errors import VoxflateError
 _CPU = ("can't allocate memory", "DefaultCPUAllocator", "not enough memory", "bad allocation", "bad_alloc")
 """Parts of the RuntimeErrors that PyTorch raises if CPU memory runs out."""
 
+_PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
+_MACHINE = re.compile(r"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_V2 = ("memory.max", "memory.current", "inactive_file")
+"""Limit and use of a cgroup, and the part of the use that the kernel gives up when asked."""
+
 
 def peak_bytes() -> int:
     """The largest resident size that this process had."""
     # On Linux ru_maxrss starts with the size of the parent process; VmHWM does not.
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    for line in _text(_PROC / "self" / "status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def available_bytes() -> int:
+    """Memory that this process can still get: of the machine, or of its cgroups if they leave less.
+
+    Where the system does not tell what is free, the installed memory.
+    """
+    free = _MACHINE.search(_text(_PROC / "meminfo"))
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([int(free[1]) * 1024 if free else installed, *_left_by_cgroups()])
+
+
+def _left_by_cgroups() -> Iterator[int]:
+    """What the limits of containers and of a scheduler's jobs leave: of this cgroup and of those above it."""
+    for line in _text(_PROC / "self" / "cgroup").splitlines():
+        _, kinds, path = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        root, names = (_CGROUPS / "memory", _V1) if kinds else (_CGROUPS, _V2)
+        folder = root / path.strip("/")
+        for one in (folder, *folder.parents):
+            limit, used = (_text(one / name).strip() for name in names[:2])
+            if limit.isdecimal() and used.isdecimal():
+                cache = re.search(rf"^{names[2]} (\d+)$", _text(one / "memory.stat"), re.MULTILINE)
+                yield max(0, int(limit) - int(used) + (int(cache[1]) if cache else 0))
+            if one == root:
+                break
+
+
+def _text(path: Path) -> str:
+    """The content of a file; empty if there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -43,7 +84,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def memory_said(advice: Callable[[], str]) -> Iterator[None]:
+def explain_out_of_memory(advice: Callable[[], str]) -> Iterator[None]:
     """Turn running out of memory in the block into a one-line error.
 
     Args:

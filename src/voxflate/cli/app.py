@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.errors import USER_ERROR, TrainingStopped, VoxflateError
-from voxflate._system.memory import memory_said
+from voxflate._system.memory import explain_out_of_memory
 from voxflate._system.version import __version__
 from voxflate.cli.audit import audit
 from voxflate.cli.compare import compare
@@ -45,7 +45,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with memory_said(lambda: "close other programs, or use fewer or smaller volumes at a time"):
+            with explain_out_of_memory(lambda: "close other programs, or use fewer or smaller volumes"):
                 return super().invoke(ctx)
         except VoxflateError as error:
             typer.echo(f"voxflate: {error}", err=True)

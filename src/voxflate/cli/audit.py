@@ -77,7 +77,7 @@ def audit(
     if dry_run:
         print_settings(source.settings)
         return
-    from voxflate.reports.evaluated import write_results
+    from voxflate.reports.evaluated import report_evaluations
     from voxflate.reports.measure import Sampling, audit_source
 
     sampling = Sampling(snapshot, seed, truncation, batch)
@@ -86,7 +86,7 @@ def audit(
     _print_audit(found)
     typer.echo(f"written to {place.folder}")
     if (place.folder / METRICS).is_file():
-        typer.echo(f"report: {write_results([place], place.folder, data, other_data=other_data)}")
+        typer.echo(f"report: {report_evaluations([place], place.folder, data, other_data=other_data)}")
     else:
         typer.echo(f"to see the pairs side by side, make the report: voxflate evaluate {quote(str(run))}")
     limit = max(ALLOW, found.false_alarms or 0.0) if allow is None else allow
@@ -114,4 +114,4 @@ def _print_audit(found: Audit) -> None:
         f"against {found.n_train} training volumes; thresholds from {len(found.null)} real volumes, "
         f"{found.n_heldout} of them held out"
     )
-    typer.echo(f"false alarms, real people withheld from the thresholds who are flagged: {alarms}")
+    typer.echo(f"false alarms (flagged real volumes of people withheld from the thresholds): {alarms}")

@@ -65,7 +65,7 @@ def compare(
     Example: voxflate compare runs/baseline-* runs/split-shuffle-* --snapshot best --out comparison
     """
     from voxflate.data.outside import check_outside_sets
-    from voxflate.reports.evaluated import load_all, write_results
+    from voxflate.reports.evaluated import load_all, report_evaluations
     from voxflate.reports.evaluations import check_evaluated, place_of
     from voxflate.reports.rows import grouped
 
@@ -85,7 +85,7 @@ def compare(
     rows = grouped(single, {name: [next(rest) for _ in part] for name, part in named.items()})
     _print_tables(rows, wanted)
     if out is not None:
-        report = write_results(places, out, data, embed, paper=wanted, rows=rows, other_data=other_data)
+        report = report_evaluations(places, out, data, embed, paper=wanted, rows=rows, other_data=other_data)
         typer.echo(f"written to {report.parent}")
 
 
@@ -103,7 +103,7 @@ def _parsed(groups: Sequence[str]) -> dict[str, list[Path]]:
 def _print_tables(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> None:
     """Print a table for each group of comparable rows, its notes below it, and why there are several."""
     from voxflate.reports.rows import separated
-    from voxflate.reports.tables import apart, notes, table
+    from voxflate.reports.tables import notes, table, why_separate
 
     tables = separated(rows)
     for comparable in tables:
@@ -114,5 +114,5 @@ def _print_tables(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> None:
         print_wide(shown)
         for note in notes(comparable, wanted):
             typer.echo(note)
-    for note in apart(tables):
+    for note in why_separate(tables):
         typer.echo(note)

@@ -15,7 +15,7 @@ from voxflate.cli.settings import print_settings
 def demo(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")] = Path("runs/demo"),
     minutes: Annotated[
-        float, typer.Option(min=0.1, help="Time budget on two cores; it sets the length of the trainings.")
+        float, typer.Option(min=0.1, help="Time budget on two cores; it sets the length of the runs.")
     ] = 15.0,
     seed: Seed = 0,
     dry_run: DryRun = False,

@@ -99,7 +99,7 @@ def evaluate(
         _print_settings_of(sources)
         return
     from voxflate.metrics.extractors.inception import download_inception
-    from voxflate.reports.evaluated import write_results
+    from voxflate.reports.evaluated import report_evaluations
 
     if download:
         download_inception()
@@ -107,7 +107,7 @@ def evaluate(
     for source, place in zip(sources, places, strict=True):
         print_assessment(_measured(source, place, options, sampling))
         if source.settings.training.phase == "3d":
-            report = write_results([place], place.folder, data, embed, other_data=other_data)
+            report = report_evaluations([place], place.folder, data, embed, other_data=other_data)
             typer.echo(f"report: {report}")
         typer.echo(f"written to {place.folder}")
 

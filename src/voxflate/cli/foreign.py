@@ -56,7 +56,7 @@ def evaluate_folder(
     typer.echo(_described(volumes))
     if dry_run:
         return
-    from voxflate.reports.evaluated import write_results
+    from voxflate.reports.evaluated import report_evaluations
     from voxflate.reports.evaluations import Place
     from voxflate.reports.measure import evaluate_volumes
 
@@ -65,7 +65,7 @@ def evaluate_folder(
     with progress_bar(f"measuring {volumes.folder.name}") as progress:
         assessment = evaluate_volumes(volumes, place, chosen, batch, progress)
     print_assessment(assessment)
-    typer.echo(f"report: {write_results([place], out, data, embed)}")
+    typer.echo(f"report: {report_evaluations([place], out, data, embed)}")
     typer.echo(f"written to {out}")
 
 

@@ -42,7 +42,10 @@ def generate(
     device: Device = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Write new volumes as NIfTI or DICOM, with the geometry and the intensities of the data.
+    """Write new volumes as NIfTI or DICOM, with the geometry of the data.
+
+    NIfTI, and DICOM of CT, hold the intensities of the data; DICOM of MR holds 0 to 4095 without a unit.
+    Other modalities are written as NIfTI only.
 
     Volume k of a seed is the same for any number of volumes; another --batch changes only the rounding. A
     mask is written beside its scan as NAME_seg.nii.gz.

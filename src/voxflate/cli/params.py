@@ -1,4 +1,4 @@
-"""`voxflate params`: parameter counts beside the paper's."""
+"""`voxflate params`: parameter counts next to the paper's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DIFFERS = 1
 
 
 def params() -> None:
-    """Count the parameters of every row of the paper's tables, and compare with the printed numbers.
+    """Count the parameters of every model in the paper's tables, and compare with the printed numbers.
 
     The exit status is 1 if a row differs. E is an encoder, C a discriminator of codes.
     """

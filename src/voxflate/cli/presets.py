@@ -46,7 +46,7 @@ def presets(
 
 
 def other_cases() -> dict[str, dict[str, str]]:
-    """Trainings with their own recommended values: how to write them on a command line, and the settings."""
+    """Runs with their own recommended values: how to write them on a command line, and the settings."""
     cases = {"pretrain": {"training.phase": "2d"}}
     cases["pretrain --twin planar"] = {"training.phase": "2d", "training.twin": "planar"}
     cases |= {f"--strategy {name}": {"start.strategy": name} for name in INFLATIONS}

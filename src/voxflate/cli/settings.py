@@ -37,7 +37,7 @@ _OPTIONS = "options"
 
 @dataclass(frozen=True)
 class Sources:
-    """The sources of a training's settings on the command line.
+    """The sources of a run's settings on the command line.
 
     Attributes:
         data: Prepared folder, or None to use the configuration's.
@@ -149,7 +149,7 @@ def settings_of_train(named: Sequence[Source], start: Path | None) -> RunConfig:
 
 
 def new_run_folder(out: Path | None, config: RunConfig) -> Path:
-    """The folder of a new run, if the settings are sufficient for a training.
+    """The folder of a new run, if the settings are sufficient for training.
 
     Raises:
         VoxflateError: If there is no data, no `out`, or no twin to inflate.

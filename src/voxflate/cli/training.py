@@ -47,7 +47,7 @@ def run_training(settings: RunConfig, out: Path | None, resume: bool, dry_run: b
 
 
 def _print_end(run: Path, phase: str) -> None:
-    """Print the result of a finished training and where to see it."""
+    """Print the result of a finished run and where to see it."""
     from voxflate.reports.training import last_metrics, write_training_report
 
     lines = last_metrics(run)
@@ -56,6 +56,6 @@ def _print_end(run: Path, phase: str) -> None:
     if lines and phase == "3d":
         try:
             typer.echo(f"report: {write_training_report(run)}")
-        except VoxflateError as error:  # the training itself is complete
+        except VoxflateError as error:  # training itself is complete
             typer.echo(f"no report was written: {error}", err=True)
     typer.echo(f"samples: {run / 'sheets'}")

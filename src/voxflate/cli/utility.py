@@ -58,7 +58,9 @@ def utility(
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of networks per setting.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each training, the same for all.")] = 400,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Training steps of each network, the same for all.")
+    ] = 400,
     augment: Annotated[
         bool,
         typer.Option(
@@ -75,7 +77,9 @@ def utility(
     device: Device = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Train on real volumes, on generated ones and on both, and measure on held-out real subjects.
+    """Test whether generated volumes help: train small networks on real, generated and both.
+
+    They are measured on held-out real subjects.
 
     Masks: a MONAI U-Net, Dice and HD95. Labels: a small classifier or regressor, balanced accuracy or mean
     absolute error. Writes to RUN/evaluation: utility.json, utility.png, and a part of the report. After an
@@ -102,9 +106,9 @@ def utility(
     _print_tables(found)
     typer.echo(f"written to {place.folder / UTILITY}, chart: {place.folder / CHART}")
     if (place.folder / METRICS).is_file():
-        from voxflate.reports.evaluated import write_results
+        from voxflate.reports.evaluated import report_evaluations
 
-        typer.echo(f"report: {write_results([place], place.folder, data, other_data=other_data)}")
+        typer.echo(f"report: {report_evaluations([place], place.folder, data, other_data=other_data)}")
 
 
 def _print_plan(source: Source, plan: Plan, folder: Path, sampling: Sampling) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from voxflate._system.devices import sent
+from voxflate._system.devices import send
 from voxflate._system.distributed import ALONE, World
 from voxflate._system.errors import VoxflateError
 from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig, SliceConfig, TrainingConfig
@@ -230,15 +230,15 @@ class Stream:
         first, count = n_images + share.start, len(share)
         if isinstance(self.sampler, PositionedSliceSampler):
             images, where = self.sampler.batch(first, count, size)
-            positions = sent(torch.from_numpy(where), self.device)
+            positions = send(torch.from_numpy(where), self.device)
         else:
             images = self.sampler.batch(first, count, size)
         if self.labels is not None:
-            labels = sent(self.labels[self.sampler.volumes(first, count)], self.device)
+            labels = send(self.labels[self.sampler.volumes(first, count)], self.device)
         if self.flip:
             # The last axis runs from left to right, in slices and in volumes.
             chosen = (
                 np.random.default_rng([self.seed, n_images, 1]).random(size)[share.start : share.stop] < 0.5
             )
             images[chosen] = images[chosen, ..., ::-1]
-        return Batch(sent(torch.from_numpy(images), self.device), positions, labels)
+        return Batch(send(torch.from_numpy(images), self.device), positions, labels)

@@ -22,7 +22,7 @@ NOT_OF_THE_ROW = (
     "training.threads",
     "training.keep",
 )
-"""Settings in which runs of one row may differ, beside the seed: folders, devices, how a step is computed."""
+"""Settings in which runs of one row may differ besides the seed: folders, devices, how a step is computed."""
 
 
 def setting_key(values: Values, twin: Values | None = None) -> str:

@@ -1,7 +1,7 @@
 """The numbers printed in the paper, once: every row of its Tables 1 to 8.
 
-Presets, parameter counts and the rows printed beside ours read them from here. No test asserts the distances:
-they come from other data, other budgets and the Inception network. The parameter counts are asserted.
+Presets, parameter counts and the rows printed next to ours read them from here. No test asserts the
+distances: they come from other data, other budgets and the Inception network. Parameter counts are asserted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 COCA_64, COCA_128, ADNI_64 = "COCA 32x64x64", "COCA 32x128x128", "ADNI 64x64x64"
 
 KIMG_2D, KIMG_3D, BATCH = 25_000, 5_000, 128
-"""Length of a 2D and a 3D training in thousands of images, and images per step (Sec. 4.2.3)."""
+"""Length of a 2D and a 3D run in thousands of images, and images per step (Sec. 4.2.3)."""
 LR_FROM_SCRATCH, LR_INFLATED, R1_GAMMA = 0.0025, 0.002, 0.0512
 """Learning rates by start, and the weight of the R1 penalty (Sec. 4.2.3)."""
 COCA_VOLUMES, ADNI_VOLUMES = 787, 991

@@ -1,4 +1,4 @@
-"""Our parameter counts beside those printed in the paper.
+"""Our parameter counts next to those printed in the paper.
 
 A count includes every trainable parameter of all networks of a model once; low-pass filters, noise buffers
 and moving averages are not trained and do not count.
@@ -15,8 +15,8 @@ from voxflate.config.schema import DEFAULT_MODEL, NetworkConfig, RunConfig
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A printed parameter count beside ours, which is given by network."""
+class PrintedCount:
+    """A printed parameter count next to ours, which is given by network."""
 
     preset: Preset
     ours: Mapping[str, int]
@@ -53,16 +53,16 @@ def counted_presets() -> list[str]:
     return list(found.values())
 
 
-def compare_counts() -> list[Comparison]:
+def compare_counts() -> list[PrintedCount]:
     """Build every row's networks and count their trainable parameters."""
     found = []
     for name in counted_presets():
         config = RunConfig(preset=name)
-        found.append(Comparison(PRESETS[name], count_parameters(config.network, model=config.model)))
+        found.append(PrintedCount(PRESETS[name], count_parameters(config.network, model=config.model)))
     return found
 
 
-def differences(comparisons: list[Comparison]) -> list[Comparison]:
+def differences(comparisons: list[PrintedCount]) -> list[PrintedCount]:
     """The rows whose counts should equal the paper's but do not."""
     return [each for each in comparisons if each.preset.exact and not each.agrees]
 

@@ -1,7 +1,7 @@
 """Presets: our reading of the rows of the paper's Tables 1 to 7, as settings.
 
 `NAME` is the row as printed; `NAME@bench` is the same row with one stage fewer and a much shorter
-training, for two CPU cores. A row names every setting that changes results, so its meaning stays the same
+run, for two CPU cores. A row names every setting that changes results, so its meaning stays the same
 when a default improves. The numbers printed in the paper are in `paper_rows`.
 
 To add a row: write it with `coca64`, `coca128`, `adni64` or `comparison`, add one line to `_ROWS` and its
@@ -309,7 +309,7 @@ def paper_row(values: Values) -> PaperRow | None:
     """The row of the paper that a run reproduces, or None.
 
     It is the row of the run's preset, unless the run has another model, architecture or start. A shorter
-    training, a smaller volume or another seed does not change the row.
+    run, a smaller volume or another seed does not change the row.
 
     Args:
         values: All settings of the run by dotted key.

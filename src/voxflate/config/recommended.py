@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from voxflate.config.limits import numbers
-from voxflate.config.paper_rows import LR_FROM_SCRATCH, LR_INFLATED
+from voxflate.config.paper_rows import LR_FROM_SCRATCH, LR_INFLATED, R1_GAMMA
 from voxflate.config.presets import COMPARISON_MODELS, preset_values
 from voxflate.config.values import Values, flat, nested, overlay
 
@@ -50,8 +50,7 @@ _VOLUMES: Values = {
 _ONE_CHANNEL: Values = {"slice_discriminator.channels": "neighbours"}
 """For volumes of one channel. Several are the colours of a slice, so that they match (0127, 0181)."""
 _SMALL = 16 * 32 * 32
-_R1 = 0.0512
-"""The paper's weight of R1, right for `_SMALL` voxels."""
+"""The paper's weight of R1 is right for this many voxels."""
 _MEASURED = 64**3
 """No value was measured for larger volumes."""
 _INFLATED: Values = {"training.lr_g": LR_INFLATED, "training.lr_d": LR_INFLATED}
@@ -103,7 +102,7 @@ def _shape(values: Values) -> tuple[int, ...]:
 def _for_shape(shape: tuple[int, ...]) -> dict[str, Any]:
     """Values that grow with the volume (decision 0184)."""
     return {
-        "training.r1_gamma": round(_R1 * min(max(math.prod(shape), _SMALL), _MEASURED) / _SMALL, 4),
+        "training.r1_gamma": round(R1_GAMMA * min(max(math.prod(shape), _SMALL), _MEASURED) / _SMALL, 4),
         # Slices at twice their size: the frozen network was trained on larger pictures.
         "slice_discriminator.side": min(max(64, 32 * math.ceil(max(shape, default=0) / 16)), 128),
     }

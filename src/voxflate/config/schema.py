@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from voxflate.config.limits import known_device, limits_of_comparison, no_half, numbers, some_samples
+from voxflate.config.paper_rows import R1_GAMMA
 from voxflate.config.recommended import complete
 
 MODELS = ("stylegan2", "wgan-gp", "vae-gan", "alpha-gan", "alpha-wgan-gp")
@@ -84,16 +85,15 @@ class NetworkConfig(Section):
     w_dim: int = Field(default=64, ge=1)
     """Length of the style code w. 64 in the paper."""
     mapping_layers: int = Field(default=2, ge=1)
-    """Number of layers from z to w. The paper has 8, which leave w few directions in which to vary
-    (decision 0182)."""
+    """Number of layers from z to w. The paper has 8, which leave w few directions to vary in (0182)."""
     symmetric_d: bool = False
     """Use full kernels in both branches of a split discriminator instead of full and 1x1x1
     (decision 0015: the 1.414M row of Table 5 needs it)."""
     position: bool = False
     """Tell the discriminator each slice's axial position; planar starts need it (decision 0009)."""
     low_pass_d: bool = False
-    """Low-pass filter in front of the discriminator's strided convolutions, as in StyleGAN2 and the paper's
-    rows. Without it they still see the finest textures (decision 0072)."""
+    """Low-pass filter before the discriminator's strided convolutions, as in the paper. Without it they still
+    see the finest textures (decision 0072)."""
     critic_norm: Annotated[str, _one_of(CRITIC_NORMS)] = "batch"
     """Normalisation in the discriminators of the comparison models: batch or layer (decision 0053)."""
 
@@ -115,7 +115,7 @@ class NetworkConfig(Section):
 
 
 class StartConfig(Section):
-    """Where a 3D training starts: fresh, or inflated from a 2D run (Sec. 3.2)."""
+    """Where a 3D run starts: fresh, or inflated from a 2D run (Sec. 3.2)."""
 
     strategy: Annotated[str, _one_of(STRATEGIES)] = "none"
     """How 2D kernels become 3D: none, inflate-1, inflate-2, inflate-3, inflate-asc, inflate-nwi
@@ -140,7 +140,7 @@ class TrainingConfig(Section):
     kimg: float = Field(default=60.0, gt=0)
     """Length of the run in thousands of real images shown. The paper: 25,000 in 2D, 5,000 in 3D."""
     batch: int = Field(default=8, ge=1)
-    """Images per step, of all processes together. 128 in the paper; 4 in 3D trainings of stylegan2 without a
+    """Images per step, of all processes together. 128 in the paper; 4 in 3D runs of stylegan2 without a
     preset."""
     micro_batch: int = Field(default=0, ge=0)
     """Images that a process computes at a time; gradients are summed until the batch is complete, which needs
@@ -154,7 +154,7 @@ class TrainingConfig(Section):
     """Adam's learning rate of the discriminator."""
     lr_decay: float = Field(default=1.0, gt=0, le=1)
     """Final learning rate divided by the initial one (cosine decay); 1 keeps it constant, as in the paper."""
-    r1_gamma: float = Field(default=0.0512, ge=0)
+    r1_gamma: float = Field(default=R1_GAMMA, ge=0)
     """Weight gamma of R1, gamma/2 * |grad D|^2. 0.0512 in the paper, more for large volumes (0184)."""
     r1_every: int = Field(default=16, ge=1)
     """Steps between two R1 penalties (lazy regularisation); 16 in StyleGAN2."""
@@ -193,9 +193,9 @@ class TrainingConfig(Section):
     threads: int = Field(default=0, ge=0)
     """CPU threads; 0 uses every core."""
     snapshot_kimg: float = Field(default=5.0, gt=0)
-    """Interval between snapshots (checkpoint, sample sheet, metrics), in kimg."""
+    """Interval between snapshots (weights, sample sheet, metrics), in kimg."""
     keep: int = Field(default=2, ge=1)
-    """How many of the newest checkpoints are kept."""
+    """How many of the newest snapshots are kept."""
     seed: int = Field(default=0, ge=0)
     """Seed of the weights, the latent codes and the order of the images."""
     reuse_fakes: bool = False
@@ -225,10 +225,10 @@ class SliceConfig(Section):
 
     weight: float = Field(default=0.0, ge=0)
     """Weight of the slice discriminator in the generator's loss; the other discriminator has 1. 0 turns
-    the slice discriminator off. Trainings of stylegan2 without a preset have 1, except planar twins."""
+    the slice discriminator off. Runs of stylegan2 without a preset have 1, except planar twins."""
     per_volume: int = Field(default=1, ge=1, le=3)
-    """Random slices per volume and step, cycling through the three planes; 3, as in 3D trainings without a
-    preset, takes one of each. Images of a 2D training are used whole."""
+    """Random slices per volume and step, cycling through the three planes; 3, as in 3D runs without a
+    preset, takes one of each. Images of a 2D run are used whole."""
     side: int = Field(default=64, ge=32, multiple_of=16)
     """Slices are resized to squares of this side, pixels; a multiple of 16, 128 for large volumes (0184)."""
     lr_s: float = Field(default=0.001, gt=0)
@@ -236,9 +236,9 @@ class SliceConfig(Section):
     ramp_kimg: float = Field(default=0.0, ge=0)
     """The weight grows from 0 to its full value over this many kimg; 0 starts at the full value."""
     channels: Literal["colours", "grey", "neighbours"] = "colours"
-    """What the colours of a slice are: colours shows up to three channels, grey one drawn at random,
-    neighbours that one of three volumes, so that missing variety shows (decision 0181). 3D trainings of
-    one channel without a preset have neighbours."""
+    """What the colours of a slice are: up to three channels (colours), one channel drawn at random (grey),
+    or one channel of three volumes, so that missing variety shows (neighbours; decision 0181). 3D runs
+    of one channel without a preset have neighbours."""
     features: Literal["efficientnet-lite0", "mobilenetv2", "random"] = "efficientnet-lite0"
     """The frozen network, with ImageNet weights: efficientnet-lite0 or mobilenetv2. "random" has random
     weights, for tests."""
@@ -303,7 +303,7 @@ class RunConfig(Section):
     network: NetworkConfig = NetworkConfig()
     """Generator and discriminator."""
     start: StartConfig = StartConfig()
-    """Initial weights of a 3D training."""
+    """Initial weights of a 3D run."""
     training: TrainingConfig = TrainingConfig()
     """The training loop."""
     slice_discriminator: SliceConfig = SliceConfig()
@@ -341,9 +341,7 @@ class RunConfig(Section):
     def _sections_agree(self) -> Self:
         two_d = self.training.phase == "2d"
         if two_d and self.start.strategy != "none":
-            raise ValueError(
-                f"start.strategy = {self.start.strategy}: only a 3d training can start from a 2D run"
-            )
+            raise ValueError(f"start.strategy = {self.start.strategy}: only a 3d run can start from a 2D run")
         planar = self.training.twin == "planar" if two_d else self.start.strategy == "planar"
         if planar and not self.network.position:
             raise ValueError("network.position = false: a planar twin and its start need it to be true")

@@ -26,11 +26,13 @@ from voxflate.data.volume import Float32, Float64
 
 SPLITS = ("train", "heldout")
 MANIFEST = "manifest.json"
-VERSION = 6
-READABLE = (1, 2, 3, 4, 5, VERSION)
+VERSION = 7
+READABLE = (1, 2, 3, 4, 5, 6, VERSION)
 """Version 1 lacked what the report needs about the sources. Up to 3, `content_sha256` covered all values, and
-`voxels_sha256` the source's. Up to 4 there was no account of files; up to 5 one channel and no labels."""
+`voxels_sha256` the source's. Up to 4 there was no account of files; up to 5 one channel and no labels; up to
+6 no modality."""
 FULL_SCALE = 32767
+_MR_RECIPES = ("mr", "adni")
 
 Int16 = npt.NDArray[np.int16]
 
@@ -130,6 +132,8 @@ class Manifest:
         files: What happened to every file found: counts and reasons; see `sources.account`.
         layout: Channels and labels.
         version: Version of this format.
+        modality: The scans' modality as DICOM names it: CT, MR, PT, ...; several are joined by ", ". Empty if
+            unknown: files other than DICOM do not tell.
     """
 
     recipe: str
@@ -147,6 +151,7 @@ class Manifest:
     files: dict[str, Any] = field(default_factory=dict)
     layout: Layout = field(default_factory=Layout)
     version: int = VERSION
+    modality: str = ""
 
     def write(self, folder: Path) -> None:
         """Write the manifest with a checksum of itself."""
@@ -244,6 +249,12 @@ class PreparedSet:
         """Say whether intensities are Hounsfield units."""
         return any(step["step"] == "window_hu" for step in self.manifest.steps)
 
+    @property
+    def modality(self) -> str:
+        """As `Manifest.modality`; where that is empty, the one that the recipe is for, if it is for one."""
+        of_recipe = "CT" if self.is_ct else "MR" if self.manifest.recipe in _MR_RECIPES else ""
+        return self.manifest.modality or of_recipe
+
     @cached_property
     def _arrays(self) -> dict[str, Int16]:
         arrays = {split: np.load(self.root / f"{split}.npy", mmap_mode="r") for split in SPLITS}
@@ -283,17 +294,6 @@ class PreparedSet:
         """Map an image channel's [-1, 1] back to the source's units (HU for CT, else the median range)."""
         low, high = self.layout.channels[channel].intensity if channel else self.manifest.intensity
         return np.asarray(low + (values + 1) * ((high - low) / 2), np.float32)
-
-    def check_volume(self, path: Path, volume: Float32) -> None:
-        """Refuse a volume that does not match this set, before it is written to a path.
-
-        Raises:
-            VoxflateError: If the shape is not the set's, or a voxel is NaN.
-        """
-        if volume.shape != self.shape:
-            raise VoxflateError(f"{path}: the volume is {volume.shape}, the prepared set has {self.shape}")
-        if np.isnan(volume).any():
-            raise VoxflateError(f"{path}: {np.isnan(volume).sum()} voxels are NaN; nothing was written")
 
     def verify(self) -> None:
         """Read every voxel and compare with the hash in the manifest.

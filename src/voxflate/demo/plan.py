@@ -19,7 +19,7 @@ from voxflate.config.toml import from_values, with_values
 PLAN_NAME = "plan.json"
 BATCH_2D = 8
 PART = 4
-"""The two other 3D runs train for a quarter of the recommended one's images, up to its first snapshot. There
+"""The other two 3D runs train for a quarter of the recommended one's images, up to its first snapshot. There
 all three can be compared."""
 SNAPSHOTS_OTHERS = 2
 EVALUATED = 96
@@ -47,7 +47,7 @@ class Plan:
         threads: CPU threads of a run that runs alone.
         threads_shared: CPU threads of each of two runs side by side.
         minutes: Requested minutes.
-        seed: Requested seed of the cohort and of all trainings.
+        seed: Requested seed of the cohort and of all runs.
     """
 
     kimg_2d: float
@@ -107,7 +107,7 @@ def make_plan(out: Path, minutes: float, seed: int) -> Plan:
     speed_2d = _images_per_second(base_2d) * min(1.0, cores / (2 * guess.threads_shared))
     speed_3d = _images_per_second(base_3d)
     speed_others = _images_per_second(with_values(base_3d, {"slice_discriminator.weight": 0.0}))
-    # One after the other, on all cores; the one from scratch runs beside the 2D run.
+    # One after the other, on all cores; the one from scratch runs alongside the 2D run.
     images = seconds * SHARE_3D / (1 / speed_3d + 1 / (PART * speed_others))
     # Whole steps between snapshots, so that the last snapshot is at the end.
     step = PART * SNAPSHOTS_OTHERS * base_3d.training.batch
@@ -157,7 +157,7 @@ def settings_3d(plan: Plan, base: RunConfig, strategy: str, twin: Path | None) -
         plan: Lengths and threads.
         base: Settings shared by all 3D runs.
         strategy: One of `STARTS`.
-        twin: The 2D run; None from scratch, beside which the 2D run trains.
+        twin: The 2D run; None from scratch, alongside which the 2D run trains.
     """
     own = from_values({"start.strategy": strategy})
     values: dict[str, Any] = {

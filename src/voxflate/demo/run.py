@@ -1,6 +1,6 @@
 """The whole method on the built-in cohort, within the user's minutes.
 
-Cohort -> a 2D twin, and beside it a 3D training from scratch -> the paper's inflate-1 -> our recommended
+Cohort -> a 2D twin, and alongside it a 3D run from scratch -> the paper's inflate-1 -> our recommended
 settings, for four times as many images -> report. Lengths follow from speeds measured at the start, so the
 demo takes about the same time on any machine; a faster one trains longer. A second call continues.
 """
@@ -69,14 +69,14 @@ def run_demo(out: Path, minutes: float = 15.0, seed: int = 0, tell: Tell | None 
     Args:
         out: Folder for everything.
         minutes: Approximate time on two cores.
-        seed: Seed of the cohort and of all trainings.
+        seed: Seed of the cohort and of all runs.
         tell: Called with the current task and its progress.
 
     Returns:
         The report, OUT/report.html.
 
     Raises:
-        VoxflateError: If a training fails (the message names its log), or `out` has a demo with another seed
+        VoxflateError: If a run fails (the message names its log), or `out` has a demo with another seed
             or other minutes.
     """
     started = time.monotonic()
@@ -160,11 +160,11 @@ def _train_side_by_side(stage: str, configs: dict[Path, RunConfig], say: Tell) -
 
 
 def _all_done(running: dict[Path, subprocess.Popen[bytes]]) -> bool:
-    """Tell whether all trainings have succeeded; raise as soon as one has failed."""
+    """Tell whether all runs have succeeded; raise as soon as one has failed."""
     statuses = {run: process.poll() for run, process in running.items()}
     for run, status in statuses.items():
         if status:
-            raise VoxflateError(f"{run}: its training failed; see {_log_of(run)}; the same command continues")
+            raise VoxflateError(f"{run}: training failed; see {_log_of(run)}; the same command continues")
     return all(status == 0 for status in statuses.values())
 
 
@@ -260,7 +260,7 @@ def _introduction(prepared: PreparedSet, plan: Plan) -> str:
         f"{train} synthetic brains of {shape} voxels ({heldout} more held out), deformed from an average "
         "brain. "
         f"A 2D network saw {plan.kimg_2d:g} thousand of their slices; then 3D Split&Shuffle networks saw "
-        f"volumes: the recommended one {plan.kimg_3d:g} thousand, the two others {plan.kimg_others:g} "
+        f"volumes: the recommended one {plan.kimg_3d:g} thousand, the other two {plan.kimg_others:g} "
         "thousand, so compare them there. "
         "They differ in their start and its learning rate, and only the recommended one has a slice "
         "discriminator."

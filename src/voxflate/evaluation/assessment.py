@@ -14,7 +14,7 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric, beside the same metric among real volumes.
+    """One metric, next to the same metric among real volumes.
 
     Attributes:
         value: The metric of generated against real volumes.

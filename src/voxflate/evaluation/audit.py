@@ -178,14 +178,13 @@ class Auditor:
                 _keep_clearest(pairs, samples)
         if not samples:
             raise VoxflateError("there are no generated volumes to audit; raise evaluation.samples")
-        n_heldout = self._real.count - self._real.n_train
         return Audit(
             samples=samples,
             flagged=flagged,
             thresholds=thresholds,
             null=null,
             n_train=self._real.n_train,
-            n_heldout=n_heldout,
+            n_heldout=min(self._real.count - self._real.n_train, len(null)),
             pairs=pairs,
             extractor=self._extractor.name,
             false_alarms=withheld_share(real, self._seed),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxflate.data.channels import LabelValue
-from voxflate.evaluation.comparison import halvings
+from voxflate.evaluation.distances import halvings
 from voxflate.evaluation.real import Features, RealSet
 from voxflate.metrics import PLANES, kernel_distance
 

@@ -1,4 +1,4 @@
-"""Quick measurements at a training's snapshots: distances, diversity, the floor of the real set.
+"""Quick measurements at a run's snapshots: distances, diversity, the floor of the real set.
 
 Every result is a flat dictionary with the metrics and what they depend on: extractor, hash of its
 weights, numbers of real and generated samples, seed. A metric named "...-cut" was computed after
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.views import one_channel
-from voxflate.evaluation.comparison import compare_features, halvings, heldout_kid
+from voxflate.evaluation.distances import compare_features, halvings, heldout_kid
 from voxflate.evaluation.real import (
     VIEW_2D,
     VIEW_3D,

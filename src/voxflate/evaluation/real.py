@@ -216,7 +216,7 @@ def standardised(generated: Features, real: Features) -> tuple[Features, Feature
 
 
 def check_samples(batch: Images, shape: tuple[int, ...]) -> None:
-    """Refuse samples with another shape than [b, *shape], or with NaN or infinite values."""
+    """Refuse samples with a shape other than [b, *shape], or with NaN or infinite values."""
     if batch.shape[1:] != shape:
         raise VoxflateError(
             f"samples have the shape {list(batch.shape[1:])}, the real ones {list(shape)}; "
@@ -224,7 +224,7 @@ def check_samples(batch: Images, shape: tuple[int, ...]) -> None:
         )
     if not np.isfinite(batch).all():
         raise VoxflateError(
-            "samples have NaN or infinite values; the training has diverged: go back to an earlier "
+            "samples have NaN or infinite values; training has diverged: go back to an earlier "
             "snapshot or lower the learning rates"
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from voxflate.evaluation.assessment import Metric
-from voxflate.evaluation.comparison import (
+from voxflate.evaluation.distances import (
     Views,
     compare_features,
     halvings,

@@ -43,6 +43,7 @@ from voxflate.metrics import FeatureExtractor
 from voxflate.metrics import extractor as build_extractor
 from voxflate.metrics.extractors.base import VolumeExtractor
 from voxflate.metrics.extractors.table import VOLUME_EXTRACTORS
+from voxflate.metrics.ssim import levels_and_kernel
 
 REPLICATES = 200
 KEPT = 8
@@ -254,6 +255,9 @@ class Suite:
         with self._stage("intervals"):
             metrics = statistics.metrics(collected.count)
         facts = self._facts(collected.count, n_real, networks)
+        if "ms-ssim" in metrics:
+            levels, kernel = levels_and_kernel(min(self.real.prepared.shape))
+            facts["ms-ssim"] = {"levels": levels, "kernel": kernel}
         found = warnings_of(metrics, facts, self.real, pairs.left_out if pairs is not None else [])
         if collected.constant:
             found.append(f"{collected.constant} of {collected.count} generated samples are constant")

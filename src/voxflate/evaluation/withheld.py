@@ -19,7 +19,7 @@ MEASURES = ("correlation", "lead", "features")
 _WITHHELD = 0.1
 _SPLITS = 200
 _FEWEST = 10
-"""Of fewer people, a tenth is nobody."""
+"""With fewer people, a tenth is less than one person."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def leads(values: NDArray[np.float64], owners: NDArray[np.str_]) -> NDArray[np.f
 
 
 def thresholds_of(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The distances below which a volume is flagged, [3]; `distances` are of no copies, [r, 3]."""
+    """The distances below which a volume is flagged, [3], from `distances` of non-copies, [r, 3]."""
     result: NDArray[np.float64] = np.quantile(distances, ALLOWED / len(MEASURES), axis=0)
     return result
 

@@ -44,7 +44,7 @@ def compiled(function: Callable[P, R], mode: str) -> Callable[P, R]:
 def compile_networks(gan: Gan, mode: str, shown: Shown) -> str:
     """Compile the networks of a model's steps, or leave them uncompiled and say why.
 
-    All shapes are compiled and tried here, so that a training does not fail later. If one of several
+    All shapes are compiled and tried here, so that a run does not fail later. If one of several
     processes cannot compile, none does.
 
     Args:
@@ -61,18 +61,18 @@ def compile_networks(gan: Gan, mode: str, shown: Shown) -> str:
     problem = _why_not(gan, mode) or _rehearse(gan, mode, shown)
     if gan.world.any(bool(problem), gan.device):
         gan.use_compiled(OFF)
-        problem = problem or "another process of this training cannot use it"
+        problem = problem or "another process of this run cannot use it"
         return f"warning: training.compile = {mode} is not used: {problem}"
     what = "networks" if mode == DEFAULT else "networks and CUDA graphs"
     return f"{what} compiled in {time.perf_counter() - started:.0f} s"
 
 
 def _why_not(gan: Gan, mode: str) -> str:
-    """The reason why a training cannot be compiled, as far as it is known without trying."""
+    """The reason why a run cannot be compiled, as far as it is known without trying."""
     if not gan.compilable:
         return "only the steps of stylegan2 can be compiled"
     if gan.device.type != "cuda" and mode == GRAPHS:
-        return f"CUDA graphs need a GPU, and this training runs on {gan.device}"
+        return f"CUDA graphs need a GPU, and this run is on {gan.device}"
     if gan.device.type == "cpu" and kernels_in_use() == "compiled":
         return "on this CPU training.kernels = auto has kernels of its own; set training.kernels=plain"
     return ""
@@ -80,7 +80,7 @@ def _why_not(gan: Gan, mode: str) -> str:
 
 def _rehearse(gan: Gan, mode: str, shown: Shown) -> str:
     """Compile by going through all steps; returns what went wrong, in one line."""
-    torch.compiler.reset()  # forget what another training in this process compiled
+    torch.compiler.reset()  # forget what another run in this process compiled
     gan.use_compiled(mode)
     before = _left_out()
     try:

@@ -133,7 +133,7 @@ def sample_seeds(seed: int, number: int, step: int, images: range) -> list[int]:
     """One 32-bit seed per image of a batch, independent of the process that shows the image.
 
     Args:
-        seed: Seed of the training.
+        seed: Seed of the run.
         number: Index of the batch.
         step: Index of the step in the model's list.
         images: Indices of the images in the batch.

@@ -2,8 +2,8 @@
 
 A 3D discriminator sees a few hundred volumes and has to learn anatomy from scratch. This one sees slices in
 all three planes through a network that already knows edges and textures; only small heads on top are
-trained. It works beside the 3D discriminator, which judges the whole volume (decision 0110), and in 2D
-trainings beside the 2D one, where it sees the images themselves (decision 0183).
+trained. It works next to the 3D discriminator, which judges the whole volume (decision 0110), and in 2D
+runs next to the 2D one, where it sees the images themselves (decision 0183).
 
 Any model can use it: `with_slices` adds the network and its optimizer; the model gets from `slice_judge` the
 term for its generator's loss, and one more step.
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from voxflate._system.devices import sent
+from voxflate._system.devices import send
 from voxflate.gans.gan import Model, Networks, Scalars, Shown, Step, scalars_of
 from voxflate.gans.settings import NetworkPlan, Settings, SliceSettings
 from voxflate.gans.slice_features import REDUCTIONS, WIDTH, SliceFeatures
@@ -140,7 +140,7 @@ class SliceJudge:
 
     def _augmented_like(self, shown: Shown) -> Shown:
         """The random numbers of the augmentation; images that are colours of one picture share them."""
-        return together(shown, self.settings.group) if self.settings.channels == "neighbours" else shown
+        return share_numbers(shown, self.settings.group) if self.settings.channels == "neighbours" else shown
 
     def _judge(self, features: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         """Logits of the slices of each plane, [n, P]."""
@@ -193,7 +193,7 @@ def neighbours(images: Tensor, shown: Shown, group: int) -> Tensor:
     Args:
         images: [N, C, *spatial].
         shown: Its random numbers say which channel.
-        group: Images per group, the last of which may be smaller. In one of two or one, images repeat.
+        group: Images per group, the last of which may be smaller. In a group of one or two, images repeat.
 
     Returns:
         [N, 3, *spatial].
@@ -206,7 +206,7 @@ def neighbours(images: Tensor, shown: Shown, group: int) -> Tensor:
     return torch.cat(turned, dim=1)
 
 
-def together(shown: Shown, group: int) -> Shown:
+def share_numbers(shown: Shown, group: int) -> Shown:
     """The batch with random numbers that are the same for all images of a group.
 
     An augmentation then moves them together. Moved one by one, they would make no picture of three colours,
@@ -255,14 +255,14 @@ def cut(volumes: Tensor, shown: Shown, per_volume: int) -> list[Tensor]:
     slices = []
     for plane in range(PLANES):
         due = [pair for pair in turns if (shown.first + sum(pair)) % PLANES == plane]
-        numbers, of_turn = sent(torch.tensor(due, dtype=torch.int64).reshape(-1, 2), volumes.device).T
+        numbers, of_turn = send(torch.tensor(due, dtype=torch.int64).reshape(-1, 2), volumes.device).T
         places = (where[numbers, of_turn] * volumes.shape[2 + plane]).long()
         slices.append(volumes.movedim(2 + plane, 1)[numbers, places])
     return slices
 
 
 def with_slices(model: Model, side: int) -> Model:
-    """A model with a slice discriminator beside its own networks.
+    """A model with a slice discriminator next to its own networks.
 
     Args:
         model: Model from the table.

@@ -1,4 +1,4 @@
-"""Everything that changes during a training, in one object."""
+"""Everything that changes during training, in one object."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def _mean_and_root(features: NDArray[np.floating]) -> tuple[Array, Array]:
         )
     if not np.isfinite(x).all():
         raise VoxflateError(
-            "features have NaN or infinite values; a sample is not finite: did the training diverge?"
+            "features have NaN or infinite values; a sample is not finite: did training diverge?"
         )
     mean = x.mean(axis=0)
     root = (x - mean) / np.sqrt(x.shape[0] - 1)

@@ -21,7 +21,7 @@ from voxflate.metrics.ssim import ms_ssim, ms_ssim_kwon
 
 Array = NDArray[np.float64]
 Features = NDArray[np.floating]
-Better = Literal["lower", "higher", "real"]
+Better = Literal["lower", "higher", "real", "none"]
 """Which value is best: the lowest, the highest, or the one closest to real against real volumes."""
 
 
@@ -92,7 +92,7 @@ PAIR_METRICS: dict[str, PairMetric] = {
     "ms-ssim": PairMetric(ms_ssim, "generated", "real"),
     "ms-ssim-kwon": PairMetric(ms_ssim_kwon, "generated", "real"),
     "pairwise-l2": PairMetric(l2, "generated", "real"),
-    "psnr": PairMetric(psnr, "random", "higher"),
+    "psnr": PairMetric(psnr, "random", "none"),  # blur raises it: it ranks nothing
     "psnr-nearest": PairMetric(psnr, "nearest", "real"),
     "psnr-mean": PairMetric(psnr, "mean", "real"),
 }
@@ -102,7 +102,7 @@ def better(name: str) -> Better:
     """Which value of a metric is best, by its name.
 
     >>> better("kid-mobilenetv2-avg"), better("psnr"), better("ms-ssim")
-    ('lower', 'higher', 'real')
+    ('lower', 'none', 'real')
     """
     if name in PAIR_METRICS:
         return PAIR_METRICS[name].better

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from voxflate._system.devices import sent
+from voxflate._system.devices import send
 from voxflate.nn import counted
 
 Device = torch.device | str
@@ -53,7 +53,7 @@ class Draws:
         self._calls = 0
         self._generators: list[torch.Generator] = []
         if seeds is not None and self.is_counted:
-            self._own = sent(torch.tensor(seeds, dtype=torch.int64), self.device)
+            self._own = send(torch.tensor(seeds, dtype=torch.int64), self.device)
         elif seeds is not None:
             self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
@@ -69,11 +69,11 @@ class Draws:
     def normals(
         self, shapes: Sequence[Sequence[int]], count: Callable[..., list[Tensor]] = counted.normals
     ) -> list[Tensor]:
-        """What as many calls of `normal` give, one per shape.
+        """The results of as many calls of `normal`, one per shape.
 
         Args:
-            shapes: Of what a sample draws, one per draw.
-            count: Counts numbers out: `counted.normals`, or what torch.compile makes of it.
+            shapes: Shapes of a sample's numbers, one per draw.
+            count: Computes counted numbers: `counted.normals`, or its compiled form.
         """
         if self._seeds is None or not self.is_counted:
             return [self.normal(*shape) for shape in shapes]
@@ -97,7 +97,7 @@ class Draws:
         """New draws, in which every sample draws what the given sample of these does.
 
         Args:
-            samples: Index of a sample for each of the new ones. Their numbers are others than those that the
+            samples: Index of a sample for each of the new ones. Their numbers differ from those that the
                 sample draws here.
         """
         seeds = self._seeds or torch.randint(2**32, (self.count,)).tolist()

@@ -35,14 +35,14 @@ from voxflate.reports.shown import (
     volume_sets,
     volume_sheet,
 )
-from voxflate.reports.tables import DASH, apart, columns_of, markdown, notes, table
+from voxflate.reports.tables import DASH, columns_of, markdown, notes, table, why_separate
 from voxflate.reports.verdict import verdict
 from voxflate.runs.log import METRICS_NAME, read_rows
 
 REAL_SHOWN = 8
 
 
-def write_results(
+def report_evaluations(
     places: Sequence[Place],
     out: Path,
     data: Path | None = None,
@@ -63,15 +63,15 @@ def write_results(
         title: Heading; by default made from the names.
         paper: Rows of the paper to print even if no run reproduces them.
         rows: The same evaluations as rows of the tables; None to group seeds of equal settings.
-        other_data: Continue even if the data differs from that of the training or evaluation; all files then
+        other_data: Continue even if the data differs from the training or evaluation data; all files then
             say so.
 
     Returns:
         The report.
 
     Raises:
-        VoxflateError: If one was not evaluated or is a 2D run, or the data differs from that of the training
-            and the evaluation.
+        VoxflateError: If one was not evaluated or is a 2D run, or the data differs from the training
+            and the evaluation data.
     """
     evaluated = load_all(places, other_data=other_data)
     labels = [each.label for each in evaluated]
@@ -153,7 +153,7 @@ def _tables(tables: Sequence[Sequence[Row]], paper: Sequence[PaperRow]) -> list[
     found = []
     for number, rows in enumerate(tables, start=1):
         caption = "In the paper's layout" + (f", table {number}" if len(tables) > 1 else "")
-        below = [*notes(rows, paper), *(apart(tables) if number == len(tables) else ())]
+        below = [*notes(rows, paper), *(why_separate(tables) if number == len(tables) else ())]
         found.append(Table(caption, *table(rows, paper), below))
     return found
 
@@ -161,7 +161,7 @@ def _tables(tables: Sequence[Sequence[Row]], paper: Sequence[PaperRow]) -> list[
 def _verdicts(tables: Sequence[Sequence[Row]]) -> list[str]:
     """The verdict on the order of the rows, table by table."""
     found = [sentence for rows in tables for sentence in verdict(rows, columns_of(rows)[3].metric).sentences]
-    return found + apart(tables)
+    return found + why_separate(tables)
 
 
 def floor_of(run: EvaluatedRun) -> dict[str, Any]:
@@ -250,14 +250,14 @@ def _sheets(
 
 
 def _every_metric(evaluated: Sequence[EvaluatedRun]) -> Table:
-    """All metrics of all runs, beside the floor of the first run."""
+    """All metrics of all runs, next to the floor of the first run."""
     names = list(dict.fromkeys(name for run in evaluated for name in run.assessment.metrics))
     first = evaluated[0].assessment.metrics
     rows = []
     for name in names:
         floor = first[name].real if name in first else None
         cells = [_cell(run.assessment.metrics.get(name)) for run in evaluated]
-        best = {"real": "as real"}.get(better(name), better(name))
+        best = {"real": "as real", "none": DASH}.get(better(name), better(name))
         rows.append([name, best, DASH if floor is None else f"{floor:.4g}", *cells])
     headings = ["metric", "best", "real vs real", *(run.label for run in evaluated)]
     return Table("Every metric", headings, rows, ["In brackets the 95% interval; SE is the standard error."])

@@ -144,7 +144,7 @@ def load_evaluated(place: Place, *, other_data: bool = False) -> EvaluatedRun:
 
     Args:
         place: Its location.
-        other_data: Also accept an evaluation on other data than that of the training; the result says so.
+        other_data: Also accept an evaluation on data other than the training data; the result says so.
 
     Raises:
         VoxflateError: If there is no evaluation, or it was made with other data.
@@ -193,7 +193,7 @@ def _twin_of(config: RunConfig, run: Path | None) -> dict[str, Any]:
 
 
 def check_evaluated(place: Place, evaluated: EvaluatedRun, snapshot: Snapshot) -> None:
-    """Refuse an evaluation of another snapshot than the requested one.
+    """Refuse an evaluation of a snapshot other than the requested one.
 
     Raises:
         VoxflateError: Names its snapshot, and how to get the other one.
@@ -223,7 +223,7 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _check_measured_on(place: Place, facts: Mapping[str, Any], *, go_on: bool) -> str:
-    """Compare the data of an evaluation with that of its run's training, as `check_content` does.
+    """Compare the data of an evaluation with its run's training data, as `check_content` does.
 
     Older evaluations outside a run do not name the training data.
     """

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file, write_json
-from voxflate._system.memory import memory_said
+from voxflate._system.memory import explain_out_of_memory
 from voxflate.config.build import build_run_networks, is_planar_twin
 from voxflate.config.schema import RunConfig
 from voxflate.data.labels import Labels
@@ -38,6 +38,11 @@ from voxflate.runs.chosen import Snapshot
 from voxflate.runs.fingerprint import label_vectors
 from voxflate.runs.load import Loaded, Source
 
+CHOSEN_BY_KID = (
+    "the held-out KID chose this snapshot on the same volumes, so it is lower than on people whom nothing "
+    "has seen; to measure without this bias, prepare other people's scans and use --data with --other-data"
+)
+"""Warning for the best snapshot."""
 _EMBEDDED = 500  # number of samples whose features are kept for t-SNE
 
 Progress = Callable[[int, int], None]
@@ -138,7 +143,7 @@ def evaluate_source(
         tell(loaded)
     batches = _generated(source, loaded, sampling, progress)
     two_d = settings.training.phase == "2d"
-    with memory_said(partial(memory_advice, prepared, sampling.batch)):
+    with explain_out_of_memory(partial(memory_advice, prepared, sampling.batch)):
         found = suite.images(batches) if two_d else suite.volumes(batches, _drawn(source, sampling))
     parameters = _parameters(settings)
     facts = {
@@ -155,8 +160,10 @@ def evaluate_source(
         "training_seed": settings.training.seed,
         "budget_kimg": settings.training.kimg,
     }
-    other = (source.other_data,) if source.other_data else ()
-    assessment = Assessment(found.metrics, facts, (*other, *found.warnings), found.seconds)
+    remarks = [source.other_data] if source.other_data else []
+    if loaded.snapshot == "best" and not source.other_data:
+        remarks.append(CHOSEN_BY_KID)
+    assessment = Assessment(found.metrics, facts, (*remarks, *found.warnings), found.seconds)
     _write(assessment, suite, place, of_volumes=not two_d)
     return assessment
 
@@ -181,7 +188,7 @@ def evaluate_volumes(
         VoxflateError: If a file cannot be read or the volumes cannot be measured.
     """
     suite = Suite(volumes.prepared, suite_settings, first_image_alone=True)
-    with memory_said(partial(memory_advice, volumes.prepared, batch)):
+    with explain_out_of_memory(partial(memory_advice, volumes.prepared, batch)):
         found = suite.volumes(_counted(volumes.batches(batch), len(volumes.paths), progress))
     facts = {
         **found.facts,
@@ -239,7 +246,7 @@ def audit_source(
     loaded = source.load(sampling.snapshot)
     if tell is not None:
         tell(loaded)
-    with memory_said(partial(memory_advice, prepared, sampling.batch)):
+    with explain_out_of_memory(partial(memory_advice, prepared, sampling.batch)):
         audit = auditor.run(_generated(source, loaded, sampling, progress), null_progress)
     numbers = np.array(sorted(audit.pairs), np.int64)
     pairs = [audit.pairs[number] for number in numbers]

@@ -39,7 +39,7 @@ class RunSummary:
         generator_parameters: Trainable parameters of G; None if unknown.
         discriminator_parameters: Trainable parameters of D; None if unknown.
         kimg: Thousands of real images shown; None for a folder of volumes.
-        seconds: Time of the training, including evaluation; None if unknown.
+        seconds: Training time, including evaluation; None if unknown.
         curves: Metric name (as in `Evaluator.measure`) -> points (kimg, value).
         metrics: `Evaluator.measure` at the end.
         sheet_start: Sample sheet at kimg 0, PNG; None for an export.

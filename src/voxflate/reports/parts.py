@@ -70,7 +70,7 @@ class VolumeSet:
 
 @dataclass(frozen=True)
 class AuditSection:
-    """The result of the copying audit: a summary, and the flagged volumes beside their neighbours."""
+    """The result of the copying audit: a summary, and the flagged volumes next to their neighbours."""
 
     summary: str
     volumes: Sequence[VolumeSet] = ()
@@ -93,7 +93,7 @@ class Extras:
         tables: The runs in the paper's layout; more than one if some are not comparable.
         details: Every metric.
         pictures: (caption, PNG), in order.
-        volumes: Volumes for the viewer; it starts with the first set beside the first set of real volumes.
+        volumes: Volumes for the viewer; it starts with the first set next to the first set of real volumes.
         audit: The copying audit.
         utility: Whether training on the volumes helps, for the runs where it was measured.
     """

@@ -94,7 +94,7 @@ class Result:
 
     @property
     def seed(self) -> int:
-        """Seed of the training."""
+        """Seed of the run."""
         return int(self.settings["training.seed"])
 
     @property
@@ -111,7 +111,7 @@ class Result:
         return None if value is None or isinstance(value, str) else float(value)
 
     def curve(self, metric: str) -> list[tuple[float, float]]:
-        """Points (kimg, value) of a metric over the training."""
+        """Points (kimg, value) of a metric over training."""
         pairs = zip(self.snapshots["n_images"], self.snapshots.get(metric, ()), strict=False)
         return [(float(n) / 1000, float(x)) for n, x in pairs if n is not None and x is not None]
 

@@ -27,7 +27,7 @@ class EvaluatedRun:
         outdated: A remark if the run was trained further since; else "".
         other_data: A remark if it was measured, or is shown, with other data than it should; else "".
         setting: A key that is equal for runs that differ only in their seed; "" if the settings are unknown.
-        seed: Seed of the training; None if unknown.
+        seed: Seed of the run; None if unknown.
     """
 
     label: str

@@ -174,13 +174,13 @@ def audit_section(
 
 
 def _other_samples(audit: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    """Tell if an audit drew its samples in another way than the evaluation; older files do not say how."""
+    """Tell if an audit drew its samples differently from the evaluation; older files do not say how."""
     differ = [
         f"{key} {audit[key]:g} (evaluated: {facts[key]:g})"
         for key in ("truncation", "seed")
         if key in audit and key in facts and audit[key] != facts[key]
     ]
-    return [f"These are other samples than those evaluated: {', '.join(differ)}."] if differ else []
+    return [f"These samples differ from those evaluated: {', '.join(differ)}."] if differ else []
 
 
 def utility_sections(

@@ -105,6 +105,8 @@ def _best(rows: Sequence[Row], column: Column) -> Row | None:
     if len(known) < 2:
         return None
     side = better(column.metric)
+    if side == "none":
+        return None
     real = rows[0].first.assessment.metrics[column.metric].real if side == "real" else None
     if side == "real" and real is None:
         return None
@@ -161,7 +163,7 @@ def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = ()) -> list[str]:
     return found + [f"Warning: {warning}." for warning in warnings]
 
 
-def apart(tables: Sequence[Sequence[Row]]) -> list[str]:
+def why_separate(tables: Sequence[Sequence[Row]]) -> list[str]:
     """The reasons for several tables, one sentence each."""
     return [
         f"Table {number} is separate from table 1, because its rows are not comparable: "
@@ -172,7 +174,7 @@ def apart(tables: Sequence[Sequence[Row]]) -> list[str]:
 
 def markdown(tables: Sequence[Sequence[Row]], wanted: Sequence[PaperRow] = ()) -> str:
     """The tables and their notes as Markdown; arguments as for `table`."""
-    return "\n".join([*(_markdown(rows, wanted) for rows in tables), *apart(tables)])
+    return "\n".join([*(_markdown(rows, wanted) for rows in tables), *why_separate(tables)])
 
 
 def _markdown(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> str:

@@ -1,4 +1,4 @@
-"""Reports on a finished training: its last metrics in a few lines, and RUN/report.html."""
+"""Reports on a finished run: its last metrics in a few lines, and RUN/report.html."""
 
 from __future__ import annotations
 

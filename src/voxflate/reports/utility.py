@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from voxflate._system.files import write_json
-from voxflate._system.memory import memory_said
+from voxflate._system.memory import explain_out_of_memory
 from voxflate._system.version import __version__
 from voxflate.config.build import choose_device
 from voxflate.data.channels import LabelColumn, LabelValue, numbered
@@ -51,7 +51,7 @@ class Asked:
         real: Numbers of real subjects, such as "10,25,all".
         generated: Number of generated volumes; None for as many as training volumes.
         seeds: Number of networks per setting.
-        steps: Steps of each training.
+        steps: Training steps of each network.
         augment: Whether volumes are slightly rotated, scaled and shifted.
         tasks: Names of tasks; if empty, the masks, or else every label.
     """
@@ -66,11 +66,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Plan:
-    """The planned trainings, checked.
+    """The planned networks, checked.
 
     Attributes:
         tasks: The tasks to learn.
-        design: The data, number and length of the trainings.
+        design: The data, and the number and training length of the networks.
     """
 
     tasks: Sequence[Task]
@@ -104,7 +104,7 @@ def plan_of(source: Source, asked: Asked) -> Plan:
 
 
 def estimated_seconds(source: Source, plan: Plan) -> float:
-    """Estimate how long the trainings take here, from a few steps of each task."""
+    """Estimate how long training takes here, from a few steps of each task."""
     train = real_examples(source.prepared, "train")
     device = choose_device(source.settings.training.device)
     design, total = plan.design, 0.0
@@ -149,14 +149,14 @@ def utility_source(
         The content of utility.json.
 
     Raises:
-        VoxflateError: If the generator cannot be loaded, a training diverges, or memory runs out.
+        VoxflateError: If the generator cannot be loaded, training diverges, or memory runs out.
     """
     prepared, start = source.prepared, time.perf_counter()
     loaded = source.load(sampling.snapshot)
     if tell is not None:
         tell(loaded)
     generator = TrainedGenerator(loaded, prepared, source.folder, source.labels)
-    with memory_said(partial(memory_advice, prepared, sampling.batch)):
+    with explain_out_of_memory(partial(memory_advice, prepared, sampling.batch)):
         generated, asked = _all_generated(generator, plan, sampling, generating)
         device = choose_device(source.settings.training.device)
         study = Study(prepared, generated, plan.tasks, plan.design, asked, device)

@@ -59,7 +59,7 @@ def find_snapshot(run: Path, which: Snapshot) -> Path:
         known = ", ".join(f"{images_of(path) / 1000:g}" for path in paths) or "it has no snapshot"
         raise VoxflateError(
             f"{run}: has no snapshot {in_words(which)}; give newest, one of its kimg ({known}), or best, "
-            "which needs measurements during the training (evaluation.every) and two held-out volumes or more"
+            "which needs measurements during training (evaluation.every) and two held-out volumes or more"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Loads generators from runs and exports, and the state of a training from a snapshot."""
+"""Loads generators from runs and exports, and the state of a run from a snapshot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.gans.state import TrainingState
 from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of, load_run_snapshot
 from voxflate.runs.exported import Exported, is_exported, read_exported, read_weights, weights_sha256
-from voxflate.runs.shipped import located
+from voxflate.runs.shipped import locate
 from voxflate.runs.snapshots import list_snapshots, load_newest
 from voxflate.runs.trained_on import GIVE_FOLDER, NEXT_STEP, TrainedOn, check_trained_on
 
@@ -170,7 +170,7 @@ def open_source(
         VoxflateError: If there is no such run, it has no snapshot, its data cannot be opened, has another
             shape or other labels or is not its training data, or a value is wrong.
     """
-    folder = located(folder)
+    folder = locate(folder)
     exported = read_exported(folder) if is_exported(folder) else None
     if exported is not None:
         # Paths in an export, which may come from a stranger, are not followed.
@@ -183,7 +183,7 @@ def open_source(
     if device is not None or exported is not None:
         settings = with_values(settings, {"training.device": device or "auto"}, "--device")
     if exported is None and not list_snapshots(folder):
-        raise VoxflateError(f"{folder}: no snapshot to load; is it a run folder with a started training?")
+        raise VoxflateError(f"{folder}: no snapshot to load; is it the folder of a run that has started?")
     if exported is not None and not settings.data:
         if scans:
             raise VoxflateError(
@@ -245,7 +245,7 @@ def _load_exported(
 
 
 def check_exported_snapshot(exported: Exported, which: Snapshot) -> None:
-    """Refuse another snapshot than the only one in an export.
+    """Refuse a snapshot other than the only one in an export.
 
     Raises:
         VoxflateError: Names the snapshot in the export.

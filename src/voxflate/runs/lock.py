@@ -69,7 +69,7 @@ def _open(path: Path, tell: Callable[[str], None]) -> int:
                 raise
             tell(
                 f"{path.parent}: its file system has no locks ({error.strerror}); do not start a second "
-                "training in it"
+                "run in it"
             )
         # The previous holder may have removed the file between our opening and our locking it.
         if _is_at(descriptor, path):

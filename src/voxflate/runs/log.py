@@ -1,4 +1,4 @@
-"""The log of a training: JSON lines for programs, TensorBoard for people."""
+"""The log of a run: JSON lines for programs, TensorBoard for people."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TrainingLog:
 
     Args:
         run: Run folder.
-        n_images: Where the training starts or resumes; rows after it are dropped, as their images come again.
+        n_images: Where training starts or resumes; rows after it are dropped, as their images come again.
     """
 
     def __init__(self, run: Path, n_images: int) -> None:
@@ -84,7 +84,7 @@ class TrainingLog:
                     self.writer.add_scalar(f"{group}/{key}", value, row["n_images"])
 
     def picture(self, path: Path, n_images: int) -> None:
-        """Show a sheet in TensorBoard, beside the scalars of its snapshot."""
+        """Show a sheet in TensorBoard, next to the scalars of its snapshot."""
         with self._tensorboard():
             if self.writer is not None:
                 pixels = np.asarray(Image.open(path).convert("RGB"))

@@ -19,7 +19,7 @@ def shipped() -> dict[str, Path]:
     return {folder.name: folder for folder in sorted(ROOT.iterdir()) if is_exported(folder)}
 
 
-def located(folder: Path) -> Path:
+def locate(folder: Path) -> Path:
     """The folder of a run or an export: the given folder, or that of the included generator with this name.
 
     A folder of the user takes precedence.

@@ -83,7 +83,7 @@ def save_snapshot(run: Path, state: dict[str, Any], keep: int, protect: Collecti
     content = _encode(state)
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
-    # Newer ones can only be damaged files that a resumed training has skipped.
+    # Newer ones can only be damaged files that a resumed run has skipped.
     others = [other for other in list_snapshots(run) if other != path]
     stale = [other for other in others if images_of(other) >= images_of(path)]
     old = [*(other for other in others if other not in stale), path][:-keep]
@@ -123,7 +123,7 @@ def load_newest(run: Path, on_skip: Callable[[str], None] | None = None) -> tupl
     """
     paths = list_snapshots(run)
     if not paths:
-        raise VoxflateError(f"{run}: no snapshot to load; is it a run folder with a started training?")
+        raise VoxflateError(f"{run}: no snapshot to load; is it the folder of a run that has started?")
     problems = []
     for path in reversed(paths):
         try:
@@ -173,7 +173,7 @@ def load_chosen(run: Path, which: str) -> tuple[dict[str, Any], Path]:
     path = best_snapshot(run)
     if which != "best" or path is None:
         raise VoxflateError(
-            f"{run}: has no {which} snapshot; give newest, or best, which needs measurements during the "
+            f"{run}: has no {which} snapshot; give newest, or best, which needs measurements during "
             "training (evaluation.every) and at least two held-out volumes"
         )
     return load_snapshot(path), path

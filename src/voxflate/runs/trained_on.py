@@ -1,4 +1,4 @@
-"""Checks that a prepared set is the one of a training or an evaluation."""
+"""Checks that a prepared set is the one of a run or an evaluation."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _values(column: LabelColumn) -> str:
 
 
 def check_same_data(run: Path, config: RunConfig, prepared: PreparedSet) -> None:
-    """Refuse to resume a run with other data than it started with.
+    """Refuse to resume a run with data other than it started with.
 
     Raises:
         VoxflateError: Names both.

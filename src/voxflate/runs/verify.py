@@ -31,7 +31,7 @@ from voxflate.runs.facts import environment, read_facts
 from voxflate.runs.fingerprint import ROUNDING, difference, fingerprint, fixed_samples
 from voxflate.runs.load import check_exported_snapshot, check_networks, generator_of
 from voxflate.runs.log import SNAPSHOTS_NAME, read_rows
-from voxflate.runs.shipped import located
+from voxflate.runs.shipped import locate
 from voxflate.runs.snapshots import list_snapshots, load_snapshot
 
 Progress = Callable[[int, int], None]
@@ -62,7 +62,7 @@ def verify_folder(
 
     See `verify_run` and `verify_export`.
     """
-    folder = located(folder)
+    folder = locate(folder)
     if is_exported(folder):
         return verify_export(folder, data, progress, snapshot)
     return verify_run(folder, data, progress, snapshot)
@@ -92,7 +92,7 @@ def verify_run(
     """
     config, facts, snapshots = load_config(run), read_facts(run), list_snapshots(run)
     if not snapshots:
-        raise VoxflateError(f"{run}: no snapshot to verify; was its training started?")
+        raise VoxflateError(f"{run}: no snapshot to verify; has the run started?")
     if snapshot is not None:
         snapshots = [find_snapshot(run, snapshot)]
     recorded = {row["n_images"]: row for row in read_rows(run / SNAPSHOTS_NAME)}

@@ -9,6 +9,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.labels import JointLabels, Labels
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32
+from voxflate.data.writers.checks import check_dicom_modality
 from voxflate.data.writers.dicom import check_right_angles
 from voxflate.data.writers.dicom_seg import check_segmentations, write_dicom_channels
 from voxflate.data.writers.label_tables import Kept, write_labels
@@ -41,7 +42,7 @@ class SeriesWriter:
         return self.kept[-1]
 
     def finish(self) -> None:
-        """Write the labels beside the volumes."""
+        """Write the labels next to the volumes."""
         write_labels(self._folder, self.kept)
 
 
@@ -73,6 +74,7 @@ def check_format(
     if file_format == "dicom":
         if layout != FLAT:
             raise VoxflateError(f"--layout {layout}: needs NIfTI files; leave out --format dicom")
+        check_dicom_modality(prepared, f"--format dicom: {prepared.root}")
         check_right_angles(prepared.affine, f"--format dicom: {prepared.root}")
         if prepared.layout.masks:
             check_segmentations()

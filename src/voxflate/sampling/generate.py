@@ -11,7 +11,7 @@ import numpy as np
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, whole_folder, write_json
-from voxflate._system.memory import memory_said
+from voxflate._system.memory import explain_out_of_memory
 from voxflate._system.version import __version__
 from voxflate.data.channels import LabelValue
 from voxflate.data.outside import check_outside_sets
@@ -87,7 +87,7 @@ def generate(
         tell(loaded)
     look = Look(air, bool(source.other_data))
     told = encoded(source.labels, drawn)
-    with memory_said(partial(memory_advice, prepared, batch)), whole_folder(out) as folder:
+    with explain_out_of_memory(partial(memory_advice, prepared, batch)), whole_folder(out) as folder:
         writer = FORMATS[file_format](folder, prepared, layout, look, max(4, len(str(n - 1))))
         batches = sample(
             loaded.network, n, seed=seed, truncation_psi=truncation, batch=batch, full=True, labels=told
@@ -95,7 +95,7 @@ def generate(
         for number, volume in enumerate(volume for volumes in batches for volume in volumes.numpy()):
             if np.isnan(volume).any():
                 raise VoxflateError(
-                    f"{run}: sample {number} has {np.isnan(volume).sum():,} NaN voxels: the training has "
+                    f"{run}: sample {number} has {np.isnan(volume).sum():,} NaN voxels: training has "
                     "diverged; choose an earlier --snapshot"
                 )
             writer.add(volume, drawn[number] if drawn else None)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from voxflate._system.errors import VoxflateError
-from voxflate._system.memory import memory_said
+from voxflate._system.memory import explain_out_of_memory
 from voxflate.config.schema import RunConfig
 from voxflate.data.channels import Layout
 from voxflate.data.labels import JointLabels, Labels, chosen_labels
@@ -140,7 +140,7 @@ class TrainedGenerator:
             first=first,
             labels=encoded(self._joint, drawn),
         )
-        with memory_said(partial(memory_advice, self._prepared, batch)):
+        with explain_out_of_memory(partial(memory_advice, self._prepared, batch)):
             made = np.concatenate([volumes.numpy() for volumes in batches])
         return self._volumes(made, drawn or None)
 

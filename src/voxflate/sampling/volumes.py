@@ -64,7 +64,7 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
             raise VoxflateError(f"volumes must be of shape {one}, got an array of {array.shape}")
         if np.isnan(array).any():
             raise VoxflateError(
-                f"{np.isnan(array).sum()} voxels are NaN: the training has diverged; load an earlier snapshot"
+                f"{np.isnan(array).sum()} voxels are NaN: training has diverged; load an earlier snapshot"
             )
         volumes = array.view(cls)
         volumes._prepared, volumes._other_data = prepared, other_data

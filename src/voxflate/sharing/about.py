@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from voxflate.data.channels import LabelColumn, pictured
 from voxflate.data.labels import Labels
-from voxflate.data.preparing.recipes import CT_RECIPES
 from voxflate.data.volume import Float32
 from voxflate.evaluation import Assessment
 from voxflate.gans.samples import sample
@@ -101,12 +100,12 @@ class About:
     @property
     def summary(self) -> str:
         """One sentence under the title."""
-        kind = "CT" if self.source.prepared.manifest.recipe in CT_RECIPES else "MR"
-        what = f"scans like those of {self.words.data}" if self.words.data else f"{kind} volumes"
+        kind = f"{self.source.prepared.modality} volumes".strip()
+        what = f"scans like those of {self.words.data}" if self.words.data else kind
         masks = ", each with its mask" if self.source.prepared.layout.masks else ""
         return (
-            f"A small neural network that generates new {what}{masks}. Every volume is synthetic and "
-            "shows nobody."
+            f"A small neural network that generates new {what}{masks}. Every volume is synthetic, but may "
+            "resemble a person in the training data."
         )
 
     @property
@@ -139,9 +138,21 @@ class About:
         known = "a few percent" if alarms is None else f"{alarms:.1%}"
         return (
             f"Audited: {flagged} of {count} generated volumes ({flagged / count:.1%}) were nearer to a "
-            "training scan than almost all real scans of other people are. So are "
-            f"{known} of real people whom the audit does not know."
+            "training scan than almost all real scans of other people are. For comparison, the audit "
+            f"also flags {known} of real people it has not seen."
         )
+
+    @property
+    def how_measured(self) -> str:
+        """What else decides the metrics: seed, truncation, and the feature networks with their weights."""
+        facts = {} if self.assessment is None else self.assessment.facts
+        words = {"seed": "seed", "truncation": "truncation", "slices": "slices per plane"}
+        found = [f"{word} {facts[name]}" for name, word in words.items() if name in facts]
+        networks = [
+            f"{one['name']} (SHA-256 {one['weights-sha256'][:16]})" for one in facts.get("extractors", [])
+        ]
+        found += ["features of " + ", ".join(networks)] if networks else []
+        return "".join(f"; {one}" for one in found)
 
     @property
     def limits(self) -> list[str]:

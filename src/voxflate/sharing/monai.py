@@ -103,7 +103,7 @@ def _volume(about: About) -> dict[str, Any]:
     return {
         "type": "image",
         "format": "hounsfield" if prepared.is_ct else "magnitude",
-        "modality": "CT" if prepared.is_ct else "MR",
+        "modality": prepared.modality or "n/a",
         "num_channels": len(names),
         "spatial_shape": list(prepared.shape),
         "dtype": "float32",

@@ -26,7 +26,7 @@ GPU_EVERY = 16
 class Guard:
     """Checks every gradient before it becomes a step, then the losses, and the weights before a snapshot.
 
-    On a GPU the step itself keeps the weights unchanged if a gradient is NaN or infinite, and the training
+    On a GPU the step itself keeps the weights unchanged if a gradient is NaN or infinite, and the run
     ends at the next check. Real images need no check: a prepared set stores integers.
 
     Args:
@@ -114,7 +114,7 @@ class Guard:
 
     def _look(self) -> None:
         """Fetch the findings since the last check, in one transfer."""
-        # The training may have gone back to a snapshot since the last look.
+        # The run may have gone back to a snapshot since the last look.
         since, self._looked_at = min(self._looked_at, self.state.n_images), self.state.n_images
         if not self._bad:
             return

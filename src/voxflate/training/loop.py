@@ -17,7 +17,7 @@ Batches = Callable[[int, int], Batch]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Length and schedule of a training, in images. `stop_at` may be below `total`."""
+    """Length and schedule of a run, in images. `stop_at` may be below `total`."""
 
     total: int
     batch: int
@@ -75,7 +75,7 @@ def train(
         state.ema.update(state.gan.generator, state.n_images, schedule.batch)
         ended = time.perf_counter()
         state.seconds += ended - started
-        started = ended  # what a GPU is waited for in `on_step` counts too
+        started = ended  # the wait for a GPU in `on_step` counts too
         on_step(state, scalars)
         if schedule.is_snapshot(state.n_images):
             on_snapshot(state)

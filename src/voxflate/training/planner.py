@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from math import lcm, prod
+from math import inf, lcm, prod
+from typing import Any
 
 import torch
 
-from voxflate._system.memory import peak_bytes
-from voxflate.config.build import build_gan, build_run_networks
-from voxflate.config.schema import RunConfig
+from voxflate._system.devices import available_gib, peak_gib
+from voxflate.config.build import build_gan, build_run_networks, choose_device
+from voxflate.config.schema import DEFAULT_MODEL, RunConfig
 from voxflate.config.toml import with_values
 from voxflate.gans.gan import Gan
 from voxflate.gans.samples import sample
@@ -25,6 +26,9 @@ _SMALL = {"network.base": [4, 4, 4], "network.stages": 3}
 _LARGE = {"network.base": [4, 4, 4], "network.stages": 4}
 MEASURED_AT = "16x16x16 and 32x32x32"
 """The measured shapes; comparison models allow nothing smaller."""
+
+MARGIN = 0.15
+"""How much of the memory needed a prediction may lack, as a share; `benchmarks.plan_check` has this aim."""
 
 _BYTES = 2**30
 _BYTES_PER_VALUE = 4
@@ -59,6 +63,7 @@ class Machine:
         gib_per_voxel: Peak memory per voxel of the images computed at a time, GiB.
         gib_at_rest: Memory that does not depend on the shape, GiB.
         seconds_per_image: Time per image that does not depend on the shape, seconds.
+        gib_available: Memory of the device that was left before the measurement, GiB.
     """
 
     device: str
@@ -66,6 +71,7 @@ class Machine:
     gib_per_voxel: float
     gib_at_rest: float
     seconds_per_image: float = 0.0
+    gib_available: float = inf
 
     def images_per_second(self, shape: tuple[int, int, int]) -> float:
         """Predicted speed of 3D training."""
@@ -81,6 +87,10 @@ class Machine:
         """
         kept = waiting * _BYTES_PER_VALUE / _BYTES
         return self.gib_at_rest + (self.gib_per_voxel * at_once + kept) * prod(shape)
+
+    def fits(self, gib: float) -> bool:
+        """Whether a run fits into the memory left, even if the prediction is `MARGIN` too low."""
+        return gib <= (1 - MARGIN) * self.gib_available
 
 
 def images_at_once(config: RunConfig) -> int:
@@ -103,6 +113,33 @@ def predict(config: RunConfig, machine: Machine) -> tuple[float, float]:
     )
 
 
+def micro_batches(config: RunConfig) -> list[int]:
+    """Allowed micro-batches below the images computed at a time, largest first; none in comparison models."""
+    if config.model != DEFAULT_MODEL:
+        return []
+    group = min(config.training.mbstd_group, config.training.batch)
+    return list(range(images_at_once(config) - group, 0, -group))
+
+
+def settings_that_fit(config: RunConfig, machine: Machine, checkpointed: Machine | None) -> dict[str, Any]:
+    """The changes of settings with which a run fits; empty if none do.
+
+    Micro-batches come first, because checkpointing takes a third more time.
+
+    Args:
+        config: Settings that do not fit.
+        machine: Measured with them.
+        checkpointed: Measured with them and activation checkpointing; None if that cannot be changed.
+    """
+    parts: list[dict[str, Any]] = [{"training.micro_batch": size} for size in micro_batches(config)]
+    recomputed = {"training.activation_checkpointing": True}
+    tried = [(part, machine) for part in parts]
+    if checkpointed is not None:
+        tried += [(part | recomputed, checkpointed) for part in ({}, *parts)]
+    fitting = (part for part, one in tried if machine.fits(predict(with_values(config, part), one)[0]))
+    return next(fitting, {})
+
+
 def measure_machine(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
     """Measure the cost of a step with a run's settings at two small shapes; takes some seconds.
 
@@ -112,6 +149,7 @@ def measure_machine(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
         config: The settings; one micro-batch is measured, or a part of it if it is large.
         rounds: Number of batches of each kind, such as with and without R1; one is enough for the memory.
     """
+    available = available_gib(choose_device(config.training.device))
     use_kernels(config.training.kernels)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
@@ -122,7 +160,7 @@ def measure_machine(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
     first, second = measure_shape(small, rounds), measure_shape(large, rounds)  # the peak can only grow
     at_rest, per_voxel = _line(voxels, (first.gib, second.gib))
     per_image, seconds = _line(voxels, (first.seconds, second.seconds))
-    return Machine(first.device, seconds, per_voxel / images, at_rest, per_image)
+    return Machine(first.device, seconds, per_voxel / images, at_rest, per_image, available)
 
 
 def _images_measured(config: RunConfig) -> int:
@@ -156,7 +194,7 @@ def measure_shape(config: RunConfig, rounds: int = _ROUNDS) -> Measured:
             times[number].append(time.perf_counter() - started)
     seconds = sum(share * min(times[number][1:] or times[number]) for number, share in shares.items())
     _sample_once(gan, config)
-    return Measured(str(gan.device), seconds / batch, _peak_gib(gan.device))
+    return Measured(str(gan.device), seconds / batch, peak_gib(gan.device))
 
 
 def _kinds_of_batches(gan: Gan) -> dict[int, float]:
@@ -180,10 +218,3 @@ def _line(x: tuple[int, int], y: tuple[float, float]) -> tuple[float, float]:
     slope = max(0.0, y[1] - y[0]) / (x[1] - x[0])
     fixed = y[1] - slope * x[1]
     return (fixed, slope) if fixed >= 0 else (0.0, y[1] / x[1])
-
-
-def _peak_gib(device: torch.device) -> float:
-    """Peak memory of this process so far, GiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / _BYTES
-    return peak_bytes() / _BYTES

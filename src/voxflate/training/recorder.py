@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from voxflate._system.devices import peak_gib
 from voxflate._system.errors import TrainingStopped
 from voxflate.config.build import is_planar_twin
 from voxflate.config.schema import RunConfig
@@ -140,7 +141,7 @@ class Recorder:
 
     def _log_step(self, state: TrainingState) -> None:
         if self._row:
-            self.log.scalars(self._row)
+            self.log.scalars(self._row | {"peak_gib": round(peak_gib(state.gan.device), 3)})
         self._begin_row(state)
 
     def _begin_row(self, state: TrainingState) -> None:

@@ -1,4 +1,4 @@
-"""A run: a folder, its settings, and a training that can be resumed.
+"""A run: a folder, its settings, and training that can be resumed.
 
 RUN/
     config.toml           all settings; repeats the run
@@ -28,7 +28,7 @@ from voxflate._system.cores import available_cores
 from voxflate._system.distributed import ALONE, LostProcessError, World
 from voxflate._system.errors import TrainingStopped, VoxflateError
 from voxflate._system.files import check_no_links, write_json
-from voxflate._system.memory import memory_said
+from voxflate._system.memory import explain_out_of_memory
 from voxflate.config.build import Stream, build_gan, build_run_networks
 from voxflate.config.schema import RunConfig, TrainingConfig
 from voxflate.config.toml import save_config, with_values
@@ -73,7 +73,7 @@ def train_run(
     stop: StopRequest | None = None,
     world: World = ALONE,
 ) -> TransferReport | None:
-    """Train or resume a training, up to `training.kimg`.
+    """Train, or resume training, up to `training.kimg`.
 
     Args:
         config: All settings.
@@ -84,7 +84,7 @@ def train_run(
         on_note: Called with a message on how the networks run, then with one about anything unusual:
             snapshots skipped, restores, warnings.
         stop: Checked after every step for a request to end early.
-        world: The processes of the training; each calls this function, and the first one writes.
+        world: The processes of the run; each calls this function, and the first one writes.
 
     Returns:
         The inflation's report, if this call inflated.
@@ -101,7 +101,7 @@ def train_run(
     use_kernels(config.training.kernels)
     caller = Caller(on_progress or _ignore, on_note or _ignore, stop or StopRequest())
     with (
-        memory_said(partial(memory.advice, config)),
+        explain_out_of_memory(partial(memory.advice, config)),
         run_lock(run, caller.note) if world.is_first else nullcontext(),
     ):
         try:
@@ -120,7 +120,7 @@ def train_run(
 
 @dataclass
 class _Session:
-    """One process's part of a training, fully set up."""
+    """One process's part of a run, fully set up."""
 
     config: RunConfig
     run: Path

@@ -1,4 +1,4 @@
-"""Ends a training early without losing a step: SIGTERM (which SLURM sends) and Ctrl-C."""
+"""Ends a run early without losing a step: SIGTERM (which SLURM sends) and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from voxflate._system.errors import TrainingStopped
 
 
 class StopRequest:
-    """Keeps a request to end the training; the training checks it after every step.
+    """Keeps a request to end the run, which checks it after every step.
 
     Args:
         tell: Called with a message when the request arrives.
@@ -24,7 +24,7 @@ class StopRequest:
         self._at_once = False
 
     def ask(self) -> None:
-        """Request the end of the training: after the step, or at once if nothing would be lost."""
+        """Request the end of the run: after the step, or at once if nothing would be lost."""
         first, self.requested = not self.requested, True
         if first and self._tell is not None:
             self._tell("stopping: finishing the step and saving it; a second Ctrl-C stops at once")
@@ -36,7 +36,7 @@ class StopRequest:
         """Mark a block in which everything is saved, so that a request ends it at once.
 
         Args:
-            saved: Images shown by the newest snapshot; None before the training has started.
+            saved: Images shown by the newest snapshot; None before training has started.
 
         Raises:
             TrainingStopped: On a request before or during the block.

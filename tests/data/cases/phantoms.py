@@ -15,6 +15,7 @@ from pydicom.uid import (
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
     MRImageStorage,
+    PositronEmissionTomographyImageStorage,
     generate_uid,
 )
 
@@ -28,7 +29,7 @@ from voxflate.data.sources.source import Reading
 SHAPE = (8, 16, 16)
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
-_CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage}
+_CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 
 
 def body(seed: int = 0, shape: tuple[int, int, int] = (12, 20, 16)) -> Any:
@@ -90,7 +91,7 @@ def write_series(
     Args:
         folder: Where to write.
         array: int16 [D, H, W].
-        modality: CT or MR; CT gets a rescale intercept of 0.
+        modality: CT, MR or PT; CT gets a rescale intercept of 0.
         patient: PatientID.
         directions: ImageOrientationPatient.
         start: Place of the first slice along their normal, mm.

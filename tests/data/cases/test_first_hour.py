@@ -82,7 +82,7 @@ def test_the_plan_recommends_one_shape_and_fits_a_terminal(
 ) -> None:
     source = tmp_path / "my scans"
     write_nifti(source / "a.nii", body(0, (96, 160, 128)), mm=1.0)
-    machine = Machine("cpu", seconds_per_voxel=seconds, gib_per_voxel=1e-6, gib_at_rest=0.5)
+    machine = Machine("cpu", seconds, gib_per_voxel=1e-6, gib_at_rest=0.5, gib_available=64)
     monkeypatch.setattr("voxflate.training.planner.measure_machine", lambda config: machine)
     monkeypatch.setenv("COLUMNS", "80")
     shown = CliRunner().invoke(app, ["prepare", str(source), str(tmp_path / "out"), "--plan"]).stdout

@@ -74,7 +74,7 @@ def test_every_layout_holds_the_same_volumes(
     write_pairs(out, volumes, prepared, layout, LABELS, affines=[OBLIQUE, OBLIQUE], look=Look())
     for name in (t1, t2, mask):
         np.testing.assert_allclose(nib.load(out / name).affine, OBLIQUE, atol=1e-5)
-        assert b"shows nobody" in nib.load(out / name).header["descrip"].item()
+        assert b"made by a generative network" in nib.load(out / name).header["descrip"].item()
     np.testing.assert_allclose(load(out / t1), 100 + (volumes[1, 0] + 1) * 100, rtol=1e-5)
     np.testing.assert_allclose(load(out / t2), 10 + (volumes[1, 1] + 1) * 20, rtol=1e-5)
     expected = mask_labels(volumes[1], LAYOUT)

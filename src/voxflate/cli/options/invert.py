@@ -42,7 +42,7 @@ Labels = Annotated[
         show_default=False,
     ),
 ]
-Steps = Annotated[int, typer.Option(min=1, help="Steps of the search; more fit more closely.")]
+Steps = Annotated[int, typer.Option(min=1, help="Steps of the search; more steps fit more closely.")]
 Tolerance = Annotated[
     float,
     typer.Option(

@@ -93,7 +93,8 @@ Modality = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Use only DICOM series of a modality: CT, MR, PT, ...",
+        help="Use only DICOM series of a modality: CT, MR, PT, ... Without DICOM: the modality of the files, "
+        "if it is not the recipe's.",
         rich_help_panel=_SCANS,
     ),
 ]

@@ -24,7 +24,7 @@ Run = Annotated[
 RunWithScans = Annotated[
     Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")
 ]
-"""For commands that need the scans of the training."""
+"""For commands that need the training scans."""
 
 Preset = Annotated[
     str | None,
@@ -106,7 +106,7 @@ OtherData = Annotated[
     bool,
     typer.Option(
         "--other-data",
-        help="Allow a data set other than that of the training; every file written says so.",
+        help="Allow a data set other than the one trained on; every file written says so.",
     ),
 ]
 PaperRows = Annotated[

@@ -58,6 +58,10 @@ class Plan:
         self._check_place()
         if self.reading.assume:
             assumed_affine(self.reading.assume, (1.0, 1.0, 1.0))  # refuses an invalid orientation
+        if self.is_ct and self.reading.modality.upper() not in ("", "CT"):
+            raise VoxflateError(
+                f"--modality {self.reading.modality}: --recipe {self.recipe} is for CT; use --recipe mr"
+            )
         if self.reading.hu_offset and not self.is_ct:
             raise VoxflateError(f"--hu-offset is for --recipe ct or coca, not for {self.recipe}")
 

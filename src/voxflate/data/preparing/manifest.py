@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -16,7 +16,7 @@ from voxflate.data.preparing.labels import label_columns
 from voxflate.data.preparing.steps import Step
 from voxflate.data.sources.labels import wanted_labels
 from voxflate.data.sources.names import Pseudonyms
-from voxflate.data.sources.source import Reading
+from voxflate.data.sources.source import Reading, Source
 from voxflate.data.volume import Float64, Geometry
 
 LIBRARIES = ("voxflate", "numpy", "scipy", "nibabel", "pydicom", "SimpleITK")
@@ -30,6 +30,7 @@ def make_manifest(
     names: Pseudonyms,
     content_sha256: str,
     layout: Layout,
+    modality: str,
 ) -> Manifest:
     """Make the manifest of a set.
 
@@ -41,6 +42,7 @@ def make_manifest(
         names: Makes their pseudonyms.
         content_sha256: Hash of the arrays.
         layout: Channels and labels.
+        modality: Result of `modality_of` for their sources.
     """
     grids = [Geometry(plan.shape, np.array(scan.affine)) for scan in scans]
     depth, height, width = np.median([grid.spacing for grid in grids], axis=0).tolist()
@@ -60,6 +62,7 @@ def make_manifest(
         left_out=refusals.left_out(names),
         files=refusals.account.record(),
         layout=layout,
+        modality=modality,
     )
 
 
@@ -74,6 +77,12 @@ def make_layout(channels: Sequence[Channel], plan: Plan, scans: Sequence[Scan]) 
     ]
     columns = label_columns([one.name for one in wanted_labels(plan.reading.labels)], scans)
     return Layout((*named, *channels[images:]), columns)
+
+
+def modality_of(sources: Iterable[Source], plan: Plan) -> str:
+    """The modality of the images as `Manifest.modality`; recipes that read Hounsfield units take only CT."""
+    told = {image.modality for source in sources for image in source.images} - {""}
+    return ", ".join(sorted(told)) or ("CT" if plan.is_ct else "")
 
 
 def records(steps: Sequence[Step], reading: Reading) -> list[dict[str, Any]]:

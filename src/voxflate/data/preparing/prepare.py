@@ -27,7 +27,7 @@ from voxflate.data.preparing.cohort import (
     remember,
 )
 from voxflate.data.preparing.jobs import Job, Plan, Refusals, find_jobs, find_scans, write_names
-from voxflate.data.preparing.manifest import make_layout, make_manifest, records
+from voxflate.data.preparing.manifest import make_layout, make_manifest, modality_of, records
 from voxflate.data.preparing.masks import remark_on_classes
 from voxflate.data.preparing.quality import look
 from voxflate.data.preparing.quality_report import REPORT, write_quality_report
@@ -215,7 +215,9 @@ def _finish(
         listed = any(source.split for source in sources)
         remark_on_set(account, scans, looks, recorded, None if listed else plan.held_out, channels)
         layout = make_layout(channels, plan, scans)
-        manifest = make_manifest(plan, recorded, scans, refusals, names, rows.content_hash, layout)
+        manifest = make_manifest(
+            plan, recorded, scans, refusals, names, rows.content_hash, layout, modality_of(sources, plan)
+        )
         write_quality_report(folder / REPORT, manifest, looks)
         on_disk.result()
     (folder / BEGUN_AGAIN).unlink(missing_ok=True)

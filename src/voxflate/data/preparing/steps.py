@@ -113,10 +113,8 @@ def crop_foreground(volume: Volume, margin: float) -> Volume:
     """Cut away the empty space around the scanned object.
 
     Foreground is the largest connected part above Otsu's threshold of the intensities, and every part that
-    has
-    at least `_LARGE_PART` of its size. The brightest and darkest voxels are clipped first, so that a spike
-    or a
-    piece of metal does not decide on the threshold.
+    has at least `_LARGE_PART` of its size. The brightest and darkest voxels are clipped first, so that a
+    spike or a piece of metal does not decide on the threshold.
 
     Args:
         volume: In the source's units; empty space is dark.

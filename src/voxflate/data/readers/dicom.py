@@ -38,6 +38,7 @@ FEWEST_SLICES = 3
 
 MODALITIES = ("CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "OT")
 """Values that messages may name; any other value of the element could be private."""
+OTHER = "OTHER"
 
 _SAME_PLACE = 1e-3  # mm
 
@@ -159,7 +160,7 @@ def _series(slices: Sequence[Slice], grid: Geometry, places: Float64 | None) -> 
         tuple((one.path, one.frame) for one in slices),
         grid,
         first.text("PatientID"),
-        modality if modality in ("", *MODALITIES) else "OTHER",
+        modality if modality in ("", *MODALITIES) else OTHER,
         first.text("StudyInstanceUID"),
         first.text("SeriesDescription") or first.text("ProtocolName"),
         _words(first),

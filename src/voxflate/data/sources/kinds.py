@@ -47,11 +47,17 @@ _CHANNEL = re.compile(r"^(.*)_(\d{4})$")
 
 
 def chosen_series(sources: Sequence[Source], reading: Reading, account: Account) -> list[Source]:
-    """The scans selected by --series and --modality; the others go to the account."""
+    """The scans selected by --series and --modality; the others go to the account.
+
+    Without a DICOM series there is nothing to select: then --modality says what the files cannot.
+    """
     kept = []
+    selects = bool(reading.modality) and any(one.series for one in sources)
+    if reading.modality and sources and not selects:
+        account.note(f"the files do not tell their modality; --modality says {reading.modality.upper()}")
     for one in sources:
         description = one.series.description.lower() if one.series else ""
-        if reading.modality and one.modality != reading.modality.upper():
+        if selects and not (one.series and one.modality == reading.modality.upper()):
             account.leave(one.files, "does not match --modality")
         elif reading.series and not (one.series and fnmatch(description, reading.series.lower())):
             account.leave(one.files, "does not match --series")

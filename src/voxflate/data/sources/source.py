@@ -35,7 +35,7 @@ class Reading:
         only: Pattern such as "*_T1w.nii.gz" that names or paths below the source must match; empty for all.
         allow_outside: Let a list name files outside its folder.
         series: Pattern for descriptions of DICOM series, ignoring case; empty for all.
-        modality: Required modality of DICOM series; empty for all.
+        modality: Required modality of DICOM series, or the modality of files that do not tell; empty for all.
         min_slices: DICOM series with fewer slices are left out.
         mixed: Accept several kinds of scans, and label maps, as one set; otherwise they are refused.
         subjects: One of `SUBJECTS`.
@@ -89,6 +89,9 @@ class Reading:
             raise VoxflateError(f"--subjects {self.subjects}: choose one of {', '.join(SUBJECTS)}")
         if self.nan not in ("", NAN_AIR):
             raise VoxflateError(f"--nan {self.nan}: the only choice is {NAN_AIR}; without it NaN is refused")
+        known = ("", *dicom.MODALITIES, dicom.OTHER)
+        if self.modality.upper() not in known:
+            raise VoxflateError(f"--modality {self.modality}: choose one of {', '.join(known[1:])}")
         if not np.isfinite(self.hu_offset):
             raise VoxflateError(f"--hu-offset {self.hu_offset}: expected a number such as -1024")
 
@@ -140,8 +143,8 @@ class Source:
 
     @property
     def modality(self) -> str:
-        """CT, MR, PT, ...; empty if the format does not tell."""
-        return self.series.modality if self.series else ""
+        """CT, MR, PT, ...; empty if neither the format nor the user tells."""
+        return self.series.modality if self.series else self.reading.modality.upper()
 
     @property
     def files(self) -> tuple[Path, ...]:

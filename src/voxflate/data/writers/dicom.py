@@ -24,6 +24,7 @@ from voxflate._system.files import whole_folder
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.readers.refusals import LARGEST_SHEAR, shear_degrees
 from voxflate.data.volume import Float32, Float64, Geometry
+from voxflate.data.writers.checks import check_dicom_modality, check_volume
 from voxflate.data.writers.synthetic import PLAIN, Look, hounsfield
 
 MR_LEVELS = 4095
@@ -56,11 +57,12 @@ def write_dicom(
         beside: Folder of a series of the same volume; its patient, study and frame of reference are reused.
 
     Raises:
-        VoxflateError: If the shape is not the set's, a voxel is NaN, the axes are not at right angles, or the
-            folder cannot be written.
+        VoxflateError: If the shape is not the set's, a voxel is NaN, the set is neither CT nor MR, the axes
+            are not at right angles, or the folder cannot be written.
     """
     folder = Path(folder)
-    prepared.check_volume(folder, volume)
+    check_volume(folder, volume, prepared)
+    check_dicom_modality(prepared, folder)
     affine = prepared.affine if affine is None else affine
     check_right_angles(affine, folder)
     depth, height, width = volume.shape

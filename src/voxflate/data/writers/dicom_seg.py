@@ -19,6 +19,7 @@ from voxflate._system.version import __version__
 from voxflate.data.channels import mask_labels, numbered
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
+from voxflate.data.writers.checks import check_volume
 from voxflate.data.writers.dicom import as_rows, long_string, write_dicom
 from voxflate.data.writers.synthetic import PLAIN, Look
 from voxflate.data.writers.tags import image_tags
@@ -92,7 +93,7 @@ def write_dicom_seg(path: str | Path, volume: Float32, prepared: PreparedSet, se
     import highdicom  # slow to load, and optional
 
     for channel in volume:
-        prepared.check_volume(Path(path), channel)
+        check_volume(Path(path), channel, prepared)
     layout = prepared.layout
     labels = as_rows(numbered(mask_labels(volume, layout), layout))
     slices = [pydicom.dcmread(file) for file in sorted(series.iterdir())]
@@ -115,7 +116,7 @@ def write_dicom_seg(path: str | Path, volume: Float32, prepared: PreparedSet, se
             manufacturer_model_name="voxflate",
             software_versions=__version__,
             device_serial_number="0",
-            content_description="Made by a generative network; shows nobody",
+            content_description="Synthetic: made by a generative network",
             content_label="SYNTHETIC",
             omit_empty_frames=bool(labels.any()),
         )

@@ -23,7 +23,7 @@ from voxflate.data.writers.nifti import write_mask_nifti, write_nifti
 from voxflate.data.writers.synthetic import Look
 from voxflate.data.writers.tags import image_tags, plain_word
 
-SYNTHETIC_SET = "Synthetic volumes made by a generative network (voxflate); they show nobody"
+SYNTHETIC_SET = "Synthetic volumes made by a generative network (voxflate)"
 BIDS_VERSION = "1.9.0"
 
 _BIDS_SUFFIXES = {

@@ -14,6 +14,7 @@ from voxflate._system.files import whole_file
 from voxflate.data.channels import mask_labels, numbered
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
+from voxflate.data.writers.checks import check_volume
 from voxflate.data.writers.synthetic import Look, hounsfield
 
 # nibabel claims to be typed, but its classes are not.
@@ -45,7 +46,7 @@ def write_nifti(
     Raises:
         VoxflateError: If the shape is not the set's, a voxel is NaN, or the file cannot be written.
     """
-    prepared.check_volume(Path(path), volume)
+    check_volume(Path(path), volume, prepared)
     intensity: npt.NDArray[Any]
     if prepared.is_ct:
         intensity = hounsfield(volume, prepared, look.air if look else None, channel)
@@ -78,7 +79,7 @@ def write_mask_nifti(
         VoxflateError: If the shape is not the set's, a voxel is NaN, or the file cannot be written.
     """
     for channel in volume:
-        prepared.check_volume(Path(path), channel)
+        check_volume(Path(path), channel, prepared)
     labels: npt.NDArray[Any] = mask_labels(volume, prepared.layout)
     if renumbered:
         labels = numbered(labels, prepared.layout)

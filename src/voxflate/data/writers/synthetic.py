@@ -11,7 +11,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32
 
-SYNTHETIC = "synthetic: made by a generative network (voxflate), shows nobody"
+SYNTHETIC = "synthetic: made by a generative network (voxflate)"
 """Description in the header of a generated volume."""
 OTHER_DATA = "; on other data"
 """Added to the description if position and units come from data that the network was not trained on."""
@@ -70,7 +70,9 @@ def check_air(prepared: PreparedSet, air: float | None) -> None:
     if air is None:
         return
     if not prepared.is_ct:
-        raise VoxflateError(f"--air {air:g}: {prepared.root} is not CT; MR has no unit: leave --air out")
+        raise VoxflateError(
+            f"--air {air:g}: {prepared.root} is not CT, so air has no fixed value: leave --air out"
+        )
     low = prepared.manifest.intensity[0]
     if not _LOWEST <= air <= low:
         raise VoxflateError(

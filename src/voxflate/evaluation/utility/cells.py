@@ -41,7 +41,7 @@ class Design:
         real: Numbers of real subjects, ascending.
         generated: Number of generated volumes, the same for all networks that use any.
         seeds: Networks per setting; each seed has its own weights, order and choice of real subjects.
-        steps: Steps of each training.
+        steps: Training steps of each network.
         batch: Volumes per step.
         augment: Whether volumes are slightly rotated, scaled and shifted, in all arms.
     """
@@ -265,7 +265,7 @@ def _read(path: Path, cell: Cell) -> Measured:
 
 
 def _counted(progress: Progress | None, before: int, total: int) -> Callable[[], None]:
-    """Make the function that is called after each step of a training."""
+    """Make the function that is called after each training step."""
     done = before
 
     def count() -> None:

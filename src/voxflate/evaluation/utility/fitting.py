@@ -1,4 +1,4 @@
-"""One training: the number of steps, the batch and the augmentation are the same for all data."""
+"""Trains one network: the number of steps, the batch and the augmentation are the same for all data."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def fit(
             images, targets = changed(images, targets, spacing, changes)
         loss = task.loss(network(images.to(device)), targets.to(device))
         if not torch.isfinite(loss):
-            raise VoxflateError(f"the training for {task.name} diverged at step {step + 1} of {steps}")
+            raise VoxflateError(f"training for {task.name} diverged at step {step + 1} of {steps}")
         adam.zero_grad()
         loss.backward()
         adam.step()

@@ -39,7 +39,7 @@ _BLOCKS = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
-_EPSILON = 1e-3  # of the batch normalisations, as in the training of the weights
+_EPSILON = 1e-3  # of the batch normalisations, as when the weights were trained
 
 
 class _SameConv2d(nn.Conv2d):

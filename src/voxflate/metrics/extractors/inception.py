@@ -72,7 +72,7 @@ def download_inception(url: str = INCEPTION_URL) -> Path:
             f"{url}: cannot be downloaded ({error}); get it by hand and set {INCEPTION_VARIABLE} to its path"
         ) from error
     if hashlib.sha256(content).hexdigest() != INCEPTION_SHA256:
-        raise VoxflateError(f"{url}: returned another file than Inception's, which was not kept")
+        raise VoxflateError(f"{url}: returned a file other than Inception's, which was not kept")
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
     return path

@@ -1,5 +1,5 @@
 // The passes over memory between two convolutions, each in one sweep. Channels innermost. Features (type T) are
-// float32 or bfloat16; whatever is small (scales, noise, sums, images) and all arithmetic is float32.
+// float32 or bfloat16; small tensors (scales, noise, sums, images) and all arithmetic are float32.
 //
 // Plain C++17 and OpenMP behind a C interface: no PyTorch headers, so that one build serves every version of
 // PyTorch. The plain modules in nn are the definition; tests hold these functions to them.
@@ -27,11 +27,11 @@ inline Narrow rounded(Wide bits, Wide none) {
 }
 
 constexpr float kSlope = 0.2f;  // of the leaky ReLU
-constexpr int64_t kBlock = 256;  // voxels that one thread does at a time
+constexpr int64_t kBlock = 256;  // voxels that one thread processes at a time
 constexpr int kLanes = 16;
 
-// Lanes of a (0 to 15, or 0 to 7) and b (from 16, or 8) in a new order. GCC before 12 has only a builtin of its own for
-// it.
+// Lanes of a (0 to 15, or 0 to 7) and b (from 16, or 8) in a new order. GCC before 12 only has its own builtin for
+// this.
 #if defined(__clang__) || (__GNUC__ >= 12 && !defined(VOXFLATE_OLD_SHUFFLE))
 #define VOXFLATE_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -49,7 +49,7 @@ struct bfloat16 {
 typedef float Lanes __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t Halfwords __attribute__((vector_size(2 * kLanes)));
-// As they lie in memory. A memcpy would be as right, but GCC makes two halves of it.
+// As they lie in memory. A memcpy would be equally correct, but GCC splits it into two halves.
 typedef float UnalignedLanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef uint16_t UnalignedHalfwords __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
 
@@ -61,14 +61,14 @@ inline void store_all(bfloat16* to, Halfwords value) { *reinterpret_cast<Unalign
 inline Lanes where_positive(Lanes value, Lanes yes, Lanes no) { return value > 0.0f ? yes : no; }
 
 inline Halfwords narrowed(Lanes value) {
-#ifdef __AVX512BF16__  // also takes numbers below 1e-38 for 0
+#ifdef __AVX512BF16__  // also treats numbers below 1e-38 as 0
   return reinterpret_cast<Halfwords>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(value)));
 #else
   return rounded<Halfwords>(reinterpret_cast<Words>(value), reinterpret_cast<Words>(value != value));
 #endif
 }
 
-inline Lanes widened(Halfwords value) {  // GCC makes five instructions of the conversion
+inline Lanes widened(Halfwords value) {  // GCC turns the conversion into five instructions
   const Words wide = reinterpret_cast<Words>(_mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(value)));
   return reinterpret_cast<Lanes>(wide << 16);
 }
@@ -97,7 +97,7 @@ inline Dealt dealt(Lanes low, Lanes high) {
           VOXFLATE_SHUFFLE(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)};
 }
 
-#else  // In two halves: of a vector wider than the processor's, GCC makes single numbers.
+#else  // In two halves: GCC splits a vector wider than the processor's into single numbers.
 
 constexpr int kHalf = kLanes / 2;
 typedef float Half __attribute__((vector_size(4 * kHalf)));
@@ -174,8 +174,8 @@ inline Dealt dealt(Lanes low, Lanes high) { return {{even(low), even(high)}, {od
 
 #endif
 
-// How many lanes are used: all, or fewer at the end of the channels. Always a constant, since a copy of a number of bytes
-// that is not known would be a call, and no sum stays in a register across calls.
+// How many lanes are used: all, or fewer at the end of the channels. Always a constant: copying an unknown number of
+// bytes would be a call, and no sum stays in a register across calls.
 template <int n>
 using Constant = std::integral_constant<int, n>;
 using Whole = Constant<kLanes>;
@@ -209,7 +209,7 @@ inline void store(bfloat16* to, Lanes value, Count count) {
   else std::memcpy(to, &narrow, 2 * count);
 }
 
-// The same past the caches, for features, of which a batch is larger: a line that is written whole need not be read
+// The same past the caches, for features, which exceed them: a line that is written whole need not be read
 // first. (Half lines, as in bfloat16, gain nothing.)
 template <class T, class Count>
 inline void stream(T* to, Lanes value, Count count) {
@@ -228,7 +228,7 @@ inline void settle() {
 #endif
 }
 
-// Room for n values, beginning with a cache line: half of the time would else go into loads that cross two.
+// Room for n values, aligned to a cache line: otherwise half of the time would go into loads that cross two lines.
 class Room {
  public:
   explicit Room(int64_t n) : lanes_((n + kLanes - 1) / kLanes) {}
@@ -274,8 +274,8 @@ constexpr auto low(Constant<n>) { return Constant<std::min(2 * n, kLanes)>{}; }
 template <int n>
 constexpr auto high(Constant<n>) { return Constant<std::max(2 * n - kLanes, 0)>{}; }
 
-// Sixteen or fewer neighbouring channels of every voxel. Where they lie in two halves of the channels, of which there
-// are a multiple of sixteen, eight may be the last of the first half and eight the first of the second.
+// Sixteen or fewer neighbouring channels of every voxel. If the channels, a multiple of sixteen, are in two
+// halves, eight may be the last of the first half and eight the first of the second.
 template <class T>
 struct Window {
   T* first;
@@ -319,8 +319,8 @@ struct Features {
   }
 };
 
-// An output sample of an axis: the sum of up to four input samples, neighbours of each other, at these offsets. Where
-// there are fewer, the rest weighs nothing.
+// An output sample of an axis: the sum of up to four input samples, neighbours of each other, at these offsets. If
+// there are fewer, the others have weight 0.
 struct Taps {
   int64_t offset[4];
   float weight[4];
@@ -353,7 +353,7 @@ struct Axis {
       }
   }
 
-  // Call `each` with the number of taps as a constant: 0 for an axis that stays.
+  // Call `each` with the number of taps as a constant: 0 for an axis that does not change.
   template <class Each>
   void with_taps(Each each) const {
     if (identity) {
@@ -459,7 +459,7 @@ struct FinishLanes {
 template <class Visit>
 void over_voxels(int64_t samples, int64_t voxels, int threads, Visit visit) {
   const int64_t blocks = (voxels + kBlock - 1) / kBlock;
-  // A copy for each thread: what is written could else be taken for a change of the shared one.
+  // A copy for each thread: otherwise writes could be taken for changes of the shared one.
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads) if (threads > 1) firstprivate(visit)
   for (int64_t n = 0; n < samples; ++n)
     for (int64_t k = 0; k < blocks; ++k) {
@@ -535,7 +535,7 @@ void resample(const T* a, const T* b, T* deal_a, T* deal_b, const int64_t* sizes
             stream(deal_b + (first + x) * half + c, split.b, count);
           }
         });
-      } else if (channels == 1 && !f.scale && !f.addend) {  // an image: one channel is no work for lanes
+      } else if (channels == 1 && !f.scale && !f.addend) {  // an image: one channel does not fill the lanes
         for (int64_t x = 0; x < length; ++x) {
           float sum = taps == 0 ? get(line_a[t[x].offset[0]]) : 0.0f;
           for (int k = 0; k < taps; ++k) sum += t[x].weight[k] * get(line_a[t[x].offset[k]]);
@@ -729,7 +729,7 @@ void modulate_backward(const T* ga, const T* gb, const T* x, const float* s, T* 
   });
 }
 
-// What a discriminator starts with: leaky_relu(w x + b) of an image of one channel.
+// The first operation of a discriminator: leaky_relu(w x + b) of an image of one channel.
 template <class T>
 void from_image(const float* x, const float* w, const float* b, T* out, int64_t samples, int64_t voxels,
                 int64_t channels, int threads) {
@@ -819,7 +819,7 @@ int voxflate_has_openmp() {
 }
 
 // a, b: input, b null for one branch. sizes: N, C, D, H, W in, D, H, W out. index, weight: the tables of D, H and W one
-// after the other; a flag per axis says that it stays as it is.
+// after the other; a flag per axis says that it does not change.
 //
 // Either the channels are dealt out to branches, `deal_a` and `deal_b`, and nothing else is done, or `Finish` says
 // what becomes of them. adda, addb and oa, ob: features, or the halves of their channels where the second is not null.

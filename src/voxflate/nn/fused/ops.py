@@ -329,7 +329,7 @@ def call(name: str, like: Tensor, *arguments: object) -> None:
     """Call a kernel with features of the type of `like`; tensors are passed as pointers, None as null.
 
     Raises:
-        TypeError: If a tensor is of another type than the kernel reads, or not contiguous.
+        TypeError: If a tensor is not contiguous, or of a type that the kernel does not read.
     """
     library = build.kernels().library
     assert library is not None  # `stages` checks this first

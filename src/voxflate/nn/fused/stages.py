@@ -104,7 +104,7 @@ def _why_not_synthesis(
     ]:
         return f"its convolution {unknown[0]} has no fused form"
     if any(one.requires_grad for one in noise):
-        return "its noise wants a gradient; the kernels give none"
+        return "its noise needs a gradient; the kernels give none"
     return _why_not_small([*noise, *([] if image is None else [image])])
 
 

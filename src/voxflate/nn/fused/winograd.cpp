@@ -21,7 +21,7 @@ constexpr int kTaps = 3;
 constexpr int kTile = 4;   // outputs
 constexpr int kPoints = 6; // inputs, and products, of a tile
 constexpr int kParts = 32; // of a gradient's sum: a constant, so that the result does not depend on the threads
-constexpr int64_t kSmall = 4096;  // values of a kernel that stay in the first-level cache beside the features
+constexpr int64_t kSmall = 4096;  // values of a kernel that stay in the first-level cache next to the features
 
 typedef float Wide __attribute__((vector_size(4 * kWide)));
 typedef float UnalignedWide __attribute__((vector_size(4 * kWide), aligned(4), may_alias));

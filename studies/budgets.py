@@ -1,0 +1,71 @@
+"""What a row took: images and time in 3D, and those of the 2D run that it starts from, side by side.
+
+A row that starts from a 2D run and one from scratch cost the same only if both are counted.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+from studies.cells import kimg_cell
+from studies.collect import Entry
+from studies.settings import twin_of
+from voxflate.reports.results import Result
+from voxflate.reports.tables import DASH, duration
+
+BUDGET = ("best kimg", "3D kimg", "2D kimg", "3D time", "2D + 3D time")
+"""Headings: images shown up to the measured snapshots, in 3D and in 2D; time in 3D alone, and with 2D."""
+
+_UNKNOWN = "?"
+
+
+def budget(entry: Entry, twins: Mapping[str, Result], wanted: Sequence[str] = BUDGET) -> list[str]:
+    """The cells of a row, means over its seeds, under the wanted headings.
+
+    Args:
+        entry: The row.
+        twins: Results of 2D runs by name.
+        wanted: Some of `BUDGET`.
+    """
+    runs = entry.results
+    in_2d = [_in_2d(each, twins) for each in runs]
+    both = [
+        None if seconds is None else each.seconds + seconds
+        for each, (_, seconds) in zip(runs, in_2d, strict=True)
+    ]
+    cells = {
+        "best kimg": _mean([each.evaluations[-1].facts["n_images"] / 1000 for each in runs], kimg_cell),
+        "3D kimg": kimg_cell(runs[0].settings["training.kimg"]),
+        "2D kimg": _mean([kimg for kimg, _ in in_2d], kimg_cell) if any(each.twin for each in runs) else DASH,
+        "3D time": _mean([each.seconds for each in runs], duration),
+        "2D + 3D time": _mean(both, duration),
+    }
+    return [cells[heading] for heading in wanted]
+
+
+def budget_notes(entries: Sequence[Entry], twins: Mapping[str, Result]) -> list[str]:
+    """What the cells of some rows include, and whose 2D runs are not known."""
+    found = [
+        "3D time is that of the 3D training alone. 2D + 3D time adds that of the whole 2D run that a row "
+        f"starts from, also where rows or seeds share it. 2D kimg {DASH}: no 2D run. Time for metrics does "
+        "not count."
+    ]
+    runs = [each for entry in entries for each in entry.results]
+    if missing := [each.name for each in runs if each.twin and twin_of(each, twins) is None]:
+        found.append(f"{_UNKNOWN}: the result of the 2D run is missing ({', '.join(missing)}).")
+    return found
+
+
+def _in_2d(result: Result, twins: Mapping[str, Result]) -> tuple[float | None, float | None]:
+    """Kimg and seconds of the 2D run that a run started from: 0 without one, None if not known."""
+    twin = twin_of(result, twins)
+    if twin is not None:
+        return twin.n_images / 1000, twin.seconds
+    return (result.twin.get("kimg"), None) if result.twin else (0.0, 0.0)
+
+
+def _mean(values: Sequence[float | None], cell: Callable[[float], str]) -> str:
+    """A mean over seeds: unknown if one is."""
+    known = [value for value in values if value is not None]
+    return cell(statistics.fmean(known)) if len(known) == len(values) else _UNKNOWN

@@ -1,0 +1,107 @@
+"""Notes below a study's tables: what the numbers were measured on, and how rows differ in their training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from studies.cells import by_run
+from studies.collect import Entry
+from studies.settings import row_settings
+from voxflate.reports.results import Result
+from voxflate.reports.tables import PLUS_MINUS
+
+_RATES = {
+    "training.lr_g": "generator",
+    "training.lr_d": "discriminator",
+    "training.lr_decay": "decay to the factor",
+    "slice_discriminator.lr_s": "slice discriminator",
+}
+
+
+def results_of(entries: Sequence[Entry]) -> list[Result]:
+    """The 3D runs of some rows."""
+    return [each for entry in entries for each in entry.results]
+
+
+def measured_on(entries: Sequence[Entry]) -> str:
+    """How rows that may share a table were evaluated."""
+    evaluated = [each.evaluations[-1].facts for each in results_of(entries)]
+    facts, network = evaluated[0], evaluated[0]["extractors"][0]
+    seeds = sorted({str(each["seed"]) for each in evaluated if "seed" in each})
+    seed = f", seed {' and '.join(seeds)}" if seeds else ""
+    chosen = (
+        "the snapshot with the smallest KID to held-out volumes"
+        if facts.get("snapshot") == "best"
+        else "the last snapshot"
+    )
+    return (
+        f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
+        f"{'x'.join(map(str, facts['shape']))}{seed}, {facts['slices']} slice(s) per plane; features of "
+        f"{network['name']}, weights (SHA-256) {_short(network['weights-sha256'])}; {chosen}; "
+        f"mean {PLUS_MINUS} standard deviation over seeds. Data (SHA-256) {_short(facts['data'])}."
+    )
+
+
+def measured_at_snapshots(entries: Sequence[Entry]) -> list[str]:
+    """How the metrics at the snapshots were measured; nothing if the results do not say it."""
+    said = [(each.name, _at_snapshots(each)) for each in results_of(entries)]
+    found = by_run((name, words) for name, words in said if words)
+    return [f"Metrics at snapshots: {found}."] if found else []
+
+
+def _at_snapshots(result: Result) -> str:
+    last: dict[str, Any] = {
+        name: next((value for value in reversed(column) if value is not None), None)
+        for name, column in result.snapshots.items()
+    }
+    if last.get("extractor") is None or last.get("weights-sha256") is None:
+        return ""
+    numbers = f"{last.get('n-generated')} generated and {last.get('n-real')} real volumes"
+    seed = "" if last.get("sample-seed") is None else f", seed {last['sample-seed']}"
+    network = f"{last['extractor']}, weights (SHA-256) {_short(last['weights-sha256'])}"
+    return f"{numbers}{seed}, features of {network}"
+
+
+def warnings(entries: Sequence[Entry], shown: Sequence[str]) -> list[str]:
+    """The evaluations' own warnings, with the runs where not all have one.
+
+    Args:
+        entries: Rows of a table.
+        shown: Feature networks that it shows; warnings about others are left out.
+    """
+    results = results_of(entries)
+    found: dict[str, list[str]] = {}
+    for result in results:
+        evaluation = result.evaluations[-1]
+        names = [str(each["name"]) for each in evaluation.facts["extractors"]]
+        others = tuple(f"{name}: " for name in names if name not in shown)
+        for words in evaluation.warnings:
+            if not words.startswith(others):
+                found.setdefault(words, []).append(result.name)
+    return [
+        f"Warning: {words}." if len(names) == len(results) else f"Warning ({', '.join(names)}): {words}."
+        for words, names in found.items()
+    ]
+
+
+def learning_rates(rows: Sequence[tuple[str, Entry]]) -> list[str]:
+    """The learning rates that are not the same in all rows.
+
+    Args:
+        rows: (name in the table, row).
+    """
+    settings = [(label, row_settings(entry.results[0].settings, label)) for label, entry in rows]
+    differing = [key for key in _RATES if len({values.get(key) for _, values in settings}) > 1]
+    groups: dict[str, list[str]] = {}
+    for label, values in settings:
+        rates = ", ".join(f"{_RATES[key]} {values[key]:g}" for key in differing)
+        groups.setdefault(rates.capitalize(), []).append(label)
+    if not differing:
+        return []
+    said = (f"{rates}: {'; '.join(labels)}." for rates, labels in groups.items())  # labels have commas
+    return [f"Learning rates differ. {' '.join(said)}"]
+
+
+def _short(digest: object) -> str:
+    return str(digest)[:12]

@@ -1,0 +1,118 @@
+"""`--plan` and memory: what does not fit is never recommended, and the settings that help are named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.cli.calls import voxflate
+from voxflate.training.planner import Machine
+
+FAST = Machine("cpu", 1e-9, gib_per_voxel=1e-6, gib_at_rest=0.5)
+"""Every shape is quick; four volumes of 64x64x64 need 1.5 GiB, of 128x128x128 8.9 GiB."""
+LARGE = ("--set", "network.base=4,4,4", "--set", "network.stages=5", "--set", "training.batch=8")
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scan")
+    voxels = np.random.default_rng(0).random((128, 128, 128), dtype=np.float32)
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), folder / "a.nii")
+    return folder
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets the memory left, and the share of the memory per voxel with checkpointing; None: not measured."""
+
+    def make(gib: float, checkpointing: float | None = None) -> None:
+        found = replace(FAST, gib_available=gib)
+        less = None if checkpointing is None else replace(found, gib_per_voxel=checkpointing * 1e-6)
+        monkeypatch.setattr("voxflate.training.planner.measure_machine", lambda config: found)
+        monkeypatch.setattr("voxflate.training.memory.checkpointed_machine", lambda config: less)
+
+    return make
+
+
+def proposals(lines: list[str]) -> dict[str, tuple[float, str]]:
+    """Shape -> GiB and whether it fits, from the table."""
+    rows = [line.split("\u2502") for line in lines if line.count("\u2502") == 9]
+    return {row[2].strip(): (float(row[5]), row[6].strip()) for row in rows}
+
+
+def test_the_finest_shape_that_fits_is_recommended(scan: Path, tmp_path: Path, machine: Any) -> None:
+    machine(64.0)
+    lines = voxflate("prepare", scan, tmp_path / "set", "--plan").stdout.splitlines()
+    shown = proposals(lines)
+    assert {fits for _, fits in shown.values()} == {"yes"}
+    assert any(line.startswith("recommended: --shape 128,128,128 ") for line in lines)
+    assert not any("does not fit" in line or "fits if" in line for line in lines)
+
+    machine(2.0, checkpointing=0.1)
+    lines = voxflate("prepare", scan, tmp_path / "set", "--plan").stdout.splitlines()
+    assert {shape: gib for shape, (gib, _) in shown.items()} == {
+        shape: gib for shape, (gib, _) in proposals(lines).items()
+    }
+    for shape, (gib, fits) in proposals(lines).items():
+        assert fits == ("yes" if gib <= 0.85 * 2.0 else "no"), shape
+    assert any(line.startswith("recommended: --shape 64,64,64 ") for line in lines)
+    (told,) = [line for line in lines if line.startswith("128,128,128 ")]
+    assert told == "128,128,128 fits if trained with --set training.activation_checkpointing=true: 1.3 GiB"
+    assert "fits: 2.0 GiB are left, of which the prediction may take 85%." in lines[-1]
+
+
+def test_no_shape_is_recommended_if_none_fits(scan: Path, tmp_path: Path, machine: Any) -> None:
+    machine(0.5, checkpointing=0.1)
+    shown = voxflate("prepare", scan, tmp_path / "set", "--plan")
+    assert shown.exit_code == 0
+    lines = shown.stdout.splitlines()
+    assert {fits for _, fits in proposals(lines).values()} == {"no"}
+    assert "recommended: none, because no shape fits into 0.5 GiB" in lines
+    assert (
+        "16,16,16 does not fit with any training.activation_checkpointing; choose a smaller shape, "
+        "network.channels or training.batch"
+    ) in lines
+    assert not any(line.startswith("next: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("gib", "checkpointing", "told"),
+    [
+        (3.0, None, "fits if trained with --set training.micro_batch=4: 1.6 GiB"),
+        (1.7, 0.4, "fits if trained with --set training.activation_checkpointing=true: 1.3 GiB"),
+        (
+            1.2,
+            0.4,
+            "fits if trained with --set training.micro_batch=4 --set training.activation_checkpointing=true: "
+            "0.9 GiB",
+        ),
+        (
+            1.2,
+            None,
+            "does not fit with any training.micro_batch; choose a smaller shape, network.channels or "
+            "training.batch",
+        ),
+        (
+            0.5,
+            0.4,
+            "does not fit with any training.micro_batch or training.activation_checkpointing; choose a "
+            "smaller shape, network.channels or training.batch",
+        ),
+    ],
+)
+def test_a_training_that_does_not_fit_is_told_what_helps(
+    gib: float, checkpointing: float | None, told: str, tmp_path: Path, machine: Any
+) -> None:
+    machine(gib, checkpointing)
+    shown = voxflate("train", *LARGE, "--out", tmp_path / "run", "--plan")
+    assert shown.exit_code == 0
+    _, second, third, fourth, _ = shown.stdout.splitlines()
+    assert second.startswith("predicted: 2.6 GiB, ")
+    assert third == f"memory left: {gib:.1f} GiB, which is not enough, as predictions can be 15% too low"
+    assert fourth == f"64,64,64 {told}"
+    assert list(tmp_path.iterdir()) == []

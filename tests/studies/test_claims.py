@@ -1,0 +1,91 @@
+"""Claims by the Frechet distance, and whether the KID, which few volumes do not bias, agrees."""
+
+from __future__ import annotations
+
+import pytest
+
+from studies.claims import Claim, Finding, judge
+from studies.collect import collect
+from studies.pages import html, latex, markdown
+from tests.studies.fakes import a_result, evaluated
+from voxflate.evaluation import Metric
+
+NONE, ONE = "coca64-baseline", "coca64-baseline-inflate-1"
+LESS, MORE, MIXED = [0.050, 0.061, 0.070], [0.080, 0.090, 0.101], [0.090, 0.050, 0.096]
+
+
+def found(distances: list[list[float]], kids: list[list[float]], metric: str = "") -> Finding:
+    results = [
+        a_result(key, seed, distance, kid)
+        for key, of_row, kid_of_row in zip((ONE, NONE), distances, kids, strict=True)
+        for seed, (distance, kid) in enumerate(zip(of_row, kid_of_row, strict=True))
+    ]
+    return judge(Claim("text", [(ONE, NONE)], metric=metric), collect(results).entries)
+
+
+@pytest.mark.parametrize(
+    ("kids", "verdict", "words"),
+    [
+        ([LESS, MORE], "holds", "KID 0.06033 against 0.09033 (p = "),
+        ([MORE, LESS], "disagrees: does not hold", ", 3 seeds) disagrees"),
+        ([MIXED, MORE], "differs: not settled (0 of 1 comparisons)", ", 3 seeds)"),
+        ([MORE, MIXED], "differs: not settled (0 of 1 comparisons)", ", 3 seeds), in the other order"),
+    ],
+)
+def test_the_distance_decides_and_the_kid_is_told(kids: list[list[float]], verdict: str, words: str) -> None:
+    finding = found([[50, 61, 70], [80, 90, 101]], kids)
+    assert (finding.verdict, finding.kid) == ("holds", verdict)
+    assert "baseline-inflate-1 and baseline: 60.33 against 90.33 (p = " in finding.detail
+    assert words in finding.detail
+    assert ("other order" in finding.detail) == ("other order" in words)
+    assert ("disagrees" in finding.detail) == ("disagrees" in verdict)
+
+
+def test_the_kid_may_settle_what_the_distance_does_not() -> None:
+    mixed = [[90.0, 50.0, 96.0], [80.0, 90.0, 101.0]]
+    finding = found(mixed, [LESS, MORE])
+    assert (finding.verdict, finding.kid) == ("not settled (0 of 1 comparisons)", "differs: holds")
+    finding = found(mixed, [MIXED, MORE])
+    assert finding.kid == finding.verdict == "not settled (0 of 1 comparisons)"
+
+
+def test_one_seed_settles_nothing_by_either_metric() -> None:
+    finding = found([[50], [90]], [[0.09], [0.05]])
+    assert finding.kid == finding.verdict == "not settled (0 of 1 comparisons)"
+    assert "KID 0.09 against 0.05 (one shared seed or none), in the other order" in finding.detail
+
+
+def test_results_without_kid_have_a_verdict_all_the_same() -> None:
+    results = [
+        evaluated(a_result(key, seed, distance + seed), metrics={"kid-random-avg": None})
+        for key, distance in ((ONE, 50), (NONE, 90))
+        for seed in range(3)
+    ]
+    finding = judge(Claim("text", [(ONE, NONE)]), collect(results).entries)
+    assert (finding.verdict, finding.kid) == ("holds", "not measured")
+    assert finding.detail.endswith("KID not measured")
+
+
+def test_a_claim_about_other_features_takes_their_kid() -> None:
+    results = [
+        evaluated(
+            a_result(key, seed, 50),
+            metrics={"frechet-voxels-3d": Metric(near + seed), "kid-voxels-3d": Metric(far + 2 * seed)},
+        )
+        for key, near, far in ((ONE, 30, 90), (NONE, 60, 40))
+        for seed in range(3)
+    ]
+    finding = judge(Claim("text", [(ONE, NONE)], metric="frechet-voxels-3d"), collect(results).entries)
+    assert (finding.verdict, finding.kid) == ("holds", "disagrees: does not hold")
+    assert "31 against 61 (p = 0, 3 seeds), KID 92 against 42 (p = 0, 3 seeds) disagrees" in finding.detail
+
+
+def test_pages_show_both_verdicts_and_say_what_they_are() -> None:
+    claims = [Finding("a claim", "holds", "disagrees: does not hold", "1 against 2")]
+    pages = [write({}, claims, ["a note"]) for write in (markdown, latex, html)]
+    assert "| a claim | holds | disagrees: does not hold | 1 against 2 |" in pages[0]
+    assert "a claim & holds & disagrees: does not hold" in pages[1]
+    assert "<td>a claim</td><td>holds</td><td>disagrees: does not hold</td><td>1 against 2</td>" in pages[2]
+    for page in pages:
+        assert "Few volumes bias it, but not the KID" in page
+        assert "a note" in page

@@ -50,6 +50,10 @@ def flat(network):
     return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
+def convs_of(gan):
+    return [module for module in gan.networks[NAME].modules() if isinstance(module, SpectralConv)]
+
+
 def step(gan, name):
     return next(one for one in gan.steps if one.name == name)
 
@@ -268,7 +272,7 @@ def test_folded_segments_are_the_network():
 
 def test_kernels_have_unit_norm_and_the_estimate_follows_them():
     torch.manual_seed(0)
-    conv = SpectralConv(8, 6, 4, stride=2, padding=1)
+    conv = SpectralConv(True, 8, 6, 4, stride=2, padding=1)
     with torch.no_grad():
         conv.weight.mul_(3).add_(torch.randn_like(conv.weight))
     for _ in range(50):
@@ -277,6 +281,23 @@ def test_kernels_have_unit_norm_and_the_estimate_follows_them():
     x = torch.randn(1, 8, 8, 8)
     expected = torch.nn.functional.conv2d(x, conv.weight / norm, stride=2, padding=1)
     torch.testing.assert_close(conv(x), expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("spectral_norm", [True, False])
+def test_the_steps_of_a_run_keep_the_norm_of_the_heads(spectral_norm, prepared):
+    """Not only `after_step`: for long no step called it, because the modules did not fit the protocol."""
+    settings = {"slice_discriminator__spectral_norm": spectral_norm, "slice_discriminator__lr_s": 0.05}
+    config = run_config(prepared, **SLICES, **settings)
+    gan, reals = gan_of(config), reals_of(config)
+    before = [conv.left.clone() for conv in convs_of(gan)]
+    for number in range(12):
+        gan.step(reals, None, number=number)
+    for conv, start in zip(convs_of(gan), before, strict=True):
+        matrix = conv.weight.detach().flatten(1)
+        norm = torch.linalg.matrix_norm(matrix, 2)
+        kept = torch.isclose(conv.left @ matrix @ conv.right, norm, rtol=0.05)
+        assert kept == spectral_norm or len(matrix) == 1  # a single row has a single direction
+        assert torch.equal(conv.left, start) != spectral_norm or len(matrix) == 1
 
 
 def test_heads_of_a_plane_without_slices_get_zero_gradients():

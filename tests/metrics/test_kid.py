@@ -69,8 +69,62 @@ def test_weights_of_slices_are_those_of_their_volumes() -> None:
     assert weighted(*without)[""] == pytest.approx(kernel_distance(a[without[0] > 0], b, 3), rel=1e-9)
 
 
+PEOPLE = ["a", "b", "a", "c", "c", "c", "d"]
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_only_pairs_of_different_people_count(slices: int) -> None:
+    rng = np.random.default_rng(2)
+    a, b = of_volumes(5, slices, rng), of_volumes(len(PEOPLE), slices, rng)
+
+    def inside(x: np.ndarray, owner: list[str]) -> float:
+        kernel, whose = (x @ x.T / 8 + 1) ** 3, np.repeat(owner, slices)
+        return float(kernel[whose[:, None] != whose].mean())
+
+    expected = inside(a, list("vwxyz")) + inside(b, PEOPLE) - 2 * np.mean((a @ b.T / 8 + 1) ** 3)
+    assert kernel_distance(a, b, slices, (None, PEOPLE)) == pytest.approx(expected, rel=1e-9)
+    assert kernel_distance(b, a, slices, (PEOPLE, None)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_scans_of_one_person_do_not_bias_it() -> None:
+    rng = np.random.default_rng(3)
+    owners = None, np.arange(10).repeat(3).tolist()
+    drawn = [(of_volumes(30, 1, rng), of_volumes(10, 3, rng)) for _ in range(300)]
+    found = [kernel_distance(*pair, 1, owners) for pair in drawn]
+    assert abs(np.mean(found)) < 4 * np.std(found) / np.sqrt(len(found))
+    before = [kernel_distance(*pair) for pair in drawn]
+    assert np.mean(before) > 20 * np.std(before) / np.sqrt(len(before))
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_people_with_one_scan_each_change_nothing(slices: int) -> None:
+    """Not even the last bit, with or without weights."""
+    rng = np.random.default_rng(4)
+    a, b = of_volumes(6, slices, rng), of_volumes(9, slices, rng)
+    alone = list("uvwxyz"), list("abcdefghi")
+    assert kernel_distance(a, b, slices, alone) == kernel_distance(a, b, slices)
+    counts = (rng.integers(0, 3, n).astype(float).repeat(slices) for n in (6, 9))
+    of_people, of_volumes_alone = (
+        weighted_kernel_distance(Gram.of(a, b), slices, owners) for owners in (alone, (None, None))
+    )
+    weights = tuple(counts)
+    assert of_people(*weights) == of_volumes_alone(*weights)
+
+
+def test_weights_of_people_are_those_of_repeated_scans() -> None:
+    rng = np.random.default_rng(5)
+    a, b = of_volumes(4, 1, rng), of_volumes(len(PEOPLE), 1, rng)
+    weighted = weighted_kernel_distance(Gram.of(a, b), 1, (None, PEOPLE))
+    drawn = np.array([{"a": 2, "b": 1, "c": 0, "d": 3}[who] for who in PEOPLE])
+    again = b.repeat(drawn, 0), np.repeat(PEOPLE, drawn).tolist()
+    expected = kernel_distance(a, again[0], 1, (None, again[1]))
+    assert weighted(np.ones(4), drawn.astype(float))[""] == pytest.approx(expected, rel=1e-9)
+
+
 def test_one_sample_is_refused() -> None:
     with pytest.raises(VoxflateError, match="at least 2 samples of each set, got 1 and 3"):
         kernel_distance(np.zeros((1, 4)), np.zeros((3, 4)))
     with pytest.raises(VoxflateError, match="at least 2 samples of each set, got 1 and 2"):
         kernel_distance(np.zeros((3, 4)), np.zeros((6, 4)), 3)
+    with pytest.raises(VoxflateError, match="at least 2 samples of each set, got 3 and 1"):
+        kernel_distance(np.zeros((3, 4)), np.zeros((2, 4)), 1, (None, ["a", "a"]))

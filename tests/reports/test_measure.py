@@ -37,6 +37,10 @@ def run(home: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def warnings_of(run: Path) -> list[str]:
+    return json.loads((evaluation(run) / "metrics.json").read_text())["warnings"]
+
+
 def written(folder: Path, name: str) -> Any:
     content = json.loads((folder / name).read_text())
     return content["facts"] if name == "metrics.json" else content
@@ -86,6 +90,30 @@ def test_the_best_snapshot_warns_about_its_held_out_kid(run: Path) -> None:
     assert CHOSEN_BY_KID in " ".join(voxflate("compare", run).split())
     voxflate("evaluate", run, *QUICK)
     assert CHOSEN_BY_KID not in " ".join(voxflate("compare", run).split())
+
+
+def test_the_slice_discriminator_s_own_network_warns_about_its_metrics(home: Path, tmp_path: Path) -> None:
+    run, warned = tmp_path / "run", "mobilenetv2: the run's slice discriminator learned from features of this"
+    slices = ("--set", "slice_discriminator.weight=1", "--set", "slice_discriminator.features=mobilenetv2")
+    voxflate("train", home / "set", "--out", run, *SET, *slices, "--set", "training.kimg=0.004")
+    voxflate("evaluate", run, *QUICK, "--extractor", "mobilenetv2", "--extractor", "random")
+    assert [text for text in warnings_of(run) if warned in text] == [
+        f"{warned} network, so its metrics flatter the run; judge it by another --extractor"
+    ]
+    voxflate("evaluate", run, *QUICK, "--extractor", "random")
+    assert not any(warned in text for text in warnings_of(run))
+    voxflate("evaluate", home / "run", *QUICK, "--extractor", "mobilenetv2", "--out", tmp_path / "without")
+    assert warned not in (tmp_path / "without" / "metrics.json").read_text()
+
+
+def test_the_floor_s_halves_are_those_of_people(tmp_path: Path) -> None:
+    """5 people with 17 scans: of the halvings' mean, not half of the scans."""
+    run = tmp_path / "run"
+    a_set(tmp_path / "set", 12, 5, subjects=5)
+    voxflate("train", tmp_path / "set", "--out", run, *SET, "--set", "evaluation.every=1")
+    voxflate("evaluate", run, *QUICK)
+    for page in (run / "report.html", evaluation(run) / "report.html"):
+        assert "10 real volumes with the 7 others" in " ".join(page.read_text().split())
 
 
 def test_a_run_that_has_trained_since_is_named(run: Path) -> None:

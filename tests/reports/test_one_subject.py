@@ -13,10 +13,10 @@ def test_a_set_of_one_subject_is_evaluated_and_the_report_says_what_is_missing(t
     run = tmp_path / "run"
     voxflate("train", tmp_path / "set", "--out", run, *SET, "--set", "evaluation.every=1")
     shown = voxflate("evaluate", run, "--replicates", 5, "--volume-extractor", "none", "--no-tsne")
-    assert "no intervals and no floor: all real volumes come from one subject" in shown
+    assert "no intervals, no floor and no KID: all real volumes come from one subject" in shown
     page = " ".join((evaluation(run) / "report.html").read_text().split())
     assert "The floor (real against real) is unknown: all real volumes come from one subject." in page
     shown = voxflate("compare", run, "--out", tmp_path / "page", "--no-tsne")
-    assert "no intervals and no floor" in shown
+    assert "no intervals, no floor and no KID" in shown
     line = voxflate("audit", run, status=2)
     assert "training volumes of 1 subject" in line

@@ -124,6 +124,15 @@ def test_the_page_states_what_was_measured(tmp_path, sheet, make_run):
     assert "voxflate demo" in words
 
 
+def test_the_page_says_how_large_the_floor_s_halves_were_if_it_knows(tmp_path, sheet, make_run):
+    path, runs = tmp_path / "report.html", [make_run("none", [2.0, 1.0])]
+    write_report(path, "Starts", runs, sheet, FLOOR)
+    assert "16 real volumes with the 40 others, mean of 10 random halvings" in Page(path).words
+    older = {key: value for key, value in FLOOR.items() if not key.startswith("n-")}
+    write_report(path, "Starts", runs, sheet, older)
+    assert "one half of the real volumes with the other, mean of 10 random halvings" in Page(path).words
+
+
 def test_every_section_is_in_the_contents_at_the_top(tmp_path, sheet, make_run):
     write_report(tmp_path / "report.html", "Starts", [make_run("none", [2.0, 1.0])], sheet, FLOOR)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

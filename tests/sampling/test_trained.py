@@ -222,7 +222,7 @@ def test_mistakes_are_one_line(
     zeros = np.zeros(generator.shape, np.float32)
     refused(r"stages \[3\]: this generator has stages 0 to 2", generator.mix, 0, 1, [3])
     refused("model = wgan-gp has no styles", comparison.mix, 0, 1, [0])
-    refused("n and batch must be at least 1", generator.interpolate, 0, 1, 1)
+    refused("steps must be at least 2, for both ends, got 1", generator.interpolate, 0, 1, 1)
     refused(r"styles must be \[n, 6, 6\], got \[2, 6\]", generator.render, np.zeros((2, 6)))
     refused("seed and first must be at least 0", generator.render, generator.styles(1), subject=-1)
     refused("n and batch must be at least 1", generator.render, generator.styles(1), batch=0)

@@ -11,9 +11,11 @@ from tests.strategies import run_config, write_prepared
 from tests.training.test_run import same
 from voxflate._system.errors import VoxflateError
 from voxflate.config.build import Stream
+from voxflate.config.toml import with_values
 from voxflate.gans.gan import Gan
 from voxflate.runs.log import read_rows
 from voxflate.runs.snapshots import list_snapshots, load_newest, snapshot_path
+from voxflate.training import recorder as recorder_module
 from voxflate.training import run as run_module
 from voxflate.training.guard import Guard
 from voxflate.training.run import train_run
@@ -247,8 +249,20 @@ def test_a_bad_gradient_moves_no_weight_until_it_is_looked_at(
         parameter.register_hook(lambda gradient: gradient * value)
 
     injected(monkeypatch, poison)
-    with pytest.raises(VoxflateError, match=f"gradient of the {network} is not finite in a step after 12 im"):
+    with pytest.raises(VoxflateError, match=f"gradient of the {network} is not finite in a step after 16 im"):
         train_run(run_config(prepared), run)
     ((spoiled, before),) = weights
     assert torch.equal(parameters_to_vector(spoiled.parameters()), before)
     assert list_snapshots(run) == [snapshot_path(run, 0), snapshot_path(run, 12)]
+
+
+def test_a_row_has_the_means_of_its_steps_and_the_rare_penalty(prepared, tmp_path, monkeypatch):
+    """R1 is computed at the first of every few steps; a row that logged the last step alone would lack it."""
+    config = run_config(prepared)
+    config = with_values(config, {"training.r1_every": LOOKS, "training.batch": 4, "training.kimg": 0.024})
+    monkeypatch.setattr(recorder_module, "LOG_SECONDS", 1e9)  # one row per snapshot
+    for name, every in (("always", 1), ("as on a GPU", LOOKS)):
+        with monkeypatch.context() as patch:
+            patch.setattr(run_module, "Guard", partial(Guard, every=every))
+            train_run(config, tmp_path / name)
+        assert all("r1" in row for row in read_rows(tmp_path / name / "log.jsonl")), name

@@ -49,7 +49,9 @@ def build_networks(
 
 def choose_model(name: str, slices: SliceConfig) -> Model:
     """Look up a model, and add a slice discriminator where its weight is not 0."""
-    return with_slices(GANS[name], slices.side) if slices.weight else GANS[name]
+    if not slices.weight:
+        return GANS[name]
+    return with_slices(GANS[name], slices.side, spectral_norm=slices.spectral_norm)
 
 
 def is_planar_twin(config: RunConfig) -> bool:

@@ -71,6 +71,7 @@ UNNAMED_IN_1: Mapping[str, Any] = nested(
         "slice_discriminator.per_volume": 1,
         "slice_discriminator.side": 64,
         "slice_discriminator.lr_s": 0.001,
+        "slice_discriminator.spectral_norm": False,
         "slice_discriminator.ramp_kimg": 0.0,
         "slice_discriminator.channels": "colours",
         "slice_discriminator.features": "efficientnet-lite0",
@@ -119,5 +120,10 @@ def _from_1(content: dict[str, Any]) -> dict[str, Any]:
     return overlay(UNNAMED_IN_1, content)
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: _from_0, 1: _from_1}
+def _from_2(content: dict[str, Any]) -> dict[str, Any]:
+    """In version 2, the heads of the slice discriminator were never kept at their norm (decision 0198)."""
+    return overlay(nested({"slice_discriminator.spectral_norm": False}), content)
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: _from_0, 1: _from_1, 2: _from_2}
 """By version: the function that turns its settings into those of the next version."""

@@ -40,6 +40,7 @@ DECIDES_NO_RESULT = (
     "slice_discriminator.per_volume",
     "slice_discriminator.side",
     "slice_discriminator.lr_s",
+    "slice_discriminator.spectral_norm",
     "slice_discriminator.ramp_kimg",
     "slice_discriminator.channels",
     "slice_discriminator.features",

@@ -31,7 +31,7 @@ AUGMENTATIONS = ("translation", "cutout", "intensity")
 SPLIT_ARCHITECTURES = ("split-shuffle-d", "split", "split-shuffle")
 GROUPS_OF_GROUP_D = 4
 CRITIC_NORMS = ("batch", "layer")
-VERSION: Final = 2
+VERSION: Final = 3
 """Version of the settings; raised when one is added, renamed or removed, or changes its meaning."""
 
 
@@ -233,6 +233,8 @@ class SliceConfig(Section):
     """Slices are resized to squares of this side, pixels; a multiple of 16, 128 for large volumes (0184)."""
     lr_s: float = Field(default=0.001, gt=0)
     """Adam's learning rate of the slice discriminator."""
+    spectral_norm: bool = False
+    """Keep the largest singular value of each kernel of the heads at 1; needs more weight (0198)."""
     ramp_kimg: float = Field(default=0.0, ge=0)
     """The weight grows from 0 to its full value over this many kimg; 0 starts at the full value."""
     channels: Literal["colours", "grey", "neighbours"] = "colours"
@@ -291,7 +293,7 @@ class RunConfig(Section):
     128
     """
 
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
     """Version of the settings; files of older versions keep their meaning."""
     preset: str = ""
     """Row of the paper whose values replace the defaults; `voxflate presets` lists the rows."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from voxflate.evaluation.assessment import Metric
 from voxflate.evaluation.real import RealSet
+from voxflate.gans.slice_features import WEIGHTS
 from voxflate.metrics import NEIGHBOURS
 from voxflate.metrics.extractors.table import VOLUME_EXTRACTORS
 from voxflate.metrics.extractors.voxels import VOXELS
@@ -46,14 +47,38 @@ def warnings_of(
         )
     if min(n_generated, n_real) <= NEIGHBOURS:
         found.append(f"no precision and recall: they need more than {NEIGHBOURS} samples in each set")
-    of_volumes = "psnr" in metrics
-    if of_volumes and (heldout := facts["n-heldout"]) < 2:
-        found.append(f"no held-out KID: {heldout} volumes are held out, it needs 2")
-    if len(set(real.subjects)) < 2:
-        found.append("no intervals and no floor: all real volumes come from one subject")
+    if "psnr" in metrics:  # volumes, not images of the 2D stage
+        found += _too_few_people(facts["n-heldout"], real)
     if left_out:
         found.append(f"{', '.join(left_out)} left out: the volumes are too small")
     diversity = metrics.get("pairwise-l2")
     if diversity is not None and diversity.real and diversity.value < _ALIKE * diversity.real:
         found.append("the generated volumes are all alike: the generator has collapsed")
+    return found
+
+
+def same_network(facts: Mapping[str, Any], features: str) -> list[str]:
+    """The warning that a run is measured by the network that its slice discriminator saw.
+
+    Args:
+        facts: What the metrics depend on.
+        features: Name of the slice discriminator's frozen network.
+    """
+    return [
+        f"{network['name']}: the run's slice discriminator learned from features of this network, so its "
+        "metrics flatter the run; judge it by another --extractor"
+        for network in facts["extractors"]
+        if network["weights-sha256"] == WEIGHTS.get(features)
+    ]
+
+
+def _too_few_people(n_heldout: int, real: RealSet) -> list[str]:
+    """What is missing because the real volumes come from too few people."""
+    found = []
+    if n_heldout < 2:
+        found.append(f"no held-out KID: {n_heldout} volumes are held out, it needs 2")
+    elif len(set(real.subjects[real.n_train :])) < 2:
+        found.append("no held-out KID: all held-out volumes come from one subject, it needs 2")
+    if len(set(real.subjects)) < 2:
+        found.append("no intervals, no floor and no KID: all real volumes come from one subject")
     return found

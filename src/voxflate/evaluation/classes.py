@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxflate.data.channels import LabelValue
-from voxflate.evaluation.distances import halvings
+from voxflate.evaluation.distances import halvings, means
 from voxflate.evaluation.real import Features, RealSet
 from voxflate.metrics import PLANES, kernel_distance
 
@@ -40,23 +40,24 @@ def class_distances(
         seed: Seed of the halvings.
 
     Returns:
-        "kid-<extractor>-<label>-<class>-avg" -> mean over the planes, for classes with at least 2 volumes on
-        each side; the same between halves of the real volumes.
+        "kid-<extractor>-<label>-<class>-avg" -> mean over the planes, for classes with at least 2 generated
+        volumes and 2 real subjects; the same between halves of the real volumes.
     """
     values, floors = {}, {}
     for column in reals.prepared.layout.labels if labels else ():
         for value in column.values:
             made, known = (_of_class(each, column.name, value) for each in (labels, reals.labels))
-            if min(made.sum(), known.sum()) < _FEWEST:
+            subjects = [who for who, own in zip(reals.subjects, known, strict=True) if own]
+            if min(made.sum(), len(set(subjects))) < _FEWEST:
                 continue
             key = f"kid-{name}-{column.name}-{value}-avg"
             ours, theirs = _chosen(generated, made, slices), _chosen(real, known, slices)
-            planes = [kernel_distance(ours[plane], theirs[plane], slices) for plane in PLANES]
+            owners = None, subjects
+            planes = [kernel_distance(ours[plane], theirs[plane], slices, owners) for plane in PLANES]
             values[key] = float(np.mean(planes))
-            subjects = [who for who, own in zip(reals.subjects, known, strict=True) if own]
-            rounds = halvings(name, theirs, subjects, splits, seed, slices)
-            if rounds:
-                floors[key] = float(np.mean([each[f"kid-{name}-avg"] for each in rounds]))
+            floor = means(halvings(name, theirs, subjects, splits, seed, slices)).get(f"kid-{name}-avg")
+            if floor is not None:
+                floors[key] = floor
     return values, floors
 
 

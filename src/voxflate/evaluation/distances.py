@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxflate.metrics import PLANES, kernel_distance
-from voxflate.metrics.bootstrap import Replicated
+from voxflate.metrics.bootstrap import Replicated, owners_drawn
 from voxflate.metrics.gram import Gram
-from voxflate.metrics.kid import weighted_kernel_distance
+from voxflate.metrics.kid import ALONE, Owners, weighted_kernel_distance
 from voxflate.metrics.table import FEATURE_METRICS, FeatureMetric
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 Views = Mapping[str, NDArray[np.floating]]  # view -> [n, f]
+Refit = Callable[[Mask], Views]
+"""Features of all real volumes, from axes that are fitted to the chosen ones [n]."""
 
 
-def compare_features(name: str, generated: Views, real: Views, slices: int = 1) -> dict[str, float]:
+def compare_features(
+    name: str, generated: Views, real: Views, slices: int = 1, owners: Owners = ALONE
+) -> dict[str, float]:
     """Compute every feature metric for which there are enough samples.
 
     Args:
@@ -25,18 +30,21 @@ def compare_features(name: str, generated: Views, real: Views, slices: int = 1) 
         generated: View -> [n x slices, f].
         real: View -> [m x slices, f], the same views.
         slices: Samples per volume.
+        owners: Whose the volumes are.
 
     Returns:
         Metric name -> value; with planes, also their mean as "-avg" (and "-avg-cut").
     """
     metrics: dict[str, float] = {}
-    for metric, views in _applicable(generated, real):
-        values = {view: metric.direct(generated[view], real[view], slices) for view in views}
+    for metric, views in _applicable(generated, real, owners):
+        values = {view: metric.direct(generated[view], real[view], slices, owners) for view in views}
         metrics |= _named(metric, name, values)
     return metrics
 
 
-def replicated_features(name: str, generated: Views, real: Views, slices: int = 1) -> list[Replicated]:
+def replicated_features(
+    name: str, generated: Views, real: Views, slices: int = 1, owners: Owners = ALONE
+) -> list[Replicated]:
     """The same metrics as functions of the volumes' weights (how often each counts), one per metric.
 
     Args:
@@ -44,11 +52,12 @@ def replicated_features(name: str, generated: Views, real: Views, slices: int = 
         generated: View -> [n x slices, f].
         real: View -> [m x slices, f].
         slices: Samples per volume; they are drawn together.
+        owners: Whose the volumes are.
     """
     grams = {view: Gram.of(generated[view], real[view]) for view in generated}
 
     def replicated(metric: FeatureMetric, views: Sequence[str]) -> Replicated:
-        functions = {view: metric.weighted(grams[view], slices) for view in views}
+        functions = {view: metric.weighted(grams[view], slices, owners) for view in views}
 
         def metrics(a: Array, b: Array) -> dict[str, float]:
             a, b = a.repeat(slices), b.repeat(slices)
@@ -56,11 +65,39 @@ def replicated_features(name: str, generated: Views, real: Views, slices: int = 
 
         return metrics
 
-    return [replicated(metric, views) for metric, views in _applicable(generated, real)]
+    return [replicated(metric, views) for metric, views in _applicable(generated, real, owners)]
+
+
+def halves(subjects: Sequence[str], splits: int, seed: int) -> list[Mask]:
+    """Split the subjects into random halves, repeatedly.
+
+    Args:
+        subjects: Subject of each volume, [n].
+        splits: Number of halvings.
+        seed: Seed of the halvings.
+
+    Returns:
+        The volumes that stand for generated ones, [n], for each halving; the others stand for the real ones.
+    """
+    people, owner = np.unique(np.asarray(subjects), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    return [np.isin(owner, rng.permutation(len(people))[: (len(people) + 1) // 2]) for _ in range(splits)]
+
+
+def half_sizes(subjects: Sequence[str], splits: int, seed: int) -> dict[str, int]:
+    """Volumes on both sides of a floor, the means over its halvings; arguments as for `halves`."""
+    generated = round(float(np.mean([here.sum() for here in halves(subjects, splits, seed)])))
+    return {"n-real": len(subjects) - generated, "n-generated": generated}
 
 
 def halvings(
-    name: str, real: Views, subjects: Sequence[str], splits: int, seed: int, slices: int = 1
+    name: str,
+    real: Views,
+    subjects: Sequence[str],
+    splits: int,
+    seed: int,
+    slices: int = 1,
+    refit: Refit | None = None,
 ) -> list[dict[str, float]]:
     """Compare random halves of the real set, split by subject, repeatedly.
 
@@ -71,25 +108,32 @@ def halvings(
         splits: Number of halvings.
         seed: Seed of the halvings.
         slices: Samples per volume.
+        refit: For features whose axes are fitted to real volumes: fits them to the half that stands for the
+            real ones, because generated volumes never take part in the fit (decision 0199).
 
     Returns:
         The metrics of each halving; none unless both sides have at least two volumes.
     """
-    people, owner = np.unique(np.asarray(subjects), return_inverse=True)
-    rng = np.random.default_rng(seed)
+    who = np.asarray(subjects)
     rounds: list[dict[str, float]] = []
-    for _ in range(splits):
-        first = rng.permutation(len(people))[: (len(people) + 1) // 2]
-        here = np.isin(owner, first)
+    for here in halves(subjects, splits, seed):
         if min(here.sum(), (~here).sum()) < 2:
             return []
-        a, b = ({view: x[chosen.repeat(slices)] for view, x in real.items()} for chosen in (here, ~here))
-        rounds.append(compare_features(name, a, b, slices))
+        views = real if refit is None else refit(~here)
+        a, b = ({view: x[chosen.repeat(slices)] for view, x in views.items()} for chosen in (here, ~here))
+        rounds.append(compare_features(name, a, b, slices, (who[here].tolist(), who[~here].tolist())))
     shared = set.intersection(*(set(each) for each in rounds)) if rounds else set()
     return [{key: value for key, value in each.items() if key in shared} for each in rounds]
 
 
-def heldout_kid(name: str, generated: Views, real: Views, n_train: int, slices: int = 1) -> dict[str, float]:
+def means(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means of the metrics over the halvings; none without halvings."""
+    return {key: float(np.mean([each[key] for each in rounds])) for key in (rounds or [{}])[0]}
+
+
+def heldout_kid(
+    name: str, generated: Views, real: Views, n_train: int, slices: int = 1, owners: Owners = ALONE
+) -> dict[str, float]:
     """The kernel distance for choosing a snapshot: to volumes that training has not seen.
 
     Args:
@@ -98,28 +142,34 @@ def heldout_kid(name: str, generated: Views, real: Views, n_train: int, slices: 
         real: Features by view, training volumes first.
         n_train: Number of training volumes.
         slices: Slices per volume.
+        owners: Whose the generated and all real volumes are.
 
     Returns:
-        The mean over the planes by its name; nothing if fewer than two volumes are held out.
+        The mean over the planes by its name; nothing with volumes of fewer than two people on a side.
     """
-    if len(real["ax"]) < (n_train + 2) * slices:
+    n_heldout = len(real["ax"]) // slices - n_train
+    owners = _heldout_owners(owners, n_train)
+    if min(n_heldout, _fewest_owners(owners)) < 2:
         return {}
-    planes = [kernel_distance(generated[plane], real[plane][n_train * slices :], slices) for plane in PLANES]
+    planes = [
+        kernel_distance(generated[plane], real[plane][n_train * slices :], slices, owners) for plane in PLANES
+    ]
     return {heldout_name(name): float(np.mean(planes))}
 
 
 def replicated_heldout_kid(
-    name: str, generated: Views, real: Views, n_train: int, slices: int = 1
+    name: str, generated: Views, real: Views, n_train: int, slices: int = 1, owners: Owners = ALONE
 ) -> Replicated:
-    """`heldout_kid` as a function of the volumes' weights; nothing if too few are drawn."""
+    """`heldout_kid` as a function of the volumes' weights; nothing if too few people are drawn."""
+    owners = _heldout_owners(owners, n_train)
     functions = [
-        weighted_kernel_distance(Gram.of(generated[plane], real[plane][n_train * slices :]), slices)
+        weighted_kernel_distance(Gram.of(generated[plane], real[plane][n_train * slices :]), slices, owners)
         for plane in PLANES
     ]
 
     def metrics(a: Array, b: Array) -> dict[str, float]:
         heldout = b[n_train:]
-        if (heldout > 0).sum() < 2:
+        if owners_drawn(range(len(heldout)) if owners[1] is None else owners[1], heldout) < 2:
             return {}
         counts = a.repeat(slices), heldout.repeat(slices)
         return {heldout_name(name): float(np.mean([function(*counts)[""] for function in functions]))}
@@ -132,13 +182,23 @@ def heldout_name(name: str) -> str:
     return f"kid-{name}-heldout-avg"
 
 
-def _applicable(generated: Views, real: Views) -> list[tuple[FeatureMetric, list[str]]]:
-    """Metrics for which there are enough samples, with their views."""
+def _heldout_owners(owners: Owners, n_train: int) -> Owners:
+    ours, theirs = owners
+    return ours, None if theirs is None else theirs[n_train:]
+
+
+def _fewest_owners(owners: Owners) -> float:
+    """People on the side with fewer; infinite where no two volumes are of one person."""
+    return min((len(set(each)) for each in owners if each is not None), default=np.inf)
+
+
+def _applicable(generated: Views, real: Views, owners: Owners) -> list[tuple[FeatureMetric, list[str]]]:
+    """Metrics for which there are enough samples and people, with their views."""
     fewest = min(len(x) for views in (generated, real) for x in views.values())
     return [
         (metric, [view for view in generated if metric.after_cut or not view.endswith("-cut")])
         for metric in FEATURE_METRICS.values()
-        if fewest >= metric.fewest
+        if fewest >= metric.fewest and _fewest_owners(owners) >= metric.fewest_owners
     ]
 
 

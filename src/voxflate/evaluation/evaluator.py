@@ -10,7 +10,7 @@ the extractor's: "frechet-mobilenetv2-t2-avg". Masks are compared by the volumes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 from voxflate.data.prepared import PreparedSet
-from voxflate.data.views import one_channel
-from voxflate.evaluation.distances import compare_features, halvings, heldout_kid
+from voxflate.evaluation.distances import compare_features, half_sizes, halvings, heldout_kid, means
+from voxflate.evaluation.modalities import Modality, modalities_of
 from voxflate.evaluation.real import (
     VIEW_2D,
     VIEW_3D,
-    VIEWS,
     Collector,
     Features,
     Images,
@@ -34,12 +33,14 @@ from voxflate.evaluation.real import (
 from voxflate.evaluation.structures import StructureVolumes
 from voxflate.metrics import extractor as build_extractor
 from voxflate.metrics import nearest_l2, pairwise_l2
-from voxflate.metrics.extractors.voxels import VOXELS
+from voxflate.metrics.extractors.base import Extractor
 
 Metrics = dict[str, float | int | str]
 
 DIVERSITY, NEAREST = "pairwise-l2", "nearest-l2"
-_FLOOR_SPLITS = 10
+FLOOR_SPLITS = 10
+"""Number of random halvings of the real set for the floor."""
+
 # Diversity is computed over at most this many volumes, which must be in memory together.
 _DIVERSITY_VOLUMES = 256
 
@@ -53,11 +54,11 @@ class Evaluator:
     Args:
         prepared: The real volumes, train and held-out together (the 2D comparison: train only).
         extractor: Name in `EXTRACTORS`, or a file.
-        seed: Seed of the floor's splits, of the pairs and of the real slices of the 2D comparison.
+        seed: Seed of the floor's splits, of the pairs, of the real slices of the 2D comparison and of the
+            volumes for the principal components.
         device: Device for computing features.
         cache: Folder for the real features; `cache_folder()` by default.
         min_content: The 2D comparison leaves out real slices with less content, as its training did.
-        channel: Index of the image channel; channels after it are measured too.
 
     Raises:
         VoxflateError: If the extractor is unknown, its weights are missing, or there are fewer than 4 real
@@ -72,21 +73,15 @@ class Evaluator:
         device: str | torch.device = "cpu",
         cache: Path | None = None,
         min_content: float = 0.0,
-        channel: int = 0,
     ) -> None:
         self._extractor = build_extractor(extractor, device)
-        self._real = RealSet(one_channel(prepared, channel), seed, cache, min_content)
+        images = prepared.layout.images
+        self._modalities = modalities_of(prepared, images, [self._extractor], None, seed, cache, min_content)
+        self._real = self._modalities[0].real
         self._prepared = prepared
         self._seed = seed
         self._floors: dict[str, Metrics] = {}
-        self._channel = channel
-        layout = prepared.layout
-        suffix = f"-{layout.channels[channel].name}" if channel else ""
-        self._name, self._voxels = self._extractor.name + suffix, VOXELS + suffix
-        self._next: Evaluator | None = None
-        if channel + 1 < layout.images:
-            self._next = Evaluator(prepared, extractor, seed, device, cache, min_content, channel + 1)
-        self._structures = StructureVolumes(prepared) if layout.masks and not channel else None
+        self._structures = StructureVolumes(prepared) if prepared.layout.masks else None
 
     def measure(self, volumes: Iterable[Images]) -> Metrics:
         """Distances of generated volumes to all real ones, per plane, and their diversity.
@@ -96,7 +91,7 @@ class Evaluator:
 
         Returns:
             "frechet-<extractor>-<ax|sag|cor|avg>" ("fid-..." for Inception) and the same with "-cut"; kid of
-            the same planes and, if two volumes are held out, against these alone as
+            the same planes and, if two people are held out, against these alone as
             "kid-<extractor>-heldout-avg";
             "precision-<extractor>-avg" and likewise recall, density and coverage, means over the planes, if
             both sets are large enough; the same for the voxels' principal components, which need no
@@ -110,36 +105,34 @@ class Evaluator:
         """
         kept: list[Images] = []
         structures: list[NDArray[np.float64]] = []
-        each = [Collector(one._extractor) for one in self._all()]
-        voxels = [Collector(one._real.components) for one in self._all()]
+        planes = [Collector(self._extractor) for _ in self._modalities]
+        whole = [Collector(modality.real.components) for modality in self._modalities]
         for batch in volumes:
             check_samples(batch, (len(self._prepared.layout.channels), *self._prepared.shape))
             kept.append(batch[: max(0, _DIVERSITY_VOLUMES - sum(map(len, kept)))])
             if self._structures is not None:
                 structures.append(self._structures.of(batch))
-            for index in range(len(each)):
+            for index in range(len(planes)):
                 image = batch[:, index : index + 1]
-                each[index].add(plane_views(image))
-                voxels[index].add({VIEW_3D: image})
+                planes[index].add(plane_views(image))
+                whole[index].add({VIEW_3D: image})
         metrics: Metrics = {}
-        for one, planes, whole in zip(self._all(), each, voxels, strict=True):
-            metrics |= one._compare(planes.features(), whole.features())
+        for modality, slices, voxels in zip(self._modalities, planes, whole, strict=True):
+            metrics |= self._compare(modality, slices.features(), voxels.features())
         if self._structures is not None:
             metrics |= self._structures.distances(np.concatenate(structures))
         metrics |= self._diversity(np.concatenate(kept))
-        return metrics | self._provenance(self._real.count, each[0].count)
+        return metrics | self._provenance(self._real.count, planes[0].count)
 
-    def _all(self) -> list[Evaluator]:
-        """The evaluators of all image channels, this one first."""
-        return [self, *(self._next._all() if self._next else [])]
-
-    def _compare(self, planes: Features, whole: Features) -> Metrics:
-        """Distances of the generated features of this channel."""
-        real = self._real.plane_features(self._extractor)
+    def _compare(self, modality: Modality, planes: Features, whole: Features) -> Metrics:
+        """Distances of the generated features of an image channel."""
+        real, name = modality.real, modality.name(self._extractor)
+        real_planes, owners = real.plane_features(self._extractor), (None, real.subjects)
+        voxels = modality.name(real.components), whole, real.volume_features(real.components)
         return {
-            **compare_features(self._name, planes, real),
-            **heldout_kid(self._name, planes, real, self._real.n_train),
-            **compare_features(self._voxels, whole, self._real.volume_features(self._real.components)),
+            **compare_features(name, planes, real_planes, owners=owners),
+            **heldout_kid(name, planes, real_planes, real.n_train, owners=owners),
+            **compare_features(*voxels, owners=owners),
         }
 
     def measure_2d(self, images: Iterable[Images]) -> Metrics:
@@ -155,54 +148,59 @@ class Evaluator:
         Raises:
             VoxflateError: As for `measure`.
         """
-        each = [Collector(one._extractor) for one in self._all()]
+        each = [Collector(self._extractor) for _ in self._modalities]
         for batch in images:
             check_samples(batch, (len(self._prepared.layout.channels), *self._prepared.shape[1:]))
             for index, collector in enumerate(each):
                 collector.add({VIEW_2D: batch[:, index : index + 1]})
         metrics: Metrics = {}
-        for one, collected in zip(self._all(), each, strict=True):
-            real = one._real.slice_features(one._extractor)
-            metrics |= compare_features(one._name, collected.features(), real)
+        for modality, collected in zip(self._modalities, each, strict=True):
+            real = modality.real.slice_features(self._extractor)
+            metrics |= compare_features(modality.name(self._extractor), collected.features(), real)
         return metrics | self._provenance(len(real[VIEW_2D]), each[0].count)
 
     def real_floor(self) -> Metrics:
         """The floor of `measure`: one half of the real set against the other, mean of 10 random halvings.
 
         Returns:
-            The keys of `measure`, with the sizes of the halves as "n-real" and "n-generated", the diversity
-            of the real set as "pairwise-l2" and "nearest-l2", and "splits", the number of halvings. A half
-            has fewer samples than the set, which raises the metrics, so generated volumes can be slightly
-            below the floor.
+            The keys of `measure`, with the mean sizes of the halves as "n-real" and "n-generated", the
+            diversity of the real set as "pairwise-l2" and "nearest-l2", and "splits", the number of halvings.
+            A half has fewer samples than the set, which raises the metrics, so generated volumes can be
+            slightly below the floor.
         """
-        if "3d" not in self._floors:
-            real = self._real.plane_features(self._extractor)
-            floor = self._floor({view: real[view] for view in VIEWS}, self._real.subjects)
-            voxels = self._real.volume_features(self._real.components)
-            floor = self._floor(voxels, self._real.subjects, self._voxels) | floor
-            if self._next is not None:
-                floor = self._next.real_floor() | floor
+        if VIEW_3D not in self._floors:
+            floor: Metrics = {}
+            for modality in self._modalities:
+                real, subjects = modality.real, modality.real.subjects
+                planes, whole = real.plane_features(self._extractor), real.volume_features(real.components)
+                floor |= self._floor(modality, self._extractor, planes, subjects)
+                floor |= self._floor(modality, real.components, whole, subjects)
             if self._structures is not None:
-                floor |= self._structures.floor(_FLOOR_SPLITS, self._seed)
-            self._floors["3d"] = floor | self._real_diversity()
-        return self._floors["3d"]
+                floor |= self._structures.floor(FLOOR_SPLITS, self._seed)
+            floor |= self._real_diversity()
+            self._floors[VIEW_3D] = floor | self._halves(self._real.subjects)
+        return self._floors[VIEW_3D]
 
     def real_floor_2d(self) -> Metrics:
         """The floor of `measure_2d`: one half of its real slices against the other, mean of 10 halvings."""
         if VIEW_2D not in self._floors:
-            real = self._real.slice_features(self._extractor)
-            slices = [str(number) for number in range(len(real[VIEW_2D]))]
-            floor = self._floor(real, slices)
-            self._floors[VIEW_2D] = (self._next.real_floor_2d() if self._next else {}) | floor
+            floor: Metrics = {}
+            for modality in self._modalities:
+                real = modality.real.slice_features(self._extractor)
+                slices = [str(number) for number in range(len(real[VIEW_2D]))]
+                floor |= self._floor(modality, self._extractor, real, slices)
+            self._floors[VIEW_2D] = floor | self._halves(slices)
         return self._floors[VIEW_2D]
 
-    def _floor(self, real: Features, subjects: list[str], name: str | None = None) -> Metrics:
-        rounds = halvings(name or self._name, real, subjects, _FLOOR_SPLITS, self._seed)
-        metrics: Metrics = {
-            key: float(np.mean([metrics[key] for metrics in rounds])) for key in (rounds or [{}])[0]
-        }
-        n = len(subjects)
-        return metrics | self._provenance(n - n // 2, n // 2) | {"splits": _FLOOR_SPLITS}
+    def _floor(
+        self, modality: Modality, extractor: Extractor, real: Features, owners: Sequence[str]
+    ) -> dict[str, float]:
+        name, refit = modality.name(extractor), modality.refit(extractor)
+        return means(halvings(name, real, owners, FLOOR_SPLITS, self._seed, refit=refit))
+
+    def _halves(self, owners: Sequence[str]) -> Metrics:
+        sizes = half_sizes(owners, FLOOR_SPLITS, self._seed)
+        return self._provenance(sizes["n-real"], sizes["n-generated"]) | {"splits": FLOOR_SPLITS}
 
     def _diversity(self, volumes: Images) -> Metrics:
         return {DIVERSITY: pairwise_l2(volumes, seed=self._seed), NEAREST: nearest_l2(volumes)}

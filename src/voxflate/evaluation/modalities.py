@@ -8,9 +8,11 @@ from pathlib import Path
 
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.views import one_channel
+from voxflate.evaluation.distances import Refit
 from voxflate.evaluation.real import RealSet
 from voxflate.metrics import FeatureExtractor
-from voxflate.metrics.extractors.base import VolumeExtractor
+from voxflate.metrics.extractors.base import Extractor, VolumeExtractor
+from voxflate.metrics.extractors.voxels import VoxelComponents
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,25 @@ class Modality:
         suffix: Follows the extractor's name in metric names: "" for the first channel, else "-NAME".
         real: The channel's real volumes.
         extractors: Extractors for slices.
-        volume_extractors: Extractors for whole volumes.
+        network: The network for whole volumes; None if there is none.
     """
 
     index: int
     suffix: str
     real: RealSet
     extractors: Sequence[FeatureExtractor]
-    volume_extractors: Sequence[VolumeExtractor]
+    network: VolumeExtractor | None = None
 
-    def name(self, extractor: FeatureExtractor | VolumeExtractor) -> str:
+    @property
+    def volume_extractors(self) -> list[VolumeExtractor]:
+        """Extractors for whole volumes: the voxels' principal components, and the network."""
+        return [self.real.components, *([self.network] if self.network else [])]
+
+    def refit(self, extractor: Extractor) -> Refit | None:
+        """How to fit an extractor to half of the real volumes; None if it does not depend on them."""
+        return self.real.refitted if isinstance(extractor, VoxelComponents) else None
+
+    def name(self, extractor: Extractor) -> str:
         """An extractor's name in the names of this channel's metrics."""
         return f"{extractor.name}{self.suffix}"
 
@@ -54,6 +65,5 @@ def modalities_of(
     for index in range(count):
         real = RealSet(one_channel(prepared, index), seed, cache, min_content)
         suffix = f"-{prepared.layout.channels[index].name}" if index else ""
-        whole = [real.components, *([network] if network else [])]
-        found.append(Modality(index, suffix, real, extractors, whole))
+        found.append(Modality(index, suffix, real, extractors, network))
     return found

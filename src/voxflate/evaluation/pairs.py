@@ -57,8 +57,8 @@ class PairBank:
         partners = self._rng.integers(self._real.count, size=len(volumes))
         self._partners += partners.tolist()
         row = volumes if self._before is None else torch.cat([self._before, volumes])
-        wanted = max(0, MOST_PAIRS + 1 - self._seen) if self._before is None else MOST_PAIRS - self._seen + 1
-        pairs = max(0, min(len(row) - 1, wanted))
+        left = MOST_PAIRS - max(0, self._seen - 1)
+        pairs = max(0, min(len(row) - 1, left))
         # Read in sorted order, then restored to the original one.
         order = np.argsort(np.argsort(partners, kind="stable"), kind="stable")
         random = torch.from_numpy(self._real.volumes(partners)[order])

@@ -17,7 +17,7 @@ from voxflate.data.prepared import SPLITS, PreparedSet
 from voxflate.metrics import FeatureExtractor, cut_background, plane_slices
 from voxflate.metrics.extractors.base import VolumeExtractor
 from voxflate.metrics.extractors.cache import ArrayCache, cache_folder
-from voxflate.metrics.extractors.voxels import FITTED, VoxelComponents, principal_components
+from voxflate.metrics.extractors.voxels import FITTED, VoxelComponents, coordinates, principal_components
 from voxflate.metrics.planes import PLANES
 
 Images = NDArray[np.float32]
@@ -27,7 +27,7 @@ Extract = Callable[[torch.Tensor], torch.Tensor]
 VIEW_2D, VIEW_3D = "2d", "3d"
 VIEWS = (*PLANES, *(f"{plane}-cut" for plane in PLANES))
 # Part of the cache key: raise it when the features of the same volumes change.
-_VERSION = 3
+_VERSION = 4
 _BATCH = 32
 # Each half of the floor needs a covariance, and so at least two volumes.
 _FEWEST = 4
@@ -51,7 +51,7 @@ class RealSet:
 
     Args:
         prepared: The set.
-        seed: Seed for choosing slices of the 2D comparison.
+        seed: Seed for choosing slices of the 2D comparison, and the volumes for the principal components.
         cache: Folder for the features; `cache_folder()` by default.
         min_content: The 2D comparison leaves out slices with less content, as its training did.
 
@@ -113,18 +113,56 @@ class RealSet:
         def compute() -> Features:
             return collect(self.batches(), lambda batch: {VIEW_3D: batch}, extractor)
 
+        if isinstance(extractor, VoxelComponents) and extractor is self.components:
+            return {VIEW_3D: self._fitted[VIEW_3D]}
         return self.cache.get(self.key("whole", *_network(extractor)), (VIEW_3D,), compute)
 
     @cached_property
     def components(self) -> VoxelComponents:
         """Principal components of the voxels, from all volumes or a random part of them."""
+        return self._components(self._fitted)
+
+    def refitted(self, chosen: NDArray[np.bool_]) -> Features:
+        """Coordinates of all volumes in the principal components of the chosen ones, {"3d": [count, k]}."""
+        order = self._order
+        return {VIEW_3D: coordinates(self._products, np.sort(order[chosen[order]][:FITTED]))}
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        """The volumes in the order in which they are chosen for principal components."""
+        return np.random.default_rng(self._seed).permutation(self.count)
+
+    @cached_property
+    def _fitted(self) -> Features:
+        """The principal components, and the volumes' coordinates in them.
+
+        They are cached together: coordinates in other axes, of another seed, must never be compared.
+        """
 
         def compute() -> Features:
-            chosen = np.random.default_rng(self._seed).permutation(self.count)[:FITTED]
-            return dict(zip(("mean", "axes"), principal_components(self.volumes(chosen)), strict=True))
+            mean, axes = principal_components(self.volumes(self._order[:FITTED]))
+            found = {"mean": mean, "axes": axes}
+            return found | collect(self.batches(), lambda batch: {VIEW_3D: batch}, self._components(found))
 
-        found = self.cache.get(self.key("components", self._seed), ("mean", "axes"), compute)
-        return VoxelComponents(found["mean"], found["axes"], self.prepared.content_hash)
+        return self.cache.get(self.key("components", self._seed), ("mean", "axes", VIEW_3D), compute)
+
+    def _components(self, fitted: Features) -> VoxelComponents:
+        return VoxelComponents(fitted["mean"], fitted["axes"], self.prepared.content_hash)
+
+    @cached_property
+    def _products(self) -> NDArray[np.float32]:
+        """Inner products of the volumes' differences from the mean of the first few, [count, count]."""
+
+        def compute() -> Features:
+            centre = _flat(self.volumes(np.arange(min(self.count, _BATCH)))).mean(axis=0)
+
+            def row(start: int) -> NDArray[np.float32]:
+                these = _flat(self.volumes(np.arange(start, min(start + FITTED, self.count)))) - centre
+                return np.concatenate([these @ (_flat(batch) - centre).T for batch in self.batches()], axis=1)
+
+            return {"products": np.concatenate([row(start) for start in range(0, self.count, FITTED)])}
+
+        return self.cache.get(self.key("products"), ("products",), compute)["products"]
 
     def slice_features(self, extractor: FeatureExtractor) -> Features:
         """Features of random axial slices of the training volumes, {"2d": [at most 1000, f]}."""
@@ -145,6 +183,11 @@ class RealSet:
     def key(self, *what: object) -> tuple[object, ...]:
         """A cache key for something that depends on the volumes and on `what`."""
         return (_VERSION, *what, self.prepared.content_hash)
+
+
+def _flat(volumes: Images) -> Images:
+    """[n, C, D, H, W] -> [n, v]."""
+    return volumes.reshape(len(volumes), -1)
 
 
 def plane_views(volumes: Images, slices: int = 1) -> dict[str, Images]:

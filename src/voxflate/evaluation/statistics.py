@@ -8,11 +8,11 @@ import numpy as np
 
 from voxflate.evaluation.assessment import Metric
 from voxflate.evaluation.distances import (
+    Refit,
     Views,
     compare_features,
     halvings,
     heldout_kid,
-    heldout_name,
     replicated_features,
     replicated_heldout_kid,
 )
@@ -40,7 +40,9 @@ class Statistics:
         self.values: dict[str, float] = {}
         self.real_subjects: Sequence[str] = ()
 
-    def add_features(self, name: str, generated: Views, real: Views, slices: int) -> None:
+    def add_features(
+        self, name: str, generated: Views, real: Views, slices: int, refit: Refit | None = None
+    ) -> None:
         """Compare the features of a network; `real_subjects` must be set.
 
         Args:
@@ -48,11 +50,13 @@ class Statistics:
             generated: View -> [n x slices, f].
             real: View -> [m x slices, f].
             slices: Slices per volume.
+            refit: As for `halvings`.
         """
-        self.values |= compare_features(name, generated, real, slices)
+        owners = None, self.real_subjects
+        self.values |= compare_features(name, generated, real, slices, owners)
         if self._replicates:
-            self._replicated += replicated_features(name, generated, real, slices)
-        rounds = halvings(name, real, self.real_subjects, HALVINGS, self._seed, slices)
+            self._replicated += replicated_features(name, generated, real, slices, owners)
+        rounds = halvings(name, real, self.real_subjects, HALVINGS, self._seed, slices, refit)
         for key in rounds[0] if rounds else ():
             values = [metrics[key] for metrics in rounds]
             low, high = np.quantile(values, _ends())
@@ -60,15 +64,17 @@ class Statistics:
 
     def add_heldout(self, name: str, generated: Views, real: Views, n_train: int, slices: int) -> None:
         """Add the distance to held-out volumes, with that of training volumes to them as its floor."""
-        found = heldout_kid(name, generated, real, n_train, slices)
+        people = self.real_subjects
+        found = heldout_kid(name, generated, real, n_train, slices, (None, people))
         if not found:
             return
         self.values |= found
         if self._replicates:
-            self._replicated.append(replicated_heldout_kid(name, generated, real, n_train, slices))
+            replicated = replicated_heldout_kid(name, generated, real, n_train, slices, (None, people))
+            self._replicated.append(replicated)
         train = {view: x[: n_train * slices] for view, x in real.items()}
-        floor = heldout_kid(name, train, real, n_train, slices)[heldout_name(name)]
-        self._floors[heldout_name(name)] = (floor, floor, floor)
+        floors = heldout_kid(name, train, real, n_train, slices, (people[:n_train], people))
+        self._floors |= {key: (floor, floor, floor) for key, floor in floors.items()}
 
     def add_pairs(
         self,

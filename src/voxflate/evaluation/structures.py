@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from voxflate.data.channels import mask_classes
 from voxflate.data.prepared import PreparedSet
+from voxflate.evaluation.distances import halves, means
 from voxflate.evaluation.real import Images, RealSet
 from voxflate.metrics.wasserstein import wasserstein_1
 
@@ -45,15 +46,10 @@ class StructureVolumes:
 
         Empty if all real volumes come from one subject.
         """
-        people, owner = np.unique(RealSet(self._prepared).subjects, return_inverse=True)
-        if len(people) < 2:
+        subjects = RealSet(self._prepared).subjects
+        if len(set(subjects)) < 2:
             return {}
-        rng = np.random.default_rng(seed)
-        rounds = []
-        for _ in range(splits):
-            here = np.isin(owner, rng.permutation(len(people))[: (len(people) + 1) // 2])
-            rounds.append(self._between(self._real[here], self._real[~here]))
-        return {name: float(np.mean([each[name] for each in rounds])) for name in rounds[0]}
+        return means([self._between(self._real[x], self._real[~x]) for x in halves(subjects, splits, seed)])
 
     @cached_property
     def _real(self) -> Array:

@@ -25,6 +25,7 @@ from voxflate.evaluation.assessment import Assessment
 from voxflate.evaluation.caveats import warnings_of
 from voxflate.evaluation.classes import Labels, class_distances
 from voxflate.evaluation.collected import Collected
+from voxflate.evaluation.distances import half_sizes
 from voxflate.evaluation.modalities import Modality, modalities_of
 from voxflate.evaluation.pairs import PairBank, real_pairs
 from voxflate.evaluation.real import (
@@ -62,7 +63,8 @@ class SuiteSettings:
         volume_extractor: Name of a 3D one, "none", or "auto": deepbet for brains (recipe adni).
         slices: Slices per plane.
         replicates: Bootstrap replicates; 0 leaves out the intervals.
-        seed: Seed of halvings, replicates, pairs and real slices.
+        seed: Seed of halvings, replicates, pairs and real slices. It also chooses the real volumes for the
+            voxels' principal components if there are more than 512.
         device: Device for computing features.
     """
 
@@ -255,6 +257,7 @@ class Suite:
         with self._stage("intervals"):
             metrics = statistics.metrics(collected.count)
         facts = self._facts(collected.count, n_real, networks)
+        facts["floor"] = half_sizes(statistics.real_subjects, HALVINGS, settings.seed)
         if "ms-ssim" in metrics:
             levels, kernel = levels_and_kernel(min(self.real.prepared.shape))
             facts["ms-ssim"] = {"levels": levels, "kernel": kernel}
@@ -278,17 +281,14 @@ class Suite:
         if getattr(network, "standardise", False):
             generated, real = standardised(generated, real)
         with self._stage("metrics"):
-            self._compare(statistics, name, generated, real)
+            slices = self.settings.slices if "ax" in generated else 1
+            two_d = VIEW_2D in generated
+            owners = [str(number) for number in range(len(real[VIEW_2D]))] if two_d else self.real.subjects
+            statistics.real_subjects = owners
+            statistics.add_features(name, generated, real, slices, modality.refit(network))
+            if "ax" in generated:
+                statistics.add_heldout(name, generated, real, self.real.n_train, slices)
         return len(next(iter(real.values())))
-
-    def _compare(self, statistics: Statistics, name: str, generated: Features, real: Features) -> None:
-        slices = self.settings.slices if "ax" in generated else 1
-        two_d = VIEW_2D in generated
-        owners = [str(number) for number in range(len(real[VIEW_2D]))] if two_d else self.real.subjects
-        statistics.real_subjects = owners
-        statistics.add_features(name, generated, real, slices)
-        if "ax" in generated:
-            statistics.add_heldout(name, generated, real, self.real.n_train, slices)
 
     def _real_of(
         self, real: RealSet, network: FeatureExtractor | VolumeExtractor, generated: Features

@@ -50,6 +50,11 @@ class Parts:
         """Random codes, one per real image."""
         return normal_codes(len(shown.reals), self.generator.z_dim, shown.reals.device)  # type: ignore[arg-type]
 
+    def fakes(self, shown: Shown) -> Tensor:
+        """The generator's volumes of random codes, one per real image."""
+        volumes: Tensor = self.generator(self.random_codes(shown))
+        return volumes
+
     def reconstruct(self, shown: Shown) -> tuple[Tensor, Tensor]:
         """The codes of the real images, and their reconstructions."""
         codes = self.encoder(shown.reals)
@@ -65,7 +70,7 @@ def parts_of(networks: Networks) -> Parts:
 
 def makers(parts: Parts, networks: Networks, settings: Settings) -> list[Step]:
     """The steps of E, G and the slice discriminator, every `critic_steps`-th batch."""
-    slices = slice_judge(networks, settings, lambda shown: parts.generator(parts.random_codes(shown)))
+    slices = slice_judge(networks, settings, parts.fakes)
 
     def loss_e(shown: Shown) -> tuple[Tensor, Scalars]:
         codes, images = parts.reconstruct(shown)
@@ -76,7 +81,7 @@ def makers(parts: Parts, networks: Networks, settings: Settings) -> list[Step]:
 
     def loss_g(shown: Shown) -> tuple[Tensor, Scalars]:
         _, images = parts.reconstruct(shown)
-        fakes = parts.generator(parts.random_codes(shown))
+        fakes = parts.fakes(shown)
         adversarial = wasserstein_g(parts.judge(images)) + wasserstein_g(parts.judge(fakes))
         reconstruction = l1_reconstruction(shown.reals, images)
         loss = adversarial + settings.reconstruction * reconstruction + slices.loss_g(fakes, shown)
@@ -96,7 +101,7 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
 
     def loss_d(shown: Shown) -> tuple[Tensor, Scalars]:
         _, images = parts.reconstruct(shown)
-        fakes = parts.generator(parts.random_codes(shown))
+        fakes = parts.fakes(shown)
         real, fake, again = (parts.judge(x) for x in (shown.reals, fakes, images))
         loss = non_saturating_d(real, fake) + softplus(again).mean()
         return loss, scalars_of(loss_d=loss, logits_real=real, logits_fake=fake, logits_again=again)

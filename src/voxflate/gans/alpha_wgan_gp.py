@@ -19,7 +19,7 @@ def steps(networks: Networks, settings: Settings) -> list[Step]:
 
     def loss_d(shown: Shown) -> tuple[Tensor, Scalars]:
         _, images = parts.reconstruct(shown)
-        fakes = parts.generator(parts.random_codes(shown))
+        fakes = parts.fakes(shown)
         real, fake, again = (parts.judge(x) for x in (shown.reals, fakes, images))
         loss = wasserstein_d(real, fake) + wasserstein_d(real, again)
         penalty = gradient_penalty(parts.judge, shown.reals, fakes)

@@ -251,9 +251,9 @@ class Gan:
 
         A step that raises changes nothing but the global random state.
         """
-        with self._others_still(step.updates):
+        with self._others_frozen(step.updates):
             try:
-                return self._lower(step, shown)
+                return self._update(step, shown)
             except BaseException:
                 self.forget_step()
                 raise
@@ -263,23 +263,23 @@ class Gan:
         for index in reversed(range(len(self.steps))):
             try:
                 step = self.steps[index]
-                with self._others_still(step.updates):
+                with self._others_frozen(step.updates):
                     self._compute_gradients(step, shown)
             finally:
                 self.forget_step()
 
     @contextmanager
-    def _others_still(self, updates: str) -> Iterator[None]:
+    def _others_frozen(self, updates: str) -> Iterator[None]:
         """Give gradients to one network's weights only; the others' would take a third of a backward pass."""
         others = [network for name, network in self.networks.items() if name != updates]
-        still = [p for network in others for p in network.parameters() if p.requires_grad]
-        _require_grad(still, wanted=False)
+        frozen = [p for network in others for p in network.parameters() if p.requires_grad]
+        _require_grad(frozen, wanted=False)
         try:
             yield
         finally:
-            _require_grad(still, wanted=True)
+            _require_grad(frozen, wanted=True)
 
-    def _lower(self, step: Step, shown: Shown) -> Scalars:
+    def _update(self, step: Step, shown: Shown) -> Scalars:
         """Update one network by the gradient of its loss."""
         scalars = self._compute_gradients(step, shown)
         gradients = [p.grad for p in self.networks[step.updates].parameters() if p.grad is not None]

@@ -37,7 +37,7 @@ BETAS = (0.0, 0.99)
 
 
 Fakes = Callable[[Shown], Tensor]
-"""Makes as many images as in the batch, without gradients."""
+"""Makes as many images as in the batch."""
 
 
 class NoSlices:
@@ -261,19 +261,21 @@ def cut(volumes: Tensor, shown: Shown, per_volume: int) -> list[Tensor]:
     return slices
 
 
-def with_slices(model: Model, side: int) -> Model:
+def with_slices(model: Model, side: int, *, spectral_norm: bool) -> Model:
     """A model with a slice discriminator next to its own networks.
 
     Args:
         model: Model from the table.
         side: Side of the squares to which slices are resized, pixels.
+        spectral_norm: As in `SliceHeads`.
     """
 
     def networks(plan: NetworkPlan) -> Networks:
         built = model.networks(plan)
         planes = PLANES if plan.spatial_dims == 3 else 1
         with torch.random.fork_rng(devices=[]):  # so that other networks' weights do not change
-            built[NAME] = SliceHeads(planes, [side // r for r in REDUCTIONS], WIDTH)
+            sides = [side // reduction for reduction in REDUCTIONS]
+            built[NAME] = SliceHeads(planes, sides, WIDTH, spectral_norm=spectral_norm)
         return built
 
     def optimizers(networks: Networks, settings: Settings) -> dict[str, Adam]:

@@ -118,7 +118,7 @@ class StyleGAN2Losses:
         self._reusable: dict[int, Tensor] = {}
         self._paint = compiled(paint, settings.compile)
         self._answer = compiled(answer, settings.compile)
-        self._count = compiled(counted.normals, settings.compile)
+        self._draw_normals = compiled(counted.normals, settings.compile)
         augmented = self._augmented if settings.augmentations else None
         self.slices = slice_judge(networks, settings, self.fakes, augmented)
 
@@ -161,7 +161,7 @@ class StyleGAN2Losses:
         draws = shown.draws or Draws(len(shown.reals), self.device)
         window = self.generator.synthesis.window(shown.positions)
         sizes = self.generator.synthesis.noise_shapes(window)
-        z, *noise = draws.normals([(self.generator.z_dim,), *sizes], self._count)
+        z, *noise = draws.normals([(self.generator.z_dim,), *sizes], self._draw_normals)
         return self._paint(self.generator, z, noise, window, shown.labels, self.settings.autocast)
 
     def _augmented(self, images: Tensor, shown: Shown) -> Tensor:

@@ -20,7 +20,8 @@ State = Mapping[str, Tensor]
 
 CONST = "synthesis.const"
 HEAD = "epilogue.fc.weight"
-MODULES = ("g", "d", "gd")
+MODULES = {"g": ("generator",), "d": ("discriminator",), "gd": ("generator", "discriminator")}
+"""Which networks are inflated; the others start from scratch."""
 DEMODULATED = "synthesis."
 """Kernels below this name are demodulated or 1x1x1; no gain is needed to preserve their response."""
 
@@ -72,7 +73,7 @@ def inflate(
     report = TransferReport(strategy, modules)
     states: dict[str, dict[str, Tensor]] = {}
     for network, target in fresh.items():
-        if network[0] not in modules:
+        if network not in MODULES[modules]:
             states[network] = {name: tensor.clone() for name, tensor in target.items()}
             report.fresh.update({f"{network}.{name}": _shape(tensor) for name, tensor in target.items()})
             continue
@@ -143,7 +144,10 @@ def _inflate_kernel(
 
 
 def _inflate_head(source: Tensor, target: Tensor, strategy: Strategy) -> Tensor:
-    """Repeat the flattened head over depth, divided by it, so that the sum over depth is the 2D response.
+    """Repeat the flattened head over depth, divided by it.
+
+    The layer scales its input by 1/sqrt(size), so the response is 1/sqrt(depth) of the 2D one, and equal to
+    it with `preserve_response` (decision 0005).
 
     The flattening is channel-major, [out, C h w] -> [out, C d h w]. The number of slices that share a
     channel's weights follows from the sizes; the order h, w within them is the same for every slice.

@@ -92,8 +92,13 @@ def interval(metric: float, replicates: Sequence[float]) -> Interval:
 def _both_counts(
     generated: Sequence[object], real: Sequence[object], rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """Weights with at least two different samples on each side: one sample has no spread."""
+    """Weights of samples of at least two subjects on each side: one has no spread."""
     while True:
         a, b = draw_counts(generated, rng), draw_counts(real, rng)
-        if min((a > 0).sum(), (b > 0).sum()) >= 2:
+        if min(owners_drawn(generated, a), owners_drawn(real, b)) >= 2:
             return a, b
+
+
+def owners_drawn(subjects: Sequence[object], counts: Array) -> int:
+    """Number of subjects with a sample of positive weight."""
+    return len({str(subject) for subject, count in zip(subjects, counts, strict=True) if count > 0})

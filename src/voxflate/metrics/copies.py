@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (3,))
-"""Axes of [1, D, H, W] to flip: none, or one of the three."""
+"""Axes of [C, D, H, W] to flip: none, or one of the three."""
 
 SHIFT = 2
 """Shifts tried along each axis: up to this many voxels in both directions, and one more on one side if voxels

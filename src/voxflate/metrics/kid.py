@@ -4,15 +4,15 @@ The squared maximum mean discrepancy with the kernel k(x, y) = (x.y / f + 1)^3, 
 Frechet distance it is not raised by small sets, so values for different numbers of samples are comparable. It
 can be slightly below zero for similar sets.
 
-Slices of one volume are not independent: their pairs would bias it, most for a small set. They are left out,
-as a sample's pair with itself is (decision 0192).
+Slices of one volume are not independent, nor are scans of one person: their pairs would bias it, most for a
+small set. They are left out, as a sample's pair with itself is (decisions 0192 and 0200).
 
 Shape letters: n, m samples; f features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,17 @@ from voxflate._system.errors import VoxflateError
 from voxflate.metrics.gram import Gram
 
 Array = NDArray[np.float64]
+Owners = tuple[Sequence[object] | None, Sequence[object] | None]
+"""Whose each volume of the first and of the second set is, [n] and [m]; None if no two are of one person."""
+
+ALONE: Owners = (None, None)
 
 
 def kernel_distance(
-    features_a: NDArray[np.floating], features_b: NDArray[np.floating], slices: int = 1
+    features_a: NDArray[np.floating],
+    features_b: NDArray[np.floating],
+    slices: int = 1,
+    owners: Owners = ALONE,
 ) -> float:
     """Unbiased squared MMD with the cubic polynomial kernel.
 
@@ -32,27 +39,31 @@ def kernel_distance(
         features_a: [n x slices, f], grouped by volume, n >= 2.
         features_b: [m x slices, f], m >= 2.
         slices: Samples per volume; pairs within one volume are left out.
+        owners: Whose the volumes are; pairs of one owner within a set are left out.
 
     Returns:
         The estimate, without a unit; computed in float64.
 
     Raises:
-        VoxflateError: If a set has fewer than two samples (with several slices: samples of two volumes).
+        VoxflateError: If a set has samples of fewer than two volumes or two owners.
     """
     a, b = np.asarray(features_a, np.float64), np.asarray(features_b, np.float64)
-    n, m = len(a) // slices, len(b) // slices
+    n, m = (
+        len(x) // slices if whose is None else len(set(whose))
+        for x, whose in zip((a, b), owners, strict=True)
+    )
     if min(n, m) < 2:
         raise VoxflateError(
             f"a kernel distance needs at least 2 samples of each set, got {n} and {m}; add samples"
         )
     inside_a, inside_b, across = (_kernel(x, y, slices) for x, y in ((a, a), (b, b), (a, b)))
-    # A sample's kernel with itself tells nothing about the distribution, so the diagonals are left out.
-    mean_a = (inside_a.sum() - np.trace(inside_a)) / (n * (n - 1))
-    mean_b = (inside_b.sum() - np.trace(inside_b)) / (m * (m - 1))
-    return float(mean_a + mean_b - 2 * across.mean())
+    mean_a, mean_b = (_mean_of_pairs(x, whose) for x, whose in zip((inside_a, inside_b), owners, strict=True))
+    return mean_a + mean_b - 2 * float(across.mean())
 
 
-def weighted_kernel_distance(gram: Gram, slices: int = 1) -> Callable[[Array, Array], dict[str, float]]:
+def weighted_kernel_distance(
+    gram: Gram, slices: int = 1, owners: Owners = ALONE
+) -> Callable[[Array, Array], dict[str, float]]:
     """The distance as a function of the samples' weights, for a bootstrap.
 
     A sample's kernel with its own copy is left out, because it would raise every replicate.
@@ -60,6 +71,7 @@ def weighted_kernel_distance(gram: Gram, slices: int = 1) -> Callable[[Array, Ar
     Args:
         gram: Inner products of generated and real features.
         slices: Samples per volume, which have equal weights; pairs within one volume are left out.
+        owners: Whose the volumes are; pairs of one owner within a set are left out.
 
     Returns:
         A function of weights [n x slices] and [m x slices] to {"": distance}.
@@ -67,20 +79,45 @@ def weighted_kernel_distance(gram: Gram, slices: int = 1) -> Callable[[Array, Ar
     inside_a, inside_b, across = (
         _of_volumes((x / gram.length + 1) ** 3, slices) for x in (gram.aa, gram.bb, gram.ab)
     )
+    mean_a, mean_b = _inside(inside_a, owners[0]), _inside(inside_b, owners[1])
 
     def distance(a: Array, b: Array) -> dict[str, float]:
         a, b = a[::slices], b[::slices]
-        return {"": float(_inside(inside_a, a) + _inside(inside_b, b) - 2 * _across(across, a, b))}
+        return {"": mean_a(a) + mean_b(b) - 2 * _across(across, a, b)}
 
     return distance
 
 
-def _inside(kernel: Array, counts: Array) -> float:
-    """Mean of the kernel [n, n] over pairs of different drawn samples."""
-    pairs = counts.sum() ** 2 - counts @ counts
-    if pairs == 0:
-        return float(counts @ np.diag(kernel) / counts.sum())
-    return float((counts @ kernel @ counts - counts**2 @ np.diag(kernel)) / pairs)
+def _of_one_owner(count: int, owners: Sequence[object] | None) -> Array:
+    """1 for pairs of different volumes of one owner, else 0, [n, n]."""
+    if owners is None:
+        return np.zeros((count, count))
+    _, numbers = np.unique([str(owner) for owner in owners], return_inverse=True)
+    same: Array = (numbers[:, None] == numbers) * (1 - np.eye(count))
+    return same
+
+
+def _mean_of_pairs(kernel: Array, owners: Sequence[object] | None) -> float:
+    """Mean of the kernel [n, n] over pairs of volumes of different owners."""
+    own = _of_one_owner(len(kernel), owners)
+    # A sample's kernel with itself tells nothing about the distribution, so the diagonal is left out.
+    pairs = len(kernel) * (len(kernel) - 1) - own.sum()
+    return float((kernel.sum() - np.trace(kernel) - (kernel * own).sum()) / pairs)
+
+
+def _inside(kernel: Array, owners: Sequence[object] | None) -> Callable[[Array], float]:
+    """Mean of the kernel [n, n] over drawn pairs of different owners, as a function of the weights [n]."""
+    own, diagonal = _of_one_owner(len(kernel), owners), np.diag(kernel)
+    own_kernel = kernel * own
+
+    def mean(counts: Array) -> float:
+        pairs = counts.sum() ** 2 - counts @ counts - counts @ own @ counts
+        if pairs == 0:
+            return float(counts @ diagonal / counts.sum())
+        left_out = counts**2 @ diagonal + counts @ own_kernel @ counts
+        return float((counts @ kernel @ counts - left_out) / pairs)
+
+    return mean
 
 
 def _across(kernel: Array, a: Array, b: Array) -> float:

@@ -227,7 +227,7 @@ def _neighbours(levels: Levels, step: tuple[int, int, int]) -> tuple[Levels, Lev
 
 
 def _overlap(shape: tuple[int, ...], step: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Slices of the voxels that have a neighbour one step away, and of those neighbours."""
+    """Slices of the neighbours one step away, and of the voxels that have one."""
     sizes = list(zip(shape, step, strict=True))
     there = tuple(slice(max(0, s), n + min(0, s)) for n, s in sizes)
     here = tuple(slice(max(0, -s), n + min(0, -s)) for n, s in sizes)

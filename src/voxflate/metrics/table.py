@@ -14,7 +14,7 @@ from voxflate.metrics.diversity import l2
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.metrics.frechet import frechet_distance, weighted_frechet
 from voxflate.metrics.gram import Gram
-from voxflate.metrics.kid import kernel_distance, weighted_kernel_distance
+from voxflate.metrics.kid import Owners, kernel_distance, weighted_kernel_distance
 from voxflate.metrics.prdc import NEIGHBOURS, prdc, weighted_prdc
 from voxflate.metrics.psnr import psnr
 from voxflate.metrics.ssim import ms_ssim, ms_ssim_kwon
@@ -31,18 +31,21 @@ class FeatureMetric:
 
     Attributes:
         names: Names of the metrics without the extractor, by the keys that the functions return.
-        direct: The metrics of generated and real features, and of the number of samples per volume.
+        direct: The metrics of generated and real features, the number of samples per volume, and the owners
+            of the volumes.
         weighted: The same as a function of the samples' weights, for the bootstrap.
         fewest: Smallest number of samples on each side.
+        fewest_owners: Smallest number of people on each side.
         per_plane: Whether every plane is a separate metric, or only their mean is.
         after_cut: Whether it is also computed after the background cut.
         better: Which value is best.
     """
 
     names: Mapping[str, str]
-    direct: Callable[[Features, Features, int], dict[str, float]]
-    weighted: Callable[[Gram, int], Callable[[Array, Array], dict[str, float]]]
+    direct: Callable[[Features, Features, int, Owners], dict[str, float]]
+    weighted: Callable[[Gram, int, Owners], Callable[[Array, Array], dict[str, float]]]
     fewest: int = 2
+    fewest_owners: int = 1
     per_plane: bool = True
     after_cut: bool = False
     better: Better = "lower"
@@ -71,17 +74,20 @@ class PairMetric:
 FEATURE_METRICS: dict[str, FeatureMetric] = {
     "frechet": FeatureMetric(
         {"": "frechet"},
-        lambda a, b, slices: {"": frechet_distance(a, b)},
-        lambda gram, slices: weighted_frechet(gram),
+        lambda a, b, slices, owners: {"": frechet_distance(a, b)},
+        lambda gram, slices, owners: weighted_frechet(gram),
         after_cut=True,
     ),
     "kid": FeatureMetric(
-        {"": "kid"}, lambda a, b, slices: {"": kernel_distance(a, b, slices)}, weighted_kernel_distance
+        {"": "kid"},
+        lambda a, b, slices, owners: {"": kernel_distance(a, b, slices, owners)},
+        weighted_kernel_distance,
+        fewest_owners=2,
     ),
     "prdc": FeatureMetric(
         {name: name for name in ("precision", "recall", "density", "coverage")},
-        lambda a, b, slices: prdc(b, a),
-        lambda gram, slices: weighted_prdc(gram),
+        lambda a, b, slices, owners: prdc(b, a),
+        lambda gram, slices, owners: weighted_prdc(gram),
         fewest=NEIGHBOURS + 1,
         per_plane=False,
         better="higher",

@@ -147,8 +147,8 @@ class UpsamplingGenerator(nn.Module):
             self.first = nn.Sequential(nn.Unflatten(1, (z_dim, 1, 1, 1)), grow)
         layers: list[nn.Module] = []
         width = channels
-        for _ in range(HALVINGS):
-            after = width // 2 if len(layers) < 4 * (HALVINGS - 1) else image_channels
+        for index in range(HALVINGS):
+            after = image_channels if index == HALVINGS - 1 else width // 2
             layers += [nn.BatchNorm3d(width), nn.ReLU(), nn.Upsample(scale_factor=2)]
             layers.append(nn.Conv3d(width, after, 3, padding=1, bias=False))
             width = after

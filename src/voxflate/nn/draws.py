@@ -67,18 +67,18 @@ class Draws:
         return torch.stack(drawn)
 
     def normals(
-        self, shapes: Sequence[Sequence[int]], count: Callable[..., list[Tensor]] = counted.normals
+        self, shapes: Sequence[Sequence[int]], compute: Callable[..., list[Tensor]] = counted.normals
     ) -> list[Tensor]:
         """The results of as many calls of `normal`, one per shape.
 
         Args:
             shapes: Shapes of a sample's numbers, one per draw.
-            count: Computes counted numbers: `counted.normals`, or its compiled form.
+            compute: Computes counted numbers: `counted.normals`, or its compiled form.
         """
         if self._seeds is None or not self.is_counted:
             return [self.normal(*shape) for shape in shapes]
         first, self._calls = self._calls, self._calls + len(shapes)
-        return count(self._own, first, shapes)
+        return compute(self._own, first, shapes)
 
     def uniform(self, *shape: int) -> Tensor:
         """Numbers in [0, 1), [count, *shape]."""

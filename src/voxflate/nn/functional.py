@@ -250,7 +250,8 @@ class _Deinterleave(torch.autograd.Function):
 def minibatch_std(x: Tensor, group: int) -> Tensor:
     """Append one channel: the standard deviation over a group's samples, averaged over channels and voxels.
 
-    Groups are consecutive samples, so a batch of fakes followed by reals never mixes the two.
+    Groups are consecutive samples. A batch of fakes followed by reals mixes the two if half of it is smaller
+    than the group; `config.build` keeps groups as small as a batch.
 
     Args:
         x: [N, C, *spatial].

@@ -23,7 +23,11 @@ class SpectralConv(nn.Module):
     The singular value is tracked by one power iteration per training step (`after_step`), not per forward
     pass, so that a batch shown in parts gives the gradients of the whole batch.
 
+    Without tracking, the kernel is divided by its size along the directions that had the largest singular
+    value at the start. That is no bound: after 25 kimg, singular values reach 4 to 16 (decision 0198).
+
     Args:
+        tracked: Whether the singular value is tracked.
         in_channels: I.
         out_channels: O.
         kernel_size: k.
@@ -37,9 +41,16 @@ class SpectralConv(nn.Module):
     right: Tensor
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0
+        self,
+        tracked: bool,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
     ) -> None:
         super().__init__()
+        self.tracked = tracked
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         nn.init.kaiming_normal_(self.weight)
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -57,7 +68,11 @@ class SpectralConv(nn.Module):
 
     def after_step(self, sum_: Callable[[Sequence[Tensor]], None]) -> None:
         """Track the kernel's largest singular value; every process has the same kernel."""
-        self._iterate()
+        if self.tracked:
+            self._iterate()
+
+    def forget_step(self) -> None:
+        """Do nothing: a failed step leaves the kernel as it was."""
 
     @torch.no_grad()
     def _iterate(self) -> None:
@@ -73,11 +88,16 @@ class SliceHeads(nn.Module):
         planes: Number of planes, each with separate heads: 3 for volumes, 1 for images.
         sides: Side of the feature map at each scale, positions.
         width: Channels of every feature map.
+        spectral_norm: Whether kernels are kept at a largest singular value of 1.
     """
 
-    def __init__(self, planes: int, sides: Sequence[int], width: int = 64) -> None:
+    def __init__(
+        self, planes: int, sides: Sequence[int], width: int = 64, *, spectral_norm: bool = True
+    ) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(nn.ModuleList(_head(side, width) for side in sides) for _ in range(planes))
+        self.heads = nn.ModuleList(
+            nn.ModuleList(_head(side, width, spectral_norm) for side in sides) for _ in range(planes)
+        )
 
     @property
     def planes(self) -> int:
@@ -98,9 +118,9 @@ class SliceHeads(nn.Module):
         return torch.cat([head(x).flatten(1) for head, x in zip(heads, features, strict=True)], dim=1)
 
 
-def _head(side: int, width: int) -> nn.Sequential:
+def _head(side: int, width: int, tracked: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     while side > LOGITS_SIDE:
-        layers += [SpectralConv(width, width, 4, stride=2, padding=1), nn.LeakyReLU(LEAKY_SLOPE)]
+        layers += [SpectralConv(tracked, width, width, 4, stride=2, padding=1), nn.LeakyReLU(LEAKY_SLOPE)]
         side //= 2
-    return nn.Sequential(*layers, SpectralConv(width, 1, 1))
+    return nn.Sequential(*layers, SpectralConv(tracked, width, 1, 1))

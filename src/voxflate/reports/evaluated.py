@@ -165,17 +165,18 @@ def _verdicts(tables: Sequence[Sequence[Row]]) -> list[str]:
 
 
 def floor_of(run: EvaluatedRun) -> dict[str, Any]:
-    """The floor of a run's metrics as a flat dictionary, as in `Evaluator.real_floor`."""
+    """The floor of a run's metrics as a flat dictionary, as in `Evaluator.real_floor`.
+
+    Evaluations of older versions do not say how large its halves were.
+    """
     facts = run.assessment.facts
     leading = facts["extractors"][0]
-    half = facts["n-real"] // 2
     return {
         name: metric.real for name, metric in run.assessment.metrics.items() if metric.real is not None
     } | {
         "extractor": leading["name"],
         "weights-sha256": leading["weights-sha256"],
-        "n-real": facts["n-real"] - half,
-        "n-generated": half,
+        **facts.get("floor", {}),
         "seed": facts["seed"],
         "splits": facts["halvings"],
     }

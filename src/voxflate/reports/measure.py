@@ -21,6 +21,7 @@ from voxflate.data.labels import Labels
 from voxflate.data.outside import check_outside_sets
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Assessment, Audit, Auditor, Suite, SuiteSettings
+from voxflate.evaluation.caveats import same_network
 from voxflate.evaluation.foreign import VolumeFolder
 from voxflate.evaluation.real import equal_number
 from voxflate.gans.samples import sample
@@ -163,6 +164,8 @@ def evaluate_source(
     remarks = [source.other_data] if source.other_data else []
     if loaded.snapshot == "best" and not source.other_data:
         remarks.append(CHOSEN_BY_KID)
+    if settings.slice_discriminator.weight > 0:
+        remarks += same_network(found.facts, settings.slice_discriminator.features)
     assessment = Assessment(found.metrics, facts, (*remarks, *found.warnings), found.seconds)
     _write(assessment, suite, place, of_volumes=not two_d)
     return assessment

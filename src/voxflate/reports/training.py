@@ -9,7 +9,10 @@ from typing import Any
 
 from voxflate._system.errors import VoxflateError
 from voxflate.config.toml import load_config
-from voxflate.data.prepared import open_prepared
+from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.evaluation.distances import half_sizes
+from voxflate.evaluation.evaluator import FLOOR_SPLITS
+from voxflate.evaluation.real import RealSet
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.evaluations import sheets_of
 from voxflate.reports.page import RunSummary, write_report
@@ -59,7 +62,7 @@ def write_training_report(run: Path) -> Path:
             f"Training of {run.resolve().name}",
             [_summary(run, rows)],
             real,
-            _floor(last),
+            _floor(last, prepared),
             settings={"data": f"SHA-256 {prepared.content_hash[:12]}, recipe {prepared.manifest.recipe}"},
         )
     return run / REPORT
@@ -82,15 +85,13 @@ def _summary(run: Path, rows: list[dict[str, Any]]) -> RunSummary:
     )
 
 
-def _floor(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The floor in a row of metrics, in words."""
-    half = row["n-real"] // 2
+def _floor(row: Mapping[str, Any], prepared: PreparedSet) -> dict[str, Any]:
+    """The floor in a row of metrics, as in `Evaluator.real_floor`."""
     found = {key.removeprefix("real-"): value for key, value in row.items() if key.startswith("real-")}
     return found | {
         "extractor": row["extractor"],
         "weights-sha256": row["weights-sha256"],
-        "n-real": row["n-real"] - half,
-        "n-generated": half,
+        **half_sizes(RealSet(prepared).subjects, FLOOR_SPLITS, row["seed"]),
         "seed": row["seed"],
     }
 

@@ -48,7 +48,7 @@ class TrainingLog:
             self.writer = SummaryWriter(self.run / "tensorboard", purge_step=purge_step)
 
     def scalars(self, row: dict[str, Any]) -> None:
-        """Log the steps since the previous row; `row` has "n_images", and "since", the images before."""
+        """Log the means since the previous row; `row` has "n_images", and "since", the images before."""
         self._write(LOG_NAME, row)
 
     def metrics(self, row: dict[str, Any]) -> None:

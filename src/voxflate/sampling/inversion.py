@@ -5,8 +5,9 @@ noise, it minimises
 
     |G(u, e) - x|^2 / tolerance^2  +  |u|^2  +  |e|^2,
 
-the negative logarithm of a posterior: voxels deviate by `tolerance`, and u and e are standard normal, as they
-are for samples. Every layer has its own style code (W+, Abdal et al. 2019). Coordinates are whitened
+up to a constant twice the negative logarithm of a posterior: voxels deviate by `tolerance`, and u and e are
+standard normal. Every layer has its own style code, independent of the others (W+, Abdal et al. 2019); in a
+sample all layers share one. Coordinates are whitened
 before the mapping's last leaky ReLU, where codes are close to normal (Zhu et al. 2020, "Improved StyleGAN
 embedding").
 

@@ -225,7 +225,9 @@ class TrainedGenerator:
         Raises:
             VoxflateError: If a number is out of range, or a label is unknown.
         """
-        check_numbers(steps - 1, seed, truncation, 1, min(first, second))
+        if steps < 2:
+            raise VoxflateError(f"steps must be at least 2, for both ends, got {steps}")
+        check_numbers(steps, seed, truncation, 1, min(first, second))
         start, end = (
             self.styles(seed=seed, truncation=truncation, first=one, labels=labels) for one in (first, second)
         )

@@ -61,7 +61,7 @@ class Guard:
         if self.every > 1:
             for name, value in scalars.items():
                 self._note(f"scalar {name}", value.isfinite().logical_not())
-            if self.state.steps % self.every:
+            if self.state.steps % self.every != 1:  # the steps with R1 if it is as rare, so that it is logged
                 return None
             self._look()
         values = torch.stack([value.double() for value in scalars.values()]).tolist() if scalars else []

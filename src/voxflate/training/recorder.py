@@ -1,13 +1,15 @@
-"""Writes a training's snapshots, log rows, sample sheets and metrics."""
+"""Writes a run's snapshots, log rows, sample sheets and metrics."""
 
 from __future__ import annotations
 
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -105,6 +107,7 @@ class Recorder:
         self.log = TrainingLog(run, -1 if fresh else state.n_images)
         self.labels = joint_labels(prepared)
         self._row: dict[str, Any] = {}
+        self._scalars: defaultdict[str, list[float]] = defaultdict(list)
         self._row_since = state.n_images
         self._logged = time.perf_counter()
         self._since = (state.n_images, state.seconds)
@@ -132,7 +135,9 @@ class Recorder:
         total = round(self.config.training.kimg * 1000)
         self.caller.on_progress(Progress(state.n_images, total, speed, values))
         row = {"since": self._row_since, "n_images": state.n_images, "seconds": round(state.seconds, 2)}
-        self._row = row | {"images_per_s": speed} | values
+        self._row = row | {"images_per_s": speed}
+        for name, value in values.items():
+            self._scalars[name].append(value)
         if time.perf_counter() - self._logged >= LOG_SECONDS:
             self._log_step(state)
         if state.gan.world.any(self.caller.stop.requested, state.gan.device):
@@ -141,11 +146,13 @@ class Recorder:
 
     def _log_step(self, state: TrainingState) -> None:
         if self._row:
-            self.log.scalars(self._row | {"peak_gib": round(peak_gib(state.gan.device), 3)})
+            means = {name: fmean(values) for name, values in self._scalars.items()}
+            self.log.scalars(self._row | means | {"peak_gib": round(peak_gib(state.gan.device), 3)})
         self._begin_row(state)
 
     def _begin_row(self, state: TrainingState) -> None:
         self._row = {}
+        self._scalars.clear()
         self._row_since = state.n_images
         self._logged = time.perf_counter()
 

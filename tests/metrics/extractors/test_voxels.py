@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tests.strategies import random_tensor
-from voxflate.metrics.extractors.voxels import VoxelComponents, principal_components
+from voxflate.metrics.extractors.voxels import VoxelComponents, coordinates, principal_components
 
 
 def a_set(n=12, seed=0):
@@ -32,6 +32,16 @@ def test_other_volumes_keep_their_distances_within_the_components():
     features = extractor(torch.from_numpy(others)).numpy()
     expected = np.linalg.norm(others[0] - others[1])
     assert np.linalg.norm(features[0] - features[1]) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("fitted_to", [range(12), [0, 3, 4, 8, 11]])
+def test_coordinates_follow_from_inner_products(fitted_to):
+    volumes, chosen = a_set(), np.array(fitted_to)
+    extractor = fitted(volumes[chosen], 3)
+    ours = extractor(torch.from_numpy(volumes)).numpy()
+    flat = volumes.reshape(len(volumes), -1) - volumes[5].reshape(1, -1)
+    found = coordinates(flat @ flat.T, chosen, 3)
+    np.testing.assert_allclose(np.abs(found), np.abs(ours), rtol=1e-3, atol=1e-3)
 
 
 def test_there_are_at_most_n_minus_1_components():

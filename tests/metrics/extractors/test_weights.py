@@ -11,7 +11,12 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import cache_folder, sha256
 from voxflate.metrics import extractor
 from voxflate.metrics.extractors import inception
-from voxflate.metrics.extractors.inception import Inception, download_inception, find_inception
+from voxflate.metrics.extractors.inception import (
+    Inception,
+    download_inception,
+    find_inception,
+    frechet_name,
+)
 from voxflate.metrics.extractors.mobilenet import MOBILENET_WEIGHTS
 from voxflate.metrics.extractors.weights import load_script, verify
 
@@ -129,6 +134,19 @@ def test_a_file_of_the_users_own_torchscript(tmp_path):
     assert extract.name == f"my-net-{sha256(path)[:8]}"
     assert extract.weights_sha256 == sha256(path)
     assert extract(torch.zeros(3, 1, 16, 16)).shape == (3, 6)
+
+
+def test_a_user_s_file_is_never_taken_for_the_fid_s_network(tmp_path):
+    names = {}
+    for name in ("inception", "Inception v3", "my-inception"):
+        path = tmp_path / f"{name}.pt"
+        torch.jit.save(torch.jit.script(Pooled()), path)
+        names[name] = frechet_name(extractor(str(path)).name).rpartition("-")[0]
+    assert names == {
+        "inception": "frechet-user-inception",
+        "Inception v3": "frechet-user-inception-v3",
+        "my-inception": "frechet-my-inception",
+    }
 
 
 def test_a_file_of_the_users_own_onnx(tmp_path):

@@ -165,9 +165,9 @@ class ClassTask:
         return torch.tensor([self.column.values.index(str(each[self.name])) for each in examples.labels])
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy with equal total weight for all classes."""
+        """Cross-entropy, weighted by 1 / share of the class."""
         weights = 1 / torch.tensor(self.shares).clamp(min=1e-6)
-        return functional.cross_entropy(outputs, targets, weights.to(outputs) / len(self.shares))
+        return functional.cross_entropy(outputs, targets, weights.to(outputs))
 
     def outcomes(self, network: nn.Module, examples: Examples, batch: int) -> dict[str, list[float]]:
         """The predicted and the true class, as indices."""

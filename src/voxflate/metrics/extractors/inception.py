@@ -125,5 +125,12 @@ class Inception:
 
 
 def frechet_name(extractor_name: str) -> str:
-    """Name of a Frechet distance: fid for Inception, otherwise frechet-NAME."""
-    return "fid" if extractor_name == Inception.name else f"frechet-{extractor_name}"
+    """Name of a Frechet distance: fid for Inception, otherwise frechet-NAME.
+
+    The name of a modality may follow the extractor's.
+
+    >>> frechet_name("inception"), frechet_name("inception-t2"), frechet_name("mobilenetv2-t2")
+    ('fid', 'fid-t2', 'frechet-mobilenetv2-t2')
+    """
+    stem, *modality = extractor_name.split("-", 1)
+    return "-".join(["fid", *modality]) if stem == Inception.name else f"frechet-{extractor_name}"

@@ -21,6 +21,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.extras import import_optional
 from voxflate._system.files import sha256
 from voxflate.metrics.extractors.base import SliceNetwork
+from voxflate.metrics.extractors.inception import Inception
 from voxflate.metrics.extractors.weights import load_script
 
 SUFFIXES = (".pt", ".onnx")
@@ -49,6 +50,8 @@ def user_network(path: Path, device: str | torch.device = "cpu") -> SliceNetwork
         network, side = load_script(path, device), SIDE
     digest = sha256(path)
     stem = re.sub(r"[^a-z0-9.]+", "-", path.stem.lower()).strip("-") or "network"
+    if stem.split("-")[0] == Inception.name:
+        stem = f"user-{stem}"  # only the distances of Inception's original weights are FIDs
     wrapped = SliceNetwork(f"{stem}-{digest[:_HASH_DIGITS]}", network, digest, side, device)
     _try(wrapped, path)
     return wrapped

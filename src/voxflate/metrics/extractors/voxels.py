@@ -3,7 +3,7 @@
 They need no network and no weights, so no discriminator can have learned them from ImageNet. They capture
 size, position, contrast and coarse anatomy, but no fine texture.
 
-Shape letters: n volumes; v voxels; k components.
+Shape letters: n volumes, m of them fitted; v voxels; k components.
 """
 
 from __future__ import annotations
@@ -43,12 +43,37 @@ def principal_components(
     flat = torch.from_numpy(np.ascontiguousarray(volumes, np.float32)).flatten(1)  # [n, v]
     mean = flat.mean(dim=0)
     centred = flat - mean
-    # The n x n inner products have the eigenvalues of the v x v covariance, and n is much smaller.
-    values, vectors = torch.linalg.eigh((centred @ centred.t()).double())
-    kept = min(components, len(volumes) - 1)
+    return mean.numpy(), (centred.t() @ _shares((centred @ centred.t()).double(), components).float()).numpy()
+
+
+def coordinates(
+    products: NDArray[np.floating], fitted: NDArray[np.integer], components: int = COMPONENTS
+) -> NDArray[np.float32]:
+    """Coordinates of all volumes in the principal components of some of them, without the voxels.
+
+    Args:
+        products: Inner products of the volumes' differences from some one image, [n, n].
+        fitted: Indices of the m volumes whose components are taken, m >= 2.
+        components: Number of axes; at most m - 1 exist.
+
+    Returns:
+        [n, k]; what `VoxelComponents` gives with their `principal_components`, up to signs.
+    """
+    known = torch.from_numpy(np.asarray(products, np.float64))[:, torch.from_numpy(fitted)]  # [n, m]
+    with_mean = known.mean(dim=1, keepdim=True)
+    centred = known - with_mean - with_mean[fitted].t() + with_mean[fitted].mean()
+    result: NDArray[np.float32] = (centred @ _shares(centred[fitted], components)).float().numpy()
+    return result
+
+
+def _shares(products: Tensor, components: int) -> Tensor:
+    """Shares [m, k] of the volumes in the axes, from the inner products [m, m] of the centred volumes."""
+    # They have the eigenvalues of the v x v covariance, and m is much smaller.
+    values, vectors = torch.linalg.eigh(products)
+    kept = min(components, len(products) - 1)
     values, vectors = values.flip(0)[:kept], vectors.flip(1)[:, :kept]
-    scale = values.clamp(min=max(float(values.max()), 1e-30) * 1e-9).sqrt()
-    return mean.numpy(), (centred.t() @ (vectors / scale).float()).numpy()
+    shares: Tensor = vectors / values.clamp(min=max(float(values.max()), 1e-30) * 1e-9).sqrt()
+    return shares
 
 
 class VoxelComponents:

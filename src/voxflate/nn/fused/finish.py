@@ -78,8 +78,8 @@ class Finish(torch.autograd.Function):
         if torch.is_grad_enabled():  # R1 differentiates again
             return _differentiable_backward(ctx, saved, given, image_grad, kept_grad)
         plan: Plan = ctx.how.plan
-        still = plan.is_still()
-        branches = ctx.inputs if still else 1
+        unchanged = plan.is_identity()
+        branches = ctx.inputs if unchanged else 1
         parts, sums = ops.finish_backward(
             _rows(given),
             _rows(x),
@@ -95,7 +95,7 @@ class Finish(torch.autograd.Function):
                 _rows([kept_grad]), _rows(x), scale, noise=noise, branches=branches
             )
             parts, sums = [a + b for a, b in zip(parts, more, strict=True)], sums + more_sums
-        if not still:
+        if not unchanged:
             parts = ops.resample(parts, plan.adjoint().tables(), ctx.inputs)
         g, g_before, g_noise, g_style, g_mix = sums.unbind(1)  # [N, C] each
         extra = 0.0 if noise_gain is None else noise_gain * g_noise
@@ -175,7 +175,7 @@ class _Sloped(torch.autograd.Function):
         if any(grad is not None for grad in grads):
             rows = _rows(grads)
             if ctx.branches == 2:
-                rows = ops.resample(rows, Plan.still(x[0].shape[2:]).tables())
+                rows = ops.resample(rows, Plan.identity(x[0].shape[2:]).tables())
             dealt, _ = ops.finish_backward(rows, _rows(x), scale, halves=len(x))
             parts = [from_rows(part) for part in dealt]
         if g_sum is not None:  # the bias's gradient is differentiated

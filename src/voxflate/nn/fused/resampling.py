@@ -32,11 +32,11 @@ class Plan(NamedTuple):
     adjoint_: bool = False
 
     @classmethod
-    def still(cls, sizes: Sequence[int]) -> Self:
+    def identity(cls, sizes: Sequence[int]) -> Self:
         """No resampling."""
         return cls((None,) * len(sizes), tuple(sizes))
 
-    def is_still(self) -> bool:
+    def is_identity(self) -> bool:
         """Tell whether no axis changes."""
         return not any(self.filters)
 
@@ -73,13 +73,13 @@ def planned(parts: Sequence[Tensor], filters: Sequence[Filter]) -> tuple[tuple[T
         else:
             fixed.append(filter_)
     sizes = parts[0].shape[2:]
-    return tuple(parts), Plan(tuple(fixed), tuple(sizes)) if fixed else Plan.still(sizes)
+    return tuple(parts), Plan(tuple(fixed), tuple(sizes)) if fixed else Plan.identity(sizes)
 
 
 def resample(x: Tensor, filters: Sequence[Filter]) -> Tensor:
     """As `nn.resample.resample`: [N, C, *spatial] -> [N, C, *spatial'], channels-last."""
     (part,), plan = planned((x,), filters)
-    if plan.is_still():
+    if plan.is_identity():
         return part
     out: Tensor = Linear.apply(plan, 1, part)[0]  # type: ignore[no-untyped-call]
     return out

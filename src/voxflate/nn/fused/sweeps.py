@@ -74,7 +74,7 @@ def finish(branches: Branches, bias: Tensor, gain: float = 1.0, parts: int = 1) 
         return halves(finish(branches, bias, gain)[0])
     inputs = branches.joinable()
     scale = bias.new_full((len(inputs[0]), bias.shape[0]), gain * LEAKY_GAIN)
-    how = How(Plan.still(inputs[0].shape[2:]), parts, torch.is_grad_enabled())
+    how = How(Plan.identity(inputs[0].shape[2:]), parts, torch.is_grad_enabled())
     return _apply(how, scale, bias * (gain * LEAKY_GAIN), None, None, None, None, *inputs)
 
 

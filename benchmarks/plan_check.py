@@ -1,8 +1,8 @@
 """Checks the planner's predictions (`prepare --plan`, `train --plan`) against measurements at larger shapes.
 
-    python -m benchmarks.plan_check [--cases 32x64x64 48x48x48] [--threads 2] [--rounds 5]
+    python -m benchmarks.plan_check [--cases 32x64x64 64x64x64-checkpointed] [--threads 2] [--rounds 5]
 
-Every shape, and every small measurement that predicts it, runs in a separate process, because the
+Every case, and every small measurement that predicts it, runs in a separate process, because the
 system reports only the peak memory. The cases of 128x128 voxels take minutes per step on two cores: use
 `--rounds 2`.
 """
@@ -18,29 +18,35 @@ from benchmarks.arguments import parser_of
 from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.cores import available_cores
 from voxflate.config.schema import RunConfig
-from voxflate.config.toml import with_values
+from voxflate.config.toml import from_values
 from voxflate.training.planner import MARGIN, Machine, Measured, measure_machine, measure_shape, predict
 
 MEMORY, SPEED = MARGIN, 0.25
 """The largest errors that the aims allow, relative to the measurement."""
 
-_IN_PARTS = {"training.batch": 4, "training.activation_checkpointing": True}
+_CHECKPOINTED = {"training.activation_checkpointing": True}
+_IN_PARTS = {**_CHECKPOINTED, "training.batch": 4, "training.mbstd_group": 4}
+_32X64X64 = {"network.base": [2, 4, 4], "network.stages": 5}
+_64X64X64 = {"network.base": [4, 4, 4], "network.stages": 5}
+_96X96X96 = {"network.base": [3, 3, 3], "network.stages": 6}
 CASES: dict[str, dict[str, Any]] = {
-    "32x64x64": {"network.base": [2, 4, 4], "network.stages": 5, "training.batch": 2},
-    "48x48x48": {"network.base": [3, 3, 3], "network.stages": 5, "training.batch": 2},
-    "64x64x64": {"network.base": [4, 4, 4], "network.stages": 5, "training.batch": 1},
+    "32x64x64": _32X64X64,
+    "64x64x64": _64X64X64,
+    "64x64x64-checkpointed": {**_64X64X64, **_CHECKPOINTED},
+    "96x96x96": _96X96X96,
+    "96x96x96-checkpointed": {**_96X96X96, **_CHECKPOINTED},
+    "32x64x64-batch-2": {**_32X64X64, "training.batch": 2, "training.mbstd_group": 2},
+    "64x64x64-batch-1": {**_64X64X64, "training.batch": 1, "training.mbstd_group": 1},
     # One micro-batch of 4 is measured: the others repeat it.
     "32x128x128": {"preset": "coca128-split-shuffle-inflate-1", **_IN_PARTS},
     "128x128x128": {"network.base": [4, 4, 4], "network.stages": 6, **_IN_PARTS},
 }
-"""Shape -> settings."""
+"""Settings by name, which begins with the shape; all others are those recommended for the shape."""
 
 
 def settings(name: str) -> RunConfig:
-    """The settings of a case; its minibatch standard deviation is over the whole batch."""
-    values = CASES[name]
-    config = RunConfig(preset=values.get("preset", ""))
-    return with_values(config, {**values, "training.mbstd_group": values["training.batch"]})
+    """The settings of a case."""
+    return from_values(CASES[name])
 
 
 def measure(name: str, threads: int, rounds: int, larger: bool) -> Machine | Measured:
@@ -63,16 +69,16 @@ def line(name: str, machine: Machine, found: Measured) -> str:
 
 
 def main() -> None:
-    """Print one line per shape."""
+    """Print one line per case."""
     parser = parser_of(__doc__)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="SHAPE")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, maxtasksperchild=1) as pool:
         for name in options.cases:
-            machine = pool.apply(measure, (name, options.threads, 5, False))
+            machine = pool.apply(measure, (name, options.threads, 3, False))
             found = pool.apply(measure, (name, options.threads, options.rounds, True))
             print(line(name, machine, found), flush=True)
 

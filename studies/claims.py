@@ -147,7 +147,7 @@ def judge(claim: Claim, entries: Mapping[str, Entry]) -> Finding:
     """
     known = [(near, far) for near, far in claim.pairs if near in entries and far in entries]
     if not known:
-        return Finding(claim.text, "not tested", "not tested", "none of its rows were trained")
+        return Finding(claim.text, "not tested", "not tested", "no two of the rows it compares were trained")
     by_distance, by_kid, parts = [], [], []
     for near, far in known:
         metric, kid = _metrics(claim, entries[near])

@@ -1,4 +1,5 @@
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,25 @@ def test_the_older_kind_of_limit_counts_too(machine: Path) -> None:
     assert available_bytes() == 3 * GIB // 2
     files(root, memory__limit_in_bytes=9223372036854771712)
     assert available_bytes() == 8 * GIB
+
+
+def test_a_limit_of_the_address_space_counts_too(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `ulimit -v`, what the process uses already is gone."""
+    limits = {resource.RLIMIT_AS: (5 * GIB, resource.RLIM_INFINITY)}
+    monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
+    files(machine / "proc" / "self", status=f"VmPeak:\t{4 * GIB // 1024} kB\nVmSize:\t{3 * GIB // 1024} kB")
+    assert available_bytes() == 2 * GIB
+    limits[resource.RLIMIT_AS] = (2 * GIB, resource.RLIM_INFINITY)
+    assert available_bytes() == 0
+    limits[resource.RLIMIT_AS] = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    assert available_bytes() == 8 * GIB
+
+
+def test_the_shell_s_limit_is_seen() -> None:
+    code = "from voxflate._system.memory import available_bytes; print(available_bytes())"
+    command = f"ulimit -v {GIB // 1024}; exec '{sys.executable}' -c '{code}'"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < GIB
 
 
 def test_a_gpu_has_its_own_memory(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

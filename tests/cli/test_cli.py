@@ -209,7 +209,7 @@ def test_a_training_says_what_it_will_cost_and_writes_nothing(
     )
     assert second.startswith("predicted: 839.4 GiB, 0.477 images/s, 5.83 hours for 10 kimg")
     assert third == "memory left: 1000.0 GiB, which is enough"
-    assert "measured on cpu at 16x16x16 and 32x32x32" in fourth
+    assert "measured on cpu at 32x32x32 and 48x48x48" in fourth
     assert list(tmp_path.iterdir()) == []
 
 

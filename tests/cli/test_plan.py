@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.cli.calls import voxflate
+from tests.cli.calls import refused, voxflate
+from voxflate.config.schema import RunConfig
 from voxflate.training.planner import Machine
 
 FAST = Machine("cpu", 1e-9, gib_per_voxel=1e-6, gib_at_rest=0.5)
@@ -73,10 +75,12 @@ def test_no_shape_is_recommended_if_none_fits(scan: Path, tmp_path: Path, machin
     lines = shown.stdout.splitlines()
     assert {fits for _, fits in proposals(lines).values()} == {"no"}
     assert "recommended: none, because no shape fits into 0.5 GiB" in lines
-    assert (
-        "16,16,16 does not fit with any training.activation_checkpointing; choose a smaller shape, "
-        "network.channels or training.batch"
-    ) in lines
+    (told,) = [line for line in lines if "not fit" in line]
+    assert told == (
+        "16x16x16, 24x24x24, 32x32x32, 48x48x48, 64x64x64, 96x96x96 and 128x128x128 do not fit, even with "
+        "training.activation_checkpointing = true; train with fewer network.channels or a smaller "
+        "training.batch"
+    )
     assert not any(line.startswith("next: ") for line in lines)
 
 
@@ -94,14 +98,14 @@ def test_no_shape_is_recommended_if_none_fits(scan: Path, tmp_path: Path, machin
         (
             1.2,
             None,
-            "does not fit with any training.micro_batch; choose a smaller shape, network.channels or "
-            "training.batch",
+            "does not fit, even with training.micro_batch = 4; train with fewer network.channels or a "
+            "smaller training.batch, or choose a smaller shape",
         ),
         (
             0.5,
             0.4,
-            "does not fit with any training.micro_batch or training.activation_checkpointing; choose a "
-            "smaller shape, network.channels or training.batch",
+            "does not fit, even with training.micro_batch = 4 and training.activation_checkpointing = true; "
+            "train with fewer network.channels or a smaller training.batch, or choose a smaller shape",
         ),
     ],
 )
@@ -113,6 +117,63 @@ def test_a_training_that_does_not_fit_is_told_what_helps(
     assert shown.exit_code == 0
     _, second, third, fourth, _ = shown.stdout.splitlines()
     assert second.startswith("predicted: 2.6 GiB, ")
-    assert third == f"memory left: {gib:.1f} GiB, which is not enough, as predictions can be 15% too low"
-    assert fourth == f"64,64,64 {told}"
+    assert third == f"memory left: {gib:.1f} GiB, of which the prediction may take 85%: not enough"
+    assert fourth == f"{'64,64,64' if told.startswith('fits') else '64x64x64'} {told}"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_makes_the_checks_of_a_preparation(scan: Path, tmp_path: Path, machine: Any) -> None:
+    machine(64.0)
+    for words, told in (
+        (("--recipe", "ct", "--modality", "PT"), "--modality PT: --recipe ct is for CT; use --recipe mr"),
+        (("--hu-offset", "-1024"), "--hu-offset is for --recipe ct or coca, not for mr"),
+        (("--held-out", "1"), "held"),
+        (("--label", "age"), "age"),
+    ):
+        line = refused("prepare", scan, tmp_path / "set", *words, "--plan")
+        assert told in line
+        assert line == refused("prepare", scan, tmp_path / "set", *words)
+    assert "is not an empty folder" in refused("prepare", scan, scan.parent, "--plan")
+
+
+def test_the_next_command_repeats_the_options(scan: Path, tmp_path: Path, machine: Any) -> None:
+    machine(64.0)
+    out = tmp_path / "my set"
+    given = ("--recipe", "adni", "--modality", "MR", "--only", "*.nii", "--skip-bad", "--box", "common")
+    several = ("--channel", "t1=a*", "--mixed", "--held-out", "0.0", "--seed", "3")
+    shown = voxflate("prepare", scan, out, "--plan", "--shape", "8,8,8", *given, *several)
+    (line,) = [one for one in shown.stdout.splitlines() if one.startswith("next: ")]
+    words = shlex.split(line.removeprefix("next: "))
+    assert words[:4] == ["voxflate", "prepare", str(scan), str(out)]
+    assert words[-2:] == ["--shape", "128,128,128"]
+    assert sorted(words[4:-2]) == sorted((*given, *several))
+    assert "--plan" not in words
+    assert words.index("t1=a*") == words.index("--channel") + 1
+    assert voxflate(*words[1:], "--dry-run").exit_code == 0
+
+
+def test_options_that_are_not_given_are_not_repeated(scan: Path, tmp_path: Path, machine: Any) -> None:
+    machine(64.0)
+    shown = voxflate("prepare", scan, tmp_path / "set", "--plan").stdout.splitlines()
+    assert f"next: voxflate prepare {scan} {tmp_path / 'set'} --shape 128,128,128" in shown
+
+
+def test_the_cost_of_data_that_does_not_exist_is_not_planned(tmp_path: Path, machine: Any) -> None:
+    machine(64.0)
+    missing = tmp_path / "nonexistent"
+    line = refused("train", missing, "--plan")
+    assert line == (
+        f"voxflate: {missing}: no such folder; name a prepared set, or make one with voxflate prepare"
+    )
+    assert refused("train", missing, "--out", tmp_path / "run") == line
+
+
+def test_a_measurement_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(config: RunConfig) -> Machine:
+        raise MemoryError
+
+    monkeypatch.setattr("voxflate.training.planner.measure_machine", measured)
+    assert refused("train", "--plan") == (
+        "voxflate: out of memory: even the plan's own measurement, at 32x32x32 and 48x48x48, does not fit; "
+        "train with fewer network.channels or a smaller training.batch"
+    )

@@ -173,5 +173,9 @@ def test_other_files_are_refused(content: object, message: str, tmp_path: Path) 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VoxflateError, match="has no results"):
         read_results(tmp_path)
+    for name in ("missing", "one.json"):
+        (tmp_path / "one.json").write_text("{}")
+        with pytest.raises(VoxflateError, match=f"{name}: is no folder; write results into one"):
+            read_results(tmp_path / name)
     with pytest.raises(VoxflateError, match=r"config\.toml"):
         result_of(tmp_path)

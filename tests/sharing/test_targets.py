@@ -183,6 +183,7 @@ def test_the_card_says_all_that_a_user_must_know(export: Path, evaluation: Path,
     assert "- medical-imaging" in front.splitlines()
     assert "| frechet-mobilenetv2-avg | 12.2 | 11.5 to 13.8 | 3.50 |" in text
     assert "200 generated and 98 real volumes" in text
+    assert "12.2; between two halves of the real scans it is 3.5 (lower is better)" in text
     assert "; seed 3; features of mobilenetv2 (SHA-256 abababababababab)." in text
     assert "may resemble a person in the training data" in text
     assert "2 of 200 generated volumes (1.0%)" in text
@@ -357,7 +358,11 @@ def test_bundle_and_card_say_the_true_modality(modality: str, ct: bool, told: st
     image = metadata["network_data_format"]["outputs"]["image"]
     assert (image["modality"], image["format"]) == (told, "hounsfield" if ct else "magnitude")
     assert f"generates new {told} volumes." in metadata["description"]
-    assert f"generates new {told} volumes." in (tmp_path / "bundle" / "docs" / "README.md").read_text()
+    card = (tmp_path / "bundle" / "docs" / "README.md").read_text()
+    assert f"generates new {told} volumes." in card
+    assert f"- **Modality**: {told}\n" in card
+    share(export, "hub", tmp_path / "hub", Words(data="scans of SomeData"))
+    assert f"- **Modality**: {told}\n" in (tmp_path / "hub" / "README.md").read_text()
     kept = json.loads((tmp_path / "bundle" / "models" / "config.json").read_text())["geometry"]["modality"]
     assert kept == modality
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from voxflate._system.devices import peak_gib
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import with_values
 from voxflate.gans.gan import Gan, Shown, Step
@@ -25,7 +26,7 @@ def test_a_cost_with_a_fixed_part_is_predicted_exactly(monkeypatch: pytest.Monke
     def measured(config: RunConfig, rounds: int) -> Measured:
         seen.append(config)
         voxels = prod(config.network.shape)
-        return Measured("cpu", 0.03 + 2e-5 * voxels, 0.4 + 2e-6 * voxels * config.training.batch)
+        return Measured("cpu", 0.03 + 2e-5 * voxels, 0.4 + 2e-6 * voxels * config.training.batch, 0.4)
 
     monkeypatch.setattr(planner, "measure_shape", measured)
     settings = {"training.batch": 8, "training.micro_batch": 4, "network.channels": 64}
@@ -42,12 +43,12 @@ def test_a_cost_with_a_fixed_part_is_predicted_exactly(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("batch", "micro_batch", "group", "images"),
     [
-        (8, 0, 4, 8),
+        (8, 0, 4, 4),
         (8, 4, 4, 4),
-        (128, 0, 4, 8),
+        (128, 0, 4, 4),
         (128, 32, 16, 16),
         (2, 0, 4, 2),
-        (12, 0, 3, 6),
+        (12, 0, 3, 3),
         (8, 1, 1, 1),
     ],
 )
@@ -65,6 +66,49 @@ def test_a_large_batch_is_measured_by_a_few_images(
     config = with_values(RunConfig(), {f"training.{key}": value for key, value in values.items()})
     assert measure_machine(config).gib_per_voxel == pytest.approx(1e-6)
     assert set(seen) == {images}
+
+
+@pytest.mark.parametrize("stages", [5, 6])
+def test_the_memory_of_the_slices_does_not_hide_that_of_the_volumes(
+    stages: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At small shapes the peak is that of the slice discriminator: 0.57 GiB at 16^3, 0.64 at 32^3."""
+
+    def peak(voxels: int) -> float:
+        return max(0.55 + 2.5e-6 * voxels, 0.4 + 6.2e-6 * voxels)
+
+    def measured(config: RunConfig, rounds: int) -> Measured:
+        return Measured("cpu", 1.0, peak(prod(config.network.shape)), 0.4)
+
+    monkeypatch.setattr(planner, "measure_shape", measured)
+    config = with_values(RunConfig(), {"network.base": [3, 3, 3], "network.stages": stages})
+    assert predict(config, measure_machine(config))[0] == pytest.approx(peak(prod(config.network.shape)))
+
+
+def test_a_slow_machine_measures_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    taken: list[int] = []
+
+    def take(gan: Gan, step: Step, shown: Shown) -> dict[str, torch.Tensor]:
+        clock.now += 4.0
+        taken.append(1)
+        return {}
+
+    monkeypatch.setattr(Gan, "take", take)
+    monkeypatch.setattr(planner, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    small = {"network.base": [4, 4, 4], "network.stages": 3, "network.channels": 8, "training.batch": 4}
+    config = with_values(RunConfig(), {**small, "slice_discriminator.weight": 0, "training.r1_every": 1})
+    assert planner.measure_shape(config, rounds=5).seconds == pytest.approx(4.0 * len(taken) / 4)
+    assert len(taken) == 3  # the discriminator, R1 and the generator, once
+
+
+@pytest.mark.parametrize("extra", [{}, {"training.activation_checkpointing": True}])
+def test_the_measured_memory_is_predicted(extra: dict[str, object]) -> None:
+    """At the larger measured shape itself, whatever the machine."""
+    settings = {"network.base": [3, 3, 3], "network.stages": 5, "network.channels": 4, "training.batch": 2}
+    config = with_values(RunConfig(), {**settings, "training.mbstd_group": 2, **extra})
+    gib, _ = predict(config, measure_machine(config, rounds=1))
+    assert gib == pytest.approx(peak_gib(torch.device("cpu")))
 
 
 def test_only_images_computed_at_a_time_and_those_that_wait_count() -> None:

@@ -29,21 +29,27 @@ _V2 = ("memory.max", "memory.current", "inactive_file")
 def peak_bytes() -> int:
     """The largest resident size that this process had."""
     # On Linux ru_maxrss starts with the size of the parent process; VmHWM does not.
-    for line in _text(_PROC / "self" / "status").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
+    if peak := _of_status("VmHWM"):
+        return peak
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
 def available_bytes() -> int:
-    """Memory that this process can still get: of the machine, or of its cgroups if they leave less.
+    """Memory that this process can still get: of the machine, or less if its cgroups or `ulimit -v` say so.
 
     Where the system does not tell what is free, the installed memory.
     """
     free = _MACHINE.search(_text(_PROC / "meminfo"))
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([int(free[1]) * 1024 if free else installed, *_left_by_cgroups()])
+    return min([int(free[1]) * 1024 if free else installed, *_left_by_cgroups(), *_left_by_ulimit()])
+
+
+def _left_by_ulimit() -> Iterator[int]:
+    """What the limit of the address space leaves, with which SGE and PBS limit the memory of jobs."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        yield max(0, limit - _of_status("VmSize"))
 
 
 def _left_by_cgroups() -> Iterator[int]:
@@ -61,6 +67,12 @@ def _left_by_cgroups() -> Iterator[int]:
                 yield max(0, int(limit) - int(used) + (int(cache[1]) if cache else 0))
             if one == root:
                 break
+
+
+def _of_status(name: str) -> int:
+    """A size of this process as Linux reports it, bytes; 0 elsewhere."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", _text(_PROC / "self" / "status"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def _text(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,53 +13,72 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from voxflate._system.memory import explain_out_of_memory
 from voxflate.cli.printing import print_next
 from voxflate.cli.progress import stage_bars
 
 if TYPE_CHECKING:
+    from voxflate._system.parallel import Progress
     from voxflate.config.schema import RunConfig
     from voxflate.data.preparing.proposals import Proposal
     from voxflate.data.preparing.recipes import RecipeOptions
-    from voxflate.data.sources.source import Reading, Refuse
     from voxflate.data.volume import Geometry
     from voxflate.training.planner import Machine
 
 LONGEST_HOURS = 6
 """Longest 3D run of a recommended shape, hours."""
+_LAST_RESORT = "train with fewer network.channels or a smaller training.batch"
 
 
 def print_plan(
-    source: Path, recipe: str, refuse: Refuse | None, reading: Reading, options: RecipeOptions
+    find_grids: Callable[[Progress], list[Geometry]],
+    recipe: str,
+    options: RecipeOptions,
+    command: Sequence[object],
 ) -> None:
     """Print the cohort's grids and a table of shapes; nothing is written.
 
+    Args:
+        find_grids: Finds the grids of the scans; is given a function to call with its progress.
+        recipe: Name of the recipe.
+        options: Options of the recipe.
+        command: The words of the command that prepares the scans, without the shape.
+
     Raises:
-        VoxflateError: As `prepare` for these scans.
+        VoxflateError: If `find_grids` does, or no shape suits the scans.
     """
     from voxflate.config.toml import from_values
-    from voxflate.data.preparing.prepare import cohort_grids
     from voxflate.data.preparing.proposals import propose
-    from voxflate.training.planner import measure_machine
 
     with stage_bars() as move:
-        grids = cohort_grids(
-            source, recipe, refuse, reading, options, lambda done, n: move("looking at files", done / n)
-        )
+        grids = find_grids(lambda done, total: move("looking at files", done / total))
     proposals = propose(grids, recipe, options)
     finest = max(proposals, key=lambda one: prod(one.shape))
     # Its recommended settings cost the most: slices are shown larger there.
     config = from_values({"network.base": list(finest.base), "network.stages": finest.stages})
-    machine = measure_machine(config)
+    machine = _measured(config)
     _print_grids(grids)
-    _print_proposals(source, recipe, proposals, machine, config)
+    _print_proposals(proposals, machine, config, command)
 
 
-def print_cost(settings: RunConfig) -> None:
-    """Print the predicted memory and speed of a 3D run, and the settings with which it fits."""
+def print_cost(settings: RunConfig, data: Path | None = None) -> None:
+    """Print the predicted memory and speed of a 3D run, and the settings with which it fits.
+
+    Args:
+        settings: The settings of the run.
+        data: The prepared folder that the command names, if any.
+
+    Raises:
+        VoxflateError: If there is no prepared set in that folder.
+    """
+    if data is not None:
+        from voxflate.data.prepared import open_prepared
+
+        open_prepared(data)
     from voxflate.training.memory import checkpointed_machine
-    from voxflate.training.planner import MARGIN, MEASURED_AT, measure_machine, predict
+    from voxflate.training.planner import MARGIN, MEASURED_AT, predict
 
-    machine = measure_machine(settings)
+    machine = _measured(settings)
     gib, speed = predict(settings, machine)
     training = settings.training
     typer.echo(
@@ -74,29 +94,57 @@ def print_cost(settings: RunConfig) -> None:
     if machine.fits(gib):
         typer.echo(f"{left}, which is enough")
     else:
-        typer.echo(f"{left}, which is not enough, as predictions can be {MARGIN:.0%} too low")
-        typer.echo(_advice(settings, machine, checkpointed_machine(settings)))
+        typer.echo(f"{left}, of which the prediction may take {1 - MARGIN:.0%}: not enough")
+        last_resort = f"{_LAST_RESORT}, or choose a smaller shape"
+        for line in _advice([settings], machine, checkpointed_machine(settings), last_resort):
+            typer.echo(line)
     typer.echo(
         f"measured on {machine.device} at {MEASURED_AT} under the current load, and scaled by the number of "
         "voxels"
     )
 
 
-def _advice(config: RunConfig, machine: Machine, checkpointed: Machine | None) -> str:
-    """The settings with which a run fits into memory that does not fit as it is."""
+def _measured(config: RunConfig) -> Machine:
+    from voxflate.training.planner import MEASURED_AT, measure_machine
+
+    with explain_out_of_memory(
+        lambda: f"even the plan's own measurement, at {MEASURED_AT}, does not fit; {_LAST_RESORT}"
+    ):
+        return measure_machine(config)
+
+
+def _advice(
+    configs: Sequence[RunConfig], machine: Machine, checkpointed: Machine | None, last_resort: str
+) -> Iterator[str]:
+    """The settings with which runs fit that do not fit as they are, and a line on those that never fit.
+
+    Args:
+        configs: Settings that differ only in the shape.
+        machine: Measured with them.
+        checkpointed: Measured with them and activation checkpointing; None if that cannot be changed.
+        last_resort: What to do about those that never fit.
+    """
     from voxflate.config.toml import with_values
     from voxflate.training.planner import micro_batches, predict, settings_that_fit
 
-    shape = ",".join(map(str, config.network.shape))
-    if changes := settings_that_fit(config, machine, checkpointed):
+    never = []
+    for config in configs:
+        changes = settings_that_fit(config, machine, checkpointed)
+        if not changes:
+            never.append("x".join(map(str, config.network.shape)))
+            continue
         recomputed = checkpointed if "training.activation_checkpointing" in changes else None
         gib, _ = predict(with_values(config, changes), recomputed or machine)
         words = " ".join(f"--set {key}={str(value).lower()}" for key, value in changes.items())
-        return f"{shape} fits if trained with {words}: {gib:.1f} GiB"
-    tried = ["training.micro_batch"] * bool(micro_batches(config))
-    tried += ["training.activation_checkpointing"] * (checkpointed is not None)
-    without = f" with any {' or '.join(tried)}" if tried else ""
-    return f"{shape} does not fit{without}; choose a smaller shape, network.channels or training.batch"
+        shape = ",".join(map(str, config.network.shape))
+        yield f"{shape} fits if trained with {words}: {gib:.1f} GiB"
+    if never:
+        tried = [f"training.micro_batch = {size}" for size in micro_batches(configs[0])[-1:]]
+        tried += ["training.activation_checkpointing = true"] * (checkpointed is not None)
+        even = f", even with {' and '.join(tried)}" if tried else ""
+        all_but_last = [", ".join(never[:-1])] if never[1:] else []
+        shapes, verb = " and ".join([*all_but_last, never[-1]]), "do" if never[1:] else "does"
+        yield f"{shapes} {verb} not fit{even}; {last_resort}"
 
 
 def _print_grids(grids: list[Geometry]) -> None:
@@ -114,7 +162,7 @@ def _print_grids(grids: list[Geometry]) -> None:
 
 
 def _print_proposals(
-    source: Path, recipe: str, proposals: list[Proposal], machine: Machine, config: RunConfig
+    proposals: list[Proposal], machine: Machine, config: RunConfig, command: Sequence[object]
 ) -> None:
     from voxflate.training.memory import checkpointed_machine
     from voxflate.training.planner import MARGIN, MEASURED_AT, images_at_once
@@ -138,13 +186,13 @@ def _print_proposals(
         )
     Console().print(table)
     if large := [one for one in proposals if one not in fitting]:
-        checkpointed = checkpointed_machine(config)
-        for one in large:
-            typer.echo(_advice(_sized(config, one), machine, checkpointed))
+        configs = [_sized(config, one) for one in large]
+        for line in _advice(configs, machine, checkpointed_machine(config), _LAST_RESORT):
+            typer.echo(line)
     if best is None:
         typer.echo(f"recommended: none, because no shape fits into {machine.gib_available:.1f} GiB")
     else:
-        _print_recommended(source, recipe, best, machine, kimg)
+        _print_recommended(best, machine, kimg, command)
     typer.echo(
         f"GiB and images/s: batch {batch}, one channel, settings recommended for the finest shape, measured "
         f"on {machine.device} at {MEASURED_AT} under the current load, and scaled by the number of voxels. "
@@ -154,7 +202,7 @@ def _print_proposals(
     )
 
 
-def _print_recommended(source: Path, recipe: str, best: Proposal, machine: Machine, kimg: float) -> None:
+def _print_recommended(best: Proposal, machine: Machine, kimg: float, command: Sequence[object]) -> None:
     shape = ",".join(map(str, best.shape))
     quick = _hours(machine.images_per_second(best.shape), kimg) <= LONGEST_HOURS
     why = f"the coarsest, because a 3D run of {kimg:g} kimg takes more than {LONGEST_HOURS} hours here"
@@ -163,7 +211,7 @@ def _print_recommended(source: Path, recipe: str, best: Proposal, machine: Machi
     typer.echo(
         f"recommended: --shape {shape} (base {','.join(map(str, best.base))}, {best.stages} stages), {why}"
     )
-    print_next("prepare", source, "OUT", "--recipe", recipe, "--shape", shape)
+    print_next(*command, "--shape", shape)
 
 
 def _sized(config: RunConfig, proposal: Proposal) -> RunConfig:

@@ -41,7 +41,7 @@ from voxflate.cli.options.prepare import (
 )
 from voxflate.cli.options.shared import DryRun, Seed
 from voxflate.cli.parsing import channels_of, pair_of, sides_of
-from voxflate.cli.printing import print_prepared
+from voxflate.cli.printing import options_given, print_prepared
 from voxflate.cli.progress import stage_bars
 from voxflate.cli.settings import print_settings
 
@@ -89,7 +89,7 @@ def prepare(
     Example: voxflate prepare scans/ data/brains --recipe mr --shape 16,32,32
     """
     _quiet_readers()
-    from voxflate.data.preparing.prepare import check
+    from voxflate.data.preparing.prepare import check, cohort_grids
     from voxflate.data.preparing.prepare import prepare as prepare_set
     from voxflate.data.preparing.recipes import RecipeOptions
     from voxflate.data.sources.account import Account
@@ -121,7 +121,14 @@ def prepare(
     if plan:
         from voxflate.cli.plan import print_plan
 
-        print_plan(source, recipe, refuse, reading, options)
+        print_plan(
+            lambda move: cohort_grids(
+                source, out, recipe, held_out, seed, refuse, reading, options, progress=move
+            ),
+            recipe,
+            options,
+            ["prepare", source, out, *options_given(ctx, but=("shape", "plan", "dry_run"))],
+        )
         return
     if dry_run:
         check(source, out, recipe, sides, held_out, seed, refuse, reading, options)

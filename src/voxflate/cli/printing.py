@@ -43,6 +43,28 @@ def print_next(*words: object) -> None:
     typer.echo(f"next: {shlex.join(['voxflate', *map(str, words)])}")
 
 
+def options_given(ctx: typer.Context, but: Sequence[str] = ()) -> list[str]:
+    """The words of the options on a command line, for a command that repeats them.
+
+    Args:
+        ctx: Context of the command.
+        but: Names of parameters to leave out.
+    """
+    words: list[str] = []
+    for one in ctx.command.params:
+        name = one.name or ""
+        source = ctx.get_parameter_source(name)
+        if one.param_type_name != "option" or name in but or source is None or source.name != "COMMANDLINE":
+            continue
+        value = ctx.params[name]
+        if isinstance(value, bool):
+            words.append(one.opts[0])
+        else:
+            several = value if isinstance(value, list | tuple) else [value]
+            words += [word for each in several for word in (one.opts[0], str(each))]
+    return words
+
+
 def print_generator(loaded: Loaded) -> None:
     """Print which generator is used, and which damaged snapshots were skipped."""
     print_skipped(loaded)

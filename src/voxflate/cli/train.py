@@ -74,7 +74,7 @@ def train(
     if plan:
         from voxflate.cli.plan import print_cost
 
-        print_cost(settings)
+        print_cost(settings, data)
         return
     if run_training(settings, out, continued, dry_run):
         print_next("generate", out, "-n", 20, "--out", "new-scans")

@@ -19,6 +19,21 @@ from voxflate.data.volume import Float32
 
 LabelValue = str | float
 
+MODALITIES = ("CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "OT")
+"""DICOM's names of modalities that may be shown; any other value in a header could be private."""
+OTHER = "OTHER"
+"""Stands for any other modality, and for an unknown one beside known ones."""
+
+
+def check_modality(text: object) -> None:
+    """Refuse what is not a set's modality: empty, or known names joined by ", ".
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if not isinstance(text, str) or (text and not {*text.split(", ")} <= {*MODALITIES, OTHER}):
+        raise ValueError(f"modality is not of {', '.join((*MODALITIES, OTHER))}")
+
 
 @dataclass(frozen=True)
 class Channel:

@@ -21,18 +21,17 @@ import numpy.typing as npt
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
-from voxflate.data.channels import LabelValue, Layout
+from voxflate.data.channels import LabelValue, Layout, check_modality
 from voxflate.data.volume import Float32, Float64
 
 SPLITS = ("train", "heldout")
 MANIFEST = "manifest.json"
 VERSION = 7
-READABLE = (1, 2, 3, 4, 5, 6, VERSION)
-"""Version 1 lacked what the report needs about the sources. Up to 3, `content_sha256` covered all values, and
-`voxels_sha256` the source's. Up to 4 there was no account of files; up to 5 one channel and no labels; up to
-6 no modality."""
+WITHOUT_MODALITY = range(1, 7)
+READABLE = (*WITHOUT_MODALITY, VERSION)
+"""1 lacks facts about the sources. Up to 3, `content_sha256` covered all values, `voxels_sha256` the
+source's. Up to 4 there is no account of files; up to 5 one channel and no labels; up to 6 no modality."""
 FULL_SCALE = 32767
-_MR_RECIPES = ("mr", "adni")
 
 Int16 = npt.NDArray[np.int16]
 
@@ -132,8 +131,8 @@ class Manifest:
         files: What happened to every file found: counts and reasons; see `sources.account`.
         layout: Channels and labels.
         version: Version of this format.
-        modality: The scans' modality as DICOM names it: CT, MR, PT, ...; several are joined by ", ". Empty if
-            unknown: files other than DICOM do not tell.
+        modality: The images' modality as DICOM names it: CT, MR, PT, ...; several are joined by ", ". OTHER
+            also stands for images that do not tell beside others that do. Empty if unknown.
     """
 
     recipe: str
@@ -198,6 +197,7 @@ class Manifest:
         left_out = [LeftOut(**one) for one in content.get("left_out", [])]
         older = {"channels": [{"name": "image", "intensity": tuples["intensity"]}]}
         layout = Layout.from_json(content.get("layout", older))
+        check_modality(content.get("modality", ""))
         return cls(**{**content, **tuples, "scans": scans, "left_out": left_out, "layout": layout})
 
 
@@ -252,7 +252,7 @@ class PreparedSet:
     @property
     def modality(self) -> str:
         """As `Manifest.modality`; where that is empty, the one that the recipe is for, if it is for one."""
-        of_recipe = "CT" if self.is_ct else "MR" if self.manifest.recipe in _MR_RECIPES else ""
+        of_recipe = "CT" if self.is_ct else "MR" if self.manifest.recipe in ("mr", "adni") else ""
         return self.manifest.modality or of_recipe
 
     @cached_property

@@ -239,7 +239,8 @@ def read_results(folder: Path) -> list[Result]:
     """
     paths = sorted(folder.glob("*.json"))
     if not paths:
-        raise VoxflateError(f"{folder}: has no results; write them there with voxflate result RUN")
+        why = "has no results" if folder.is_dir() else "is no folder"
+        raise VoxflateError(f"{folder}: {why}; write results into one with voxflate result RUN --out FOLDER")
     return [read_result(path) for path in paths]
 
 

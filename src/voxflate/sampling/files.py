@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
-from voxflate.data.labels import JointLabels, Labels
-from voxflate.data.prepared import PreparedSet
+from voxflate.config.toml import load_config
+from voxflate.data.labels import Labels
+from voxflate.data.prepared import WITHOUT_MODALITY, PreparedSet, open_prepared
 from voxflate.data.volume import Float32
 from voxflate.data.writers.checks import check_dicom_modality
 from voxflate.data.writers.dicom import check_right_angles
@@ -15,6 +16,8 @@ from voxflate.data.writers.dicom_seg import check_segmentations, write_dicom_cha
 from voxflate.data.writers.label_tables import Kept, write_labels
 from voxflate.data.writers.layouts import FolderWriter, check_labels, find_layout
 from voxflate.data.writers.synthetic import Look
+from voxflate.runs.load import Source
+from voxflate.runs.shipped import ROOT
 
 FLAT = "flat"
 
@@ -53,28 +56,78 @@ FORMATS: dict[str, Callable[..., FolderWriter | SeriesWriter]] = {
 """Name -> writer of volumes, called with (folder, prepared, layout, look, digits)."""
 
 
-def check_format(
-    file_format: str, layout: str, prepared: PreparedSet, labels: JointLabels | None = None
-) -> None:
+def check_format(file_format: str, layout: str, source: Source) -> None:
     """Refuse a format or layout before anything is computed.
 
     Args:
         file_format: A name in `FORMATS`.
         layout: A name in `LAYOUTS`.
-        prepared: The set that defines channels and voxels.
-        labels: The labels that the generator knows; None if it knows none.
+        source: The run or export.
 
     Raises:
         VoxflateError: If it does not exist, does not suit the volumes or labels, or needs a missing package.
     """
     if file_format not in FORMATS:
         raise VoxflateError(f"--format {file_format}: choose one of {', '.join(FORMATS)}")
+    prepared, labels = source.prepared, source.labels
     find_layout(layout, prepared)
     check_labels(layout, [column.name for column in labels.layout.labels] if labels else [])
     if file_format == "dicom":
         if layout != FLAT:
             raise VoxflateError(f"--layout {layout}: needs NIfTI files; leave out --format dicom")
         check_dicom_modality(prepared, f"--format dicom: {prepared.root}")
+        _check_own_modality(source)
         check_right_angles(prepared.affine, f"--format dicom: {prepared.root}")
         if prepared.layout.masks:
             check_segmentations()
+
+
+def format_notes(file_format: str, source: Source) -> list[str]:
+    """What the user should know about the modality that files declare, one sentence each.
+
+    Args:
+        file_format: A name in `FORMATS`.
+        source: The run or export, after `check_format`.
+    """
+    prepared = source.prepared
+    if file_format != "dicom" or prepared.is_ct:
+        return []
+    notes = []
+    if source.other_data and _own_set(source) is None:
+        notes.append(
+            f"{source.folder}: its training data cannot be opened, so their modality is unknown; the volumes "
+            f"are written as {prepared.modality} because {prepared.root} is {prepared.modality}"
+        )
+    shipped = source.folder.resolve().parent == ROOT.resolve()  # these are MR
+    if prepared.manifest.version in WITHOUT_MODALITY and not shipped:
+        notes.append(
+            f"{prepared.root}: was made before sets recorded their modality, so its volumes are written as "
+            f"{prepared.modality} because of its recipe, {prepared.manifest.recipe}; to record the true one, "
+            "prepare the scans again"
+        )
+    return notes
+
+
+def _check_own_modality(source: Source) -> None:
+    """Refuse volumes on other data that would be declared as another modality than the generator's own."""
+    own = _own_set(source) if source.other_data else None
+    if own is None:
+        return
+    check_dicom_modality(own, f"--format dicom: {source.folder}")
+    if own.modality != source.prepared.modality:
+        raise VoxflateError(
+            f"--format dicom: {source.folder} makes {own.modality}, but the files would say "
+            f"{source.prepared.modality}, as {source.prepared.root} is; write NIfTI, or leave out "
+            "--data and --other-data"
+        )
+
+
+def _own_set(source: Source) -> PreparedSet | None:
+    """The set that a generator was trained on, without scans for an export; None if it cannot be opened."""
+    if source.exported is not None:
+        return source.exported.geometry
+    try:
+        own = open_prepared(load_config(source.folder).data)
+    except VoxflateError:
+        return None
+    return own if own.content_hash == source.trained_on else None

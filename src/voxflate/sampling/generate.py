@@ -20,7 +20,7 @@ from voxflate.gans.samples import sample
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
 from voxflate.sampling.asked import check_numbers, draw_labels, encoded, memory_advice
-from voxflate.sampling.files import FLAT, FORMATS, check_format
+from voxflate.sampling.files import FLAT, FORMATS, check_format, format_notes
 
 
 def generate(
@@ -67,7 +67,8 @@ def generate(
             set.
         progress: Called with (done, n).
         tell: Called with the generator once it is loaded.
-        warn: Called with a message about a number outside the training set's range; by default warns.
+        warn: Called with a message about a number outside the training set's range, or about the modality in
+            DICOM; by default warns.
 
     Returns:
         The files, or folders of DICOM series, in order; with several modalities those of the first.
@@ -80,7 +81,7 @@ def generate(
     source = check_generation(run, out, data, device, file_format, layout, snapshot, air, other_data)
     prepared = source.prepared
     given, drawn, lines = draw_labels(source.labels, labels, seed, 0, n)
-    for line in lines:
+    for line in [*lines, *format_notes(file_format, source)]:
         (warn or warnings.warn)(line)
     loaded = source.load(snapshot)
     if tell is not None:
@@ -145,7 +146,7 @@ def check_generation(
     check_outside_sets(out)
     source = open_source(run, data, device, other_data=other_data)
     check_volumes(source)
-    check_format(file_format, layout, source.prepared, source.labels)
+    check_format(file_format, layout, source)
     source.check(snapshot)
     check_air(source.prepared, air)
     return source

@@ -118,6 +118,7 @@ class About:
             ("Data", self.words.data or "Not stated by its owner."),
             ("Licence of the data", self.words.licence or "Not stated by its owner."),
             ("Trained on", self._trained_on()),
+            *([("Modality", prepared.modality)] if prepared.modality else []),
             ("Volumes", f"{shape_words(prepared.shape)} voxels of {sides} mm (up, front, right)"),
             *self._channels(),
             *self._labels(),
@@ -196,7 +197,7 @@ class About:
         if len(images) > 1:
             names = [channel.name for channel in images]
             texts = [f"{name}: {text}" for name, text in zip(names, texts, strict=True)]
-        facts = [("Modalities" if len(images) > 1 else "Intensities", "; ".join(texts))]
+        facts = [("Intensities", "; ".join(texts))]
         if masks:
             classes = ", ".join(f"{channel.name} ({channel.label})" for channel in masks)
             facts.append(("Mask", f"{classes}; in each voxel the class with the largest share"))
@@ -225,7 +226,9 @@ class About:
         if name is None:
             return []
         metric = self.assessment.metrics[name]
-        floor = "" if metric.real is None else f"; real scans among themselves reach {metric.real:.3g}"
+        floor = (
+            "" if metric.real is None else f"; between two halves of the real scans it is {metric.real:.3g}"
+        )
         return [("Quality", f"{name} {metric.value:.3g}{floor} (lower is better)")]
 
 

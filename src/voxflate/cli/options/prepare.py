@@ -93,8 +93,8 @@ Modality = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Use only DICOM series of a modality: CT, MR, PT, ... Without DICOM: the modality of the files, "
-        "if it is not the recipe's.",
+        help="Use only DICOM series of a modality: CT, MR, PT, ... For scans whose files do not tell it, "
+        "such as NIfTI: their modality, if it is not the recipe's.",
         rich_help_panel=_SCANS,
     ),
 ]

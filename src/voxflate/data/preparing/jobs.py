@@ -10,7 +10,7 @@ from pathlib import Path
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_new_folder, whole_file
 from voxflate._system.parallel import Progress
-from voxflate.data.channels import LabelValue
+from voxflate.data.channels import OTHER, LabelValue
 from voxflate.data.outside import check_outside_sets
 from voxflate.data.prepared import SPLITS, LeftOut
 from voxflate.data.preparing.labels import labelled, typed
@@ -20,6 +20,7 @@ from voxflate.data.shapes import Shape, split_shape
 from voxflate.data.sources.account import Account
 from voxflate.data.sources.found import find_sources
 from voxflate.data.sources.names import Pseudonyms
+from voxflate.data.sources.pairing import channel_names
 from voxflate.data.sources.source import Reading, Refuse, Source
 from voxflate.data.sources.split import check_share, fixed_split, split_subjects
 from voxflate.data.volume import assumed_affine
@@ -197,19 +198,32 @@ def find_scans(plan: Plan, refuse: Refusals, progress: Progress | None = None) -
     sources = []
     found = find_sources(plan.source, refuse, _reading(plan), progress, refuse.account)
     for one in found:
-        error = next(filter(None, (_unfit(image, plan) for image in one.images)), None)
+        error = next(filter(None, (_unfit(one, number, plan) for number in range(len(one.images)))), None)
         if error:
             refuse.of(one, error)
         else:
             sources.append(one)
     check_some(sources, plan.source)
+    _note_unknown(plan, sources, refuse.account)
     return sources
 
 
-def _unfit(image: Source, plan: Plan) -> ScanError | None:
-    """Why an image does not suit the plan's recipe, according to its header; None if it does."""
+def _note_unknown(plan: Plan, sources: Iterable[Source], account: Account) -> None:
+    """Note images that do not tell their modality beside others that do."""
+    told = [image.modality for one in sources for image in one.images]
+    if any(told) and not all(told) and not plan.is_ct:
+        account.note(
+            f"{told.count('')} of {len(told)} images do not tell their modality, so that of the set is "
+            f"{', '.join(sorted({one or OTHER for one in told}))}, and it is not written as DICOM"
+        )
+
+
+def _unfit(one: Source, number: int, plan: Plan) -> ScanError | None:
+    """Why an image of a volume does not suit the plan's recipe, according to its header; None if it does."""
+    image = one.images[number]
     if plan.is_ct and image.modality not in ("", "CT"):
-        return _not_ct(image, plan.recipe)
+        names = channel_names(plan.reading, len(one.images))
+        return _not_ct(image, plan.recipe, names[number] if len(names) > 1 else "")
     if plan.is_ct and image.lacks_units and not plan.reading.hu_offset:
         return _without_units(image)
     return None
@@ -222,11 +236,14 @@ def _reading(plan: Plan) -> Reading:
     return replace(plan.reading, hounsfield=True)
 
 
-def _not_ct(one: Source, recipe: str) -> ScanError:
+def _not_ct(image: Source, recipe: str, channel: str) -> ScanError:
+    advice = "leave it out with --modality CT, or prepare it separately with --recipe mr"
+    if channel:
+        advice = "use --recipe mr for all channels, or drop the channel {channel}"
     return ScanError(
-        one.path,
-        f"is {one.modality}, not CT, and --recipe {recipe} reads Hounsfield units; leave it out with "
-        "--modality CT, or prepare it separately with --recipe mr",
+        image.path,
+        f"is {image.modality}, not CT, and --recipe {recipe} reads Hounsfield units; {advice}",
+        channel=channel,
     )
 
 

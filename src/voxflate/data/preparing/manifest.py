@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from voxflate.data.channels import Channel, Layout
+from voxflate.data.channels import OTHER, Channel, Layout
 from voxflate.data.prepared import Manifest, Scan
 from voxflate.data.preparing.jobs import Plan, Refusals
 from voxflate.data.preparing.labels import label_columns
@@ -81,8 +81,12 @@ def make_layout(channels: Sequence[Channel], plan: Plan, scans: Sequence[Scan]) 
 
 def modality_of(sources: Iterable[Source], plan: Plan) -> str:
     """The modality of the images as `Manifest.modality`; recipes that read Hounsfield units take only CT."""
-    told = {image.modality for source in sources for image in source.images} - {""}
-    return ", ".join(sorted(told)) or ("CT" if plan.is_ct else "")
+    if plan.is_ct:
+        return "CT"
+    told = {image.modality for source in sources for image in source.images}
+    if told == {""}:
+        return ""
+    return ", ".join(sorted(one or OTHER for one in told))
 
 
 def records(steps: Sequence[Step], reading: Reading) -> list[dict[str, Any]]:

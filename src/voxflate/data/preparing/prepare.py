@@ -26,12 +26,12 @@ from voxflate.data.preparing.cohort import (
     refused_before,
     remember,
 )
-from voxflate.data.preparing.jobs import Job, Plan, Refusals, find_jobs, find_scans, write_names
+from voxflate.data.preparing.jobs import Job, Plan, Refusals, find_jobs, write_names
 from voxflate.data.preparing.manifest import make_layout, make_manifest, modality_of, records
 from voxflate.data.preparing.masks import remark_on_classes
 from voxflate.data.preparing.quality import look
 from voxflate.data.preparing.quality_report import REPORT, write_quality_report
-from voxflate.data.preparing.recipes import RecipeOptions, find_recipe
+from voxflate.data.preparing.recipes import RecipeOptions
 from voxflate.data.preparing.remarks import remark_on_grids, remark_on_set, remark_on_sources
 from voxflate.data.preparing.rows import Rows
 from voxflate.data.preparing.volumes import Making, Result, prepare_volume
@@ -44,6 +44,7 @@ from voxflate.data.volume import Geometry
 
 READING = Reading()
 OPTIONS = RecipeOptions()
+_ANY_SHAPE: Shape = (16, 32, 32)
 
 
 def prepare(
@@ -149,23 +150,27 @@ def check(
 
 def cohort_grids(
     source: str | Path,
+    out: str | Path,
     recipe: str,
+    held_out: float = 0.1,
+    seed: int = 0,
     refuse: Refuse | None = None,
     reading: Reading = READING,
     options: RecipeOptions = OPTIONS,
     progress: Progress | None = None,
     account: Account | None = None,
 ) -> list[Geometry]:
-    """The grids that a recipe would get, reoriented to RAS; voxels are read only for a crop.
+    """The grids that a recipe would get, reoriented to RAS, after the same checks as in `check`.
+
+    Arguments as in `prepare`, for any shape. Voxels are read only for a crop.
 
     Raises:
-        VoxflateError: If a setting is wrong or there are no scans; anything that `refuse` raises.
+        VoxflateError: If a setting is wrong, there are no scans, or `out` is not empty; anything that
+            `refuse` raises.
     """
-    find_recipe(recipe)
-    options.check(recipe)
-    plan = Plan(Path(source), Path(), recipe, (1, 1, 1), 0.0, 0, reading, options)
+    plan = Plan(Path(source), Path(out), recipe, _ANY_SHAPE, held_out, seed, reading, options)
     refusals = Refusals(plan, refuse, account)
-    jobs = [Job(one, "train") for one in find_scans(plan, refusals)]
+    jobs = find_jobs(plan, refusals, progress)
     grids = first_cohort(jobs, plan, refusals, progress).grids
     _note_odd_grids(refusals.account, grids)
     return [replace(grid, note="") for grid in grids]

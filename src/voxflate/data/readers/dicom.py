@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from voxflate.data.channels import MODALITIES, OTHER
 from voxflate.data.readers.dicom_pixels import Padding, check_bits, decode, fill_padding, padding_of
 from voxflate.data.readers.dicom_slices import Slice, check_slice
 from voxflate.data.readers.itk import world_affine
@@ -35,10 +36,6 @@ MISSING = 1.5
 MOST_ACQUISITIONS = 4
 FEWEST_SLICES = 3
 """At most this many acquisitions, of at least this many slices, end to end in one series are remarked on."""
-
-MODALITIES = ("CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "OT")
-"""Values that messages may name; any other value of the element could be private."""
-OTHER = "OTHER"
 
 _SAME_PLACE = 1e-3  # mm
 
@@ -127,11 +124,15 @@ def order(slices: Sequence[Slice], *, regrid: bool = False) -> Series:
     return _series(slices, grid, None if even else places)
 
 
-def read_series(series: Series) -> Volume:
+def read_series(series: Series, *, is_ct: bool | None = None) -> Volume:
     """Decode a series; rescale slope and intercept are applied slice by slice (HU for CT).
 
     Padding pixels become air. Unevenly spaced slices are interpolated to even spacing; a
     tilt stays in the affine.
+
+    Args:
+        series: The series.
+        is_ct: Whether air is -1000; None to go by its modality.
 
     Raises:
         ScanError: If a file cannot be decoded.
@@ -145,7 +146,7 @@ def read_series(series: Series) -> Volume:
         if frame >= len(frames):
             raise ScanError(path, f"has {len(frames)} frames, fewer than its header says; export it again")
         array[index] = frames[frame]
-    fill_padding(array, series.paddings, is_ct=series.modality == "CT")
+    fill_padding(array, series.paddings, is_ct=series.modality == "CT" if is_ct is None else is_ct)
     if series.places is not None:
         array = even_out(array, series.places)
     return Volume(array, series.geometry.affine)

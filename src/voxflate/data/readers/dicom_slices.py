@@ -72,18 +72,25 @@ _IMAGES = "1.2.840.10008.5.1.4.1.1."
 _VOLUME_IMAGES = tuple(f"{_IMAGES}{number}" for number in ("2", "4", "20", "128", "130"))
 """Storage classes of CT, MR, NM and PET; an image of these without a position is damaged."""
 
+SEGMENTATION = "a DICOM segmentation, which is not read: convert it to NIfTI"
+CONTOURS = "a DICOM structure set (contours), which is not read: convert it to a NIfTI mask"
+
 _OTHER_OBJECTS = {
     "1.2.840.10008.1.3.10": "index of a disc (DICOMDIR)",
     f"{_IMAGES}4.2": "DICOM spectroscopy",
     f"{_IMAGES}9": "DICOM waveform",
     f"{_IMAGES}11": "DICOM presentation state",
-    f"{_IMAGES}66": "DICOM segmentation, registration or raw data",
+    f"{_IMAGES}66.4": SEGMENTATION,
+    f"{_IMAGES}66.5": SEGMENTATION,
+    f"{_IMAGES}66.7": SEGMENTATION,
+    f"{_IMAGES}66": "DICOM registration or raw data",
     f"{_IMAGES}67": "DICOM value mapping",
     f"{_IMAGES}88": "DICOM report",
     f"{_IMAGES}104": "DICOM document",
+    f"{_IMAGES}481.3": CONTOURS,
     f"{_IMAGES}481": "DICOM radiotherapy object",
 }
-"""Storage class, or its prefix -> what such an object is."""
+"""Storage class, or its prefix -> what such an object is; the first that fits."""
 
 _LOCALIZER = re.compile(r"locali[sz]er|scout|topogram|surview|\bsurvey\b|plane[ _-]?loc\b", re.IGNORECASE)
 

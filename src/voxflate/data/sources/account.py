@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,14 @@ class Account:
             if path not in self.used:
                 rows.setdefault(self._left.get(path, "not part of a scan in the set"), []).append(name)
         return dict(sorted(rows.items(), key=lambda row: -len(row[1])))
+
+    def left_like(self, fits: Callable[[str, str], bool]) -> dict[str, list[str]]:
+        """Reason -> names of the files left out so far whose name and reason fit."""
+        rows: dict[str, list[str]] = {}
+        for path, reason in self._left.items():
+            if fits(self._names[path], reason):
+                rows.setdefault(reason, []).append(self._names[path])
+        return rows
 
     def record(self) -> dict[str, Any]:
         """The account for the manifest: counts and reasons, without names."""

@@ -15,10 +15,10 @@ from voxflate.data.readers.refusals import ScanError
 from voxflate.data.readers.stack import check_alike
 from voxflate.data.readers.table import READERS, reader_of, scan_files
 from voxflate.data.sources.account import Account, some
-from voxflate.data.sources.kinds import check_one_kind, chosen_series
+from voxflate.data.sources.kinds import all_dropped, check_one_kind, chosen_series
 from voxflate.data.sources.lists import LISTS, MASK, Columns, read_list
 from voxflate.data.sources.looking import SCAN, look_inside, may_be_scan
-from voxflate.data.sources.pairing import by_list, by_pattern, paired
+from voxflate.data.sources.pairing import by_list, by_pattern, matches, paired
 from voxflate.data.sources.source import Reading, Refuse, Source
 from voxflate.data.sources.split import subject_of
 from voxflate.data.sources.walk import File, files_below
@@ -60,29 +60,23 @@ def find_sources(
     listed = is_list(source)
     files = _listed(source, leave_out, reading, account) if listed else _in_folder(source, account, reading)
     files = _matching(source, files, reading, account)
-    sources = [*_volumes((file for file in files if reader_of(file.path)), leave_out, reading)]
-    used = {path for one in sources for path in one.files}
-    others = {f.path: f for f in files if f.path not in used and reader_of(f.path) is None}
-    slices: list[Slice] = []
-    for file, found in _looked_at(others, progress):
-        if found is SCAN:
-            sources += _volumes([file], leave_out, reading)
-        elif isinstance(found, str):
-            account.leave([file.path], found)
-        elif isinstance(found, VoxflateError):
-            leave_out(found)
-        else:
-            slices += found
-    sources += _series(others, slices, leave_out, reading, account)
-    sources = sorted(sources, key=lambda one: one.key)
-    sources = chosen_series(sources, reading, account)
+    sources = sorted(_scans(files, leave_out, reading, account, progress), key=lambda one: one.key)
+    by_path = {file.path: file for file in files}
+
+    def is_mask(one: Source) -> bool:
+        if listed:
+            return by_path[one.path].channel == MASK
+        return bool(reading.mask) and matches(one, reading.mask)
+
+    sources, dropped = chosen_series(sources, is_mask, reading, account)
+    if dropped and all(map(is_mask, sources)):
+        raise all_dropped(source, dropped, reading)
     if not sources:
         raise _nothing(source, account)
-    by_path = {file.path: file for file in files}
     if listed:
-        channels = by_list(source, sources, by_path, reading)
+        channels = by_list(source, sources, by_path, reading, dropped, account)
     else:
-        channels = by_pattern(source, sources, reading, account)
+        channels = by_pattern(source, sources, reading, account, dropped)
     for channel in channels[: len(channels) - bool(reading.mask)]:
         # If CT is wanted, other modalities are refused one by one and so cannot be mixed in.
         fitting = [one for one in channel.scans if not reading.hounsfield or one.modality in ("", "CT")]
@@ -99,6 +93,26 @@ def _nothing(source: Path, account: Account) -> VoxflateError:
     return VoxflateError(
         f"{source}: has no scans ({seen}); expected DICOM, or files ending in {', '.join(READERS)}"
     )
+
+
+def _scans(
+    files: Sequence[File], refuse: Refuse, reading: Reading, account: Account, progress: Progress | None
+) -> list[Source]:
+    """The scans in files that a reader knows by their name, and in others by their content."""
+    sources = [*_volumes((file for file in files if reader_of(file.path)), refuse, reading)]
+    used = {path for one in sources for path in one.files}
+    others = {f.path: f for f in files if f.path not in used and reader_of(f.path) is None}
+    slices: list[Slice] = []
+    for file, found in _looked_at(others, progress):
+        if found is SCAN:
+            sources += _volumes([file], refuse, reading)
+        elif isinstance(found, str):
+            account.leave([file.path], found)
+        elif isinstance(found, VoxflateError):
+            refuse(found)
+        else:
+            slices += found
+    return [*sources, *_series(others, slices, refuse, reading, account)]
 
 
 def _volumes(files: Iterable[File], refuse: Refuse, reading: Reading) -> Iterator[Source]:
@@ -212,7 +226,7 @@ def _listed(source: Path, refuse: Refuse, reading: Reading, account: Account) ->
             found = [File(entry.path, name.as_posix())]
             account.see(entry.path, name.as_posix())
         if not any(reader_of(file.path) or may_be_scan(file.path) for file in found):
-            refuse(ScanError(entry.path, "is listed, but has no scan that can be read; correct the list"))
+            refuse(_unread(entry.path, found))
         for file in found:
             if file.path in files:
                 raise VoxflateError(f"{source}: names {file.path} twice, the second time in {entry.where}")
@@ -220,6 +234,13 @@ def _listed(source: Path, refuse: Refuse, reading: Reading, account: Account) ->
                 file.path, file.name, entry.subject, entry.split, entry.where, entry.channel, entry.values
             )
     return list(files.values())
+
+
+def _unread(path: Path, found: Sequence[File]) -> ScanError:
+    """The error in an entry of a list without a scan, with the reason if it has only one file."""
+    reason = look_inside(found[0].path) if len(found) == 1 else ""
+    why = f" ({reason})" if reason and isinstance(reason, str) else ""
+    return ScanError(path, f"is listed, but has no scan that can be read{why}; correct the list")
 
 
 def _in_folder(source: Path, account: Account, reading: Reading) -> list[File]:

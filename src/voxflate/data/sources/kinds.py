@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatch
 from math import isnan
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
-from voxflate.data.readers.dicom import Series
 from voxflate.data.readers.refusals import printable
 from voxflate.data.sources.account import Account
 from voxflate.data.sources.source import Reading, Source
@@ -46,24 +45,59 @@ _SEPARATORS = re.compile(r"[_\-\s]+")
 _CHANNEL = re.compile(r"^(.*)_(\d{4})$")
 
 
-def chosen_series(sources: Sequence[Source], reading: Reading, account: Account) -> list[Source]:
-    """The scans selected by --series and --modality; the others go to the account.
+def chosen_series(
+    scans: Iterable[Source], is_mask: Callable[[Source], bool], reading: Reading, account: Account
+) -> tuple[list[Source], list[Source]]:
+    """The scans selected by --series and --modality, with all masks; the others go to the account.
 
-    Without a DICOM series there is nothing to select: then --modality says what the files cannot.
+    --modality selects among series whose headers tell their modality. It says that of other series; without a
+    header that tells, also that of other files.
+
+    Returns:
+        The selected scans, and the others.
     """
-    kept = []
-    selects = bool(reading.modality) and any(one.series for one in sources)
-    if reading.modality and sources and not selects:
-        account.note(f"the files do not tell their modality; --modality says {reading.modality.upper()}")
-    for one in sources:
+    scans = list(scans)
+    images = [one for one in scans if not is_mask(one)]
+    wanted = reading.modality.upper()
+    selects = bool(wanted) and any(one.series and one.series.modality for one in images)
+    silent = [one for one in images if one.series and not one.series.modality]
+    if wanted and images and not selects:
+        account.note(f"the files do not tell their modality; --modality says {wanted}")
+    elif wanted and silent:
+        account.note(f"{len(silent)} DICOM series of no modality: --modality says {wanted}")
+    kept, dropped = [], []
+    for one in scans:
         description = one.series.description.lower() if one.series else ""
-        if selects and not (one.series and one.modality == reading.modality.upper()):
+        if is_mask(one):
+            kept.append(one)
+        elif selects and not (one.series and one.modality == wanted):
             account.leave(one.files, "does not match --modality")
+            dropped.append(one)
         elif reading.series and not (one.series and fnmatch(description, reading.series.lower())):
             account.leave(one.files, "does not match --series")
+            dropped.append(one)
         else:
             kept.append(one)
-    return kept
+    return kept, dropped
+
+
+def all_dropped(source: Path, dropped: Sequence[Source], reading: Reading) -> VoxflateError:
+    """The error that --series and --modality leave nothing; lists what there is."""
+    found = Counter(_label(one, described=bool(reading.series)) for one in dropped)
+    shown = ", ".join(f"{count} {label}" for label, count in found.most_common(_MOST_KINDS))
+    more = f" and {len(found) - _MOST_KINDS} more kinds" if len(found) > _MOST_KINDS else ""
+    scans = f"its {len(dropped)} scans" if len(dropped) > 1 else "its only scan"
+    return VoxflateError(
+        f"{source}: {reading.selection} leaves out {scans}: {shown}{more}; change the option, or leave it out"
+    )
+
+
+def _label(one: Source, *, described: bool) -> str:
+    """Describe a scan in a few words: its modality, and the description of its series."""
+    if one.series is None:
+        return "not DICOM"
+    name = f" ({printable(one.series.description) or 'no description'})" if described else ""
+    return f"{one.series.modality or 'of no modality'}{name}"
 
 
 def check_one_kind(source: Path, sources: Sequence[Source], reading: Reading) -> None:
@@ -96,7 +130,7 @@ def _check_series(source: Path, sources: Sequence[Source], reading: Reading) -> 
     """Refuse series of several modalities or contrasts, or several series of one study."""
     kinds: dict[tuple[str, ...], list[Source]] = {}
     for one in sources:
-        kinds.setdefault(_kind(one.series), []).append(one)
+        kinds.setdefault(_kind(one), []).append(one)
     modalities = {kind[0] for kind in kinds if kind[0]}
     contrasts = {kind[1:3] for kind in kinds}
     studies: dict[tuple[str, str], set[tuple[str, ...]]] = {}
@@ -116,16 +150,17 @@ def _check_series(source: Path, sources: Sequence[Source], reading: Reading) -> 
         )
 
 
-def _kind(series: Series | None) -> tuple[str, ...]:
+def _kind(one: Source) -> tuple[str, ...]:
     """Modality, contrast by description and image type, length of the echo, description."""
+    series, modality = one.series, one.modality
     if series is None:
         return ("", "", "", "")
     words = re.split(r"[^a-z0-9]+", series.description.lower())
     contrast = _contrast(words) | {word for word in series.image_type[2:] if word in _MAPS}
-    echo = "" if contrast or isnan(series.echo_ms) or series.modality != "MR" else "short"
+    echo = "" if contrast or isnan(series.echo_ms) or modality != "MR" else "short"
     if echo and series.echo_ms > _LONG_ECHO_MS:
         echo = "long"
-    return series.modality, " ".join(sorted(contrast)), echo, " ".join(words)
+    return modality, " ".join(sorted(contrast)), echo, " ".join(words)
 
 
 def _contrast(words: Iterable[str]) -> set[str]:
@@ -147,7 +182,7 @@ def _described(members: Sequence[Source]) -> str:
     people = len({one.subject for one in members})
     name = printable(found[0].description) or "no description"
     return (
-        f"{len(members)} {found[0].modality or 'of no modality'} ({name}) of {people} "
+        f"{len(members)} {members[0].modality or 'of no modality'} ({name}) of {people} "
         f"{'person' if people == 1 else 'people'}, {shape} voxels of {sides} mm"
     )
 

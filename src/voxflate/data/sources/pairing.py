@@ -9,7 +9,7 @@ DICOM.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import partial
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from voxflate._system.errors import VoxflateError
+from voxflate.data.readers.dicom_slices import CONTOURS, SEGMENTATION
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.readers.table import suffix_of
 from voxflate.data.sources.account import Account, some
@@ -51,8 +52,21 @@ def channel_names(reading: Reading, images: int) -> tuple[str, ...]:
     return tuple(reading.channels) or ((IMAGE,) if images < 2 else tuple(f"image-{i}" for i in range(images)))
 
 
-def by_pattern(source: Path, scans: Iterable[Source], reading: Reading, account: Account) -> list[Channel]:
+def by_pattern(
+    source: Path,
+    scans: Iterable[Source],
+    reading: Reading,
+    account: Account,
+    dropped: Sequence[Source] = (),
+) -> list[Channel]:
     """The scans of a folder by channel, the mask last; other scans go to the account.
+
+    Args:
+        source: The folder, for messages.
+        scans: Its scans.
+        reading: The patterns of the channels and the mask.
+        account: Receives scans that match no pattern; tells why files were left out.
+        dropped: Scans that --series and --modality left out, for messages.
 
     Raises:
         VoxflateError: If a scan matches two channels, or a channel has no scans.
@@ -65,7 +79,7 @@ def by_pattern(source: Path, scans: Iterable[Source], reading: Reading, account:
     seen = []
     for scan in scans:
         seen.append(scan.name)
-        if reading.mask and _matches(scan, reading.mask):
+        if reading.mask and matches(scan, reading.mask):
             mask.scans.append(scan)
             continue
         fitting = [one for one in channels if _is_image(scan, one.pattern)]
@@ -79,18 +93,26 @@ def by_pattern(source: Path, scans: Iterable[Source], reading: Reading, account:
     channels += [mask] if reading.mask else []
     for one in channels:
         if not one.scans:
-            option = "--mask" if one is mask else f"--channel {one.name}="
+            what = f"--mask {one.pattern!r}" if one is mask else f"--channel {one.name}={one.pattern!r}"
+            lost = [scan for scan in dropped if one is not mask and _is_image(scan, one.pattern)]
+            left_out = _left_out(account, one.pattern, masks=one is mask)
+            if lost:
+                raise _dropped(source, what, lost, reading)
             raise VoxflateError(
-                f"{source}: no scan matches {option} {one.pattern!r}; it has {len(seen)} scans, such as "
-                f"{some(seen)}"
+                f"{source}: no scan matches {what}; it has {len(seen)} scans, such as {some(seen)}{left_out}"
             )
     return channels
 
 
 def by_list(
-    source: Path, scans: Iterable[Source], files: Mapping[Path, File], reading: Reading
+    source: Path,
+    scans: Iterable[Source],
+    files: Mapping[Path, File],
+    reading: Reading,
+    dropped: Sequence[Source],
+    account: Account,
 ) -> list[Channel]:
-    """The same for a list, by the columns that name the files.
+    """The same for a list, by the columns that name the files, whose entries are `files`.
 
     Raises:
         VoxflateError: If no line has a file for a channel.
@@ -98,17 +120,53 @@ def by_list(
     found: dict[int, list[Source]] = {}
     for scan in scans:
         found.setdefault(files[scan.path].channel, []).append(scan)
-    count = max(1 + max(found, default=0), len(reading.channels))
+    count = max(1 + max(file.channel for file in files.values()), len(reading.channels))
     names = channel_names(reading, count)
     channels = [Channel(names[i], "", found.get(i, [])) for i in range(count)]
     if reading.mask:
         channels.append(Channel(reading.mask_name, "", found.get(MASK, [])))
-    for one in channels:
-        if not one.scans:
-            raise VoxflateError(
-                f"{source}: no line has a file for {one.name}; name its column with --channel or --mask"
-            )
+    for number, one in zip([*range(count), MASK], channels, strict=False):
+        if one.scans:
+            continue
+        if lost := [scan for scan in dropped if files[scan.path].channel == number]:
+            raise _dropped(source, one.name, lost, reading)
+        own = {file.name for file in files.values() if file.channel == number}
+        if left_out := account.left_like(partial(_is_one_of, own)):
+            raise VoxflateError(f"{source}: no file for {one.name} can be used: {_reasons(left_out)}")
+        raise VoxflateError(
+            f"{source}: no line has a file for {one.name}; name its column with --channel or --mask"
+        )
     return channels
+
+
+def _is_one_of(names: Container[str], name: str, reason: str) -> bool:
+    return name in names
+
+
+def _dropped(source: Path, what: str, scans: Sequence[Source], reading: Reading) -> VoxflateError:
+    """The error that --series and --modality leave nothing for a channel."""
+    names = [scan.name for scan in scans]
+    return VoxflateError(
+        f"{source}: no scan is left for {what}: {reading.selection} leaves out all {len(names)} that match "
+        f"({some(names)}); change the option, or drop the channel"
+    )
+
+
+def _left_out(account: Account, pattern: str, *, masks: bool) -> str:
+    """Why files that match a pattern were left out; for masks, else of files that are masks in any case."""
+
+    def matching(name: str, reason: str) -> bool:
+        return bool(pattern) and any(fnmatch(one, pattern) for one in (name, name.rpartition("/")[2]))
+
+    found = account.left_like(matching)
+    if masks and not found:
+        found = account.left_like(lambda name, reason: reason in (SEGMENTATION, CONTOURS))
+    return f"; left out: {_reasons(found)}" if found else ""
+
+
+def _reasons(left_out: Mapping[str, list[str]]) -> str:
+    """How many files were left out for which reasons."""
+    return "; ".join(f"{some(names)} ({reason})" for reason, names in left_out.items())
 
 
 def paired(
@@ -205,7 +263,8 @@ def _table(scans: Iterable[Source], key: Callable[[Source], str]) -> dict[str, l
     return table
 
 
-def _matches(scan: Source, pattern: str) -> bool:
+def matches(scan: Source, pattern: str) -> bool:
+    """Whether a pattern fits a scan's name, path or description."""
     return any(fnmatch(text, pattern) for text in _texts(scan))
 
 
@@ -213,7 +272,7 @@ def _is_image(scan: Source, pattern: str) -> bool:
     """Whether a scan belongs to an image channel; derivatives do only if the pattern names them."""
     if scan.name.startswith(_DERIVATIVES) and not pattern.startswith(_DERIVATIVES):
         return False
-    return not pattern or _matches(scan, pattern)
+    return not pattern or matches(scan, pattern)
 
 
 def _texts(scan: Source) -> Iterator[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import sha256
+from voxflate.data.channels import MODALITIES, OTHER
 from voxflate.data.readers import dicom
 from voxflate.data.readers.dicom_pixels import CT_AIR
 from voxflate.data.readers.refusals import NAN_AIR, check_right_angles, check_voxels
@@ -24,6 +25,9 @@ Refuse = Callable[[VoxflateError], None]
 SUBJECTS = ("auto", "folder", "file")
 """Where subjects come from: headers and BIDS names, the first folder below the source, or nowhere."""
 
+_MODALITY_NAMES = {"PET": "PT", "MRI": "MR"}
+"""Usual names that are not DICOM's."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -35,7 +39,7 @@ class Reading:
         only: Pattern such as "*_T1w.nii.gz" that names or paths below the source must match; empty for all.
         allow_outside: Let a list name files outside its folder.
         series: Pattern for descriptions of DICOM series, ignoring case; empty for all.
-        modality: Required modality of DICOM series, or the modality of files that do not tell; empty for all.
+        modality: Required modality of DICOM series, or the one of scans that do not tell; empty for all.
         min_slices: DICOM series with fewer slices are left out.
         mixed: Accept several kinds of scans, and label maps, as one set; otherwise they are refused.
         subjects: One of `SUBJECTS`.
@@ -73,6 +77,13 @@ class Reading:
         return bool(self.channels or self.mask)
 
     @property
+    def selection(self) -> str:
+        """The options that select DICOM series, as on the command line."""
+        series = f"--series {self.series!r}" if self.series else ""
+        modality = f"--modality {self.modality}" if self.modality else ""
+        return " and ".join(filter(None, (series, modality)))
+
+    @property
     def air(self) -> float | None:
         """The largest value that NaN may become; None if NaN is refused."""
         if not self.nan:
@@ -89,9 +100,11 @@ class Reading:
             raise VoxflateError(f"--subjects {self.subjects}: choose one of {', '.join(SUBJECTS)}")
         if self.nan not in ("", NAN_AIR):
             raise VoxflateError(f"--nan {self.nan}: the only choice is {NAN_AIR}; without it NaN is refused")
-        known = ("", *dicom.MODALITIES, dicom.OTHER)
+        known = ("", *MODALITIES, OTHER)
         if self.modality.upper() not in known:
-            raise VoxflateError(f"--modality {self.modality}: choose one of {', '.join(known[1:])}")
+            name = _MODALITY_NAMES.get(self.modality.upper(), "")
+            hint = f"DICOM calls it {name}; " if name else ""
+            raise VoxflateError(f"--modality {self.modality}: {hint}choose one of {', '.join(known[1:])}")
         if not np.isfinite(self.hu_offset):
             raise VoxflateError(f"--hu-offset {self.hu_offset}: expected a number such as -1024")
 
@@ -143,8 +156,8 @@ class Source:
 
     @property
     def modality(self) -> str:
-        """CT, MR, PT, ...; empty if neither the format nor the user tells."""
-        return self.series.modality if self.series else self.reading.modality.upper()
+        """CT, MR, PT, ... from the DICOM header, or else from the user; empty if neither tells."""
+        return (self.series.modality if self.series else "") or self.reading.modality.upper()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -183,7 +196,8 @@ class Source:
         """The voxels on the grid of the file, even if sheared; see `volume`."""
         if self.series is None:
             return read_volume(self.path, self.reading.assume, self.reading.air)
-        volume = dicom.read_series(self.series)
+        is_ct = self.modality == "CT" or (self.reading.hounsfield and not self.modality)
+        volume = dicom.read_series(self.series, is_ct=is_ct)
         check_voxels(self.path, volume.array)
         return volume
 

@@ -55,7 +55,7 @@ def operations_of_a_step(prepared, batch, number, **values):
         seen = Seen()
         with seen:
             scalars = gan.step(*shown, number=number)
-            state.steps, state.n_images = 1, state.n_images + batch
+            state.steps, state.n_images = 2, state.n_images + batch  # the guard looks after step 1
             state.ema.update(gan.generator, state.n_images, batch)
             assert guard.after_step(scalars) is None
         if warm_up:

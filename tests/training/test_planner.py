@@ -108,7 +108,9 @@ def test_the_measured_memory_is_predicted(extra: dict[str, object]) -> None:
     settings = {"network.base": [3, 3, 3], "network.stages": 5, "network.channels": 4, "training.batch": 2}
     config = with_values(RunConfig(), {**settings, "training.mbstd_group": 2, **extra})
     gib, _ = predict(config, measure_machine(config, rounds=1))
-    assert gib == pytest.approx(peak_gib(torch.device("cpu")))
+    assert gib == pytest.approx(
+        peak_gib(torch.device("cpu")), rel=0.01
+    )  # the system counts pages with a delay
 
 
 def test_only_images_computed_at_a_time_and_those_that_wait_count() -> None:

@@ -138,7 +138,7 @@ def test_it_learns_and_the_generator_heeds_it(phase, prepared):
 
 def test_every_head_lowers_its_loss_on_a_fixed_batch():
     torch.manual_seed(0)
-    heads = SliceHeads(1, (8, 4))
+    heads = SliceHeads(1, (8, 4), spectral_norm=True)
     real = [[torch.randn(4, 64, s, s) for s in (8, 4)]]
     fake = [[x + 0.5 for x in maps] for maps in real]
     adam = torch.optim.Adam(heads.parameters(), lr=1e-3)
@@ -272,7 +272,7 @@ def test_folded_segments_are_the_network():
 
 def test_kernels_have_unit_norm_and_the_estimate_follows_them():
     torch.manual_seed(0)
-    conv = SpectralConv(True, 8, 6, 4, stride=2, padding=1)
+    conv = SpectralConv(8, 6, 4, stride=2, padding=1, tracked=True)
     with torch.no_grad():
         conv.weight.mul_(3).add_(torch.randn_like(conv.weight))
     for _ in range(50):
@@ -301,7 +301,7 @@ def test_the_steps_of_a_run_keep_the_norm_of_the_heads(spectral_norm, prepared):
 
 
 def test_heads_of_a_plane_without_slices_get_zero_gradients():
-    heads = SliceHeads(2, (8, 4))
+    heads = SliceHeads(2, (8, 4), spectral_norm=True)
     heads(0, [torch.randn(1, 64, 8, 8), torch.randn(1, 64, 4, 4)]).sum().backward()
     heads(1, [torch.randn(0, 64, 8, 8), torch.randn(0, 64, 4, 4)]).sum().backward()
     assert all(p.grad is not None and not p.grad.any() for p in heads.heads[1].parameters())

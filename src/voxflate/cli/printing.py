@@ -58,7 +58,7 @@ def options_given(ctx: typer.Context, but: Sequence[str] = ()) -> list[str]:
             continue
         value = ctx.params[name]
         if isinstance(value, bool):
-            words.append(one.opts[0])
+            words.append((one.opts if value else one.secondary_opts)[0])
         else:
             several = value if isinstance(value, list | tuple) else [value]
             words += [word for each in several for word in (one.opts[0], str(each))]

@@ -30,7 +30,7 @@ def compare_features(
         generated: View -> [n x slices, f].
         real: View -> [m x slices, f], the same views.
         slices: Samples per volume.
-        owners: Whose the volumes are.
+        owners: The people of the volumes.
 
     Returns:
         Metric name -> value; with planes, also their mean as "-avg" (and "-avg-cut").
@@ -52,7 +52,7 @@ def replicated_features(
         generated: View -> [n x slices, f].
         real: View -> [m x slices, f].
         slices: Samples per volume; they are drawn together.
-        owners: Whose the volumes are.
+        owners: The people of the volumes.
     """
     grams = {view: Gram.of(generated[view], real[view]) for view in generated}
 
@@ -142,7 +142,7 @@ def heldout_kid(
         real: Features by view, training volumes first.
         n_train: Number of training volumes.
         slices: Slices per volume.
-        owners: Whose the generated and all real volumes are.
+        owners: The people of the generated and of all real volumes.
 
     Returns:
         The mean over the planes by its name; nothing with volumes of fewer than two people on a side.

@@ -29,8 +29,8 @@ class Similarities:
     Attributes:
         correlations: [r, n].
         gaps: Distances of the features, [r, n].
-        people: Whose the r volumes are, [r].
-        owners: Whose the n training volumes are, [n].
+        people: The people of the r volumes, [r].
+        owners: The people of the n training volumes, [n].
     """
 
     correlations: NDArray[np.float64]
@@ -60,7 +60,7 @@ def leads(values: NDArray[np.float64], owners: NDArray[np.str_]) -> NDArray[np.f
 
     Args:
         values: Correlations, [r, n]; minus infinity where they do not count.
-        owners: Whose the n volumes are, [n].
+        owners: The people of the n volumes, [n].
     """
     nearest = owners[values.argmax(1)]
     others = np.where(owners == nearest[:, None], -np.inf, values).max(1)

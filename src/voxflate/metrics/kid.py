@@ -22,7 +22,7 @@ from voxflate.metrics.gram import Gram
 
 Array = NDArray[np.float64]
 Owners = tuple[Sequence[object] | None, Sequence[object] | None]
-"""Whose each volume of the first and of the second set is, [n] and [m]; None if no two are of one person."""
+"""The owner of each volume in the first set [n] and in the second [m]; None if every volume has its own."""
 
 ALONE: Owners = (None, None)
 
@@ -39,7 +39,7 @@ def kernel_distance(
         features_a: [n x slices, f], grouped by volume, n >= 2.
         features_b: [m x slices, f], m >= 2.
         slices: Samples per volume; pairs within one volume are left out.
-        owners: Whose the volumes are; pairs of one owner within a set are left out.
+        owners: The people of the volumes; pairs of one person within a set are left out.
 
     Returns:
         The estimate, without a unit; computed in float64.
@@ -71,7 +71,7 @@ def weighted_kernel_distance(
     Args:
         gram: Inner products of generated and real features.
         slices: Samples per volume, which have equal weights; pairs within one volume are left out.
-        owners: Whose the volumes are; pairs of one owner within a set are left out.
+        owners: The people of the volumes; pairs of one person within a set are left out.
 
     Returns:
         A function of weights [n x slices] and [m x slices] to {"": distance}.

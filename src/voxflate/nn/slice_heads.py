@@ -27,12 +27,12 @@ class SpectralConv(nn.Module):
     value at the start. That is no bound: after 25 kimg, singular values reach 4 to 16 (decision 0198).
 
     Args:
-        tracked: Whether the singular value is tracked.
         in_channels: I.
         out_channels: O.
         kernel_size: k.
         stride: Step of the output.
         padding: Zeros added on all sides.
+        tracked: Whether the singular value is tracked.
 
     Source: Miyato et al. 2018, "Spectral normalization for generative adversarial networks".
     """
@@ -42,12 +42,13 @@ class SpectralConv(nn.Module):
 
     def __init__(
         self,
-        tracked: bool,
         in_channels: int,
         out_channels: int,
         kernel_size: int,
         stride: int = 1,
         padding: int = 0,
+        *,
+        tracked: bool,
     ) -> None:
         super().__init__()
         self.tracked = tracked
@@ -91,9 +92,7 @@ class SliceHeads(nn.Module):
         spectral_norm: Whether kernels are kept at a largest singular value of 1.
     """
 
-    def __init__(
-        self, planes: int, sides: Sequence[int], width: int = 64, *, spectral_norm: bool = True
-    ) -> None:
+    def __init__(self, planes: int, sides: Sequence[int], width: int = 64, *, spectral_norm: bool) -> None:
         super().__init__()
         self.heads = nn.ModuleList(
             nn.ModuleList(_head(side, width, spectral_norm) for side in sides) for _ in range(planes)
@@ -121,6 +120,9 @@ class SliceHeads(nn.Module):
 def _head(side: int, width: int, tracked: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     while side > LOGITS_SIDE:
-        layers += [SpectralConv(tracked, width, width, 4, stride=2, padding=1), nn.LeakyReLU(LEAKY_SLOPE)]
+        layers += [
+            SpectralConv(width, width, 4, stride=2, padding=1, tracked=tracked),
+            nn.LeakyReLU(LEAKY_SLOPE),
+        ]
         side //= 2
-    return nn.Sequential(*layers, SpectralConv(tracked, width, 1, 1))
+    return nn.Sequential(*layers, SpectralConv(width, 1, 1, tracked=tracked))

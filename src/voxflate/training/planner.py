@@ -58,7 +58,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Machine:
-    """The cost of a training on this machine.
+    """The cost of a run on this machine.
 
     Attributes:
         device: The measured device.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.evaluation.sets import write_set
 from tests.evaluation.test_evaluator import blobs
@@ -16,7 +17,7 @@ from voxflate.evaluation import Evaluator, Suite
 from voxflate.evaluation.classes import class_distances
 from voxflate.evaluation.distances import halvings
 from voxflate.evaluation.real import RealSet
-from voxflate.metrics import PLANES, kernel_distance
+from voxflate.metrics import PLANES, extractor, kernel_distance
 
 N_TRAIN, N_HELDOUT = 24, 9
 
@@ -53,6 +54,31 @@ def test_every_kid_leaves_out_pairs_of_one_person(prepared: PreparedSet) -> None
         for x in PLANES
     ]
     assert found["kid-random-heldout-avg"].real == pytest.approx(np.mean(train))
+
+
+def test_slices_of_one_person_do_not_count_as_independent(prepared: PreparedSet) -> None:
+    people, depth = [f"s{i // 3:02}" for i in range(N_TRAIN)], prepared.shape[0]
+    real, random = RealSet(prepared, min_content=0.02), extractor("random")
+    volumes = prepared.volumes("train")[:, 0].reshape(-1, 1, *prepared.shape[1:])
+    whole, found = random(torch.from_numpy(volumes)).numpy(), real.slice_features(random)["2d"]
+    nearest = np.linalg.norm(found[:, None] - whole, axis=-1).argmin(axis=1)
+    assert real.slice_subjects == [people[i // depth] for i in nearest]
+
+    evaluator = Evaluator(prepared, "random", min_content=0.02)
+    generated = blobs(8, 5)[:, :, 3]
+    made = random(torch.from_numpy(generated)).numpy()
+    apart = kernel_distance(made, found, 1, (None, real.slice_subjects))
+    assert evaluator.measure_2d([generated])["kid-random-2d"] == pytest.approx(apart, rel=1e-4)
+    assert apart < kernel_distance(made, found)
+
+
+def test_the_floor_of_slices_halves_people(prepared: PreparedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = Evaluator(prepared, "random")
+    floor = evaluator.real_floor_2d()
+    assert (floor["n-real"], floor["n-generated"]) == (N_TRAIN // 2 * prepared.shape[0],) * 2
+    monkeypatch.setattr(RealSet, "slice_subjects", [str(i) for i in range(N_TRAIN * prepared.shape[0])])
+    by_slice = Evaluator(prepared, "random").real_floor_2d()
+    assert by_slice["frechet-random-2d"] < floor["frechet-random-2d"]
 
 
 def test_the_floor_is_not_raised_by_scans_of_one_person(prepared: PreparedSet) -> None:

@@ -156,7 +156,8 @@ class Evaluator:
         metrics: Metrics = {}
         for modality, collected in zip(self._modalities, each, strict=True):
             real = modality.real.slice_features(self._extractor)
-            metrics |= compare_features(modality.name(self._extractor), collected.features(), real)
+            name, owners = modality.name(self._extractor), (None, modality.real.slice_subjects)
+            metrics |= compare_features(name, collected.features(), real, owners=owners)
         return metrics | self._provenance(len(real[VIEW_2D]), each[0].count)
 
     def real_floor(self) -> Metrics:
@@ -182,14 +183,13 @@ class Evaluator:
         return self._floors[VIEW_3D]
 
     def real_floor_2d(self) -> Metrics:
-        """The floor of `measure_2d`: one half of its real slices against the other, mean of 10 halvings."""
+        """The floor of `measure_2d`: slices of one half of the people against those of the other, as above."""
         if VIEW_2D not in self._floors:
             floor: Metrics = {}
             for modality in self._modalities:
                 real = modality.real.slice_features(self._extractor)
-                slices = [str(number) for number in range(len(real[VIEW_2D]))]
-                floor |= self._floor(modality, self._extractor, real, slices)
-            self._floors[VIEW_2D] = floor | self._halves(slices)
+                floor |= self._floor(modality, self._extractor, real, modality.real.slice_subjects)
+            self._floors[VIEW_2D] = floor | self._halves(self._real.slice_subjects)
         return self._floors[VIEW_2D]
 
     def _floor(

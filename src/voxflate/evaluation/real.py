@@ -168,17 +168,27 @@ class RealSet:
         """Features of random axial slices of the training volumes, {"2d": [at most 1000, f]}."""
 
         def compute() -> Features:
-            stored = self.prepared.stored("train")
-            depth = stored.shape[2]
-            kept = slices_with_content(stored, self._min_content)
-            chosen = np.random.default_rng(self._seed).permutation(kept)[:_SLICES_2D]
+            depth = self.prepared.shape[0]
             volumes = (
-                self.prepared.volumes("train", [index // depth])[:, :, index % depth] for index in chosen
+                self.prepared.volumes("train", [index // depth])[:, :, index % depth]
+                for index in self._chosen_slices
             )
             return collect([np.concatenate(list(volumes))], lambda batch: {VIEW_2D: batch}, extractor)
 
         key = self.key("slices", self._min_content, self._seed, *_network(extractor))
         return self.cache.get(key, (VIEW_2D,), compute)
+
+    @cached_property
+    def slice_subjects(self) -> list[str]:
+        """Subject of each slice of `slice_features`."""
+        depth = self.prepared.shape[0]
+        return [self.subjects[index // depth] for index in self._chosen_slices]
+
+    @cached_property
+    def _chosen_slices(self) -> NDArray[np.integer]:
+        """Random axial slices of the training volumes, numbered through all of them."""
+        kept = slices_with_content(self.prepared.stored("train"), self._min_content)
+        return np.random.default_rng(self._seed).permutation(kept)[:_SLICES_2D]
 
     def key(self, *what: object) -> tuple[object, ...]:
         """A cache key for something that depends on the volumes and on `what`."""

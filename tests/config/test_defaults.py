@@ -80,13 +80,26 @@ def test_recommended_values_depend_on_what_is_trained() -> None:
     paper = RunConfig(preset="coca64-split-shuffle-inflate-1")
     assert not paper.training.reuse_fakes  # nor the paper's rows, nor models whose steps share nothing
     assert not RunConfig(model="vae-gan").training.reuse_fakes
-    assert (scratch.training.lr_d, flat_run.training.lr_d) == (0.0025, 0.01)
+    assert (scratch.training.lr_d, flat_run.training.lr_d) == (0.004, 0.01)
     assert not scratch.network.low_pass_d
     assert not flat_run.network.low_pass_d
     for strategy in INFLATIONS:
         config = RunConfig(start={"strategy": strategy})
-        assert config.training.lr_g == (0.001 if strategy == "planar" else 0.002)
         assert config.training.train_noise == (strategy not in ("preserving", "planar"))
+
+
+@pytest.mark.parametrize(("base", "small"), [((2, 4, 4), True), ((1, 4, 4), True), ((3, 4, 4), False)])
+def test_small_volumes_are_learned_faster(base: tuple[int, ...], small: bool) -> None:
+    network = {"base": base, "stages": 4}
+    for strategy in STRATEGIES:
+        training = RunConfig(network=network, start={"strategy": strategy}).training
+        large = {"none": 0.0025, "planar": 0.001}.get(strategy, 0.002)
+        expected = 0.004 if small and strategy != "planar" else large
+        assert training.lr_g == training.lr_d == expected
+    assert RunConfig(network={**network, "image_channels": 2}).training.lr_g == 0.0025
+    assert RunConfig(network=network, training={"phase": "2d"}).training.lr_g == 0.0025
+    paper = RunConfig(preset="coca64-split-shuffle-inflate-1@bench", network=network)
+    assert paper.training.lr_g == 0.002
 
 
 def test_slices_are_judged_in_both_phases() -> None:

@@ -1,7 +1,7 @@
 """Recommended values that differ from the defaults of `schema`, and the values of a named preset.
 
 `RunConfig` fills in missing settings, whether the others come from a file, `--set` or Python. The evidence is
-in decisions 0017, 0072, 0176, 0183, 0184 and 0190.
+in decisions 0017, 0072, 0176, 0183, 0184, 0190 and 0202.
 """
 
 from __future__ import annotations
@@ -50,10 +50,12 @@ _VOLUMES: Values = {
 _ONE_CHANNEL: Values = {"slice_discriminator.channels": "neighbours"}
 """For volumes of one channel. Several are the colours of a slice, so that they match (0127, 0181)."""
 _SMALL = 16 * 32 * 32
-"""The paper's weight of R1 is right for this many voxels."""
+"""Up to this many voxels, the paper's weight of R1 is right and the learning rates can be higher."""
 _MEASURED = 64**3
 """No value was measured for larger volumes."""
 _INFLATED: Values = {"training.lr_g": LR_INFLATED, "training.lr_d": LR_INFLATED}
+_FAST: Values = {"training.lr_g": 0.004, "training.lr_d": 0.004}
+"""At 64x64x64 the discriminator wins with these, and several channels were not tried (decision 0202)."""
 _STARTS: Mapping[str, Values] = {
     "none": {},
     "inflate-1": _INFLATED,
@@ -99,6 +101,11 @@ def _shape(values: Values) -> tuple[int, ...]:
         return ()
 
 
+def _learning_rates(strategy: str, shape: tuple[int, ...]) -> Values:
+    """Higher ones for small volumes of one channel; a planar start keeps its own."""
+    return _FAST if math.prod(shape) <= _SMALL and strategy != "planar" else {}
+
+
 def _for_shape(shape: tuple[int, ...]) -> dict[str, Any]:
     """Values that grow with the volume (decision 0184)."""
     return {
@@ -123,5 +130,7 @@ def _values_for(named: Values, shape: tuple[int, ...]) -> dict[str, Any]:
     if phase == "2d":
         return dict(_PRETRAIN_PLANAR if texts.get("training.twin") == "planar" else _PRETRAIN)
     strategy = texts.get("start.strategy", DEFAULT_STRATEGY if texts.get("start.twin") else "none")
-    own = _ONE_CHANNEL if named.get("network.image_channels", 1) == 1 else {}
-    return {"start.strategy": strategy, **_VOLUMES, **_for_shape(shape), **own, **_STARTS.get(strategy, {})}
+    own = _STARTS.get(strategy, {})
+    if named.get("network.image_channels", 1) == 1:
+        own = {**own, **_ONE_CHANNEL, **_learning_rates(strategy, shape)}
+    return {"start.strategy": strategy, **_VOLUMES, **_for_shape(shape), **own}

@@ -183,7 +183,7 @@ class Evaluator:
         return self._floors[VIEW_3D]
 
     def real_floor_2d(self) -> Metrics:
-        """The floor of `measure_2d`: slices of one half of the people against those of the other, as above."""
+        """The floor of `measure_2d`: slices of one half of the people against the other half, as above."""
         if VIEW_2D not in self._floors:
             floor: Metrics = {}
             for modality in self._modalities:

@@ -227,13 +227,13 @@ def test_what_a_resumed_run_changes_stands_in_run_json_and_verify_shows_it(
     assert voxflate("train", "--out", run, "--resume", *rates).exit_code == 0
     first, second = json.loads((run / "run.json").read_text())["settings"]
     assert (first["from_images"], second["from_images"]) == (0, 8)
-    assert (first["settings"]["training.lr_g"], first["settings"]["training.kimg"]) == (0.0025, 0.008)
+    assert (first["settings"]["training.lr_g"], first["settings"]["training.kimg"]) == (0.004, 0.008)
     assert second["settings"] == {"training.lr_g": 0.001, "training.kimg": 0.016}
     assert voxflate("train", "--out", run, "--resume").exit_code == 0  # changes nothing
     assert len(json.loads((run / "run.json").read_text())["settings"]) == 2
     shown = voxflate("verify", run)
     assert shown.exit_code == 0, shown.output
-    assert "training.lr_g 0.0025 -> 0.001 from 8 images" in shown.stdout
+    assert "training.lr_g 0.004 -> 0.001 from 8 images" in shown.stdout
     save_config(with_values(load_config(run), {"training.lr_g": 0.5}), run)
     shown = voxflate("verify", run)
     assert shown.exit_code != 0
@@ -252,7 +252,7 @@ def test_a_run_of_an_older_version_is_taken_up_with_its_first_settings_recorded(
     changes = ("--set", "training.lr_d=0.001", "--set", "training.kimg=0.016")
     assert voxflate("train", "--out", run, "--resume", *changes).exit_code == 0
     first, second = json.loads((run / "run.json").read_text())["settings"]
-    assert first["settings"]["training.lr_d"] == 0.0025
+    assert first["settings"]["training.lr_d"] == 0.004
     assert second == {"from_images": 8, "settings": {"training.lr_d": 0.001, "training.kimg": 0.016}}
 
 

@@ -13,8 +13,8 @@ from voxflate.evaluation.seeds import LEVEL, Paired, paired
 MARGIN = 0.1
 """A row is as good as another if its distance is larger by less than this share of the other's mean.
 
-Seeds of one row differ by as much: FD-avg of the three in docs/benchmarks/starts-0.002 deviates by 9% of its mean.
-Their KID deviates by 13%, so it settles "as good" more seldom.
+Seeds of one row differ by as much: FD-avg of the three preserving starts in docs/benchmarks/starts-0.002
+deviates by 9% of its mean. Their KID deviates by 13%, so it settles "as good" more seldom.
 """
 
 _STRATEGIES = ("inflate-1", "inflate-2", "inflate-3", "inflate-asc", "inflate-nwi")

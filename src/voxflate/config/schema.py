@@ -149,7 +149,7 @@ class TrainingConfig(Section):
     """Store only the inputs of each resolution and recompute the rest for the gradients, which needs less
     memory and a third more time and gives the same result."""
     lr_g: float = Field(default=0.0025, gt=0)
-    """Adam's learning rate of G. In the paper 0.002 after inflation (Sec. 4.2.3); small volumes: 0.004 (0202)."""
+    """Adam's learning rate of the generator; the paper has 0.0025 from scratch, 0.002 after inflation."""
     lr_d: float = Field(default=0.0025, gt=0)
     """Adam's learning rate of the discriminator."""
     lr_decay: float = Field(default=1.0, gt=0, le=1)

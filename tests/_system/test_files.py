@@ -149,6 +149,46 @@ def test_a_new_folder_is_missing_or_empty(tmp_path, monkeypatch):
         check_new_folder(".")
 
 
+@pytest.mark.parametrize("where", ["a file of its own", "write_json"])
+def test_long_work_is_kept_when_the_disk_is_full(tmp_path, monkeypatch, where):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def work(content):
+        with continued_folder(tmp_path / "set") as folder:
+            (folder / "hours").write_text(content)
+            if where == "write_json":
+                write_json(folder / "facts", {})
+            else:
+                os.replace(folder / "hours", folder / "done")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "replace", full)
+        with pytest.raises(VoxflateError, match="free some space") as caught:
+            work("of work")
+    assert isinstance(caught.value.args[0], str)
+    (unfinished,) = tmp_path.iterdir()
+    assert (unfinished / "hours").read_text() == "of work"
+    work("finished")
+    assert names(tmp_path) == ["set"]
+
+
+def test_the_lock_of_long_work_is_closed_once(tmp_path, monkeypatch):
+    """A second time could close a file that something else has opened since."""
+    wrong, close = [], os.close
+
+    def checked(descriptor):
+        try:
+            close(descriptor)
+        except OSError:
+            wrong.append(descriptor)
+
+    monkeypatch.setattr(os, "close", checked)
+    with continued_folder(tmp_path / "set"):
+        pass
+    assert wrong == []
+
+
 def test_the_current_folder_is_not_replaced_under_any_name(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "here")

@@ -12,6 +12,10 @@ class VoxflateError(Exception):
     """
 
 
+class WriteError(VoxflateError):
+    """A write that the system refused: a full disk, a folder without permission."""
+
+
 class TrainingStopped(Exception):
     """Training ended early on request; nothing is lost.
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from platformdirs import user_cache_path, user_config_path
 
-from voxflate._system.errors import VoxflateError
+from voxflate._system.errors import VoxflateError, WriteError
 
 UNFINISHED = ".tmp-*"
 """Pattern of the temporary names of all writers here."""
@@ -133,10 +133,13 @@ def continued_folder(path: str | Path) -> Iterator[Path]:
         lock = _lock(temporary / ".lock", path)
         yield temporary
         _unlock(lock, temporary / ".lock")
+        lock = None
         temporary.rename(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise VoxflateError(cannot_be_written(path, error)) from error
+        raise cannot_be_written(path, error) from error
+    except WriteError:  # a file inside met the full disk first
+        raise
     except VoxflateError:
         if lock is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -163,7 +166,7 @@ def _lock(path: Path, purpose: Path) -> int:
 
 
 def _unlock(descriptor: int, path: Path) -> None:
-    """Release a lock; doing so twice is harmless."""
+    """Release a lock, once: the system may give its descriptor to another file afterwards."""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
         os.close(descriptor)
@@ -227,7 +230,7 @@ def _is_mount_point(path: Path) -> bool:
     return False
 
 
-def cannot_be_written(path: Path, error: OSError) -> VoxflateError:
+def cannot_be_written(path: Path, error: OSError) -> WriteError:
     """The error for a refused write: the system's reason, and what to do."""
     advice = "free some space or choose another folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -239,7 +242,7 @@ def cannot_be_written(path: Path, error: OSError) -> VoxflateError:
     elif error.errno == errno.ENAMETOOLONG:
         advice = "choose a shorter name"
     reason = error.strerror or error
-    return VoxflateError(f"{path}: cannot be written ({reason}); {advice}, then run the same command again")
+    return WriteError(f"{path}: cannot be written ({reason}); {advice}, then run the same command again")
 
 
 def _temporary(path: Path) -> Path:

@@ -66,6 +66,7 @@ def test_codes_of_several_layers_keep_their_shape() -> None:
         (np.zeros((9, 3)), np.arange(9), "at least 10 labelled codes, got 9"),
         (np.full((20, 3), np.nan), np.arange(20), "NaN"),
         (np.zeros((20, 3)), np.full(20, 7), "all labels are 7"),
+        (np.ones((20, 3)), np.arange(20), "all 20 codes are equal"),
     ],
 )
 def test_what_gives_no_direction_is_refused(ws: Any, values: Any, match: str) -> None:

@@ -55,7 +55,7 @@ def direction(ws: npt.ArrayLike, values: npt.ArrayLike) -> Direction:
 
     Raises:
         VoxflateError: If there are fewer than ten codes, the numbers of labels and codes differ, a value is
-            not finite, or all labels are equal.
+            not finite, or all labels or all codes are equal.
     """
     codes, labels = np.asarray(ws, np.float64), np.asarray(values, np.float64)
     _check(codes, labels)
@@ -95,3 +95,7 @@ def _check(codes: Float64, labels: Float64) -> None:
         raise VoxflateError("codes or labels have NaN or infinite values; leave these subjects out")
     if np.ptp(labels) == 0:
         raise VoxflateError(f"all labels are {labels[0]:g}; a direction needs labels that differ")
+    if np.all(codes == codes[0]):
+        raise VoxflateError(
+            f"all {len(codes)} codes are equal; a direction needs the codes of different subjects"
+        )

@@ -81,6 +81,12 @@ def test_pairs_are_kept_for_the_report(audit: Audit, cohort: np.ndarray) -> None
     np.testing.assert_allclose(audit.pairs[2][1], cohort[6], atol=1e-4)
 
 
+def test_volumes_are_audited_as_they_are_delivered(prepared: PreparedSet, cohort: np.ndarray) -> None:
+    raw = cohort[-4:] * 1.3
+    found = [Auditor(prepared, extractor("random")).run([x]).samples for x in (raw, raw.clip(-1, 1))]
+    assert found[0] == found[1]
+
+
 def test_audit_json_has_plain_values(audit: Audit) -> None:
     import json
 

@@ -147,6 +147,12 @@ def test_damage_raises_the_distance_and_the_cut_removes_residue_in_air(evaluator
     assert in_air[f"{name}-cut"] == pytest.approx(undamaged[f"{name}-cut"], rel=1e-4)
 
 
+def test_images_are_measured_as_they_are_delivered(evaluator, prepared):
+    raw = blobs(20, 3) * 1.3 - 0.1  # air below -1, and bright voxels above 1
+    assert evaluator.measure([raw]) == evaluator.measure([raw.clip(-1, 1)])
+    assert evaluator.measure_2d([raw[:, :, 1]]) == evaluator.measure_2d([raw[:, :, 1].clip(-1, 1)])
+
+
 def test_repetition_lowers_diversity(evaluator):
     volumes = blobs(40, 3)
     repeated = evaluator.measure([volumes[np.arange(40) % 4]])

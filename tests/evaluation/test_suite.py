@@ -70,6 +70,12 @@ def test_the_suite_and_the_quick_measurement_agree(prepared: PreparedSet) -> Non
             assert whole.value(name) == pytest.approx(value, rel=1e-4, abs=1e-7), name
 
 
+def test_images_are_measured_as_they_are_delivered(prepared: PreparedSet) -> None:
+    raw = blobs(30, 5) * 1.3 - 0.1
+    found = [Suite(prepared, FLAT).volumes([volumes]).metrics for volumes in (raw, raw.clip(-1, 1))]
+    assert found[0] == found[1]
+
+
 def test_real_volumes_lie_at_the_floor_and_damage_above(prepared: PreparedSet) -> None:
     good = Suite(prepared, FLAT).volumes([blobs(30, 5)])
     bad = Suite(prepared, FLAT).volumes([np.clip(blobs(30, 5) * -0.7, -1, 1)])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.views import one_channel
-from voxflate.evaluation.real import Images, RealSet, check_samples
+from voxflate.evaluation.real import Images, RealSet, checked_samples
 from voxflate.evaluation.withheld import MEASURES, Similarities, leads, thresholds_of, withheld_share
 from voxflate.metrics import PLANES, FeatureExtractor, centre_slices
 from voxflate.metrics.copies import FLIPS, Neighbours
@@ -151,7 +151,7 @@ class Auditor:
         """Audit generated volumes.
 
         Args:
-            batches: [b, C, D, H, W] in [-1, 1]; read one after the other.
+            batches: [b, C, D, H, W], read one after the other; images are clipped to [-1, 1].
             progress: Called with (null volumes done, all null volumes) before the first batch is read.
 
         Raises:
@@ -165,8 +165,9 @@ class Auditor:
         samples: list[Nearness] = []
         flagged: dict[int, tuple[str, ...]] = {}
         pairs: dict[int, Images] = {}
-        for batch in batches:
-            check_samples(batch, (len(self._prepared.layout.channels), *self._prepared.shape))
+        layout = self._prepared.layout
+        for made in batches:
+            batch = checked_samples(made, (len(layout.channels), *self._prepared.shape), layout.images)
             features = self._features_of(batch)
             for volume, feature in zip(batch, features, strict=True):
                 near = self._nearness(*self._compared(volume, feature))

@@ -10,7 +10,7 @@ the extractor's: "frechet-mobilenetv2-t2-avg". Masks are compared by the volumes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from voxflate.data.prepared import PreparedSet
+from voxflate.evaluation.assessment import MEASUREMENT
 from voxflate.evaluation.distances import compare_features, half_sizes, halvings, heldout_kid, means
 from voxflate.evaluation.modalities import Modality, modalities_of
 from voxflate.evaluation.real import (
@@ -27,7 +28,7 @@ from voxflate.evaluation.real import (
     Features,
     Images,
     RealSet,
-    check_samples,
+    checked_samples,
     plane_views,
 )
 from voxflate.evaluation.structures import StructureVolumes
@@ -87,7 +88,8 @@ class Evaluator:
         """Distances of generated volumes to all real ones, per plane, and their diversity.
 
         Args:
-            volumes: Batches [b, C, D, H, W] in [-1, 1], at least 2 volumes in all; read one after the other.
+            volumes: Batches [b, C, D, H, W], at least 2 volumes in all, read one after the other; images are
+                clipped to [-1, 1].
 
         Returns:
             "frechet-<extractor>-<ax|sag|cor|avg>" ("fid-..." for Inception) and the same with "-cut"; kid of
@@ -107,8 +109,7 @@ class Evaluator:
         structures: list[NDArray[np.float64]] = []
         planes = [Collector(self._extractor) for _ in self._modalities]
         whole = [Collector(modality.real.components) for modality in self._modalities]
-        for batch in volumes:
-            check_samples(batch, (len(self._prepared.layout.channels), *self._prepared.shape))
+        for batch in self._checked(volumes, self._prepared.shape):
             kept.append(batch[: max(0, _DIVERSITY_VOLUMES - sum(map(len, kept)))])
             if self._structures is not None:
                 structures.append(self._structures.of(batch))
@@ -123,6 +124,11 @@ class Evaluator:
             metrics |= self._structures.distances(np.concatenate(structures))
         metrics |= self._diversity(np.concatenate(kept))
         return metrics | self._provenance(self._real.count, planes[0].count)
+
+    def _checked(self, batches: Iterable[Images], shape: tuple[int, ...]) -> Iterator[Images]:
+        layout = self._prepared.layout
+        for batch in batches:
+            yield checked_samples(batch, (len(layout.channels), *shape), layout.images)
 
     def _compare(self, modality: Modality, planes: Features, whole: Features) -> Metrics:
         """Distances of the generated features of an image channel."""
@@ -139,7 +145,7 @@ class Evaluator:
         """Distance of generated images to axial slices of the training volumes.
 
         Args:
-            images: Batches [b, C, H, W] in [-1, 1], at least 2 images in all.
+            images: Batches [b, C, H, W], at least 2 images in all; clipped to [-1, 1].
 
         Returns:
             "frechet-<extractor>-2d", likewise kid, precision, recall, density and coverage, "n-real" (at
@@ -149,8 +155,7 @@ class Evaluator:
             VoxflateError: As for `measure`.
         """
         each = [Collector(self._extractor) for _ in self._modalities]
-        for batch in images:
-            check_samples(batch, (len(self._prepared.layout.channels), *self._prepared.shape[1:]))
+        for batch in self._checked(images, self._prepared.shape[1:]):
             for index, collector in enumerate(each):
                 collector.add({VIEW_2D: batch[:, index : index + 1]})
         metrics: Metrics = {}
@@ -217,6 +222,7 @@ class Evaluator:
 
     def _provenance(self, n_real: int, n_generated: int) -> Metrics:
         return {
+            "measurement": MEASUREMENT,
             "n-real": n_real,
             "n-generated": n_generated,
             "extractor": self._extractor.name,

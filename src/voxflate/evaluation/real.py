@@ -268,8 +268,17 @@ def standardised(generated: Features, real: Features) -> tuple[Features, Feature
     )  # type: ignore[return-value]
 
 
-def check_samples(batch: Images, shape: tuple[int, ...]) -> None:
-    """Refuse samples with a shape other than [b, *shape], or with NaN or infinite values."""
+def checked_samples(batch: Images, shape: tuple[int, ...], images: int) -> Images:
+    """Samples as they are measured: like files of them, images are clipped to [-1, 1] (decision 0205).
+
+    Args:
+        batch: [b, C, *spatial].
+        shape: Shape of one real volume or image, [C, *spatial].
+        images: Number of channels that are images; those after them, the classes of a mask, are not clipped.
+
+    Raises:
+        VoxflateError: If the shape is not [b, *shape], or a value is NaN or infinite.
+    """
     if batch.shape[1:] != shape:
         raise VoxflateError(
             f"samples have the shape {list(batch.shape[1:])}, the real ones {list(shape)}; "
@@ -280,6 +289,8 @@ def check_samples(batch: Images, shape: tuple[int, ...]) -> None:
             "samples have NaN or infinite values; training has diverged: go back to an earlier "
             "snapshot or lower the learning rates"
         )
+    clipped: Images = np.concatenate([batch[:, :images].clip(-1, 1), batch[:, images:]], axis=1)
+    return clipped
 
 
 def _network(extractor: FeatureExtractor | VolumeExtractor) -> tuple[object, ...]:

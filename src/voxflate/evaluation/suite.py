@@ -21,7 +21,7 @@ import torch
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
-from voxflate.evaluation.assessment import Assessment
+from voxflate.evaluation.assessment import MEASUREMENT, Assessment
 from voxflate.evaluation.caveats import warnings_of
 from voxflate.evaluation.classes import Labels, class_distances
 from voxflate.evaluation.collected import Collected
@@ -34,7 +34,7 @@ from voxflate.evaluation.real import (
     Features,
     Images,
     RealSet,
-    check_samples,
+    checked_samples,
     plane_views,
     standardised,
 )
@@ -126,7 +126,8 @@ class Suite:
         """Assess generated volumes.
 
         Args:
-            batches: [b, C, D, H, W] in [-1, 1], at least 2 volumes in all; read one after the other.
+            batches: [b, C, D, H, W], at least 2 volumes in all, read one after the other; images are clipped
+                to [-1, 1].
             labels: Labels of each volume, a value per label column; none for generators without labels.
 
         Returns:
@@ -156,7 +157,7 @@ class Suite:
         """Assess generated images of the 2D stage against axial slices of the training volumes.
 
         Args:
-            batches: [b, C, H, W] in [-1, 1], at least 2 images in all.
+            batches: [b, C, H, W], at least 2 images in all; clipped to [-1, 1].
 
         Raises:
             VoxflateError: As for `volumes`.
@@ -204,10 +205,10 @@ class Suite:
         kept = 0
         while True:
             with self._stage("generating"):
-                batch = next(source, None)
-            if batch is None:
+                made = next(source, None)
+            if made is None:
                 break
-            check_samples(batch, (self._channels, *shape))
+            batch = checked_samples(made, (self._channels, *shape), self._prepared.layout.images)
             if kept < KEPT:
                 collected.first.append(batch[: KEPT - kept].copy())
                 kept += len(collected.first[-1])
@@ -306,6 +307,7 @@ class Suite:
         settings = self.settings
         lengths = {name: next(iter(views.values())).shape[1] for name, views in self.features.items()}
         return {
+            "measurement": MEASUREMENT,
             "n-generated": n_generated,
             "n-real": n_real,
             "n-heldout": self.real.count - self.real.n_train,

@@ -127,6 +127,7 @@ def table_key(run: EvaluatedRun) -> dict[str, Any]:
         "slices per plane": facts["slices"],
         "feature network": (network["name"], network["weights-sha256"]),
         "truncation": facts.get("truncation", 1.0),
+        "version of the measurement": facts.get("measurement", 1),
     }
     if run.is_foreign:
         return key

@@ -157,7 +157,7 @@ def best_of(rows: Sequence[dict[str, Any]], among: Collection[int] | None = None
     found = [
         (row[_kid_name(row)], row["n_images"])
         for row in measured
-        if (among is None or row["n_images"] in among) and _network_of(row) == _network_of(measured[-1])
+        if (among is None or row["n_images"] in among) and _measured_by(row) == _measured_by(measured[-1])
     ]
     return min(found)[1] if found else None
 
@@ -184,9 +184,9 @@ def _kid_name(row: dict[str, Any]) -> str:
     return f"kid-{row.get('extractor')}-heldout-avg"
 
 
-def _network_of(row: dict[str, Any]) -> tuple[Any, Any]:
-    """The feature network of a row."""
-    return row.get("extractor"), row.get("weights-sha256")
+def _measured_by(row: dict[str, Any]) -> tuple[Any, Any, int]:
+    """What rows must share to be compared: the feature network and the version of the measurement."""
+    return row.get("extractor"), row.get("weights-sha256"), row.get("measurement", 1)
 
 
 def _encode(state: dict[str, Any]) -> bytes:

@@ -128,6 +128,24 @@ def test_noise_of_every_layer_reaches_the_image():
         assert not any(torch.equal(one, another) for another in images[:i])
 
 
+@pytest.mark.parametrize(
+    ("styles", "noises", "positions", "message"),
+    [
+        (5, 3, None, "5 style codes per sample, expected 4"),
+        (3, 3, None, "3 style codes per sample, expected 4"),
+        (4, 2, None, "2 noise tensors, expected 3"),
+        (4, 4, None, "4 noise tensors, expected 3"),
+        (4, 3, 1, "1 positions for 2 samples"),
+    ],
+)
+def test_a_wrong_number_of_inputs_is_refused(styles, noises, positions, message):
+    generator, _ = networks(2, planar=True, position=True)
+    ws, noise = torch.zeros(2, styles, 6), [*noise_for(generator, 2), torch.zeros(2, 1, 4, 8, 8)]
+    where = None if positions is None else torch.zeros(positions, dtype=torch.int64)
+    with pytest.raises(ValueError, match=message):
+        generator.synthesis(ws, noise[:noises], where)
+
+
 def test_samples_of_a_batch_do_not_see_each_other():
     generator, _ = networks()
     z, noise = random_tensor(3, 6, dtype=torch.float32), noise_for(generator, 3)

@@ -110,15 +110,19 @@ class Synthesis(nn.Module):
         Args:
             ws: Style codes, [N, num_ws, w_dim].
             noise: One tensor [N, 1, *spatial] per entry of `noise_shapes`, or the source to draw from: None
-                is the global random state. With `positions`, tensors of full depth are cut by the window;
-                tensors of the window's depth are used as they are.
+                is the global random state. With `positions`, of tensors of full depth, the window's slices
+                are used; tensors of the window's depth are used as they are.
             positions: Planar generators only: the axial slice to render for each sample, [N], or the `window`
                 of all.
 
         Returns:
             [N, image_channels, *shape]; with positions one slice each, [N, image_channels, H, W].
+
+        Raises:
+            ValueError: If the number or the size of style codes, noise tensors or positions is wrong.
         """
         window = self.window(positions)
+        self._check_counts(ws, noise, window)
         x = channels_last(self.const.expand(ws.shape[0], *self.const.shape))
         if window is not None:
             x = channels_last(window.gather(x, 0))
@@ -134,21 +138,42 @@ class Synthesis(nn.Module):
         assert image is not None  # there is at least one stage
         return image.squeeze(2) if window is not None else image
 
+    def _check_counts(self, ws: Tensor, noise: Noise, window: SliceWindow | None) -> None:
+        if ws.shape[1] != self.num_ws:
+            raise ValueError(f"{ws.shape[1]} style codes per sample, expected {self.num_ws} (num_ws)")
+        count = self.num_ws - 1
+        if not (noise is None or isinstance(noise, Draws)) and len(noise) != count:
+            raise ValueError(f"{len(noise)} noise tensors, expected {count}, one per size in noise_shapes()")
+        if window is not None and len(window.slices[0]) != len(ws):
+            raise ValueError(f"{len(window.slices[0])} positions for {len(ws)} samples; give one per sample")
+
     def _noise(
         self, noise: Noise, stage: int, layer: int, count: int, window: SliceWindow | None, x: Tensor
     ) -> list[Tensor]:
         """The noise of a stage's convolutions: drawn, or given and reduced to the window's slices."""
+        size = [side * 2**stage for side in self.base]
+        rendered = list(size)
+        if window is not None:
+            rendered[0] = window.slices[stage].shape[1]
         if noise is None or isinstance(noise, Draws):
             draws = noise or Draws(len(x), x.device)
-            size = [side * 2**stage for side in self.base]
-            if window is not None:
-                size[0] = window.slices[stage].shape[1]
-            return [draws.normal(1, *size) for _ in range(count)]
-        chosen = list(noise[layer : layer + count])
-        if window is None:
-            return chosen
-        depth = window.slices[stage].shape[1]
-        return [n if n.shape[2] == depth else window.gather(n, stage) for n in chosen]
+            chosen = [draws.normal(1, *rendered) for _ in range(count)]
+        else:
+            chosen = list(noise[layer : layer + count])
+        if window is not None:
+            whole = (len(x), 1, *size)
+            chosen = [
+                n if n.shape[2] == rendered[0] else window.gather(_expanded(n, whole, stage), stage)
+                for n in chosen
+            ]
+        return [_expanded(n, (len(x), 1, *rendered), stage) for n in chosen]
+
+
+def _expanded(noise: Tensor, shape: Sequence[int], stage: int) -> Tensor:
+    """Noise as large as its features: compiled kernels read it without checking its size."""
+    if noise.ndim != len(shape) or any(a not in (1, b) for a, b in zip(noise.shape, shape, strict=True)):
+        raise ValueError(f"noise of stage {stage} has shape {list(noise.shape)}, expected {list(shape)}")
+    return noise.expand(shape)
 
 
 class Generator(nn.Module):

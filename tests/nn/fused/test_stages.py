@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from tests.strategies import VARIANTS, randomised
+from tests.strategies import VARIANTS, networks, noise_for, random_tensor, randomised
 from voxflate.losses import r1_penalty
 from voxflate.nn import Discriminator, Generator
 from voxflate.nn.conv_modules import ARCHITECTURES
+from voxflate.nn.draws import Draws
 from voxflate.nn.fused.build import kernels
 from voxflate.nn.run_stage import use_kernels, why_plain
 
@@ -114,3 +115,18 @@ def test_no_stage_of_the_paper_s_networks_runs_plain(architecture, base, planar,
     everything("auto", architecture, base, planar=planar, **made)
     assert set(reasons) == {""}
     assert len(reasons) == 3 + 2 * (1 + 2 + 1)  # the generator's stages, the discriminator's twice
+
+
+@needs_kernels
+@pytest.mark.parametrize("mode", ["plain", "auto"])
+def test_noise_of_one_sample_serves_all_and_noise_of_another_size_is_refused(mode):
+    use_kernels(mode)
+    generator, _ = networks()
+    z, noise = random_tensor(3, 6, dtype=torch.float32), noise_for(generator, 1)
+    whole = [one.repeat(3, 1, 1, 1, 1) for one in noise]
+    assert torch.equal(generator(z, noise=noise), generator(z, noise=whole))
+    for bad in ([one[:2] for one in whole], [one[..., :2] for one in whole], [one[0] for one in whole]):
+        with pytest.raises(ValueError, match=r"noise of stage 0 has shape .*, expected \[3, 1, 2, 4, 4\]"):
+            generator(z, noise=bad)
+    with pytest.raises(ValueError, match=r"noise of stage 0 has shape \[2, "):
+        generator(z, noise=Draws(2, "cpu"))

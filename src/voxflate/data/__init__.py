@@ -3,10 +3,8 @@
 In the order in which a scan passes them: `volume` (axes and world positions); `readers` (one format per file,
 and what every reader refuses); `sources` (finds scans in folders and lists, matches them to subjects and
 accounts for every file); `preparing` (recipes, steps, intensity checks, the report); `prepared` (the set on
-disk);
-`datasets`
-`datasets` and `readahead` (streams for training); `writers` (back to files). `shapes` has the volume shapes,
-`synthetic` makes brains for trying everything out.
+disk); `datasets` and `readahead` (streams for training); `writers` (back to files). `shapes` has the volume
+shapes, `synthetic` makes brains for trying everything out.
 """
 
 from voxflate.data.prepared import SPLITS, PreparedSet, open_prepared

@@ -133,7 +133,11 @@ def without(name: str) -> Callable[[Any, int], None]:
         (without("PixelSpacing"), {}, "no usable PixelSpacing"),
         (without("PixelData"), {"Rows": 0}, "DICOM without an image"),
         (lambda dataset, index: None, {"NumberOfFrames": 3}, "3 frames and gives the position of 0"),
-        (lambda dataset, index: None, {"PhotometricInterpretation": "RGB"}, "RGB picture"),
+        (
+            lambda dataset, index: None,
+            {"PhotometricInterpretation": "MONOCHROME1"},
+            "Interpretation MONOCHROME1, expected 1 and MONOCHROME2",
+        ),
         (lambda dataset, index: None, {"Rows": [16, 16]}, r"its Rows is .* expected a whole number"),
         (lambda dataset, index: None, {"Rows": 60000, "Columns": 60000}, "cut short.*7,200,000,000 bytes"),
     ],

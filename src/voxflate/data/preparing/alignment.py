@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from voxflate.data.preparing.steps import Step, crop_foreground, rescale_percentiles, window_hu
-from voxflate.data.volume import Float32, Float64, Geometry, Volume
+from voxflate.data.readers.regrid import old_index
+from voxflate.data.volume import Float32, Float64, Geometry, Triple, Volume
 
 _SAME = 1e-3
 """Grids that differ by at most this many voxels count as equal."""
@@ -81,12 +82,11 @@ def on_grid(volume: Volume, grid: Geometry, fill: float) -> Volume:
     change: Any = np.linalg.solve(volume.affine, grid.affine)  # new index -> old index, both (w, h, d)
     if volume.array.shape == grid.shape and _is_same(change, grid):
         return replace(volume, affine=grid.affine)
-    matrix, offset = change[:3, :3][::-1, ::-1], change[:3, 3][::-1]
-    places = [math.ceil(round(float(side), 3)) for side in np.linalg.norm(matrix, axis=0)]
+    places = [math.ceil(round(float(side), 3)) for side in np.linalg.norm(change[:3, :3], axis=0)[::-1]]
     shifts = [(np.arange(count) + 0.5) / count - 0.5 for count in places]
     total = np.zeros(grid.shape, np.float32)
     for shift in product(*shifts):
-        total += _sampled(volume, grid.shape, matrix, offset + matrix @ np.array(shift), fill)
+        total += _sampled(volume, grid, shift, fill)
     total /= math.prod(places)
     return replace(volume, array=total, affine=grid.affine)
 
@@ -97,19 +97,16 @@ def _is_same(change: Float64, grid: Geometry) -> bool:
     return bool((np.abs(change - np.eye(4))[:3] @ reach).max() < _SAME)
 
 
-def _sampled(
-    volume: Volume, shape: tuple[int, int, int], matrix: Float64, offset: Float64, fill: float
-) -> Float32:
-    """Values at the positions matrix @ new index + offset, both [D, H, W]."""
+def _sampled(volume: Volume, grid: Geometry, shift: Triple, fill: float) -> Float32:
+    """Values at the voxels of a grid, each moved by a part of a voxel, D, H, W."""
     from scipy import ndimage  # slow to load and rarely needed
 
-    # A rounding error would push whole border planes out of the old grid.
-    matrix, offset = np.round(matrix, 9), np.round(offset, 9)
+    matrix, offset = old_index(volume.affine, grid.affine, shift)
     array = ndimage.affine_transform(
-        np.asarray(volume.array, np.float32), matrix, offset, shape, order=1, mode="nearest"
+        np.asarray(volume.array, np.float32), matrix, offset, grid.shape, order=1, mode="nearest"
     )
-    indices = np.ogrid[tuple(slice(side) for side in shape)]
+    indices = np.ogrid[tuple(slice(side) for side in grid.shape)]
     for axis, side in enumerate(volume.array.shape):
         place = sum((matrix[axis, i] * indices[i] for i in range(3)), start=offset[axis])
-        array[np.broadcast_to((place < -0.5) | (place > side - 0.5), shape)] = fill
+        array[np.broadcast_to((place < -0.5) | (place > side - 0.5), grid.shape)] = fill
     return np.asarray(array, np.float32)

@@ -154,7 +154,7 @@ def find_jobs(plan: Plan, refuse: Refusals, progress: Progress | None = None) ->
 
 
 def split_jobs(plan: Plan, sources: Sequence[Source]) -> list[Job]:
-    """The same for scans that are known, with the requested labels.
+    """Draw the split again for scans that were found before and have the requested labels.
 
     Raises:
         VoxflateError: If a list holds out all of them.

@@ -83,9 +83,8 @@ def remark_on_grids(account: Account, grids: Sequence[Geometry], steps: Sequence
         )
     if (hurt := cut[cut > _MUCH_CUT]).size:
         account.note(
-            f"the box of {text} mm cuts off {hurt.mean():.0%} of {hurt.size} of {cut.size} scans; --box "
-            "largest "
-            "keeps all of them"
+            f"the box of {text} mm cuts off parts of {hurt.size} of {cut.size} scans, {hurt.mean():.0%} of "
+            "each on average; --box largest keeps all of them"
         )
 
 

@@ -163,9 +163,9 @@ def crop_foreground(volume: Volume, margin: float) -> Volume:
 def resample_box(volume: Volume, box: Triple, shape: tuple[int, int, int], fill: float = AIR) -> Volume:
     """Cut a centred box out of a volume, padding with air if it is larger, and resample it to a shape.
 
-    Each axis is interpolated linearly; if it shrinks, the triangle is widened to the new voxel (as in the
-    anti-aliasing of image libraries), so fine structure is averaged, not skipped. Up to the volume's faces,
-    border voxels are continued; beyond them there is air.
+    Each axis is interpolated linearly; if it shrinks, the triangle is widened to reach one new voxel to each
+    side (as in the anti-aliasing of image libraries), so fine structure is averaged, not skipped. Up to the
+    volume's faces, border voxels are continued; beyond them there is air.
 
     Args:
         volume: Intensities in [-1, 1].
@@ -293,7 +293,7 @@ class _Weights(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _weights(old: int, new: int, first: float, step: float, blocks: int) -> _Weights:
-    """Linear interpolation along an axis; if it shrinks, the triangle is as wide as the new voxel.
+    """Linear interpolation along an axis; if it shrinks, the triangle reaches one new voxel to each side.
 
     Cached, because most scans of a cohort have the same grid.
 

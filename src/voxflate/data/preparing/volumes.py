@@ -70,8 +70,8 @@ class Making:
 def first_look(job: Job, steps: Sequence[Step]) -> Found | VoxflateError:
     """Find the grid of a job; voxels are read only of masks, and for steps before the recipe's own.
 
-    Raises:
-        Nothing; an error is returned, so that it affects only its scan.
+    Returns:
+        What was found, or the error, which is not raised so that it affects only its scan.
     """
     source = job.source
     try:

@@ -245,9 +245,9 @@ def check_slice(one: Slice) -> None:
     if not one.count("Rows") or not one.count("Columns"):
         raise ScanError(one.path, "is DICOM without an image; remove it")
     if samples != 1 or kind not in (None, "MONOCHROME2"):
-        raise ScanError(
-            one.path, f"is a {{kind}} picture of {samples} channels, not a scan; remove it", kind=kind
-        )
+        expected = "expected 1 and MONOCHROME2; convert it, or remove it"
+        found = f"SamplesPerPixel is {samples} and PhotometricInterpretation {{kind}}, {expected}"
+        raise ScanError(one.path, found, kind=kind)
     if one.value("ModalityLUTSequence"):
         raise ScanError(
             one.path,

@@ -12,7 +12,14 @@ import numpy as np
 
 from voxflate.data.readers.itk_header import Header, read_header
 from voxflate.data.readers.packed import sizes_of
-from voxflate.data.readers.refusals import ScanError, check_claim, check_grid, check_voxels, unreadable
+from voxflate.data.readers.refusals import (
+    ScanError,
+    check_claim,
+    check_grid,
+    check_orientation,
+    check_voxels,
+    unreadable,
+)
 from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
 
 
@@ -122,12 +129,7 @@ def _open(path: Path) -> Iterator[tuple[Any, Header]]:
 
 def _geometry(reader: Any, header: Header, assume: str) -> Geometry:
     path, lies = header.path, header.lies
-    if not lies and not assume:
-        raise ScanError(
-            path,
-            "does not say which way its axes point, and left and right are never guessed; convert it again "
-            "with the orientation kept, or give it with --assume RAS",
-        )
+    check_orientation(path, known=lies or bool(assume))
     header.check_units()
     size = tuple(reader.GetSize())
     if len(size) != 3 or min(size) < 2:

@@ -11,7 +11,14 @@ import nibabel as nib
 import numpy as np
 
 from voxflate.data.readers.packed import unpacked
-from voxflate.data.readers.refusals import ScanError, check_claim, check_grid, check_voxels, unreadable
+from voxflate.data.readers.refusals import (
+    ScanError,
+    check_claim,
+    check_grid,
+    check_orientation,
+    check_voxels,
+    unreadable,
+)
 from voxflate.data.volume import Geometry, Volume, assumed_affine
 
 _header: Any = nib.freesurfer.mghformat.MGHHeader
@@ -71,12 +78,7 @@ def _geometry(path: Path, header: Any, assume: str, *, packed: bool) -> Geometry
             path, f"has {'x'.join(map(str, shape))} voxels, expected a 3D volume; remove or split it"
         )
     lies = bool(header["goodRASFlag"] == 1)
-    if not lies and not assume:
-        raise ScanError(
-            path,
-            "does not say which way its axes point, and left and right are never guessed; convert it again "
-            "with the orientation kept, or give it with --assume RAS",
-        )
+    check_orientation(path, known=lies or bool(assume))
     check_claim(path, int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize, packed=packed)
     zooms = header.get_zooms()[:3]
     affine = np.array(header.get_affine(), np.float64) if lies else assumed_affine(assume, zooms)

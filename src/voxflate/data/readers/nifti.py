@@ -13,7 +13,14 @@ import nibabel as nib
 import numpy as np
 
 from voxflate.data.readers.packed import unpacked
-from voxflate.data.readers.refusals import ScanError, check_claim, check_grid, check_voxels, unreadable
+from voxflate.data.readers.refusals import (
+    ScanError,
+    check_claim,
+    check_grid,
+    check_orientation,
+    check_voxels,
+    unreadable,
+)
 from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
 
 PAIR_HEADERS = (".hdr", ".hdr.gz")
@@ -158,12 +165,7 @@ def _geometry(path: Path, file: _Nifti, assume: str) -> Geometry:
             path, f"does not have one real number per voxel ({header.get_data_dtype()}); convert it"
         )
     lies = bool(header["sform_code"] or header["qform_code"])
-    if not lies and not assume:
-        raise ScanError(
-            path,
-            "does not say which way its axes point (sform and qform codes are 0), and left and right are "
-            "never guessed; convert it again with the orientation kept, or give it with --assume RAS",
-        )
+    check_orientation(path, known=lies or bool(assume), why=" (sform and qform codes are 0)")
     claimed = int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
     check_claim(file.image, claimed, packed=file.packed)
     zooms = header.get_zooms()[:3]

@@ -99,6 +99,25 @@ def check_grid(path: Path, affine: Float64) -> None:
         )
 
 
+def check_orientation(path: Path, *, known: bool, why: str = "") -> None:
+    """Refuse a file if neither its header nor the user says which way its axes point.
+
+    Args:
+        path: The file.
+        known: Whether one of them does.
+        why: How the header shows that it does not, in brackets, after a blank.
+
+    Raises:
+        ScanError: Names --assume.
+    """
+    if not known:
+        raise ScanError(
+            path,
+            f"does not say which way its axes point{why}, and left and right are never guessed; convert it "
+            "again with the orientation kept, or give it with --assume RAS",
+        )
+
+
 def check_right_angles(path: Path, affine: Float64) -> None:
     """Refuse axes that are not at right angles: such voxels do not fill a box.
 

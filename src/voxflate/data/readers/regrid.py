@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from voxflate.data.volume import Float32, Float64, Geometry, Volume
+from voxflate.data.volume import Float32, Float64, Geometry, Triple, Volume
 
 
 def even_places(places: Float64) -> int:
@@ -56,15 +56,29 @@ def upright_geometry(grid: Geometry) -> Geometry:
     return Geometry((counts[2], counts[1], counts[0]), affine)
 
 
+def old_index(old: Float64, new: Float64, shift: Triple = (0.0, 0.0, 0.0)) -> tuple[Float64, Float64]:
+    """Where the voxels of a new grid lie in an old one: at old index = matrix @ new index + offset.
+
+    Args:
+        old: Affine of the old grid.
+        new: Affine of the new grid.
+        shift: Added to every new index, D, H, W.
+
+    Returns:
+        The matrix [3, 3] and the offset [3], for indices (d, h, w).
+    """
+    change = np.linalg.solve(old, new)  # new index -> old index, both (w, h, d)
+    matrix, offset = change[:3, :3][::-1, ::-1], change[:3, 3][::-1]
+    # A rounding error would push whole border planes out of the old grid.
+    return np.round(matrix, 9), np.round(offset + matrix @ np.array(shift), 9)
+
+
 def upright(volume: Volume) -> Volume:
     """Resample a sheared volume to `upright_geometry`; outside its voxels is its smallest value (air)."""
     from scipy import ndimage  # slow to load and rarely needed
 
     grid = upright_geometry(volume.geometry)
-    change = np.linalg.solve(volume.affine, grid.affine)  # new index -> old index, both (w, h, d)
-    matrix, offset = change[:3, :3][::-1, ::-1], change[:3, 3][::-1]
-    # A rounding error would push whole border planes out of the old grid.
-    matrix, offset = np.round(matrix, 9), np.round(offset, 9)
+    matrix, offset = old_index(volume.affine, grid.affine)
     array = ndimage.affine_transform(
         np.asarray(volume.array, np.float32),
         matrix,

@@ -91,9 +91,8 @@ def check_line(
         ScanError: Names the slice that is off the line.
     """
     in_plane = np.column_stack([positions @ across, positions @ down])
-    half = (
-        len(slices) // 2
-    )  # distant pairs, so that rounding does not tilt the line; the median ignores one odd slice
+    # Distant pairs, so that rounding does not tilt the line; the median ignores one odd slice.
+    half = len(slices) // 2
     slopes = np.median(
         (in_plane[half:] - in_plane[:-half]) / (places[half:] - places[:-half])[:, None], axis=0
     )

@@ -238,8 +238,9 @@ def test_an_interruption_leaves_no_set_and_the_next_call_goes_on(
     )
 
 
+@pytest.mark.parametrize("lost", [0, 10], ids=["changed", "cut short"])
 def test_what_was_half_written_or_made_otherwise_is_made_again(
-    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
 ) -> None:
     whole = prepare(scans, tmp_path / "whole", "mr", SHAPE)
     with pytest.raises(KeyboardInterrupt):
@@ -247,11 +248,13 @@ def test_what_was_half_written_or_made_otherwise_is_made_again(
     (unfinished,) = tmp_path.glob(".tmp-*")
     content = bytearray((unfinished / "train.npy").read_bytes())
     content[-1] ^= 1
-    (unfinished / "train.npy").write_bytes(content)
+    (unfinished / "train.npy").write_bytes(content[: len(content) - lost])
     with open(unfinished / "rows.jsonl", "ab") as log:
         log.write(b'{"job": 9, "sha2')
     reads = Reads(monkeypatch)
-    assert prepare(scans, tmp_path / "set", "mr", SHAPE).manifest == whole.manifest
+    made = prepare(scans, tmp_path / "set", "mr", SHAPE)
+    made.verify()
+    assert made.manifest == whole.manifest
     assert reads.count == 10 - 3
     for other in ({"recipe": "adni"}, {"seed": 1}):
         with pytest.raises(KeyboardInterrupt):

@@ -64,6 +64,8 @@ class Rows:
                     break
                 good += len(line) + 1
                 yield found
+        for split in SPLITS:  # a row without an entry, or cut short, is written over
+            self._seek(split)
         self._log = self._open.enter_context(self._log_path.open("ab"))
         self._log.truncate(good)
         if not good:
@@ -82,7 +84,6 @@ class Rows:
         except (ValueError, KeyError, TypeError):
             return None
         if voxels_sha256(array) != scan.voxels_sha256:
-            self._seek(scan.split)
             return None
         self._hashes[scan.split].append(scan.voxels_sha256)
         return int(entry["job"]), scan, array

@@ -1,6 +1,7 @@
 """Lists of scans and BIDS trees: who is whose, which side, and nothing from outside."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.preparing.prepare import prepare
+from voxflate.data.sources.account import Account
 from voxflate.data.sources.found import Reading, find_sources
 
 WriteScan = Callable[..., Path]
@@ -129,6 +131,14 @@ def test_a_bids_tree_gives_its_raw_scans_by_subject(bids: Path, tmp_path: Path) 
     found = sides(bids, tmp_path / "out", held_out=0.3)
     assert (len(found["train"]), len(found["heldout"])) == (4, 2)
     assert len(set(found["heldout"])) == 1
+
+
+def test_bids_trees_in_a_folder_give_only_their_raw_scans(bids: Path) -> None:
+    shutil.copytree(bids, bids.parent / "trees" / "a")
+    shutil.copytree(bids, bids.parent / "trees" / "b")
+    account = Account()
+    assert len(find_sources(bids.parent / "trees", pytest.fail, account=account)) == 12
+    assert "folders not searched: 2 (not raw scans of a BIDS tree)" in " ".join(account.lines())
 
 
 def test_several_kinds_of_scans_in_a_bids_tree_are_not_mixed(bids: Path, write_scan: WriteScan) -> None:

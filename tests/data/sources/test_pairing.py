@@ -107,6 +107,13 @@ CASES = {
             for s in (1, 2)
         ],
     ),
+    "BIDS trees in a folder": (
+        [f"{tree}/dataset_description.json" for tree in "ab"]
+        + [f"{tree}/sub-{tree}/anat/sub-{tree}_T1w.nii" for tree in "ab"]
+        + [f"{tree}/derivatives/x/sub-{tree}_{kind}.nii" for tree in "ab" for kind in ("T1w", "dseg")],
+        {"channels": {"t1": "*_T1w.nii"}, "mask": "*_dseg.nii"},
+        [[f"{t}/sub-{t}/anat/sub-{t}_T1w.nii", f"{t}/derivatives/x/sub-{t}_dseg.nii"] for t in "ab"],
+    ),
 }
 
 

@@ -244,7 +244,7 @@ def _unread(path: Path, found: Sequence[File]) -> ScanError:
 
 
 def _in_folder(source: Path, account: Account, reading: Reading) -> list[File]:
-    """Every file below a folder; in a BIDS tree only raw scans, and derivatives if masks may be there."""
+    """Every file below a folder; in BIDS trees only raw scans, and derivatives if masks may be there."""
     if not source.is_dir():
         state = "is a file, not a folder" if source.exists() else "no such folder"
         raise VoxflateError(

@@ -27,7 +27,7 @@ from voxflate.data.sources.walk import File
 
 IMAGE = "image"
 """The name of the only image channel."""
-_DERIVATIVES = "derivatives/"
+_DERIVATIVES = "/derivatives/"
 _WILD = {"*": ".*", "?": "."}
 """Wildcards of a pattern as regular expressions; brackets are the same in both."""
 
@@ -270,7 +270,7 @@ def matches(scan: Source, pattern: str) -> bool:
 
 def _is_image(scan: Source, pattern: str) -> bool:
     """Whether a scan belongs to an image channel; derivatives do only if the pattern names them."""
-    if scan.name.startswith(_DERIVATIVES) and not pattern.startswith(_DERIVATIVES):
+    if _DERIVATIVES in f"/{scan.name}" and _DERIVATIVES not in f"/{pattern}":
         return False
     return not pattern or matches(scan, pattern)
 

@@ -45,11 +45,9 @@ def files_below(folder: Path, root: Path, account: Account, *, derivatives: bool
         folder: Folder to search, including subfolders.
         root: Folder that names are relative to.
         account: Receives every file, and folders that are not searched.
-        derivatives: Whether to search derivatives of a BIDS tree too, as for masks.
+        derivatives: Whether to search derivatives of BIDS trees too, as for masks.
     """
-    no_scans: tuple[str, ...] = ()
-    if (folder / BIDS_MARK).is_file():
-        no_scans = _BIDS_NO_SCANS[1:] if derivatives else _BIDS_NO_SCANS
+    no_scans = _BIDS_NO_SCANS[1:] if derivatives else _BIDS_NO_SCANS
     found: dict[tuple[int, int], File] = {}
     outside = 0
     # Files before links to them, so that the file itself is kept.
@@ -88,6 +86,7 @@ class _Entry:
 
 
 def _entries(folder: Path, root: Path, account: Account, no_scans: tuple[str, ...]) -> Iterator[_Entry]:
+    """Every name below a folder; in BIDS trees, also below it, folders called `no_scans` are not searched."""
     seen: set[tuple[int, int]] = set()
     waiting = [(folder, False)]
     while waiting:
@@ -104,13 +103,14 @@ def _entries(folder: Path, root: Path, account: Account, no_scans: tuple[str, ..
             account.pass_by(name, "a link to a folder that is already searched")
             continue
         seen.add((status.st_dev, status.st_ino))
+        excluded = no_scans if any(entry.name == BIDS_MARK for entry in entries) else ()
         for entry in entries:
             path = Path(entry.path)
             if not _is_folder(entry):
                 yield _entry(entry, path, linked)
             elif entry.name.startswith("."):
                 account.pass_by(_name(path, root), "hidden")
-            elif current == folder and entry.name in no_scans:
+            elif entry.name in excluded:
                 account.pass_by(_name(path, root), "not raw scans of a BIDS tree")
             else:
                 # Links last, so that a folder is searched under its own name.

@@ -69,6 +69,8 @@ def test_a_monai_datalist_says_so_too(tree: Path, tmp_path: Path) -> None:
     assert (len(found["train"]), len(found["heldout"])) == (2, 2)
     only_training = datalist(tree, {"training": ["0.nii", "1.nii", "2.nii", "3.nii"]})
     assert len(sides(only_training, tmp_path / "random", held_out=0.25)["heldout"]) == 1
+    with pytest.raises(VoxflateError, match="the list holds out every scan; give some of them the split tr"):
+        sides(datalist(tree, {"test": ["0.nii", "1.nii"]}), tmp_path / "test")
 
 
 @pytest.mark.parametrize(

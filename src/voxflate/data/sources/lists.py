@@ -157,13 +157,15 @@ def _json(path: Path, columns: Columns) -> Iterator[Entry]:
         )
     _check_others(path, {key: items for key, items in named.items() if key not in lists})
     for split, items in lists.items():
+        # A list for training alone may be split at random; a list of held-out scans is never trained on.
+        says_split = len(lists) > 1 or SPLIT_NAMES[split.strip().lower()] == "heldout"
         for number, item in enumerate(items if isinstance(items, list) else [items]):
             where = f"{split}[{number}]"
             item = {"image": item} if isinstance(item, str) else item
             if not isinstance(item, dict):
                 raise VoxflateError(f"{path}: {where} is not an object with an image")
             values = _flat({str(name).lower(): value for name, value in item.items()})
-            split_of_item = split if len(lists) > 1 else values.get("split", "")
+            split_of_item = split if says_split else values.get("split", "")
             yield from _entries(path, where, values, split_of_item, columns)
 
 

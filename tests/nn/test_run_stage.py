@@ -9,7 +9,7 @@ from voxflate.nn import Discriminator, Generator
 from voxflate.nn.conv_modules import STYLED_CONVS, ModulatedConv
 from voxflate.nn.dcgan import UpsamplingGenerator
 from voxflate.nn.fused import build
-from voxflate.nn.generator_blocks import SynthesisStage
+from voxflate.nn.generator_blocks import StyledConv, SynthesisStage, ToImage
 from voxflate.nn.run_stage import describe_path, kernels_in_use, run_stage, use_kernels, why_plain
 
 needs_kernels = pytest.mark.skipif(bool(build.kernels().problem), reason="no C++ compiler here")
@@ -54,6 +54,12 @@ def test_every_reason_for_the_plain_path_is_one_line_and_its_result_the_plain_on
     class OwnConv(ModulatedConv):
         pass
 
+    class OwnStyled(StyledConv):
+        pass
+
+    class OwnImage(ToImage):
+        pass
+
     cases = {
         "its features are float64; the kernels take float32 and bfloat16": changed(0, torch.Tensor.double),
         "it runs on meta; the kernels are for CPUs": changed(0, lambda x: x.to("meta")),
@@ -65,13 +71,24 @@ def test_every_reason_for_the_plain_path_is_one_line_and_its_result_the_plain_on
         "a hook is attached to its StyledConv": with_stage(
             lambda stage: stage.conv0.register_forward_hook(lambda *args: None)
         ),
+        "a hook is attached to its ToImage": with_stage(
+            lambda stage: stage.to_image.register_full_backward_pre_hook(lambda *args: None)
+        ),
         "Own has no fused form": with_stage(lambda stage: setattr(stage, "__class__", Own)),
+        "its OwnStyled has no fused form": with_stage(
+            lambda stage: setattr(stage.conv1, "__class__", OwnStyled)
+        ),
+        "its OwnImage has no fused form": with_stage(
+            lambda stage: setattr(stage.to_image, "__class__", OwnImage)
+        ),
         "its convolution OwnConv has no fused form": with_stage(
             lambda stage: setattr(stage.conv1, "conv", OwnConv(4, 4, (3, 3, 3)))
         ),
     }
     for reason, (stage, inputs) in cases.items():
         assert why_plain(stage, *inputs) == reason
+    stage, inputs = with_stage(lambda stage: setattr(stage.conv1.conv.branches[0], "__class__", OwnConv))
+    assert why_plain(stage, *inputs) == "its convolution OwnConv has no fused form"
 
 
 @needs_kernels

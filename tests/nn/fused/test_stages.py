@@ -6,9 +6,10 @@ import torch
 from tests.strategies import VARIANTS, networks, noise_for, random_tensor, randomised
 from voxflate.losses import r1_penalty
 from voxflate.nn import Discriminator, Generator
-from voxflate.nn.conv_modules import ARCHITECTURES
+from voxflate.nn.conv_modules import ARCHITECTURES, CONVS, SplitConv
 from voxflate.nn.draws import Draws
 from voxflate.nn.fused.build import kernels
+from voxflate.nn.layers import EqualConv
 from voxflate.nn.run_stage import use_kernels, why_plain
 
 needs_kernels = pytest.mark.skipif(bool(kernels().problem), reason="no C++ compiler here")
@@ -130,3 +131,34 @@ def test_noise_of_one_sample_serves_all_and_noise_of_another_size_is_refused(mod
             generator(z, noise=bad)
     with pytest.raises(ValueError, match=r"noise of stage 0 has shape \[2, "):
         generator(z, noise=Draws(2, "cpu"))
+
+
+class OwnConv(EqualConv):
+    def forward(self, x, down="none"):
+        return (2 if down == "none" else 3) * super().forward(x, down)
+
+
+class OwnSplit(SplitConv):
+    def forward(self, x, down="none"):
+        return 2 * super().forward(x, down)
+
+
+def with_own_branch(i, o, k):
+    conv = SplitConv(i, o, k, shuffle=True)
+    conv.branches[0] = OwnConv(*conv.branches[0].weight.shape[1::-1], k)
+    return conv
+
+
+@needs_kernels
+@pytest.mark.parametrize("own", [OwnConv, lambda i, o, k: OwnSplit(i, o, k, shuffle=True), with_own_branch])
+@pytest.mark.parametrize("of_skip", [False, True])
+def test_a_discriminator_s_own_convolution_computes_what_it_does_on_the_plain_path(own, of_skip, monkeypatch):
+    monkeypatch.setitem(CONVS, "own", own)
+    discriminator = randomised(Discriminator((2, 3, 4), 2, 8, "own"))
+    if of_skip:
+        discriminator.stages[0].skip.__class__ = OwnConv
+    logits = {}
+    for mode in ("plain", "auto"):
+        use_kernels(mode)
+        logits[mode] = discriminator(random_tensor(4, 1, 4, 6, 8, dtype=torch.float32))
+    torch.testing.assert_close(logits["auto"], logits["plain"], rtol=1e-4, atol=1e-4)

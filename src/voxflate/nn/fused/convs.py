@@ -55,8 +55,13 @@ _CONVS: dict[type[nn.Module], Callable[..., Branches]] = {
 
 
 def low_passed_conv(conv: nn.Module, x: Tensor, down: Halving) -> Tensor:
-    """An `EqualConv` with its low-pass as one sweep: [N, I, *spatial] -> [N, O, *spatial']."""
-    assert isinstance(conv, EqualConv)
+    """An `EqualConv` with its low-pass as one sweep: [N, I, *spatial] -> [N, O, *spatial'].
+
+    A subclass runs as a plain module.
+    """
+    if type(conv) is not EqualConv:
+        plain: Tensor = conv(x, down)
+        return plain
     if (low_pass := conv.low_pass(down)) is not None:
         x = resample(x, [low_pass] * (x.ndim - 2))
     if down == "none" and winograd.pays(x, conv.weight):
@@ -66,7 +71,7 @@ def low_passed_conv(conv: nn.Module, x: Tensor, down: Halving) -> Tensor:
 
 def cut_for(conv: nn.Module, x: Tensor) -> Parts:
     """Features [N, I, *spatial] as input of a convolution, with an even number of channels if needed."""
-    if isinstance(conv, SplitConv):
+    if type(conv) is SplitConv:
         return halves(conv.even_out(x))
     return (x,)
 

@@ -32,7 +32,8 @@ from voxflate.nn.fused.sweeps import (
     finish_modulated,
     finish_with_image,
 )
-from voxflate.nn.generator_blocks import StyledConv, SynthesisStage, skip_filters
+from voxflate.nn.generator_blocks import StyledConv, SynthesisStage, ToImage, skip_filters
+from voxflate.nn.layers import EqualConv
 
 
 def _synthesis_stage(
@@ -97,19 +98,24 @@ def _why_not_synthesis(
     noise: Sequence[Tensor],
     mixing: Tensor | None,
 ) -> str:
-    if unknown := [
-        type(layer.conv).__name__
-        for layer in (stage.conv0, stage.conv1)
-        if layer is not None and type(layer.conv) not in MODULATED_CONVS
-    ]:
-        return f"its convolution {unknown[0]} has no fused form"
+    layers = [layer for layer in (stage.conv0, stage.conv1) if layer is not None]
+    if own := [type(x).__name__ for x in (*layers, stage.to_image) if type(x) not in (StyledConv, ToImage)]:
+        return f"its {own[0]} has no fused form"
+    convs = [conv for layer in layers for conv in layer.conv.modules()]  # branches too
+    if own := [type(x).__name__ for x in convs if type(x) not in (*MODULATED_CONVS, nn.ModuleList)]:
+        return f"its convolution {own[0]} has no fused form"
     if any(one.requires_grad for one in noise):
         return "its noise needs a gradient; the kernels give none"
-    return _why_not_small([*noise, *([] if image is None else [image])])
+    return _why_not_noise_or_image([*noise, *([] if image is None else [image])])
 
 
 def _why_not_from_image(stage: FromImage, image: Tensor, positions: Tensor | None) -> str:
-    return _why_not_small([image])
+    return _why_not_noise_or_image([image])
+
+
+def _why_not_discriminator(stage: DiscriminatorStage, x: Tensor) -> str:
+    skip = type(stage.skip)
+    return "" if skip is EqualConv else f"its {skip.__name__} on the skip connection has no fused form"
 
 
 def _nothing_more(stage: nn.Module, *inputs: object) -> str:
@@ -126,7 +132,7 @@ class _Fused(NamedTuple):
 STAGES: dict[type[nn.Module], _Fused] = {
     SynthesisStage: _Fused(_synthesis_stage, _why_not_synthesis),
     FromImage: _Fused(_from_image, _why_not_from_image),
-    DiscriminatorStage: _Fused(_discriminator_stage),
+    DiscriminatorStage: _Fused(_discriminator_stage, _why_not_discriminator),
     Epilogue: _Fused(_epilogue),
 }
 """The stages that can be fused, by the class of the plain module; a subclass may compute something else."""
@@ -164,7 +170,12 @@ def _why_not_features(x: Tensor) -> str:
 def _why_not_module(stage: nn.Module) -> str:
     """Refuse hooks: a fused stage would bypass them."""
     for module in stage.modules():
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+        if (
+            module._forward_hooks
+            or module._forward_pre_hooks
+            or module._backward_hooks
+            or module._backward_pre_hooks
+        ):
             return f"a hook is attached to its {type(module).__name__}"
         for parameter in module._parameters.values():
             if parameter is not None and parameter.dtype != torch.float32:
@@ -172,8 +183,8 @@ def _why_not_module(stage: nn.Module) -> str:
     return ""
 
 
-def _why_not_small(tensors: Iterable[Tensor]) -> str:
-    """Noise and images must be in the only supported precision."""
+def _why_not_noise_or_image(tensors: Iterable[Tensor]) -> str:
+    """Noise and images must be float32 on the CPU."""
     for tensor in tensors:
         if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
             return f"its noise or image is {_name(tensor.dtype)} on {tensor.device}; the kernels take float32"

@@ -140,15 +140,17 @@ def test_units_of_length_are_honoured(tmp_path: Path, unit: str, mm: float) -> N
     assert made.manifest.scans[0].source_spacing == pytest.approx((2.0, 2.0, 2.0))
 
 
-def test_two_affines_that_disagree_get_a_note(tmp_path: Path) -> None:
+@pytest.mark.parametrize("crop", [False, True])
+def test_two_affines_that_disagree_get_a_note(tmp_path: Path, crop: bool) -> None:
+    options = RecipeOptions(crop=crop)
     image = nib.Nifti1Image(body().T, np.diag([2.0, 2.0, 2.0, 1.0]))
     image.set_qform(np.diag([-2.0, 2.0, 2.0, 1.0]), code=1)
     (tmp_path / "in").mkdir()
     image.to_filename(tmp_path / "in" / "a.nii")
     write_nifti(tmp_path / "ref" / "a.nii", body())
-    made, account = prepared(tmp_path / "in", tmp_path / "out")
+    made, account = prepared(tmp_path / "in", tmp_path / "out", options=options)
     assert "1 scan: sform and qform disagree on directions or voxel sizes; the sform is used" in account.notes
-    expected, other = prepared(tmp_path / "ref", tmp_path / "ref-set")
+    expected, other = prepared(tmp_path / "ref", tmp_path / "ref-set", options=options)
     np.testing.assert_array_equal(volumes(made), volumes(expected))
     assert not any("sform" in note for note in other.notes)
 

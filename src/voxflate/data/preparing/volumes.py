@@ -75,12 +75,12 @@ def first_look(job: Job, steps: Sequence[Step]) -> Found | VoxflateError:
     """
     source = job.source
     try:
+        header = source.geometry()
+        grid = header.to_ras()
         if steps:
             cropped, _ = _applied(source, [to_ras(source.volume())], [], steps)
             grid = cropped[0].geometry
-        else:
-            header = source.geometry()
-            grid = replace(header.to_ras(), note=header.note)
+        grid = replace(grid, note=header.note)
         if source.mask is None:
             return Found(grid)
         mask = source.mask

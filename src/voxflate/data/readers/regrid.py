@@ -53,7 +53,7 @@ def upright_geometry(grid: Geometry) -> Geometry:
     affine = np.eye(4)
     affine[:3, :3] = new_steps
     affine[:3, 3] = grid.affine[:3, 3] + new_steps @ low
-    return Geometry((counts[2], counts[1], counts[0]), affine)
+    return Geometry((counts[2], counts[1], counts[0]), affine, grid.note)
 
 
 def old_index(old: Float64, new: Float64, shift: Triple = (0.0, 0.0, 0.0)) -> tuple[Float64, Float64]:

@@ -57,12 +57,15 @@ def test_a_zero_kernel_is_answered_by_zero_and_not_by_nan():
     assert (modulated_conv(x, kernel, style) == 0).all()
 
 
-@given(sizes(2), st.integers(1, 2), st.sampled_from([1, 3]), st.sampled_from([1, 2]), seeds)
-def test_convolutions_take_their_axes_from_the_kernel(size, groups, k, stride, seed):
+@given(
+    sizes(2), st.integers(1, 2), st.sampled_from([1, 3]), st.sampled_from([1, 2]), st.integers(0, 1), seeds
+)
+def test_convolutions_take_their_axes_from_the_kernel(size, groups, k, stride, pad, seed):
     x = random_tensor(2, 2 * groups, *size, seed=seed)
     kernel = random_tensor(4, 2, *(k,) * len(size), seed=seed + 1)
-    ours = conv(x, kernel, stride=stride, padding=k // 2, groups=groups)
-    straight = CONV[len(size)](x, kernel, stride=stride, padding=k // 2, groups=groups)
+    padding = k // 2 + pad
+    ours = conv(x, kernel, stride=stride, padding=padding, groups=groups)
+    straight = CONV[len(size)](x, kernel, stride=stride, padding=padding, groups=groups)
     torch.testing.assert_close(ours, straight, rtol=0, atol=1e-12)
 
 

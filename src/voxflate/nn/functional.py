@@ -76,7 +76,7 @@ def conv(
     spatial_dims = kernel.ndim - 2
     narrow = _is_bfloat16_on_cpu(x)
     one_tap = kernel.numel() == kernel.shape[0] * kernel.shape[1] and groups == 1 and stride == 1
-    if one_tap and not transposed and not narrow:
+    if one_tap and padding in (0, (0,) * spatial_dims) and not transposed and not narrow:
         # A matrix product over the channels needs no convolution set-up. In bfloat16 the kernel's gradient
         # takes five times as long with it as with the convolution.
         return mix_channels(x, kernel.flatten(1))
@@ -100,7 +100,7 @@ def conv(
 
 
 def takes_cpu_form(x: Tensor) -> bool:
-    """Say whether x takes the forms that are fastest on a CPU operation by operation.
+    """Say whether to use the forms that are fastest on a CPU when operations run one by one.
 
     torch.compile makes its own kernels of the plain forms, and refuses these.
     """

@@ -5,7 +5,7 @@ import torch
 
 from tests.strategies import networks, noise_for, random_tensor
 from voxflate._system.errors import VoxflateError
-from voxflate.nn import Discriminator, Generator
+from voxflate.nn import Generator
 from voxflate.nn.conv_modules import STYLED_CONVS, ModulatedConv
 from voxflate.nn.dcgan import UpsamplingGenerator
 from voxflate.nn.fused import build
@@ -105,14 +105,6 @@ def test_other_reasons_come_from_around_the_network(monkeypatch):
         assert why_plain(stage, *inputs) == "VOXFLATE_KERNELS=plain"
     finally:
         build.kernels.cache_clear()
-
-
-def test_images_of_several_channels_run_plain():
-    generator = Generator((2, 4, 4), 2, 4, 6, 6, 2, image_channels=2)
-    discriminator = Discriminator((2, 4, 4), 2, 4, image_channels=2)
-    images = generator(torch.randn(4, 6))
-    assert images.shape == (4, 2, 4, 8, 8)
-    assert discriminator(images).shape == (4,)
 
 
 @needs_kernels

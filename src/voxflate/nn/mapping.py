@@ -12,7 +12,7 @@ from voxflate.nn.functional import pixel_norm
 from voxflate.nn.layers import EqualLinear, check_labels
 
 W_AVG_DECAY = 0.998
-"""Decay of the running mean of w per step (StyleGAN)."""
+"""Decay of the running mean of w per step; our choice. It affects only truncated samples."""
 
 
 class Mapping(nn.Module):

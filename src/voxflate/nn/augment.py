@@ -39,7 +39,10 @@ def translation(images: Tensor, draws: Draws) -> Tensor:
 
 
 def cutout(images: Tensor, draws: Draws) -> Tensor:
-    """Erase a box of half the size of every axis, at a random position in every image."""
+    """Erase a box of half of every axis around a random point of every image.
+
+    What lies outside the image is cut off.
+    """
     outside = torch.zeros(1, dtype=torch.bool, device=images.device)
     for axis in range(2, images.ndim):
         size = images.shape[axis]

@@ -46,7 +46,7 @@ def normal(seeds: Tensor, call: int, shape: Sequence[int]) -> Tensor:
 
 
 def normals(seeds: Tensor, first_call: int, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-    """The results of `normal` for draws in a row, the first after `first_call` others; one shape per draw."""
+    """Several consecutive draws of `normal`, one per shape; `first_call` draws were made before."""
     return [normal(seeds, first_call + index, shape) for index, shape in enumerate(shapes)]
 
 

@@ -94,11 +94,10 @@ class Draws:
         return Draws(last - first, self.device, seeds, self.is_counted)
 
     def like(self, samples: Sequence[int]) -> Draws:
-        """New draws, in which every sample draws what the given sample of these does.
+        """New draws in which samples made from the same sample here get the same numbers.
 
         Args:
-            samples: Index of a sample for each of the new ones. Their numbers differ from those that the
-                sample draws here.
+            samples: Index of a sample here for each of the new ones; the numbers differ from those drawn here.
         """
         seeds = self._seeds or torch.randint(2**32, (self.count,)).tolist()
         return Draws(

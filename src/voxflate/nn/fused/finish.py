@@ -67,7 +67,7 @@ class Finish(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Gradients of everything but the noise; unneeded ones cost nothing."""
+        """Gradients of everything but the noise."""
         saved = ctx.saved_tensors
         scale, shift, noise, noise_gain, style, mix, *x = saved
         if all(grad is None for grad in grads):

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from voxflate._system.errors import VoxflateError
+from voxflate.nn.functional import LEAKY_SLOPE
 
 HALVINGS = 4
-SLOPE = 0.2
 
 Norm = Callable[[int], nn.Module]
 
@@ -65,7 +65,7 @@ def trunk(channels: int, norm: Norm = nn.BatchNorm3d, image_channels: int = 1) -
         layers.append(nn.Conv3d(widths[index], widths[index + 1], 4, stride=2, padding=1))
         if index:
             layers.append(norm(widths[index + 1]))
-        layers.append(nn.LeakyReLU(SLOPE))
+        layers.append(nn.LeakyReLU(LEAKY_SLOPE))
     return nn.Sequential(*layers)
 
 
@@ -115,7 +115,7 @@ def code_discriminator(z_dim: int, channels: int, norm: str) -> nn.Sequential:
     hidden = 4 * channels
     layers: list[nn.Module] = []
     for inputs in (z_dim, hidden):
-        layers += [nn.Linear(inputs, hidden), NORMS[norm][1](hidden), nn.LeakyReLU(SLOPE)]
+        layers += [nn.Linear(inputs, hidden), NORMS[norm][1](hidden), nn.LeakyReLU(LEAKY_SLOPE)]
     return nn.Sequential(*layers, nn.Linear(hidden, 1), nn.Flatten(0))
 
 

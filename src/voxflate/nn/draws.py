@@ -97,7 +97,7 @@ class Draws:
         """New draws in which samples made from the same sample here get the same numbers.
 
         Args:
-            samples: Index of a sample here for each of the new ones; the numbers differ from those drawn here.
+            samples: Index of a sample here for each of the new ones. Numbers differ from those drawn here.
         """
         seeds = self._seeds or torch.randint(2**32, (self.count,)).tolist()
         return Draws(

@@ -20,8 +20,8 @@ LOGITS_SIDE = 4
 class SpectralConv(nn.Module):
     """2D convolution whose kernel, as a matrix [O, I k k], is divided by its largest singular value.
 
-    The singular value is tracked by one power iteration per training step (`after_step`), not per forward
-    pass, so that a batch shown in parts gives the gradients of the whole batch.
+    The singular value is tracked by one power iteration after each optimiser step of any network
+    (`after_step`), not per forward pass, so that a batch shown in parts gives the whole batch's gradients.
 
     Without tracking, the kernel is divided by its size along the directions that had the largest singular
     value at the start. That is no bound: after 25 kimg, singular values reach 4 to 16 (decision 0198).

@@ -190,6 +190,19 @@ def test_an_export_knows_the_labels_of_its_training(labelled, tmp_path):
     assert open_source(tmp_path / "export", data=data.root).other_data == ""
 
 
+def test_other_data_does_not_change_the_labels_of_samples(labelled, tmp_path):
+    data, run = labelled
+    export_generator(run, tmp_path / "export")
+    other = relabelled(data, tmp_path / "other", in_other_words)
+    for folder in (run, tmp_path / "export"):
+        assert open_source(folder, data=other.root, other_data=True).labels == joint_labels(data)
+    shutil.copytree(run, tmp_path / "run")
+    gone = run_config(tmp_path / "gone", network__label_width=3, training__kimg=0.004)
+    save_config(gone, tmp_path / "run")
+    with pytest.raises(VoxflateError, match=r"training data, which is no longer at .*gone; put it back"):
+        open_source(tmp_path / "run", data=other.root, other_data=True)
+
+
 def test_labels_are_not_compared_where_none_are_used_or_known(labelled, tmp_path):
     data, run = labelled
     other = relabelled(data, tmp_path / "other", in_other_words)

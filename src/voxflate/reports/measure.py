@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file, write_json
 from voxflate._system.memory import explain_out_of_memory
-from voxflate.config.build import build_run_networks, is_planar_twin
+from voxflate.config.build import build_run_networks, is_planar_twin, least_content
 from voxflate.config.schema import RunConfig
 from voxflate.data.labels import Labels
 from voxflate.data.outside import check_outside_sets
@@ -38,6 +38,7 @@ from voxflate.reports.evaluations import (
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.fingerprint import label_vectors
 from voxflate.runs.load import Loaded, Source
+from voxflate.runs.snapshots import best_snapshot, images_of
 
 CHOSEN_BY_KID = (
     "the held-out KID chose this snapshot on the same volumes, so it is lower than on people whom nothing "
@@ -138,7 +139,7 @@ def evaluate_source(
         VoxflateError: If the generator cannot be loaded or its samples cannot be measured.
     """
     settings, prepared = source.settings, source.prepared
-    suite = Suite(prepared, suite_settings, min_content=settings.training.min_content)
+    suite = Suite(prepared, suite_settings, min_content=least_content(settings))
     loaded = source.load(sampling.snapshot)
     if tell is not None:
         tell(loaded)
@@ -162,7 +163,7 @@ def evaluate_source(
         "budget_kimg": settings.training.kimg,
     }
     remarks = [source.other_data] if source.other_data else []
-    if loaded.snapshot == "best" and not source.other_data:
+    if _is_best(source, loaded) and not source.other_data:
         remarks.append(CHOSEN_BY_KID)
     if settings.slice_discriminator.weight > 0:
         remarks += same_network(found.facts, settings.slice_discriminator.features)
@@ -282,6 +283,14 @@ def _generated(
     return _counted((images.numpy() for images in batches), wanted, progress)
 
 
+def _is_best(source: Source, loaded: Loaded) -> bool:
+    """Whether the snapshot was chosen as the best one, or by the kimg of the best one."""
+    if loaded.snapshot in ("best", "newest") or source.exported is not None:
+        return loaded.snapshot == "best"
+    best = best_snapshot(source.folder)
+    return best is not None and images_of(best) == loaded.n_images
+
+
 def _wanted(source: Source) -> int:
     """Number of samples to measure."""
     settings = source.settings
@@ -289,8 +298,13 @@ def _wanted(source: Source) -> int:
 
 
 def _drawn(source: Source, sampling: Sampling) -> list[Labels]:
-    """Labels of each sample; none for generators without labels."""
-    return source.labels.draw(sampling.seed, 0, _wanted(source)) if source.labels else []
+    """Labels of each sample; none for generators without labels, or if the real volumes have others."""
+    if source.labels is None:
+        return []
+    known = {column.name for column in source.labels.layout.labels}
+    if any(column.name not in known for column in source.prepared.layout.labels):
+        return []
+    return source.labels.draw(sampling.seed, 0, _wanted(source))
 
 
 def _parameters(settings: RunConfig) -> dict[str, int]:

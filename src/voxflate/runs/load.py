@@ -23,7 +23,7 @@ from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of, loa
 from voxflate.runs.exported import Exported, is_exported, read_exported, read_weights, weights_sha256
 from voxflate.runs.shipped import locate
 from voxflate.runs.snapshots import list_snapshots, load_newest
-from voxflate.runs.trained_on import GIVE_FOLDER, NEXT_STEP, TrainedOn, check_trained_on
+from voxflate.runs.trained_on import GIVE_FOLDER, NEXT_STEP, TrainedOn, check_trained_on, own_set
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ class Source:
         exported: The content of an export; None for a run.
         trained_on: Content hash of the data that it was trained on.
         other_data: A remark if `prepared` is another set; else "".
+        labels: Joint distribution of its training set's labels, also where `prepared` is another set; None if
+            the generator knows no labels.
     """
 
     folder: Path
@@ -93,13 +95,7 @@ class Source:
     exported: Exported | None
     trained_on: str
     other_data: str = ""
-
-    @property
-    def labels(self) -> JointLabels | None:
-        """Joint distribution of its training set's labels; None if the generator knows no labels."""
-        if not self.settings.network.label_width:
-            return None
-        return joint_labels(self.prepared) if self.exported is None else self.exported.labels
+    labels: JointLabels | None = None
 
     def check(self, snapshot: Snapshot) -> None:
         """Refuse a snapshot that does not exist, before anything is loaded.
@@ -163,34 +159,30 @@ def open_source(
         device: As `training.device`; None for the run's own, and auto for an export.
         values: Other changes of the settings, by dotted key.
         scans: Whether real volumes are also needed.
-        other_data: Accept a prepared set that it was not trained on; the result says so. None if the caller
-            never accepts one, so that the error does not advise it.
+        other_data: Accept a prepared set that it was not trained on; the result says so, and by default as
+            many volumes are measured as that set has. None if the caller never accepts one, so that the
+            error does not advise it.
 
     Raises:
         VoxflateError: If there is no such run, it has no snapshot, its data cannot be opened, has another
-            shape or other labels or is not its training data, or a value is wrong.
+            shape or other labels or is not its training data, the labels of its training data are needed and
+            gone, or a value is wrong.
     """
     folder = locate(folder)
     exported = read_exported(folder) if is_exported(folder) else None
-    if exported is not None:
-        # Paths in an export, which may come from a stranger, are not followed.
-        settings = with_values(exported.settings, {"data": "", "start.twin": ""})
-    else:
-        settings = load_config(folder)
-    settings = with_values(settings, values or {}, "--set")
-    if data is not None:
-        settings = with_values(settings, {"data": str(data.absolute())}, "--data")
-    if device is not None or exported is not None:
-        settings = with_values(settings, {"training.device": device or "auto"}, "--device")
+    settings = _settings(folder, exported, data, device, values or {})
     if exported is None and not list_snapshots(folder):
         raise VoxflateError(f"{folder}: no snapshot to load; is it the folder of a run that has started?")
+    knows_labels = settings.network.label_width > 0
+    labels = exported.labels if exported is not None and knows_labels else None
     if exported is not None and not settings.data:
         if scans:
             raise VoxflateError(
                 f"{folder}: is an export, which has no scans; give the prepared set that it was trained on "
                 "with --data FOLDER"
             )
-        return Source(folder, settings, exported.geometry, exported, exported.geometry.content_hash)
+        content = exported.geometry.content_hash
+        return Source(folder, settings, exported.geometry, exported, content, labels=labels)
     prepared = _open_data(settings.data, moved=data is not None)
     if settings.training.phase == "3d" and prepared.shape != settings.network.shape:
         raise VoxflateError(
@@ -201,14 +193,43 @@ def open_source(
         prepared.layout.check_networks(settings.network.image_channels, settings.network.label_width)
     except VoxflateError as error:
         raise VoxflateError(f"{prepared.root}: is not the data of {folder}: {error}") from error
-    if exported is not None:
-        known = TrainedOn(exported.geometry.content_hash, exported.geometry.layout)
-    else:
-        known = TrainedOn.of_run(folder)
-    knows_labels = settings.network.label_width > 0
+    known = TrainedOn.of_run(folder) if exported is None else TrainedOn.of_export(exported)
     next_step = GIVE_FOLDER if other_data is None else NEXT_STEP
     remark = check_trained_on(prepared, known, folder, next_step, labels=knows_labels, go_on=bool(other_data))
-    return Source(folder, settings, prepared, exported, known.content, remark)
+    if remark and "evaluation.samples" not in (values or {}):
+        # The number in a run's settings is that of its own volumes (decision 0140).
+        settings = with_values(settings, {"evaluation.samples": 0})
+    if exported is None and knows_labels:
+        labels = _own_labels(folder, prepared, remark)
+    return Source(folder, settings, prepared, exported, known.content, remark, labels)
+
+
+def _settings(
+    folder: Path, exported: Exported | None, data: Path | None, device: str | None, values: Mapping[str, Any]
+) -> RunConfig:
+    """The settings of a run or an export with the caller's changes."""
+    if exported is not None:
+        # Paths in an export, which may come from a stranger, are not followed.
+        settings = with_values(exported.settings, {"data": "", "start.twin": ""})
+    else:
+        settings = load_config(folder)
+    settings = with_values(settings, values, "--set")
+    if data is not None:
+        settings = with_values(settings, {"data": str(data.absolute())}, "--data")
+    if device is not None or exported is not None:
+        settings = with_values(settings, {"training.device": device or "auto"}, "--device")
+    return settings
+
+
+def _own_labels(run: Path, prepared: PreparedSet, remark: str) -> JointLabels | None:
+    """Labels as a run has learned them; those of another set would be encoded in another way."""
+    own = own_set(run, labels=True) if remark else prepared
+    if own is None:
+        raise VoxflateError(
+            f"{run}: draws the labels of its samples from its training data, which is no longer at "
+            f"{load_config(run).data}; put it back there, or use an export of the run, which keeps the labels"
+        )
+    return joint_labels(own)
 
 
 def _open_data(folder: str, moved: bool) -> PreparedSet:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
 from voxflate.config.schema import RunConfig
+from voxflate.config.toml import load_config
 from voxflate.data.channels import LabelColumn, Layout
 from voxflate.data.labels import labels_sha256
-from voxflate.data.prepared import PreparedSet
+from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.runs.exported import Exported
 from voxflate.runs.facts import FACTS_NAME, read_facts
 from voxflate.runs.snapshots import list_snapshots
 
@@ -47,6 +49,11 @@ class TrainedOn:
             path = run / FACTS_NAME
             raise VoxflateError(f"{path}: its layout is damaged; restore it, or start a new run") from error
         return cls(str(facts["data"]), known, facts.get("labels_sha256"))
+
+    @classmethod
+    def of_export(cls, exported: Exported) -> TrainedOn:
+        """Read it from the geometry of an export."""
+        return cls(exported.geometry.content_hash, exported.geometry.layout)
 
 
 def check_content(found: str, known: str, what: str, next_step: str, *, go_on: bool = False) -> str:
@@ -106,6 +113,24 @@ def check_trained_on(
             what = f"{prepared.root}: gives its scans other labels than when {folder} was trained"
             found.append(check_content(labels_sha256(prepared), known.labels, what, next_step, go_on=go_on))
     return "; ".join(filter(None, found))
+
+
+def own_set(run: Path, *, labels: bool) -> PreparedSet | None:
+    """The set that a run was trained on, at the place named in its settings.
+
+    Args:
+        run: Run folder.
+        labels: Whether its labels must be the same, too.
+
+    Returns:
+        The set; None if it was moved, cannot be opened, or has changed.
+    """
+    try:
+        own = open_prepared(load_config(run).data)
+    except VoxflateError:
+        return None
+    changed = check_trained_on(own, TrainedOn.of_run(run), run, labels=labels, go_on=True)
+    return None if changed else own
 
 
 def check_columns(

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
-from voxflate.config.toml import load_config
 from voxflate.data.labels import Labels
-from voxflate.data.prepared import WITHOUT_MODALITY, PreparedSet, open_prepared
+from voxflate.data.prepared import WITHOUT_MODALITY, PreparedSet
 from voxflate.data.volume import Float32
 from voxflate.data.writers.checks import check_dicom_modality
 from voxflate.data.writers.dicom import check_right_angles
@@ -18,6 +17,7 @@ from voxflate.data.writers.layouts import FolderWriter, check_labels, find_layou
 from voxflate.data.writers.synthetic import Look
 from voxflate.runs.load import Source
 from voxflate.runs.shipped import ROOT
+from voxflate.runs.trained_on import own_set
 
 FLAT = "flat"
 
@@ -126,8 +126,4 @@ def _own_set(source: Source) -> PreparedSet | None:
     """The set that a generator was trained on, without scans for an export; None if it cannot be opened."""
     if source.exported is not None:
         return source.exported.geometry
-    try:
-        own = open_prepared(load_config(source.folder).data)
-    except VoxflateError:
-        return None
-    return own if own.content_hash == source.trained_on else None
+    return own_set(source.folder, labels=False)

@@ -7,7 +7,7 @@ import pytest
 from voxflate._system.errors import VoxflateError
 from voxflate.config.paper_rows import PAPER_ROWS
 from voxflate.config.presets import (
-    DECIDES_NO_RESULT,
+    LEFT_OPEN,
     PRESETS,
     Phase,
     coca64,
@@ -157,11 +157,11 @@ def test_an_unknown_preset_proposes_the_nearest(name: str) -> None:
 def test_a_row_names_every_setting_that_changes_results(name: str) -> None:
     keys = {key for key, _, _ in describe_settings()}
     for phase in ("2d", "3d"):
-        assert preset_values(name, phase).keys() == keys - set(DECIDES_NO_RESULT)
+        assert preset_values(name, phase).keys() == keys - set(LEFT_OPEN)
 
 
 def test_what_a_row_leaves_open_is_a_setting() -> None:
-    assert set(DECIDES_NO_RESULT) < {key for key, _, _ in describe_settings()}
+    assert set(LEFT_OPEN) < {key for key, _, _ in describe_settings()}
 
 
 def test_the_papers_rows_do_not_depend_on_our_recommendations(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,20 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.strategies import run_config, write_prepared
+from tests.exports import export_generator
+from tests.strategies import PAIRS, run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate.cli import app
 from voxflate.config.toml import load_config, save_config, with_values
+from voxflate.data.channels import Layout
+from voxflate.data.prepared import open_prepared
 from voxflate.runs.snapshots import list_snapshots
-from voxflate.runs.verify import verify_run
+from voxflate.runs.verify import verify_export, verify_run
 from voxflate.training.run import train_run
 
 
@@ -82,13 +86,75 @@ def test_other_samples_differ_and_rounding_does_not(run):
     )
 
 
-def test_other_versions_are_said_and_no_fault(run):
+def test_other_versions_of_any_process_are_said_and_no_fault(run):
     facts = json.loads((run / "run.json").read_text())
-    facts["versions"]["torch"] = "1.0"
+    (session,) = facts["sessions"]
+    earlier = session | {"versions": session["versions"] | {"torch": "1.0"}, "threads": 3}
+    facts["sessions"] = [earlier, session | {"from_images": 12}]
     (run / "run.json").write_text(json.dumps(facts))
     check = verify_run(run)[0]
     assert check.matches is None
     assert "torch 1.0 ->" in check.found
+    assert "threads 3 -> 1" in check.found
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "matches"),
+    [
+        ("slice_discriminator.lr_s", 0.5, False),
+        ("training.lr_g", 0.5, False),
+        ("training.keep", 9, True),
+        ("evaluation.every", 3, True),
+    ],
+)
+def test_a_changed_setting_differs_if_results_depend_on_it(run, key, value, matches):
+    save_config(with_values(load_config(run), {key: value}), run)
+    (check,) = (check for check in verify_run(run) if check.name == "settings")
+    assert check.matches is matches
+    assert (f"config.toml has {key} = {value}, trained with" in check.found) is not matches
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """A run that knows labels, and sets of the same voxels with other labels."""
+    folder = tmp_path_factory.mktemp("labelled")
+    data = write_prepared(folder / "data", layout=Layout(labels=PAIRS.labels))
+    train_run(run_config(data, network__label_width=3, training__kimg=0.004), folder / "run")
+    export_generator(folder / "run", folder / "export")
+    return folder
+
+
+def no_columns(manifest):
+    return replace(manifest, layout=replace(manifest.layout, labels=()))
+
+
+def other_columns(manifest):
+    sex, age = manifest.layout.labels
+    columns = (replace(sex, name="six"), age)
+    scans = [replace(scan, labels=scan.labels | {"six": "F"}) for scan in manifest.scans]
+    return replace(manifest, layout=replace(manifest.layout, labels=columns), scans=scans)
+
+
+def other_people(manifest):
+    return replace(manifest, scans=[replace(s, labels={"sex": "F", "age": 50}) for s in manifest.scans])
+
+
+def test_labels_are_verified(labelled):
+    checks = verify_run(labelled / "run") + verify_export(labelled / "export", labelled / "data")
+    assert {check.matches for check in checks} == {True}
+    assert [check.name for check in checks].count("labels") == 2
+
+
+@pytest.mark.parametrize("change", [no_columns, other_columns, other_people])
+def test_other_labels_differ_and_no_sample_is_blamed(labelled, change, tmp_path):
+    other = shutil.copytree(labelled / "data", tmp_path / "other")
+    change(open_prepared(other).manifest).write(other)
+    checks = {check.name: check.matches for check in verify_run(labelled / "run", other)}
+    samples = {matches for name, matches in checks.items() if name.startswith("samples")}
+    assert (checks["data"], checks["labels"], samples) == (True, False, {None})
+    exported = {check.name: check.matches for check in verify_export(labelled / "export", other)}
+    assert exported["labels"] is (change is other_people)  # an export does not know who has which labels
+    assert exported["samples"]
 
 
 def test_what_is_no_run_is_refused(run, tmp_path):

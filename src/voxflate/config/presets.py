@@ -35,7 +35,7 @@ Phase = Literal["2d", "3d"]
 
 SCALES = ("paper", "bench")
 
-DECIDES_NO_RESULT = (
+LEFT_OPEN = (
     *NOT_OF_THE_ROW,
     "slice_discriminator.per_volume",
     "slice_discriminator.side",
@@ -228,7 +228,7 @@ class Preset:
     """Our reading of a row of the paper.
 
     Attributes:
-        values: The 3D run at paper scale: every setting but `DECIDES_NO_RESULT`, by dotted key.
+        values: The 3D run at paper scale: every setting but `LEFT_OPEN`, by dotted key.
         row: The row as printed in the paper.
         reading: Where our reading had to choose, if anywhere.
         exact: Whether its parameter count must equal the paper's; false for a second reading of a row.

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from voxflate._system.errors import VoxflateError
-from voxflate.config.presets import DECIDES_NO_RESULT
+from voxflate.config.identity import NOT_OF_THE_ROW
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import load_config
 from voxflate.config.values import flat
 from voxflate.data.labels import JointLabels, joint_labels
-from voxflate.data.prepared import open_prepared
+from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.nn.run_stage import use_kernels
 from voxflate.runs import history
 from voxflate.runs.chosen import Snapshot, find_snapshot
@@ -33,6 +33,10 @@ from voxflate.runs.load import check_exported_snapshot, check_networks, generato
 from voxflate.runs.log import SNAPSHOTS_NAME, read_rows
 from voxflate.runs.shipped import locate
 from voxflate.runs.snapshots import list_snapshots, load_snapshot
+from voxflate.runs.trained_on import TrainedOn, check_trained_on
+
+_DECIDE_NO_RESULT = (*NOT_OF_THE_ROW, "evaluation.every", "evaluation.diversity_floor")
+"""Settings that may differ from the recorded ones: no weight depends on them, except for rounding."""
 
 Progress = Callable[[int, int], None]
 
@@ -96,11 +100,13 @@ def verify_run(
     if snapshot is not None:
         snapshots = [find_snapshot(run, snapshot)]
     recorded = {row["n_images"]: row for row in read_rows(run / SNAPSHOTS_NAME)}
-    labels = joint_labels(open_prepared(data or config.data))
+    prepared = open_prepared(data or config.data)
+    told = _labels(config, prepared, TrainedOn.of_run(run), run)
+    labels = joint_labels(prepared) if all(check.matches for check in told) else None
 
     def checks() -> Iterator[list[Check]]:
         yield [_environment(facts), *_settings(config, facts)]
-        yield [_data(facts["data"], data or Path(config.data))]
+        yield [_data(facts["data"], prepared), *told]
         for path in snapshots:
             yield _snapshot(path, config, recorded, labels)
 
@@ -136,7 +142,9 @@ def verify_export(
         if data is None:
             yield [Check("data", None, "not checked: an export has no data; give it with --data FOLDER")]
         else:
-            yield [_data(exported.geometry.content_hash, data)]
+            prepared, known = open_prepared(data), TrainedOn.of_export(exported)
+            told = _labels(exported.settings, prepared, known, folder)
+            yield [_data(known.content, prepared), *told]
         yield _export(exported)
 
     return _collect(checks(), 2, torch.get_num_threads(), exported.settings, progress)
@@ -160,10 +168,13 @@ def _collect(
 
 
 def _environment(facts: dict[str, Any]) -> Check:
-    here = environment()
-    pairs = {name: (facts["versions"].get(name), version) for name, version in here["versions"].items()}
-    pairs |= {name: (facts.get(name), here[name]) for name in ("machine", "kernels")}
-    changes = [f"{name} {then} -> {now}" for name, (then, now) in pairs.items() if then != now]
+    """Compare every process that trained the run: each has made some of the snapshots."""
+    here = environment() | {"threads": facts["threads"]}
+    changes: dict[str, None] = {}
+    for session in facts.get("sessions") or [facts]:
+        pairs = {name: (session.get("versions", {}).get(name), now) for name, now in here["versions"].items()}
+        pairs |= {name: (session.get(name), here[name]) for name in ("machine", "kernels", "threads")}
+        changes |= {f"{name} {then} -> {now}": None for name, (then, now) in pairs.items() if then != now}
     if changes:
         return Check("environment", None, f"bitwise differences are expected here: {', '.join(changes)}")
     return Check("environment", True, f"the same versions, machine and {facts['threads']} threads")
@@ -176,7 +187,7 @@ def _settings(config: RunConfig, facts: dict[str, Any]) -> list[Check]:
         return [Check("settings", None, "no changes recorded: the run is older than this record")]
     recorded, now = history.settings_of(entries), flat(config.model_dump(mode="json"))
     differing = [key for key in now if key in recorded and now[key] != recorded[key]]
-    differing = [key for key in differing if key not in DECIDES_NO_RESULT]
+    differing = [key for key in differing if key not in _DECIDE_NO_RESULT]
     if differing:
         key = differing[0]
         return [Check("settings", False, f"config.toml has {key} = {now[key]}, trained with {recorded[key]}")]
@@ -184,15 +195,25 @@ def _settings(config: RunConfig, facts: dict[str, Any]) -> list[Check]:
     return [Check("settings", None, line) for line in found] or [Check("settings", True, "never changed")]
 
 
-def _data(expected: str, folder: Path) -> Check:
-    prepared = open_prepared(folder)
+def _data(expected: str, prepared: PreparedSet) -> Check:
     try:
         prepared.verify()
     except VoxflateError as error:
         return Check("data", False, str(error))
     if prepared.content_hash != expected:
-        return Check("data", False, f"{folder} has sha256 {prepared.content_hash[:12]}, not {expected[:12]}")
+        found = f"{prepared.root} has sha256 {prepared.content_hash[:12]}, not {expected[:12]}"
+        return Check("data", False, found)
     return Check("data", True, f"sha256 {expected[:12]}, recomputed from every voxel")
+
+
+def _labels(config: RunConfig, prepared: PreparedSet, known: TrainedOn, folder: Path) -> list[Check]:
+    """Check the labels, which the hash of the data does not cover; nothing if the networks know none."""
+    if not config.network.label_width:
+        return []
+    if remark := check_trained_on(prepared, known, folder, labels=True, go_on=True):
+        return [Check("labels", False, remark)]
+    values = "their values are not recorded" if known.labels is None else f"sha256 {known.labels[:12]}"
+    return [Check("labels", True, f"the same columns; {values}")]
 
 
 def _snapshot(
@@ -211,6 +232,8 @@ def _snapshot(
     row = recorded.get(state["n_images"], {})
     if not isinstance(row.get("probes"), list):
         return [whole, Check(name, None, "none recorded: it was saved when the run was stopped")]
+    if config.network.label_width and labels is None:
+        return [whole, Check(name, None, "not compared: they need the labels of the training data")]
     return [whole, _samples(name, config, generator, row, labels)]
 
 

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from voxflate._system.errors import VoxflateError
-from voxflate.config.build import choose_device
+from voxflate.config.build import choose_device, least_content
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import with_values
 
 
 @pytest.fixture
@@ -26,3 +28,11 @@ def test_without_a_gpu_auto_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cuda", "cuda:0", "cuda:99"):
         with pytest.raises(VoxflateError, match=f"{name}: PyTorch sees no CUDA device"):
             choose_device(name)
+
+
+def test_a_planar_twin_is_compared_with_the_slices_that_it_learns() -> None:
+    """It learns every position; settings of earlier runs name a content that only plain twins heed."""
+    values = {"training.phase": "2d", "training.min_content": 0.02}
+    plain = with_values(RunConfig(), values)
+    planar = with_values(plain, {"training.twin": "planar", "network.position": True})
+    assert (least_content(plain), least_content(planar)) == (0.02, 0.0)

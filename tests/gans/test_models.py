@@ -209,5 +209,5 @@ def test_the_critics_loss_has_the_penalty_with_its_weight():
     for weight in (0.0, 3.0):
         gan = gan_of("wgan-gp", gp_lambda=weight)
         losses[weight] = seeded(step_of(gan, "d").loss, Shown(batch()))
-    (without, _), (with_it, figures) = losses[0.0], losses[3.0]
-    torch.testing.assert_close(with_it - without, 3 * figures["gp"])
+    (without, _), (with_it, scalars) = losses[0.0], losses[3.0]
+    torch.testing.assert_close(with_it - without, 3 * scalars["gp"])

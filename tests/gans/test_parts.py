@@ -33,7 +33,7 @@ def gans_of(kind, *settings):
 
 
 def gradients_of_all_steps(gan, reals, positions, number=0, labels=None):
-    """What every optimizer was given, and the figures."""
+    """The gradients that every optimizer was given, and the scalars."""
     seen = []
     for optimizer in gan.optimizers.values():
         optimizer.register_step_pre_hook(
@@ -41,18 +41,18 @@ def gradients_of_all_steps(gan, reals, positions, number=0, labels=None):
                 p.grad.clone() for g in one.param_groups for p in g["params"] if p.grad is not None
             )
         )
-    figures = gan.step(reals, positions, labels, number=number)
-    return seen, figures
+    scalars = gan.step(reals, positions, labels, number=number)
+    return seen, scalars
 
 
 def assert_same_step(one, other):
-    (gradients, figures), (expected, known) = one, other
+    (gradients, scalars), (expected, known) = one, other
     assert len(gradients) == len(expected) > 0
     for gradient, known_gradient in zip(gradients, expected, strict=True):
         scale = known_gradient.abs().max().clamp(min=1e-3)
         assert (gradient - known_gradient).abs().max() < 1e-5 * scale
     for name, value in known.items():
-        assert figures[name].item() == pytest.approx(value.item(), rel=1e-4, abs=1e-6)
+        assert scalars[name].item() == pytest.approx(value.item(), rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)

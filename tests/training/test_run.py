@@ -269,7 +269,7 @@ def test_data_that_do_not_fit_are_refused(prepared, tmp_path):
     assert not run.exists()
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_snapshots(prepared, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_snapshots(prepared, tmp_path):
     config = run_config(prepared, training__lr_g=1e30, training__lr_d=1e30)
     with pytest.raises(
         VoxflateError, match=r"is not finite in the step after \d+ images.*training.restores=3"
@@ -427,7 +427,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(values, m
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_that_are_no_numbers_are_not_saved(prepared, tmp_path, monkeypatch):
+def test_weights_that_are_nan_are_not_saved(prepared, tmp_path, monkeypatch):
     step = Gan.step
 
     def poisoned(self, reals, positions, labels, *, number, train_g):
@@ -479,3 +479,16 @@ def test_flips_of_volumes_of_one_side_get_a_warning(tmp_path):
         ("one", False): False,
         ("one", True): True,
     }
+
+
+@pytest.mark.parametrize(("group", "warns"), [(2, True), (3, False)])
+def test_pictures_of_fewer_volumes_than_colours_are_warned_of(group, warns, prepared, tmp_path):
+    """A user who saves memory with small groups would otherwise lose variety without a word."""
+    slices = {"slice_discriminator__weight": 1.0, "slice_discriminator__features": "random"}
+    config = run_config(
+        prepared, training__batch=group, training__mbstd_group=group, training__kimg=0.004,
+        slice_discriminator__channels="neighbours", **slices,
+    )  # fmt: skip
+    told = []
+    train_run(config, tmp_path / "run", on_note=told.append, stop_at=0)
+    assert any(f"shows {group} instead of 3 volumes in a picture" in line for line in told) == warns

@@ -24,6 +24,7 @@ MAY_CHANGE = (
     "training.lr_g",
     "training.lr_d",
     "training.lr_decay",
+    "slice_discriminator.lr_s",
     "training.snapshot_kimg",
     "training.keep",
     "training.threads",

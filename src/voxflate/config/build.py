@@ -59,6 +59,11 @@ def is_planar_twin(config: RunConfig) -> bool:
     return config.training.phase == "2d" and config.training.twin == "planar"
 
 
+def least_content(config: RunConfig) -> float:
+    """Smallest content of slices in a 2D run's training and metrics; a planar twin takes all slices."""
+    return 0.0 if is_planar_twin(config) else config.training.min_content
+
+
 def build_run_networks(config: RunConfig) -> Networks:
     """Build the networks of a run, with fresh weights."""
     return build_networks(

@@ -1,4 +1,4 @@
-"""Allowed values of single settings, and the limits of the comparison models."""
+"""Allowed values of single settings, and limits that several settings share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,43 @@ SIDES_OF_COMPARISON = 16
 WIDTHS_OF_COMPARISON = 8
 
 
-def limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
-    """Limits of the comparison models.
+def limits_of_phases(config: RunConfig) -> Iterator[tuple[bool, str]]:
+    """Limits that depend on the phase and on where the run starts.
 
     Yields:
         For every limit: whether the settings break it, and the message.
     """
+    strategy, position = config.start.strategy, config.network.position
+    two_d = config.training.phase == "2d"
+    planar = config.training.twin == "planar" if two_d else strategy == "planar"
+    yield two_d and strategy != "none", f"start.strategy = {strategy}: only a 3d run can start from a 2D run"
+    yield (
+        planar and not position,
+        "network.position = false: a planar twin and its start need it to be true",
+    )
+    yield (
+        two_d and position and not planar,
+        "network.position = true: a plain twin does not know positions; set false, or training.twin=planar",
+    )
+
+
+def limits_of_stylegan2(config: RunConfig) -> Iterator[tuple[bool, str]]:
+    """Limits of the paper's own models; see `limits_of_phases`."""
+    training = config.training
+    group = min(training.mbstd_group, training.batch)
+    for name, value in (("batch", training.batch), ("micro_batch", training.micro_batch)):
+        yield (
+            value % group > 0,
+            f"training.{name} = {value}: must be a multiple of mbstd_group = {training.mbstd_group}",
+        )
+
+
+def limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
+    """Limits of the comparison models; see `limits_of_phases`."""
+    return ((bad, f"model = {config.model}: {problem}") for bad, problem in _limits_of_comparison(config))
+
+
+def _limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
     shape, training = config.network.shape, config.training
     sides = "x".join(map(str, shape))
     yield (
@@ -29,7 +60,6 @@ def limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
         config.network.channels % WIDTHS_OF_COMPARISON > 0,
         f"network.channels = {config.network.channels} must be a multiple of {WIDTHS_OF_COMPARISON}",
     )
-    yield config.network.finest_channels > 0, "network.finest_channels is for stylegan2; set 0"
     yield training.phase == "2d", "has no 2D twin; it trains on volumes (voxflate train)"
     yield (
         config.network.label_width > 0,
@@ -37,10 +67,16 @@ def limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
     )
     yield config.start.strategy != "none", f"has no start.strategy = {config.start.strategy}, only none"
     yield training.batch < 2, "training.batch = 1 is too small for its normalisation; set 2 or more"
-    yield training.augment != "", "training.augment is for stylegan2; leave it empty"
-    yield training.precision == "bf16", "training.precision = bf16 is for stylegan2; set fp32"
-    yield training.micro_batch > 0, "training.micro_batch is for stylegan2; set 0"
-    yield training.activation_checkpointing, "training.activation_checkpointing is for stylegan2; set false"
+    for bad, wrong, value in (
+        (config.network.finest_channels > 0, "network.finest_channels", "0"),
+        (training.augment != "", "training.augment", '""'),
+        (training.precision == "bf16", "training.precision = bf16", "fp32"),
+        (training.micro_batch > 0, "training.micro_batch", "0"),
+        (training.activation_checkpointing, "training.activation_checkpointing", "false"),
+        (training.reuse_fakes, "training.reuse_fakes", "false"),
+        (not training.train_noise, "training.train_noise = false", "true"),
+    ):
+        yield bad, f"{wrong} is for stylegan2; set {value}"
 
 
 def some_samples(samples: int) -> int:

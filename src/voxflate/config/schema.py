@@ -18,7 +18,15 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from voxflate.config.limits import known_device, limits_of_comparison, no_half, numbers, some_samples
+from voxflate.config.limits import (
+    known_device,
+    limits_of_comparison,
+    limits_of_phases,
+    limits_of_stylegan2,
+    no_half,
+    numbers,
+    some_samples,
+)
 from voxflate.config.paper_rows import R1_GAMMA
 from voxflate.config.recommended import complete
 
@@ -136,7 +144,7 @@ class TrainingConfig(Section):
     Only read in the 2D phase."""
     min_content: float = Field(default=0.0, ge=0, lt=1)
     """2D phase, plain twin: leave out axial slices in which a smaller share of the pixels is above the
-    background (-0.8). 0 shows all slices, as the paper does (decision 0023)."""
+    background (-0.8). 0 shows all slices, as the paper does and a planar twin always does (decision 0023)."""
     kimg: float = Field(default=60.0, gt=0)
     """Length of the run in thousands of real images shown. The paper: 25,000 in 2D, 5,000 in 3D."""
     batch: int = Field(default=8, ge=1)
@@ -174,7 +182,7 @@ class TrainingConfig(Section):
     augment: Annotated[str, AfterValidator(_known_augmentations)] = ""
     """Differentiable augmentations, separated by commas: translation, cutout, intensity."""
     augment_p: float = Field(default=1.0, ge=0, le=1)
-    """Probability that an image is augmented."""
+    """Probability of each augmentation, drawn separately for every image."""
     precision: Annotated[Literal["auto", "bf16", "fp32"], BeforeValidator(no_half)] = "auto"
     """Precision of the convolutions, R1's included (decision 0073): bf16, fp32, or auto (bf16 where the
     processor has it). Weights and averages stay in fp32."""
@@ -204,20 +212,12 @@ class TrainingConfig(Section):
     """How often a run may go back to its last snapshot when a loss, weight or gradient is NaN or infinite;
     0 ends the run instead."""
     restore_lr: float = Field(default=0.5, gt=0, le=1)
-    """Factor for both learning rates each time the run goes back to a snapshot."""
+    """Factor for all learning rates each time the run goes back to a snapshot."""
 
     @property
     def snapshot_images(self) -> int:
         """Interval between snapshots in images, at least one batch."""
         return max(round(self.snapshot_kimg * 1000), self.batch)
-
-    @model_validator(mode="after")
-    def _groups_fill_the_batch(self) -> Self:
-        group = min(self.mbstd_group, self.batch)
-        for name, value in (("batch", self.batch), ("micro_batch", self.micro_batch)):
-            if value % group:
-                raise ValueError(f"{name} = {value}: must be a multiple of mbstd_group = {self.mbstd_group}")
-        return self
 
 
 class SliceConfig(Section):
@@ -227,8 +227,8 @@ class SliceConfig(Section):
     """Weight of the slice discriminator in the generator's loss; the other discriminator has 1. 0 turns
     the slice discriminator off. Runs of stylegan2 without a preset have 1, except planar twins."""
     per_volume: int = Field(default=1, ge=1, le=3)
-    """Random slices per volume and step, cycling through the three planes; 3, as in 3D runs without a
-    preset, takes one of each. Images of a 2D run are used whole."""
+    """Random slices per volume and step, cycling through the three planes, from the axial one in every batch;
+    3, as in 3D runs without a preset, takes one of each. Images of a 2D run are used whole."""
     side: int = Field(default=64, ge=32, multiple_of=16)
     """Slices are resized to squares of this side, pixels; a multiple of 16, 128 for large volumes (0184)."""
     lr_s: float = Field(default=0.001, gt=0)
@@ -301,7 +301,8 @@ class RunConfig(Section):
     """Folder of the prepared volumes."""
     model: Annotated[str, _one_of(MODELS)] = DEFAULT_MODEL
     """Kind of model: stylegan2 (all of the paper's own models), or a comparison model: wgan-gp, vae-gan,
-    alpha-gan, alpha-wgan-gp. Comparison models read only base, stages, channels and z_dim of the network."""
+    alpha-gan, alpha-wgan-gp. Of the network, these read only base, stages, channels, image_channels, z_dim
+    and critic_norm."""
     network: NetworkConfig = NetworkConfig()
     """Generator and discriminator."""
     start: StartConfig = StartConfig()
@@ -332,19 +333,9 @@ class RunConfig(Section):
         return complete(given, defaults)
 
     @model_validator(mode="after")
-    def _model_can_be_built(self) -> Self:
-        if self.model != DEFAULT_MODEL:
-            for bad, problem in limits_of_comparison(self):
-                if bad:
-                    raise ValueError(f"model = {self.model}: {problem}")
-        return self
-
-    @model_validator(mode="after")
-    def _sections_agree(self) -> Self:
-        two_d = self.training.phase == "2d"
-        if two_d and self.start.strategy != "none":
-            raise ValueError(f"start.strategy = {self.start.strategy}: only a 3d run can start from a 2D run")
-        planar = self.training.twin == "planar" if two_d else self.start.strategy == "planar"
-        if planar and not self.network.position:
-            raise ValueError("network.position = false: a planar twin and its start need it to be true")
+    def _can_be_built(self) -> Self:
+        own = limits_of_stylegan2 if self.model == DEFAULT_MODEL else limits_of_comparison
+        for bad, problem in (*own(self), *limits_of_phases(self)):
+            if bad:
+                raise ValueError(problem)
         return self

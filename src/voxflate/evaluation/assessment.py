@@ -11,7 +11,7 @@ from voxflate._system.errors import VoxflateError
 FORMAT = 2
 """Version of metrics.json. Version 1 called the metrics figures."""
 MEASUREMENT = 2
-"""Version of the measurement; raised when the same samples give other values. Other versions are not compared.
+"""Version of the measurement; raised when the same samples give other values, which are then not compared.
 Version 1 measured generated images before they were clipped (decision 0205)."""
 
 

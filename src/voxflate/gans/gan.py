@@ -25,7 +25,7 @@ Scalars = dict[str, Tensor]
 """The scalars that a step logs, by name."""
 
 Networks = dict[str, nn.Module]
-"""By name: generator, discriminator, encoder, code_discriminator."""
+"""By name: generator, discriminator, encoder, code_discriminator, slice_discriminator."""
 
 LETTERS = {
     "generator": "g",

@@ -31,6 +31,8 @@ from voxflate.nn.slice_heads import SliceHeads
 
 NAME = "slice_discriminator"
 PLANES = 3
+NEIGHBOURS = 3
+"""Volumes that are the colours of one picture, if the group has as many."""
 MARGIN = 0.1
 """Share of an axis at both ends from which no slice is taken, because it is mostly air."""
 BETAS = (0.0, 0.99)
@@ -202,7 +204,7 @@ def neighbours(images: Tensor, shown: Shown, group: int) -> Tensor:
     first = index // group * group
     size = (len(images) - first).clamp(max=group)
     one = _one_channel(images, shown, first)
-    turned = [one.index_select(0, first + (index - first - turn) % size) for turn in range(3)]
+    turned = [one.index_select(0, first + (index - first - turn) % size) for turn in range(NEIGHBOURS)]
     return torch.cat(turned, dim=1)
 
 

@@ -44,6 +44,7 @@ class Guard:
             for name, parameter in module.named_parameters()
         }
         self._bad: dict[str, Tensor] = {}
+        self._sums: dict[str, tuple[Tensor, int]] = {}
         self._looked_at = state.n_images
         for name, optimizer in state.gan.optimizers.items():
             watch = self._check_gradients if self.every == 1 else partial(self._skip_bad_step, name)
@@ -53,7 +54,8 @@ class Guard:
         """Refuse losses and other scalars that are NaN or infinite.
 
         Returns:
-            The scalars, copied in one transfer; None if this step is not checked.
+            The scalars, copied in one transfer; on a GPU their means since the last check, or None if this
+            step is not checked.
 
         Raises:
             NonFiniteError: Names the scalar, or the weight that caused it.
@@ -61,9 +63,13 @@ class Guard:
         if self.every > 1:
             for name, value in scalars.items():
                 self._note(f"scalar {name}", value.isfinite().logical_not())
-            if self.state.steps % self.every != 1:  # the steps with R1 if it is as rare, so that it is logged
+                total, count = self._sums.get(name, (0.0, 0))
+                self._sums[name] = value + total, count + 1
+            if self.state.steps % self.every != 1:  # from the first step on, so that a bad start ends soon
                 return None
+            sums, self._sums = self._sums, {}
             self._look()
+            scalars = {name: total / count for name, (total, count) in sums.items()}
         values = torch.stack([value.double() for value in scalars.values()]).tolist() if scalars else []
         found = dict(zip(scalars, values, strict=True))
         if bad := [name for name, value in found.items() if not math.isfinite(value)]:
@@ -87,26 +93,20 @@ class Guard:
         self._refuse(_not_finite(named))
 
     def _check_gradients(self, optimizer: Optimizer, *_: Any) -> None:
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        gradients = [p.grad for p in parameters]
-        # The largest value, not the sum of squares, which would overflow.
-        if not gradients or bool(torch.stack(torch._foreach_norm(gradients, float("inf"))).isfinite().all()):
+        parameters = _with_gradients(optimizer)
+        if not parameters or bool(_all_finite(parameters)):
             return
         self.check_weights()
         # Gradients run backwards and carry NaN with them, so it began in the last layer that has it.
-        ordered = zip(reversed(parameters), reversed(gradients), strict=True)
-        self._refuse(_not_finite((f"gradient of {self._names[p]}", gradient) for p, gradient in ordered))
+        named = ((f"gradient of {self._names[p]}", p.grad) for p in reversed(parameters))
+        self._refuse(_not_finite(named))
 
     def _skip_bad_step(self, name: str, optimizer: Optimizer, *_: Any) -> None:
         """Make a fused optimizer skip its step if a gradient is NaN or infinite."""
-        gradients = [
-            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-        ]
-        if not gradients:
-            return
-        bad = torch.stack(torch._foreach_norm(gradients, float("inf"))).isfinite().all().logical_not()
-        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
-        self._note(f"gradient of the {name}", bad)
+        if parameters := _with_gradients(optimizer):
+            bad = _all_finite(parameters).logical_not()
+            optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+            self._note(f"gradient of the {name}", bad)
 
     def _note(self, name: str, bad: Tensor) -> None:
         """Record on the device that something was not finite."""
@@ -130,6 +130,17 @@ class Guard:
             raise NonFiniteError(
                 f"{names[0]}{more} is not finite in the step after {self.state.n_images} images"
             )
+
+
+def _with_gradients(optimizer: Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+
+def _all_finite(parameters: list[Tensor]) -> Tensor:
+    """Whether all gradients are finite, on their device."""
+    # By the largest values: a sum of squares would overflow.
+    largest = torch._foreach_norm([p.grad for p in parameters], float("inf"))
+    return torch.stack(largest).isfinite().all()
 
 
 def _not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:

@@ -29,7 +29,7 @@ from voxflate._system.distributed import ALONE, LostProcessError, World
 from voxflate._system.errors import TrainingStopped, VoxflateError
 from voxflate._system.files import check_no_links, write_json
 from voxflate._system.memory import explain_out_of_memory
-from voxflate.config.build import Stream, build_gan, build_run_networks
+from voxflate.config.build import Stream, build_gan, build_run_networks, least_content
 from voxflate.config.schema import RunConfig, TrainingConfig
 from voxflate.config.toml import save_config, with_values
 from voxflate.data.datasets import likeness_to_mirror
@@ -42,6 +42,7 @@ from voxflate.evaluation.real import equal_number
 from voxflate.gans.compiled import compile_networks
 from voxflate.gans.ema import Ema
 from voxflate.gans.gan import Shown
+from voxflate.gans.slice_discriminator import NEIGHBOURS
 from voxflate.gans.state import TrainingState
 from voxflate.inflation import TransferReport
 from voxflate.nn.draws import Draws
@@ -155,8 +156,8 @@ class _Session:
             after = f" after {allowed} restores" if allowed else ""
             raise VoxflateError(
                 f"{self.run}: {error}{after}; earlier snapshots are untouched: continue with --resume and "
-                "lower training.lr_g and training.lr_d, with training.precision=fp32, or with "
-                "training.restores=3, which lowers the rates by itself"
+                "lower training.lr_g, training.lr_d and slice_discriminator.lr_s, with "
+                "training.precision=fp32, or with training.restores=3, which lowers the rates by itself"
             ) from error
         load_state(self.state, self.run, self.config, self.recorder.caller.note)
         self.state.gan.world.wait()  # before the first process overwrites what the others read
@@ -201,6 +202,7 @@ def _begin(
     # A batch that does not fit is refused here, before anything is written.
     reals, positions, labels = stream(state.n_images, t.batch)
     _note_one_side(config, prepared, caller)
+    _note_small_groups(config, caller)
     draws = Draws(len(reals), gan.device, range(len(reals)))
     line = compile_networks(gan, t.compile, Shown(reals, positions, draws, labels=labels))
     if line and world.is_first:
@@ -229,6 +231,18 @@ def _note_one_side(config: RunConfig, prepared: PreparedSet, caller: Caller) -> 
             f"warning: training.flip=true, but the mean training volume is unlike its mirror image "
             f"(correlation {likeness:.2f}): if all volumes show the same side, flips teach the generator the "
             "other one too; leave them out with training.flip=false"
+        )
+
+
+def _note_small_groups(config: RunConfig, caller: Caller) -> None:
+    """Warn if the pictures of the slice discriminator have fewer volumes than colours."""
+    t, slices = config.training, config.slice_discriminator
+    group = min(t.mbstd_group, t.batch)
+    if slices.weight and slices.channels == "neighbours" and group < NEIGHBOURS:
+        caller.note(
+            f"warning: slice_discriminator.channels=neighbours shows {group} instead of {NEIGHBOURS} volumes "
+            f"in a picture, so a lack of variety shows less, because training.batch = {t.batch} and "
+            f"training.mbstd_group = {t.mbstd_group}; set both to {NEIGHBOURS} or more if memory allows"
         )
 
 
@@ -285,7 +299,7 @@ def _evaluator(config: RunConfig, prepared: PreparedSet) -> Evaluator | None:
     if not config.evaluation.every:
         return None
     with torch.random.fork_rng(devices=[]):  # its network draws random weights before it loads its own
-        return Evaluator(prepared, config.evaluation.extractor, min_content=config.training.min_content)
+        return Evaluator(prepared, config.evaluation.extractor, min_content=least_content(config))
 
 
 def _schedule(config: RunConfig, stop_at: int | None) -> Schedule:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from tests.data.cases.phantoms import (
     AXIAL,
     SAGITTAL,
+    SHAPE,
     body,
     dicom_slice,
     prepared,
@@ -24,6 +26,7 @@ from tests.data.cases.phantoms import (
     write_series,
 )
 from voxflate.cli import app
+from voxflate.data.preparing.prepare import prepare
 from voxflate.data.sources.account import Account
 
 NOBODY = 65534
@@ -119,6 +122,25 @@ def test_hidden_folders_are_not_searched(tmp_path: Path) -> None:
     assert len(volumes(made)) == 3
     assert rows(account) == {"hidden file": 1}
     assert account.record()["folders"] == [{"reason": "hidden", "folders": 2}]
+
+
+@pytest.mark.parametrize("gap", [False, True], ids=["constant", "uneven"])
+def test_a_stack_left_out_has_another_pseudonym_than_the_one_used(tmp_path: Path, gap: bool) -> None:
+    path = write_enhanced(tmp_path / "in" / "a.dcm", [(body(), AXIAL), (body() * int(gap), SAGITTAL)])
+    if gap:
+        file = pydicom.dcmread(path)
+        place = file.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0]
+        place.ImagePositionPatient = [2 * float(x) for x in place.ImagePositionPatient]
+        file.save_as(path)
+    names = tmp_path / "names.csv"
+    made = prepare(
+        tmp_path / "in", tmp_path / "out", "mr", SHAPE, refuse=lambda error: None, names_file=names
+    )
+    used, left = made.manifest.scans, made.manifest.left_out
+    assert len(used) == len(left) == 1
+    table = [line.split(",")[0] for line in names.read_text().splitlines()[1:]]
+    assert sorted(table) == sorted([used[0].scan, left[0].scan])
+    assert table[0] != table[1]
 
 
 def test_both_stacks_of_an_enhanced_file_are_volumes(tmp_path: Path) -> None:

@@ -116,22 +116,23 @@ class Refusals:
             raise error
         self._refuse(error)
         if isinstance(error, ScanError):
+            error.name = error.name or self._name(error.path)
             self.errors.append(error)
             self.account.leave(error.files, error.reason)
 
     def of(self, source: Source, error: VoxflateError) -> None:
         """Record a scan that was found but cannot be used; all its files are left out."""
         if isinstance(error, ScanError):
-            error.files = source.files
+            error.files, error.name = source.files, source.name
         self(error)
 
-    def name(self, path: Path) -> str:
+    def _name(self, path: Path) -> str:
         """A path's name as in `Source.name`."""
         return (path.relative_to(self._folder) if path.is_relative_to(self._folder) else path).as_posix()
 
     def left_out(self, names: Pseudonyms) -> list[LeftOut]:
         """The refusals, as they may be written to files."""
-        return [LeftOut(names.scan(self.name(error.path)), error.reason) for error in self.errors]
+        return [LeftOut(names.scan(error.name), error.reason) for error in self.errors]
 
 
 def find_jobs(plan: Plan, refuse: Refusals, progress: Progress | None = None) -> list[Job]:
@@ -261,10 +262,11 @@ def check_some(scans: Sized, source: Path) -> None:
         raise VoxflateError(f"{source}: none of its scans can be used; see the reason of each")
 
 
-def write_names(path: Path, jobs: Iterable[Job], refusals: Refusals, names: Pseudonyms) -> None:
+def write_names(path: Path, sources: Iterable[Source], refusals: Refusals, names: Pseudonyms) -> None:
     """Write whose pseudonyms they are: a CSV table of scan, subject, path and the source's name.
 
-    The table reverses the pseudonyms, so it belongs beside the scans and not in the set.
+    Every scan has one line, whether it was used or left out. The table reverses the pseudonyms, so it belongs
+    beside the scans and not in the set.
     """
     with (
         whole_file(path) as temporary,
@@ -272,8 +274,7 @@ def write_names(path: Path, jobs: Iterable[Job], refusals: Refusals, names: Pseu
     ):
         table = csv.writer(file)
         table.writerow(["scan", "subject", "path", "name"])
-        for job in jobs:
-            one = job.source
-            table.writerow([names.scan(one.name), names.subject(one.subject), one.path, one.subject])
+        rows = {one.name: (names.subject(one.subject), one.path, one.subject) for one in sources}
         for error in refusals.errors:
-            table.writerow([names.scan(refusals.name(error.path)), "", error.path, ""])
+            rows.setdefault(error.name, ("", error.path, ""))
+        table.writerows([names.scan(name), *row] for name, row in rows.items())

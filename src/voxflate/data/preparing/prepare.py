@@ -121,7 +121,7 @@ def prepare(
                 cohort = settled
         manifest.write(folder)
     if names_file is not None:
-        write_names(names_file, all_jobs, refusals, names)
+        write_names(names_file, [job.source for job in all_jobs], refusals, names)
     return open_prepared(out)
 
 

@@ -38,6 +38,7 @@ class ScanError(VoxflateError):
 
     Attributes:
         files: All known files of the scan.
+        name: The scan's name as `Source.name`, if the path is not enough; must not be written anywhere.
     """
 
     def __init__(self, path: Path, reason: str, **private: object) -> None:
@@ -46,6 +47,7 @@ class ScanError(VoxflateError):
         self.path = path
         self.reason = reason.format(**dict.fromkeys(private, "..."))
         self.files: tuple[Path, ...] = (path,)
+        self.name = ""
 
 
 class ConstantError(ScanError):

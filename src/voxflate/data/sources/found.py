@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -167,7 +168,9 @@ def _series(
     if copies:
         account.note(f"{len(copies)} DICOM files are byte-for-byte copies of others and were left out")
     numbers: dict[Path, int] = {}
+    refused: Counter[Path] = Counter()
     stacks = group(slices)
+    shared = Counter(path for stack in stacks for path in {one.path for one in stack})
     for acquisition in stacks:
         paths = tuple(dict.fromkeys(one.path for one in acquisition))
         try:
@@ -178,6 +181,9 @@ def _series(
             series = dicom.order(acquisition, regrid=reading.regrid)
         except ScanError as error:
             error.files = paths
+            if shared[paths[0]] > 1:  # another stack may be used under the file's name
+                refused[paths[0]] += 1
+                error.name = f"{files[paths[0]].name}#refused-{refused[paths[0]]}"
             refuse(error)
         else:
             first = files[series.files[0]]

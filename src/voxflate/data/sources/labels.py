@@ -102,14 +102,13 @@ class _Table:
         self._path = path
         self._rows: dict[str, dict[str, str]] = {}
         for line, row in read_rows(path, _ID_COLUMNS):
-            for name in names:
-                if name not in row and line == 2:
-                    raise VoxflateError(
-                        f"{path}: has no column {name}; it has {', '.join(row)}. Choose one with --label"
-                    )
+            if missing := [name for name in names if name not in row]:
+                raise VoxflateError(
+                    f"{path}: has no column {missing[0]}; it has {', '.join(row)}. Choose one with --label"
+                )
             column = next(name for name in _ID_COLUMNS if name in row)
             subject = row[column].removeprefix("sub-")
-            values = {name: row.get(name, "") for name in names}
+            values = {name: row[name] for name in names}
             if self._rows.setdefault(subject, values) != values:
                 raise VoxflateError(
                     f"{path}: line {line} repeats {row[column]} with other values; keep one of its lines"

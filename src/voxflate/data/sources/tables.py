@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Collection, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
@@ -51,7 +52,8 @@ def read_rows(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, dict[s
         wanted: Names of columns in lower case, at least one of which is required.
 
     Yields:
-        The line number, from 2 on, and a dict of column in lower case -> value. Empty rows are skipped.
+        The line number, from 2 on, and a dict with every column in lower case -> value, empty where a row is
+        short. Empty rows are skipped.
 
     Raises:
         VoxflateError: If there is no wanted column, or a row has more cells than the header.
@@ -75,7 +77,7 @@ def read_rows(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, dict[s
                     f"that contains {separator!r} in quotes"
                 )
             if any(cells):
-                yield reader.line_num, dict(zip(names, cells, strict=False))
+                yield reader.line_num, dict(zip_longest(names, cells[: len(names)], fillvalue=""))
     except csv.Error as error:
         raise VoxflateError(f"{path}: cannot be read as a table, line {reader.line_num} ({error})") from error
 

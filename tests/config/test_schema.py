@@ -100,6 +100,10 @@ def test_a_key_like_no_other_points_to_the_list() -> None:
         ({"network.channels": 31}, "channels = 31: must be even"),
         ({"network.architecture": "group-d", "network.channels": 6}, "must be a multiple of 4"),
         ({"network.finest_channels": 9}, "finest_channels = 9: must be even"),
+        (
+            {"network.architecture": "baseline", "network.symmetric_d": True},
+            "network.symmetric_d = true: the discriminator of baseline is not split; set false",
+        ),
         ({"network.base": [4, 4]}, "network.base"),
         ({"start.strategy": "inflate-4"}, "is not one of none, inflate-1"),
         ({"start.strategy": "planar"}, "network.position = false"),

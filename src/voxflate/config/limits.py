@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from voxflate.config.schema import RunConfig
 
+SPLIT_ARCHITECTURES = ("split-shuffle-d", "split", "split-shuffle")
+"""Architectures whose discriminator has split convolutions."""
 SIDES_OF_COMPARISON = 16
 WIDTHS_OF_COMPARISON = 8
 
@@ -35,7 +37,12 @@ def limits_of_phases(config: RunConfig) -> Iterator[tuple[bool, str]]:
 
 def limits_of_stylegan2(config: RunConfig) -> Iterator[tuple[bool, str]]:
     """Limits of the paper's own models; see `limits_of_phases`."""
-    training = config.training
+    training, architecture = config.training, config.network.architecture
+    yield (
+        config.network.symmetric_d and architecture not in SPLIT_ARCHITECTURES,
+        f"network.symmetric_d = true: the discriminator of {architecture} is not split; set false, "
+        f"or network.architecture to {', '.join(SPLIT_ARCHITECTURES)}",
+    )
     group = min(training.mbstd_group, training.batch)
     for name, value in (("batch", training.batch), ("micro_batch", training.micro_batch)):
         yield (

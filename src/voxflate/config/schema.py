@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from voxflate.config.limits import (
+    SPLIT_ARCHITECTURES,
     known_device,
     limits_of_comparison,
     limits_of_phases,
@@ -36,7 +37,6 @@ ARCHITECTURES = ("baseline", "group-d", "depthwise-d", "split-shuffle-d", "split
 INFLATIONS = ("inflate-1", "inflate-2", "inflate-3", "inflate-asc", "inflate-nwi", "preserving", "planar")
 STRATEGIES = ("none", *INFLATIONS)
 AUGMENTATIONS = ("translation", "cutout", "intensity")
-SPLIT_ARCHITECTURES = ("split-shuffle-d", "split", "split-shuffle")
 GROUPS_OF_GROUP_D = 4
 CRITIC_NORMS = ("batch", "layer")
 VERSION: Final = 3

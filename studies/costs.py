@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import pow, prod, sqrt
+from math import ceil, pow, prod, sqrt
 
 from studies.plan import Run, Study, result_path, unfinished
-from studies.scales import scale_of
 from voxflate.config.params import count_parameters
 from voxflate.reports.results import read_result
 
@@ -42,21 +41,30 @@ _STATES = 7  # numbers per parameter in a snapshot: weights, average, Adam's mom
 _RUN_BYTES = 2_000_000  # sheets and logs
 
 
-def seconds_of(study: Study, run: Run) -> float:
-    """Expected seconds of a run on one thread, including evaluation."""
+def seconds_of(run: Run) -> float:
+    """Expected seconds of a run on one thread, including the metrics at snapshots and the evaluation."""
     settings = run.settings()
     network, slices = settings.network, settings.slice_discriminator
+    images = settings.training.kimg * 1000
     pictures = slices.per_volume * (slices.side / 64) ** 2 if slices.weight else 0.0
-    sliced = run.kimg * 1000 * pictures * SLICE_SECONDS
-    size: float = prod(network.shape) / _VOXELS
+    sliced = images * pictures * SLICE_SECONDS
     if run.phase == "2d":
         pixels: float = prod(network.shape[1:]) / 1024
-        return run.kimg * 1000 * pixels / SPEED_2D * pow(network.channels / _CHANNELS, 1.5) + sliced
+        return images * pixels / SPEED_2D * pow(network.channels / _CHANNELS, 1.5) + sliced
     name = network.architecture if settings.model == "stylegan2" else settings.model
     width = network.channels / _CHANNELS if settings.model == "stylegan2" else 1.0
-    train = run.kimg * 1000 * size * pow(width, 1.5) / SPEEDS[name]
-    snapshots = scale_of(study.scale).snapshots + 1
-    return train + sliced + sqrt(size) * (snapshots * _SNAPSHOT_SECONDS + _EVALUATION_SECONDS)
+    size: float = prod(network.shape) / _VOXELS
+    return images * size * pow(width, 1.5) / SPEEDS[name] + sliced + _measuring_seconds(run)
+
+
+def _measuring_seconds(run: Run) -> float:
+    """The part for metrics, which the seconds of a result do not include; in 2D it is not counted."""
+    settings = run.settings()
+    if run.phase == "2d":
+        return 0.0
+    size: float = prod(settings.network.shape) / _VOXELS
+    snapshots = ceil(round(settings.training.kimg / settings.training.snapshot_kimg, 6)) + 1
+    return sqrt(size) * (snapshots * _SNAPSHOT_SECONDS + _EVALUATION_SECONDS)
 
 
 def bytes_of(run: Run) -> int:
@@ -79,7 +87,7 @@ def describe(study: Study, runs: Sequence[Run], cores: int | None) -> list[str]:
     names = {run.name for run in todo}
     # A finished run of the same row tells more than an expected speed.
     known = {_kind(run): _measured(study, run) for run in runs if run.name not in names}
-    hours_of = {run.name: known.get(_kind(run), seconds_of(study, run) / 3600) for run in todo}
+    hours_of = {run.name: known.get(_kind(run), _expected(study, run)) for run in todo}
     lines = [
         f"study of scale {study.scale} in {study.out}: {len(runs)} runs, {len(runs) - len(todo)} of them done"
     ]
@@ -88,7 +96,8 @@ def describe(study: Study, runs: Sequence[Run], cores: int | None) -> list[str]:
         start = f" from {run.twin}" if run.twin else ""
         state = "to do" if run.name in names else "done"
         lines.append(
-            f"  {run.name}: {run.phase}, {run.cohort}, {run.kimg:g} kimg{start}; {hours:.2g} h; {state}"
+            f"  {run.name}: {run.phase}, {run.cohort}, {run.settings().training.kimg:g} kimg{start}; "
+            f"{hours:.2g} h; {state}"
         )
     total = sum(hours_of.values())
     duration = ""
@@ -109,5 +118,12 @@ def _kind(run: Run) -> str:
     return run.name.removesuffix(f"-s{run.seed}")
 
 
+def _expected(study: Study, run: Run) -> float:
+    """Hours of a run on the study's threads, as if twice as many were twice as fast."""
+    return seconds_of(run) / study.threads / 3600
+
+
 def _measured(study: Study, run: Run) -> float:
-    return read_result(result_path(study, run)).seconds / 3600
+    """Hours that a finished run took, and those expected for its metrics."""
+    seconds = read_result(result_path(study, run)).seconds
+    return (seconds + _measuring_seconds(run) / study.threads) / 3600

@@ -19,6 +19,7 @@ from voxflate.data.prepared import MANIFEST
 STUDY = "study.json"
 ALL_TABLES = (1, 2, 3, 4, 5, 6, 7)
 """Table 8 has other metrics for the rows of Tables 6 and 7."""
+_SEED = "training.seed"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Study:
         threads: CPU threads of a run.
         gpus: GPUs of a run.
         memory_mb: Memory that a run requests from a cluster, MB.
-        values: Settings for every training, by dotted key.
+        values: Settings for every training, by dotted key; they win over the scale's, not over those that
+            define a row of ours.
     """
 
     out: Path
@@ -83,7 +85,6 @@ class Run:
         seed: Seed of the training.
         values: Settings in the command besides the preset.
         twin: Name of the 2D run that it starts from, or "".
-        kimg: Its length.
     """
 
     name: str
@@ -94,7 +95,6 @@ class Run:
     seed: int
     values: Mapping[str, Any]
     twin: str
-    kimg: float
 
     def settings(self) -> RunConfig:
         """Complete settings, without paths."""
@@ -130,8 +130,10 @@ def plan_of(study: Study) -> list[Run]:
     """Every run of a study: 2D runs first, then the rows seed by seed, so that a partial study has all rows.
 
     Raises:
-        VoxflateError: If a cohort has no data, or as `rows_of`.
+        VoxflateError: If a cohort has no data, if the study's settings contain a seed, or as `rows_of`.
     """
+    if _SEED in (study.values or {}):
+        raise VoxflateError(f"--set {_SEED}: every run has the seed in its name; --seeds N gives 0 to N-1")
     scale = scale_of(study.scale)
     rows, own = rows_of(study)
     runs = [
@@ -165,26 +167,28 @@ def _run_3d(study: Study, scale: Scale, name: str, seed: int) -> Run:
     preset, cohort = PRESETS[name], _cohort_of(name)
     inflated = preset.values["start.strategy"] != "none"
     twin = f"twin-{cohort}-{preset.values['network.architecture']}" if inflated else ""
-    values = _values(study, scale, scale.cohorts[cohort].kimg_3d) | dict(scale.values_3d)
-    kimg = scale.cohorts[cohort].kimg_3d
+    values = _values(study, scale, cohort, "3d")
     if preset.values["model"] != "stylegan2":
         values.pop("training.reuse_fakes", None)
-    return Run(f"{name}-s{seed}", cohort, "3d", f"{name}{scale.suffix}", name, seed, values, twin, kimg)
+    return Run(f"{name}-s{seed}", cohort, "3d", f"{name}{scale.suffix}", name, seed, values, twin)
 
 
 def _own_3d(study: Study, scale: Scale, name: str, seed: int) -> Run:
-    cohort, row = scale.cohorts["coca64"], OWN[name]
-    values = _own_values(study, scale, cohort.kimg_3d) | dict(scale.values_3d) | dict(row.values)
+    row = OWN[name]
+    values = _own_values(study, scale, "3d") | dict(row.values)
     twin = row.twin and f"twin-own-{row.twin}-s{seed}"
-    return Run(f"{name}-s{seed}", "coca64", "3d", "", name, seed, values, twin, cohort.kimg_3d)
+    return Run(f"{name}-s{seed}", "coca64", "3d", "", name, seed, values, twin)
 
 
-def _own_values(study: Study, scale: Scale, kimg: float) -> dict[str, Any]:
+def _own_values(study: Study, scale: Scale, phase: str) -> dict[str, Any]:
     network = from_values({"preset": f"coca64-split-shuffle{scale.suffix}"}).network
     return {
         "network.base": list(network.base),
         "network.stages": network.stages,
-        **_values(study, scale, kimg),
+        # Otherwise a training would take these two from the data, which a plan does not open.
+        "network.image_channels": 1,
+        "network.label_width": 0,
+        **_values(study, scale, "coca64", phase),
     }
 
 
@@ -194,20 +198,22 @@ def _run_2d(study: Study, scale: Scale, run: Run) -> Run:
     As in the paper, one serves all seeds of a row in 3D. Rows of ours have one per seed, so that their
     deviations contain what another 2D run changes.
     """
-    kimg = scale.cohorts[run.cohort].kimg_2d
     if run.row not in OWN:
-        values = _values(study, scale, kimg)
-        return Run(run.twin, run.cohort, "2d", run.preset, run.row, 0, values, "", kimg)
-    values = {**_own_values(study, scale, kimg), "training.twin": OWN[run.row].twin}
-    return Run(run.twin, run.cohort, "2d", "", run.row, run.seed, values, "", kimg)
+        values = _values(study, scale, run.cohort, "2d")
+        return Run(run.twin, run.cohort, "2d", run.preset, run.row, 0, values, "")
+    values = {**_own_values(study, scale, "2d"), "training.twin": OWN[run.row].twin}
+    return Run(run.twin, run.cohort, "2d", "", run.row, run.seed, values, "")
 
 
-def _values(study: Study, scale: Scale, kimg: float) -> dict[str, Any]:
+def _values(study: Study, scale: Scale, cohort: str, phase: str) -> dict[str, Any]:
+    sizes = scale.cohorts[cohort]
+    kimg = sizes.kimg_2d if phase == "2d" else sizes.kimg_3d
     return {
         **scale.values,
         "training.kimg": kimg,
         "training.snapshot_kimg": kimg / scale.snapshots,
         "training.threads": study.threads,
+        **(scale.values_3d if phase == "3d" else {}),
         **(study.values or {}),
     }
 

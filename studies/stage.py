@@ -38,8 +38,8 @@ def train_command(study: Study, run: Run) -> list[str]:
     """
     data = data_path(study, run.cohort)
     values = {**run.values, "training.seed": run.seed}
-    if run.phase == "3d":  # as many as real volumes
-        values["evaluation.samples"] = len(open_prepared(data).manifest.scans)
+    if run.phase == "3d":  # as many as real volumes, unless the study says how many
+        values.setdefault("evaluation.samples", len(open_prepared(data).manifest.scans))
     words = ["pretrain" if run.phase == "2d" else "train", str(data), "--out", str(run_path(study, run))]
     if run.preset:
         words += ["--preset", run.preset]
@@ -86,11 +86,10 @@ def _train(study: Study, name: str) -> None:
     if status:
         sys.exit(status if status > 0 else 128 - status)
     snapshots = list_snapshots(run_path(study, run))
-    shown, wanted = images_of(snapshots[-1]) if snapshots else 0, run.settings().training.kimg * 1000
+    shown = images_of(snapshots[-1]) if snapshots else 0
+    wanted = round(run.settings().training.kimg * 1000)
     if asked or shown < wanted:
-        raise VoxflateError(
-            f"{name}: stopped after {shown} of {wanted:.0f} images; the same command continues"
-        )
+        raise VoxflateError(f"{name}: stopped after {shown} of {wanted} images; the same command continues")
 
 
 def _evaluate(study: Study, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,16 +91,48 @@ def test_a_run_with_a_result_is_done(study: Study) -> None:
     lines = describe(study, runs, cores=2)
     assert f"{len(runs)} runs, 1 of them done" in lines[0]
     assert f"{run.name}: 3d, coca64" in "".join(lines)
-    assert "0.25 h; done" in "".join(lines)
+    # 900 s of training, and the metrics of 7 snapshots and an evaluation, as in what is expected of others.
+    assert "0.27 h; done" in "".join(lines)
     other = of(runs, "coca64-baseline")[1]
-    assert any(other.name in line and "0.25 h; to do" in line for line in lines)  # measured, not expected
+    assert any(other.name in line and "0.27 h; to do" in line for line in lines)  # measured, not expected
     assert "hours on 2 cores at 2 runs at a time" in lines[-1]
     assert "runs at a time" not in describe(study, runs, cores=None)[-1]  # a cluster's cores are not known
 
 
 def test_the_bench_study_fits_twelve_hours_of_two_cores(study: Study) -> None:
-    total = sum(seconds_of(study, run) for run in plan_of(study))
+    total = sum(seconds_of(run) for run in plan_of(study))
     assert total / 2 / 3600 < 12
+
+
+def test_threads_do_not_make_a_study_longer(study: Study) -> None:
+    def hours(threads: int) -> tuple[str, ...]:
+        plan = replace(study, threads=threads)
+        *_, last = describe(plan, plan_of(plan), cores=4)
+        return re.findall(r"about (\S+) core hours, (\S+) hours", last)[0]
+
+    assert hours(1) == hours(2) == hours(4)
+
+
+def test_settings_for_every_training_win_over_the_scale_s(study: Study) -> None:
+    values = {"training.reuse_fakes": False, "training.kimg": 2.0, "training.snapshot_kimg": 0.5}
+    given = replace(study, own=True, values=values)
+    default, changed = plan_of(replace(study, own=True)), plan_of(given)
+    for run in changed:
+        training = run.settings().training
+        assert (training.kimg, training.snapshot_kimg, training.reuse_fakes) == (2.0, 0.5, False)
+    lines = [line for line in describe(given, changed, cores=2) if "; to do" in line]
+    assert all(", 2 kimg" in line for line in lines)
+    assert sum(map(seconds_of, changed)) < sum(map(seconds_of, default)) / 2
+    with pytest.raises(VoxflateError, match=r"--set training.seed: .*--seeds"):
+        plan_of(replace(study, values={"training.seed": 3}))
+
+
+def test_rows_of_ours_ask_for_one_channel_and_no_labels(study: Study) -> None:
+    """A training would take both from the data, and the result would differ from the plan."""
+    runs = [run for run in plan_of(replace(study, own=True)) if not run.preset]
+    assert {run.phase for run in runs} == {"2d", "3d"}
+    for run in runs:
+        assert (run.values["network.image_channels"], run.values["network.label_width"]) == (1, 0)
 
 
 def test_the_commands_of_a_run(study: Study, tmp_path: Path) -> None:
@@ -112,6 +145,9 @@ def test_the_commands_of_a_run(study: Study, tmp_path: Path) -> None:
     assert words[words.index("--start") + 1] == str(tmp_path / "runs" / "twin-coca64-baseline")
     assert "training.seed=2" in words
     assert "evaluation.samples=20" in words  # as many as real ones
+    given = replace(study, values={"evaluation.samples": 5})
+    named = of(plan_of(given), "coca64-baseline-inflate-1")[2]
+    assert "evaluation.samples=5" in train_command(given, named)
     assert words[-2:] == ["--resume", "auto"]
     *_, last = evaluate_commands(study, run)
     assert last[0] == "result"

@@ -33,8 +33,14 @@ print(*run_child([sys.executable, "-c", {CHILD!r}]))
 
 
 @pytest.mark.parametrize(
-    ("shown", "answer", "stopped"),
-    [((), (0, 0), 0), ((8,), (0, 0), 8), ((16,), (0, signal.SIGTERM), 16), ((8, 16), (0, 0), None)],
+    ("shown", "answer", "stopped", "kimg"),
+    [
+        ((), (0, 0), 0, 0.016),
+        ((8,), (0, 0), 8, 0.016),
+        ((16,), (0, signal.SIGTERM), 16, 0.016),
+        ((8, 16), (0, 0), None, 0.016),
+        ((16_100,), (0, 0), None, 16.1),  # 16.1 * 1000 is a little more than 16,100
+    ],
 )
 def test_a_training_stopped_before_its_end_fails(
     tmp_path: Path,
@@ -42,8 +48,10 @@ def test_a_training_stopped_before_its_end_fails(
     shown: tuple[int, ...],
     answer: tuple[int, int],
     stopped: int | None,
+    kimg: float,
 ) -> None:
-    study = Study(tmp_path, "toy", {"coca64": "data"}, 1, presets=("coca64-baseline-inflate-1",))
+    rows, values = ("coca64-baseline-inflate-1",), {"training.kimg": kimg}
+    study = Study(tmp_path, "toy", {"coca64": "data"}, 1, presets=rows, values=values)
     study.save()
     twin = plan_of(study)[0]
     for n_images in shown:

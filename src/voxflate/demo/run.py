@@ -191,7 +191,7 @@ def _finished(run: Path, config: RunConfig) -> bool:
     snapshots = list_snapshots(run)
     if not snapshots:
         return False
-    return int(load_newest(run)[0]["n_images"]) >= config.training.kimg * 1000
+    return int(load_newest(run)[0]["n_images"]) >= round(config.training.kimg * 1000)
 
 
 def _report(out: Path, prepared: PreparedSet, plan: Plan, runs: dict[str, Path], say: Tell) -> Path:

@@ -30,7 +30,7 @@ def test_labels_are_one_of_n_and_standard_scores() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sex": "X", "age": 60}, "label sex = X: the training set has F, M"),
+        ({"sex": "X", "age": 60}, "label sex = X: the prepared set has F, M"),
         ({"sex": "F", "age": "old"}, "label age = old: is not a number; the training set has 20 to 80"),
         ({"sex": "F", "age": float("nan")}, "is not a number"),
         ({"sex": "F"}, "no value for label age; name all of sex, age"),

@@ -76,25 +76,33 @@ def test_labels_come_from_training_volumes_alone(tmp_path):
     ("asked", "message"),
     [
         ({"Sex": "F"}, "label Sex: the generator does not know it; it knows sex, age; did you mean sex?"),
-        ({"sex": "f"}, "label sex = f: the training set has F, M"),
+        ({"sex": "f"}, "label sex = f: the prepared set has F, M"),
         ({"age": "sixty"}, "label age = sixty: is not a number"),
     ],
 )
 def test_unknown_labels_are_refused_with_the_nearest(asked, message):
     with pytest.raises(VoxflateError, match=re.escape(message)):
-        chosen_labels(LAYOUT.labels, asked)
+        chosen_labels(JOINT, asked)
     with pytest.raises(VoxflateError, match="it knows no labels"):
-        chosen_labels((), asked)
+        chosen_labels(None, asked)
 
 
 def test_an_unknown_class_is_refused_with_the_nearest():
     column = LabelColumn("diagnosis", ("control", "dementia"))
     with pytest.raises(VoxflateError, match="has control, dementia; did you mean dementia"):
-        chosen_labels((column,), {"diagnosis": "dementa"})
+        column.encode("dementa")
 
 
 def test_a_number_outside_the_range_gets_a_warning():
-    assert chosen_labels(LAYOUT.labels, {"sex": "F", "age": "80"}) == ({"sex": "F", "age": 80.0}, [])
-    given, (line,) = chosen_labels(LAYOUT.labels, {"age": 81})
+    assert chosen_labels(JOINT, {"sex": "F", "age": "80"}) == ({"sex": "F", "age": 80.0}, [])
+    given, (line,) = chosen_labels(JOINT, {"age": 81})
     assert given == {"age": 81.0}
     assert line.startswith("label age = 81: outside the training set's 20 to 80")
+
+
+def test_a_class_that_no_training_volume_has_gets_a_warning():
+    women = JointLabels.of(LAYOUT, SUBJECTS[:20])
+    assert chosen_labels(women, {"sex": "F"}) == ({"sex": "F"}, [])
+    given, (line,) = chosen_labels(women, {"sex": "M"})
+    assert given == {"sex": "M"}
+    assert line == "label sex = M: no training volume has it; the generator has learned nothing of it"

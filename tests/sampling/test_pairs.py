@@ -104,7 +104,7 @@ def test_a_label_outside_the_range_gets_a_warning_and_an_unknown_one_an_error(ru
     ]
     mistakes = (
         ({"agee": 4}, "did you mean age?"),
-        ({"sex": "X"}, "the training set has F, M"),
+        ({"sex": "X"}, "the prepared set has F, M"),
         ({"age": None}, "age = None: is not a number; the training set has 20 to 80"),
     )
     for labels, message in mistakes:

@@ -235,7 +235,7 @@ def test_mistakes_are_one_line(
     refused("got an array of", pairs.invert, zeros)
     refused(r"masks must be of shape \(1, 4, 8, 8\)", pairs.invert, two, masks=two)
     refused("the mask holds 3; its classes are 0", pairs.invert, two, masks=two[0] + 3)
-    refused("the training set has F, M", pairs.invert, two, labels={"sex": "X"})
+    refused("the prepared set has F, M", pairs.invert, two, labels={"sex": "X"})
     refused("the generator does not know it", generator.styles, labels={"sex": "F"})
     refused("seed and first must be at least 0", pairs.mix, -1, 2, [0])
 

@@ -58,7 +58,8 @@ class LabelColumn:
 
     Attributes:
         name: The column's name in the list of scans.
-        values: Categorical columns only: the classes that occur, in alphabetical order.
+        values: Categorical columns only: the classes that occur in the set, held-out volumes included, in
+            alphabetical order.
         low: Continuous columns only: smallest value of the training set, in the source's unit.
         high: Largest.
         mean: Mean over the training set's volumes.
@@ -93,7 +94,7 @@ class LabelColumn:
                 near = difflib.get_close_matches(str(value), self.values, n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise VoxflateError(
-                    f"label {self.name} = {value}: the training set has {', '.join(self.values)}{hint}"
+                    f"label {self.name} = {value}: the prepared set has {', '.join(self.values)}{hint}"
                 )
             return [float(str(value) == each) for each in self.values]
         try:

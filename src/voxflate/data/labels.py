@@ -54,6 +54,11 @@ class JointLabels:
             raise ValueError("its label rows do not fit its label columns")
         return cls(layout, tuple(map(tuple, rows)))
 
+    def values_of(self, name: str) -> set[str | int]:
+        """The classes, or indices of bins, that training volumes have in a column."""
+        place = [column.name for column in self.layout.labels].index(name)
+        return {row[place] for row in self.rows}
+
     def draw(
         self, seed: int, first: int, count: int, given: Mapping[str, LabelValue] | None = None
     ) -> list[Labels]:
@@ -115,23 +120,22 @@ def labels_sha256(prepared: PreparedSet) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def chosen_labels(
-    columns: Sequence[LabelColumn], asked: Mapping[str, LabelValue]
-) -> tuple[Labels, list[str]]:
+def chosen_labels(joint: JointLabels | None, asked: Mapping[str, LabelValue]) -> tuple[Labels, list[str]]:
     """Check the labels that a user requests.
 
     Args:
-        columns: The label columns that the generator knows.
+        joint: Joint distribution of the training set's labels; None if the generator knows none.
         asked: Name -> value; numbers may be given as text.
 
     Returns:
-        The values, and a warning for each number outside the training set's range.
+        The values, and a warning for each number outside the training set's range, and for each class that no
+        training volume has.
 
     Raises:
         VoxflateError: If a name or class is unknown (suggests the nearest), or a numeric value is not a
             number.
     """
-    known = {column.name: column for column in columns}
+    known = {column.name: column for column in joint.layout.labels} if joint else {}
     found: Labels = {}
     warnings = []
     for name, value in asked.items():
@@ -146,6 +150,10 @@ def chosen_labels(
             warnings.append(
                 f"label {name} = {value}: outside the training set's {column.low:g} to {column.high:g}; "
                 "the generator has learned nothing there"
+            )
+        if column.categorical and joint and found[name] not in joint.values_of(name):
+            warnings.append(
+                f"label {name} = {value}: no training volume has it; the generator has learned nothing of it"
             )
     return found, warnings
 

@@ -38,7 +38,7 @@ def draw_labels(
     Raises:
         VoxflateError: If the generator does not know a label or class.
     """
-    given, lines = chosen_labels(joint.layout.labels if joint else (), asked or {})
+    given, lines = chosen_labels(joint, asked or {})
     return given, joint.draw(seed, first, count, given) if joint else [], lines
 
 

@@ -87,7 +87,7 @@ def reconstruct(
     for path in outputs(out, source.prepared):
         if path.exists():
             raise VoxflateError(f"{path}: already exists; choose another name, or delete it first")
-    known, lines = chosen_labels(joint.layout.labels if joint else (), subject.labels)
+    known, lines = chosen_labels(joint, subject.labels)
     for line in lines:
         warn(line)
     prepared = prepare_like(subject.scan, source.prepared.manifest, subject.others, subject.mask)

@@ -308,7 +308,7 @@ class TrainedGenerator:
         given = given.reshape(-1, layout.images, *self.shape)
         if masks is not None:
             given = with_masks(given, np.asarray(masks), layout)
-        asked, lines = chosen_labels(self.layout.labels, labels or {})
+        asked, lines = chosen_labels(self._joint, labels or {})
         for line in lines:
             warnings.warn(line, stacklevel=2)
         options = Options(steps, tolerance, fit_noise)

@@ -14,6 +14,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data import prepare
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.preparing.summary import summary_lines
+from voxflate.data.sources.account import Account
 from voxflate.data.sources.source import Reading
 
 
@@ -47,6 +48,21 @@ def test_labels_come_from_the_participants(pairs: Path, table: Path, tmp_path: P
     assert list(summary_lines(made))[2].startswith("label age: 3")
     alone = prepare(pairs / "images", tmp_path / "alone", "mr", SHAPE, reading=Reading(labels=("sex",)))
     assert np.load(alone.root / "train.npy").ndim == 4
+
+
+def test_a_class_of_held_out_volumes_alone_gets_a_note(pairs: Path, tmp_path: Path) -> None:
+    rows = [
+        f"images/MUSTERMANN-{i}.nii.gz,{'val' if i == 5 else 'train'},{'{M}' if i == 5 else 'F'}"
+        for i in range(6)
+    ]
+    (pairs / "list.csv").write_text("\n".join(["file,split,sex", *rows, ""]))
+    account, reading = Account(), Reading(labels=("sex",))
+    made = prepare(pairs / "list.csv", tmp_path / "set", "mr", SHAPE, reading=reading, account=account)
+    assert made.layout.labels[0].values == ("F", "{M}")
+    assert (
+        "label sex: 1 of 2 classes ({M}) occur only in held-out volumes, so the generator learns nothing of "
+        "them" in account.notes
+    )
 
 
 def test_a_missing_label_is_refused_by_count_and_moves_nobody(

@@ -32,7 +32,12 @@ from voxflate.data.preparing.masks import remark_on_classes
 from voxflate.data.preparing.quality import look
 from voxflate.data.preparing.quality_report import REPORT, write_quality_report
 from voxflate.data.preparing.recipes import RecipeOptions
-from voxflate.data.preparing.remarks import remark_on_grids, remark_on_set, remark_on_sources
+from voxflate.data.preparing.remarks import (
+    remark_on_grids,
+    remark_on_labels,
+    remark_on_set,
+    remark_on_sources,
+)
 from voxflate.data.preparing.rows import Rows
 from voxflate.data.preparing.volumes import Making, Result, prepare_volume
 from voxflate.data.shapes import Shape
@@ -220,6 +225,7 @@ def _finish(
         listed = any(source.split for source in sources)
         remark_on_set(account, scans, looks, recorded, None if listed else plan.held_out, channels)
         layout = make_layout(channels, plan, scans)
+        remark_on_labels(account, layout.labels, scans)
         manifest = make_manifest(
             plan, recorded, scans, refusals, names, rows.content_hash, layout, modality_of(sources, plan)
         )

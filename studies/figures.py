@@ -39,8 +39,9 @@ PICTURED = {*FIG_5, *FIG_6, *FIG_7, *FIG_8, *FIG_9}
 _PLANES = {"axial": "ax", "sagittal": "sag", "coronal": "cor"}
 
 
-def _label(key: str) -> str:
-    return list(PRESETS[key].row.labels.values())[-1] if key not in FIG_4 else PRESETS[key].row.labels[1]
+def _label(key: str, table: int) -> str:
+    """A row's name in that table of the paper, from which the figure shows rows."""
+    return PRESETS[key].row.labels[table]
 
 
 def _entries(collection: Collection, keys: Sequence[str], least: int) -> list[Entry]:
@@ -65,7 +66,7 @@ def curves(collection: Collection, path: Path) -> None:
     floors = {}
     for title, plane in _PLANES.items():
         metric = f"{stem}-{plane}"
-        panels[title] = {_label(each.key): _points(each, metric) for each in entries}
+        panels[title] = {_label(each.key, 1): _points(each, metric) for each in entries}
         floor = entries[0].results[0].evaluations[-1].metrics[metric].real
         if floor is not None:
             floors[title] = floor
@@ -83,15 +84,16 @@ def _points(entry: Entry, metric: str) -> list[tuple[float, float, float]]:
     ]
 
 
-def starts_and_ends(keys: Sequence[str]) -> Callable[[Collection, Path], None]:
+def starts_and_ends(keys: Sequence[str], table: int) -> Callable[[Collection, Path], None]:
     """Figures 5 and 9: for each row, samples before training and at its best snapshot."""
 
     def draw(collection: Collection, path: Path) -> None:
         parts = []
         for entry in _entries(collection, keys, 1):
             pictures = _pictured(entry)
-            parts.append((f"{_label(entry.key)}, kimg 0", pictures["start"]))
-            parts.append((f"{_label(entry.key)}, {chosen(entry.results[0])}", pictures["best"]))
+            label = _label(entry.key, table)
+            parts.append((f"{label}, kimg 0", pictures["start"]))
+            parts.append((f"{label}, {chosen(entry.results[0])}", pictures["best"]))
         _stack(parts, path, columns=2)
 
     return draw
@@ -106,16 +108,16 @@ def chosen(result: Result) -> str:
 
 def finest(collection: Collection, path: Path) -> None:
     """Figure 6: samples at the higher resolution."""
-    parts = [(_label(each.key), _pictured(each)["best"]) for each in _entries(collection, FIG_6, 1)]
+    parts = [(_label(each.key, 5), _pictured(each)["best"]) for each in _entries(collection, FIG_6, 1)]
     _stack(parts, path, columns=1)
 
 
-def embedded(keys: Sequence[str]) -> Callable[[Collection, Path], None]:
+def embedded(keys: Sequence[str], table: int) -> Callable[[Collection, Path], None]:
     """Figures 7 and 8: t-SNE of the features of centre slices."""
 
     def draw(collection: Collection, path: Path) -> None:
         entries = _entries(collection, keys, 2)
-        sets = {_label(each.key): each.results[0].points for each in entries}
+        sets = {_label(each.key, table): each.results[0].points for each in entries}
         if not all(sets.values()):
             raise VoxflateError("a result has no features: write it with voxflate result RUN --pictures")
         real = next(iter(sets.values()))["real"]
@@ -165,11 +167,11 @@ def _stack(parts: Sequence[tuple[str, bytes]], path: Path, columns: int) -> None
 
 FIGURES: Mapping[str, Callable[[Collection, Path], None]] = {
     "figure-4.png": curves,
-    "figure-5.png": starts_and_ends(FIG_5),
+    "figure-5.png": starts_and_ends(FIG_5, 1),
     "figure-6.png": finest,
-    "figure-7.png": embedded(FIG_7),
-    "figure-8.png": embedded(FIG_8),
-    "figure-9.png": starts_and_ends(FIG_9),
+    "figure-7.png": embedded(FIG_7, 6),
+    "figure-8.png": embedded(FIG_8, 7),
+    "figure-9.png": starts_and_ends(FIG_9, 7),
 }
 
 

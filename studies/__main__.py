@@ -40,7 +40,10 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
         parser.add_argument(f"--{cohort}", help=f"the same for the rows {cohort}-..., instead of --data")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--seeds", type=int, default=3, help="seeds of the most important rows; others have one fewer"
+        "--seeds",
+        type=int,
+        default=3,
+        help="seeds of a row; at bench scale, less important rows have one fewer",
     )
     parser.add_argument(
         "--tables", default=",".join(map(str, ALL_TABLES)), help="numbers of tables, such as 1,4"

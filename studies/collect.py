@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,9 @@ from voxflate.evaluation.seeds import Spread, spread
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.results import Result, read_results
 from voxflate.reports.rows import EvaluatedRun, Row, difference, separated
+
+LAST = 3
+"""Snapshots whose mean is taken for our own rows: the last one alone depends on where a run stopped."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,24 @@ class Entry:
         values = ((each.seed, each.evaluations[-1].value(metric)) for each in self.results)
         return {seed: value for seed, value in values if value is not None}
 
+    def last_by_seed(self, metric: str) -> dict[int, float]:
+        """Seed -> mean of a metric over the last `LAST` snapshots, as in Table 9."""
+        curves = ((each.seed, each.curve(metric)[-LAST:]) for each in self.results)
+        return {seed: statistics.fmean(value for _, value in last) for seed, last in curves if last}
+
     def spread(self, metric: str) -> Spread | None:
         """A metric over the seeds; None if one lacks it."""
         values = self.by_seed(metric)
         return spread(list(values.values())) if len(values) == len(self.results) else None
 
     @property
+    def heads(self) -> int:
+        """Trainable parameters of the slice discriminator: its heads, because its network is frozen."""
+        return self.results[0].parameters.get("slice_discriminator", 0)
+
+    @property
     def parameters(self) -> int:
-        """Trainable parameters of all networks."""
+        """Trainable parameters of all networks, the heads of the slice discriminator included."""
         return sum(self.results[0].parameters.values())
 
 

@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from studies.budgets import BUDGET
 from studies.claims import Finding
+from studies.collect import LAST
 from voxflate.reports.latex import escaped, float_of
 from voxflate.reports.parts import Table
 from voxflate.reports.tables import DASH
@@ -22,7 +23,8 @@ _HEADINGS = (
 _ABOUT_CLAIMS = (
     "The verdict is that by the Frechet distance, the paper's metric. Few volumes bias it, but not the KID, "
     "which takes the same tests. Its column says disagrees where it shows the opposite, and differs where "
-    "only one of the two is settled."
+    "only one of the two is settled. Numbers are means over the seeds that both rows have: of the evaluated "
+    f"snapshots for rows of the paper, of the last {LAST} snapshots for ours, as in Table 9."
 )
 _PAGE = """<!doctype html>
 <html lang="en">

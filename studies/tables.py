@@ -21,7 +21,7 @@ from studies.machines import machine_of, made_by
 from studies.notes import learning_rates, measured_on, results_of, warnings
 from studies.own import OWN
 from studies.pages import html, latex, markdown
-from studies.settings import with_twins
+from studies.settings import twin_of, with_twins
 from studies.starts import tables_of_starts
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
@@ -108,12 +108,13 @@ def _in_table(entry: Entry, number: int) -> bool:
 def _table(number: int, entries: Sequence[Entry], collection: Collection) -> Table:
     columns = _columns(number, entries[0])
     counted = number > 2
-    rows = [_floor(entries, columns, counted)]
+    rows = [_floor(entries, columns, counted, collection.twins)]
     rows += [_row(number, entry, columns, counted, collection.twins) for entry in entries]
     notes = [
         measured_on(entries),
         *warnings(entries, [entries[0].extractor]),
         *learning_rates([(_label(entry, number), entry) for entry in entries]),
+        *(_heads(entries) if counted else []),
         *_made_on(entries, collection.twins),
     ]
     return Table(f"Table {number}. {TITLES[number]}", _headings(columns, counted), rows, notes)
@@ -132,7 +133,7 @@ def _table_8(collection: Collection) -> Table:
     for number, cohort in ((6, "heart"), (7, "brain")):
         part = _in_order([entry for entry in entries if _in_table(entry, number)], number)
         if part:
-            rows.append([cohort, *_floor(part, columns, False)])
+            rows.append([cohort, *_floor(part, columns, False, collection.twins)])
             rates = learning_rates([(_label(entry, number), entry) for entry in part])
             # No column depends on a feature network.
             said = [measured_on(part), *warnings(part, []), *rates]
@@ -189,12 +190,25 @@ def _label(entry: Entry, number: int) -> str:
     return entry.paper.labels[number] if entry.paper else OWN[entry.key].label
 
 
-def _floor(entries: Sequence[Entry], columns: Sequence[Column], counted: bool) -> list[str]:
+def _heads(entries: Sequence[Entry]) -> list[str]:
+    counts = sorted({entry.heads for entry in entries if entry.heads})
+    said = ", ".join(f"{count / 1e6:.3f}M" for count in counts)
+    return [f"#param includes the heads of a slice discriminator: {said}."] if counts else []
+
+
+def _floor(
+    entries: Sequence[Entry], columns: Sequence[Column], counted: bool, twins: Mapping[str, Result]
+) -> list[str]:
     """The floor, real against real volumes: the same for all rows, but older evaluations lack some."""
-    evaluated = [each.evaluations[-1].metrics for each in results_of(entries)]
+    runs = results_of(entries)
+    evaluated = [each.evaluations[-1].metrics for each in runs]
+    in_2d = [twin for twin in (twin_of(each, twins) for each in runs) if twin is not None]
     cells = []
     for column in columns:
-        found = (metrics[column.metric].real for metrics in evaluated if column.metric in metrics)
+        if column.of_twins:
+            found = (twin.at(f"real-{column.metric}", twin.n_images) for twin in in_2d)
+        else:
+            found = (metrics[column.metric].real for metrics in evaluated if column.metric in metrics)
         cells.append(number_cell(next((real for real in found if real is not None), None), column.digits))
     dashes = [DASH] * (len(_headings(columns, counted)) - 2 - counted - len(cells))
     return [FLOOR_ROW, DASH, *([DASH] if counted else []), *cells, *dashes]

@@ -94,7 +94,7 @@ def a_start(key: str, seed: int, distance: float, **changes: Any) -> Result:
 def a_twin(name: str = "twin-x", distance: float = 12.0) -> Result:
     """A finished 2D run."""
     settings = flat(from_values({"training.phase": "2d"}).model_dump(mode="json"))
-    snapshots = {"n_images": [200_000], "frechet-random-2d": [distance]}
+    snapshots = {"n_images": [200_000], "frechet-random-2d": [distance], "real-frechet-random-2d": [3.0]}
     return a_result(
         "", 0, 1, name=name, settings=settings, n_images=200_000, snapshots=snapshots, evaluations=[]
     )

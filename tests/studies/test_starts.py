@@ -73,6 +73,10 @@ def test_equal_images_are_means_of_the_last_three_snapshots_over_seeds() -> None
     assert (plain["Start"], plain["seeds"], plain["copies"]) == ("none", "3", "3 of 444")
     assert (slices["Start"], slices["FD-avg"]) == ("none, slice discriminator", "40.0")
     assert slices["copies"] == "\N{EN DASH}"  # another snapshot was audited
+    assert any(note.endswith("that snapshot was not audited: own-none-slices-s0.") for note in table.notes)
+    table = tables_of(collect([*results[:3], a_start("own-none", 3, 80, audits=[other])]))[EQUAL_IMAGES]
+    assert dict(zip(table.headings, table.rows[1], strict=True))["copies"] == "3 of 444"
+    assert any(note.endswith("that snapshot was not audited: own-none-s3.") for note in table.notes)
 
 
 def test_equal_seconds_count_the_2d_run() -> None:
@@ -92,6 +96,30 @@ def test_equal_seconds_count_the_2d_run() -> None:
     assert (rows["none"]["2D kimg"], rows["preserving"]["2D kimg"]) == ("\N{EN DASH}", "200")
 
 
+def test_the_quickest_row_has_its_last_snapshot_though_seconds_are_rounded() -> None:
+    twin = replace(a_twin("twin-0"), seconds=411.93)
+    quick = a_start("own-preserving", 0, 40, seconds=600.07)
+    quick = replace(quick, snapshots={**quick.snapshots, "seconds": [0.0, 200.0, 400.0, 600.07]})
+    assert 411.93 + 600.07 - 411.93 < 600.07
+    table = tables_of_starts(collect([quick, a_start("own-none", 0, 50, seconds=2000.0), twin]))[
+        EQUAL_SECONDS
+    ]
+    rows = {row[0]: dict(zip(table.headings, row, strict=True)) for row in table.rows}
+    assert (rows["preserving"]["3D kimg"], rows["preserving"]["FD-avg"]) == ("60", "43.0")
+
+
+def test_other_work_on_the_machine_costs_a_row_nothing() -> None:
+    slowed = {"n_images": 60_000, "seconds": 1200.0}
+    twins = [replace(a_twin(f"twin-{seed}"), seconds=seconds) for seed, seconds in enumerate((300.0, 800.0))]
+    results = [a_start("own-none", 0, 50, seconds=900.0)]
+    results += [a_start("own-preserving", 0, 40), a_start("own-preserving", 1, 40, **slowed), *twins]
+    table = tables_of_starts(collect(results))[EQUAL_SECONDS]
+    rows = {row[0]: dict(zip(table.headings, row, strict=True)) for row in table.rows}
+    found = [[rows[name][each] for each in ("images/s", "3D kimg")] for name in ("none", "preserving")]
+    assert found == [["66.7", "60"], ["50 to 100", "60"]]
+    assert any("only adds time" in note for note in table.notes)
+
+
 def test_both_tables_say_how_rows_and_measurements_differ() -> None:
     settings = a_start("own-preserving", 0, 40).settings
     rates = {"training.lr_g": 0.002, "training.lr_d": 0.002}
@@ -107,6 +135,9 @@ def test_both_tables_say_how_rows_and_measurements_differ() -> None:
     for table in tables.values():
         assert f"{said}weights (SHA-256) cccccccccccc." in table.notes
         assert "Warning: random: few volumes." in table.notes
+        assert any(
+            note.startswith("Learning rates were tried with one of these rows") for note in table.notes
+        )
         assert any(
             note.startswith("Learning rates differ. Generator ")
             and note.endswith("Generator 0.002, discriminator 0.002: preserving.")

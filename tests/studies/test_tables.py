@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from studies.tables import tables_of, write_tables
 from tests.studies.fakes import a_result, a_start, a_twin, evaluated
 from voxflate._system.errors import VoxflateError
 from voxflate.config.presets import PRESETS
+from voxflate.drawing import charts
 from voxflate.reports.results import Result, read_results, write_result
 
 NONE, ONE, TWO = "coca64-baseline", "coca64-baseline-inflate-1", "coca64-baseline-inflate-2"
@@ -114,9 +116,18 @@ def test_the_distance_of_the_2d_runs_is_that_of_every_seed() -> None:
         return [row[table.headings.index("FD-2D")] for row in table.rows]
 
     assert cells([*own, *shared, *twins, a_twin()]) == [
-        "\N{EN DASH}", "12.0", "40.0 \N{PLUS-MINUS SIGN} 36"
+        "3.00", "12.0", "40.0 \N{PLUS-MINUS SIGN} 36"
     ]  # fmt: skip
     assert cells([*own, *shared, *twins[:2], a_twin()])[-1] == "\N{EN DASH}"
+
+
+def test_the_parameters_say_how_many_are_the_heads_of_slices() -> None:
+    networks = {"generator": 217_000, "slice_discriminator": 591_000}
+    table = tables_of(
+        collect([*seeds(ONE, 70), a_start("own-preserving-slices", 0, 50, parameters=networks)])
+    )[4]
+    assert [row[2] for row in table.rows] == ["\N{EN DASH}", "0.291M", "0.808M"]
+    assert "#param includes the heads of a slice discriminator: 0.591M." in table.notes
 
 
 def test_table_8_says_how_each_cohort_was_measured() -> None:
@@ -177,8 +188,11 @@ def test_a_claim_takes_a_paired_test(near: list[float], far: list[float], strict
 def test_claims_name_rows_that_exist() -> None:
     named = {name for claim in CLAIMS for pair in claim.pairs for name in pair}
     assert named <= set(PRESETS)
-    assert len(CLAIMS) == 6
     assert all(near != far for claim in CLAIMS for near, far in claim.pairs)
+    assert {
+        number for claim in CLAIMS for number in re.findall(r"\d", claim.text.partition("(Table")[2])
+    } == {*"1234567"}
+    assert [len(claim.pairs) for claim in CLAIMS[6:]] == [1, 5, 5]  # Tables 5, 6 and 7
 
 
 def test_files_are_made_from_the_folder_alone(tmp_path: Path) -> None:
@@ -207,12 +221,16 @@ def test_files_are_made_from_the_folder_alone(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in sorted((tmp_path / "again").iterdir())] == first
 
 
-def test_figures_are_drawn_where_their_rows_are(tmp_path: Path) -> None:
+def test_figures_are_drawn_where_their_rows_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups: list[str] = []
+    draw = charts.embedding
+    monkeypatch.setattr(charts, "embedding", lambda sets, *more: (groups.extend(sets), draw(sets, *more)))
     keys = [*FIG_4, "coca64-split-shuffle-inflate-1", "coca64-alpha-wgan-gp", "adni64-baseline"]
     folder = written(tmp_path / "results", [r for key in keys for r in seeds(key, 100, 110)])
     found = write_figures(folder, tmp_path / "figures")
     drawn = [name for name in FIGURES if not found[name]]
     assert drawn == ["figure-4.png", "figure-5.png", "figure-7.png", "figure-9.png"]
+    assert groups == ["real", "Split&Shuffle (Ours)", "3D-alpha-WGAN-GP", "3D-StyleGAN2"]  # as in Table 6
     for name in drawn:
         with Image.open(tmp_path / "figures" / name) as picture:
             assert min(picture.size) > 50

@@ -85,6 +85,29 @@ def test_how_scans_were_read_is_kept(tmp_path: Path, write_scan: WriteScan) -> N
     assert np.isfinite(prepare_like(tmp_path / "scans" / "s1.nii.gz", made.manifest).channels).all()
 
 
+def test_a_scan_of_a_mixed_set_is_no_label_map(tmp_path: Path, write_scan: WriteScan) -> None:
+    for number in range(2):
+        values = np.random.default_rng(number).integers(0, 9, (9, 9, 9)).astype(np.int16)
+        write_scan(tmp_path / "scans" / f"s{number}.nii.gz", values)
+    made = prepare(tmp_path / "scans", tmp_path / "set", "mr", (4, 8, 8), 0, reading=Reading(mixed=True))
+    found = prepare_like(tmp_path / "scans" / "s1.nii.gz", made.manifest).channels
+    assert any(np.abs(found - volume).max() < 1e-4 for volume in made.volumes("all"))
+
+
+def test_what_the_user_said_of_series_without_a_modality_is_kept(
+    tmp_path: Path, write_series: Callable[..., Any]
+) -> None:
+    """Padding of CT is -1000, that of other scans their darkest value."""
+    array = np.random.default_rng(0).integers(100, 900, (2, 9, 9))
+    array[:, :3] = -2000
+    write_series(tmp_path / "scans", array, Modality="", PixelPaddingValue=-2000)
+    reading = Reading(modality="ct", min_slices=2)
+    made = prepare(tmp_path / "scans", tmp_path / "set", "mr", (4, 8, 8), reading=reading)
+    (volume,) = prepare_like(tmp_path / "scans", made.manifest).images
+    assert volume.intensity is not None
+    assert volume.intensity[0] == made.manifest.intensity[0] == -1000
+
+
 def test_a_dicom_series_is_named_by_its_folder(
     tmp_path: Path, scans: Path, write_series: Callable[..., Any]
 ) -> None:

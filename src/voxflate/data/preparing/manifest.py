@@ -92,6 +92,10 @@ def modality_of(sources: Iterable[Source], plan: Plan) -> str:
 def records(steps: Sequence[Step], reading: Reading) -> list[dict[str, Any]]:
     """The steps done to every scan, first those done on reading."""
     done: list[dict[str, Any]] = []
+    if reading.modality:
+        done.append({"step": "modality", "given": reading.modality.upper()})
+    if reading.min_slices != Reading.min_slices:
+        done.append({"step": "min_slices", "at_least": reading.min_slices})
     if reading.assume:
         done.append({"step": "assume", "orientation": reading.assume})
     if reading.regrid:

@@ -40,7 +40,7 @@ STEPS = {
         window_hu,
     )
 }
-_OF_READING = ("assume", "regrid", "nan", "hu_offset")
+_OF_READING = ("modality", "min_slices", "assume", "regrid", "nan", "hu_offset")
 """Records of how scans were read, which precede the steps."""
 
 
@@ -133,8 +133,12 @@ def _step(record: Mapping[str, Any]) -> Step:
 
 
 def _reading(manifest: Manifest) -> Reading:
+    """How the set's scans were read; every kind of scan is accepted, because the user names the file."""
     records = {record["step"]: record for record in manifest.steps}
     return Reading(
+        modality=records.get("modality", {}).get("given", ""),
+        min_slices=records.get("min_slices", {}).get("at_least", Reading.min_slices),
+        mixed=True,
         assume=records.get("assume", {}).get("orientation", ""),
         regrid="regrid" in records,
         nan=records.get("nan", {}).get("as", ""),
@@ -153,7 +157,8 @@ def _one_scan(path: Path, reading: Reading) -> Source:
     def refuse(error: VoxflateError) -> None:
         raise error
 
-    found = find_sources(path, refuse, reading)
+    # --modality selects among the series of a folder; here it only says what a series without one is.
+    found = find_sources(path, refuse, replace(reading, modality=""))
     if len(found) != 1:
         raise VoxflateError(f"{path}: has {len(found)} scans; give one of them")
-    return found[0]
+    return replace(found[0], reading=reading)

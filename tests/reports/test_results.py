@@ -12,10 +12,17 @@ import pytest
 
 from tests.evaluation.test_suite import a_set
 from tests.reports.test_evaluations import SET, voxflate
+from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json, write_json
 from voxflate.cli.result import check_replaced
-from voxflate.reports.results import Result, read_result, read_results, result_of, write_result
+from voxflate.config.toml import with_values
+from voxflate.reports.results import Result, read_result, read_results, write_result
+from voxflate.reports.run_result import result_of
+from voxflate.runs.exported import weights_sha256
 from voxflate.runs.log import METRICS_NAME, SNAPSHOTS_NAME, read_rows
+from voxflate.runs.snapshots import load_newest
+from voxflate.training.run import train_run
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +151,25 @@ def test_runs_of_other_2d_runs_are_other_runs(run: Path, tmp_path: Path) -> None
     for twin in ({"name": "2d", "seed": 4}, {"name": "other"}):
         with pytest.raises(VoxflateError, match="is the result of another run \\(twin "):
             check_replaced(replace(result_of(run), twin=twin), path)
+
+
+def test_the_2d_run_is_that_of_the_start_and_not_of_today(tmp_path: Path) -> None:
+    prepared, twin, run = write_prepared(tmp_path / "set"), tmp_path / "2d", tmp_path / "3d"
+    flat = run_config(prepared, training__phase="2d")
+    train_run(flat, twin, stop_at=12)
+    state, _ = load_newest(twin)
+    start = {"start__strategy": "preserving", "start__twin": str(twin), "training__kimg": 0.004}
+    train_run(run_config(prepared, **start), run)
+    train_run(with_values(flat, {"training.kimg": 0.048}), twin, resume=True)
+    weights = weights_sha256(state["ema"])
+    assert result_of(run).twin == {
+        "name": "2d", "seed": 0, "kimg": 0.012, "data": prepared.content_hash, "weights_sha256": weights
+    }  # fmt: skip
+    train_run(run_config(prepared, **start | {"training__kimg": 0.008}), run, resume=True)
+    assert result_of(run).twin["weights_sha256"] == weights
+    facts = read_json(run / "run.json")
+    write_json(run / "run.json", {key: facts[key] for key in facts if key != "started_from"})
+    assert result_of(run).twin == {"name": "2d", "seed": 0, "kimg": 0.048, "data": prepared.content_hash}
 
 
 def test_a_refused_file_leaves_all_others_as_they_are(run: Path, tmp_path: Path) -> None:

@@ -173,11 +173,15 @@ def test_a_run_records_versions_seed_threads_data_and_every_change_of_them(run, 
     config = run_config(run.parent / "data", training__kimg=0.032)
     train_run(config, run, resume=True)
     assert len(json.loads((run / "run.json").read_text())["sessions"]) == 1
-    monkeypatch.setattr("voxflate.runs.facts.__version__", "99")
-    train_run(config, run, resume=True)
+    with monkeypatch.context() as later:
+        later.setattr("voxflate.runs.facts.__version__", "99")
+        train_run(config, run, resume=True)
     sessions = json.loads((run / "run.json").read_text())["sessions"]
     assert [session["from_images"] for session in sessions] == [0, 32]
     assert sessions[1]["versions"]["voxflate"] == "99"
+    list_snapshots(run)[-1].unlink()  # it was damaged: training continues from an older one
+    train_run(config, run, resume=True)
+    assert len(json.loads((run / "run.json").read_text())["sessions"]) == 1
 
 
 def test_one_snapshot_can_be_verified_alone(run):

@@ -267,7 +267,7 @@ def test_a_folder_keeps_what_was_said_and_measured(run: Path, tmp_path: Path) ->
 def test_an_export_says_what_2d_run_it_started_from(tmp_path: Path) -> None:
     prepared = write_prepared(tmp_path / "SECRET" / "set")
     twin, run = tmp_path / "SECRET" / "2d", tmp_path / "run"
-    train_run(run_config(prepared, training__phase="2d"), twin)
+    train_run(run_config(prepared, training__phase="2d"), twin, stop_at=12)  # of 24
     start = {"start__strategy": "preserving", "start__twin": str(twin), "training__kimg": 0.008}
     train_run(run_config(prepared, **start), run)
     exported(0, run, "--out", tmp_path / "folder")
@@ -278,7 +278,7 @@ def test_an_export_says_what_2d_run_it_started_from(tmp_path: Path) -> None:
     for source in (run, tmp_path / "folder"):
         exported(0, source, "--to", "hub", "--out", tmp_path / f"hub of {source.name}")
         card = (tmp_path / f"hub of {source.name}" / "README.md").read_text()
-        assert "- **Training**: 24 slices in 2D, then 8 scans shown: each" in card
+        assert "- **Training**: 12 slices in 2D, then 8 scans shown: each" in card
         assert (
             json.loads((tmp_path / f"hub of {source.name}" / "config.json").read_text())["twin"] == settings
         )

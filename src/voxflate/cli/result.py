@@ -41,7 +41,8 @@ def result(
     Example: voxflate result runs/3d --out results/3d.json
     """
     from voxflate.data.outside import check_outside_sets
-    from voxflate.reports.results import result_of, write_result
+    from voxflate.reports.results import write_result
+    from voxflate.reports.run_result import result_of
 
     check_outside_sets(out)
     single = out.suffix == ".json"

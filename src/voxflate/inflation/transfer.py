@@ -28,13 +28,24 @@ DEMODULATED = "synthesis."
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What happened to every parameter: name -> "2D shape -> 3D shape" in exactly one of three groups."""
+    """What happened to every parameter: name -> "2D shape -> 3D shape" in exactly one of three groups.
+
+    Attributes:
+        strategy: Key of `STRATEGIES`.
+        modules: The networks that were inflated.
+        inflated: Parameters that gained an axis.
+        copied: Those of equal shapes.
+        fresh: Those of networks that were not inflated.
+        twin: Identifies the state of the 2D run: "n_images", "weights_sha256" of its averaged generator, and
+            "data", the content hash of its prepared set; empty if unknown.
+    """
 
     strategy: str
     modules: str
     inflated: dict[str, str] = field(default_factory=dict)
     copied: dict[str, str] = field(default_factory=dict)
     fresh: dict[str, str] = field(default_factory=dict)
+    twin: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

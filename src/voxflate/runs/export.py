@@ -25,6 +25,7 @@ def write_generator(
     labels: JointLabels | None = None,
     words: Mapping[str, str] | None = None,
     twin: Mapping[str, Any] | None = None,
+    started_from: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the files of an export into an existing folder.
 
@@ -36,6 +37,7 @@ def write_generator(
         labels: Joint distribution of its labels; None if the generator knows none.
         words: The owner's description: "title", "data", "licence".
         twin: Settings of the 2D run that it started from, by dotted key; None without one.
+        started_from: Identifies that run's snapshot, as `TransferReport.twin`; None if unknown.
     """
     if labels is None:  # labels that the generator does not know are not shared
         manifest = replace(manifest, layout=replace(manifest.layout, labels=()))
@@ -59,5 +61,6 @@ def write_generator(
         "label_rows": labels.rows if labels is not None else None,
         "words": dict(words) if words else None,
         "twin": {**twin, "data": "", "start.twin": ""} if twin else None,
+        "started_from": dict(started_from) if started_from else None,
     }
     write_json(folder / CONFIG, content | {name: value for name, value in known.items() if value is not None})

@@ -54,6 +54,8 @@ class Exported:
         words: The owner's description: "title", "data", "licence"; may be empty.
         twin: Settings of the 2D run that it started from, by dotted key, without paths; None without one,
             and in older exports.
+        started_from: Identifies that run's snapshot, as `TransferReport.twin`; None without one, and in older
+            exports.
     """
 
     folder: Path
@@ -68,6 +70,7 @@ class Exported:
     counts: Mapping[str, Mapping[str, int]] | None = None
     words: Mapping[str, str] = field(default_factory=dict)
     twin: Mapping[str, Any] | None = None
+    started_from: Mapping[str, Any] | None = None
 
 
 def is_exported(folder: Path) -> bool:
@@ -114,6 +117,7 @@ def read_exported(folder: Path) -> Exported:
         content.get("counts"),
         {name: str(text) for name, text in content.get("words", {}).items()},
         content.get("twin"),
+        content.get("started_from"),
     )
 
 
@@ -169,6 +173,7 @@ _LATER: dict[str, type | tuple[type, ...]] = {
     "counts": dict,
     "words": dict,
     "twin": dict,
+    "started_from": dict,
 }
 """Fields that older exports lack."""
 

@@ -45,10 +45,25 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: TrainingState) -> None:
+def write_facts(
+    config: RunConfig,
+    run: Path,
+    prepared: PreparedSet,
+    state: TrainingState,
+    started_from: Mapping[str, Any] | None = None,
+) -> None:
     """Write the facts of this process, and add it to "sessions" and its changes to "settings".
 
+    Sessions and changes from the present image on are dropped, because nothing was trained with them.
+
     Call it before `config.toml` is written: the first settings of runs from before "settings" are only there.
+
+    Args:
+        config: Settings of the run.
+        run: Run folder.
+        prepared: Its prepared set.
+        state: Networks and progress.
+        started_from: `TransferReport.twin` of a run that starts now; None or empty for others.
     """
     here = environment() | {
         "device": str(state.gan.device),
@@ -57,7 +72,7 @@ def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: Trai
         "processes": state.gan.world.size,
     }
     before = read_facts(run) if state.n_images else {}
-    sessions = list(before.get("sessions", []))
+    sessions = [each for each in before.get("sessions", []) if each.get("from_images", 0) < state.n_images]
     if not sessions or _without_start(sessions[-1]) != here:
         sessions.append({"from_images": state.n_images, **here})
     changes = list(before.get("settings", []))
@@ -78,6 +93,8 @@ def write_facts(config: RunConfig, run: Path, prepared: PreparedSet, state: Trai
         facts["labels_sha256"] = labels
     if twin := before.get("twin") or _settings_of(config.start.twin):
         facts["twin"] = twin
+    if started := before.get("started_from") or started_from:
+        facts["started_from"] = dict(started)
     if config.slice_discriminator.weight:
         name = config.slice_discriminator.features
         facts["slice_features"] = {"network": name, "weights_sha256": WEIGHTS.get(name)}

@@ -74,6 +74,13 @@ class About:
         return read_facts(self.source.folder).get("twin")
 
     @property
+    def started_from(self) -> Mapping[str, Any] | None:
+        """Identifies the snapshot of that 2D run, as `TransferReport.twin`; None if unknown."""
+        if self.source.exported is not None:
+            return self.source.exported.started_from
+        return read_facts(self.source.folder).get("started_from")
+
+    @property
     def label_columns(self) -> tuple[LabelColumn, ...]:
         """The labels that the generator knows."""
         return self.source.labels.layout.labels if self.source.labels else ()
@@ -180,7 +187,9 @@ class About:
 
     def _training(self) -> str:
         kimg = (self.twin or {}).get("training.kimg")
-        slices = f"{1000 * kimg:,.0f} slices in 2D, then " if isinstance(kimg, int | float) else ""
+        planned = 1000 * kimg if isinstance(kimg, int | float) else None
+        seen = (self.started_from or {}).get("n_images", planned)  # older runs did not record it
+        slices = f"{seen:,.0f} slices in 2D, then " if isinstance(seen, int | float) else ""
         shown = f"{slices}{self.loaded.n_images:,} scans shown"
         if self.counts is None:
             return f"{shown}, including repeats"

@@ -31,7 +31,16 @@ def write_folder(about: About, out: Path) -> None:
 def write_export(about: About, folder: Path) -> None:
     """Write the files into an existing folder: the weights, and everything known about them."""
     manifest, words = about.source.prepared.manifest, {k: v for k, v in vars(about.words).items() if v}
-    write_generator(folder, about.loaded, manifest, about.counts, about.source.labels, words, about.twin)
+    write_generator(
+        folder,
+        about.loaded,
+        manifest,
+        about.counts,
+        about.source.labels,
+        words,
+        about.twin,
+        about.started_from,
+    )
     if about.assessment is not None:
         write_json(folder / METRICS, about.assessment.as_dict())
     if about.audit is not None:

@@ -2,7 +2,8 @@
 
 RUN/
     config.toml           all settings; repeats the run
-    run.json              seed, data hash; versions, device and threads of every process that trained it
+    run.json              seed, data hash; versions, device and threads of every process that trained it; for
+                          inflated starts, settings, images and weights of the 2D run
     inflation.json        for inflated starts: what happened to each parameter
     snapshots/            snapshot-000060000.safetensors: everything that changes during training
     sheets/               kimg-000060.000.png: samples of the averaged generator, always with the same codes
@@ -213,7 +214,7 @@ def _begin(
         return _Session(config, run, state, stream, schedule, guard, follower, report)
     evaluator = _evaluator(config, prepared)
     remove_unfinished(run)
-    write_facts(config, run, prepared, state)
+    write_facts(config, run, prepared, state, report.twin if report else None)
     save_config(config, run)
     if report is not None:
         write_json(run / "inflation.json", report.as_dict())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.gans.gan import Networks
 from voxflate.inflation import TransferReport, inflate
 from voxflate.nn.conv_modules import ARCHITECTURES
+from voxflate.runs.exported import weights_sha256
 from voxflate.runs.snapshots import load_newest
 from voxflate.runs.trained_on import TrainedOn, check_columns
 
@@ -51,7 +53,8 @@ def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
     states, report = inflate(twins, fresh, start.strategy, start.modules, rng)
     for name, network in networks.items():
         network.load_state_dict(states[name])
-    return report
+    loaded = {"n_images": snapshot["n_images"], "weights_sha256": weights_sha256(snapshot["ema"])}
+    return replace(report, twin={**loaded, "data": TrainedOn.of_run(Path(start.twin)).content})
 
 
 def _check_layout(config: RunConfig, prepared: PreparedSet) -> None:

@@ -141,9 +141,10 @@ def settings(case: Case, values: Mapping[str, Any] | None = None) -> RunConfig:
             "network.base": case.base,
             "network.stages": case.stages,
             "network.channels": case.channels,
-            "network.mapping_layers": 8,  # as in the paper, like the next two
+            "network.mapping_layers": 8,  # as in the paper, like the next three
             "network.low_pass_d": True,
             "slice_discriminator.weight": 0.0,
+            "training.reuse_fakes": False,
             "training.phase": case.phase,
             "training.batch": case.batch,
             "training.precision": case.precision,

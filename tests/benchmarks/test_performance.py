@@ -16,6 +16,8 @@ from benchmarks import cost, loading, memory, performance, sampling, step, timin
 from PIL import Image
 
 from voxflate._system.errors import VoxflateError
+from voxflate.config.presets import preset_values
+from voxflate.config.values import flat
 from voxflate.nn.run_stage import use_kernels
 
 TINY = step.Case("split-shuffle", "3d", (1, 2, 2), 3, 2, channels=4)
@@ -55,6 +57,20 @@ def test_convolutions_are_counted_in_the_precision_in_which_they_run() -> None:
     depths = {(call[0][2], call[4]) for call in calls if not call[3]}
     assert {dtype for depth, dtype in depths if depth == 2} == {torch.float32}
     assert {dtype for depth, dtype in depths if depth == 4} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("phase", ["2d", "3d"])
+def test_the_measured_step_is_the_paper_s(phase: str) -> None:
+    """Recommended settings may change; those of the tables in docs/performance.md must not."""
+    measured = flat(step.settings(TINY._replace(phase=phase)).model_dump())
+    paper = preset_values("coca64-split-shuffle", phase)
+    keys = (
+        "network.mapping_layers",
+        "network.low_pass_d",
+        "slice_discriminator.weight",
+        "training.reuse_fakes",
+    )
+    assert {key: measured[key] for key in keys} == {key: paper[key] for key in keys}
 
 
 def test_every_precision_of_a_step_is_a_row_beside_the_same_straight_lift() -> None:

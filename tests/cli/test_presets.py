@@ -60,6 +60,13 @@ def test_the_keys_are_explained_with_what_would_really_be_used(said: str) -> Non
             assert tomllib.loads(text)["value"] == value, key
 
 
+def test_the_keys_show_what_large_volumes_and_several_channels_have() -> None:
+    lines = explained()
+    assert any(line.startswith("0.002 with --strategy preserving --set") for line in lines["training.lr_g"])
+    assert any(line.startswith("0.8192 with ") for line in lines["training.r1_gamma"])
+    assert any("network.image_channels=2" in line for line in lines["slice_discriminator.channels"])
+
+
 def test_the_keys_of_a_preset_are_explained_with_its_values() -> None:
     name = "coca64-wgan-gp@bench"
     lines, values = explained(name), flat(preset(name).model_dump(mode="json"))

@@ -11,6 +11,7 @@ from rich.table import Table
 from voxflate.cli.printing import number_table, print_wide
 from voxflate.cli.settings import print_settings
 from voxflate.config.presets import PRESETS
+from voxflate.config.recommended import DEFAULT_STRATEGY
 from voxflate.config.schema import DEFAULT_MODEL, INFLATIONS, MODELS, RunConfig
 from voxflate.config.toml import describe_settings, from_values
 from voxflate.config.values import Values, flat
@@ -45,11 +46,20 @@ def presets(
         print_wide(_preset_table(), 160)
 
 
-def other_cases() -> dict[str, dict[str, str]]:
+_SHAPES: Mapping[str, Values] = {
+    "--set network.base=4,4,4 --set network.stages=5": {"network.base": (4, 4, 4), "network.stages": 5},
+    "--set network.image_channels=2": {"network.image_channels": 2},
+}
+
+
+def other_cases() -> dict[str, Values]:
     """Runs with their own recommended values: how to write them on a command line, and the settings."""
-    cases = {"pretrain": {"training.phase": "2d"}}
+    cases: dict[str, Values] = {"pretrain": {"training.phase": "2d"}}
     cases["pretrain --twin planar"] = {"training.phase": "2d", "training.twin": "planar"}
     cases |= {f"--strategy {name}": {"start.strategy": name} for name in INFLATIONS}
+    inflated = {"start.strategy": DEFAULT_STRATEGY}
+    for words, named in _SHAPES.items():
+        cases |= {words: named, f"--strategy {DEFAULT_STRATEGY} {words}": {**inflated, **named}}
     return cases | {f"--set model={name}": {"model": name} for name in MODELS if name != DEFAULT_MODEL}
 
 

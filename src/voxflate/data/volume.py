@@ -103,11 +103,14 @@ class Volume:
             at most 16 bits in a file keep their type until a step computes with them.
         affine: 4x4, index (w, h, d, 1) -> world mm; see the module's docstring.
         intensity: The source values that became -1 and 1, or None before that.
+        clipped: Shares of the voxels that were below and above a window of Hounsfield units, and were clipped
+            to its ends; None without a window.
     """
 
     array: Voxels
     affine: Float64
     intensity: tuple[float, float] | None = None
+    clipped: tuple[float, float] | None = None
 
     @property
     def geometry(self) -> Geometry:

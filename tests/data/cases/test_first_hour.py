@@ -59,10 +59,23 @@ def test_a_window_without_air_is_said_with_what_it_clips(tmp_path: Path) -> None
     assert "air will be -250 HU in generated volumes, not -1000" in text
     assert "--window -1000,650" in text
     assert "voxflate generate --air -1000" in text
-    assert "of the voxels lie below the window of -250 to 650 HU and 0.0% above" in text
+    assert "of the scans' voxels lie below the window of -250 to 650 HU and 0.0% above" in text
     wide = RecipeOptions(window=(-1000.0, 650.0))
     _, account = prepared(tmp_path / "in", tmp_path / "wide", "ct", options=wide)
     assert "air will be" not in " ".join(account.notes)
+
+
+def test_the_shares_outside_the_window_are_those_of_the_scans(tmp_path: Path) -> None:
+    """Neither the air around a smaller scan nor the mean of its bright voxels with others counts."""
+    hu = np.zeros((12, 24, 20), np.int16)
+    hu[::2, ::2, ::2] = 900
+    hu[:, :, :4] = -1000
+    small = hu[:6, :12].copy()
+    for name, array in {"a": hu, "b": small}.items():
+        write_nifti(tmp_path / "in" / f"{name}.nii", array)
+    _, account = prepared(tmp_path / "in", tmp_path / "out", "ct")
+    expected = f"{(hu < -250).mean():.0%} of the scans' voxels lie below the window of -250 to 650 HU and "
+    assert f"{expected}{(hu > 650).mean():.1%} above" in " ".join(account.notes)
 
 
 def test_few_volumes_are_said(cohort: Path, tmp_path: Path) -> None:

@@ -221,15 +221,15 @@ def halfway(stop: BaseException) -> Callable[[int, int], None]:
 def test_an_interruption_leaves_no_set_and_the_next_call_goes_on(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
 ) -> None:
-    whole = prepare(scans, tmp_path / "whole", "mr", SHAPE)
+    whole = prepare(scans, tmp_path / "whole", "ct", SHAPE)
     with pytest.raises((KeyboardInterrupt, VoxflateError)):
-        prepare(scans, tmp_path / "set", "mr", SHAPE, progress=halfway(stop))
+        prepare(scans, tmp_path / "set", "ct", SHAPE, progress=halfway(stop))
     assert not (tmp_path / "set").exists()
     (unfinished,) = tmp_path.glob(".tmp-*")
     assert "is not a prepared set" in refusal(lambda: open_prepared(unfinished))
     assert threading.active_count() == 1
     reads = Reads(monkeypatch)
-    prepared = prepare(scans, tmp_path / "set", "mr", SHAPE)
+    prepared = prepare(scans, tmp_path / "set", "ct", SHAPE)
     assert reads.count == 10 - 4  # the fifth was read, but not yet written
     assert prepared.manifest == whole.manifest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scans", "set", "whole"]

@@ -37,6 +37,7 @@ from voxflate.data.preparing.remarks import (
     remark_on_labels,
     remark_on_set,
     remark_on_sources,
+    remark_on_window,
 )
 from voxflate.data.preparing.rows import Rows
 from voxflate.data.preparing.volumes import Making, Result, prepare_volume
@@ -224,6 +225,7 @@ def _finish(
         remark_on_classes(account, cohort.classes, len(cohort.jobs))
         listed = any(source.split for source in sources)
         remark_on_set(account, scans, looks, recorded, None if listed else plan.held_out, channels)
+        remark_on_window(account, recorded, [one.clipped for one in results])
         layout = make_layout(channels, plan, scans)
         remark_on_labels(account, layout.labels, scans)
         manifest = make_manifest(
@@ -250,8 +252,8 @@ def _add_all(
 ) -> dict[int, Result]:
     """Write the rows as they arrive, keeping those of earlier calls; return the jobs not refused by index."""
     done = {
-        job: Result(scan, look(array, _spacing(scan), len(jobs[0].source.images)))
-        for job, scan, array in rows.restore()
+        job: Result(scan, look(array, _spacing(scan), len(jobs[0].source.images)), clipped)
+        for job, scan, array, clipped in rows.restore()
     }
     last = max(done, default=-1)
 
@@ -271,8 +273,8 @@ def _add_all(
                     raise VoxflateError(
                         f"{path}: could not be read before, but can now; run the same command again"
                     )
-                rows.add(index, result.scan, result.array)
-            results[index] = Result(result.scan, result.look)
+                rows.add(index, result.scan, result.array, result.clipped)
+            results[index] = replace(result, array=None)
     return results
 
 

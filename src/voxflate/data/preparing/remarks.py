@@ -96,7 +96,7 @@ def remark_on_set(
     held_out: float | None,
     channels: Sequence[Channel] = (),
 ) -> None:
-    """Remark on the number of volumes, empty and clipped voxels, and outliers.
+    """Remark on the number of volumes, and on outliers.
 
     Args:
         account: Receives the remarks.
@@ -113,10 +113,7 @@ def remark_on_set(
             f"{counts['train']} training volumes are few: a network tends to memorise fewer than "
             f"about {ENOUGH}; look for copies with voxflate audit"
         )
-    window = next((step for step in steps if step["step"] == "window_hu"), None)
-    if window is not None:
-        _remark_on_window(account, window, looks)
-    _remark_on_odd(account, scans, looks, channels, normalised=window is None)
+    _remark_on_odd(account, scans, looks, channels, normalised=_window(steps) is None)
 
 
 def remark_on_labels(account: Account, columns: Sequence[LabelColumn], scans: Sequence[Scan]) -> None:
@@ -145,13 +142,29 @@ def _remark_on_split(account: Account, counts: Counter[str], people: int, held_o
     )
 
 
-def _remark_on_window(account: Account, window: dict[str, Any], looks: Sequence[Look]) -> None:
+def _window(steps: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The step that clips to a window of Hounsfield units, if there is one."""
+    return next((step for step in steps if step["step"] == "window_hu"), None)
+
+
+def remark_on_window(
+    account: Account, steps: Sequence[dict[str, Any]], clipped: Sequence[tuple[float, float] | None]
+) -> None:
+    """Remark on the scans' voxels outside the window of Hounsfield units, if there is one.
+
+    Args:
+        account: Receives the remarks.
+        steps: The steps done, as `manifest.records` returns them.
+        clipped: `Volume.clipped` of every scan.
+    """
+    window, known = _window(steps), [shares for shares in clipped if shares is not None]
+    if window is None or not known:
+        return
     low, high = window["low"], window["high"]
-    below, above = (float(np.mean([getattr(one, end) for one in looks])) for end in ("air", "top"))
+    below, above = np.mean(known, axis=0).tolist()
     account.note(
-        f"{below:.0%} of the voxels lie below the window of {low:g} to {high:g} HU and {above:.1%} above; "
-        "they are "
-        "clipped to its ends"
+        f"{below:.0%} of the scans' voxels lie below the window of {low:g} to {high:g} HU and {above:.1%} "
+        "above; they are clipped to its ends"
     )
     if low > _DARK_HU:
         account.note(

@@ -15,6 +15,8 @@ from voxflate.data.prepared import SPLITS, Int16, Scan, content_sha256, voxels_s
 
 LOG = "rows.jsonl"
 
+Clipped = tuple[float, float] | None
+
 
 class Rows:
     """One array file per split, and the log.
@@ -48,8 +50,8 @@ class Rows:
         """Close the files; added rows are kept."""
         self._open.close()
 
-    def restore(self) -> Iterator[tuple[int, Scan, Int16]]:
-        """Complete rows that an earlier process wrote: (job, record, values).
+    def restore(self) -> Iterator[tuple[int, Scan, Int16, Clipped]]:
+        """Complete rows that an earlier process wrote: (job, scan, array, clipped), as given to `add`.
 
         Must be exhausted before a row is added.
         """
@@ -75,25 +77,33 @@ class Rows:
     def _first_line(self) -> bytes:
         return json.dumps({"key": self._key}).encode()
 
-    def _restored(self, line: bytes) -> tuple[int, Scan, Int16] | None:
+    def _restored(self, line: bytes) -> tuple[int, Scan, Int16, Clipped] | None:
         try:
             entry = json.loads(line)
-            scan = Scan.from_json(entry["scan"])
+            job, scan = int(entry["job"]), Scan.from_json(entry["scan"])
+            clipped = entry["clipped"] and (float(entry["clipped"][0]), float(entry["clipped"][1]))
             content = self._files[scan.split].read(2 * int(np.prod(self._shape)))
             array = np.frombuffer(content, "<i2").reshape(self._shape)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, IndexError):
             return None
         if voxels_sha256(array) != scan.voxels_sha256:
             return None
         self._hashes[scan.split].append(scan.voxels_sha256)
-        return int(entry["job"]), scan, array
+        return job, scan, array, clipped
 
-    def add(self, job: int, scan: Scan, array: Int16) -> None:
-        """Append a row to its split, then to the log."""
+    def add(self, job: int, scan: Scan, array: Int16, clipped: Clipped = None) -> None:
+        """Append a row to its split, then to the log.
+
+        Args:
+            job: Index of its job.
+            scan: Its record.
+            array: Its voxels.
+            clipped: As `Volume.clipped`.
+        """
         file = self._files[scan.split]
         file.write(np.ascontiguousarray(array, "<i2").data)
         file.flush()
-        entry = {"job": job, "scan": vars(scan)}
+        entry = {"job": job, "scan": vars(scan), "clipped": clipped}
         self._log.write(json.dumps(entry).encode() + b"\n")
         self._log.flush()
         self._hashes[scan.split].append(scan.voxels_sha256)

@@ -67,7 +67,7 @@ def window_hu(volume: Volume, low: float, high: float) -> Volume:
         high: Upper end of the window, HU; 650 in the paper.
 
     Returns:
-        A new volume, unitless.
+        A new volume, unitless, with the shares that were `clipped`.
 
     Raises:
         VoxflateError: If low >= high, or no voxel is in the window (usually the volume was already
@@ -82,7 +82,10 @@ def window_hu(volume: Volume, low: float, high: float) -> Volume:
             f"no voxel is between {low:g} and {high:g} HU (values range from {volume.array.min():g} to "
             f"{volume.array.max():g}): not a CT in Hounsfield units; use the recipe mr for other scans"
         )
-    return _map(volume, low, high)
+    below, above = (
+        int(np.count_nonzero(out)) / out.size for out in (volume.array < low, volume.array > high)
+    )
+    return replace(_map(volume, low, high), clipped=(below, above))
 
 
 def rescale_percentiles(volume: Volume, low: float, high: float) -> Volume:

@@ -29,11 +29,13 @@ class Result:
     Attributes:
         scan: Record for the manifest.
         look: Data for the report.
+        clipped: As `Volume.clipped`, the mean over its images.
         array: int16 [D, H, W], or [C, D, H, W] with several channels.
     """
 
     scan: Scan
     look: Look
+    clipped: tuple[float, float] | None = None
     array: Int16 | None = None
 
 
@@ -113,7 +115,16 @@ def prepare_volume(job: Job, making: Making) -> Result | VoxflateError:
         job.labels,
         tuple(ranges[1:]),
     )
-    return Result(scan, look(stored, images[0].geometry.spacing, len(images)), stored)
+    return Result(scan, look(stored, images[0].geometry.spacing, len(images)), _clipped(images), stored)
+
+
+def _clipped(images: Sequence[Volume]) -> tuple[float, float] | None:
+    """`Volume.clipped`, the mean over some images."""
+    known = [one.clipped for one in images if one.clipped is not None]
+    if not known:
+        return None
+    below, above = np.mean(known, axis=0).tolist()
+    return below, above
 
 
 def make_channels(

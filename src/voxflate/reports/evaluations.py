@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
-from voxflate.config.identity import setting_key
+from voxflate.config.identity import NOT_OF_THE_ROW, setting_key
 from voxflate.config.presets import paper_row
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import CONFIG_NAME, from_dict, load_config
@@ -33,6 +33,7 @@ from voxflate.config.values import flat, nested
 from voxflate.data.prepared import PreparedSet, open_prepared
 from voxflate.evaluation import Assessment
 from voxflate.reports.rows import EvaluatedRun
+from voxflate.runs import history
 from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of
 from voxflate.runs.facts import read_facts
 from voxflate.runs.snapshots import images_of, list_snapshots
@@ -170,21 +171,32 @@ def load_evaluated(place: Place, *, other_data: bool = False) -> EvaluatedRun:
     return EvaluatedRun(label, facts["parameters"], assessment, paper, outdated, said, setting, seed)
 
 
-def setting_of(config: RunConfig, run: Path | None = None) -> str:
+def setting_of(config: RunConfig, run: Path | None = None, twin: Mapping[str, Any] | None = None) -> str:
     """A key that is equal for runs that differ only in their seed: settings, and those of the 2D run.
 
     Args:
         config: Settings of the run.
-        run: Its folder, which has the 2D run's settings at the start; None for an export.
+        run: Its folder, which has the 2D run's settings at the start, and later changes; None for an export.
+        twin: Settings of an export's 2D run by dotted key; None if it has none.
     """
-    twin = _twin_of(config, run) if config.start.twin else None
-    return setting_key(flat(config.model_dump(mode="json")), twin)
+    facts = read_facts(run) if run is not None else {}
+    values = flat(config.model_dump(mode="json"))
+    changes = history.later(facts.get("settings", []))
+    later = [each for each in changes if each.before is not None and not _is_free(each.key)]
+    if later:  # the last settings alone are those of a run that had them from the start
+        values |= {"changes": [(each.n_images, each.key, each.before) for each in later]}
+    starts = config.start.twin or twin
+    return setting_key(values, _twin_of(config, run, facts.get("twin") or twin) if starts else None)
 
 
-def _twin_of(config: RunConfig, run: Path | None) -> dict[str, Any]:
+def _is_free(key: str) -> bool:
+    """Whether a run that changes this setting half-way stays in its row."""
+    return key in (*NOT_OF_THE_ROW, "training.kimg") or key.startswith("evaluation.")
+
+
+def _twin_of(config: RunConfig, run: Path | None, recorded: object) -> dict[str, Any]:
     """Settings of the 2D run; its name if they are not recorded (older runs) and it was moved."""
     folder = Path(config.start.twin)
-    recorded = read_facts(run).get("twin") if run is not None else None
     try:
         twin = from_dict(nested(recorded), str(run)) if isinstance(recorded, dict) else load_config(folder)
     except VoxflateError:

@@ -7,6 +7,7 @@ setting, each later one the settings that change from then on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from voxflate.config.schema import RunConfig
@@ -35,10 +36,30 @@ def settings_of(entries: Sequence[Entry]) -> dict[str, Any]:
     return found
 
 
-def changes(entries: Sequence[Entry]) -> list[str]:
-    """A line for every later change, such as "training.lr_g 0.002 -> 0.001 from 4000 images"."""
+@dataclass(frozen=True)
+class Change:
+    """A setting that changed during a run.
+
+    Attributes:
+        n_images: Images shown before the change.
+        key: Its dotted key.
+        before: Its last value; None for a setting that is newer than the run's beginning.
+        after: Its value from then on.
+    """
+
+    n_images: int
+    key: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.before} -> {self.after} from {self.n_images} images"
+
+
+def later(entries: Sequence[Entry]) -> list[Change]:
+    """Every change after the start; as text such as "training.lr_g 0.002 -> 0.001 from 4000 images"."""
     return [
-        f"{key} {settings_of(entries[:number]).get(key)} -> {value} from {entry['from_images']} images"
+        Change(entry["from_images"], key, settings_of(entries[:number]).get(key), value)
         for number, entry in enumerate(entries)
         for key, value in entry["settings"].items()
         if number

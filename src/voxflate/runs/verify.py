@@ -191,8 +191,8 @@ def _settings(config: RunConfig, facts: dict[str, Any]) -> list[Check]:
     if differing:
         key = differing[0]
         return [Check("settings", False, f"config.toml has {key} = {now[key]}, trained with {recorded[key]}")]
-    found = history.changes(entries)
-    return [Check("settings", None, line) for line in found] or [Check("settings", True, "never changed")]
+    found = [Check("settings", None, str(change)) for change in history.later(entries)]
+    return found or [Check("settings", True, "never changed")]
 
 
 def _data(expected: str, prepared: PreparedSet) -> Check:

@@ -73,10 +73,10 @@ SHIPPED = {
         ),
         IXI_LICENCE,
         "The first of the three generators with a learning rate of 0.002 in the section *Real brains at "
-        "16x32x32* of docs/results.md: seed 0, 25 kimg (25,000 scans shown in 3D), from a plain 2D network of "
-        "30 kimg, with the settings recommended before decision 0202; nothing was chosen. The section has the "
-        "commands, to which `--set training.lr_g=0.002 --set training.lr_d=0.002` must be added in 3D, its "
-        "distances to real scans, and what is still wrong with its volumes.",
+        "16x32x32* of docs/results.md: seed 0, 25 kimg (25,000 scans shown in 3D), from a plain 2D network "
+        "of 30 kimg, with the settings recommended before decision 0202; nothing was chosen. The section has "
+        "the commands, to which `--set training.lr_g=0.002 --set training.lr_d=0.002` must be added in 3D, "
+        "its distances to real scans, and what is still wrong with its volumes.",
     ),
     "brains-64": Shipped(
         Words(

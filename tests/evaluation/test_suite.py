@@ -76,6 +76,17 @@ def test_images_are_measured_as_they_are_delivered(prepared: PreparedSet) -> Non
     assert found[0] == found[1]
 
 
+def test_both_ways_to_measure_2d_images_agree(prepared: PreparedSet) -> None:
+    """Slices have owners, in the distance and in the floor."""
+    images = blobs(30, 5)[:, :, 2]
+    quick, whole = Evaluator(prepared, "random"), Suite(prepared, FLAT).images([images])
+    for name, value in quick.measure_2d([images]).items():
+        if name.startswith(("frechet", "kid", "precision", "recall", "density", "coverage")):
+            assert whole.value(name) == pytest.approx(value, rel=1e-4, abs=1e-7), name
+    sizes, known = whole.facts["floor"], quick.real_floor_2d()
+    assert sizes == pytest.approx({key: known[key] for key in sizes}, rel=0.1)
+
+
 def test_real_volumes_lie_at_the_floor_and_damage_above(prepared: PreparedSet) -> None:
     good = Suite(prepared, FLAT).volumes([blobs(30, 5)])
     bad = Suite(prepared, FLAT).volumes([np.clip(blobs(30, 5) * -0.7, -1, 1)])
@@ -135,7 +146,10 @@ def test_a_small_set_warns_that_samples_are_fewer_than_features(prepared: Prepar
 def test_tiny_sets_give_figures_and_say_what_is_missing(tmp_path: Path, n_train: int, n_heldout: int) -> None:
     assessment = Suite(a_set(tmp_path / "set", n_train, n_heldout), FLAT).volumes([blobs(8, 5)])
     assert finite(assessment)
-    assert any(f"no held-out KID: {n_heldout} volumes" in warning for warning in assessment.warnings)
+    assert any(
+        f"no held-out KID: it needs 2 held-out volumes, there are {n_heldout}" in warning
+        for warning in assessment.warnings
+    )
     assert assessment.value("kid-random-heldout-avg") is None
     few = n_train + n_heldout <= 5
     assert any("no precision and recall" in warning for warning in assessment.warnings) == few

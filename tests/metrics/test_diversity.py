@@ -38,3 +38,9 @@ def test_nearest_l2_sees_kinds_that_pairwise_l2_does_not():
     assert nearest_l2(spread) == pytest.approx(apart.min(axis=1).mean(), rel=1e-5)
     with pytest.raises(VoxflateError, match="needs at least 2 volumes"):
         nearest_l2(spread[:1])
+
+
+def test_the_most_similar_volume_is_one_of_another_person() -> None:
+    volumes = np.array([0.0, 0.1, 1.0, 1.1], np.float32).reshape(4, 1, 1, 1, 1)
+    assert nearest_l2(volumes) == pytest.approx(0.1)
+    assert nearest_l2(volumes, ["a", "a", "b", "b"]) == pytest.approx((1 + 0.9 + 0.9 + 1) / 4)

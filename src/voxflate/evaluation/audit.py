@@ -220,7 +220,7 @@ class Auditor:
     def _nearness(
         self, values: NDArray[np.float64], flips: NDArray[np.int64], gaps: NDArray[np.float64]
     ) -> Nearness:
-        """What `_compared` found, in short; volumes that do not count are infinitely far away."""
+        """Summarise what `_compared` found; volumes that do not count are passed as infinitely far away."""
         first = int(values.argmax())
         return Nearness(
             neighbour=first,

@@ -76,7 +76,7 @@ def _too_few_people(n_heldout: int, real: RealSet) -> list[str]:
     """What is missing because the real volumes come from too few people."""
     found = []
     if n_heldout < 2:
-        found.append(f"no held-out KID: {n_heldout} volumes are held out, it needs 2")
+        found.append(f"no held-out KID: it needs 2 held-out volumes, there are {n_heldout}")
     elif len(set(real.subjects[real.n_train :])) < 2:
         found.append("no held-out KID: all held-out volumes come from one subject, it needs 2")
     if len(set(real.subjects)) < 2:

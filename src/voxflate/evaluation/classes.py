@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxflate.data.channels import LabelValue
-from voxflate.evaluation.distances import halvings, means
+from voxflate.evaluation.distances import halves
 from voxflate.evaluation.real import Features, RealSet
 from voxflate.metrics import PLANES, kernel_distance
+from voxflate.metrics.kid import Owners
 
 _FEWEST = 2
 
@@ -52,13 +53,27 @@ def class_distances(
                 continue
             key = f"kid-{name}-{column.name}-{value}-avg"
             ours, theirs = _chosen(generated, made, slices), _chosen(real, known, slices)
-            owners = None, subjects
-            planes = [kernel_distance(ours[plane], theirs[plane], slices, owners) for plane in PLANES]
-            values[key] = float(np.mean(planes))
-            floor = means(halvings(name, theirs, subjects, splits, seed, slices)).get(f"kid-{name}-avg")
-            if floor is not None:
+            values[key] = _distance(ours, theirs, slices, (None, subjects))
+            if (floor := _floor(theirs, np.array(subjects), splits, seed, slices)) is not None:
                 floors[key] = floor
     return values, floors
+
+
+def _distance(ours: Features, theirs: Features, slices: int, owners: Owners) -> float:
+    """Mean kernel distance over the planes."""
+    planes = [kernel_distance(ours[plane], theirs[plane], slices, owners) for plane in PLANES]
+    return float(np.mean(planes))
+
+
+def _floor(real: Features, who: NDArray[np.str_], splits: int, seed: int, slices: int) -> float | None:
+    """Mean distance between halves of the people; None if a half has fewer than two."""
+    found = []
+    for here in halves(who.tolist(), splits, seed):
+        if min(len(set(who[here])), len(set(who[~here]))) < _FEWEST:
+            return None
+        owners = who[here].tolist(), who[~here].tolist()
+        found.append(_distance(_chosen(real, here, slices), _chosen(real, ~here, slices), slices, owners))
+    return float(np.mean(found))
 
 
 def _of_class(labels: Labels, column: str, value: str) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from voxflate.metrics import PLANES, kernel_distance
 from voxflate.metrics.bootstrap import Replicated, owners_drawn
 from voxflate.metrics.gram import Gram
-from voxflate.metrics.kid import ALONE, Owners, weighted_kernel_distance
+from voxflate.metrics.kid import ONE_EACH, Owners, weighted_kernel_distance
 from voxflate.metrics.table import FEATURE_METRICS, FeatureMetric
 
 Array = NDArray[np.float64]
@@ -21,7 +21,13 @@ Refit = Callable[[Mask], Views]
 
 
 def compare_features(
-    name: str, generated: Views, real: Views, slices: int = 1, owners: Owners = ALONE
+    name: str,
+    generated: Views,
+    real: Views,
+    slices: int = 1,
+    owners: Owners = ONE_EACH,
+    *,
+    fitted: bool = False,
 ) -> dict[str, float]:
     """Compute every feature metric for which there are enough samples.
 
@@ -31,19 +37,26 @@ def compare_features(
         real: View -> [m x slices, f], the same views.
         slices: Samples per volume.
         owners: The people of the volumes.
+        fitted: Whether the features' axes are fitted to the real volumes.
 
     Returns:
         Metric name -> value; with planes, also their mean as "-avg" (and "-avg-cut").
     """
     metrics: dict[str, float] = {}
-    for metric, views in _applicable(generated, real, owners):
+    for metric, views in _applicable(generated, real, owners, fitted):
         values = {view: metric.direct(generated[view], real[view], slices, owners) for view in views}
         metrics |= _named(metric, name, values)
     return metrics
 
 
 def replicated_features(
-    name: str, generated: Views, real: Views, slices: int = 1, owners: Owners = ALONE
+    name: str,
+    generated: Views,
+    real: Views,
+    slices: int = 1,
+    owners: Owners = ONE_EACH,
+    *,
+    fitted: bool = False,
 ) -> list[Replicated]:
     """The same metrics as functions of the volumes' weights (how often each counts), one per metric.
 
@@ -53,6 +66,7 @@ def replicated_features(
         real: View -> [m x slices, f].
         slices: Samples per volume; they are drawn together.
         owners: The people of the volumes.
+        fitted: Whether the features' axes are fitted to the real volumes.
     """
     grams = {view: Gram.of(generated[view], real[view]) for view in generated}
 
@@ -65,7 +79,7 @@ def replicated_features(
 
         return metrics
 
-    return [replicated(metric, views) for metric, views in _applicable(generated, real, owners)]
+    return [replicated(metric, views) for metric, views in _applicable(generated, real, owners, fitted)]
 
 
 def halves(subjects: Sequence[str], splits: int, seed: int) -> list[Mask]:
@@ -121,7 +135,8 @@ def halvings(
             return []
         views = real if refit is None else refit(~here)
         a, b = ({view: x[chosen.repeat(slices)] for view, x in views.items()} for chosen in (here, ~here))
-        rounds.append(compare_features(name, a, b, slices, (who[here].tolist(), who[~here].tolist())))
+        owners = who[here].tolist(), who[~here].tolist()
+        rounds.append(compare_features(name, a, b, slices, owners, fitted=refit is not None))
     shared = set.intersection(*(set(each) for each in rounds)) if rounds else set()
     return [{key: value for key, value in each.items() if key in shared} for each in rounds]
 
@@ -132,7 +147,7 @@ def means(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def heldout_kid(
-    name: str, generated: Views, real: Views, n_train: int, slices: int = 1, owners: Owners = ALONE
+    name: str, generated: Views, real: Views, n_train: int, slices: int = 1, owners: Owners = ONE_EACH
 ) -> dict[str, float]:
     """The kernel distance for choosing a snapshot: to volumes that training has not seen.
 
@@ -158,7 +173,7 @@ def heldout_kid(
 
 
 def replicated_heldout_kid(
-    name: str, generated: Views, real: Views, n_train: int, slices: int = 1, owners: Owners = ALONE
+    name: str, generated: Views, real: Views, n_train: int, slices: int = 1, owners: Owners = ONE_EACH
 ) -> Replicated:
     """`heldout_kid` as a function of the volumes' weights; nothing if too few people are drawn."""
     owners = _heldout_owners(owners, n_train)
@@ -192,13 +207,17 @@ def _fewest_owners(owners: Owners) -> float:
     return min((len(set(each)) for each in owners if each is not None), default=np.inf)
 
 
-def _applicable(generated: Views, real: Views, owners: Owners) -> list[tuple[FeatureMetric, list[str]]]:
-    """Metrics for which there are enough samples and people, with their views."""
+def _applicable(
+    generated: Views, real: Views, owners: Owners, fitted: bool
+) -> list[tuple[FeatureMetric, list[str]]]:
+    """Metrics that mean something for these features, samples and people, with their views."""
     fewest = min(len(x) for views in (generated, real) for x in views.values())
     return [
         (metric, [view for view in generated if metric.after_cut or not view.endswith("-cut")])
         for metric in FEATURE_METRICS.values()
-        if fewest >= metric.fewest and _fewest_owners(owners) >= metric.fewest_owners
+        if fewest >= metric.fewest
+        and _fewest_owners(owners) >= metric.fewest_owners
+        and (metric.fitted or not fitted)
     ]
 
 

@@ -92,9 +92,9 @@ class Evaluator:
                 clipped to [-1, 1].
 
         Returns:
-            "frechet-<extractor>-<ax|sag|cor|avg>" ("fid-..." for Inception) and the same with "-cut"; kid of
-            the same planes and, if two people are held out, against these alone as
-            "kid-<extractor>-heldout-avg";
+            "frechet-<extractor>-<ax|sag|cor|avg>" ("fid-..." for Inception) and the same with "-cut"; the
+            KID of the same planes and, if at least two people are held out, against the held-out volumes only
+            as "kid-<extractor>-heldout-avg";
             "precision-<extractor>-avg" and likewise recall, density and coverage, means over the planes, if
             both sets are large enough; the same for the voxels' principal components, which need no
             network, "frechet-voxels-3d" and so on; "pairwise-l2" and "nearest-l2" (over the first 256
@@ -138,7 +138,7 @@ class Evaluator:
         return {
             **compare_features(name, planes, real_planes, owners=owners),
             **heldout_kid(name, planes, real_planes, real.n_train, owners=owners),
-            **compare_features(*voxels, owners=owners),
+            **compare_features(*voxels, owners=owners, fitted=True),
         }
 
     def measure_2d(self, images: Iterable[Images]) -> Metrics:
@@ -207,17 +207,20 @@ class Evaluator:
         sizes = half_sizes(owners, FLOOR_SPLITS, self._seed)
         return self._provenance(sizes["n-real"], sizes["n-generated"]) | {"splits": FLOOR_SPLITS}
 
-    def _diversity(self, volumes: Images) -> Metrics:
-        return {DIVERSITY: pairwise_l2(volumes, seed=self._seed), NEAREST: nearest_l2(volumes)}
+    def _diversity(self, volumes: Images, owners: Sequence[str] | None = None) -> Metrics:
+        return {DIVERSITY: pairwise_l2(volumes, seed=self._seed), NEAREST: nearest_l2(volumes, owners)}
 
     def _real_diversity(self) -> Metrics:
+        chosen = np.random.default_rng(self._seed).permutation(self._real.count)[:_DIVERSITY_VOLUMES]
+        subjects = [self._real.subjects[number] for number in np.sort(chosen)]
+        owners = subjects if len(set(subjects)) > 1 else None
+
         def compute() -> Features:
-            chosen = np.random.default_rng(self._seed).permutation(self._real.count)[:_DIVERSITY_VOLUMES]
-            values = self._diversity(RealSet(self._prepared).volumes(chosen))
+            values = self._diversity(RealSet(self._prepared).volumes(chosen), owners)
             return {name: np.array([value], np.float32) for name, value in values.items()}
 
         names = (DIVERSITY, NEAREST)
-        key = RealSet(self._prepared).key("-".join(names), self._seed)
+        key = RealSet(self._prepared).key("-".join(names), self._seed, *subjects)
         return {name: float(value[0]) for name, value in self._real.cache.get(key, names, compute).items()}
 
     def _provenance(self, n_real: int, n_generated: int) -> Metrics:

@@ -121,31 +121,32 @@ def real_pairs(real: RealSet, seed: int = 0) -> tuple[dict[str, float], Replicat
     metrics = _that_fit(real.prepared.shape)
     order = np.random.default_rng(seed).permutation(real.count)[: MOST_PAIRS + 1]
     subjects = real.subjects
-    met = [(i, j) for i, j in zip(order, np.roll(order, -1), strict=True) if subjects[i] != subjects[j]]
-    if not met:
+    pairs = [(i, j) for i, j in zip(order, np.roll(order, -1), strict=True) if subjects[i] != subjects[j]]
+    if not pairs:
         return {}, lambda a, b: {}
 
     def compute() -> Features:
         values: dict[str, list[float]] = {name: [] for name in metrics}
         mean = mean_volume(real)
-        for start in range(0, len(met), _CHUNK):
-            pairs = met[start : start + _CHUNK]
+        for start in range(0, len(pairs), _CHUNK):
+            chunk = pairs[start : start + _CHUNK]
             first, second = (
-                torch.from_numpy(np.concatenate([real.volumes(np.array([pair[side]])) for pair in pairs]))
+                torch.from_numpy(np.concatenate([real.volumes(np.array([pair[side]])) for pair in chunk]))
                 for side in (0, 1)
             )
             # Without the volume itself, which would otherwise be part of its own partner.
             others = (real.count * mean - first) / (real.count - 1)
             for name, metric in metrics.items():
                 if metric.partner == "nearest":
-                    found = from_error(_nearest_other_error(real, first, [pair[0] for pair in pairs]))
+                    found = from_error(_nearest_other_error(real, first, [pair[0] for pair in chunk]))
                 else:
                     found = metric.function(first, others if metric.partner == "mean" else second)
                 values[name] += found.tolist()
         return {name: np.array(found, np.float32) for name, found in values.items()}
 
-    stored = real.cache.get(real.key("pairs", seed, MOST_PAIRS, *metrics), tuple(metrics), compute)
-    ends = np.array(met)
+    key = real.key("pairs", seed, MOST_PAIRS, *metrics, *subjects)
+    stored = real.cache.get(key, tuple(metrics), compute)
+    ends = np.array(pairs)
 
     def means(a: Array, b: Array) -> dict[str, float]:
         return _real_means(stored, metrics, ends, b)

@@ -175,7 +175,7 @@ class RealSet:
             )
             return collect([np.concatenate(list(volumes))], lambda batch: {VIEW_2D: batch}, extractor)
 
-        key = self.key("slices", self._min_content, self._seed, *_network(extractor))
+        key = self.key("slices", self._min_content, self.n_train, self._seed, *_network(extractor))
         return self.cache.get(key, (VIEW_2D,), compute)
 
     @cached_property

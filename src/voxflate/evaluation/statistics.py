@@ -52,10 +52,10 @@ class Statistics:
             slices: Slices per volume.
             refit: As for `halvings`.
         """
-        owners = None, self.real_subjects
-        self.values |= compare_features(name, generated, real, slices, owners)
+        owners, fitted = (None, self.real_subjects), refit is not None
+        self.values |= compare_features(name, generated, real, slices, owners, fitted=fitted)
         if self._replicates:
-            self._replicated += replicated_features(name, generated, real, slices, owners)
+            self._replicated += replicated_features(name, generated, real, slices, owners, fitted=fitted)
         rounds = halvings(name, real, self.real_subjects, HALVINGS, self._seed, slices, refit)
         for key in rounds[0] if rounds else ():
             values = [metrics[key] for metrics in rounds]

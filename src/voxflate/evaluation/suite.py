@@ -84,7 +84,7 @@ class Suite:
         settings: What to measure.
         cache: Folder for the real features; `cache_folder()` by default.
         min_content: The 2D comparison leaves out real slices with less content.
-        first_image_alone: Whether samples have only the first image channel, even if the set has more.
+        first_image_only: Whether samples have only the first image channel, even if the set has more.
 
     Raises:
         VoxflateError: If an extractor is unknown, weights are missing, or the real volumes are fewer than 4.
@@ -97,19 +97,19 @@ class Suite:
         cache: Path | None = None,
         min_content: float = 0.0,
         *,
-        first_image_alone: bool = False,
+        first_image_only: bool = False,
     ) -> None:
         self.settings = settings or SuiteSettings()
         if self.settings.slices < 1:
             raise VoxflateError(f"slices per plane must be at least 1, got {self.settings.slices}")
         layout = prepared.layout
-        self._channels = 1 if first_image_alone else len(layout.channels)
+        self._channels = 1 if first_image_only else len(layout.channels)
         self._prepared = prepared
         self._extractors = [build_extractor(name, self.settings.device) for name in self.settings.extractors]
         self.warnings: list[str] = []
         self._modalities = modalities_of(
             prepared,
-            1 if first_image_alone else layout.images,
+            1 if first_image_only else layout.images,
             self._extractors,
             self._build_volume_extractor(),
             self.settings.seed,
@@ -117,7 +117,7 @@ class Suite:
             min_content,
         )
         self.real = self._modalities[0].real
-        self._structures = StructureVolumes(prepared) if layout.masks and not first_image_alone else None
+        self._structures = StructureVolumes(prepared) if layout.masks and not first_image_only else None
         self.seconds: dict[str, float] = {}
         self.features: dict[str, Features] = {}
         self.first: Images = np.empty((0,), np.float32)
@@ -284,8 +284,7 @@ class Suite:
         with self._stage("metrics"):
             slices = self.settings.slices if "ax" in generated else 1
             two_d = VIEW_2D in generated
-            owners = [str(number) for number in range(len(real[VIEW_2D]))] if two_d else self.real.subjects
-            statistics.real_subjects = owners
+            statistics.real_subjects = modality.real.slice_subjects if two_d else self.real.subjects
             statistics.add_features(name, generated, real, slices, modality.refit(network))
             if "ax" in generated:
                 statistics.add_heldout(name, generated, real, self.real.n_train, slices)

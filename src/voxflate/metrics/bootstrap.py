@@ -73,7 +73,7 @@ def intervals(
     rng = np.random.default_rng(seed)
     rounds: list[dict[str, float]] = []
     if min(len(set(map(str, generated))), len(set(map(str, real)))) < 2:
-        return {}  # one subject tells nothing about others
+        return {}  # one subject says nothing about the spread
     for _ in range(replicates):
         counts = _both_counts(generated, real, rng)
         rounds.append({name: value for once in replicated for name, value in once(*counts).items()})

@@ -6,6 +6,8 @@ the real set is best, not the highest.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -39,7 +41,7 @@ def pairwise_l2(volumes: NDArray[np.float32], pairs: int = 1000, seed: int = 0) 
     return float(np.mean(distances, dtype=np.float64))
 
 
-def nearest_l2(volumes: NDArray[np.float32]) -> float:
+def nearest_l2(volumes: NDArray[np.float32], owners: Sequence[str] | None = None) -> float:
     """Mean Euclidean distance of a volume to the most similar other one.
 
     Where a generator makes a few kinds of volume, the kinds keep `pairwise_l2` high and this falls. More
@@ -47,9 +49,10 @@ def nearest_l2(volumes: NDArray[np.float32]) -> float:
 
     Args:
         volumes: [n, ...], n >= 2.
+        owners: Person of each volume, [n]: volumes of the same one are not compared. None if all differ.
 
     Returns:
-        In units of the volumes, like `pairwise_l2`.
+        In units of the volumes, like `pairwise_l2`; infinite if all are of one person.
 
     Raises:
         VoxflateError: If there are fewer than two volumes.
@@ -59,7 +62,8 @@ def nearest_l2(volumes: NDArray[np.float32]) -> float:
     products = (centred @ centred.T).astype(np.float64)
     squares = np.diag(products)
     distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * products, 0))
-    np.fill_diagonal(distances, np.inf)
+    who = np.arange(len(flat)) if owners is None else np.asarray(owners)
+    distances[who[:, None] == who] = np.inf
     return float(distances.min(axis=1).mean())
 
 

@@ -24,14 +24,14 @@ Array = NDArray[np.float64]
 Owners = tuple[Sequence[object] | None, Sequence[object] | None]
 """The owner of each volume in the first set [n] and in the second [m]; None if every volume has its own."""
 
-ALONE: Owners = (None, None)
+ONE_EACH: Owners = (None, None)
 
 
 def kernel_distance(
     features_a: NDArray[np.floating],
     features_b: NDArray[np.floating],
     slices: int = 1,
-    owners: Owners = ALONE,
+    owners: Owners = ONE_EACH,
 ) -> float:
     """Unbiased squared MMD with the cubic polynomial kernel.
 
@@ -47,22 +47,20 @@ def kernel_distance(
     Raises:
         VoxflateError: If a set has samples of fewer than two volumes or two owners.
     """
-    a, b = np.asarray(features_a, np.float64), np.asarray(features_b, np.float64)
+    both = features_a, features_b
     n, m = (
-        len(x) // slices if whose is None else len(set(whose))
-        for x, whose in zip((a, b), owners, strict=True)
+        len(x) // slices if whose is None else len(set(whose)) for x, whose in zip(both, owners, strict=True)
     )
     if min(n, m) < 2:
         raise VoxflateError(
             f"a kernel distance needs at least 2 samples of each set, got {n} and {m}; add samples"
         )
-    inside_a, inside_b, across = (_kernel(x, y, slices) for x, y in ((a, a), (b, b), (a, b)))
-    mean_a, mean_b = (_mean_of_pairs(x, whose) for x, whose in zip((inside_a, inside_b), owners, strict=True))
-    return mean_a + mean_b - 2 * float(across.mean())
+    distance = weighted_kernel_distance(Gram.of(*both), slices, owners)
+    return distance(*(np.ones(len(x)) for x in both))[""]
 
 
 def weighted_kernel_distance(
-    gram: Gram, slices: int = 1, owners: Owners = ALONE
+    gram: Gram, slices: int = 1, owners: Owners = ONE_EACH
 ) -> Callable[[Array, Array], dict[str, float]]:
     """The distance as a function of the samples' weights, for a bootstrap.
 
@@ -97,14 +95,6 @@ def _of_one_owner(count: int, owners: Sequence[object] | None) -> Array:
     return same
 
 
-def _mean_of_pairs(kernel: Array, owners: Sequence[object] | None) -> float:
-    """Mean of the kernel [n, n] over pairs of volumes of different owners."""
-    own = _of_one_owner(len(kernel), owners)
-    # A sample's kernel with itself tells nothing about the distribution, so the diagonal is left out.
-    pairs = len(kernel) * (len(kernel) - 1) - own.sum()
-    return float((kernel.sum() - np.trace(kernel) - (kernel * own).sum()) / pairs)
-
-
 def _inside(kernel: Array, owners: Sequence[object] | None) -> Callable[[Array], float]:
     """Mean of the kernel [n, n] over drawn pairs of different owners, as a function of the weights [n]."""
     own, diagonal = _of_one_owner(len(kernel), owners), np.diag(kernel)
@@ -122,11 +112,6 @@ def _inside(kernel: Array, owners: Sequence[object] | None) -> Callable[[Array],
 
 def _across(kernel: Array, a: Array, b: Array) -> float:
     return float(a @ kernel @ b / (a.sum() * b.sum()))
-
-
-def _kernel(a: Array, b: Array, slices: int) -> Array:
-    """[n x slices, f], [m x slices, f] -> [n, m]."""
-    return _of_volumes((a @ b.T / a.shape[1] + 1) ** 3, slices)
 
 
 def _of_volumes(kernel: Array, slices: int) -> Array:

@@ -38,6 +38,7 @@ class FeatureMetric:
         fewest_owners: Smallest number of people on each side.
         per_plane: Whether every plane is a separate metric, or only their mean is.
         after_cut: Whether it is also computed after the background cut.
+        fitted: Whether it is also computed for features whose axes are fitted to the real volumes.
         better: Which value is best.
     """
 
@@ -48,6 +49,7 @@ class FeatureMetric:
     fewest_owners: int = 1
     per_plane: bool = True
     after_cut: bool = False
+    fitted: bool = True
     better: Better = "lower"
 
     def named(self, key: str, extractor: str) -> str:
@@ -83,6 +85,7 @@ FEATURE_METRICS: dict[str, FeatureMetric] = {
         lambda a, b, slices, owners: {"": kernel_distance(a, b, slices, owners)},
         weighted_kernel_distance,
         fewest_owners=2,
+        fitted=False,  # unbiased no more: negative for equal sets, the more the fewer volumes were fitted
     ),
     "prdc": FeatureMetric(
         {name: name for name in ("precision", "recall", "density", "coverage")},

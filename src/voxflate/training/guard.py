@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from voxflate._system.errors import VoxflateError
@@ -93,18 +93,18 @@ class Guard:
         self._refuse(_not_finite(named))
 
     def _check_gradients(self, optimizer: Optimizer, *_: Any) -> None:
-        parameters = _with_gradients(optimizer)
-        if not parameters or bool(_all_finite(parameters)):
+        gradients = _gradients(optimizer)
+        if not gradients or bool(_all_finite(gradients)):
             return
         self.check_weights()
         # Gradients run backwards and carry NaN with them, so it began in the last layer that has it.
-        named = ((f"gradient of {self._names[p]}", p.grad) for p in reversed(parameters))
+        named = ((f"gradient of {self._names[p]}", gradients[p]) for p in reversed(gradients))
         self._refuse(_not_finite(named))
 
     def _skip_bad_step(self, name: str, optimizer: Optimizer, *_: Any) -> None:
         """Make a fused optimizer skip its step if a gradient is NaN or infinite."""
-        if parameters := _with_gradients(optimizer):
-            bad = _all_finite(parameters).logical_not()
+        if gradients := _gradients(optimizer):
+            bad = _all_finite(gradients).logical_not()
             optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
             self._note(f"gradient of the {name}", bad)
 
@@ -132,14 +132,16 @@ class Guard:
             )
 
 
-def _with_gradients(optimizer: Optimizer) -> list[Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+def _gradients(optimizer: Optimizer) -> dict[nn.Parameter, Tensor]:
+    """The gradients of an optimizer's parameters that have one."""
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return {p: p.grad for p in parameters if p.grad is not None}
 
 
-def _all_finite(parameters: list[Tensor]) -> Tensor:
+def _all_finite(gradients: Mapping[nn.Parameter, Tensor]) -> Tensor:
     """Whether all gradients are finite, on their device."""
     # By the largest values: a sum of squares would overflow.
-    largest = torch._foreach_norm([p.grad for p in parameters], float("inf"))
+    largest = torch._foreach_norm(list(gradients.values()), float("inf"))
     return torch.stack(largest).isfinite().all()
 
 

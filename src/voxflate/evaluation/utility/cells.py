@@ -176,7 +176,7 @@ class Study:
 
         Args:
             folder: Folder for measured cells; None keeps none.
-            key: What the examples depend on; cells with another key are never read.
+            key: What the generated examples depend on; cells that use them are read only if it is equal.
             progress: Called with (steps done, all steps).
         """
         cells = cells_of(list(self._tasks), self._design)
@@ -234,9 +234,10 @@ class Study:
 
     def _key(self, cell: Cell, key: Mapping[str, Any]) -> str:
         design = self._design
+        generated = cell.arm != REAL or self._agrees(cell)
         content = {
             "version": _VERSION,
-            **key,
+            **(key if generated else {}),
             "data": self._prepared.content_hash,
             **asdict(cell),
             "steps": design.steps,

@@ -33,12 +33,12 @@ class Row:
         generated: Number of generated volumes.
         metric: Name of the metric.
         value: Mean over the seeds.
-        low: Lower end of its 95% interval over subjects; None with fewer than two.
+        low: Lower end of its 95% interval over subjects and seeds; None with fewer than two subjects.
         high: Upper end.
         deviation: Standard deviation over the seeds; None for one seed.
         difference: This value minus that of real examples alone at the same number of subjects (for generated
             alone: at the largest number); None if there is nothing to compare with.
-        difference_low: Lower end of its 95% interval; both sides draw the same subjects.
+        difference_low: Lower end of its 95% interval; both sides draw the same subjects and seeds.
         difference_high: Upper end.
     """
 
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class _Setting:
-    """A metric of all seeds of a setting, [seeds], and its replicates averaged over the seeds, [R]."""
+    """A metric of all seeds of a setting, [seeds], and its replicates, means over drawn seeds, [R]."""
 
     values: Array
     replicates: Array
@@ -127,10 +127,14 @@ def _draws(subjects: Sequence[str], seed: int) -> Array:
 def _metrics(task: Task, outcomes: Sequence[Outcomes], ones: Array, drawn: Array) -> Mapping[str, _Setting]:
     values = [task.metrics(each, ones) for each in outcomes]
     replicates = [task.metrics(each, drawn) for each in outcomes] if len(drawn) else []
+    # The same seeds for every setting: a seed stands for initial weights and for the choice of real subjects.
+    seeds = np.random.default_rng(0).integers(len(outcomes), size=(len(outcomes), len(drawn)))
     return {
         name: _Setting(
             np.array([each[name][0] for each in values]),
-            np.mean([each[name] for each in replicates], axis=0) if replicates else np.empty(0),
+            np.take_along_axis(np.array([each[name] for each in replicates]), seeds, axis=0).mean(axis=0)
+            if replicates
+            else np.empty(0),
         )
         for name in values[0]
     }

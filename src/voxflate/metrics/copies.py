@@ -20,8 +20,8 @@ FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (3,))
 """Axes of [C, D, H, W] to flip: none, or one of the three."""
 
 SHIFT = 2
-"""Shifts tried along each axis: up to this many voxels in both directions; one more on one side where voxels are
-pooled by 2, and -4 to 7 where they are pooled by 4 (from 69x69x69 on)."""
+"""Shifts tried along each axis: up to this many voxels in both directions; one more on one side where voxels
+are pooled by 2, and -4 to 7 where they are pooled by 4 (from 69x69x69 on)."""
 
 SMOOTHING = 0.7
 """Standard deviation, in voxels, of the Gaussian that smooths both sides: a noisy copy is a copy."""

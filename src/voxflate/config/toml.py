@@ -59,7 +59,9 @@ def from_dict(content: Mapping[str, Any], origin: str) -> RunConfig:
 
     Args:
         content: Sections and values, as TOML gives them; missing ones are as recommended, or as in the
-            preset. With a `version` below the current one, they mean what they meant in that version.
+            preset. With a `version` below the current one, named values keep their meaning, and settings that
+            did not exist then get the value that runs used. Other missing ones are as recommended today,
+            but as they were then in versions 0 and 1.
         origin: Where the values come from, for messages.
 
     Raises:

@@ -67,12 +67,12 @@ class Scan:
         affine: 4x4, index (w, h, d, 1) of the prepared volume -> world mm of the source.
         intensity: Source values that became -1 and 1.
         scan: Pseudonym of the scan itself.
-        voxels_sha256: SHA-256 of the prepared voxels. Copies of a scan may differ by rounding; see
-            `quality.duplicates`.
+        voxels_sha256: SHA-256 of the prepared voxels; those of copies may differ (`quality.duplicates`).
         source_shape: (D, H, W) of the source after `to_ras`, voxels.
         source_spacing: Voxel sides of the source, mm, D, H, W.
         labels: Labels of the subject, a value per label column.
         other_intensities: The same as `intensity` for the other image channels.
+        hu_offset: HU that were added to its images that were not in Hounsfield units; 0 if there were none.
     """
 
     subject: str
@@ -86,6 +86,7 @@ class Scan:
     source_spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
     labels: dict[str, LabelValue] = field(default_factory=dict)
     other_intensities: tuple[tuple[float, float], ...] = ()
+    hu_offset: float = 0.0
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Scan:
@@ -283,8 +284,7 @@ class PreparedSet:
         """
         parts = [self.stored(name) for name in (SPLITS if split == "all" else (split,))]
         stored = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        chosen = stored if indices is None else stored[np.asarray(indices, np.int64)]
-        return from_stored(chosen)
+        return from_stored(stored if indices is None else stored[np.asarray(indices, np.int64)])
 
     def labels(self, split: str) -> Float32:
         """Label vectors of a split's volumes, float32 [N, label_width]; see `Layout.encode`."""

@@ -76,11 +76,11 @@ def test_ct_that_is_not_in_hounsfield_units_is_refused_or_mended(tmp_path: Path,
     assert "2.nii.gz: is not a CT in Hounsfield units" in text
     assert "--hu-offset" in text
     if added > 0:
-        assert "% of its voxels lie above 700, so they would be clipped" in text
+        assert "% of its voxels lie above 700, where there is only bone or metal" in text
     assert "--hu-offset 5 does not correct it" in refusal(
         tmp_path / "in", tmp_path / "out", "ct", hu_offset=5.0
     )
-    made, _ = prepared(tmp_path / "in", tmp_path / "out", "ct", hu_offset=-float(added))
+    made, account = prepared(tmp_path / "in", tmp_path / "out", "ct", hu_offset=-float(added))
     np.testing.assert_allclose(
         volumes(made), volumes(prepared(tmp_path / "ref", tmp_path / "b", "ct")[0]), atol=1e-4
     )
@@ -89,9 +89,33 @@ def test_ct_that_is_not_in_hounsfield_units_is_refused_or_mended(tmp_path: Path,
         "added": -added,
         "to": "scans not in Hounsfield units",
     } in made.manifest.steps
+    assert sorted(scan.hu_offset for scan in made.manifest.scans) == sorted([0, 0, -added, -added])
+    assert any(note.startswith("2 of 4 scans were not in Hounsfield units") for note in account.notes)
     assert "--hu-offset is for --recipe ct or coca, not for mr" in refusal(
         tmp_path / "in", tmp_path / "c", hu_offset=5.0
     )
+
+
+@pytest.mark.parametrize(
+    ("window", "tissue", "refused"), [((-1000.0, 1500.0), 0.6, True), ((-250.0, 650.0), 0.15, False)]
+)
+def test_a_shifted_scan_is_seen_whatever_its_window_and_its_share_of_tissue(
+    tmp_path: Path, window: tuple[float, float], tissue: float, refused: bool
+) -> None:
+    hu = np.full((12, 24, 20), -1000)
+    hu[:, : round(24 * tissue)] = 40
+    hu += np.random.default_rng(0).integers(-20, 20, hu.shape)
+    crop = np.random.default_rng(1).integers(-100, 200, hu.shape)  # in Hounsfield units, and without air
+    for name, added in {"in": 1024, "ref": 0}.items():
+        write_nifti(tmp_path / name / "a.nii", (hu + added).astype(np.int16))
+        write_nifti(tmp_path / name / "crop.nii", crop.astype(np.int16))
+    options = RecipeOptions(window=window)
+    if refused:
+        assert "lie above 700" in refusal(tmp_path / "in", tmp_path / "no", "ct", options=options)
+    made, _ = prepared(tmp_path / "in", tmp_path / "out", "ct", options=options, hu_offset=-1024.0)
+    expected, _ = prepared(tmp_path / "ref", tmp_path / "ref-set", "ct", options=options)
+    np.testing.assert_allclose(volumes(made), volumes(expected), atol=1e-4)
+    assert sorted(scan.hu_offset for scan in made.manifest.scans) == [-1024, 0]
 
 
 @pytest.mark.parametrize("width", [19, 20, 21, 40])
@@ -104,7 +128,7 @@ def test_the_check_of_units_sees_more_than_one_column(
     write_nifti(tmp_path / "in" / "a.nii", np.rint(hu).astype(np.int16))
     assert len(volumes(prepared(tmp_path / "in", tmp_path / "out", "ct")[0])) == 1
     write_nifti(tmp_path / "raw" / "a.nii", np.rint(hu + 1024).astype(np.int16))
-    assert "of its voxels lie above 700, so they would be clipped" in refusal(
+    assert "of its voxels lie above 700, where there is only bone or metal" in refusal(
         tmp_path / "raw", tmp_path / "no", "ct"
     )
 
@@ -126,6 +150,9 @@ def test_dicom_ct_without_an_intercept_is_refused_or_mended(tmp_path: Path) -> N
     found = volumes(prepared(tmp_path / "in", tmp_path / "out", "ct", hu_offset=-1024.0)[0])[0]
     np.testing.assert_allclose(found, reference(array, tmp_path, "ct"), atol=1e-4)
     assert len(volumes(prepared(tmp_path / "in", tmp_path / "mr")[0])) == 1  # mr needs no unit
+    text = refusal(tmp_path / "in", tmp_path / "wrong", "ct", hu_offset=-5.0)
+    assert "with -5 added, its darkest values are about" in text
+    assert "--hu-offset -5 does not correct it" in text
 
 
 @pytest.mark.parametrize(

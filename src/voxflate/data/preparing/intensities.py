@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from voxflate.data.readers.refusals import ScanError
-from voxflate.data.sources.source import Reading, Source
+from voxflate.data.sources.source import Source
 from voxflate.data.volume import Volume, Voxels
 
 _SAMPLED = 20_000
@@ -28,6 +28,8 @@ _BONE_HU, _BONE_SHARE = 700.0, 0.2
 """Largest share of a scan's voxels that can be bone, contrast agent or metal."""
 _AIR_HU = -500.0
 """Anything darker is air or lung."""
+_DARK, _BRIGHT = 0.5, 99
+"""Percentiles that stand for the darkest and the brightest values."""
 
 
 def check_intensities(source: Source, volume: Volume, is_ct: bool, top: float) -> Volume:
@@ -40,7 +42,7 @@ def check_intensities(source: Source, volume: Volume, is_ct: bool, top: float) -
         top: Upper end of the recipe's window, HU.
 
     Returns:
-        The volume, with `Reading.hu_offset` added if it was needed.
+        A new volume with `Reading.hu_offset` added if the values need it (decision 0103), else the same one.
 
     Raises:
         ScanError: Gives the values found and what to do.
@@ -51,18 +53,17 @@ def check_intensities(source: Source, volume: Volume, is_ct: bool, top: float) -
         _check_labels(source.path, volume.array)
     if not is_ct:
         return volume
-    if source.lacks_units:
-        return _shifted(volume, reading)
-    problem = _not_hounsfield(sample, max(top, _BONE_HU))
+    offset, problem = np.float32(reading.hu_offset), _not_hounsfield(sample, top)
+    advice = "add what is missing with --hu-offset, such as --hu-offset -1024 where 1024 was added"
+    if offset:
+        remaining = _not_hounsfield(sample + offset, top)
+        if not remaining and (source.lacks_units or problem or _gives_air(sample, offset)):
+            return replace(volume, array=np.asarray(volume.array, np.float32) + offset)
+        if source.lacks_units:
+            problem = f"with {offset:g} added, {remaining}"
+        advice = f"--hu-offset {offset:g} does not correct it: give another one"
     if not problem:
         return volume
-    if reading.hu_offset and not _not_hounsfield(sample + np.float32(reading.hu_offset), max(top, _BONE_HU)):
-        return _shifted(volume, reading)
-    advice = (
-        f"--hu-offset {reading.hu_offset:g} does not correct it"
-        if reading.hu_offset
-        else "add what is missing with --hu-offset, such as --hu-offset -1024 where 1024 was added"
-    )
     raise ScanError(
         source.path,
         f"is not a CT in Hounsfield units: {problem}; {advice}, or use --recipe mr for other scans",
@@ -129,19 +130,21 @@ def _check_labels(path: Path, array: Any) -> None:
 
 def _not_hounsfield(values: Voxels, top: float) -> str:
     """The evidence against Hounsfield units; empty if there is none."""
-    darkest, brightest = np.percentile(values, [0.5, 99])
-    above = float((values > top).mean())
+    darkest, brightest = np.percentile(values, [_DARK, _BRIGHT])
+    # A wide window may be meant for bone, but a scan without any air is rather one with air at 24.
+    limit = max(top, _BONE_HU) if values.min() <= _AIR_HU else _BONE_HU
+    above = float((values > limit).mean())
     if darkest > _AIR_HU and above > _BONE_SHARE:
         return (
             f"its darkest values are about {darkest:.0f} (air is -1000) and {above:.0%} of its voxels lie "
-            "above "
-            f"{top:g}, so they would be clipped"
+            f"above {limit:g}, where there is only bone or metal"
         )
     if brightest < _AIR_HU:
-        return f"99% of its values lie below {brightest:.0f}, where there is only air"
+        return f"{_BRIGHT}% of its values lie below {brightest:.0f}, where there is only air"
     return ""
 
 
-def _shifted(volume: Volume, reading: Reading) -> Volume:
-    array = np.asarray(volume.array, np.float32) + np.float32(reading.hu_offset)
-    return replace(volume, array=array)
+def _gives_air(values: Voxels, offset: np.float32) -> bool:
+    """Tell whether values have no air before an offset is added, and have it afterwards."""
+    darkest = float(np.percentile(values, _DARK))
+    return darkest > _AIR_HU >= darkest + float(offset)

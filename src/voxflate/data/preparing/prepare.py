@@ -35,6 +35,7 @@ from voxflate.data.preparing.recipes import RecipeOptions
 from voxflate.data.preparing.remarks import (
     remark_on_grids,
     remark_on_labels,
+    remark_on_offset,
     remark_on_set,
     remark_on_sources,
     remark_on_window,
@@ -225,6 +226,7 @@ def _finish(
         remark_on_classes(account, cohort.classes, len(cohort.jobs))
         listed = any(source.split for source in sources)
         remark_on_set(account, scans, looks, recorded, None if listed else plan.held_out, channels)
+        remark_on_offset(account, scans, plan.reading.hu_offset)
         remark_on_window(account, recorded, [one.clipped for one in results])
         layout = make_layout(channels, plan, scans)
         remark_on_labels(account, layout.labels, scans)

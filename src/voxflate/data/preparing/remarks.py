@@ -147,6 +147,16 @@ def _window(steps: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return next((step for step in steps if step["step"] == "window_hu"), None)
 
 
+def remark_on_offset(account: Account, scans: Sequence[Scan], offset: float) -> None:
+    """Remark on how many scans an offset in HU was added to; 0 for none asked for."""
+    if offset:
+        shifted = sum(scan.hu_offset != 0 for scan in scans)
+        account.note(
+            f"{shifted} of {len(scans)} scans were not in Hounsfield units and were shifted by {offset:+g} "
+            "HU (--hu-offset); manifest.json says which"
+        )
+
+
 def remark_on_window(
     account: Account, steps: Sequence[dict[str, Any]], clipped: Sequence[tuple[float, float] | None]
 ) -> None:

@@ -88,14 +88,14 @@ def prepare_like(
     if source.mask is not None:
         check_place(source.own_geometry(), source.mask.own_geometry(), source.mask.path)
         _check_classes(source.mask, classes)
-    images, masks, _ = make_channels(source, steps, classes)
-    shape = images[0].array.shape
-    if shape != manifest.shape or any(one.intensity is None for one in images):
+    made = make_channels(source, steps, classes)
+    shape = made.images[0].array.shape
+    if shape != manifest.shape or any(one.intensity is None for one in made.images):
         raise VoxflateError(
             f"{path}: has the shape {shape} after the recorded steps, expected {manifest.shape}; the set was "
             "prepared by another version: prepare it again and train on it"
         )
-    return Prepared(tuple(images), tuple(masks))
+    return Prepared(tuple(made.images), tuple(made.masks))
 
 
 def _whole_subject(path: Path, manifest: Manifest, others: Mapping[str, Path], mask: Path | None) -> Source:

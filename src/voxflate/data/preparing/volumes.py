@@ -69,6 +69,23 @@ class Making:
     classes: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Made:
+    """The channels of one subject.
+
+    Attributes:
+        images: Its images after the steps.
+        masks: Its mask's classes after the steps, in [-1, 1].
+        source_grid: Grid of the first image's file.
+        hu_offset: As `Scan.hu_offset`.
+    """
+
+    images: list[Volume]
+    masks: list[Volume]
+    source_grid: Geometry
+    hu_offset: float
+
+
 def first_look(job: Job, steps: Sequence[Step]) -> Found | VoxflateError:
     """Find the grid of a job; voxels are read only of masks, and for steps before the recipe's own.
 
@@ -95,10 +112,11 @@ def first_look(job: Job, steps: Sequence[Step]) -> Found | VoxflateError:
 def prepare_volume(job: Job, making: Making) -> Result | VoxflateError:
     """Make one volume; an error is returned, so that it affects only its scan."""
     try:
-        images, masks, source_grid = make_channels(job.source, making.steps, making.classes)
+        made = make_channels(job.source, making.steps, making.classes)
     except VoxflateError as error:
         return error
-    stored = _stored([*images, *masks], making.shape)
+    images = made.images
+    stored = _stored([*images, *made.masks], making.shape)
     ranges = [one.intensity for one in images if one.intensity is not None]
     if len(ranges) < len(images):
         raise ValueError("a recipe must rescale; this one left intensities unchanged")
@@ -110,10 +128,11 @@ def prepare_volume(job: Job, making: Making) -> Result | VoxflateError:
         ranges[0],
         making.names.scan(job.source.name),
         voxels_sha256(stored),
-        source_grid.shape,
-        source_grid.spacing,
+        made.source_grid.shape,
+        made.source_grid.spacing,
         job.labels,
         tuple(ranges[1:]),
+        made.hu_offset,
     )
     return Result(scan, look(stored, images[0].geometry.spacing, len(images)), _clipped(images), stored)
 
@@ -127,9 +146,7 @@ def _clipped(images: Sequence[Volume]) -> tuple[float, float] | None:
     return below, above
 
 
-def make_channels(
-    source: Source, steps: Sequence[Step], classes: tuple[int, ...]
-) -> tuple[list[Volume], list[Volume], Geometry]:
+def make_channels(source: Source, steps: Sequence[Step], classes: tuple[int, ...]) -> Made:
     """Read one subject's files on one grid, and apply the steps.
 
     Args:
@@ -137,26 +154,28 @@ def make_channels(
         steps: The steps in order.
         classes: Values of the masks' classes, one channel each.
 
-    Returns:
-        The images, the mask's classes in [-1, 1], and the grid of the first image's file.
-
     Raises:
         VoxflateError: If a file is refused.
     """
-    images, source_grid = _read_images(source, steps)
-    masks = _read_masks(source, images[0].geometry, classes)
-    return *_applied(source, images, masks, steps), source_grid
+    images, shifted = _read_images(source, steps)
+    grid = images[0].geometry
+    masks = _read_masks(source, grid, classes)
+    images, masks = _applied(source, images, masks, steps)
+    return Made(images, masks, grid, source.reading.hu_offset if shifted else 0.0)
 
 
-def _read_images(scan: Source, steps: Sequence[Step]) -> tuple[list[Volume], Geometry]:
-    """The images on the grid of the first one, in the sources' units, and that grid."""
+def _read_images(scan: Source, steps: Sequence[Step]) -> tuple[list[Volume], bool]:
+    """The images on the grid of the first one, in the sources' units; whether an offset was added to any."""
     highs = [step.settings["high"] for step in steps if step.function is window_hu]
     images: list[Volume] = []
+    shifted = False
     for source in scan.images:
         read = to_ras(source.volume())
-        read = check_intensities(source, read, bool(highs), highs[0] if highs else 0.0)
-        images.append(on_grid(read, images[0].geometry, float(read.array.min())) if images else read)
-    return images, images[0].geometry
+        checked = check_intensities(source, read, bool(highs), highs[0] if highs else 0.0)
+        shifted |= checked is not read
+        grid = images[0].geometry if images else checked.geometry
+        images.append(on_grid(checked, grid, float(checked.array.min())) if images else checked)
+    return images, shifted
 
 
 def _read_masks(scan: Source, grid: Geometry, classes: tuple[int, ...]) -> list[Volume]:

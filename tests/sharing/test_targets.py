@@ -26,6 +26,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import write_json
 from voxflate.cli import app
 from voxflate.evaluation.assessment import Assessment, Metric
+from voxflate.runs.facts import read_facts
 from voxflate.runs.verify import verify_folder
 from voxflate.sharing.about import Words, about
 from voxflate.sharing.targets import TARGETS, share
@@ -197,7 +198,7 @@ def test_the_card_says_all_that_a_user_must_know(export: Path, evaluation: Path,
     assert again.assessment is not None
     assert again.assessment.metrics["pairwise-l2"].value == 33.5
     assert "2 of 200 generated volumes" in again.audit_words
-    assert "the audit also flags a few percent of real people" in again.audit_words
+    assert "of real people" not in again.audit_words  # it was not measured
     plain = (shared(export, "hub", tmp_path / "plain") / "README.md").read_text()
     assert "It was not evaluated." in plain
     assert "Not audited" in plain
@@ -232,7 +233,8 @@ def measure(folder: Path, run: Path, name: str, value: float, **facts: Any) -> N
     folder.mkdir(parents=True, exist_ok=True)
     if name == "metrics.json":
         facts |= {"n-generated": 9, "n-real": 9}
-        write_json(folder / name, Assessment({"pairwise-l2": Metric(value)}, facts).as_dict())
+        metrics = {"frechet-random-avg": Metric(1.5), "pairwise-l2": Metric(value)}
+        write_json(folder / name, Assessment(metrics, facts).as_dict())
     else:
         write_json(folder / name, {**facts, "n-generated": 50, "flagged": {"1": ["lead"]} if value else {}})
 
@@ -240,7 +242,7 @@ def measure(folder: Path, run: Path, name: str, value: float, **facts: Any) -> N
 def test_a_folder_keeps_what_was_said_and_measured(run: Path, tmp_path: Path) -> None:
     remark = "/home/SECRET MAN/set: is not the data that /home/SECRET MAN/3d was trained on (sha256 ab)"
     measure(tmp_path / "measured", run, "metrics.json", 12.5, other_data=remark)
-    measure(tmp_path / "measured", run, "audit.json", 1, other_data=remark, **{"false-alarms": 0.033})
+    measure(tmp_path / "measured", run, "audit.json", 1, **{"false-alarms": 0.033})
     words = ("--title", "Brains", "--trained-on", "SomeData", "--data-licence", "CC-BY-4.0")
     folder = tmp_path / "folder"
     exported(0, run, "--out", folder, *words, "--evaluation", tmp_path / "measured")
@@ -248,7 +250,7 @@ def test_a_folder_keeps_what_was_said_and_measured(run: Path, tmp_path: Path) ->
     assert {path.name for path in folder.iterdir()} == names
     for path in folder.iterdir():
         assert b"SECRET" not in path.read_bytes(), path.name
-    assert "set: is not the data that 3d was trained on" in (folder / "audit.json").read_text()
+    assert "set: is not the data that 3d was trained on" in (folder / "metrics.json").read_text()
     exported(0, folder, "--to", "hub", "--out", tmp_path / "hub")
     card = (tmp_path / "hub" / "README.md").read_text()
     for text in (
@@ -257,6 +259,7 @@ def test_a_folder_keeps_what_was_said_and_measured(run: Path, tmp_path: Path) ->
         "SomeData",
         "| pairwise-l2 | 12.5",
         "1 of 50 generated",
+        "(lower is better). Measured with other data: set: is not the data that 3d was trained on",
         "3.3% of real",
     ):
         assert text in card, text
@@ -278,7 +281,7 @@ def test_an_export_says_what_2d_run_it_started_from(tmp_path: Path) -> None:
     for source in (run, tmp_path / "folder"):
         exported(0, source, "--to", "hub", "--out", tmp_path / f"hub of {source.name}")
         card = (tmp_path / f"hub of {source.name}" / "README.md").read_text()
-        assert "- **Training**: 12 slices in 2D, then 8 scans shown: each" in card
+        assert "- **Training**: 12 slices in 2D, then 8 scans shown: each 0.8 times" in card
         assert (
             json.loads((tmp_path / f"hub of {source.name}" / "config.json").read_text())["twin"] == settings
         )
@@ -303,6 +306,26 @@ def test_the_newest_evaluation_and_the_newest_audit_of_the_weights_are_used(
         assert found.assessment is not None
         assert found.assessment.metrics["pairwise-l2"].value == 2.0
         assert "1 of 50 generated volumes" in found.audit_words
+
+
+def test_an_audit_of_other_data_is_no_check_for_copies(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    root = tmp_path / "run" / "evaluation"
+    for name in ("audit.json", "metrics.json"):
+        measure(root / "001-newest", run, name, 1.0, data=read_facts(run)["data"])
+        measure(root / "002-newest", run, name, 2.0, data="other")
+    found = about(tmp_path / "run", WORDS)
+    assert "1 of 50 generated volumes" in found.audit_words
+    assert found.assessment is not None
+    assert found.assessment.metrics["pairwise-l2"].value == 1.0
+    assert [note.split(" ", 1)[0] for note in found.notes] == [
+        str(root / "002-newest" / name) for name in ("metrics.json", "audit.json")
+    ]
+    alone = about(tmp_path / "run", WORDS, evaluation=root / "002-newest")
+    assert alone.assessment is not None
+    assert alone.assessment.metrics["pairwise-l2"].value == 2.0
+    assert "Not audited" in alone.audit_words
+    assert "002-newest/audit.json was made with other data than" in alone.notes[0]
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -142,13 +142,14 @@ class About:
         if self.audit is None:
             return "Not audited: it was not checked for copies of its training scans."
         count, flagged = self.audit["n-generated"], len(self.audit["flagged"])
-        alarms = self.audit.get("false-alarms")  # audits of before decision 0191 have none
-        known = "a few percent" if alarms is None else f"{alarms:.1%}"
-        return (
+        found = (
             f"Audited: {flagged} of {count} generated volumes ({flagged / count:.1%}) were nearer to a "
-            "training scan than almost all real scans of other people are. For comparison, the audit "
-            f"also flags {known} of real people it has not seen."
+            "training scan than almost all real scans of other people are."
         )
+        alarms = self.audit.get("false-alarms")  # not measured with few people, nor before decision 0191
+        if alarms is None:
+            return found
+        return f"{found} For comparison, the audit also flags {alarms:.1%} of real people it has not seen."
 
     @property
     def how_measured(self) -> str:
@@ -194,7 +195,7 @@ class About:
         if self.counts is None:
             return f"{shown}, including repeats"
         times = self.loaded.n_images / max(1, self.counts["train"]["scans"])
-        return f"{shown}: each {times:,.0f} times"
+        return f"{shown}: each {f'{times:,.0f}' if times >= 100 else f'{times:.3g}'} times"
 
     def _channels(self) -> list[tuple[str, str]]:
         """Intensities of the images, and the classes of the mask."""
@@ -238,7 +239,9 @@ class About:
         floor = (
             "" if metric.real is None else f"; between two halves of the real scans it is {metric.real:.3g}"
         )
-        return [("Quality", f"{name} {metric.value:.3g}{floor} (lower is better)")]
+        remark = self.assessment.facts.get("other_data")
+        other = f". Measured with other data: {remark}" if remark else ""
+        return [("Quality", f"{name} {metric.value:.3g}{floor} (lower is better){other}")]
 
 
 def about(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +11,11 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
 from voxflate.evaluation import Assessment
 from voxflate.reports.evaluations import AUDIT, FOLDER, METRICS, audits_of, evaluations_of
+from voxflate.reports.without_folders import assessment_without_folders, facts_without_folders
 from voxflate.runs.load import Loaded
 
 _NOT_SHARED = ("run", "samples", "null")
 """Parts of an audit with the name of a folder, or with data on single people (which volumes were nearest)."""
-_OF_OTHER_DATA = re.compile(r"(.*): is not the data that (.*) was trained on", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class Measured:
 def measured(folder: Path, loaded: Loaded, given: Path | None = None) -> Measured:
     """Find the newest evaluation and the newest audit that belong to exactly these weights.
 
+    An audit must be of the training data, and an evaluation on it is preferred.
+
     Args:
         folder: The run or export.
         loaded: Its generator.
@@ -55,23 +56,31 @@ def measured(folder: Path, loaded: Loaded, given: Path | None = None) -> Measure
     notes = []
     for name, paths in files.items():
         read = [(path, read_json(path)) for path in paths]
-        own = [one for one in read if _weights(one[1]) == loaded.weights_sha256]
-        if own:
-            found[name] = own[-1]
-        elif paths and given is not None:
+        own = [one for one in read if _fact(one[1], "generator_sha256") == loaded.weights_sha256]
+        if paths and not own and given is not None:
             raise VoxflateError(
                 f"{paths[-1]}: belongs to another generator than {folder} at {loaded.kimg:g} kimg; give "
                 "another --snapshot, or evaluate and audit this one"
             )
-        elif paths:
+        if paths and not own:
             notes.append(f"{paths[-1]} belongs to another snapshot and is not used")
+        # An evaluation on other data says so; an audit on other data would pass for a check of copies.
+        on_own_data = [one for one in own if _fact(one[1], "data") in (None, loaded.trained_on)]
+        fitting = on_own_data or (own if name == METRICS else [])
+        if fitting:
+            found[name] = fitting[-1]
+        if own and own[-1] not in fitting:
+            notes.append(
+                f"{own[-1][0]} was made with other data than {folder} was trained on and is not used"
+            )
     assessment = audit = None
     if METRICS in found:
         path, content = found[METRICS]
         assessment = _shareable(Assessment.from_dict(content, path))
     if AUDIT in found:
         _, content = found[AUDIT]
-        audit = _facts({name: value for name, value in content.items() if name not in _NOT_SHARED})
+        kept = {name: value for name, value in content.items() if name not in _NOT_SHARED}
+        audit = facts_without_folders(kept)
     return Measured(assessment, audit, tuple(notes))
 
 
@@ -82,32 +91,13 @@ def _files(folder: Path, name: str) -> list[Path]:
     return [path for path in (folder / name, *numbered) if path.is_file()]
 
 
-def _weights(content: Any) -> str | None:
-    """The hash of the weights that a file belongs to."""
+def _fact(content: Any, name: str) -> str | None:
+    """A fact about the generator or the data of a file; None if it does not have it."""
     facts = content.get("facts", content) if isinstance(content, dict) else {}
-    found: str | None = facts.get("generator_sha256")
+    found: str | None = facts.get(name)
     return found
 
 
 def _shareable(assessment: Assessment) -> Assessment:
     facts = {name: value for name, value in assessment.facts.items() if name != "run"}
-    warnings = tuple(_without_folders(warning) for warning in assessment.warnings)
-    return replace(assessment, facts=_facts(facts), warnings=warnings)
-
-
-def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    remark = {"other_data": _without_folders(facts["other_data"])} if "other_data" in facts else {}
-    return {**facts, **remark}
-
-
-def _without_folders(remark: str) -> str:
-    """A remark in which every path is shortened to its last part.
-
-    >>> _without_folders("/home/A B/set: is not the data that runs/3d was trained on")
-    'set: is not the data that 3d was trained on'
-    """
-    remark = _OF_OTHER_DATA.sub(
-        lambda found: f"{Path(found[1]).name}: is not the data that {Path(found[2]).name} was trained on",
-        remark,
-    )
-    return re.sub(r"\S*/(?=\S)", "", remark)
+    return assessment_without_folders(replace(assessment, facts=facts))

@@ -310,6 +310,35 @@ def test_a_class_that_some_lack_is_noted_and_mixed_takes_other_labels(pairs: Pat
     assert [one.name for one in made.layout.channels] == ["image", "organ-2", "organ-7", "organ-255"]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "options", "advice"),
+    [
+        ("mr", RecipeOptions(crop=True), "leave out --crop or choose --box largest"),
+        ("mr", RecipeOptions(box="common"), "choose --box largest"),
+        ("coca", RecipeOptions(), "use --recipe ct"),
+    ],
+    ids=["crop", "box", "slices"],
+)
+def test_a_class_that_is_cut_away_is_noted(
+    tmp_path: Path, write_scan: WriteScan, recipe: str, options: RecipeOptions, advice: str
+) -> None:
+    for number, depth in enumerate((30, 14)):
+        tissue = np.zeros((24, 24, depth), np.float32)
+        tissue[4:20, 4:20, depth // 2 - 5 : depth // 2 + 5] = np.random.default_rng(number).uniform(50, 99)
+        labels = np.uint8(tissue > 0)
+        labels[12, 12, -1] = 9
+        write_scan(tmp_path / "in" / f"{number}.nii.gz", tissue)
+        write_scan(tmp_path / "in" / f"{number}_seg.nii.gz", labels)
+    account, reading = Account(), Reading(mask="*_seg*")
+    prepare(
+        tmp_path / "in", tmp_path / "set", recipe, SHAPE, reading=reading, options=options, account=account
+    )
+    (note,) = [note for note in account.notes if "lies outside the part that is kept" in note]
+    found = 2 if recipe == "coca" else 1
+    assert note.startswith(f"class 9 lies outside the part that is kept in {found} of the 2 volumes")
+    assert note.endswith(f"it is missing there; to keep more, {advice}")
+
+
 def test_more_classes_than_channels_make_sense_for_are_refused(pairs: Path, tmp_path: Path) -> None:
     for i in range(6):
         _change(

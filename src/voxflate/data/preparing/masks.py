@@ -169,3 +169,37 @@ def remark_on_classes(account: Account, classes: MaskClasses, volumes: int) -> N
         counts = zip(classes.values, classes.subjects, strict=True)
         found = ", ".join(f"{value} in {count}" for value, count in counts)
         account.note(f"not every mask has every class: of {volumes} volumes, {found}")
+
+
+_KEEPING_MORE = {
+    "crop_foreground": "leave out --crop",
+    "resample_box": "choose --box largest",
+    "fit_depth": "use --recipe ct",
+}
+"""Step that may cut away a class -> how to keep more."""
+
+
+def remark_on_lost_classes(
+    account: Account,
+    classes: MaskClasses,
+    labels: Sequence[frozenset[int]],
+    shares: Sequence[Sequence[float]],
+    steps: Sequence[Mapping[str, Any]],
+) -> None:
+    """Note classes of which nothing is left in volumes whose masks have them.
+
+    Args:
+        account: Receives the notes.
+        classes: The classes of the masks.
+        labels: The labels of every mask, in its file.
+        shares: The share of every class in every prepared volume.
+        steps: The steps done, as `manifest.records` returns them.
+    """
+    advice = " or ".join(_KEEPING_MORE[one["step"]] for one in steps if one["step"] in _KEEPING_MORE)
+    for place, (value, subjects) in enumerate(zip(classes.values, classes.subjects, strict=True)):
+        lost = sum(value in known and not one[place] for known, one in zip(labels, shares, strict=True))
+        if lost:
+            account.note(
+                f"class {value} lies outside the part that is kept in {lost} of the {subjects} volumes whose "
+                f"masks have it, so it is missing there; to keep more, {advice}"
+            )

@@ -28,7 +28,7 @@ from voxflate.data.preparing.cohort import (
 )
 from voxflate.data.preparing.jobs import Job, Plan, Refusals, find_jobs, write_names
 from voxflate.data.preparing.manifest import make_layout, make_manifest, modality_of, records
-from voxflate.data.preparing.masks import remark_on_classes
+from voxflate.data.preparing.masks import remark_on_classes, remark_on_lost_classes
 from voxflate.data.preparing.quality import look
 from voxflate.data.preparing.quality_report import REPORT, write_quality_report
 from voxflate.data.preparing.recipes import RecipeOptions
@@ -224,6 +224,8 @@ def _finish(
         remark_on_sources(account, sources)
         remark_on_grids(account, cohort.grids, cohort.steps)
         remark_on_classes(account, cohort.classes, len(cohort.jobs))
+        labels = [cohort.found[source.key].labels for source in sources]
+        remark_on_lost_classes(account, cohort.classes, labels, [one.shares for one in looks], recorded)
         listed = any(source.split for source in sources)
         remark_on_set(account, scans, looks, recorded, None if listed else plan.held_out, channels)
         remark_on_offset(account, scans, plan.reading.hu_offset)

@@ -187,6 +187,25 @@ def test_modalities_come_to_the_first_one_s_grid(tmp_path: Path, write_scan: Wri
     np.testing.assert_allclose(made.to_intensity(np.array([-1, 1], np.float32), 1), [5, 2005])
 
 
+@pytest.mark.parametrize("missing", [0, 8, 20])
+def test_a_modality_that_does_not_cover_the_first_one_is_noted_or_refused(
+    tmp_path: Path, write_scan: WriteScan, missing: int
+) -> None:
+    affine = np.eye(4)
+    for number in range(2):
+        affine[0, 3] = missing * number
+        array = np.random.default_rng(number).uniform(1, 9, (32, 32, 32)).astype(np.float32)
+        write_scan(tmp_path / "in" / f"a_t{number + 1}.nii", array, affine)
+    account, reading = Account(), Reading(channels={"t1": "*_t1*", "t2": "*_t2*"})
+    if missing > 16:
+        text = refusal(tmp_path / "in", tmp_path / "set", reading=reading)
+        assert "a_t2.nii: covers only 38% of the first image's field of view, at least 50% is needed" in text
+        return
+    prepare(tmp_path / "in", tmp_path / "set", "mr", SHAPE, reading=reading, account=account)
+    note = "image channel 2 (t2) does not cover the first one's field of view in 1 of 1 volumes: 25% of it"
+    assert any(one.startswith(note) for one in account.notes) == bool(missing)
+
+
 def test_a_crop_cuts_all_channels_alike(tmp_path: Path, write_scan: WriteScan) -> None:
     tissue = np.zeros((40, 40, 40), np.float32)
     tissue[20:36, 4:20, 10:26] = np.random.default_rng(0).uniform(50, 100, (16, 16, 16))

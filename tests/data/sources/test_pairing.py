@@ -217,3 +217,15 @@ def test_series_and_mask_pair_by_folder(
         ("p2", "p2/seg.nii.gz"),
     ]
     assert len(found[0].files) == 5
+
+
+def test_scans_of_two_people_are_not_one_volume(
+    tmp_path: Path, write_series: Callable[..., list[Path]]
+) -> None:
+    for kind, patient in (("T1", "P0"), ("T2", "Q0")):
+        pixels = np.random.default_rng(0).integers(0, 900, (4, 5, 6))
+        write_series(tmp_path / "in" / "p" / kind, pixels, SeriesDescription=kind, PatientID=patient)
+    channels = {"t1": "T1", "t2": "T2"}
+    text = refusal(tmp_path / "in", channels=channels)
+    assert "would be one volume with scans of other people: the PatientIDs of p/T1/" in text
+    assert len(pairs(tmp_path / "in", channels=channels, subjects="folder")) == 1

@@ -20,6 +20,7 @@ from voxflate.data.volume import Float32, Float64, Geometry, Triple, Volume
 
 _SAME = 1e-3
 """Grids that differ by at most this many voxels count as equal."""
+_POINTS = 32
 _INTENSITY_STEPS = (rescale_percentiles, window_hu)
 
 
@@ -89,6 +90,15 @@ def on_grid(volume: Volume, grid: Geometry, fill: float) -> Volume:
         total += _sampled(volume, grid, shift, fill)
     total /= math.prod(places)
     return replace(volume, array=total, affine=grid.affine)
+
+
+def uncovered(grid: Geometry, other: Geometry) -> float:
+    """Share of a grid that lies outside the faces of another one, estimated at `_POINTS` places per axis."""
+    matrix, offset = old_index(other.affine, grid.affine)
+    places = [(np.arange(_POINTS) + 0.5) / _POINTS * side - 0.5 for side in grid.shape]
+    found = np.stack(np.meshgrid(*places, indexing="ij"), axis=-1) @ matrix.T + offset
+    inside = ((found > -0.5) & (found < np.array(other.shape) - 0.5)).all(axis=-1)
+    return 1 - float(inside.mean())
 
 
 def _is_same(change: Float64, grid: Geometry) -> bool:

@@ -33,6 +33,7 @@ from voxflate.data.preparing.quality import look
 from voxflate.data.preparing.quality_report import REPORT, write_quality_report
 from voxflate.data.preparing.recipes import RecipeOptions
 from voxflate.data.preparing.remarks import (
+    remark_on_cover,
     remark_on_grids,
     remark_on_labels,
     remark_on_offset,
@@ -223,9 +224,12 @@ def _finish(
         _note_odd_grids(account, cohort.grids)
         remark_on_sources(account, sources)
         remark_on_grids(account, cohort.grids, cohort.steps)
+        further = [channel.name for channel in channels if channel.kind == "image"][1:]
+        found = [cohort.found[source.key] for source in sources]
+        remark_on_cover(account, further, [one.uncovered for one in found])
         remark_on_classes(account, cohort.classes, len(cohort.jobs))
-        labels = [cohort.found[source.key].labels for source in sources]
-        remark_on_lost_classes(account, cohort.classes, labels, [one.shares for one in looks], recorded)
+        labels, shares = [one.labels for one in found], [one.shares for one in looks]
+        remark_on_lost_classes(account, cohort.classes, labels, shares, recorded)
         listed = any(source.split for source in sources)
         remark_on_set(account, scans, looks, recorded, None if listed else plan.held_out, channels)
         remark_on_offset(account, scans, plan.reading.hu_offset)

@@ -24,6 +24,8 @@ _MUCH_EMPTY = 0.25
 """Share of the box outside the scans that is worth a remark."""
 _MUCH_CUT = 0.01
 """Share of a scan outside the box that is worth a remark."""
+_MUCH_UNCOVERED = 0.01
+"""Share of the first image's grid that is worth a remark if another image does not cover it."""
 _DARK_HU = -900.0
 
 
@@ -86,6 +88,25 @@ def remark_on_grids(account: Account, grids: Sequence[Geometry], steps: Sequence
             f"the box of {text} mm cuts off parts of {hurt.size} of {cut.size} scans, {hurt.mean():.0%} of "
             "each on average; --box largest keeps all of them"
         )
+
+
+def remark_on_cover(account: Account, names: Sequence[str], uncovered: Sequence[Sequence[float]]) -> None:
+    """Remark on images that do not cover the first image's grid.
+
+    Args:
+        account: Receives the remarks.
+        names: Names of the further image channels.
+        uncovered: `volumes.Found.uncovered` of every volume.
+    """
+    for place, name in enumerate(names):
+        shares = np.array([one[place] for one in uncovered])
+        if (much := shares[shares > _MUCH_UNCOVERED]).size:
+            account.note(
+                f"image channel {place + 2} ({{name}}) does not cover the first one's field of view in "
+                f"{much.size} of {shares.size} volumes: {much.mean():.0%} of it on average is filled with "
+                "its darkest value",
+                name=name,
+            )
 
 
 def remark_on_set(

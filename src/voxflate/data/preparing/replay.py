@@ -12,7 +12,7 @@ import numpy as np
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import Manifest
-from voxflate.data.preparing.masks import check_place, labels_of, read_mask
+from voxflate.data.preparing.masks import labels_of, read_mask
 from voxflate.data.preparing.steps import (
     Step,
     crop_foreground,
@@ -22,7 +22,7 @@ from voxflate.data.preparing.steps import (
     resize_in_plane,
     window_hu,
 )
-from voxflate.data.preparing.volumes import make_channels
+from voxflate.data.preparing.volumes import check_places, make_channels
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.readers.table import reader_of, scan_files
 from voxflate.data.sources.found import find_sources
@@ -85,8 +85,8 @@ def prepare_like(
     steps = [_step(record) for record in manifest.steps if record["step"] not in _OF_READING]
     source = _whole_subject(path, manifest, others, mask)
     classes = tuple(channel.label for channel in layout.channels[layout.images :])
+    check_places(source)
     if source.mask is not None:
-        check_place(source.own_geometry(), source.mask.own_geometry(), source.mask.path)
         _check_classes(source.mask, classes)
     made = make_channels(source, steps, classes)
     shape = made.images[0].array.shape

@@ -9,7 +9,7 @@ import numpy as np
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import Int16, Scan, to_stored, voxels_sha256
-from voxflate.data.preparing.alignment import apply_steps, class_volumes, on_grid
+from voxflate.data.preparing.alignment import apply_steps, class_volumes, on_grid, uncovered
 from voxflate.data.preparing.intensities import check_intensities
 from voxflate.data.preparing.jobs import Job
 from voxflate.data.preparing.masks import check_place, labels_of, read_mask
@@ -20,6 +20,9 @@ from voxflate.data.shapes import Shape
 from voxflate.data.sources.names import Pseudonyms
 from voxflate.data.sources.source import Source
 from voxflate.data.volume import Geometry, Volume, to_ras
+
+_MOST_UNCOVERED = 0.5
+"""Largest share of the first image's grid that another image may leave uncovered."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,12 @@ class Found:
 
     Attributes:
         grid: Grid for the recipe: the header's, or the grid after the steps before the recipe's own.
+        uncovered: Share of the first image's grid that each further image does not cover.
         labels: Values in its mask.
     """
 
     grid: Geometry
+    uncovered: tuple[float, ...] = ()
     labels: frozenset[int] = frozenset()
 
 
@@ -100,13 +105,38 @@ def first_look(job: Job, steps: Sequence[Step]) -> Found | VoxflateError:
             cropped, _ = _applied(source, [to_ras(source.volume())], [], steps)
             grid = cropped[0].geometry
         grid = replace(grid, note=header.note)
-        if source.mask is None:
-            return Found(grid)
-        mask = source.mask
-        check_place(source.own_geometry(), mask.own_geometry(), mask.path)
-        return Found(grid, labels_of(read_mask(mask)))
+        shares = check_places(source)
+        return Found(grid, shares, labels_of(read_mask(source.mask)) if source.mask else frozenset())
     except VoxflateError as error:
         return error
+
+
+def check_places(source: Source) -> tuple[float, ...]:
+    """Refuse images and masks that do not lie where the first image does, from their headers.
+
+    Args:
+        source: The first image, with the others and the mask.
+
+    Returns:
+        `Found.uncovered`.
+
+    Raises:
+        ScanError: Gives the share or the distance.
+    """
+    grid = source.geometry()
+    shares = []
+    for other in source.others:
+        shares.append(uncovered(grid, other.geometry()))
+        if shares[-1] > _MOST_UNCOVERED:
+            raise ScanError(
+                other.path,
+                f"covers only {1 - shares[-1]:.0%} of the first image's field of view, at least "
+                f"{1 - _MOST_UNCOVERED:.0%} is needed; pair it with the right image, or make the channel "
+                "with the smallest field of view the first --channel",
+            )
+    if source.mask is not None:
+        check_place(source.own_geometry(), source.mask.own_geometry(), source.mask.path)
+    return tuple(shares)
 
 
 def prepare_volume(job: Job, making: Making) -> Result | VoxflateError:

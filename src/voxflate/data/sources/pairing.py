@@ -22,6 +22,7 @@ from voxflate.data.readers.refusals import ScanError
 from voxflate.data.readers.table import suffix_of
 from voxflate.data.sources.account import Account, some
 from voxflate.data.sources.lists import MASK
+from voxflate.data.sources.people import other_person
 from voxflate.data.sources.source import Reading, Refuse, Source
 from voxflate.data.sources.walk import File
 
@@ -184,7 +185,7 @@ def paired(
         channels: At least one, the mask last.
         files: A list's entries for the scans' files.
         reading: Tells whether there is a mask.
-        refuse: Called for every scan that lacks a channel, or has two files for one.
+        refuse: Called for every volume that lacks a channel, has two files for one, or is of two people.
         account: Receives masks without a scan, and how scans were paired.
 
     Raises:
@@ -207,7 +208,7 @@ def paired(
         members = [table.get(key, []) for table in tables]
         if reading.mask and not any(members[:-1]):
             account.leave((path for one in members[-1] for path in one.files), "a mask without a scan")
-        elif error := _incomplete(channels, members):
+        elif error := _incomplete(channels, members) or other_person([scans[0] for scans in members]):
             error.files = tuple(path for scans in members for one in scans for path in one.files)
             refuse(error)
         else:

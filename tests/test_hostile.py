@@ -24,6 +24,7 @@ from voxflate._system.files import read_json
 from voxflate.config.toml import load_config
 from voxflate.data.prepared import open_prepared
 from voxflate.runs.exported import CONFIG
+from voxflate.runs.load import open_source
 from voxflate.runs.snapshots import list_snapshots, load_snapshot, save_snapshot, snapshot_path
 from voxflate.runs.verify import verify_run
 from voxflate.sampling.generate import generate
@@ -249,8 +250,10 @@ def test_paths_in_an_export_are_not_followed(trained: Path, tmp_path: Path) -> N
     export_generator(trained / "run", exported)
     content = json.loads((exported / CONFIG).read_text())
     content["settings"] |= {"data": "../../../../etc", "start": {"twin": "/etc/passwd"}}
+    content["settings"]["evaluation"]["extractor"] = str(tmp_path / "theirs.pt")
     content["weights"] = "/etc/passwd"
     (exported / CONFIG).write_text(json.dumps(content))
+    assert open_source(exported).settings.evaluation.extractor == ""
     generate(exported, 1, out=new)
     assert sorted(path.name for path in new.iterdir()) == ["generation.json", "sample-0000.nii.gz"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["exported", "new"]

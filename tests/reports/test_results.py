@@ -16,7 +16,7 @@ from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
 from voxflate.cli.result import check_replaced
-from voxflate.config.toml import with_values
+from voxflate.config.toml import load_config, save_config, with_values
 from voxflate.reports.results import Result, read_result, read_results, write_result
 from voxflate.reports.run_result import result_of
 from voxflate.runs.exported import weights_sha256
@@ -67,12 +67,23 @@ def test_its_metrics_are_the_run_s(run: Path) -> None:
 
 
 def test_nothing_says_where_the_run_lies(run: Path, tmp_path: Path) -> None:
-    voxflate("result", run, "--out", tmp_path / "one.json", "--pictures")
+    where = shutil.copytree(run, tmp_path / "SECRET" / "run")
+    (tmp_path / "SECRET" / "A B").mkdir()
+    other = a_set(tmp_path / "SECRET" / "A B" / "set", 12, 4)
+    for command in (("evaluate", "--replicates", 0, "--no-tsne", "--volume-extractor", "none"), ("audit",)):
+        voxflate(command[0], where, *command[1:], "--data", other.root, "--other-data")
+    own = {"evaluation.extractor": str(tmp_path / "SECRET" / "net.pt")}
+    save_config(with_values(load_config(where), own), where)
+    voxflate("result", where, "--out", tmp_path / "one.json", "--pictures")
     text = (tmp_path / "one.json").read_text()
     assert str(run.parent) not in text
+    assert "SECRET" not in text
     assert json.loads(text)["settings"]["data"] == ""
     assert len(text) < 150_000
     assert json.loads(text)["pictures"].keys() == {"start", "best"}
+    (audit,) = json.loads(text)["audits"]
+    assert audit["other_data"].startswith("set: is not the data that run was trained on")
+    assert audit["data"] == other.content_hash
 
 
 def test_points_are_those_of_the_best_snapshot(run: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import struct
 
 import nibabel as nib
@@ -10,8 +11,10 @@ from safetensors.torch import load, save_file
 from tests.exports import export_generator
 from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
-from voxflate._system.files import sha256
+from voxflate._system.files import sha256, write_json
+from voxflate.config.toml import load_config, save_config, with_values
 from voxflate.runs.exported import CONFIG, SCHEMA, WEIGHTS
+from voxflate.runs.facts import FACTS_NAME, read_facts
 from voxflate.runs.load import open_source
 from voxflate.runs.verify import verify_folder
 from voxflate.sampling.generate import generate
@@ -44,7 +47,13 @@ def test_an_export_generates_what_the_run_does_without_its_data(run, tmp_path):
     assert sorted(path.name for path in (tmp_path / "shared").iterdir()) == [CONFIG, WEIGHTS]
 
 
-def test_no_path_and_no_scan_goes_with_it(exported):
+def test_no_path_and_no_scan_goes_with_it(run, tmp_path):
+    exported = tmp_path / "exported"
+    shutil.copytree(run, tmp_path / "run")
+    own = {"evaluation.extractor": str(tmp_path / "MUSTERMANN.pt")}
+    save_config(with_values(load_config(run), own), tmp_path / "run")
+    write_json(tmp_path / "run" / FACTS_NAME, read_facts(run) | {"twin": {"training.kimg": 1, **own}})
+    export_generator(tmp_path / "run", exported)
     text = (exported / CONFIG).read_text()
     assert "MUSTERMANN" not in text
     assert str(exported.parent) not in text

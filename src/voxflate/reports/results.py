@@ -39,7 +39,7 @@ class Result:
 
     Attributes:
         name: The run's folder name.
-        settings: Every setting by dotted key; paths are "".
+        settings: Every setting by dotted key; folders and the file of a user's feature network are "".
         data: Content hash of the prepared set.
         twin: The 2D run that it started from: name, seed, the kimg that it had seen, the hashes of its data
             and its weights; None without one. Older runs have its planned kimg and no hash of weights.
@@ -52,7 +52,8 @@ class Result:
         evaluations: Results of `voxflate evaluate`, oldest first.
         audits: Results of `voxflate audit`, oldest first: the snapshot's "n_images" and the numbers of
             volumes, "n-generated" and of them "flagged", "n-train", "n-heldout" and "n-null"; the share of
-            "false-alarms" if it was measured.
+            "false-alarms" if it was measured; the hash of its "data", and a remark "other_data" if it is not
+            the run's.
         machine: Processor, cores, threads, device and so on of the last training process.
         versions: Of voxflate and its source (a hash), Python, PyTorch and NumPy, when it was trained.
         pictures: "start" and "best", PNG bytes of the sample sheets.

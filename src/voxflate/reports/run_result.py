@@ -26,11 +26,12 @@ from voxflate.reports.evaluations import (
     sheets_of,
 )
 from voxflate.reports.results import Points, Result
+from voxflate.reports.without_folders import assessment_without_folders, facts_without_folders
+from voxflate.runs.exported import no_paths
 from voxflate.runs.facts import environment, read_facts
 from voxflate.runs.log import LOG_NAME, METRICS_NAME, SNAPSHOTS_NAME, read_rows
 from voxflate.runs.snapshots import best_of, list_snapshots
 
-_PATHS = ("data", "start.twin")
 _COMPONENTS, _POINTS = 20, 200  # of the projection for t-SNE
 
 
@@ -57,7 +58,7 @@ def result_of(run: Path, pictures: bool = False) -> Result:
     shown = [folder for folder, each in pairs if each.facts.get("n_images") == best] or folders
     return Result(
         name=run.resolve().name,
-        settings={key: "" if key in _PATHS else value for key, value in values.items()},
+        settings=values | no_paths(settings.evaluation.extractor),
         data=facts["data"],
         twin=_twin(Path(settings.start.twin), facts) if settings.start.twin else None,
         parameters=facts.get("parameters", {}),
@@ -65,7 +66,7 @@ def result_of(run: Path, pictures: bool = False) -> Result:
         seconds=log[-1]["seconds"] if log else 0.0,
         snapshots=_columns(rows, log, read_rows(run / SNAPSHOTS_NAME)),
         best=best,
-        evaluations=evaluations,
+        evaluations=[assessment_without_folders(each) for each in evaluations],
         audits=[_audit(read_json(path)) for path in audits_of(run)],
         machine=_machine(facts),
         versions=facts["versions"],
@@ -96,7 +97,8 @@ def _audit(content: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of an audit, without what it says of each volume."""
     keys = ("n_images", "n-generated", "n-train", "n-heldout", "n-null", "extractor", "seed", "truncation")
     numbers = {key: content[key] for key in keys} | {"flagged": len(content["flagged"])}
-    return numbers | {key: content[key] for key in ("false-alarms",) if key in content}
+    later = ("false-alarms", "data", "other_data")
+    return facts_without_folders(numbers | {key: content[key] for key in later if key in content})
 
 
 def _machine(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from voxflate._system.version import __version__
 from voxflate.config.toml import with_values
 from voxflate.data.labels import JointLabels
 from voxflate.data.prepared import Manifest
-from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, weights_file
+from voxflate.runs.exported import CONFIG, FORMAT, SCHEMA, WEIGHTS, no_paths, weights_file
 from voxflate.runs.fingerprint import fingerprint, fixed_samples
 from voxflate.runs.load import Loaded
 
@@ -41,7 +41,7 @@ def write_generator(
     """
     if labels is None:  # labels that the generator does not know are not shared
         manifest = replace(manifest, layout=replace(manifest.layout, labels=()))
-    settings = with_values(loaded.settings, {"data": "", "start.twin": ""})
+    settings = with_values(loaded.settings, no_paths(loaded.settings.evaluation.extractor))
     with whole_file(folder / WEIGHTS) as temporary:
         temporary.write_bytes(weights_file(loaded.network.state_dict()))
     content = {
@@ -60,7 +60,7 @@ def write_generator(
         "counts": counts,
         "label_rows": labels.rows if labels is not None else None,
         "words": dict(words) if words else None,
-        "twin": {**twin, "data": "", "start.twin": ""} if twin else None,
+        "twin": {**twin, **no_paths(twin.get("evaluation.extractor", ""))} if twin else None,
         "started_from": dict(started_from) if started_from else None,
     }
     write_json(folder / CONFIG, content | {name: value for name, value in known.items() if value is not None})

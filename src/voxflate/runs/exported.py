@@ -4,7 +4,8 @@ FOLDER/
     generator.safetensors   the averaged generator's weights
     config.json             schema version, settings, geometry and intensities of the data, checksums
 
-It contains no paths, file names or scans of the data, and nothing that can run code.
+It contains no paths, file names or scans of the data, and nothing that can run code. Of a user's own feature
+network, not even the name is kept.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, sha256
 from voxflate._system.version import __version__
 from voxflate.config.schema import RunConfig
-from voxflate.config.toml import from_dict
+from voxflate.config.toml import from_dict, with_values
 from voxflate.data.labels import JointLabels
 from voxflate.data.prepared import SPLITS, Manifest, PreparedSet
+from voxflate.metrics import EXTRACTORS
 
 WEIGHTS = "generator.safetensors"
 CONFIG = "config.json"
@@ -87,6 +89,8 @@ def read_exported(folder: Path) -> Exported:
     path = folder / CONFIG
     content = _content(path)
     settings = from_dict(content["settings"], str(path))
+    # An export may come from a stranger, so paths in it are not followed.
+    settings = with_values(settings, no_paths(settings.evaluation.extractor))
     try:
         manifest = Manifest.from_json(content["geometry"])
         layout = manifest.layout
@@ -145,6 +149,16 @@ def counts_of(manifest: Manifest) -> dict[str, dict[str, int]]:
         split: {"scans": len(found), "subjects": len({scan.subject for scan in found})}
         for split, found in scans.items()
     }
+
+
+def no_paths(extractor: str) -> dict[str, str]:
+    """New values, by dotted key, of the settings that can be paths.
+
+    Args:
+        extractor: The setting `evaluation.extractor`; any but the known names is the file of a user.
+    """
+    own = {} if extractor in EXTRACTORS else {"evaluation.extractor": ""}
+    return {"data": "", "start.twin": "", **own}
 
 
 def weights_file(weights: Mapping[str, Tensor]) -> bytes:

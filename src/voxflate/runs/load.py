@@ -208,11 +208,7 @@ def _settings(
     folder: Path, exported: Exported | None, data: Path | None, device: str | None, values: Mapping[str, Any]
 ) -> RunConfig:
     """The settings of a run or an export with the caller's changes."""
-    if exported is not None:
-        # Paths in an export, which may come from a stranger, are not followed.
-        settings = with_values(exported.settings, {"data": "", "start.twin": ""})
-    else:
-        settings = load_config(folder)
+    settings = load_config(folder) if exported is None else exported.settings
     settings = with_values(settings, values, "--set")
     if data is not None:
         settings = with_values(settings, {"data": str(data.absolute())}, "--data")

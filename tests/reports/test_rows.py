@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.exports import export_generator
+from tests.reports.test_evaluations import voxflate
 from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
+from voxflate._system.files import read_json
 from voxflate.config.identity import setting_key
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import from_values, save_config, with_values
@@ -98,6 +101,31 @@ def test_a_run_remembers_the_settings_of_its_2d_run(tmp_path: Path) -> None:
     assert setting_of(config, run) == before
     train_run(config, run, resume=True)
     assert setting_of(config, run) == before
+    export_generator(run, tmp_path / "export")
+    for source, words in ((run, ()), (tmp_path / "export", ("--data", data.root, "--out", tmp_path / "out"))):
+        voxflate("evaluate", source, *words, "--replicates", 0, "--volume-extractor", "none", "--no-tsne")
+    for folder in (run / "evaluation" / "001-newest", tmp_path / "out"):
+        assert read_json(folder / "metrics.json")["facts"]["setting"] == before
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"training__lr_g": 0.001}, False),
+        ({"training__kimg": 0.012}, True),
+        ({"evaluation__samples": 6, "training__kernels": "plain"}, True),
+    ],
+)
+def test_a_setting_that_changed_half_way_makes_another_row(
+    change: dict[str, Any], same: bool, tmp_path: Path
+) -> None:
+    data = write_prepared(tmp_path / "data")
+    config = run_config(data, training__kimg=0.008)
+    train_run(config, tmp_path / "changed", stop_at=4)
+    config = run_config(data, **{"training__kimg": 0.008, **change})
+    train_run(config, tmp_path / "changed", resume=True)
+    train_run(config, tmp_path / "plain")
+    assert (setting_of(config, tmp_path / "changed") == setting_of(config, tmp_path / "plain")) == same
 
 
 def test_a_repeated_seed_is_no_second_seed() -> None:

@@ -148,6 +148,7 @@ def evaluate_source(
     with explain_out_of_memory(partial(memory_advice, prepared, sampling.batch)):
         found = suite.images(batches) if two_d else suite.volumes(batches, _drawn(source, sampling))
     parameters = _parameters(settings)
+    run, twin = (source.folder, None) if source.exported is None else (None, source.exported.twin)
     facts = {
         **found.facts,
         "run": source.folder.resolve().name,
@@ -158,7 +159,7 @@ def evaluate_source(
         "generator_parameters": parameters["generator"],
         "truncation": sampling.truncation,
         "recipe": prepared.manifest.recipe,
-        "setting": setting_of(settings, None if source.exported else source.folder),
+        "setting": setting_of(settings, run, twin),
         "training_seed": settings.training.seed,
         "budget_kimg": settings.training.kimg,
     }
@@ -191,7 +192,7 @@ def evaluate_volumes(
     Raises:
         VoxflateError: If a file cannot be read or the volumes cannot be measured.
     """
-    suite = Suite(volumes.prepared, suite_settings, first_image_alone=True)
+    suite = Suite(volumes.prepared, suite_settings, first_image_only=True)
     with explain_out_of_memory(partial(memory_advice, volumes.prepared, batch)):
         found = suite.volumes(_counted(volumes.batches(batch), len(volumes.paths), progress))
     facts = {

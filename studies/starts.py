@@ -261,9 +261,10 @@ def _copies(entry: Entry) -> str:
 
 
 def _audit(result: Result) -> Mapping[str, Any] | None:
-    """The newest audit of the evaluated snapshot."""
+    """The newest audit of the evaluated snapshot that looked for copies of the training data."""
     evaluated = result.evaluations[-1].facts["n_images"]
-    return next((each for each in reversed(result.audits) if each["n_images"] == evaluated), None)
+    own = [each for each in result.audits if each.get("data", result.data) == result.data]
+    return next((each for each in reversed(own) if each["n_images"] == evaluated), None)
 
 
 def _not_audited(entries: Sequence[Entry]) -> str:

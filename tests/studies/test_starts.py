@@ -61,7 +61,8 @@ def test_rows_of_ours_are_chosen_by_name(tmp_path: Path) -> None:
 def test_equal_images_are_means_of_the_last_three_snapshots_over_seeds() -> None:
     results = [a_start("own-none", seed, distance) for seed, distance in enumerate((50, 60, 70))]
     other = {"n_images": 60_000, "flagged": 1, "n-generated": 148}
-    results += [a_start("own-none-slices", 0, 40, audits=[other])]
+    elsewhere = {"n_images": 40_000, "flagged": 1, "n-generated": 148, "data": "of other people"}
+    results += [a_start("own-none-slices", 0, 40, audits=[other, elsewhere])]
     tables = tables_of(collect(results))
     assert list(tables) == [EQUAL_IMAGES, EQUAL_SECONDS]
     table = tables[EQUAL_IMAGES]
@@ -72,7 +73,7 @@ def test_equal_images_are_means_of_the_last_three_snapshots_over_seeds() -> None
     assert plain["pairwise L2"] == "19.0 \N{PLUS-MINUS SIGN} 0.0"
     assert (plain["Start"], plain["seeds"], plain["copies"]) == ("none", "3", "3 of 444")
     assert (slices["Start"], slices["FD-avg"]) == ("none, slice discriminator", "40.0")
-    assert slices["copies"] == "\N{EN DASH}"  # another snapshot was audited
+    assert slices["copies"] == "\N{EN DASH}"  # another snapshot was audited, and other data
     assert any(note.endswith("that snapshot was not audited: own-none-slices-s0.") for note in table.notes)
     table = tables_of(collect([*results[:3], a_start("own-none", 3, 80, audits=[other])]))[EQUAL_IMAGES]
     assert dict(zip(table.headings, table.rows[1], strict=True))["copies"] == "3 of 444"

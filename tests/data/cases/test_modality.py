@@ -27,6 +27,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import Manifest, PreparedSet, open_prepared
 from voxflate.data.writers.dicom import write_dicom
 from voxflate.data.writers.nifti import write_nifti as write_volume
+from voxflate.data.writers.synthetic import PLAIN
 
 
 def two_scans(folder: Path, modality: str) -> Path:
@@ -90,7 +91,7 @@ def test_several_modalities_of_one_set_are_all_named(tmp_path: Path) -> None:
     made, _ = prepared(tmp_path / "in", tmp_path / "out", mixed=True)
     assert made.modality == "CT, PT"
     with pytest.raises(VoxflateError, match="the modality is CT, PT, and only CT and MR are written"):
-        write_dicom(tmp_path / "new", volumes(made)[0], made)
+        write_dicom(tmp_path / "new", volumes(made)[0], made, look=PLAIN)
 
 
 def test_a_channel_that_is_not_mr_counts_too(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_what_cannot_be_a_modality_is_refused(tmp_path: Path) -> None:
 def test_only_ct_and_mr_are_written_as_dicom(tmp_path: Path) -> None:
     made, _ = prepared(two_scans(tmp_path / "pet", "PT"), tmp_path / "pet-set")
     with pytest.raises(VoxflateError) as caught:
-        write_dicom(tmp_path / "new", volumes(made)[0], made)
+        write_dicom(tmp_path / "new", volumes(made)[0], made, look=PLAIN)
     assert str(caught.value) == (
         f"{tmp_path / 'new'}: the modality is PT, and only CT and MR are written as DICOM; write NIfTI"
     )
@@ -128,18 +129,18 @@ def test_only_ct_and_mr_are_written_as_dicom(tmp_path: Path) -> None:
     with pytest.raises(
         VoxflateError, match=r"are CT, but recipe mr does not keep Hounsfield .* --recipe ct$"
     ):
-        write_dicom(tmp_path / "new", volumes(made)[0], made)
+        write_dicom(tmp_path / "new", volumes(made)[0], made, look=PLAIN)
 
 
 def test_older_sets_are_what_their_recipe_says(tmp_path: Path) -> None:
     made, _ = prepared(two_files(tmp_path / "in"), tmp_path / "out")
     old = without_modality(made, tmp_path / "old", "mr")
     assert (old.manifest.modality, old.modality) == ("", "MR")
-    write_dicom(tmp_path / "new", np.asarray(volumes(made)[0]), old)
+    write_dicom(tmp_path / "new", np.asarray(volumes(made)[0]), old, look=PLAIN)
     own = without_modality(made, tmp_path / "own", "pet")  # a recipe of the user's
     assert own.modality == ""
     with pytest.raises(VoxflateError, match=r"the modality is unknown \(recipe pet\), and only CT and MR"):
-        write_dicom(tmp_path / "other", np.asarray(volumes(made)[0]), own)
+        write_dicom(tmp_path / "other", np.asarray(volumes(made)[0]), own, look=PLAIN)
 
 
 def silent(one: Any, index: int) -> None:
@@ -170,7 +171,7 @@ def test_images_that_do_not_tell_count_beside_others_that_do(tmp_path: Path) -> 
     note = "2 of 4 images do not tell their modality, so that of the set is MR, OTHER, and it is not written"
     assert any(one.startswith(note) for one in account.notes)
     with pytest.raises(VoxflateError, match="the modality is MR, OTHER, and only CT and MR are written"):
-        write_dicom(tmp_path / "new", volumes(made)[0], made)
+        write_dicom(tmp_path / "new", volumes(made)[0], made, look=PLAIN)
     mixed = two_files(two_scans(tmp_path / "mixed", "MR"))
     assert prepared(mixed, tmp_path / "mixed-set")[0].modality == "MR, OTHER"
 

@@ -18,6 +18,7 @@ from voxflate.data.preparing.prepare import prepare
 from voxflate.data.sources.found import find_sources
 from voxflate.data.volume import Geometry
 from voxflate.data.writers.dicom import write_dicom
+from voxflate.data.writers.synthetic import PLAIN
 
 ITK: Any = SimpleITK
 WriteScan = Callable[..., Path]
@@ -44,7 +45,7 @@ def prepared(request: pytest.FixtureRequest, tmp_path: Path, write_scan: WriteSc
 def test_the_dot_is_where_it_was_for_every_reader(prepared: PreparedSet, tmp_path: Path) -> None:
     """From a file to a tensor to a generated file, and back to the same place in the world."""
     volume = prepared.volumes("all")[0, 0]
-    write_dicom(tmp_path / "out", volume, prepared)
+    write_dicom(tmp_path / "out", volume, prepared, look=PLAIN)
     dot = nib.load(tmp_path / "MUSTERMANN" / "dot.nii.gz")
     middle = np.argwhere(np.asarray(dot.dataobj) == 600).mean(axis=0)
     wanted = nib.affines.apply_affine(dot.affine, middle)
@@ -79,7 +80,7 @@ def test_the_dot_is_where_it_was_for_every_reader(prepared: PreparedSet, tmp_pat
 
 def test_ct_is_whole_hounsfield_units_and_mr_twelve_bits(prepared: PreparedSet, tmp_path: Path) -> None:
     volume = prepared.volumes("all")[0, 0]
-    write_dicom(tmp_path / "out", volume, prepared)
+    write_dicom(tmp_path / "out", volume, prepared, look=PLAIN)
     (source,) = find_sources(tmp_path / "out", pytest.fail)
     values = source.volume().array[:, ::-1, ::-1]
     if prepared.is_ct:
@@ -92,7 +93,7 @@ def test_files_say_what_they_are_and_name_nobody(prepared: PreparedSet, tmp_path
     volume = prepared.volumes("all")[0, 0]
     uids: list[str] = []
     for name in ("a", "b"):
-        write_dicom(tmp_path / name, volume, prepared)
+        write_dicom(tmp_path / name, volume, prepared, look=PLAIN)
         slices = list(map(pydicom.dcmread, (tmp_path / name).iterdir()))
         for one in slices:
             assert one.ImageType[0] == "DERIVED"
@@ -108,20 +109,29 @@ def test_files_say_what_they_are_and_name_nobody(prepared: PreparedSet, tmp_path
         assert b"MUSTERMANN" not in path.read_bytes()
 
 
+def test_a_scan_is_not_called_synthetic(prepared: PreparedSet, tmp_path: Path) -> None:
+    write_dicom(tmp_path / "out", prepared.volumes("all")[0, 0], prepared, look=None)
+    for path in (tmp_path / "out").iterdir():
+        one = pydicom.dcmread(path)
+        assert "SyntheticData" not in one
+        assert (one.ImageType[0], one.PatientName) == ("DERIVED", "PREPARED^VOLUME")
+        assert b"synthetic" not in path.read_bytes().lower()
+
+
 def test_what_a_series_cannot_say_is_refused(prepared: PreparedSet, tmp_path: Path) -> None:
     volume = prepared.volumes("all")[0, 0]
     sheared = prepared.affine.copy()
     sheared[0, 2] += 0.2 * Geometry(SHAPE, sheared).spacing[0]
     with pytest.raises(VoxflateError, match=r"axes are 11\.\d degrees off a right angle"):
-        write_dicom(tmp_path / "out", volume, prepared, sheared)
+        write_dicom(tmp_path / "out", volume, prepared, sheared, look=PLAIN)
     with pytest.raises(VoxflateError, match="1 voxels are NaN"):
-        write_dicom(tmp_path / "out", np.where(volume == volume.max(), np.nan, volume), prepared)
+        write_dicom(tmp_path / "out", np.where(volume == volume.max(), np.nan, volume), prepared, look=PLAIN)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(not shutil.which("dciodvfy"), reason="needs dciodvfy (Debian: dicom3tools)")
 def test_dciodvfy_finds_no_error(prepared: PreparedSet, tmp_path: Path) -> None:
-    write_dicom(tmp_path / "out", prepared.volumes("all")[0, 0], prepared)
+    write_dicom(tmp_path / "out", prepared.volumes("all")[0, 0], prepared, look=PLAIN)
     done = subprocess.run(
         ["dciodvfy", str(tmp_path / "out" / "0001.dcm")], check=False, capture_output=True, text=True
     )

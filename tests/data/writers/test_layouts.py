@@ -18,7 +18,7 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.data.sources.source import Reading
 from voxflate.data.writers.dicom_seg import write_dicom_channels
 from voxflate.data.writers.layouts import LAYOUTS, write_pairs
-from voxflate.data.writers.synthetic import Look
+from voxflate.data.writers.synthetic import PLAIN, Look
 
 LAYOUT = Layout(
     (
@@ -100,6 +100,17 @@ def test_nnunet_finds_its_description(prepared: PreparedSet, tmp_path: Path) -> 
     assert content["source_values"] == {"organ-2": 2, "organ-300": 300}
     assert (content["numTraining"], content["file_ending"]) == (2, ".nii.gz")
     assert not (tmp_path / "out" / "participants.tsv").exists()
+
+
+@pytest.mark.parametrize("layout", ["nnunet", "bids", "monai"])
+@pytest.mark.parametrize(("look", "word"), [(None, "Prepared scans"), (PLAIN, "Synthetic volumes")])
+def test_a_folder_says_whether_its_volumes_are_synthetic(
+    prepared: PreparedSet, tmp_path: Path, layout: str, look: Look | None, word: str
+) -> None:
+    write_pairs(tmp_path / "out", prepared.volumes("train", [0]), prepared, layout, look=look)
+    texts = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("dataset*.json")]
+    assert texts
+    assert all(one.get("description", one.get("Name")).startswith(word) for one in texts)
 
 
 @pytest.mark.parametrize("layout", ["bids", "monai"])
@@ -229,7 +240,7 @@ def test_a_dicom_segmentation_marks_the_voxels_of_its_series(prepared: PreparedS
     highdicom = pytest.importorskip("highdicom", reason="pip install 'voxflate[dicom-seg]'")
     volume = prepared.volumes("train", [0])[0]
     affine = OBLIQUE
-    write_dicom_channels(tmp_path / "out", volume, prepared, affine)
+    write_dicom_channels(tmp_path / "out", volume, prepared, affine, look=PLAIN)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mask.dcm", "t1", "t2"]
     segmentation = highdicom.seg.segread(tmp_path / "out" / "mask.dcm")
     series = [pydicom.dcmread(path) for path in sorted((tmp_path / "out" / "t1").iterdir())]
@@ -272,7 +283,7 @@ def test_a_dicom_series_per_modality_stays_in_its_folder(
     """Names come from the user, or from a stranger's export."""
     layout = Layout(tuple(Channel(name, intensity=(0.0, 900.0)) for name in names))
     prepared = write_prepared(tmp_path / "prepared", layout=layout)
-    write_dicom_channels(tmp_path / "new" / "out", prepared.volumes("train", [0])[0], prepared)
+    write_dicom_channels(tmp_path / "new" / "out", prepared.volumes("train", [0])[0], prepared, look=PLAIN)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
     assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == folders
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "prepared"]
@@ -281,11 +292,19 @@ def test_a_dicom_series_per_modality_stays_in_its_folder(
         assert slice_.SeriesDescription == f"Synthetic MR {name}".replace("\\", " ")[:64]
 
 
+def test_the_mask_of_a_scan_is_not_called_synthetic(prepared: PreparedSet, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="pip install 'voxflate[dicom-seg]'")
+    write_dicom_channels(tmp_path / "out", prepared.volumes("train", [0])[0], prepared, look=None)
+    mask = pydicom.dcmread(tmp_path / "out" / "mask.dcm")
+    assert {one.SegmentAlgorithmType for one in mask.SegmentSequence} == {"MANUAL"}
+    assert not any(b"synthetic" in path.read_bytes().lower() for path in (tmp_path / "out").rglob("*.dcm"))
+
+
 def test_an_empty_mask_is_a_segmentation_without_marks(prepared: PreparedSet, tmp_path: Path) -> None:
     highdicom = pytest.importorskip("highdicom", reason="pip install 'voxflate[dicom-seg]'")
     volume = prepared.volumes("train", [0])[0]
     volume[2:] = -1
-    write_dicom_channels(tmp_path / "out", volume, prepared)
+    write_dicom_channels(tmp_path / "out", volume, prepared, look=PLAIN)
     assert not highdicom.seg.segread(tmp_path / "out" / "mask.dcm").pixel_array.any()
 
 
@@ -294,5 +313,5 @@ def test_without_highdicom_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(VoxflateError, match=r"pip install 'voxflate\[dicom-seg\]'"):
-        write_dicom_channels(tmp_path / "out", prepared.volumes("train", [0])[0], prepared)
+        write_dicom_channels(tmp_path / "out", prepared.volumes("train", [0])[0], prepared, look=PLAIN)
     assert not (tmp_path / "out").exists()

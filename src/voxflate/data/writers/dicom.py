@@ -1,4 +1,4 @@
-"""Writes volumes as DICOM series, CT or MR: one file per slice, marked as synthetic.
+"""Writes volumes as DICOM series, CT or MR: one file per slice; generated ones are marked as synthetic.
 
 The files have new UIDs, the image type DERIVED, no date and no personal data. Slices are axial in the usual
 orientation: rows towards the subject's left, columns towards the back.
@@ -25,7 +25,7 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.data.readers.refusals import LARGEST_SHEAR, shear_degrees
 from voxflate.data.volume import Float32, Float64, Geometry
 from voxflate.data.writers.checks import check_dicom_modality, check_volume
-from voxflate.data.writers.synthetic import PLAIN, Look, hounsfield
+from voxflate.data.writers.synthetic import PREPARED, Look, hounsfield, kind_of
 
 MR_LEVELS = 4095
 """MR has no unit: [-1, 1] is stored in 12 bits, as on most scanners."""
@@ -38,8 +38,8 @@ def write_dicom(
     volume: Float32,
     prepared: PreparedSet,
     affine: Float64 | None = None,
-    look: Look = PLAIN,
     *,
+    look: Look | None,
     channel: int = 0,
     beside: Path | None = None,
 ) -> None:
@@ -52,7 +52,8 @@ def write_dicom(
         volume: float32 [D, H, W] in [-1, 1]; values outside are clipped.
         prepared: The set that defines values, voxels and position.
         affine: 4x4, index (w, h, d, 1) -> world mm, RAS+; the set's own if None.
-        look: Its air, and whether position and units come from other data.
+        look: Look of a generated volume, which the files then call synthetic; None for a scan. There is no
+            default, because one taken for the other does harm.
         channel: Index of the image channel.
         beside: Folder of a series of the same volume; its patient, study and frame of reference are reused.
 
@@ -110,26 +111,27 @@ def as_rows(volume: Any) -> Any:
     return volume[:, ::-1, ::-1]
 
 
-def _pixels(volume: Float32, prepared: PreparedSet, look: Look, channel: int) -> Any:
+def _pixels(volume: Float32, prepared: PreparedSet, look: Look | None, channel: int) -> Any:
     if prepared.is_ct:
-        return hounsfield(volume, prepared, look.air, channel)
+        return hounsfield(volume, prepared, look.air if look else None, channel)
     return np.rint((volume + 1) * (MR_LEVELS / 2)).astype(np.uint16)
 
 
-def _common(grid: Geometry, is_ct: bool, look: Look) -> Dataset:
+def _common(grid: Geometry, is_ct: bool, look: Look | None) -> Dataset:
     """The elements shared by all slices."""
+    kind = kind_of(look)
     depth, height, width = grid.spacing
     directions = _TO_DICOM @ grid.affine[:3, :3] / grid.spacing[::-1]
     one = Dataset()
     one.SOPClassUID = CTImageStorage if is_ct else MRImageStorage
     one.Modality = "CT" if is_ct else "MR"
     one.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if is_ct else "OTHER"]
-    one.DerivationDescription = look.description
+    one.DerivationDescription = look.description if look else PREPARED
     study = generate_uid()
     # Every volume is a patient with its own study, because viewers sort by these two.
-    one.PatientName, one.PatientID = "SYNTHETIC^VOLUME", f"SYNTHETIC-{study[-12:]}"
+    one.PatientName, one.PatientID = f"{kind.upper()}^VOLUME", f"{kind.upper()}-{study[-12:]}"
     one.StudyInstanceUID, one.StudyID, one.SeriesNumber, one.AcquisitionNumber = study, "1", 1, 1
-    one.SeriesDescription = f"Synthetic {one.Modality}"
+    one.SeriesDescription = f"{kind} {one.Modality}"
     one.Manufacturer = "voxflate"
     for name in ("SeriesInstanceUID", "FrameOfReferenceUID"):
         setattr(one, name, generate_uid())
@@ -140,7 +142,9 @@ def _common(grid: Geometry, is_ct: bool, look: Look) -> Dataset:
     one.SliceThickness = one.SpacingBetweenSlices = _decimal(depth)
     one.Rows, one.Columns = grid.shape[1:]
     one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
-    one.BurnedInAnnotation, one.SyntheticData = "NO", "YES"
+    one.BurnedInAnnotation = "NO"
+    if look:
+        one.SyntheticData = "YES"
     one.BitsAllocated = 16
     one.BitsStored = 16 if is_ct else 12
     one.HighBit = one.BitsStored - 1

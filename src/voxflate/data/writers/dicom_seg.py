@@ -21,7 +21,7 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32, Float64
 from voxflate.data.writers.checks import check_volume
 from voxflate.data.writers.dicom import as_rows, long_string, write_dicom
-from voxflate.data.writers.synthetic import PLAIN, Look
+from voxflate.data.writers.synthetic import PREPARED, Look, kind_of
 from voxflate.data.writers.tags import image_tags
 
 SERIES_NUMBER = 100
@@ -42,7 +42,8 @@ def write_dicom_channels(
     volume: Float32,
     prepared: PreparedSet,
     affine: Float64 | None = None,
-    look: Look = PLAIN,
+    *,
+    look: Look | None,
 ) -> None:
     """Write all channels of a volume as DICOM, as one study.
 
@@ -54,14 +55,14 @@ def write_dicom_channels(
         volume: float32 [C, D, H, W] in [-1, 1], all channels of the set.
         prepared: The set that defines channels, values and voxels.
         affine: 4x4, index (w, h, d, 1) -> world mm, RAS+; the set's own if None.
-        look: Its air, and whether position and units come from other data.
+        look: Look of a generated volume, which the files then call synthetic; None for a scan.
 
     Raises:
         VoxflateError: If the volume does not match the set, or highdicom is missing.
     """
     layout = prepared.layout
     if len(layout.channels) == 1:
-        write_dicom(folder, volume[0], prepared, affine, look)
+        write_dicom(folder, volume[0], prepared, affine, look=look)
         return
     if layout.masks:
         check_segmentations()
@@ -69,12 +70,14 @@ def write_dicom_channels(
         folders = [temporary / tag for tag in image_tags(layout)]
         for number, series in enumerate(folders):
             beside = folders[0] if number else None
-            write_dicom(series, volume[number], prepared, affine, look, channel=number, beside=beside)
+            write_dicom(series, volume[number], prepared, affine, look=look, channel=number, beside=beside)
         if layout.masks:
-            write_dicom_seg(temporary / "mask.dcm", volume, prepared, folders[0])
+            write_dicom_seg(temporary / "mask.dcm", volume, prepared, folders[0], look=look)
 
 
-def write_dicom_seg(path: str | Path, volume: Float32, prepared: PreparedSet, series: Path) -> None:
+def write_dicom_seg(
+    path: str | Path, volume: Float32, prepared: PreparedSet, series: Path, *, look: Look | None
+) -> None:
     """Write the mask of a volume as a DICOM segmentation, one segment per class.
 
     Segments are numbered 1, 2, 3, ..., as DICOM requires; their labels are the names of the classes with the
@@ -85,6 +88,7 @@ def write_dicom_seg(path: str | Path, volume: Float32, prepared: PreparedSet, se
         volume: float32 [C, D, H, W] in [-1, 1], all channels of the set.
         prepared: The set that defines the classes.
         series: Folder of the series that `write_dicom` wrote for an image channel of the same volume.
+        look: The same as for the series.
 
     Raises:
         VoxflateError: If highdicom is missing, or the file cannot be written.
@@ -98,7 +102,7 @@ def write_dicom_seg(path: str | Path, volume: Float32, prepared: PreparedSet, se
     labels = as_rows(numbered(mask_labels(volume, layout), layout))
     slices = [pydicom.dcmread(file) for file in sorted(series.iterdir())]
     segments = [
-        _segment(highdicom, number, layout.channels[layout.images + number - 1])
+        _segment(highdicom, number, layout.channels[layout.images + number - 1], generated=look is not None)
         for number in range(1, layout.masks + 1)
     ]
     with warnings.catch_warnings():
@@ -116,23 +120,25 @@ def write_dicom_seg(path: str | Path, volume: Float32, prepared: PreparedSet, se
             manufacturer_model_name="voxflate",
             software_versions=__version__,
             device_serial_number="0",
-            content_description="Synthetic: made by a generative network",
-            content_label="SYNTHETIC",
+            content_description="Synthetic: made by a generative network" if look else PREPARED,
+            content_label=kind_of(look).upper(),
             omit_empty_frames=bool(labels.any()),
         )
-    made.SeriesDescription = "Synthetic mask"
+    made.SeriesDescription = f"{kind_of(look)} mask"
     with whole_file(path) as temporary:
         made.save_as(temporary, enforce_file_format=True)
 
 
-def _segment(highdicom: Any, number: int, channel: Any) -> Any:
+def _segment(highdicom: Any, number: int, channel: Any, *, generated: bool) -> Any:
+    # The mask of a scan was entered by the user; no file says how it was drawn.
+    made_by = highdicom.AlgorithmIdentificationSequence(
+        name="voxflate", version=__version__, family=codes.DCM.ArtificialIntelligence
+    )
     return highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=long_string(channel.name, f" ({channel.label})"),
         segmented_property_category=codes.SCT.AnatomicalStructure,
         segmented_property_type=codes.SCT.AnatomicalStructure,
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name="voxflate", version=__version__, family=codes.DCM.ArtificialIntelligence
-        ),
+        algorithm_type="AUTOMATIC" if generated else "MANUAL",
+        algorithm_identification=made_by if generated else None,
     )

@@ -24,6 +24,7 @@ from voxflate.data.writers.synthetic import Look
 from voxflate.data.writers.tags import image_tags, plain_word
 
 SYNTHETIC_SET = "Synthetic volumes made by a generative network (voxflate)"
+PREPARED_SET = "Prepared scans: resampled, and clipped or rescaled (voxflate)"
 BIDS_VERSION = "1.9.0"
 
 _BIDS_SUFFIXES = {
@@ -48,7 +49,8 @@ class FolderLayout:
     Attributes:
         image: (name, channel's number, the set's channels) -> path of an image channel's file.
         mask: name -> path of the mask's file.
-        describe: Writes the files that describe the folder, after all volumes.
+        describe: Writes the files that describe the folder, after all volumes; the last argument says in a
+            sentence what they are.
         needs_mask: Whether every volume must have a mask.
         renumbered: Whether the classes must be 1, 2, 3, ...
         reserved: Names that no label can have, because the description has files under them.
@@ -56,7 +58,7 @@ class FolderLayout:
 
     image: Callable[[str, int, Layout], str]
     mask: Callable[[str], str]
-    describe: Callable[[Path, PreparedSet, Sequence[Kept]], None]
+    describe: Callable[[Path, PreparedSet, Sequence[Kept], str], None]
     needs_mask: bool = False
     renumbered: bool = False
     reserved: tuple[str, ...] = ()
@@ -134,7 +136,8 @@ class FolderWriter:
 
     def finish(self) -> None:
         """Write the files that describe the folder."""
-        self._layout.describe(self._folder, self._prepared, self.kept)
+        about = PREPARED_SET if self._look is None else SYNTHETIC_SET
+        self._layout.describe(self._folder, self._prepared, self.kept, about)
 
 
 def write_pairs(
@@ -210,11 +213,11 @@ def _class_names(prepared: PreparedSet, *, renumbered: bool) -> dict[str, int]:
     return {"background": 0, **dict(zip((one.name for one in masks), values, strict=True))}
 
 
-def _describe_flat(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
+def _describe_flat(folder: Path, prepared: PreparedSet, kept: Sequence[Kept], about: str) -> None:
     write_labels(folder, kept)
 
 
-def _describe_nnunet(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
+def _describe_nnunet(folder: Path, prepared: PreparedSet, kept: Sequence[Kept], about: str) -> None:
     """Write dataset.json for nnU-Net v2. Its classes must be 1, 2, 3, ...; the source's values are added."""
     images = [channel.name for channel in prepared.layout.channels[: prepared.layout.images]]
     # For the name CT, nnU-Net clips and scales by the whole set; for any other name it normalises per volume.
@@ -225,14 +228,14 @@ def _describe_nnunet(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) 
         "labels": _class_names(prepared, renumbered=True),
         "numTraining": len(kept),
         "file_ending": ".nii.gz",
-        "description": SYNTHETIC_SET,
+        "description": about,
         "source_values": {one.name: one.label for one in masks},
     }
     write_json(folder / "dataset.json", content)
     write_participants(folder / PARTICIPANTS, kept)
 
 
-def _describe_monai(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
+def _describe_monai(folder: Path, prepared: PreparedSet, kept: Sequence[Kept], about: str) -> None:
     """Write dataset.json with a datalist: every volume with its files, and its labels by name."""
     items = []
     for one in kept:
@@ -243,7 +246,7 @@ def _describe_monai(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -
         items.append({**files, **one.labels})
     content = {
         "name": "voxflate",
-        "description": SYNTHETIC_SET,
+        "description": about,
         "labels": {str(value): name for name, value in _class_names(prepared, renumbered=False).items()},
         "numTraining": len(kept),
         "training": items,
@@ -252,14 +255,14 @@ def _describe_monai(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -
     write_participants(folder / PARTICIPANTS, kept)
 
 
-def _describe_bids(folder: Path, prepared: PreparedSet, kept: Sequence[Kept]) -> None:
+def _describe_bids(folder: Path, prepared: PreparedSet, kept: Sequence[Kept], about: str) -> None:
     """Write the descriptions of the set and of its masks (derivatives), and the participants."""
     made = [{"Name": "voxflate", "Version": __version__}]
-    about = {"Name": SYNTHETIC_SET, "BIDSVersion": BIDS_VERSION, "GeneratedBy": made}
-    write_json(folder / "dataset_description.json", {**about, "DatasetType": "raw"})
+    common = {"Name": about, "BIDSVersion": BIDS_VERSION, "GeneratedBy": made}
+    write_json(folder / "dataset_description.json", {**common, "DatasetType": "raw"})
     if prepared.layout.masks:
         masks = folder / "derivatives" / "masks"
-        write_json(masks / "dataset_description.json", {**about, "DatasetType": "derivative"})
+        write_json(masks / "dataset_description.json", {**common, "DatasetType": "derivative"})
         classes = _class_names(prepared, renumbered=False)
         rows = [f"{value}\t{name}" for name, value in classes.items()]
         with whole_file(masks / "dseg.tsv") as temporary:

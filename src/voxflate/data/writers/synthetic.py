@@ -1,4 +1,4 @@
-"""The look of generated volumes in a file: their air, and their description in the header."""
+"""How files tell generated volumes from scans, and the air of generated volumes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from voxflate.data.volume import Float32
 
 SYNTHETIC = "synthetic: made by a generative network (voxflate)"
 """Description in the header of a generated volume."""
+PREPARED = "prepared scan: resampled, and clipped or rescaled (voxflate)"
+"""Description of a prepared scan, where a format needs one."""
 OTHER_DATA = "; on other data"
 """Added to the description if position and units come from data that the network was not trained on."""
 
@@ -41,6 +43,11 @@ class Look:
 
 
 PLAIN = Look()
+
+
+def kind_of(look: Look | None) -> str:
+    """The word for a volume in titles: Synthetic if it was generated, Prepared if it is a scan."""
+    return "Prepared" if look is None else "Synthetic"
 
 
 def hounsfield(

@@ -60,8 +60,9 @@ class LabelColumn:
         name: The column's name in the list of scans.
         values: Categorical columns only: the classes that occur in the set, held-out volumes included, in
             alphabetical order.
-        low: Continuous columns only: smallest value of the training set, in the source's unit.
-        high: Largest.
+        low: Continuous columns only: lower end of the training set's range, in the source's unit; rounded
+            outwards, except in sets of earlier versions.
+        high: Its upper end.
         mean: Mean over the training set's volumes.
         deviation: Standard deviation; 1 where all are equal.
     """

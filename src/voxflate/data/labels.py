@@ -21,7 +21,24 @@ Labels = dict[str, LabelValue]
 """The labels of one volume, a value per column."""
 
 BINS = 20
-"""Number of equal bins for a column's numbers: an export must not reveal anyone's exact age."""
+"""Number of equal bins for a column's numbers: an export tells nobody's age more closely than that."""
+
+
+def rounded_outwards(low: float, high: float) -> tuple[float, float]:
+    """Round a range to round numbers outside it, because its ends are the exact values of two people.
+
+    The step is 1, 2 or 5 times a power of ten, and at least a bin wide, so the two are known no more closely
+    than all others. A range of a single value stays.
+
+    >>> rounded_outwards(19.98, 86.2), rounded_outwards(40, 40)
+    ((15.0, 90.0), (40, 40))
+    """
+    if high == low:
+        return low, high
+    width = (high - low) / BINS
+    power = math.floor(math.log10(width))
+    step = next(each for each in (1, 2, 5, 10) if each * 10.0**power >= width) * 10.0**power
+    return round(math.floor(low / step) * step, -power), round(math.ceil(high / step) * step, -power)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from tests.data.preparing.test_channels import SHAPE, refusal
 from voxflate._system.errors import VoxflateError
 from voxflate.data import prepare
-from voxflate.data.prepared import PreparedSet
+from voxflate.data.prepared import PreparedSet, Scan
+from voxflate.data.preparing.labels import label_columns
 from voxflate.data.preparing.summary import summary_lines
 from voxflate.data.sources.account import Account
 from voxflate.data.sources.source import Reading
@@ -40,7 +42,7 @@ def test_labels_come_from_the_participants(pairs: Path, table: Path, tmp_path: P
     age, sex = made.layout.labels
     ages = [scan.labels["age"] for scan in made.manifest.scans]
     assert sorted(ages) == [30.5, 31.5, 32.5, 33.5, 34.5, 35.5]
-    assert (age.low, age.high) == (min(ages[:5]), max(ages[:5]))
+    assert (age.low, age.high) == (30.5, 35.5)
     assert (age.mean, age.deviation) == pytest.approx((np.mean(ages[:5]), np.std(ages[:5])))
     assert sex.values == ("F", "M")
     assert all(scan.labels["sex"] == "FM"[int(scan.labels["age"] - 30.5) % 2] for scan in made.manifest.scans)
@@ -63,6 +65,18 @@ def test_a_class_of_held_out_volumes_alone_gets_a_note(pairs: Path, tmp_path: Pa
         "label sex: 1 of 2 classes ({M}) occur only in held-out volumes, so the generator learns nothing of "
         "them" in account.notes
     )
+
+
+@pytest.mark.parametrize(
+    ("ages", "ends"),
+    [([19.98, 40, 86.2], (15, 90)), ([20, 40], (20, 40)), ([-0.3, 0.1], (-0.3, 0.1)), ([7], (7, 7))],
+)
+def test_a_range_is_known_no_better_than_anybody_s_value(
+    ages: list[float], ends: tuple[float, float]
+) -> None:
+    scan = Scan("s", "train", "", [], (0.0, 1.0))
+    (column,) = label_columns(["age"], [replace(scan, labels={"age": age}) for age in ages])
+    assert (column.low, column.high) == ends
 
 
 def test_a_missing_label_is_refused_by_count_and_moves_nobody(

@@ -13,6 +13,7 @@ import numpy as np
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.channels import LabelColumn, LabelValue
+from voxflate.data.labels import rounded_outwards
 from voxflate.data.prepared import Scan
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.sources.account import some
@@ -142,8 +143,8 @@ def _column(name: str, scans: Sequence[Scan]) -> LabelColumn:
     if any(isinstance(scan.labels[name], str) for scan in scans):
         return LabelColumn(name, tuple(sorted({str(scan.labels[name]) for scan in scans})))
     values = np.array([scan.labels[name] for scan in scans if scan.split == "train"], np.float64)
-    low, high, mean = (float(value) for value in (values.min(), values.max(), values.mean()))
-    return LabelColumn(name, (), low, high, mean, float(values.std()) or 1.0)
+    low, high = rounded_outwards(float(values.min()), float(values.max()))
+    return LabelColumn(name, (), low, high, float(values.mean()), float(values.std()) or 1.0)
 
 
 def label_lines(columns: Sequence[LabelColumn], scans: Sequence[Scan]) -> Iterator[str]:

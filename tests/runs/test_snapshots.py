@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from voxflate._system.errors import VoxflateError
 from voxflate.gans.state import FORMAT
 from voxflate.runs import snapshots
+from voxflate.runs.chosen import load_run_snapshot
 from voxflate.runs.snapshots import (
     best_snapshot,
     list_snapshots,
-    load_chosen,
     load_newest,
     load_snapshot,
     save_snapshot,
@@ -365,8 +365,8 @@ def test_the_best_stays_beside_the_newest(tmp_path):
         save_snapshot(tmp_path, state(n_images), keep=2, protect=[best] if best else [])
         measured(tmp_path, n_images, kid)
     assert numbers(tmp_path) == [8, 24, 32]
-    assert load_chosen(tmp_path, "best")[0]["n_images"] == 8
-    assert load_chosen(tmp_path, "newest")[0]["n_images"] == 32
+    assert load_run_snapshot(tmp_path, "best")[0]["n_images"] == 8
+    assert load_run_snapshot(tmp_path, "newest")[0]["n_images"] == 32
 
 
 def test_newest_means_most_images_whatever_the_clock_says(tmp_path):

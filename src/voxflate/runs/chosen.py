@@ -12,7 +12,6 @@ from voxflate.runs.snapshots import (
     best_snapshot,
     images_of,
     list_snapshots,
-    load_chosen,
     load_newest,
     load_snapshot,
 )
@@ -36,8 +35,6 @@ def load_run_snapshot(
     """
     if which == "newest":
         return load_newest(run, on_skip)
-    if which == "best":
-        return load_chosen(run, "best")
     path = find_snapshot(run, which)
     return load_snapshot(path), path
 

@@ -64,7 +64,7 @@ class TrainingLog:
         self._write(EVENTS_NAME, row)
 
     def sync(self) -> None:
-        """Flush the rows to disk, so that no snapshot is ahead of the log."""
+        """Flush the scalars to disk, so that no snapshot is ahead of them."""
         with contextlib.suppress(OSError), open(self.run / LOG_NAME, "rb") as handle:
             os.fsync(handle.fileno())
 

@@ -162,23 +162,6 @@ def best_of(rows: Sequence[dict[str, Any]], among: Collection[int] | None = None
     return min(found)[1] if found else None
 
 
-def load_chosen(run: Path, which: str) -> tuple[dict[str, Any], Path]:
-    """Load the "newest" or the "best" snapshot.
-
-    Raises:
-        VoxflateError: If there is none.
-    """
-    if which == "newest":
-        return load_newest(run)
-    path = best_snapshot(run)
-    if which != "best" or path is None:
-        raise VoxflateError(
-            f"{run}: has no {which} snapshot; give newest, or best, which needs measurements during "
-            "training (evaluation.every) and at least two held-out volumes"
-        )
-    return load_snapshot(path), path
-
-
 def _kid_name(row: dict[str, Any]) -> str:
     """Name of the distance to the held-out volumes in a row of metrics."""
     return f"kid-{row.get('extractor')}-heldout-avg"

@@ -31,6 +31,7 @@ from voxflate.reports.rows import EvaluatedRun, Row, grouped, separated
 from voxflate.reports.shown import (
     audit_section,
     pictures_of,
+    real_sheet,
     utility_sections,
     volume_sets,
     volume_sheet,
@@ -38,8 +39,6 @@ from voxflate.reports.shown import (
 from voxflate.reports.tables import DASH, columns_of, markdown, notes, table, why_separate
 from voxflate.reports.verdict import verdict
 from voxflate.runs.log import METRICS_NAME, read_rows
-
-REAL_SHOWN = 8
 
 
 def report_evaluations(
@@ -83,8 +82,7 @@ def report_evaluations(
         temporary.write_text(latex(tables, paper), encoding="utf-8")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        real = prepared.volumes("train", range(min(REAL_SHOWN, len(prepared.stored("train")))))
-        volume_sheet(real, folder / "real.png", "real volumes", prepared)
+        real = real_sheet(prepared, folder / "real.png")
         summaries = [
             _summary(place, each, prepared, folder) for place, each in zip(places, evaluated, strict=True)
         ]

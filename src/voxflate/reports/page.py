@@ -19,13 +19,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file
 from voxflate.drawing.sheets import curves, for_dark_pages
+from voxflate.evaluation.evaluator import DIVERSITY
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.parts import Extras
+from voxflate.reports.tables import significant
 
 Figures = Mapping[str, float | int | str]
 Curve = Sequence[tuple[float, float]]
 
-_DIVERSITY = "pairwise-l2"
 _PLANES = {"ax": "axial", "sag": "sagittal", "cor": "coronal"}
 _MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg"}
 
@@ -39,7 +40,7 @@ class RunSummary:
         generator_parameters: Trainable parameters of G; None if unknown.
         discriminator_parameters: Trainable parameters of D; None if unknown.
         kimg: Thousands of real images shown; None for a folder of volumes.
-        seconds: Training time, including evaluation; None if unknown.
+        seconds: Training time without the evaluations at snapshots; None if unknown.
         curves: Metric name (as in `Evaluator.measure`) -> points (kimg, value).
         metrics: `Evaluator.measure` at the end.
         sheet_start: Sample sheet at kimg 0, PNG; None for an export.
@@ -169,14 +170,14 @@ def _charts(runs: Sequence[RunSummary], floor: Figures, prefix: str) -> list[dic
     """The curves of all runs, each drawn for a light and a dark page."""
     names = {f"{prefix}-avg": "Mean distance over the three planes"}
     names |= {f"{prefix}-{short}": f"Distance, {plane} plane" for short, plane in _PLANES.items()}
-    names |= {f"{prefix}-avg-cut": "Mean distance after the background cut", _DIVERSITY: "Diversity"}
+    names |= {f"{prefix}-avg-cut": "Mean distance after the background cut", DIVERSITY: "Diversity"}
     charts = []
     with tempfile.TemporaryDirectory() as folder:
         for metric, caption in names.items():
             series = {run.label: run.curves.get(metric, ()) for run in runs}
             if not any(series.values()):
                 continue
-            is_distance = metric != _DIVERSITY
+            is_distance = metric != DIVERSITY
             light, dark = (Path(folder, f"{theme}.svg") for theme in ("light", "dark"))
             curves(
                 series,
@@ -203,14 +204,18 @@ def _embedded(path: Path) -> str:
 
 
 def number_text(value: float | int | str | None) -> str:
-    """Three significant digits, without an exponent; a dash if not measured."""
+    """Three significant digits; whole numbers and those from 100 without decimals; a dash if not measured.
+
+    >>> number_text(99.97), number_text(0.000042), number_text(2.0)
+    ('100', '4.20e-05', '2')
+    """
     if value is None:
         return "\N{EN DASH}"
     if isinstance(value, str):
         return value
     if isinstance(value, int) or value.is_integer() or abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:#.3g}"
+    return significant(value, 3)
 
 
 def _duration(seconds: float | None) -> str:

@@ -23,6 +23,8 @@ from voxflate.reports.parts import REAL, AuditSection, UtilitySection, VolumeSet
 from voxflate.reports.rows import EvaluatedRun
 from voxflate.reports.utility_shown import draw, read_utility, tables_of
 
+_REAL_SHOWN = 8
+
 
 def pictures_of(
     places: Sequence[Place],
@@ -91,6 +93,13 @@ def volume_sheet(volumes: NDArray[np.float32], path: Path, title: str, prepared:
     """Draw volumes with their masks if they match the set; otherwise only the first channel."""
     shown, classes = _with_classes(volumes, prepared)
     sample_sheet(shown, path, title=title, spacing=prepared.spacing, classes=classes)
+
+
+def real_sheet(prepared: PreparedSet, path: Path) -> NDArray[np.float32]:
+    """Draw the first training volumes, and return them, [n, C, D, H, W]."""
+    shown = prepared.volumes("train", range(min(_REAL_SHOWN, len(prepared.stored("train")))))
+    volume_sheet(shown, path, "real volumes", prepared)
+    return shown
 
 
 def _with_classes(

@@ -184,12 +184,21 @@ def _markdown(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> str:
     return "\n".join([*text, "", *(f"{note}\n" for note in notes(rows, wanted))])
 
 
+def significant(value: float, digits: int) -> str:
+    """A number with all its significant digits, and without a point at the end.
+
+    >>> significant(3.5, 3), significant(99.97, 3)
+    ('3.50', '100')
+    """
+    return f"{value:#.{digits}g}".rstrip(".")
+
+
 def _number(value: float | None, digits: int) -> str:
     if value is None:
         return DASH
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:.1f}"
-    return f"{value:#.{digits}g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
+    return significant(value, digits) if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
 
 
 def _cell(row: Row, column: Column) -> str:

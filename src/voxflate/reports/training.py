@@ -16,13 +16,12 @@ from voxflate.evaluation.real import RealSet
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.evaluations import sheets_of
 from voxflate.reports.page import RunSummary, write_report
-from voxflate.reports.shown import volume_sheet
+from voxflate.reports.shown import real_sheet
 from voxflate.runs.facts import read_facts
 from voxflate.runs.log import LOG_NAME, METRICS_NAME, read_rows
 from voxflate.runs.snapshots import best_of
 
 REPORT = "report.html"
-_REAL_SHOWN = 8
 
 
 def last_metrics(run: Path) -> list[str]:
@@ -55,8 +54,7 @@ def write_training_report(run: Path) -> Path:
     prepared, last = open_prepared(config.data), rows[-1]
     with tempfile.TemporaryDirectory() as scratch:
         real = Path(scratch) / "real.png"
-        shown = prepared.volumes("train", range(min(_REAL_SHOWN, len(prepared.stored("train")))))
-        volume_sheet(shown, real, "real volumes", prepared)
+        real_sheet(prepared, real)
         write_report(
             run / REPORT,
             f"Training of {run.resolve().name}",

@@ -82,7 +82,7 @@ def test_a_2d_run_and_a_full_folder_are_refused(run, tmp_path):
     with pytest.raises(VoxflateError, match="is not an empty folder"):
         export_generator(run, tmp_path / "flat")
     train_run(run_config(data, training__kimg=0.004), tmp_path / "deep")
-    with pytest.raises(VoxflateError, match="has no best snapshot"):
+    with pytest.raises(VoxflateError, match="has no snapshot best"):
         export_generator(tmp_path / "deep", tmp_path / "out", "best")
 
 

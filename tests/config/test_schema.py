@@ -116,11 +116,6 @@ def test_a_key_like_no_other_points_to_the_list() -> None:
         ({"model": "vae-gan", "training.phase": "2d"}, "model = vae-gan: has no 2D twin"),
         ({"model": "alpha-gan", "start.strategy": "inflate-1"}, "has no start.strategy = inflate-1"),
         ({"training.phase": "2d", "network.position": True}, "network.position = true: a plain twin"),
-        ({"model": "wgan-gp", "training.reuse_fakes": True}, "training.reuse_fakes is for stylegan2"),
-        (
-            {"model": "vae-gan", "training.reuse_fakes": False, "training.train_noise": False},
-            "training.train_noise = false is for stylegan2; set true",
-        ),
         ({"model": "wgan-gp", "training.batch": 1}, "training.batch = 1 is too small"),
         ({"model": "wgan-gp", "training.augment": "cutout"}, "training.augment is for stylegan2"),
         ({"model": "wgan-gp", "training.precision": "bf16"}, "precision = bf16 is for stylegan2"),

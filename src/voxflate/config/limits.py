@@ -80,8 +80,6 @@ def _limits_of_comparison(config: RunConfig) -> Iterator[tuple[bool, str]]:
         (training.precision == "bf16", "training.precision = bf16", "fp32"),
         (training.micro_batch > 0, "training.micro_batch", "0"),
         (training.activation_checkpointing, "training.activation_checkpointing", "false"),
-        (training.reuse_fakes, "training.reuse_fakes", "false"),
-        (not training.train_noise, "training.train_noise = false", "true"),
     ):
         yield bad, f"{wrong} is for stylegan2; set {value}"
 

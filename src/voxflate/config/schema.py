@@ -207,7 +207,8 @@ class TrainingConfig(Section):
     seed: int = Field(default=0, ge=0)
     """Seed of the weights, the latent codes and the order of the images."""
     reuse_fakes: bool = False
-    """Show the discriminator the images of the generator step instead of new ones: faster, slightly stale."""
+    """Show stylegan2's discriminator the images of the generator step instead of new ones: faster, slightly
+    stale."""
     restores: int = Field(default=0, ge=0)
     """How often a run may go back to its last snapshot when a loss, weight or gradient is NaN or infinite;
     0 ends the run instead."""

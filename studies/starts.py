@@ -111,7 +111,7 @@ def _equal_images(
 
 
 def _equal_seconds(entries: Sequence[Entry], twins: Mapping[str, Result], left_out: Sequence[str]) -> Table:
-    """Every run as far as it had come when the quickest one ended, its 2D run included.
+    """Every run as far as it comes at its row's best speed until the quickest row ends, 2D runs included.
 
     Args:
         entries: With the runs of `_timed`.
@@ -248,7 +248,7 @@ def _volume_metric(entry: Entry) -> str:
 
 
 def _false_alarms(entries: Sequence[Entry]) -> str:
-    audits = (audit for entry in entries for each in entry.results for audit in each.audits)
+    audits = [audit for audit in map(_audit, results_of(entries)) if audit is not None]
     shares = [audit["false-alarms"] for audit in audits if audit.get("false-alarms") is not None]
     return f"{statistics.fmean(shares):.1%}" if shares else "some, too (not measured)"
 
@@ -269,4 +269,5 @@ def _audit(result: Result) -> Mapping[str, Any] | None:
 
 def _not_audited(entries: Sequence[Entry]) -> str:
     names = [each.name for each in results_of(entries) if _audit(each) is None]
-    return f" Not counted, because that snapshot was not audited: {', '.join(names)}." if names else ""
+    left_out = "Not counted, because their evaluated snapshot was not audited on the training data"
+    return f" {left_out}: {', '.join(names)}." if names else ""

@@ -19,6 +19,21 @@ from voxflate.metrics.copies import Neighbours
 from voxflate.metrics.extractors.untrained import random_network
 
 
+def test_the_first_image_decides_which_slices_are_compared(tmp_path):
+    """Training leaves out slices by the content of the first image; every image's slices are those."""
+    prepared = write_prepared(tmp_path / "set", layout=PAIRS, n_train=14)
+    voxels = np.load(prepared.root / "train.npy")
+    voxels[:7, 0, :2] = voxels.min()  # air in half of the first slices of the first image alone
+    np.save(prepared.root / "train.npy", voxels)
+    prepared = open_prepared(prepared.root)
+    suite = Suite(prepared, SuiteSettings(extractors=("random",), volume_extractor="none"), min_content=0.1)
+    found = suite.images([prepared.volumes("all")[:, :, 2]])
+    assert {"frechet-random-2d", "frechet-random-t2-2d"} <= found.metrics.keys()
+    first, second = (modality.real for modality in suite._modalities)
+    assert first.slice_subjects == second.slice_subjects
+    assert len(first.slice_subjects) < 14 * prepared.shape[0]
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     return write_prepared(tmp_path_factory.mktemp("data") / "set", layout=PAIRS, n_train=14)

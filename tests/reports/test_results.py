@@ -170,8 +170,9 @@ def test_the_2d_run_is_that_of_the_start_and_not_of_today(tmp_path: Path) -> Non
     train_run(flat, twin, stop_at=12)
     state, _ = load_newest(twin)
     start = {"start__strategy": "preserving", "start__twin": str(twin), "training__kimg": 0.004}
-    train_run(run_config(prepared, **start), run)
+    train_run(run_config(prepared, **start), run, stop_at=0)
     train_run(with_values(flat, {"training.kimg": 0.048}), twin, resume=True)
+    train_run(run_config(prepared, **start), run, resume=True)
     weights = weights_sha256(state["ema"])
     assert result_of(run).twin == {
         "name": "2d", "seed": 0, "kimg": 0.012, "data": prepared.content_hash, "weights_sha256": weights

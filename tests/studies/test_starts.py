@@ -74,10 +74,10 @@ def test_equal_images_are_means_of_the_last_three_snapshots_over_seeds() -> None
     assert (plain["Start"], plain["seeds"], plain["copies"]) == ("none", "3", "3 of 444")
     assert (slices["Start"], slices["FD-avg"]) == ("none, slice discriminator", "40.0")
     assert slices["copies"] == "\N{EN DASH}"  # another snapshot was audited, and other data
-    assert any(note.endswith("that snapshot was not audited: own-none-slices-s0.") for note in table.notes)
+    assert any(note.endswith("not audited on the training data: own-none-slices-s0.") for note in table.notes)
     table = tables_of(collect([*results[:3], a_start("own-none", 3, 80, audits=[other])]))[EQUAL_IMAGES]
     assert dict(zip(table.headings, table.rows[1], strict=True))["copies"] == "3 of 444"
-    assert any(note.endswith("that snapshot was not audited: own-none-s3.") for note in table.notes)
+    assert any(note.endswith("not audited on the training data: own-none-s3.") for note in table.notes)
 
 
 def test_equal_seconds_count_the_2d_run() -> None:

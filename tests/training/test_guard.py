@@ -238,6 +238,15 @@ def test_a_guard_that_looks_rarely_changes_nothing_of_a_healthy_run(prepared, tm
 
 
 @pytest.mark.usefixtures("_as_on_a_gpu")
+def test_what_a_snapshot_refuses_is_refused_once(prepared, tmp_path, monkeypatch):
+    """The bad step lies between the last look and the snapshot after 24 images."""
+    injected(monkeypatch, spoil_weight("generator", "synthesis.const"))
+    train_run(run_config(prepared, training__restores=3, training__restore_lr=0.25), tmp_path / "run")
+    state = load_newest(tmp_path / "run")[0]
+    assert (state["n_images"], state["restores"], state["lr_scale"]) == (24, 1, 0.25)
+
+
+@pytest.mark.usefixtures("_as_on_a_gpu")
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_a_bad_gradient_moves_no_weight_until_it_is_looked_at(
@@ -259,7 +268,7 @@ def test_a_bad_gradient_moves_no_weight_until_it_is_looked_at(
 
 
 @pytest.mark.parametrize("r1_every", [LOOKS, 2])
-def test_a_row_has_the_means_of_its_steps_and_the_rare_penalty(r1_every, prepared, tmp_path, monkeypatch):
+def test_a_row_has_the_rare_penalty_however_rarely_the_guard_looks(r1_every, prepared, tmp_path, monkeypatch):
     """R1 is computed at the first of every few steps; a row of the steps that are looked at would lack it."""
     config = run_config(prepared)
     config = with_values(config, {"training.r1_every": r1_every, "training.batch": 4, "training.kimg": 0.024})

@@ -41,7 +41,7 @@ def limits_of_stylegan2(config: RunConfig) -> Iterator[tuple[bool, str]]:
     yield (
         config.network.symmetric_d and architecture not in SPLIT_ARCHITECTURES,
         f"network.symmetric_d = true: the discriminator of {architecture} is not split; set false, "
-        f"or network.architecture to {', '.join(SPLIT_ARCHITECTURES)}",
+        f"or network.architecture to one of {', '.join(SPLIT_ARCHITECTURES)}",
     )
     group = min(training.mbstd_group, training.batch)
     for name, value in (("batch", training.batch), ("micro_batch", training.micro_batch)):

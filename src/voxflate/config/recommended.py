@@ -28,12 +28,10 @@ _PRETRAIN: Values = {
     "slice_discriminator.weight": 1.0,
 }
 # With a planar twin, leaving out D's low-pass gained nothing (decision 0072). Slices have hardly been tried.
-# It learns all positions, the empty ones too (decision 0023).
 _PRETRAIN_PLANAR: Values = {
     **_PRETRAIN,
     "training.kimg": 200.0,
     "training.snapshot_kimg": 20.0,
-    "training.min_content": 0.0,
     "network.position": True,
     "network.low_pass_d": True,
     "training.lr_d": LR_FROM_SCRATCH,

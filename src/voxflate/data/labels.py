@@ -21,7 +21,7 @@ Labels = dict[str, LabelValue]
 """The labels of one volume, a value per column."""
 
 BINS = 20
-"""Number of equal bins for a column's numbers: an export tells nobody's age more closely than that."""
+"""Number of equal bins for a column's numbers: an export gives no age more exactly than that."""
 
 
 def rounded_outwards(low: float, high: float) -> tuple[float, float]:

@@ -61,9 +61,10 @@ def modalities_of(
     Raises:
         VoxflateError: If there are fewer than 4 volumes.
     """
-    found = []
+    found: list[Modality] = []
     for index in range(count):
-        real = RealSet(one_channel(prepared, index), seed, cache, min_content)
+        first = found[0].real if found else None
+        real = RealSet(one_channel(prepared, index), seed, cache, min_content, first)
         suffix = f"-{prepared.layout.channels[index].name}" if index else ""
         found.append(Modality(index, suffix, real, extractors, network))
     return found

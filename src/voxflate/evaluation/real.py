@@ -54,13 +54,19 @@ class RealSet:
         seed: Seed for choosing slices of the 2D comparison, and the volumes for the principal components.
         cache: Folder for the features; `cache_folder()` by default.
         min_content: The 2D comparison leaves out slices with less content, as its training did.
+        slices_of: The set of the first image, whose content decides about slices; None for that set itself.
 
     Raises:
         VoxflateError: If there are fewer than 4 volumes.
     """
 
     def __init__(
-        self, prepared: PreparedSet, seed: int = 0, cache: Path | None = None, min_content: float = 0.0
+        self,
+        prepared: PreparedSet,
+        seed: int = 0,
+        cache: Path | None = None,
+        min_content: float = 0.0,
+        slices_of: RealSet | None = None,
     ) -> None:
         self.prepared = prepared
         self.n_train, n_heldout = (len(prepared.stored(split)) for split in SPLITS)
@@ -72,6 +78,7 @@ class RealSet:
             )
         self._seed = seed
         self._min_content = min_content
+        self._slices_of = slices_of or self
         self.cache = ArrayCache(cache or cache_folder())
 
     @cached_property
@@ -175,7 +182,8 @@ class RealSet:
             )
             return collect([np.concatenate(list(volumes))], lambda batch: {VIEW_2D: batch}, extractor)
 
-        key = self.key("slices", self._min_content, self.n_train, self._seed, *_network(extractor))
+        chosen = self._min_content, self._slices_of.prepared.content_hash, self.n_train, self._seed
+        key = self.key("slices", *chosen, *_network(extractor))
         return self.cache.get(key, (VIEW_2D,), compute)
 
     @cached_property
@@ -187,6 +195,8 @@ class RealSet:
     @cached_property
     def _chosen_slices(self) -> NDArray[np.integer]:
         """Random axial slices of the training volumes, numbered through all of them."""
+        if self._slices_of is not self:
+            return self._slices_of._chosen_slices
         kept = slices_with_content(self.prepared.stored("train"), self._min_content)
         return np.random.default_rng(self._seed).permutation(kept)[:_SLICES_2D]
 

@@ -85,7 +85,7 @@ FEATURE_METRICS: dict[str, FeatureMetric] = {
         lambda a, b, slices, owners: {"": kernel_distance(a, b, slices, owners)},
         weighted_kernel_distance,
         fewest_owners=2,
-        fitted=False,  # unbiased no more: negative for equal sets, the more the fewer volumes were fitted
+        fitted=False,  # no longer unbiased: negative for equal sets, more so with fewer fitted volumes
     ),
     "prdc": FeatureMetric(
         {name: name for name in ("precision", "recall", "density", "coverage")},

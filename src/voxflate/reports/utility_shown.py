@@ -112,8 +112,8 @@ def _below(content: Content) -> list[str]:
     return [
         f"{facts['seeds']} networks per row, {facts['steps']} steps of {facts['batch']} volumes each; "
         f"{facts['n-heldout']} held-out volumes of {facts['n-heldout-subjects']} subjects. HD95 is in mm. "
-        f"{_PLUS_MINUS}: standard deviation over seeds. In brackets: 95% intervals over subjects. "
-        f"{_DELTA}: difference to real alone, paired by subject, with as many real subjects "
+        f"{_PLUS_MINUS}: standard deviation over seeds. In brackets: 95% intervals over subjects and seeds. "
+        f"{_DELTA}: difference to real alone, paired by subject and seed, with as many real subjects "
         "(generated alone: with the most).",
         *content["notes"],
     ]

@@ -4,8 +4,8 @@ FOLDER/
     generator.safetensors   the averaged generator's weights
     config.json             schema version, settings, geometry and intensities of the data, checksums
 
-It contains no paths, file names or scans of the data, and nothing that can run code. Of a user's own feature
-network, not even the name is kept.
+It contains no paths, file names or scans of the data, and nothing that can run code. Its settings
+do not keep the name of a user's own feature network.
 """
 
 from __future__ import annotations

@@ -72,6 +72,9 @@ def write_facts(
         "processes": state.gan.world.size,
     }
     before = read_facts(run) if state.n_images else {}
+    # A run that stopped at image 0 continues, too, and only its first process loaded the 2D run.
+    continues = config.start.strategy != "none" and not started_from and (run / FACTS_NAME).is_file()
+    start = read_facts(run) if continues else before
     sessions = [each for each in before.get("sessions", []) if each.get("from_images", 0) < state.n_images]
     if not sessions or _without_start(sessions[-1]) != here:
         sessions.append({"from_images": state.n_images, **here})
@@ -91,9 +94,9 @@ def write_facts(
     }
     if labels := labels_sha256(prepared):
         facts["labels_sha256"] = labels
-    if twin := before.get("twin") or _settings_of(config.start.twin):
+    if twin := start.get("twin") or _settings_of(config.start.twin):
         facts["twin"] = twin
-    if started := before.get("started_from") or started_from:
+    if started := start.get("started_from") or started_from:
         facts["started_from"] = dict(started)
     if config.slice_discriminator.weight:
         name = config.slice_discriminator.features

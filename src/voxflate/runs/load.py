@@ -222,8 +222,9 @@ def _own_labels(run: Path, prepared: PreparedSet, remark: str) -> JointLabels | 
     own = own_set(run, labels=True) if remark else prepared
     if own is None:
         raise VoxflateError(
-            f"{run}: draws the labels of its samples from its training data, which is no longer at "
-            f"{load_config(run).data}; put it back there, or use an export of the run, which keeps the labels"
+            f"{run}: draws the labels of its samples from its training data, which has changed or cannot be "
+            f"opened at {load_config(run).data}; put it back there, or use an export of the run, which keeps "
+            "the labels"
         )
     return joint_labels(own)
 

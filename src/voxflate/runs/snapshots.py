@@ -138,8 +138,9 @@ def load_newest(run: Path, on_skip: Callable[[str], None] | None = None) -> tupl
 def best_snapshot(run: Path) -> Path | None:
     """The snapshot with the smallest kernel distance (KID) to the held-out volumes, if one was measured.
 
-    Distances of different feature networks are not comparable, so only measurements with the network of the
-    newest one count. A 2D run has no such distance, nor has a set with fewer than two held-out volumes.
+    Distances of other feature networks or versions of the measurement are not comparable, so only
+    measurements made like the newest one count. A 2D run has no such distance, nor has a set with fewer than
+    two held-out volumes.
     """
     paths = {images_of(path): path for path in list_snapshots(run)}
     best = best_of(read_rows(run / METRICS_NAME), paths)

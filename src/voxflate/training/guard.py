@@ -122,10 +122,12 @@ class Guard:
         names = [name for name, bad in zip(self._bad, flags, strict=True) if bad]
         self._bad.clear()
         if names:
+            self._sums.clear()  # the run goes back, or ends
             raise NonFiniteError(f"{names[0]} is not finite in a step after {since} images")
 
     def _refuse(self, names: list[str]) -> None:
         if names:
+            self._sums.clear()
             more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
             raise NonFiniteError(
                 f"{names[0]}{more} is not finite in the step after {self.state.n_images} images"

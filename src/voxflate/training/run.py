@@ -242,7 +242,7 @@ def _note_small_groups(config: RunConfig, caller: Caller) -> None:
     if slices.weight and slices.channels == "neighbours" and group < NEIGHBOURS:
         caller.note(
             f"warning: slice_discriminator.channels=neighbours shows {group} instead of {NEIGHBOURS} volumes "
-            f"in a picture, so a lack of variety shows less, because training.batch = {t.batch} and "
+            f"in a picture and so sees less of a lack of variety, because training.batch = {t.batch} and "
             f"training.mbstd_group = {t.mbstd_group}; set both to {NEIGHBOURS} or more if memory allows"
         )
 

@@ -25,7 +25,8 @@ def other_person(scans: Sequence[Source]) -> ScanError | None:
         return None
     return ScanError(
         scans[0].path,
-        "would be one volume with scans of other people: the PatientIDs of {names} differ; change what pairs "
-        "them, or say whose scans they are with a list that has a column subject, or with --subjects folder",
+        "would be one volume with scans of other people: the PatientIDs of {names} differ; correct the "
+        "pattern or the names that pair them, or say whose scans they are with a list that has a column "
+        "subject, or with --subjects folder",
         names=" and ".join(one.name for one in known),
     )

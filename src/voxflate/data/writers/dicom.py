@@ -53,7 +53,7 @@ def write_dicom(
         prepared: The set that defines values, voxels and position.
         affine: 4x4, index (w, h, d, 1) -> world mm, RAS+; the set's own if None.
         look: Look of a generated volume, which the files then call synthetic; None for a scan. There is no
-            default, because one taken for the other does harm.
+            default: a scan called synthetic does harm, and so does the reverse.
         channel: Index of the image channel.
         beside: Folder of a series of the same volume; its patient, study and frame of reference are reused.
 

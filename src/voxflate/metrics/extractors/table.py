@@ -52,6 +52,11 @@ def extractor(name: str, device: Device = "cpu") -> FeatureExtractor:
     """
     if name in EXTRACTORS:
         return EXTRACTORS[name](device)
+    if not name:
+        raise VoxflateError(
+            "evaluation.extractor is empty: an export does not keep a user's own network; give it with "
+            "--set evaluation.extractor=FILE"
+        )
     if Path(name).suffix.lower() in SUFFIXES:
         return user_network(Path(name), device)
     raise VoxflateError(

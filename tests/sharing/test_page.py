@@ -10,6 +10,7 @@ import json
 import lzma
 import re
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from typer.testing import CliRunner
 import voxflate
 from tests.browsers import NO_WEBGL, WEBGL, chromium, requests_of
 from tests.sharing.generators import OBLIQUE, an_export
-from tests.strategies import PAIRS
+from tests.strategies import ONE_CHANNEL, PAIRS
 from voxflate.cli import app
+from voxflate.data.channels import LabelColumn, Layout
 from voxflate.runs.shipped import shipped
 from voxflate.sharing.about import Words
 from voxflate.sharing.targets import share
@@ -60,6 +62,10 @@ def test_every_package_is_pinned_and_its_licence_is_listed() -> None:
     for name in package["dependencies"]:
         assert f"{name} {lock[f'node_modules/{name}']['version']}: " in licences
     assert licences.count("THE SOFTWARE IS PROVIDED") >= 8
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = set(re.findall(r"^\S+ \d+\.\d+\.\d+: (\S+)$", licences, flags=re.MULTILINE))
+    assert {"MIT", "ISC"} < listed <= set(project["license"].split(" AND "))
+    assert "src/voxflate/sharing/web/licences.txt" in project["license-files"]
 
 
 def a_page(folder: Path, **options: Any) -> tuple[Path, Path]:
@@ -232,7 +238,97 @@ def test_the_python_that_the_page_shows_makes_its_volume(
         names: dict[str, Any] = {}
         exec(browser.find_element("id", "python").get_property("textContent"), names)
         np.testing.assert_allclose(here, names["scans"][0], atol=CLOSE)
-    assert len(list(tmp_path.glob("*.nii.gz"))) == 6
+    changed(browser, shown="average")
+    exec(browser.find_element("id", "python").get_property("textContent"), names)
+    average = browser.execute_async_script(
+        "window.voxflate.average().then((found) => arguments[0](Array.from(found)))"
+    )
+    np.testing.assert_allclose(average, names["scans"].ravel(), atol=CLOSE)
+    assert browser.find_element("id", "status").text == "Average"
+    assert len(list(tmp_path.glob("*.nii.gz"))) == 7
+
+
+@pytest.mark.parametrize(
+    ("state", "name"),
+    [
+        ({"mode": "mix", "levels": [True, False]}, "mix-5-1-stages-0-variety-70-sex-F-age-50"),
+        ({"mode": "mix", "levels": [False, True]}, "mix-5-1-stages-1-variety-70-sex-F-age-50"),
+        ({"noise": False}, "subject-5-variety-70-sex-F-age-50-plain"),
+        ({"labels": {"sex": "M", "age": -5}}, "subject-5-variety-70-sex-M-age--5"),
+    ],
+)
+def test_volumes_that_differ_have_names_that_differ(
+    pairs: tuple[Path, Path], browser: Any, state: dict[str, Any], name: str
+) -> None:
+    opened(browser, pairs[1])
+    changed(browser, first=5, **state)
+    assert f'"{name}.nii.gz"' in browser.find_element("id", "python").get_property("textContent")
+
+
+def test_the_python_of_a_run_names_its_snapshot(small: tuple[Path, Path], browser: Any) -> None:
+    opened(browser, small[1])
+    assert 'load("generator")' in browser.find_element("id", "python").get_property("textContent")
+    browser.execute_script("window.voxflate.description.snapshot = 12.5")
+    changed(browser, first=5)
+    text = browser.find_element("id", "python").get_property("textContent")
+    assert 'load("generator", snapshot=12.5)' in text
+
+
+def test_a_control_works_before_the_generator_is_there(small: tuple[Path, Path], browser: Any) -> None:
+    opened(browser, small[1])  # whose script is run once more with an early change
+    page = small[1].read_text()
+    assert page.count("ready: main()") == 1
+    script = page.split('<script type="module">')[1].split("</script>")[0]
+    early = script.replace("ready: main()", "ready: (main(), change({ first: 7 }))")
+    digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in (script, early)]
+    path = small[1].with_name("early.html")
+    path.write_text(page.replace(script, early).replace(*digests))
+    opened(browser, path)
+    expected = voxflate.load(small[0]).sample(1, first=7, truncation=0.7)[0]
+    np.testing.assert_allclose(volume(browser), expected, atol=CLOSE)
+    browser.execute_script(
+        "Object.assign(document.getElementById('problem'), { hidden: false, textContent: 'x' })"
+    )
+    changed(browser, first=8)
+    assert not browser.find_element("id", "problem").is_displayed()
+
+
+def test_changes_during_a_computation_do_not_mix(
+    small: tuple[Path, Path], browser: Any, downloads: Path
+) -> None:
+    opened(browser, small[1])
+    changed(browser, first=1)
+    browser.execute_script("window.voxflate.change({ first: 2 })")
+    got = saved(browser, downloads, "download", "subject-2-variety-70.nii.gz").get_fdata()
+    changed(browser, first=2)
+    again = saved(browser, downloads, "download", "subject-2-variety-70.nii.gz").get_fdata()
+    np.testing.assert_array_equal(got, again)
+    browser.execute_script(  # a second subject is asked for while the first one's code is made
+        "const { change } = window.voxflate; change({ first: 777, position: 0.5 });"
+        "(async () => { for (let i = 0; i < 9; i++) await null; change({ mode: 'walk' }); })()"
+    )
+    changed(browser)
+    steps = browser.execute_async_script(
+        """
+        const ids = ["play", "position-value", "status"];
+        const [play, ...shown] = ids.map((id) => document.getElementById(id));
+        let steps = "";
+        const watch = new MutationObserver((records) => {
+          for (const { target } of records) {
+            if (target === shown[0]) steps += "position ";
+            else if (target.textContent.includes(" in ")) steps += "volume ";
+          }
+          if (steps.length < 300) return;
+          watch.disconnect();
+          play.click();
+          arguments[0](steps);
+        });
+        for (const element of shown) watch.observe(element, { childList: true });
+        play.click(); play.click(); play.click(); // while the first step is computed
+        """
+    )
+    assert "position position" not in steps.partition("volume")[2]  # only one walk goes on
+    check_quiet(browser, small[1])
 
 
 def test_mixing_goes_from_one_subject_to_the_other(small: tuple[Path, Path], browser: Any) -> None:
@@ -305,6 +401,14 @@ def test_the_own_viewer_draws_slices_the_average_and_the_difference(
     np.testing.assert_allclose(pixels[:, :, 0], expected, atol=1)
     np.testing.assert_allclose(pixels[~cross][:, 1], expected[~cross], atol=1)
     canvas = browser.find_element("css selector", "[data-plane=axial]")
+    assert "A is up, P down, L left, R right" in canvas.get_attribute("aria-label")
+    assert [one.text for one in browser.find_elements("css selector", ".slice")] == [
+        "A\nP\nL\nR", "S\nI\nL\nR", "S\nI\nP\nA",
+    ]  # fmt: skip
+    description = browser.execute_script("return window.voxflate.description")
+    _, front, right = (n * mm for n, mm in zip(description["shape"], description["spacing"], strict=True))
+    sides = [one.rect["width"] for one in browser.find_elements("css selector", ".planes canvas")]
+    np.testing.assert_allclose(np.divide(sides, sides[0]), [1, 1, front / right], rtol=0.01)
     canvas.send_keys("\ue013")  # up
     assert "Axial 6 / 8" in browser.find_element("css selector", ".planes").text
     np.testing.assert_allclose(drawn(browser)[:, :, 0], (here[5][::-1] + 1) * 127.5, atol=1)
@@ -345,6 +449,17 @@ def test_labels_and_masks_are_python_s(pairs: tuple[Path, Path], browser: Any) -
     exec(code.replace('"generator"', repr(str(export))).replace("scans.save", "str"), names)
     check_pair(volume(browser), mask(browser), names["scans"])
     check_quiet(browser, page)
+
+
+def test_labels_reach_both_ends_and_no_further(tmp_path: Path, browser: Any) -> None:
+    share_ = LabelColumn("share", low=0.07, high=1.05, mean=0.5, deviation=0.2)
+    layout = Layout(ONE_CHANNEL.channels, (LabelColumn("sex", ("F", "M", "X")), share_))
+    _, page = a_page(tmp_path, layout=layout)
+    opened(browser, page)
+    slider = browser.find_element("css selector", "[type=range][name=label-1]")
+    assert (slider.get_property("min"), slider.get_property("max")) == ("0.07", "1.05")
+    choices = browser.find_elements("css selector", "[name=label-0]")
+    assert [one.is_enabled() for one in choices] == [True, True, False]  # no training scan has X
 
 
 def test_the_mask_lies_over_the_slices_and_can_be_switched_off(

@@ -58,6 +58,7 @@ def evaluation(export: Path) -> Path:
         "n-generated": 200,
         "n-real": 98,
         "seed": 3,
+        "truncation": 1.0,
         "extractors": [{"name": "mobilenetv2", "weights-sha256": "ab" * 32}],
     }
     metrics = {
@@ -169,6 +170,9 @@ def test_a_run_goes_to_the_hub_and_back(tmp_path: Path) -> None:
     folder = shared(tmp_path / "run", "hub", tmp_path / "hub")
     run, shared_one = voxflate.load(tmp_path / "run"), voxflate.load(folder)
     np.testing.assert_array_equal(run.sample(2), shared_one.sample(2))
+    for source, snapshot in ((tmp_path / "run", "0.008"), (folder, "null")):
+        page = shared(source, "html", tmp_path / f"{source.name}.html")
+        assert f'"snapshot": {snapshot}}}' in page.read_text()
     assert shared_one.kimg == run.kimg == 0.008
     text = "".join(path.read_text() for path in folder.iterdir() if path.suffix in (".md", ".json"))
     assert "MUSTERMANN" not in text
@@ -184,8 +188,8 @@ def test_the_card_says_all_that_a_user_must_know(export: Path, evaluation: Path,
     assert "- medical-imaging" in front.splitlines()
     assert "| frechet-mobilenetv2-avg | 12.2 | 11.5 to 13.8 | 3.50 |" in text
     assert "200 generated and 98 real volumes" in text
-    assert "12.2; between two halves of the real scans it is 3.5 (lower is better)" in text
-    assert "; seed 3; features of mobilenetv2 (SHA-256 abababababababab)." in text
+    assert "12.2, at truncation 1; between two halves of the real scans it is 3.5 (lower is better)" in text
+    assert "; seed 3; truncation 1.0; features of mobilenetv2 (SHA-256 abababababababab)." in text
     assert "may resemble a person in the training data" in text
     assert "2 of 200 generated volumes (1.0%)" in text
     for heading in ("Use", "Where it comes from", "Intended use", "Metrics", "Copies", "Limits"):
@@ -258,7 +262,7 @@ def test_a_folder_keeps_what_was_said_and_measured(run: Path, tmp_path: Path) ->
         "# Brains",
         "SomeData",
         "| pairwise-l2 | 12.5",
-        "1 of 50 generated",
+        "1 of 50 generated volumes (2.0%) was nearer",
         "(lower is better). Measured with other data: set: is not the data that 3d was trained on",
         "3.3% of real",
     ):

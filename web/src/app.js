@@ -5,13 +5,12 @@ import { encoded, firstValues, labelControls } from "./labels.js";
 import { classesOf, maskChannels, sourceValues } from "./masks.js";
 import { gzipped, intensities, niftiFile, save } from "./nifti.js";
 import { say, working } from "./progress.js";
-import { python, stem, word } from "./texts.js";
+import { python, SEED, stem, word } from "./texts.js";
 import { hasWebGL, LAYOUTS, NiivueViewer, SliceViewer } from "./viewers.js";
 
 const find = (id) => document.getElementById(id);
 const description = JSON.parse(find("description").textContent);
 const LARGEST = 999999;
-const SEED = 0;
 
 const state = {
   first: 0, second: 1, psi: description.truncation, noise: description.has_noise, mode: "one", shown: "subject",
@@ -20,15 +19,16 @@ const state = {
 };
 const voxels = description.shape.reduce((a, b) => a * b);
 const images = description.channels.filter(({ kind }) => kind === "image"), masks = maskChannels(description);
-let engine, viewer, average, volume; // volumes as the network gives them, one channel after the other
+let starting, engine, viewer; // `starting` ends when both are there
+let average, volume; // as the network gives them, one channel after the other
 let showLabels = () => {}; // brings the labels' controls in line
 const codes = new Map(); // number of a subject and its labels -> style code, before truncation
 const KEPT = 16;
 
 const subject = (index) => ({ seed: SEED, index });
 
-async function codeOf(index) {
-  const labels = encoded(description.labels, state.labels), key = `${index}/${labels}`;
+async function codeOf(index, values) {
+  const labels = encoded(description.labels, values), key = `${index}/${labels}`;
   if (!codes.has(key)) {
     codes.set(key, await engine.code(subject(index), labels));
     if (codes.size > KEPT) codes.delete(codes.keys().next().value);
@@ -37,18 +37,17 @@ async function codeOf(index) {
 }
 
 /** The style codes of all layers, [num_ws, w_dim]. */
-async function styles() {
+async function styles({ first: one, second: other, mode, psi, levels, position, labels }) {
   const { num_ws: layers, w_dim: width, w_avg: mean, level_of_ws: levelOf } = description;
-  const two = state.mode !== "one";
-  const [first, second] = [await codeOf(state.first), two ? await codeOf(state.second) : null];
+  const [first, second] = [await codeOf(one, labels), mode === "one" ? null : await codeOf(other, labels)];
   const ws = new Float32Array(layers * width);
   for (let layer = 0; layer < layers; layer++) {
     let share = 0; // of the second subject
-    if (state.mode === "mix") share = state.levels[levelOf[layer]] ? 1 : 0;
-    if (state.mode === "walk") share = state.position;
+    if (mode === "mix") share = levels[levelOf[layer]] ? 1 : 0;
+    if (mode === "walk") share = position;
     for (let i = 0; i < width; i++) {
       const w = share ? first[i] + share * (second[i] - first[i]) : first[i];
-      ws[layer * width + i] = mean[i] + state.psi * (w - mean[i]);
+      ws[layer * width + i] = mean[i] + psi * (w - mean[i]);
     }
   }
   return ws;
@@ -86,11 +85,14 @@ function update() {
 let expected = 1500; // milliseconds that a volume takes here
 
 async function compute() {
+  await starting;
   const stop = working("Computing", expected);
   try {
-    await makeVolume();
-    await draw();
-    say(`${name()} in ${seconds.toFixed(2)} s`);
+    const asked = structuredClone(state); // the controls can change while it is computed
+    await makeVolume(asked);
+    await draw(asked);
+    find("problem").hidden = true;
+    say(asked.shown === "average" ? "Average" : `${name(asked)} in ${seconds.toFixed(2)} s`);
   } finally {
     stop();
   }
@@ -99,43 +101,46 @@ async function compute() {
 let made = "", seconds = 0; // of the volume
 
 /** Compute the volume, unless what has changed is only how it is shown. */
-async function makeVolume() {
-  const asked = JSON.stringify({ ...state, shown: null, channel: null, mask: null });
-  if (asked === made) return;
+async function makeVolume(asked) {
+  const key = JSON.stringify({ ...asked, shown: null, channel: null, mask: null });
+  if (key === made) return;
   const began = performance.now();
-  const { volume: found, milliseconds } = await engine.render(await styles(), state.noise ? subject(state.first) : null);
-  [volume, made, seconds] = [found, asked, milliseconds / 1000];
+  const { volume: found, milliseconds } = await engine.render(await styles(asked), asked.noise ? subject(asked.first) : null);
+  [volume, made, seconds] = [found, key, milliseconds / 1000];
   expected = performance.now() - began;
 }
 
-/** The image channel that is chosen, in the units of the data. */
-function channel(values) {
-  const number = state.channel, { intensity } = description.channels[number];
+/** An image channel, in the units of the data. */
+function channel(values, number) {
+  const { intensity } = description.channels[number];
   return intensities(values.subarray(number * voxels, (number + 1) * voxels), intensity);
 }
 
-const shownVolume = () => (state.shown === "average" ? averageVolume() : volume);
+let drawn; // what the viewer shows, and the state of the controls that it was made of
 
 /** Show what is chosen: the subject, the average, or what makes them differ. */
-async function draw() {
-  const shown = await shownVolume(), base = channel(shown), range = description.channels[state.channel].intensity;
+async function draw(asked) {
+  const values = asked.shown === "average" ? await averageVolume() : volume;
+  const base = channel(values, asked.channel), range = description.channels[asked.channel].intensity;
   let overlay = null;
-  if (state.shown === "difference") {
-    const mean = channel(await averageVolume());
+  if (asked.shown === "difference") {
+    const mean = channel(await averageVolume(), asked.channel);
     overlay = { values: base.map((value, i) => value - mean[i]), limit: (range[1] - range[0]) / 2 };
   }
-  const mask = masks.length && state.mask && !overlay ? classesOf(shown, description.channels, voxels) : null;
+  const mask = masks.length && asked.mask && !overlay ? classesOf(values, description.channels, voxels) : null;
   await viewer.show({ base, range, overlay, mask });
+  drawn = { values, asked };
   for (const button of ["download", "download-mask"]) find(button).disabled = false;
 }
 
-function name() {
-  if (state.mode === "mix") return `Mix of subjects ${state.first} and ${state.second}`;
-  if (state.mode === "walk") return `${Math.round(100 * state.position)}% of the way from subject ${state.first} to ${state.second}`;
-  return `Subject ${state.first}`;
+function name({ mode, first, second, position }) {
+  if (mode === "mix") return `Mix of subjects ${first} and ${second}`;
+  if (mode === "walk") return `${Math.round(100 * position)}% of the way from subject ${first} to ${second}`;
+  return `Subject ${first}`;
 }
 
 function fail(error) {
+  stopPlaying();
   console.error(error);
   find("problem").textContent = `This did not work: ${error.message}. Reload the page, or open it in a current browser.`;
   find("problem").hidden = false;
@@ -144,7 +149,10 @@ function fail(error) {
 
 /** Bring the controls in line with the state. */
 function reflect() {
-  for (const which of ["first", "second"]) find(`${which}-number`).value = state[which];
+  for (const which of ["first", "second"]) {
+    const input = find(`${which}-number`);
+    if (input !== document.activeElement) input.value = state[which]; // somebody may be typing into it
+  }
   find("psi").value = Math.round(100 * state.psi);
   find("psi-value").textContent = `${Math.round(100 * state.psi)}%`;
   find("position").value = Math.round(100 * state.position);
@@ -189,7 +197,10 @@ function listen() {
     if (step) change({ [which]: clamp(state[which] + Number(step)) });
   });
   for (const which of ["first", "second"]) {
-    find(`${which}-number`).addEventListener("change", ({ target }) => change({ [which]: clamp(target.value) }));
+    find(`${which}-number`).addEventListener("change", ({ target }) => {
+      target.value = clamp(target.value);
+      change({ [which]: Number(target.value) });
+    });
   }
   find("psi").addEventListener("input", ({ target }) => change({ psi: Number(target.value) / 100 }));
   find("position").addEventListener("input", ({ target }) => change({ position: Number(target.value) / 100 }));
@@ -205,7 +216,7 @@ function listen() {
       change({ levels });
     }
   });
-  find("play").addEventListener("click", () => (playing ? stopPlaying() : play()));
+  find("play").addEventListener("click", () => (walk ? stopPlaying() : play()));
   find("download").addEventListener("click", download);
   find("download-mask").addEventListener("click", downloadMask);
   find("view").addEventListener("keydown", moveByKey);
@@ -216,45 +227,48 @@ const KEYS = {
 };
 
 function moveByKey(event) {
-  if (!KEYS[event.key]) return;
+  if (!KEYS[event.key] || !viewer) return;
   viewer.shift(...KEYS[event.key]);
   event.preventDefault();
 }
 
-let playing = false;
+let walk = null; // the one that plays: stopped and started within a computation, the old one must end
 
 /** Walk to the other subject and back, as fast as volumes are computed. */
 async function play() {
-  playing = true;
+  walk = {};
+  const mine = walk;
   find("play").setAttribute("aria-pressed", "true");
   find("play").textContent = "Stop";
   let step = 0.05;
-  while (playing) {
+  while (walk === mine) {
     if (state.position + step > 1.001 || state.position + step < -0.001) step = -step;
     await change({ position: Math.round(100 * (state.position + step)) / 100 });
   }
 }
 
 function stopPlaying() {
-  playing = false;
+  walk = null;
   find("play").setAttribute("aria-pressed", "false");
   find("play").textContent = "Play";
 }
 
 /** The file that Python writes for the image shown. */
 async function download() {
-  const tag = images.length > 1 ? `_${word(images[state.channel].name)}` : "";
-  await saved(niftiFile(description.nifti_header, channel(await shownVolume())), tag);
+  await running; // what was asked for last
+  const { values, asked } = drawn, tag = images.length > 1 ? `_${word(images[asked.channel].name)}` : "";
+  await saved(niftiFile(description.nifti_header, channel(values, asked.channel)), asked, tag);
 }
 
 /** The file that Python writes for its mask. */
 async function downloadMask() {
-  const classes = classesOf(await shownVolume(), description.channels, voxels);
-  await saved(niftiFile(description.mask_header, sourceValues(classes, description)), "_seg");
+  await running;
+  const { values, asked } = drawn, classes = classesOf(values, description.channels, voxels);
+  await saved(niftiFile(description.mask_header, sourceValues(classes, description)), asked, "_seg");
 }
 
-async function saved(file, tag) {
-  const name = `${stem(state, description.labels)}${tag}.nii.gz`;
+async function saved(file, asked, tag) {
+  const name = `${stem(asked, description)}${tag}.nii.gz`;
   save(await gzipped(file), name);
   say(`Saved ${name}`);
 }
@@ -310,23 +324,29 @@ async function openViewer() {
     viewer = await Kind.open(find("view"), description);
   }
   for (const layout of Kind.layouts) {
-    const text = layout === "all" && plain ? "Slices" : LAYOUTS[layout];
+    const text = layout === "all" && Kind === SliceViewer ? "Slices" : LAYOUTS[layout];
     find("layouts").append(segment("layout", layout, text, layout === "all"));
   }
   find("layouts").addEventListener("change", ({ target }) => viewer.layout(target.value));
 }
 
-async function main() {
+async function start() {
   const stop = working("Unpacking", 3000);
+  try {
+    [engine] = await Promise.all([Engine.start(description, say), openViewer()]);
+  } finally {
+    stop();
+  }
+}
+
+async function main() {
   try {
     build();
     reflect();
     listen();
-    [engine] = await Promise.all([Engine.start(description, say), openViewer()]);
-    stop();
+    starting = start();
     await update();
   } catch (error) {
-    stop();
     fail(error);
   }
 }

@@ -4,7 +4,7 @@
 export async function unpack(id) {
   const element = document.getElementById(id);
   const text = element.textContent.trim();
-  element.remove(); // its memory can go
+  element.remove(); // frees its memory
   const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());

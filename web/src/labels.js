@@ -15,10 +15,16 @@ function written(label, value) {
   return label.high > label.low ? value.toFixed(digitsOf(label)) : String(value);
 }
 
+/** How many steps a value lies above 0; without the rounding, 0.07 / 0.01 is above 7. */
+function inSteps(value, step) {
+  return Number((value / step).toFixed(6));
+}
+
 /** A number on the slider of a label, inside the range that was seen in training. */
 function snapped(label, value) {
   if (label.high <= label.low) return label.low;
-  const step = stepOf(label), first = Math.ceil(label.low / step), last = Math.max(first, Math.floor(label.high / step));
+  const step = stepOf(label), first = Math.ceil(inSteps(label.low, step));
+  const last = Math.max(first, Math.floor(inSteps(label.high, step)));
   return Number((Math.min(last, Math.max(first, Math.round(value / step))) * step).toFixed(digitsOf(label)));
 }
 
@@ -39,16 +45,21 @@ function make(tag, properties, ...children) {
   return element;
 }
 
+/** Nothing was learned of a class that only held-out people have. */
+function seenOrNot({ unseen }, value) {
+  return unseen.includes(value) ? { disabled: true, title: "No training scan has it" } : {};
+}
+
 function chooser(label, number, change) {
   const name = `label-${number}`;
   const text = make("span", { textContent: label.name });
   if (label.values.length > FEW) {
-    const options = label.values.map((value) => make("option", { value, textContent: value }));
+    const options = label.values.map((value) => make("option", { value, textContent: value, ...seenOrNot(label, value) }));
     const select = make("select", { name, onchange: ({ target }) => change(label.name, target.value) }, ...options);
     return { element: make("label", { className: "labelled" }, text, select), set: (value) => { select.value = value; } };
   }
-  const radios = label.values.map((value) => make("input", { type: "radio", name, value, onchange: () => change(label.name, value) }));
-  const parts = radios.map((radio) => make("label", {}, radio, make("span", { textContent: radio.value })));
+  const radios = label.values.map((value) => make("input", { type: "radio", name, value, onchange: () => change(label.name, value), ...seenOrNot(label, value) }));
+  const parts = radios.map((radio) => make("label", { title: radio.title }, radio, make("span", { textContent: radio.value })));
   const choice = make("div", { className: "choice" }, ...parts);
   choice.setAttribute("role", "radiogroup");
   choice.setAttribute("aria-label", label.name);

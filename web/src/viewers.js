@@ -102,7 +102,7 @@ export class NiivueViewer {
   }
 }
 
-const PLANES = {
+const PLANES = { // `edges`: the letters at the top, the bottom, the left and the right
   axial: { fixed: 0, down: 1, across: 2, edges: ["A", "P", "L", "R"] },
   coronal: { fixed: 1, down: 0, across: 2, edges: ["S", "I", "L", "R"] },
   sagittal: { fixed: 2, down: 0, across: 1, edges: ["S", "I", "P", "A"] },
@@ -123,7 +123,15 @@ export class SliceViewer {
     viewer.root = Object.assign(document.createElement("div"), { className: "planes" });
     root.replaceChildren(viewer.root);
     viewer.views = Object.entries(PLANES).map(([name, plane]) => viewer.view(name, plane));
+    viewer.scale();
     return viewer;
+  }
+
+  /** Give every plane the same scale in millimetres. */
+  scale() {
+    const widths = this.views.map(({ plane }) => this.shape[plane.across] * this.description.spacing[plane.across]);
+    this.root.style.setProperty("--widths", widths.map((width) => `minmax(0, ${width}fr)`).join(" "));
+    this.views.forEach(({ figure }, i) => figure.style.setProperty("--share", widths[i] / Math.max(...widths)));
   }
 
   view(name, plane) {
@@ -132,7 +140,9 @@ export class SliceViewer {
     canvas.dataset.plane = name;
     canvas.setAttribute("role", "img");
     const label = document.createElement("figcaption");
-    figure.append(canvas, label);
+    const frame = Object.assign(document.createElement("div"), { className: "slice" });
+    frame.append(canvas, ...plane.edges.map((textContent) => Object.assign(document.createElement("span"), { textContent, ariaHidden: "true" })));
+    figure.append(frame, label);
     this.root.append(figure);
     const point = (event) => {
       const box = canvas.getBoundingClientRect();
@@ -189,7 +199,8 @@ export class SliceViewer {
     }
     context.putImageData(image, 0, 0);
     label.textContent = `${name[0].toUpperCase()}${name.slice(1)} ${place[plane.fixed] + 1} / ${shape[plane.fixed]}`;
-    canvas.setAttribute("aria-label", `${label.textContent}; arrow keys move through the volume`);
+    const [top, bottom, left, right] = plane.edges;
+    canvas.setAttribute("aria-label", `${label.textContent}; ${top} is up, ${bottom} down, ${left} left, ${right} right; arrow keys move through the volume`);
   }
 
   /** Red, green and blue of a voxel with what lies over it. */

@@ -23,6 +23,9 @@ from voxflate.runs.load import Loaded, Source, check_volumes, open_source
 from voxflate.sampling.asked import draw_labels, encoded
 from voxflate.sharing.measured import measured
 
+TRUNCATION = 0.7
+"""Of the page's first volume and the hub's picture: typical volumes are a better start than rare ones."""
+
 
 @dataclass(frozen=True)
 class Words:
@@ -143,8 +146,9 @@ class About:
             return "Not audited: it was not checked for copies of its training scans."
         count, flagged = self.audit["n-generated"], len(self.audit["flagged"])
         found = (
-            f"Audited: {flagged} of {count} generated volumes ({flagged / count:.1%}) were nearer to a "
-            "training scan than almost all real scans of other people are."
+            f"Audited: {flagged} of {count} generated volumes ({flagged / count:.1%}) "
+            f"{'was' if flagged == 1 else 'were'} nearer to a training scan than almost all real scans of "
+            "other people are."
         )
         alarms = self.audit.get("false-alarms")  # not measured with few people, nor before decision 0191
         if alarms is None:
@@ -241,7 +245,9 @@ class About:
         )
         remark = self.assessment.facts.get("other_data")
         other = f". Measured with other data: {remark}" if remark else ""
-        return [("Quality", f"{name} {metric.value:.3g}{floor} (lower is better){other}")]
+        truncation = self.assessment.facts.get("truncation")
+        how = "" if truncation is None else f", at truncation {truncation:g}"
+        return [("Quality", f"{name} {metric.value:.3g}{how}{floor} (lower is better){other}")]
 
 
 def about(

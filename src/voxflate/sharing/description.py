@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from voxflate.data.channels import LabelColumn, LabelValue
+from voxflate.data.channels import LabelColumn
 from voxflate.data.prepared import PreparedSet
 from voxflate.drawing.sheets import COLOURS
 from voxflate.nn import Generator
@@ -18,9 +18,9 @@ def describe(about: About) -> dict[str, Any]:
 
     "channels" has one entry per channel of the volume, images first. "labels" is empty if the generator
     has none; the mapping graph then has no input with that name. Its entries are in the order of the vector:
-    a categorical label has a number per value, 1 for the chosen value and 0 for the others; a
-    continuous one has (value - mean) / deviation. "w_avg" is the mean style, towards which truncation
-    pulls.
+    a categorical label has a number per value, 1 for the chosen value and 0 for the others, and "unseen"
+    lists the values that no training scan has; a continuous one has (value - mean) / deviation. "w_avg" is
+    the mean style, towards which truncation pulls.
     """
     prepared, network = about.source.prepared, about.loaded.network
     return {
@@ -29,7 +29,7 @@ def describe(about: About) -> dict[str, Any]:
         "spacing": list(prepared.spacing),
         "channels": _channels(prepared),
         "label_width": sum(column.width for column in about.label_columns),
-        "labels": [_label(column, about.example_labels[column.name]) for column in about.label_columns],
+        "labels": [_label(about, column) for column in about.label_columns],
         "affine": prepared.affine.tolist(),
         "weights_sha256": about.loaded.weights_sha256,
     }
@@ -49,12 +49,14 @@ def _channels(prepared: PreparedSet) -> list[dict[str, Any]]:
     return [*images, *masks]
 
 
-def _label(column: LabelColumn, example: LabelValue) -> dict[str, Any]:
+def _label(about: About, column: LabelColumn) -> dict[str, Any]:
+    example, joint = about.example_labels[column.name], about.source.labels
     if column.categorical:
         return {
             "name": column.name,
             "kind": "categorical",
             "values": list(column.values),
+            "unseen": sorted(set(column.values) - joint.values_of(column.name)) if joint else [],
             "example": example,
         }
     return {

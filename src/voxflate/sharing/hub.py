@@ -16,13 +16,12 @@ from voxflate._system.extras import import_optional
 from voxflate._system.files import whole_folder
 from voxflate.drawing.sheets import sample_sheet
 from voxflate.sampling.volumes import shape_of_one
-from voxflate.sharing.about import About
+from voxflate.sharing.about import TRUNCATION, About
 from voxflate.sharing.folder import write_export
 from voxflate.sharing.texts import text_of
 
 PICTURE = "samples.png"
 _SHOWN = 8
-_TRUNCATION = 0.7
 
 
 def write_hub(about: About, out: Path) -> None:
@@ -41,7 +40,7 @@ def write_hub_files(about: About, folder: Path, name: str) -> None:
     """
     prepared = about.source.prepared
     write_export(about, folder)
-    images, classes = about.samples(_SHOWN, _TRUNCATION)
+    images, classes = about.samples(_SHOWN, TRUNCATION)
     sample_sheet(images, folder / PICTURE, columns=_SHOWN, spacing=prepared.spacing, classes=classes)
     layout = prepared.layout
     card = text_of(

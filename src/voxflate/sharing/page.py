@@ -29,12 +29,9 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32
 from voxflate.data.writers.nifti import write_mask_nifti, write_nifti
 from voxflate.data.writers.synthetic import PLAIN
-from voxflate.sharing.about import About
+from voxflate.sharing.about import TRUNCATION, About
 from voxflate.sharing.description import describe
 from voxflate.sharing.onnx_networks import graphs_of
-
-TRUNCATION = 0.7
-"""Initial value of the page's slider: typical volumes are a better start than rare ones."""
 
 _HEADER = 352
 """Number of bytes before the voxels of a NIfTI file."""
@@ -88,7 +85,9 @@ def _of_page(about: About) -> dict[str, Any]:
         mask = _nothing(prepared)
         mask[-1] = 1  # the last class everywhere
         headers["mask_header"] = _header(partial(write_mask_nifti, volume=mask, prepared=prepared))
-    return {"truncation": TRUNCATION, **headers, "folder": about.source.folder.resolve().name}
+    name = about.source.folder.resolve().name
+    snapshot = about.loaded.kimg if about.source.exported is None else None  # an export has only one
+    return {"truncation": TRUNCATION, **headers, "folder": name, "snapshot": snapshot}
 
 
 def _nothing(prepared: PreparedSet) -> Float32:

@@ -65,6 +65,7 @@ def table_entries() -> list[str]:
     from voxflate.metrics.extractors.table import EXTRACTORS, VOLUME_EXTRACTORS
     from voxflate.metrics.table import FEATURE_METRICS, PAIR_METRICS
     from voxflate.sampling.files import FORMATS
+    from voxflate.sharing.targets import TARGETS
 
     return [
         *MODELS,
@@ -74,6 +75,7 @@ def table_entries() -> list[str]:
         *READERS,
         *LISTS,
         *FORMATS,
+        *TARGETS,
         *EXTRACTORS,
         *VOLUME_EXTRACTORS,
         *FEATURE_METRICS,

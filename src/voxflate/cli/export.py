@@ -23,7 +23,7 @@ def export(
         str,
         typer.Option(
             metavar="folder|html|onnx|hub|monai",
-            help="folder: safetensors and JSON, accepted by every voxflate command in place of a run. "
+            help="folder: safetensors and JSON, which generate, export, invert and verify open like a run. "
             "html: one page that runs the generator in any browser, offline. "
             "onnx: ONNX files. hub: a Hugging Face repository with a model card. monai: a MONAI bundle.",
         ),
@@ -58,8 +58,8 @@ def export(
 ) -> None:
     """Write a generator in a form to share, without scans and paths; look for copies with audit first.
 
-    voxflate generate accepts the folder in place of a run and needs nothing else; evaluate and audit
-    accept it with --data.
+    generate, export, invert and verify accept the folder in place of a run; with --data, evaluate, audit
+    and utility accept it too.
 
     Example: voxflate export runs/3d --snapshot best --to html --title Brains --out brains.html
     """

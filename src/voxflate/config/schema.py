@@ -93,7 +93,8 @@ class NetworkConfig(Section):
     w_dim: int = Field(default=64, ge=1)
     """Length of the style code w. 64 in the paper."""
     mapping_layers: int = Field(default=2, ge=1)
-    """Number of layers from z to w. The paper has 8, which leave w few directions to vary in (0182)."""
+    """Number of layers from z to w. The paper has 8, which leave w few directions to vary in
+    (decision 0182)."""
     symmetric_d: bool = False
     """Use full kernels in both branches of a split discriminator instead of full and 1x1x1
     (decision 0015: the 1.414M row of Table 5 needs it)."""
@@ -163,7 +164,8 @@ class TrainingConfig(Section):
     lr_decay: float = Field(default=1.0, gt=0, le=1)
     """Final learning rate divided by the initial one (cosine decay); 1 keeps it constant, as in the paper."""
     r1_gamma: float = Field(default=R1_GAMMA, ge=0)
-    """Weight gamma of R1, gamma/2 * |grad D|^2. 0.0512 in the paper, more for large volumes (0184)."""
+    """Weight gamma of R1, gamma/2 * |grad D|^2. 0.0512 in the paper, more for large volumes
+    (decision 0184)."""
     r1_every: int = Field(default=16, ge=1)
     """Steps between two R1 penalties (lazy regularisation); 16 in StyleGAN2."""
     mbstd_group: int = Field(default=4, ge=1)
@@ -231,11 +233,12 @@ class SliceConfig(Section):
     """Random slices per volume and step, cycling through the three planes, from the axial one in every batch;
     3, as in 3D runs without a preset, takes one of each. Images of a 2D run are used whole."""
     side: int = Field(default=64, ge=32, multiple_of=16)
-    """Slices are resized to squares of this side, pixels; a multiple of 16, 128 for large volumes (0184)."""
+    """Side of the squares that slices are resized to, pixels: a multiple of 16; 128 for large volumes
+    (decision 0184)."""
     lr_s: float = Field(default=0.001, gt=0)
     """Adam's learning rate of the slice discriminator."""
     spectral_norm: bool = False
-    """Keep the largest singular value of each kernel of the heads at 1; needs more weight (0198)."""
+    """Keep the largest singular value of each kernel of the heads at 1; needs more weight (decision 0198)."""
     ramp_kimg: float = Field(default=0.0, ge=0)
     """The weight grows from 0 to its full value over this many kimg; 0 starts at the full value."""
     channels: Literal["colours", "grey", "neighbours"] = "colours"

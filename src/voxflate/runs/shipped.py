@@ -1,4 +1,4 @@
-"""Trained generators included in the package; every command accepts their names in place of a run.
+"""Trained generators included in the package; commands accept their names where they accept an export.
 
 They are in `voxflate/generators`, each an export with a model card and a licence (decision 0160).
 `studies/shipped.py` makes these folders from runs.

@@ -1,4 +1,4 @@
-"""A generator as an export, which every voxflate command accepts in place of a run.
+"""A generator as an export, which most commands accept in place of a run (docs/sharing.md lists them).
 
 FOLDER/
     generator.safetensors  config.json   see `runs.exported`

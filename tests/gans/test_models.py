@@ -23,6 +23,7 @@ STEPS = {
     "alpha-gan": ["e", "g", "d", "c"],
     "alpha-wgan-gp": ["e", "g", "d", "c"],
 }
+KINDS_OF_FAKES = {"logits_fake", "logits_again"}
 EVERY_STEP = [(model, step) for model, steps in STEPS.items() for step in steps]
 
 
@@ -53,6 +54,15 @@ def seeded(function, *args):
         return function(*args)
 
 
+def scalars_of(gan, name, shown):
+    return {key: float(value) for key, value in seeded(step_of(gan, name).loss, shown)[1].items()}
+
+
+def five_steps(gan, name, shown):
+    for _ in range(5):
+        seeded(gan.take, step_of(gan, name), shown)
+
+
 def test_the_names_are_those_of_the_configuration():
     assert tuple(GANS) == MODELS
     assert list(STEPS) == list(GANS)
@@ -66,6 +76,49 @@ def test_a_step_lowers_its_own_loss_on_a_fixed_batch(model, name):
     before = seeded(step.loss, shown)[0].item()
     seeded(gan.take, step, shown)
     assert seeded(step.loss, shown)[0].item() < before
+
+
+@pytest.mark.parametrize("model", GANS)
+def test_d_parts_real_from_generated_images_and_g_raises_their_logits(model):
+    gan, shown = gan_of(model, lr_g=1e-3, lr_d=1e-3, gp_lambda=0.0, reconstruction=0.0), Shown(batch())
+    fresh = scalars_of(gan, "d", shown)
+    five_steps(gan, "d", shown)
+    parted = scalars_of(gan, "d", shown)
+    for kind in KINDS_OF_FAKES & fresh.keys():
+        assert parted["logits_real"] - parted[kind] > fresh["logits_real"] - fresh[kind], kind
+    five_steps(gan, "g", shown)
+    raised = scalars_of(gan, "d", shown)
+    for kind in KINDS_OF_FAKES & fresh.keys():
+        assert raised[kind] > parted[kind], kind
+
+
+@pytest.mark.parametrize("model", ["alpha-gan", "alpha-wgan-gp"])
+def test_c_parts_random_from_encoded_codes_and_e_raises_their_logits(model):
+    gan, shown = gan_of(model, lr_g=1e-3, lr_d=1e-3, gp_lambda=0.0, reconstruction=0.0), Shown(batch())
+    judge, encoder = gan.networks["code_discriminator"], gan.networks["encoder"]
+    random_codes = torch.randn(4, 6)
+
+    @torch.no_grad()
+    def logits():
+        return float(judge(random_codes).mean()), float(judge(encoder(shown.reals)).mean())
+
+    fresh = logits()
+    five_steps(gan, "c", shown)
+    parted = logits()
+    assert parted[0] - parted[1] > fresh[0] - fresh[1]
+    five_steps(gan, "e", shown)
+    assert logits()[1] > parted[1]
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "weight"),
+    [("vae-gan", "e", "kl"), *((model, step, "reconstruction") for model in WITH_ENCODER for step in "eg")],
+)
+def test_a_term_with_a_large_weight_falls(model, name, weight):
+    gan, shown = gan_of(model, lr_g=1e-3, **{weight: 1e4}), Shown(batch())
+    before = scalars_of(gan, "e", shown)[weight]
+    five_steps(gan, name, shown)
+    assert scalars_of(gan, "e", shown)[weight] < before
 
 
 @pytest.mark.parametrize(("model", "name"), EVERY_STEP)

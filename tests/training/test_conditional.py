@@ -199,7 +199,7 @@ def test_other_data_does_not_change_the_labels_of_samples(labelled, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     gone = run_config(tmp_path / "gone", network__label_width=3, training__kimg=0.004)
     save_config(gone, tmp_path / "run")
-    with pytest.raises(VoxflateError, match=r"which has changed or cannot be opened at .*gone; put it back there"):
+    with pytest.raises(VoxflateError, match=r"has changed or cannot be opened at .*gone; put it back there"):
         open_source(tmp_path / "run", data=other.root, other_data=True)
 
 

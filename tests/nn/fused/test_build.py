@@ -49,6 +49,13 @@ def warnings_of(caplog):
     return [record.getMessage() for record in caplog.records]
 
 
+@pytest.mark.skipif(not any(map(shutil.which, build.USUAL_COMPILERS)), reason="no C++ compiler here")
+def test_with_a_compiler_there_are_kernels(monkeypatch):
+    """A source that does not compile would otherwise skip every other test of the kernels."""
+    monkeypatch.delenv(build.SWITCH, raising=False)
+    assert build.kernels().problem == ""
+
+
 @pytest.mark.usefixtures("_empty_cache")
 def test_without_a_compiler_one_line_says_so(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -12,10 +12,15 @@ from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate.config.build import build_run_networks
 from voxflate.config.toml import load_config, save_config, with_values
+from voxflate.evaluation import Evaluator
 from voxflate.gans.gan import Gan
+from voxflate.gans.samples import sample
 from voxflate.runs.load import open_source
-from voxflate.runs.log import read_rows
+from voxflate.runs.log import METRICS_NAME, read_rows
 from voxflate.runs.snapshots import list_snapshots, load_newest, load_snapshot, snapshot_path
+from voxflate.training import run as run_module
+from voxflate.training.loop import Schedule
+from voxflate.training.recorder import MEASURED_SEED, SAMPLE_BATCH
 from voxflate.training.run import train_run
 from voxflate.training.start import apply_start
 
@@ -386,6 +391,22 @@ def test_a_run_that_ended_before_its_measurement_makes_it_up(prepared, tmp_path)
     assert newest.read_bytes() == picture
 
 
+def test_metrics_are_those_of_the_averages_samples(prepared, tmp_path):
+    train_run(run_config(prepared, evaluation__every=1, evaluation__samples=10), tmp_path / "run")
+    row = read_rows(tmp_path / "run" / METRICS_NAME)[-1]
+    average = open_source(tmp_path / "run").load().network
+    made = torch.cat(list(sample(average, 10, seed=MEASURED_SEED, batch=SAMPLE_BATCH)))
+    again = Evaluator(prepared, "random").measure([made.numpy()])
+    for name in ("frechet-random-avg", "kid-random-heldout-avg", "pairwise-l2"):
+        assert row[name] == pytest.approx(again[name], rel=1e-4), name
+
+
+def test_every_second_snapshot_is_measured_and_the_last_one_too(prepared, tmp_path):
+    config = run_config(prepared, evaluation__every=2, training__snapshot_kimg=0.004, training__kimg=0.02)
+    train_run(config, tmp_path / "run")
+    assert [row["n_images"] for row in read_rows(tmp_path / "run" / METRICS_NAME)] == [0, 8, 16, 20]
+
+
 def test_a_fresh_run_keeps_nothing_of_an_older_one(prepared, tmp_path):
     run, other = tmp_path / "run", tmp_path / "other"
     values = {"training__kimg": 0.004, "evaluation__every": 1}
@@ -444,6 +465,18 @@ def test_weights_that_are_nan_are_not_saved(prepared, tmp_path, monkeypatch):
     ):
         train_run(config, tmp_path / "run")
     assert numbers(tmp_path / "run") == [0, 12]
+
+
+def test_the_settings_of_schedule_and_average_arrive_with_their_values(prepared, tmp_path, monkeypatch):
+    values = {"freeze_g_kimg": 0.008, "lr_decay": 0.25, "ema_halflife_fraction": 0.3, "ema_kimg": 2.0}
+    config = run_config(prepared, **{f"training__{name}": value for name, value in values.items()})
+    started = []
+    monkeypatch.setattr(run_module, "train", lambda *parts: started.append(parts))
+    train_run(config, tmp_path / "run", stop_at=16)
+    ((state, _, schedule, *_),) = started
+    expected = {"total": 24, "batch": 4, "snapshot_every": 12, "freeze_g": 8, "lr_decay": 0.25, "stop_at": 16}
+    assert schedule == Schedule(**expected)
+    assert (state.ema.fraction, state.ema.limit) == (0.3, 2000)
 
 
 def test_short_trainings_leave_a_log(prepared, tmp_path):

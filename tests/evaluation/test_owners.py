@@ -17,7 +17,7 @@ from voxflate.evaluation import Evaluator, Suite
 from voxflate.evaluation.classes import class_distances
 from voxflate.evaluation.distances import halvings
 from voxflate.evaluation.real import RealSet
-from voxflate.metrics import PLANES, extractor, kernel_distance
+from voxflate.metrics import PLANES, extractor, kernel_distance, nearest_l2
 
 N_TRAIN, N_HELDOUT = 24, 9
 
@@ -54,6 +54,13 @@ def test_every_kid_leaves_out_pairs_of_one_person(prepared: PreparedSet) -> None
         for x in PLANES
     ]
     assert found["kid-random-heldout-avg"].real == pytest.approx(np.mean(train))
+
+
+def test_the_nearest_of_a_real_volume_is_another_persons(prepared: PreparedSet) -> None:
+    volumes, people = prepared.volumes("all"), RealSet(prepared).subjects
+    floor = Evaluator(prepared, "random").real_floor()["nearest-l2"]
+    assert floor == pytest.approx(nearest_l2(volumes, people), rel=1e-5)
+    assert floor > 1.2 * nearest_l2(volumes)
 
 
 def test_slices_of_one_person_do_not_count_as_independent(prepared: PreparedSet) -> None:

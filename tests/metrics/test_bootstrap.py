@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from voxflate.metrics import frechet_distance, kernel_distance, prdc
-from voxflate.metrics.bootstrap import draw_counts, intervals
+from voxflate.metrics.bootstrap import draw_counts, interval, intervals
 from voxflate.metrics.frechet import weighted_frechet
 from voxflate.metrics.gram import Gram
 from voxflate.metrics.kid import weighted_kernel_distance
@@ -30,6 +31,27 @@ def test_counts_are_repetitions(seed):
     repeated = a.repeat(counts_a.astype(int), 0), b.repeat(counts_b.astype(int), 0)
     got = weighted_frechet(Gram.of(a, b))(counts_a, counts_b)[""]
     assert got == pytest.approx(frechet_distance(*repeated), rel=1e-5)
+
+
+def test_counts_weigh_samples_while_radii_stay_those_of_the_sets():
+    a, b = sets(shift=1.0)
+    rng = np.random.default_rng(0)
+    counts_a, counts_b = (rng.integers(0, 4, n).astype(float) for n in (30, 40))
+    radius_a, radius_b = (np.sort(cdist(x, x))[:, 5] for x in (a, b))
+    near_b, near_a = cdist(a, b) < radius_b, cdist(a, b) < radius_a[:, None]
+    drawn_a, drawn_b = counts_a > 0, counts_b > 0
+    expected = {
+        "precision": np.average(near_b[:, drawn_b].any(1), weights=counts_a),
+        "recall": np.average(near_a[drawn_a].any(0), weights=counts_b),
+        "density": np.average(near_b @ counts_b, weights=counts_a) / 5 * 40 / counts_b.sum(),
+        "coverage": np.average(near_b[drawn_a].any(0), weights=counts_b),
+    }
+    assert weighted_prdc(Gram.of(a, b))(counts_a, counts_b) == pytest.approx(expected)
+
+
+def test_the_longer_tail_of_the_replicates_is_the_longer_side_of_the_interval():
+    found = interval(10.0, [0.0] * 90 + [5.0] * 10)
+    assert found.high - 10 > 2 * (10 - found.low)
 
 
 def test_subjects_are_drawn_with_all_their_samples():

@@ -53,6 +53,19 @@ def test_a_planar_twin_is_the_3d_generator_with_kernels_one_deep(architecture):
         assert list(tensor.shape) == expected
 
 
+def test_fresh_weights_are_standard_normal_and_fresh_shifts_are_0():
+    """But scales of styles start at 1, and the mapping's weights at 100, because its learning rate is low."""
+    fresh = Generator((2, 4, 4), 3, 32), Discriminator((2, 4, 4), 3, 32)
+    for name, parameter in [pair for network in fresh for pair in network.named_parameters()]:
+        if name.endswith("affine.bias"):
+            assert (parameter == 1).all(), name
+        elif name.endswith(("bias", "bias0", "bias1", "noise_strength")):
+            assert not parameter.any(), name
+        elif parameter.numel() > 1000:
+            expected = 100 if name.startswith("mapping.layers") else 1
+            assert parameter.std().item() == pytest.approx(expected, rel=0.1), name
+
+
 @pytest.mark.parametrize(("architecture", "symmetric"), KINDS)
 @pytest.mark.parametrize("kind", ["2d", "planar", "3d"])
 def test_every_parameter_has_a_gradient(architecture, symmetric, kind):

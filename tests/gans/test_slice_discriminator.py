@@ -284,6 +284,18 @@ def test_features_are_frozen_repeatable_and_of_about_unit_size(name):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize(
+    ("name", "deviations"),
+    [("efficientnet-lite0", [0.8209, 0.8601, 1.0947]), ("mobilenetv2", [0.8046, 0.8896, 1.0491])],
+)
+def test_pretrained_features_are_those_of_earlier_versions(name, deviations):
+    """The numbers are what the networks gave when this test was written."""
+    image = torch.linspace(-1, 1, 4096).view(1, 1, 64, 64) * torch.cos(torch.arange(64.0) / 3)
+    features = SliceFeatures(name, 64, CPU)
+    maps = features(features.resize(image))
+    assert [float(one.std()) for one in maps] == pytest.approx(deviations, rel=1e-3)
+
+
 def test_folded_segments_are_the_network():
     torch.manual_seed(0)
     network = EfficientNetLite0().eval()

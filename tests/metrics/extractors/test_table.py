@@ -20,3 +20,14 @@ def test_features_are_deterministic_and_know_nothing_of_their_batch(name, slices
     # Longer than a run through the network:
     many = extract(slices.repeat(14, 1, 1, 1))
     torch.testing.assert_close(many, together.repeat(14, 1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "deviation"),
+    [("mobilenetv2", 0.34852, 0.63612), ("efficientnet-lite0", 0.48526, 1.22758)],
+)
+def test_pretrained_features_are_those_of_earlier_versions(name, mean, deviation):
+    """The numbers are what the networks gave when this test was written."""
+    image = torch.linspace(-1, 1, 4096).view(1, 1, 64, 64) * torch.cos(torch.arange(64.0) / 3)
+    features = EXTRACTORS[name]("cpu")(image)
+    assert (float(features.mean()), float(features.std())) == pytest.approx((mean, deviation), rel=1e-3)

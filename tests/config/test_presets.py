@@ -56,6 +56,10 @@ def test_the_printed_average_is_the_mean_of_the_planes(name: str) -> None:
 def test_a_row_trains_as_section_4_2_3_says(name: str) -> None:
     training = preset(name).training
     assert (training.batch, training.kimg, training.r1_gamma) == (128, 5000, 0.0512)
+    # What the section leaves open (decision 0010).
+    assert (training.r1_every, training.mbstd_group, training.lr_decay) == (16, 4, 1)
+    assert (training.ema_kimg, training.ema_halflife_fraction) == (10, 0.05)
+    assert (training.flip, training.augment) == (False, "")
     expected = 0.0025 if RUNS[name].start.strategy == "none" else 0.002
     assert training.lr_g == training.lr_d == expected
     twin = preset(name, "2d")
@@ -129,6 +133,23 @@ def test_a_comparison_model_has_the_papers_budget_and_networks_at_both_scales(na
         assert (config.network.channels, config.network.z_dim) == (128, 100)
     with pytest.raises(VoxflateError, match=f"model = {paper.model}: has no 2D twin"):
         preset(name, "2d")
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        ("wgan-gp", (1e-4, 5, 0, 0.9, 10, 10, 1)),
+        ("vae-gan", (2e-4, 1, 0.5, 0.999, 10, 10, 1)),
+        ("alpha-gan", (2e-4, 1, 0.5, 0.9, 10, 10, 1)),
+        ("alpha-wgan-gp", (2e-4, 1, 0.5, 0.9, 10, 10, 1)),
+    ],
+)
+def test_a_comparison_model_has_its_own_rates_and_weights(model: str, values: tuple[float, ...]) -> None:
+    for name in (f"coca64-{model}", f"adni64-{model}"):
+        t, c = preset(name).training, preset(name).comparison
+        assert t.lr_g == t.lr_d
+        found = t.lr_g, c.critic_steps, c.beta1, c.beta2, c.gp_lambda, c.reconstruction, c.kl
+        assert found == values
 
 
 def test_tables_6_and_7_are_complete_with_psnr_and_ms_ssim() -> None:

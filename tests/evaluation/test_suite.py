@@ -15,6 +15,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Assessment, Evaluator, Suite, SuiteSettings
 from voxflate.evaluation.distances import halvings
+from voxflate.evaluation.real import standardised
 from voxflate.metrics import PLANES, kernel_distance
 from voxflate.metrics.ssim import levels_and_kernel
 
@@ -230,3 +231,13 @@ def test_the_expected_coverage_is_that_of_equal_distributions() -> None:
     rng = np.random.default_rng(0)
     found = [prdc(rng.normal(size=(40, 3)), rng.normal(size=(60, 3)))["coverage"] for _ in range(200)]
     assert np.mean(found) == pytest.approx(1 - (40 / 100) ** 5, abs=0.01)
+
+
+def test_features_are_divided_by_the_deviations_of_the_real_ones() -> None:
+    rng = np.random.default_rng(0)
+    generated, real = rng.normal(1, 2, (20, 3)), rng.normal(3, [0.1, 50, 0], (30, 3))
+    scaled, scaled_real = (each["3d"] for each in standardised({"3d": generated}, {"3d": real}))
+    np.testing.assert_allclose(scaled_real.std(axis=0), [1, 1, 0], rtol=1e-5)
+    deviations = [*real.std(axis=0)[:2], 1]  # what does not vary stays as it is
+    np.testing.assert_allclose(scaled, generated / deviations, rtol=1e-5)
+    np.testing.assert_allclose(scaled_real, real / deviations, rtol=1e-5)

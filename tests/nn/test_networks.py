@@ -54,7 +54,7 @@ def test_a_planar_twin_is_the_3d_generator_with_kernels_one_deep(architecture):
 
 
 def test_fresh_weights_are_standard_normal_and_fresh_shifts_are_0():
-    """But scales of styles start at 1, and the mapping's weights at 100, because its learning rate is low."""
+    """But scales of styles start at 1, and the mapping's weights are large, because 0.01 multiplies them."""
     fresh = Generator((2, 4, 4), 3, 32), Discriminator((2, 4, 4), 3, 32)
     for name, parameter in [pair for network in fresh for pair in network.named_parameters()]:
         if name.endswith("affine.bias"):

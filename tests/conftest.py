@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +22,23 @@ settings.load_profile("repeatable")
 
 
 ROOT = Path(__file__).parents[1]
+KERNELS = Path.home() / ".cache" / "voxflate-tests" / "kernels"
+"""Where compiled kernels stay from one test run to the next: building them takes a minute.
+
+Their names hold a hash of the source, the compiler and the processor.
+"""
+
+
+def with_kernels(cache: Path) -> Path:
+    """A cache folder that shares the compiled kernels."""
+    KERNELS.mkdir(parents=True, exist_ok=True)
+    (cache / "kernels").symlink_to(KERNELS, target_is_directory=True)
+    return cache
+
+
+# What runs outside a test, at collection or for a whole module, keeps away from the user's cache too.
+os.environ["VOXFLATE_CACHE"] = str(with_kernels(Path(tempfile.mkdtemp(prefix="voxflate-tests-"))))
+atexit.register(shutil.rmtree, os.environ["VOXFLATE_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -36,25 +56,10 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(scope="session")
-def _kernels() -> Path:
-    """Where compiled kernels stay from one test run to the next: building them takes a minute.
-
-    Their names hold a hash of the source, the compiler and the processor.
-    """
-    folder = Path.home() / ".cache" / "voxflate-tests" / "kernels"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @pytest.fixture(autouse=True)
-def _own_cache(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _kernels: Path
-) -> None:
-    """Keep tests away from the user's cache; the compiled kernels are built once for all of them."""
-    cache = tmp_path_factory.mktemp("cache")
-    (cache / "kernels").symlink_to(_kernels, target_is_directory=True)
-    monkeypatch.setenv("VOXFLATE_CACHE", str(cache))
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test an empty cache, but for the compiled kernels."""
+    monkeypatch.setenv("VOXFLATE_CACHE", str(with_kernels(tmp_path_factory.mktemp("cache"))))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,6 +3,8 @@ import pytest
 
 from voxflate.metrics.extractors.cache import ArrayCache, cache_folder
 
+AT_COLLECTION = cache_folder()
+
 
 class Counted:
     """Computes one array and counts how often."""
@@ -49,6 +51,11 @@ def test_the_folder_can_be_chosen(monkeypatch, tmp_path):
     (tmp_path / "voxflate").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "voxflate"
+
+
+def test_what_runs_before_a_test_keeps_away_from_the_users_cache_too(monkeypatch):
+    monkeypatch.delenv("VOXFLATE_CACHE")
+    assert cache_folder() != AT_COLLECTION
 
 
 def test_the_folder_of_earlier_versions_is_used_where_it_exists(monkeypatch, tmp_path):

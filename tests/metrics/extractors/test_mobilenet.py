@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
 
-from voxflate.metrics import EXTRACTORS
+from voxflate.metrics import EXTRACTORS, centre_slices, frechet_distance
 from voxflate.metrics.extractors.mobilenet import MobileNetV2, fold_batch_norms
 
 
@@ -49,3 +51,30 @@ def test_pretrained_weights_answer_to_what_they_see(extractor):
     assert answers.shape == (4, 1280)
     assert answers.dtype == torch.float32
     assert torch.pdist(answers).min() > 1
+
+
+def textured(n, seed):
+    """Ellipsoids with a fine texture in air, [n, 32, 32, 32]."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, 32),) * 3, indexing="ij"))
+    volumes = []
+    for radii in rng.uniform(0.6, 1, (n, 3, 1, 1, 1)):
+        texture = ndimage.gaussian_filter(rng.normal(size=grid.shape[1:]), 1)
+        inside = np.clip(0.2 + 0.25 * texture / texture.std(), -0.9, 1)
+        volumes.append(np.where(np.square(grid / radii).sum(axis=0) < 1, inside, -1))
+    return np.stack(volumes).astype(np.float32)
+
+
+def test_the_frechet_distance_rises_with_blur_and_with_noise(extractor):
+    fresh, noise = textured(12, 1), np.random.default_rng(2).normal(size=(12, 32, 32, 32))
+
+    def features(volumes):
+        slices = np.concatenate(list(centre_slices(volumes[:, None]).values()))
+        return extractor(torch.from_numpy(slices)).numpy()
+
+    real = features(textured(12, 0))
+    blurred = [ndimage.gaussian_filter(fresh, (0, width, width, width)) for width in (0, 0.7, 1.5)]
+    noisy = [(fresh + share * noise).clip(-1, 1).astype(np.float32) for share in (0, 0.05, 0.2)]
+    for damaged in (blurred, noisy):
+        distances = [frechet_distance(real, features(volumes)) for volumes in damaged]
+        assert distances[0] * 2 < distances[1] < distances[2] / 1.3

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.evaluation.sets import write_set
 from voxflate._system.errors import VoxflateError
-from voxflate.data.prepared import Manifest, PreparedSet, Scan, open_prepared, to_stored
+from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Evaluator
 from voxflate.metrics import (
     centre_slices,
@@ -27,32 +28,14 @@ def blobs(n, seed):
     return np.clip(np.where(radii < 1, inside, -1), -1, 1)[:, None].astype(np.float32)
 
 
-def write_set(folder, seed):
-    volumes = blobs(N_TRAIN + N_HELDOUT, seed)
-    folder.mkdir()
-    np.save(folder / "train.npy", to_stored(volumes[:N_TRAIN, 0]))
-    np.save(folder / "heldout.npy", to_stored(volumes[N_TRAIN:, 0]))
-    splits = ["train"] * N_TRAIN + ["heldout"] * N_HELDOUT
-    scans = [Scan(f"s{i}", split, "0" * 64, np.eye(4).tolist(), (0.0, 1.0)) for i, split in enumerate(splits)]
-    Manifest(
-        recipe="mr",
-        steps=[],
-        shape=SHAPE,
-        spacing=(2.0, 1.0, 1.0),
-        affine=np.eye(4).tolist(),
-        intensity=(0.0, 1.0),
-        scans=scans,
-        held_out=0.25,
-        seed=0,
-        content_sha256=f"{seed:064d}",
-        libraries={},
-    ).write(folder)
-    return open_prepared(folder)
+def a_set(folder, seed):
+    volumes, names = blobs(N_TRAIN + N_HELDOUT, seed), [f"s{i}" for i in range(N_TRAIN + N_HELDOUT)]
+    return write_set(folder, volumes[:N_TRAIN], volumes[N_TRAIN:], names)
 
 
 @pytest.fixture
 def prepared(tmp_path):
-    return write_set(tmp_path / "set", 0)
+    return a_set(tmp_path / "set", 0)
 
 
 @pytest.fixture
@@ -178,7 +161,7 @@ def test_images_are_compared_with_axial_slices_of_training_volumes(evaluator, pr
 
 
 def test_real_features_are_computed_once_and_never_for_other_data(tmp_path, monkeypatch):
-    first, second = write_set(tmp_path / "first", 0), write_set(tmp_path / "second", 1)
+    first, second = a_set(tmp_path / "first", 0), a_set(tmp_path / "second", 1)
     generated = blobs(10, 5)
     result = Evaluator(first, extractor="random").measure([generated])
     assert Evaluator(second, extractor="random").measure([generated]) != result

@@ -7,9 +7,10 @@ from typing import Any
 
 from studies.plan import Run, Study, result_path
 from voxflate._system.errors import VoxflateError
-from voxflate.config.identity import NOT_OF_THE_ROW, setting_key
+from voxflate.config.identity import of_the_row, setting_key
 from voxflate.config.toml import from_dict
 from voxflate.config.values import Values, flat, nested
+from voxflate.evaluation.assessment import MEASUREMENT
 from voxflate.reports.results import Result, read_result
 
 _FIRST = ("training.kimg", "training.seed", "model", "network.architecture", "start.strategy")
@@ -34,14 +35,9 @@ def row_settings(values: Values, origin: str) -> dict[str, Any]:
         VoxflateError: If they are not settings of this version or an older one.
     """
     complete = flat(from_dict(nested(values), origin).model_dump(mode="json"))
-    harmless = {*NOT_OF_THE_ROW}
-    if complete["training.phase"] == "2d" and not complete["training.restores"]:
-        harmless.add("training.snapshot_kimg")
-    return {
-        key: value
-        for key, value in complete.items()
-        if key not in harmless and not key.startswith("evaluation.")
-    }
+    last_counts = complete["training.phase"] == "2d" and not complete["training.restores"]
+    left_out = {"training.snapshot_kimg"} if last_counts else set()
+    return {key: value for key, value in complete.items() if of_the_row(key) and key not in left_out}
 
 
 def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -89,7 +85,7 @@ def planned(run: Run) -> dict[str, Any]:
 
 
 def check_results(study: Study, runs: Sequence[Run]) -> None:
-    """Refuse results that were made with other settings than the plan's.
+    """Refuse results that were made with other settings than the plan's, or measured by an earlier version.
 
     Raises:
         VoxflateError: Names the file and the first setting that differs.
@@ -98,10 +94,18 @@ def check_results(study: Study, runs: Sequence[Run]) -> None:
         path = result_path(study, run)
         if not path.is_file():
             continue
-        found, wanted = row_settings(read_result(path).settings, str(path)), planned(run)
+        result = read_result(path)
+        found, wanted = row_settings(result.settings, str(path)), planned(run)
         if keys := differing(found, wanted):
             key = keys[0]
             raise VoxflateError(
                 f"{path}: was made with {key} = {found.get(key)}, this study says {wanted.get(key)}; give "
                 "the study another --out, or remove the file to train it again"
+            )
+        versions = [each.facts.get("measurement", 1) for each in result.evaluations]
+        if versions and max(versions) < MEASUREMENT:
+            raise VoxflateError(
+                f"{path}: its metrics were measured by version {max(versions)}, this study takes version "
+                f"{MEASUREMENT}, which gives other values; give the study another --out, or remove the file "
+                "to train and measure it again"
             )

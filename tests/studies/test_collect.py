@@ -13,7 +13,7 @@ from studies.collect import collect, collect_folder
 from studies.plan import Study, plan_of, result_path
 from studies.settings import check_results
 from tests.studies.calls import ROOT
-from tests.studies.fakes import a_result, a_start, a_twin
+from tests.studies.fakes import a_result, a_start, a_twin, evaluated
 from voxflate._system.errors import VoxflateError
 from voxflate.evaluation import Assessment
 from voxflate.reports.results import Result, read_result, write_result
@@ -170,6 +170,14 @@ def test_settings_that_make_no_other_row_are_accepted(study: Study) -> None:
     )  # the best is chosen among other snapshots
     with pytest.raises(VoxflateError, match=r"slices-s0.json: was made with training.snapshot_kimg = 2.5"):
         check_results(interval, plan_of(interval))
+
+
+def test_results_measured_by_an_earlier_version_are_refused(study: Study) -> None:
+    run = next(run for run in plan_of(study) if run.name == "own-preserving-slices-s2")
+    path = result_path(study, run)
+    write_result(evaluated(read_result(path), measurement=None), path)
+    with pytest.raises(VoxflateError, match=r"measured by version 1, this study takes version 2, .* remove"):
+        check_results(study, plan_of(study))
 
 
 def test_one_seed_trained_otherwise_is_refused(study: Study) -> None:

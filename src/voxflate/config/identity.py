@@ -25,6 +25,11 @@ NOT_OF_THE_ROW = (
 """Settings in which runs of one row may differ besides the seed: folders, devices, how a step is computed."""
 
 
+def of_the_row(key: str) -> bool:
+    """Whether runs that differ in a setting are of different rows, or are other seeds."""
+    return key not in NOT_OF_THE_ROW and not key.startswith("evaluation.")
+
+
 def setting_key(values: Values, twin: Values | None = None) -> str:
     """Hash the settings without the seed: seeds of one row have the same hash.
 
@@ -35,11 +40,7 @@ def setting_key(values: Values, twin: Values | None = None) -> str:
         twin: Settings of the 2D run that it started from; its seed does not count either.
     """
     kept = [
-        {
-            key: value
-            for key, value in each.items()
-            if key not in (*NOT_OF_THE_ROW, "training.seed") and not key.startswith("evaluation.")
-        }
+        {key: value for key, value in each.items() if of_the_row(key) and key != "training.seed"}
         for each in (values, twin or {})
     ]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]

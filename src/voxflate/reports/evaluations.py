@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
-from voxflate.config.identity import NOT_OF_THE_ROW, setting_key
+from voxflate.config.identity import of_the_row, setting_key
 from voxflate.config.presets import paper_row
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import CONFIG_NAME, from_dict, load_config
@@ -191,7 +191,7 @@ def setting_of(config: RunConfig, run: Path | None = None, twin: Mapping[str, An
 
 def _is_free(key: str) -> bool:
     """Whether a run that changes this setting half-way stays in its row."""
-    return key in (*NOT_OF_THE_ROW, "training.kimg") or key.startswith("evaluation.")
+    return key == "training.kimg" or not of_the_row(key)
 
 
 def _twin_of(config: RunConfig, run: Path | None, recorded: object) -> dict[str, Any]:

@@ -16,8 +16,6 @@ _OF_OTHER_DATA = re.compile(
     re.DOTALL,
 )
 """The remarks of `runs.trained_on`, whose folders may have spaces in their names."""
-_PATH = re.compile(r"(?<!\S)(?:[~.]{0,2}|[A-Za-z]:)[/\\]\S*[/\\](?=\S)")
-"""The folders of an absolute path, or of one from here or from home; `images/s` is none."""
 
 
 def without_folders(remark: str) -> str:
@@ -25,8 +23,8 @@ def without_folders(remark: str) -> str:
 
     >>> without_folders("/home/A B/set: is not the data that runs/3d was trained on")
     'set: is not the data that 3d was trained on'
-    >>> without_folders("/home/A/net.pt was used at 3 images/s")
-    'net.pt was used at 3 images/s'
+    >>> without_folders("no 3D distance: (clinic/net.pt) is missing")
+    'no 3D distance: net.pt) is missing'
     """
     return "; ".join(_shortened(part) for part in remark.split("; "))
 
@@ -46,4 +44,4 @@ def assessment_without_folders(assessment: Assessment) -> Assessment:
 def _shortened(remark: str) -> str:
     if found := _OF_OTHER_DATA.search(remark):
         return f"{Path(found[1]).name}: {found[2]} {Path(found[3]).name} {found[4]}{remark[found.end() :]}"
-    return _PATH.sub("", remark)
+    return re.sub(r"\S*/(?=\S)", "", remark)  # relative paths tell as much, so no slash is spared

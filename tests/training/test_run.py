@@ -267,9 +267,7 @@ def test_data_that_do_not_fit_are_refused(prepared, tmp_path):
         run_config(prepared, network__stages=3),
         run,
     )
-    refused(
-        "10 training volumes are fewer than one batch of 12", run_config(prepared, training__batch=12), run
-    )
+    refused("10 training volumes, fewer than one batch of 12", run_config(prepared, training__batch=12), run)
     refused("no such folder", run_config(tmp_path / "nothing"), run)
     assert not run.exists()
 
@@ -512,6 +510,20 @@ def test_flips_of_volumes_of_one_side_get_a_warning(tmp_path):
         ("one", False): False,
         ("one", True): True,
     }
+
+
+def test_a_start_from_an_unfinished_2d_run_gets_a_warning(prepared, tmp_path):
+    """Otherwise an interrupted 2D run would pass for a finished one."""
+    pretraining = run_config(prepared, training__phase="2d", training__kimg=0.008)
+    told = {}
+    for name, stop_at in (("stopped", 4), ("finished", None)):
+        twin = tmp_path / name
+        train_run(pretraining, twin, stop_at=stop_at)
+        notes = []
+        train_run(started(prepared, twin), tmp_path / f"3d-{name}", stop_at=0, on_note=notes.append)
+        told[name] = [note for note in notes if "stands at 0.004 of its 0.008 kimg" in note]
+    assert [len(notes) for notes in told.values()] == [1, 0]
+    assert f"voxflate pretrain {prepared.root} --out {tmp_path / 'stopped'} --resume" in told["stopped"][0]
 
 
 @pytest.mark.parametrize(("group", "warns"), [(2, True), (3, False)])

@@ -101,7 +101,7 @@ def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account:
     for line in account.lines():
         typer.echo(line, err=True)
     train, heldout = (len(prepared.stored(split)) for split in ("train", "heldout"))
-    typer.echo(f"{prepared.root}: {train} training volumes, {heldout} held out")
+    typer.echo(f"{prepared.root}: {train} training volume{'s' * (train != 1)}, {heldout} held out")
     for line in summary_lines(prepared):
         typer.echo(line)
     typer.echo(f"check first: {prepared.root / 'report.html'}")

@@ -33,7 +33,6 @@ from voxflate._system.memory import explain_out_of_memory
 from voxflate.config.build import Stream, build_gan, build_run_networks, least_content
 from voxflate.config.schema import RunConfig, TrainingConfig
 from voxflate.config.toml import save_config, with_values
-from voxflate.data.datasets import likeness_to_mirror
 from voxflate.data.labels import joint_labels
 from voxflate.data.outside import check_outside_sets
 from voxflate.data.prepared import PreparedSet, open_prepared
@@ -43,7 +42,6 @@ from voxflate.evaluation.real import equal_number
 from voxflate.gans.compiled import compile_networks
 from voxflate.gans.ema import Ema
 from voxflate.gans.gan import Shown
-from voxflate.gans.slice_discriminator import NEIGHBOURS
 from voxflate.gans.state import TrainingState
 from voxflate.inflation import TransferReport
 from voxflate.nn.draws import Draws
@@ -54,15 +52,12 @@ from voxflate.runs.lock import run_lock
 from voxflate.runs.snapshots import list_snapshots, remove_unfinished
 from voxflate.runs.trained_on import check_same_data
 from voxflate.training import memory
+from voxflate.training.cautions import cautions
 from voxflate.training.guard import Guard, NonFiniteError
 from voxflate.training.loop import Schedule, train
 from voxflate.training.recorder import Caller, Follower, Progress, Recorder
 from voxflate.training.start import apply_start
 from voxflate.training.stop import StopRequest
-
-ONE_SIDED = 0.7
-"""Correlation of the mean volume with its mirror image below which flips cause a warning: 0.99 for brains,
-0.4 for hippocampi of one side."""
 
 
 def train_run(
@@ -202,8 +197,8 @@ def _begin(
     stream = Stream(prepared, t, gan.device, world, labels=config.network.label_width > 0)
     # A batch that does not fit is refused here, before anything is written.
     reals, positions, labels = stream(state.n_images, t.batch)
-    _note_one_side(config, prepared, caller)
-    _note_small_groups(config, caller)
+    for line in cautions(config, prepared, report):
+        caller.note(line)
     draws = Draws(len(reals), gan.device, range(len(reals)))
     line = compile_networks(gan, t.compile, Shown(reals, positions, draws, labels=labels))
     if line and world.is_first:
@@ -220,31 +215,6 @@ def _begin(
         write_json(run / "inflation.json", report.as_dict())
     recorder = Recorder(config, run, prepared, evaluator, state, guard, caller, fresh=not resume)
     return _Session(config, run, state, stream, schedule, guard, recorder, report)
-
-
-def _note_one_side(config: RunConfig, prepared: PreparedSet, caller: Caller) -> None:
-    """Warn if flips would show a side of the body that is not in the data."""
-    if not config.training.flip:
-        return
-    likeness = likeness_to_mirror(prepared.stored("train"))
-    if likeness < ONE_SIDED:
-        caller.note(
-            f"warning: training.flip=true, but the mean training volume is unlike its mirror image "
-            f"(correlation {likeness:.2f}): if all volumes show the same side, flips teach the generator the "
-            "other one too; leave them out with training.flip=false"
-        )
-
-
-def _note_small_groups(config: RunConfig, caller: Caller) -> None:
-    """Warn if the pictures of the slice discriminator have fewer volumes than colours."""
-    t, slices = config.training, config.slice_discriminator
-    group = min(t.mbstd_group, t.batch)
-    if slices.weight and slices.channels == "neighbours" and group < NEIGHBOURS:
-        caller.note(
-            f"warning: slice_discriminator.channels=neighbours shows {group} instead of {NEIGHBOURS} volumes "
-            f"in a picture and so sees less of a lack of variety, because training.batch = {t.batch} and "
-            f"training.mbstd_group = {t.mbstd_group}; set both to {NEIGHBOURS} or more if memory allows"
-        )
 
 
 def _check_agreement(state: TrainingState, run: Path) -> None:
@@ -291,7 +261,8 @@ def _check_data(config: RunConfig, prepared: PreparedSet, *, trains: bool) -> No
     count, batch = len(prepared.stored("train")), config.training.batch
     if trains and config.training.phase == "3d" and count < batch:
         raise VoxflateError(
-            f"{config.data}: {count} training volumes are fewer than one batch of {batch}; "
+            f"{config.data}: has {count} training volume{'s' * (count != 1)}, fewer than one batch of "
+            f"{batch}; "
             f"add volumes or set training.batch to {count} or less"
         )
 

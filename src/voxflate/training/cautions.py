@@ -1,0 +1,67 @@
+"""Warnings before the first step: settings that are allowed, and perhaps not meant."""
+
+from __future__ import annotations
+
+from voxflate.config.schema import RunConfig
+from voxflate.config.toml import load_config
+from voxflate.data.datasets import likeness_to_mirror
+from voxflate.data.prepared import PreparedSet
+from voxflate.gans.slice_discriminator import NEIGHBOURS
+from voxflate.inflation import TransferReport
+
+ONE_SIDED = 0.7
+"""Correlation of the mean volume with its mirror image below which flips cause a warning: 0.99 for brains,
+0.4 for hippocampi of one side."""
+
+
+def cautions(config: RunConfig, prepared: PreparedSet, report: TransferReport | None) -> list[str]:
+    """All that apply, each a line.
+
+    Args:
+        config: Settings of the run.
+        prepared: Its data.
+        report: What was inflated; None if nothing was.
+    """
+    return [*_one_side(config, prepared), *_small_groups(config), *_unfinished_twin(config, report)]
+
+
+def _one_side(config: RunConfig, prepared: PreparedSet) -> list[str]:
+    """Flips would show a side of the body that is not in the data."""
+    if not config.training.flip:
+        return []
+    likeness = likeness_to_mirror(prepared.stored("train"))
+    if likeness >= ONE_SIDED:
+        return []
+    return [
+        f"warning: training.flip=true, but the mean training volume is unlike its mirror image "
+        f"(correlation {likeness:.2f}): if all volumes show the same side, flips teach the generator the "
+        "other one too; leave them out with training.flip=false"
+    ]
+
+
+def _small_groups(config: RunConfig) -> list[str]:
+    """The pictures of the slice discriminator have fewer volumes than colours."""
+    t, slices = config.training, config.slice_discriminator
+    group = min(t.mbstd_group, t.batch)
+    if not slices.weight or slices.channels != "neighbours" or group >= NEIGHBOURS:
+        return []
+    return [
+        f"warning: slice_discriminator.channels=neighbours shows {group} instead of {NEIGHBOURS} volumes "
+        f"in a picture and so sees less of a lack of variety, because training.batch = {t.batch} and "
+        f"training.mbstd_group = {t.mbstd_group}; set both to {NEIGHBOURS} or more if memory allows"
+    ]
+
+
+def _unfinished_twin(config: RunConfig, report: TransferReport | None) -> list[str]:
+    """The 2D run stopped before its end."""
+    if report is None:
+        return []
+    twin = config.start.twin
+    reached, planned = report.twin["n_images"] / 1000, load_config(twin).training.kimg
+    if reached >= planned:
+        return []
+    return [
+        f"warning: {twin}: stands at {reached:g} of its {planned:g} kimg, and this run starts from there; to "
+        f"start from its end, finish it first (voxflate pretrain {config.data} --out {twin} --resume) and "
+        "begin this run again in another folder"
+    ]

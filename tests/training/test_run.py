@@ -526,6 +526,14 @@ def test_a_start_from_an_unfinished_2d_run_gets_a_warning(prepared, tmp_path):
     assert f"voxflate pretrain {prepared.root} --out {tmp_path / 'stopped'} --resume" in told["stopped"][0]
 
 
+@pytest.mark.parametrize("reuse", [True, False])
+def test_a_comparison_model_says_that_it_does_not_reuse_fakes(reuse, cubes, tmp_path):
+    notes = []
+    config = comparison(cubes, "wgan-gp", training__reuse_fakes=reuse)
+    train_run(config, tmp_path / "run", stop_at=0, on_note=notes.append)
+    assert any("training.reuse_fakes=true has no effect: wgan-gp" in note for note in notes) == reuse
+
+
 @pytest.mark.parametrize(("group", "warns"), [(2, True), (3, False)])
 def test_pictures_of_fewer_volumes_than_colours_are_warned_of(group, warns, prepared, tmp_path):
     """A user who saves memory with small groups would otherwise lose variety without a word."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voxflate.config.schema import RunConfig
+from voxflate.config.schema import DEFAULT_MODEL, RunConfig
 from voxflate.config.toml import load_config
 from voxflate.data.datasets import likeness_to_mirror
 from voxflate.data.prepared import PreparedSet
@@ -22,7 +22,12 @@ def cautions(config: RunConfig, prepared: PreparedSet, report: TransferReport | 
         prepared: Its data.
         report: What was inflated; None if nothing was.
     """
-    return [*_one_side(config, prepared), *_small_groups(config), *_unfinished_twin(config, report)]
+    return [
+        *_one_side(config, prepared),
+        *_small_groups(config),
+        *_ignored(config),
+        *_unfinished_twin(config, report),
+    ]
 
 
 def _one_side(config: RunConfig, prepared: PreparedSet) -> list[str]:
@@ -49,6 +54,15 @@ def _small_groups(config: RunConfig) -> list[str]:
         f"warning: slice_discriminator.channels=neighbours shows {group} instead of {NEIGHBOURS} volumes "
         f"in a picture and so sees less of a lack of variety, because training.batch = {t.batch} and "
         f"training.mbstd_group = {t.mbstd_group}; set both to {NEIGHBOURS} or more if memory allows"
+    ]
+
+
+def _ignored(config: RunConfig) -> list[str]:
+    """A comparison model was given a setting that its steps do not read; refusing it would refuse old runs."""
+    if config.model == DEFAULT_MODEL or not config.training.reuse_fakes:
+        return []
+    return [
+        f"warning: training.reuse_fakes=true has no effect: {config.model} makes new images for every step"
     ]
 
 

@@ -58,7 +58,7 @@ def _small_groups(config: RunConfig) -> list[str]:
 
 
 def _ignored(config: RunConfig) -> list[str]:
-    """A comparison model was given a setting that its steps do not read; refusing it would refuse old runs."""
+    """A comparison model got a setting that its steps do not read; refusing it would refuse old runs."""
     if config.model == DEFAULT_MODEL or not config.training.reuse_fakes:
         return []
     return [

@@ -86,7 +86,7 @@ def _equal_images(
     rows = [[FLOOR_ROW, DASH, *floor, *([DASH] * (1 + len(costs)))]]
     for entry in entries:
         cells = [_over_seeds(entry, entry.last_by_seed(each.metric)) for each in columns]
-        cells += [spread_cell(entry.spread(name), 3) if name else DASH for name in (volumes, "ms-ssim-kwon")]
+        cells += [spread_cell(entry.spread(name), 3) if name else DASH for name in (volumes, "ms-ssim")]
         rows.append([*_label(entry), *cells, _copies(entry), *budget(entry, twins, costs)])
     total = entries[0].results[0].settings["training.kimg"]
     notes = [
@@ -235,7 +235,7 @@ def _floor_of(entries: Sequence[Entry], metric: str) -> float | None:
 
 def _floor_evaluated(entry: Entry, volumes: str) -> list[str]:
     metrics = entry.results[0].evaluations[-1].metrics
-    found = [metrics.get(name) for name in (volumes, "ms-ssim-kwon")]
+    found = [metrics.get(name) for name in (volumes, "ms-ssim")]
     return [number_cell(None if each is None else each.real, 3) for each in found]
 
 

@@ -124,7 +124,7 @@ def _table_8(collection: Collection) -> Table:
     entries = [e for e in collection.entries.values() if _in_table(e, 6) or _in_table(e, 7)]
     columns = [
         Column("PSNR (dB)", "psnr", lambda row: row.psnr, 4),
-        Column("MS-SSIM", "ms-ssim-kwon", lambda row: row.ms_ssim, 4),
+        Column("MS-SSIM", "ms-ssim-kwon2019", lambda row: row.ms_ssim, 4),
     ]
     notes = [
         "MS-SSIM as in Kwon et al., between pairs of generated volumes: best if it equals that of real ones."
@@ -229,7 +229,8 @@ def _made_on(entries: Sequence[Entry], twins: Mapping[str, Result]) -> list[str]
     runs = with_twins(results_of(entries), twins)
     return [
         *budget_notes(entries, twins),
-        "The paper's numbers are FIDs (Inception) on its own data and at its own scale: compare only orders.",
+        "The paper's numbers are FIDs (Inception) at the snapshot with the best FID (decision 0010), on its own "
+        "data and at its own scale: compare only orders.",
         f"Trained on: {'; '.join(sorted({machine_of(each) for each in runs}))}.",
         made_by(runs),
     ]

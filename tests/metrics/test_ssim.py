@@ -68,16 +68,24 @@ def test_ms_ssim_is_its_formula(shape, levels, kernel):
     assert float(ms_ssim(*tensors(*originals))) == pytest.approx(expected, abs=1e-4)
 
 
-def test_kwons_form_raises_the_last_factor_once_per_earlier_level():
-    x, y = originals = pair((16, 32, 32))
-    expected, factors = 1.0, []
-    for level in range(5):
-        similarity, contrast = maps(x, y, min(11, *x.shape), 1.5, 1.0)
-        factors.append((similarity.mean(), contrast.mean()))
-        if level < 4:
-            x, y = halved(x), halved(y)
-    for level in range(4):
-        expected *= factors[level][1] ** WEIGHTS[level] * factors[4][0] ** WEIGHTS[4]
+def kwon(x, y):
+    """What the code of Kwon et al. computes, written from its description in decision 0208."""
+    weights, factors = np.array(WEIGHTS), []
+    for _ in WEIGHTS:
+        mx, my, mxx, myy, mxy = (ndimage.gaussian_filter(z, 1.5) for z in (x, y, x * x, y * y, x * y))
+        contrast = (2 * (mxy - mx * my) + 0.03**2) / (mxx - mx**2 + myy - my**2 + 0.03**2)
+        luminance = (2 * mx * my + 0.01**2) / (mx**2 + my**2 + 0.01**2)
+        factors.append(((luminance * contrast).mean(), contrast.mean()))
+        x, y = halved(x), halved(y)
+    similarities, contrasts = np.array(factors).T
+    return np.prod(contrasts[:-1] ** weights[:-1] * similarities[-1] ** weights[-1])
+
+
+@pytest.mark.parametrize("shape", [(16, 32, 32), (40, 32, 48), (64, 64, 64)])
+def test_kwons_form_filters_like_scipy_and_raises_the_last_factor_once_per_earlier_level(shape):
+    """SciPy's filter has 13 taps and reflects at the edges, where a volume of one voxel stays as it is."""
+    x, y = originals = pair(shape)
+    expected = kwon(x.astype(np.float64), y.astype(np.float64))
     assert float(ms_ssim_kwon(*tensors(*originals))) == pytest.approx(expected, abs=1e-4)
 
 

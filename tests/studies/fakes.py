@@ -32,7 +32,11 @@ def a_result(preset: str, seed: int, distance: float, kid: float | None = None, 
         "kid-random-avg": Metric(distance / 1000 if kid is None else kid, real=-0.00001),
         "recall-random-avg": Metric(0.4, real=0.9),
     }
-    metrics |= {"psnr": Metric(20 - distance / 100, real=21.0), "ms-ssim-kwon": Metric(0.8, real=0.7)}
+    metrics |= {
+        "psnr": Metric(20 - distance / 100, real=21.0),
+        "ms-ssim": Metric(0.8, real=0.7),
+        "ms-ssim-kwon2019": Metric(0.8, real=0.7),
+    }
     facts = {
         "n-generated": 148, "n-real": 148, "shape": [16, 32, 32], "slices": 1, "data": "d" * 64, "seed": 0,
         "replicates": 5, "n_images": 40_000, "snapshot": "best", "budget_kimg": 60.0, "truncation": 1.0,

@@ -258,7 +258,18 @@ PRESETS: Mapping[str, Preset] = {
     for name, values in _ROWS.items()
 }
 
-_IS_THE_ROW = ("model", "network.architecture", "network.symmetric_d", "start.strategy", "start.modules")
+_IS_THE_ROW = (
+    "model",
+    "network.architecture",
+    "network.symmetric_d",
+    "network.low_pass_d",
+    "network.position",
+    "start.strategy",
+    "start.modules",
+    "training.augment",
+    "slice_discriminator.weight",
+)
+"""Settings that make another method of a row if they change."""
 
 
 def preset_values(name: str, phase: str = "3d") -> dict[str, Any]:
@@ -309,8 +320,8 @@ def _find(name: str) -> tuple[Preset, bool]:
 def paper_row(values: Values) -> PaperRow | None:
     """The row of the paper that a run reproduces, or None.
 
-    It is the row of the run's preset, unless the run has another model, architecture or start. A shorter
-    run, a smaller volume or another seed does not change the row.
+    It is the row of the run's preset, unless a setting of `_IS_THE_ROW` was changed. A shorter run, a smaller
+    volume or another seed does not change the row.
 
     Args:
         values: All settings of the run by dotted key.

@@ -1,7 +1,7 @@
 """Multi-scale structural similarity of volumes (Wang, Simoncelli and Bovik 2003), in two forms.
 
-`ms_ssim` is the published formula in 3D with a kernel that fits small volumes. `ms_ssim_kwon` follows the
-evaluation code that the field compares with (Kwon et al. 2019), including its peculiarities. Both are
+`ms_ssim` is the published formula in 3D with a kernel that fits small volumes. `ms_ssim_kwon` gives the values
+of the evaluation code that the field compares with (Kwon et al. 2019), including its peculiarities. Both are
 computed over pairs of volumes; as a measure of diversity, the value closest to that of pairs of real volumes
 is best, not the lowest (decision 0043 explains why we have our own code).
 
@@ -23,6 +23,7 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _KERNEL, _SIGMA = 11, 1.5  # of the original, for images of hundreds of pixels
 _SMALLEST_KERNEL = 3
 _K1, _K2 = 0.01, 0.03
+_KWON_KERNEL = 13  # SciPy's gaussian_filter with a sigma of 1.5 ends after 4 sigma
 _KWON_SMALLEST_SIDE = 16
 
 
@@ -80,11 +81,12 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ms_ssim_kwon(a: Tensor, b: Tensor) -> Tensor:
-    """MS-SSIM as computed by the code of Kwon et al., comparable with published 3D values.
+    """MS-SSIM as the code of Kwon et al. computes it for one pair of volumes (decision 0208).
 
-    Always 5 levels, a kernel of 11 (less for smaller volumes) with sigma 1.5, constants for a data
-    range of 1 although values are in [-1, 1], and the last level's factor raised once per earlier level. A
-    negative factor, for which that code gives NaN, counts as zero.
+    Always 5 levels; a Gaussian of sigma 1.5, cut at 6 voxels, at every voxel, over edges that reflect the
+    volume; constants for a data range of 1 although values are in [-1, 1]; and the last level's factor raised
+    once per earlier level. A negative factor, for which that code gives NaN, counts as zero. That code
+    halves the volume once more after the last level, so it needs sides of 32; the value is defined from 16.
 
     Args:
         a: [n, 1, D, H, W] in [-1, 1].
@@ -105,21 +107,23 @@ def ms_ssim_kwon(a: Tensor, b: Tensor) -> Tensor:
     for level, _ in enumerate(WEIGHTS):
         if level:
             a, b = (functional.avg_pool3d(x, 2) for x in (a, b))
-        similarity, contrast = _ssim(a, b, min(_KERNEL, *a.shape[2:]), _SIGMA, data_range=1.0)
+        similarity, contrast = _ssim(a, b, _KWON_KERNEL, _SIGMA, data_range=1.0, reflect=True)
         contrasts.append(contrast)
     earlier = torch.stack(contrasts[:-1]).clamp(min=0) ** torch.tensor(WEIGHTS[:-1])[:, None]
     last: Tensor = similarity.clamp(min=0) ** (WEIGHTS[-1] * (len(WEIGHTS) - 1))
     return earlier.prod(dim=0) * last
 
 
-def _ssim(a: Tensor, b: Tensor, kernel: int, sigma: float, data_range: float) -> tuple[Tensor, Tensor]:
+def _ssim(
+    a: Tensor, b: Tensor, kernel: int, sigma: float, data_range: float, reflect: bool = False
+) -> tuple[Tensor, Tensor]:
     """Mean similarity and mean contrast-structure factor of each pair, [n] and [n]."""
     maps = torch.stack([a[:, 0], b[:, 0], a[:, 0] ** 2, b[:, 0] ** 2, a[:, 0] * b[:, 0]], dim=1)
     # A Gaussian along one axis after the other, as products with a band of taps: seven times as fast
     # as a convolution.
-    depth, height, width = (_band(size, kernel, sigma) for size in maps.shape[2:])
+    depth, height, width = (_band(size, kernel, sigma, reflect) for size in maps.shape[2:])
     maps = height.T @ (maps @ width)
-    maps = (depth.T @ maps.flatten(3)).unflatten(3, maps.shape[3:])  # [n, 5, D - k + 1, H - k + 1, ...]
+    maps = (depth.T @ maps.flatten(3)).unflatten(3, maps.shape[3:])  # [n, 5, D - k + 1, ...] if not reflected
     mean_a, mean_b, square_a, square_b, product = maps.unbind(dim=1)
     c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
     covariance = product - mean_a * mean_b
@@ -130,12 +134,18 @@ def _ssim(a: Tensor, b: Tensor, kernel: int, sigma: float, data_range: float) ->
 
 
 @lru_cache(maxsize=64)
-def _band(size: int, kernel: int, sigma: float) -> Tensor:
-    """A Gaussian filter without padding as a matrix, [size, size - kernel + 1]; its columns sum to one."""
+def _band(size: int, kernel: int, sigma: float, reflect: bool) -> Tensor:
+    """A Gaussian filter as a matrix; its columns sum to one.
+
+    Returns:
+        [size, size - kernel + 1], or [size, size] with edges that reflect the volume, edge voxels included.
+    """
     places = torch.arange(kernel, dtype=torch.float64) - (kernel - 1) / 2
     taps = torch.exp(-places.square() / (2 * sigma**2))
     taps = (taps / taps.sum()).float()
-    band = torch.zeros(size, size - kernel + 1)
+    outside = kernel // 2 if reflect else 0
+    band = torch.zeros(size, size - kernel + 1 + 2 * outside)
     for column in range(band.shape[1]):
-        band[column : column + kernel, column] = taps
+        rows = (torch.arange(kernel) + column - outside) % (2 * size)
+        band[:, column].index_add_(0, torch.minimum(rows, 2 * size - 1 - rows), taps)
     return band

@@ -99,7 +99,7 @@ FEATURE_METRICS: dict[str, FeatureMetric] = {
 
 PAIR_METRICS: dict[str, PairMetric] = {
     "ms-ssim": PairMetric(ms_ssim, "generated", "real"),
-    "ms-ssim-kwon": PairMetric(ms_ssim_kwon, "generated", "real"),
+    "ms-ssim-kwon2019": PairMetric(ms_ssim_kwon, "generated", "real"),
     "pairwise-l2": PairMetric(l2, "generated", "real"),
     "psnr": PairMetric(psnr, "random", "none"),  # blur raises it: it ranks nothing
     "psnr-nearest": PairMetric(psnr, "nearest", "real"),

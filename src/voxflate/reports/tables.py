@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from voxflate.config.paper_rows import KIMG_3D, PaperRow
+from voxflate.config.paper_rows import PaperRow
 from voxflate.evaluation.assessment import Metric
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.metrics.table import better
@@ -58,7 +58,7 @@ def columns(extractor: str) -> list[Column]:
     found.append(Column("KID-avg", f"kid-{extractor}-avg"))
     found.append(Column("PSNR", "psnr", lambda row: row.psnr, 4, "dB"))
     found.append(Column("MS-SSIM", "ms-ssim"))
-    found.append(Column("MS-SSIM (Kwon)", "ms-ssim-kwon", lambda row: row.ms_ssim))
+    found.append(Column("MS-SSIM (Kwon)", "ms-ssim-kwon2019", lambda row: row.ms_ssim))
     return found
 
 
@@ -95,7 +95,7 @@ def table(
     for paper in _paper_rows(rows, wanted):
         count = DASH if paper.millions is None else f"{paper.millions:.3f}M"
         printed = [_number(column.paper(paper), column.digits) for column in chosen]
-        lines.append([_paper_label(paper), DASH, count, *printed, f"{KIMG_3D}", DASH])
+        lines.append([_paper_label(paper), DASH, count, *printed, DASH, DASH])
     return headings, lines
 
 
@@ -107,7 +107,8 @@ def _best(rows: Sequence[Row], column: Column) -> Row | None:
     side = better(column.metric)
     if side == "none":
         return None
-    real = rows[0].first.assessment.metrics[column.metric].real if side == "real" else None
+    floor = rows[0].first.assessment.metrics.get(column.metric)
+    real = floor.real if floor and side == "real" else None
     if side == "real" and real is None:
         return None
 
@@ -152,8 +153,8 @@ def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = ()) -> list[str]:
     ]
     if _paper_rows(rows, wanted):
         found.append(
-            "The rows of the paper (Table ...) are FIDs (Inception) on other data: compare their order, "
-            "not their values."
+            "The rows of the paper (Table ...) are FIDs (Inception) on other data, at the snapshot with the "
+            "best FID (decision 0010): compare their order, not their values."
         )
     found.append(f"Snapshots: {'; '.join(map(_snapshot, runs))}.")
     found += verdict(rows, columns_of(rows)[3].metric).sentences

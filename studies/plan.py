@@ -195,8 +195,8 @@ def _own_values(study: Study, scale: Scale, phase: str) -> dict[str, Any]:
 def _run_2d(study: Study, scale: Scale, run: Run) -> Run:
     """The 2D run that a 3D one starts from: the same networks.
 
-    As in the paper, one serves all seeds of a row in 3D. Rows of ours have one per seed, so that their
-    deviations contain what another 2D run changes.
+    One serves all seeds of a row in 3D: the paper, which has one seed, has one 2D run per architecture. Rows
+    of ours have one per seed, so that their deviations contain what another 2D run changes.
     """
     if run.row not in OWN:
         values = _values(study, scale, run.cohort, "2d")

@@ -229,8 +229,8 @@ def _made_on(entries: Sequence[Entry], twins: Mapping[str, Result]) -> list[str]
     runs = with_twins(results_of(entries), twins)
     return [
         *budget_notes(entries, twins),
-        "The paper's numbers are FIDs (Inception) at the snapshot with the best FID (decision 0010), on its own "
-        "data and at its own scale: compare only orders.",
+        "The paper's numbers are FIDs (Inception) at the snapshot with the best FID (decision 0010), on its "
+        "own data and at its own scale: compare only orders.",
         f"Trained on: {'; '.join(sorted({machine_of(each) for each in runs}))}.",
         made_by(runs),
     ]

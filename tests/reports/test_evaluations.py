@@ -24,7 +24,7 @@ from voxflate.reports.evaluations import evaluations_of, load_evaluated, place_o
 from voxflate.reports.latex import latex
 from voxflate.reports.parts import VolumeSet
 from voxflate.reports.rows import EvaluatedRun, grouped, separated
-from voxflate.reports.tables import markdown, notes, table
+from voxflate.reports.tables import DASH, markdown, notes, table
 
 SMALL = ["network.channels=8", "network.mapping_layers=2", "network.base=1,2,2", "network.stages=3"]
 SETTINGS = [
@@ -187,7 +187,7 @@ def test_a_row_of_the_paper_is_printed_once_for_many_seeds(runs: list[Path]) -> 
     assert names(row, other)[1:] == ["Table 3: Group-D"]
     assert names(None) == []
     printed = table(grouped([EvaluatedRun("a", 1, assessment)]), [row])[1][-1]
-    assert [*printed[2:7], printed[-2]] == ["0.325M", "65.0", "67.0", "82.0", "71.3", "–"]
+    assert [*printed[2:7], printed[-2]] == ["0.325M", "65.0", "67.0", "82.0", "71.3", DASH]
 
 
 def test_other_rows_of_the_paper_are_printed_on_request(runs: list[Path], tmp_path: Path) -> None:

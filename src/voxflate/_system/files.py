@@ -159,7 +159,9 @@ def _lock(path: Path, purpose: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise VoxflateError(f"{purpose}: another process is writing it; wait, or choose another") from error
+        raise VoxflateError(
+            f"{purpose}: another process is writing this; wait, or choose another place"
+        ) from error
     except OSError:  # not every file system has locks
         pass
     return descriptor

@@ -1,4 +1,4 @@
-"""`voxflate audit`: which generated volumes are copies of training volumes."""
+"""`voxflate audit`: which generated volumes may be copies of training volumes."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def evaluate(
     assignments: Assignments = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Measure how far generated volumes are from real ones, compared with real against real.
+    """Measure how far generated volumes are from real ones, next to the distance between halves of these.
 
     Frechet and kernel distances, precision and recall, MS-SSIM and PSNR, with 95% intervals. Writes a new
     folder in RUN/evaluation: metrics.json, report.html, table.md, table.tex. The number of volumes is

@@ -99,8 +99,8 @@ def print_cost(settings: RunConfig, data: Path | None = None) -> None:
         for line in _advice([settings], machine, checkpointed_machine(settings), last_resort):
             typer.echo(line)
     typer.echo(
-        f"measured on {machine.device} at {MEASURED_AT} under the current load, and scaled by the number of "
-        "voxels"
+        f"measured on {machine.device} at {MEASURED_AT} under the current load, and extrapolated to other "
+        "numbers of voxels"
     )
 
 
@@ -195,7 +195,8 @@ def _print_proposals(
         _print_recommended(best, machine, kimg, command)
     typer.echo(
         f"GiB and images/s: batch {batch}, one channel, settings recommended for the finest shape, measured "
-        f"on {machine.device} at {MEASURED_AT} under the current load, and scaled by the number of voxels. "
+        f"on {machine.device} at {MEASURED_AT} under the current load, and extrapolated to other numbers of "
+        "voxels. "
         f"fits: {machine.gib_available:.1f} GiB are left, of which the prediction may take "
         f"{1 - MARGIN:.0%}. hours: of a 3D run of {kimg:g} kimg. voxflate train --plan predicts all of "
         "it for other settings."

@@ -35,8 +35,9 @@ def result(
 
     Settings, seed, the metrics of every snapshot and evaluation, seconds, machine, versions, hashes.
     The tables and figures of a study are made from a folder of such files; the runs are no longer needed.
-    A file reveals nothing of the training data but its hash, and with --pictures a projection of its
-    features. A file that exists is only replaced if it is the result of the same run.
+    A file has no voxels, names or paths of the training data. It has their hash and number and the metrics
+    between real volumes, with --pictures also a projection of their features. A file that exists is only
+    replaced if it is the result of the same run.
 
     Example: voxflate result runs/3d --out results/3d.json
     """

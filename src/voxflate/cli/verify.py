@@ -18,7 +18,12 @@ _MARKS = {True: "matches", False: "DIFFERS", None: "-"}
 
 def verify(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train or pretrain, or an export.")
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="Run folder of voxflate train or pretrain, an export, or the name of a generator included "
+            "in voxflate, such as brains-16.",
+        ),
     ],
     snapshot: Annotated[
         str | None,

@@ -119,7 +119,7 @@ _COMPARISON: Values = {
     "training.lr_g": 0.0002,
     "training.lr_d": 0.0002,
 }
-# The losses' weights and Adam's betas are those of the models' own papers (decision 0051).
+# Decision 0051 says which weights of losses are from the models' own papers; rates and betas are our choice.
 COMPARISON_MODELS: Mapping[str, Values] = {
     "wgan-gp": {
         **_COMPARISON,

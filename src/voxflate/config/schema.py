@@ -145,7 +145,8 @@ class TrainingConfig(Section):
     Only read in the 2D phase."""
     min_content: float = Field(default=0.0, ge=0, lt=1)
     """2D phase, plain twin: leave out axial slices in which a smaller share of the pixels is above the
-    background (-0.8). 0 shows all slices, as the paper does and a planar twin always does (decision 0023)."""
+    background (-0.8). 0 shows all slices of the prepared volumes, as in the presets and for a planar twin
+    (decision 0023)."""
     kimg: float = Field(default=60.0, gt=0)
     """Length of the run in thousands of real images shown. The paper: 25,000 in 2D, 5,000 in 3D."""
     batch: int = Field(default=8, ge=1)
@@ -169,7 +170,8 @@ class TrainingConfig(Section):
     r1_every: int = Field(default=16, ge=1)
     """Steps between two R1 penalties (lazy regularisation); 16 in StyleGAN2."""
     mbstd_group: int = Field(default=4, ge=1)
-    """Images over which the minibatch standard deviation is taken; 4 in StyleGAN2. Divides batch."""
+    """Images over which the minibatch standard deviation is taken; 4 in StyleGAN2. A larger batch must
+    be a multiple of it."""
     ema_halflife_fraction: float = Field(default=0.05, ge=0, le=1)
     """Half-life of the generator's moving average as a fraction of the images seen so far."""
     ema_kimg: float = Field(default=0.0, ge=0)
@@ -238,7 +240,8 @@ class SliceConfig(Section):
     lr_s: float = Field(default=0.001, gt=0)
     """Adam's learning rate of the slice discriminator."""
     spectral_norm: bool = False
-    """Keep the largest singular value of each kernel of the heads at 1; needs more weight (decision 0198)."""
+    """Spectral normalisation: divide each kernel of the heads by its largest singular value. Needs
+    slice_discriminator.weight of about 4 (decision 0198)."""
     ramp_kimg: float = Field(default=0.0, ge=0)
     """The weight grows from 0 to its full value over this many kimg; 0 starts at the full value."""
     channels: Literal["colours", "grey", "neighbours"] = "colours"

@@ -32,7 +32,7 @@ def check_modality(text: object) -> None:
         ValueError: If it is anything else.
     """
     if not isinstance(text, str) or (text and not {*text.split(", ")} <= {*MODALITIES, OTHER}):
-        raise ValueError(f"modality is not of {', '.join((*MODALITIES, OTHER))}")
+        raise ValueError(f"modality is not one of {', '.join((*MODALITIES, OTHER))}")
 
 
 @dataclass(frozen=True)

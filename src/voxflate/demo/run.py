@@ -262,8 +262,8 @@ def _introduction(prepared: PreparedSet, plan: Plan) -> str:
         f"A 2D network saw {plan.kimg_2d:g} thousand of their slices; then 3D Split&Shuffle networks saw "
         f"volumes: the recommended one {plan.kimg_3d:g} thousand, the other two {plan.kimg_others:g} "
         "thousand, so compare them there. "
-        "They differ in their start and its learning rate, and only the recommended one has a slice "
-        "discriminator."
+        "They have the same learning rates and differ in their start. Only the recommended one has a slice "
+        "discriminator, and only it keeps the noise strengths of the 2D run."
     )
 
 

@@ -1,4 +1,4 @@
-"""Finds generated volumes that are copies of training volumes.
+"""Flags generated volumes that may be copies of training volumes.
 
 There are three measures of similarity: correlation at the best small shift and flip, its lead over the second
 nearest subject, and the distance of slice features. The first two use all channels with equal weight, the

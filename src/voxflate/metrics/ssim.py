@@ -1,9 +1,9 @@
 """Multi-scale structural similarity of volumes (Wang, Simoncelli and Bovik 2003), in two forms.
 
-`ms_ssim` is the published formula in 3D with a kernel that fits small volumes. `ms_ssim_kwon` gives the values
-of the evaluation code that the field compares with (Kwon et al. 2019), including its peculiarities. Both are
-computed over pairs of volumes; as a measure of diversity, the value closest to that of pairs of real volumes
-is best, not the lowest (decision 0043 explains why we have our own code).
+`ms_ssim` is the published formula in 3D with a kernel that fits small volumes. `ms_ssim_kwon` gives the
+values of the evaluation code that the field compares with (Kwon et al. 2019), including its peculiarities.
+Both are computed over pairs of volumes; as a measure of diversity, the value closest to that of pairs of real
+volumes is best, not the lowest (decision 0043 explains why we have our own code).
 
 Shape letters: n pairs; D, H, W voxels.
 """

@@ -20,7 +20,7 @@ def latex(tables: Sequence[Sequence[Row]], wanted: Sequence[PaperRow] = ()) -> s
 
 def _one(rows: Sequence[Row], wanted: Sequence[PaperRow], number: int) -> str:
     headings, lines = table(rows, wanted, _BOLD)
-    # Budget and time are in the notes; an interval would make the table wider than a page.
+    # The budget is in the notes, the time in table.md; an interval would make the table wider than a page.
     shown = [_line([cell.split("\n")[0] for cell in line[:-2]]) for line in lines]
     units = {column.heading: column.unit for column in columns_of(rows)}
     head = [f"{text} ({units[text]})" if units.get(text) else text for text in headings[:-2]]
@@ -35,8 +35,9 @@ def caption(rows: Sequence[Row]) -> str:
     text = (
         f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
         f"{shape} voxels; features of {features}. "
-        f"The row ``{FLOOR_ROW}'' compares half of the real volumes with the other half. Lower is better for "
-        "distances, higher for PSNR; MS-SSIM is best where it equals that of real volumes. Bold: best value."
+        f"The row ``{FLOOR_ROW}'' compares half of the real volumes with the other half (PSNR and MS-SSIM: "
+        "pairs of real subjects). Lower is better for distances; MS-SSIM is best where it equals that of real "
+        "volumes; PSNR does not rank generators, because blur raises it. Bold: best value."
     )
     if any(len(row.runs) > 1 for row in rows):
         text += " Mean $\\pm$ standard deviation over seeds."

@@ -41,8 +41,8 @@ from voxflate.runs.load import Loaded, Source
 from voxflate.runs.snapshots import best_snapshot, images_of
 
 CHOSEN_BY_KID = (
-    "the held-out KID chose this snapshot on the same volumes, so it is lower than on people whom nothing "
-    "has seen; to measure without this bias, prepare other people's scans and use --data with --other-data"
+    "this snapshot was chosen by its KID to the held-out volumes, so that KID is too low; for one without "
+    "this bias, prepare scans of other people and give them with --data and --other-data"
 )
 """Warning for the best snapshot."""
 _EMBEDDED = 500  # number of samples whose features are kept for t-SNE

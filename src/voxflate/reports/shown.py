@@ -159,11 +159,11 @@ def audit_section(
         count = len(audit["flagged"])
         lines.append(
             f"{label}: {count} of {audit['n-generated']} generated volumes ({audit['flagged-share']:.1%}) "
-            f"are nearer to a training volume than volumes that are not copies ({audit['n-null']}, of which "
-            f"{audit['n-heldout']} held out)."
+            f"flagged as possible copies: nearer to a training volume than almost all of {audit['n-null']} "
+            f"real volumes that are not copies ({audit['n-heldout']} of them held out)."
         )
         if (alarms := audit.get("false-alarms")) is not None:  # older audits did not measure them
-            lines.append(f"Of real people whom the audit does not know, {alarms:.1%} are (false alarms).")
+            lines.append(f"The audit also flags {alarms:.1%} of real people it has not seen (false alarms).")
         lines += _other_samples(audit, each.assessment.facts)
         if "other_data" in audit:
             lines.append(f"Warning: {audit['other_data']}: copies of its training data are not found.")

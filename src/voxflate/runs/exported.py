@@ -199,7 +199,8 @@ def _content(path: Path) -> dict[str, Any]:
     if content.get("schema") != SCHEMA:
         raise VoxflateError(
             f"{path}: has schema version {content.get('schema')!r}, this voxflate {__version__} reads "
-            f"{SCHEMA}; it was written by voxflate {content.get('voxflate')!s:.20}"
+            f"{SCHEMA}; it was written by voxflate {content.get('voxflate')!s:.20}: install that version, or "
+            "export the generator again with this one"
         )
     for name, kind in {**_KINDS, **{name: kind for name, kind in _LATER.items() if name in content}}.items():
         if not isinstance(content.get(name), kind):

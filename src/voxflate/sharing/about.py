@@ -110,8 +110,7 @@ class About:
     @property
     def summary(self) -> str:
         """One sentence under the title."""
-        kind = f"{self.source.prepared.modality} volumes".strip()
-        what = f"scans like those of {self.words.data}" if self.words.data else kind
+        what = f"{self.source.prepared.modality} volumes".strip()
         masks = ", each with its mask" if self.source.prepared.layout.masks else ""
         return (
             f"A small neural network that generates new {what}{masks}. Every volume is synthetic, but may "

@@ -152,8 +152,9 @@ class _Session:
             after = f" after {allowed} restores" if allowed else ""
             raise VoxflateError(
                 f"{self.run}: {error}{after}; earlier snapshots are untouched: continue with --resume and "
-                "lower training.lr_g, training.lr_d and slice_discriminator.lr_s, with "
-                "training.precision=fp32, or with training.restores=3, which lowers the rates by itself"
+                "one of these: lower training.lr_g, training.lr_d and slice_discriminator.lr_s; "
+                "training.precision=fp32; or training.restores=3, which goes back and lowers the rates by "
+                "itself"
             ) from error
         load_state(self.state, self.run, self.config, self.recorder.caller.note)
         self.state.gan.world.wait()  # before the first process overwrites what the others read

@@ -93,8 +93,8 @@ Modality = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Use only DICOM series of a modality: CT, MR, PT, ... For scans whose files do not tell it, "
-        "such as NIfTI: their modality, if it is not the recipe's.",
+        help="With DICOM: use only series of this modality (CT, MR, PT, ...). With files that name none, "
+        "such as NIfTI: states their modality, if it is not the recipe's.",
         rich_help_panel=_SCANS,
     ),
 ]
@@ -184,8 +184,8 @@ Box = Annotated[
     str,
     typer.Option(
         metavar="largest|percentile|common",
-        help="Field of view of the set along each axis: largest holds every scan, percentile three quarters "
-        "of them; common is the smallest.",
+        help="Field of view of the set, along each axis: largest, of the largest scan (nothing is cut off); "
+        "percentile, of the 75th percentile; common, of the smallest scan (no air is added).",
         rich_help_panel=_VALUES,
     ),
 ]

@@ -22,7 +22,12 @@ Run = Annotated[
 """For commands that need no scans."""
 
 RunWithScans = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Run folder of voxflate train, or an export.")
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="Run folder of voxflate train, an export, or the name of a generator included in voxflate, such "
+        "as brains-16, with --data.",
+    ),
 ]
 """For commands that need the training scans."""
 
@@ -88,7 +93,8 @@ EvaluationOut = Annotated[
     typer.Option(
         "--out",
         metavar="FOLDER",
-        help="Output folder; for an export, outside it. (default: a new folder in RUN/evaluation)",
+        help="Output folder; for an export, outside it. (default: in RUN/evaluation, a new folder, or the "
+        "newest one if it is of this snapshot and has no such file yet)",
         show_default=False,
     ),
 ]

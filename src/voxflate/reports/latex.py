@@ -36,8 +36,8 @@ def caption(rows: Sequence[Row]) -> str:
         f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
         f"{shape} voxels; features of {features}. "
         f"The row ``{FLOOR_ROW}'' compares half of the real volumes with the other half (PSNR and MS-SSIM: "
-        "pairs of real subjects). Lower is better for distances; MS-SSIM is best where it equals that of real "
-        "volumes; PSNR does not rank generators, because blur raises it. Bold: best value."
+        "pairs of real subjects). Lower is better for distances; MS-SSIM is best where it equals that of "
+        "real volumes; PSNR does not rank generators, because blur raises it. Bold: best value."
     )
     if any(len(row.runs) > 1 for row in rows):
         text += " Mean $\\pm$ standard deviation over seeds."

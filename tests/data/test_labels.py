@@ -76,6 +76,7 @@ def test_labels_come_from_training_volumes_alone(tmp_path):
     ("asked", "message"),
     [
         ({"Sex": "F"}, "label Sex: the generator does not know it; it knows sex, age; did you mean sex?"),
+        ({"SEX": "F"}, "label SEX: the generator does not know it; it knows sex, age; did you mean sex?"),
         ({"sex": "f"}, "label sex = f: the prepared set has F, M"),
         ({"age": "sixty"}, "label age = sixty: is not a number"),
     ],
@@ -85,6 +86,13 @@ def test_unknown_labels_are_refused_with_the_nearest(asked, message):
         chosen_labels(JOINT, asked)
     with pytest.raises(VoxflateError, match="it knows no labels"):
         chosen_labels(None, asked)
+
+
+def test_a_name_like_no_other_gets_no_suggestion():
+    with pytest.raises(
+        VoxflateError, match=r"label gender: the generator does not know it; it knows sex, age$"
+    ):
+        chosen_labels(JOINT, {"gender": "F"})
 
 
 def test_an_unknown_class_is_refused_with_the_nearest():

@@ -16,7 +16,7 @@ from voxflate.cli.options.shared import (
     Preset,
     ResumeMode,
 )
-from voxflate.cli.printing import print_next
+from voxflate.cli.printing import new_run, print_next
 from voxflate.cli.resume import continues_run, settings_to_resume
 from voxflate.cli.settings import (
     Sources,
@@ -57,9 +57,8 @@ def pretrain(
     else:
         settings = settings_of_pretrain(named)
     if run_training(settings, out, continued, dry_run):
-        print_next(
-            "train", settings.data, "--start", out, *_kept(settings, assignments or []), "--out", "runs/3d"
-        )
+        kept = _kept(settings, assignments or [])
+        print_next("train", settings.data, "--start", out, *kept, "--out", new_run("runs/3d"))
 
 
 def _kept(settings: RunConfig, assignments: Sequence[str]) -> list[str]:

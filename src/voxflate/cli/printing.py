@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 import typer
@@ -41,6 +43,12 @@ def number_table(words: Sequence[str], numbers: Sequence[str], title: str = "") 
 def print_next(*words: object) -> None:
     """Print the next command of the usual order, quoted for a shell."""
     typer.echo(f"next: {shlex.join(['voxflate', *map(str, words)])}")
+
+
+def new_run(name: str) -> str:
+    """The first of NAME, NAME-2, NAME-3, ... that does not exist, for the next command's --out."""
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(each for each in names if not os.path.lexists(each))
 
 
 def options_given(ctx: typer.Context, but: Sequence[str] = ()) -> list[str]:
@@ -105,7 +113,7 @@ def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account:
     for line in summary_lines(prepared):
         typer.echo(line)
     typer.echo(f"check first: {prepared.root / 'report.html'}")
-    print_next("pretrain", prepared.root, "--out", "runs/2d")
+    print_next("pretrain", prepared.root, "--out", new_run("runs/2d"))
 
 
 def print_assessment(assessment: Assessment) -> None:

@@ -149,17 +149,15 @@ def chosen_labels(joint: JointLabels | None, asked: Mapping[str, LabelValue]) ->
         training volume has.
 
     Raises:
-        VoxflateError: If a name or class is unknown (suggests the nearest), or a numeric value is not a
-            number.
+        VoxflateError: If a name or class is unknown (lists the known ones, and suggests a similar one), or a
+            numeric value is not a number.
     """
     known = {column.name: column for column in joint.layout.labels} if joint else {}
     found: Labels = {}
     warnings = []
     for name, value in asked.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            hint = f"it knows {', '.join(known)}; did you mean {near[0]}?" if near else "it knows no labels"
-            raise VoxflateError(f"label {name}: the generator does not know it; {hint}")
+            raise VoxflateError(f"label {name}: the generator does not know it; {_hint(name, known)}")
         column = known[name]
         column.encode(value)
         found[name] = str(value) if column.categorical else float(value)
@@ -173,6 +171,15 @@ def chosen_labels(joint: JointLabels | None, asked: Mapping[str, LabelValue]) ->
                 f"label {name} = {value}: no training volume has it; the generator has learned nothing of it"
             )
     return found, warnings
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """Which labels a generator knows, and the one that an unknown name resembles, if there is one."""
+    names = {each.lower(): each for each in known}
+    if not names:
+        return "it knows no labels"
+    near = difflib.get_close_matches(name.lower(), names, n=1)
+    return f"it knows {', '.join(names.values())}" + (f"; did you mean {names[near[0]]}?" if near else "")
 
 
 def _remembered(column: LabelColumn, value: LabelValue) -> str | int:

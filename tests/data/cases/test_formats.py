@@ -126,6 +126,11 @@ READ = {
     "MGH called .mgz": renamed(mgh, "a.mgz"),
     "MGZ, without suffix": renamed(mgz, "a"),
     "MGH, another suffix": renamed(mgh, "a.dat"),
+    "NIfTI called .dcm": renamed(with_another_suffix, "a.dcm"),
+    "NIfTI, packed, called .dcm": renamed(without_suffix, "scan.DCM"),
+    "NRRD called .ima": renamed(itk("b.nrrd"), "a.ima"),
+    "MetaImage called .dcm": renamed(itk("b.mha"), "a.dcm"),
+    "MGZ called .dcm": renamed(mgz, "a.dcm"),
 }
 
 
@@ -216,6 +221,13 @@ def test_what_cannot_be_read_says_what_it_is(
     text = refusal(tmp_path / "in", tmp_path / "out")
     assert message in text
     assert str(tmp_path / "in" / "a.") in text
+
+
+def test_packed_slices_called_dcm_are_refused_as_such(tmp_path: Path) -> None:
+    for path in write_series(tmp_path / "in", ARRAY):
+        path.write_bytes(gzip.compress(path.read_bytes()))
+        path.rename(path.with_suffix(".dcm"))
+    assert ".dcm: is DICOM packed with gzip; unpack it" in refusal(tmp_path / "in", tmp_path / "out")
 
 
 def test_a_deflated_bomb_is_refused_before_it_is_unpacked(

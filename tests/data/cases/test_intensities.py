@@ -211,6 +211,10 @@ def test_nan_is_air_when_asked(tmp_path: Path, recipe: str) -> None:
         volumes(made), volumes(prepared(tmp_path / "ref", tmp_path / "r", recipe)[0])
     )
     assert {"step": "nan", "as": "air"} in made.manifest.steps
+    write_nifti(tmp_path / "nothing" / "a.nii", np.full_like(array, np.nan))
+    assert "all voxels are NaN; remove the file" in refusal(
+        tmp_path / "nothing", tmp_path / "n", recipe, nan="air"
+    )
     array[0, 0, 0] = np.inf
     write_nifti(tmp_path / "inf" / "a.nii", array)
     assert "NaN or infinite" in refusal(tmp_path / "inf", tmp_path / "no", recipe, nan="air")

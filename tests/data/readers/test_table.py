@@ -47,9 +47,10 @@ def with_nan() -> np.ndarray:
         (np.ones((4, 4, 4, 2), np.float32), "is a 4D image (4x4x4x2)"),
         (np.full((4, 4, 4), 7, np.int16), "all voxels are 7"),
         (with_nan(), "1 of 64 voxels are NaN; "),
+        (np.full((4, 4, 4), np.nan, np.float32), "all voxels are NaN; remove the file"),
         (np.ones((4, 4, 4), np.complex64), "does not have one real number per voxel"),
     ],
-    ids=["2d", "slice", "4d", "constant", "nan", "complex"],
+    ids=["2d", "slice", "4d", "constant", "nan", "all nan", "complex"],
 )
 def test_what_is_no_volume_is_refused(
     tmp_path: Path, write_scan: Callable[..., Path], array: np.ndarray, message: str

@@ -182,11 +182,12 @@ def _not_finite(path: Path, array: Any, bad: int) -> ScanError:
             f"{bad} of {array.size} voxels are NaN or infinite, or too large for 32 bits; repair or remove "
             "the file",
         )
+    if bad == array.size:
+        return ScanError(path, "all voxels are NaN; remove the file")
     return ScanError(
         path,
         f"{bad} of {array.size} voxels are NaN; if they are empty space, say so with --nan {NAN_AIR}, else "
-        "repair or "
-        "remove the file",
+        "repair or remove the file",
     )
 
 

@@ -40,7 +40,9 @@ def look_inside(path: Path) -> list[Slice] | str | VoxflateError:
     """
     name = path.name.lower()
     try:
-        if name.endswith(SUFFIXES) or is_dicom(path):
+        if name.endswith(SUFFIXES):
+            return _called_dicom(path)
+        if is_dicom(path):
             return _slices(path)
         head = b"" if name.endswith(_PACKED) else head_of(path, unpack=True)
         if reader_by_content(head):
@@ -63,6 +65,19 @@ def may_be_scan(path: Path) -> bool:
     """Tell by its content whether a file should be a scan or part of one."""
     found = look_inside(path)
     return found is SCAN or not isinstance(found, str)
+
+
+def _called_dicom(path: Path) -> list[Slice] | str:
+    """Examine a file with DICOM's suffix; its first bytes are looked at only if it cannot be read as that."""
+    try:
+        return _slices(path)
+    except ScanError as error:
+        head = head_of(path, unpack=True)
+        if reader_by_content(head):
+            return SCAN
+        if is_dicom_head(head) and not is_dicom_head(head_of(path)):
+            raise ScanError(path, "is DICOM packed with gzip; unpack it") from error
+        raise
 
 
 def _slices(path: Path) -> list[Slice] | str:

@@ -1,0 +1,34 @@
+"""What `prepare` prints beside its progress: names of files, and the next command."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calls import voxflate
+from voxflate.cli.printing import new_run
+
+
+def test_the_next_command_writes_a_new_run(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "2d").mkdir(parents=True)
+    (tmp_path / "runs" / "2d-2").symlink_to("gone")
+    shown = voxflate("prepare", scans, "set", "--shape", "8,16,16")
+    assert shown.exit_code == 0, shown.output
+    (line,) = [one for one in shown.stdout.splitlines() if one.startswith("next: ")]
+    assert shlex.split(line)[1:] == ["voxflate", "pretrain", "set", "--out", "runs/2d-3"]
+    assert new_run("runs/3d") == "runs/3d"
+
+
+def test_so_does_the_one_after_a_2d_run(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainings: object
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "3d").mkdir(parents=True)
+    shown = voxflate("pretrain", prepared, "--out", "runs/2d")
+    (line,) = [one for one in shown.stdout.splitlines() if one.startswith("next: ")]
+    assert shlex.split(line)[-2:] == ["--out", "runs/3d-2"]

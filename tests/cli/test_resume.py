@@ -271,3 +271,42 @@ def test_auto_compares_what_is_named_and_keeps_the_rest(
     assert trainings == [(begun, run, True)]
     file.write_text("[training]\nbatch = 2\n")
     assert "the command says training.batch = 2" in refused(*command)
+
+
+def test_a_run_continues_after_it_and_its_2d_run_were_moved(prepared: Path, tmp_path: Path) -> None:
+    """The 2D run is known by its settings, not by its path; another 2D run is still refused."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    first = run_config(prepared, training__phase="2d", training__kimg=0.004)
+    assert (
+        voxflate("pretrain", "--config", save_config(first, tmp_path / "a"), "--out", here / "2d").exit_code
+        == 0
+    )
+    other = with_values(first, {"training.seed": 7})
+    assert (
+        voxflate("pretrain", "--config", save_config(other, tmp_path / "b"), "--out", here / "7").exit_code
+        == 0
+    )
+    settings = save_config(run_config(prepared, training__kimg=0.004), tmp_path / "c")
+    begin = ("train", prepared, "--config", settings, "--strategy", "inflate-1")
+    started = voxflate(*begin, "--start", here / "2d", "--out", here / "3d")
+    assert started.exit_code == 0, started.output
+    here.rename(there)
+    again = ("train", prepared, "--out", there / "3d", "--resume", "auto", "--set", "training.kimg=0.008")
+    line = refused(*again, "--start", there / "7")
+    assert f"was started with {here / '2d'}" in line
+    assert f"by --out {there / '3d'} --resume" in line
+    continued = voxflate(*again, "--start", there / "2d")
+    assert continued.exit_code == 0, continued.output
+    assert load_newest(there / "3d")[0]["n_images"] == 8
+    assert load_config(there / "3d").start.twin == str(there / "2d")
+
+
+def test_moved_data_gets_its_next_step(settings: Path, prepared: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert voxflate("train", "--config", settings, "--out", run).exit_code == 0
+    gone = tmp_path / "gone"
+    save_config(with_values(load_config(run), {"data": str(gone)}), run)
+    assert "if the data was moved, give its folder as the first argument" in refused(
+        "train", "--out", run, "--resume"
+    )
+    assert "if the data was moved, give its folder with --data FOLDER" in refused("verify", run)

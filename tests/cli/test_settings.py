@@ -244,3 +244,23 @@ def test_channels_and_labels_come_from_the_prepared_set(tmp_path: Path) -> None:
     assert message in refused("train", data, "--set", "network.image_channels=1")
     assert message in refused("train", data, "--preset", "coca64-baseline@bench")
     assert "takes no labels" in refused("train", data, "--set", "model=wgan-gp")
+
+
+def test_a_prepared_set_in_the_place_of_a_run_is_named_with_the_next_step(
+    prepared: Path, tmp_path: Path
+) -> None:
+    for command in (
+        ("generate", prepared, "--out", tmp_path / "new"),
+        ("train", prepared, "--start", prepared),
+    ):
+        line = refused(*command)
+        assert f"{prepared}: is a prepared set, not a run folder" in line
+        assert f"voxflate pretrain {prepared} --out RUN2D" in line
+
+
+def test_a_2d_run_of_other_data_is_blamed_instead_of_the_settings(tmp_path: Path) -> None:
+    twin = twin_run(tmp_path / "2d", "plain")
+    finer = write_prepared(tmp_path / "finer", (4, 16, 16)).root
+    line = refused("train", finer, "--start", twin)
+    assert f"because the 2D run {twin} was trained on other data; pretrain on this set" in line
+    assert "set network.base" not in line

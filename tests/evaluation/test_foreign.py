@@ -112,7 +112,10 @@ def test_the_command_measures_a_folder_and_keeps_what_is_there(
     folder: Path, prepared: PreparedSet, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert "--data FOLDER" in voxflate("evaluate", folder, "--out", out, status=2)
+    assert "which needs --data; give --data FOLDER" in voxflate("evaluate", folder, "--out", out, status=2)
+    assert "which needs --data and --out; give" in voxflate("evaluate", folder, status=2)
+    both = ("evaluate", folder, folder, "--data", prepared.root)
+    assert "only one can be measured at a time" in voxflate(*both, status=2)
     call = ("evaluate", folder, "--data", prepared.root, "--out", out, *QUICK)
     assert "0 and 1 are read as the darkest" in voxflate(*call, "--dry-run")
     assert not out.exists()

@@ -30,7 +30,7 @@ from voxflate.evaluation.utility.cells import (
 )
 from voxflate.evaluation.utility.examples import Examples, real_examples
 from voxflate.evaluation.utility.fitting import changed
-from voxflate.evaluation.utility.summary import AGREEMENT, BLIND, Row, rows_of
+from voxflate.evaluation.utility.summary import AGREEMENT, BLIND, Row, _row, _Setting, rows_of
 from voxflate.evaluation.utility.tasks import MASK, ClassTask, MaskTask, NumberTask, tasks_of
 
 BOXES = Layout((Channel("t1"), Channel("box", "mask", label=3)))
@@ -304,6 +304,21 @@ def test_metrics_with_counts_are_those_of_repeated_volumes() -> None:
             )
     expected = np.corrcoef(numbers["true"], numbers["predicted"])[0, 1]
     assert task.metrics(numbers, np.ones((1, 9)))["r-age"][0] == pytest.approx(expected)
+
+
+def test_correlations_need_three_people_and_stay_within_their_range() -> None:
+    task = NumberTask((4, 8, 8), 1, LABELS[1])
+    two = {"true": [40.0, 60.0], "predicted": [41.0, 44.0]}
+    assert task.metrics(two, np.ones((1, 2))).keys() == {"mae-age"}
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        true = rng.normal(50, 9, 7)
+        line = {"true": true.tolist(), "predicted": (0.3 * true + 1).tolist()}
+        assert task.metrics(line, np.ones((1, 7)))["r-age"][0] <= 1
+    setting = _Setting(np.array([0.95]), np.linspace(0.7, 1.0, 100))
+    row = _row(task, ("real", 7, 0), "r-age", setting, None)
+    assert setting.interval().high > 1
+    assert (row.low, row.high) == (setting.interval().low, 1)
 
 
 def test_what_cannot_be_done_is_one_line(

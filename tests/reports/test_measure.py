@@ -94,6 +94,21 @@ def test_the_best_snapshot_warns_about_its_held_out_kid(run: Path) -> None:
         assert (CHOSEN_BY_KID in " ".join(voxflate("compare", run).split())) is warns
 
 
+def test_people_who_were_seen_in_2d_are_not_called_held_out_without_a_word(home: Path, run: Path) -> None:
+    facts = json.loads((run / "run.json").read_text())
+    started = {"n_images": 8, "data": "0" * 64, "weights_sha256": "0" * 64, "held_out_seen_in_2d": 2}
+    (run / "run.json").write_text(json.dumps({**facts, "started_from": started}))
+    remark = "was trained on 2 of the people held out here"
+    voxflate("evaluate", run, *QUICK)
+    assert any(remark in text for text in warnings_of(run))
+    assert remark in " ".join(voxflate("audit", run, "--allow", 1).split())
+    assert remark in written(evaluation(run), "audit.json")["stages"]
+    assert remark in (evaluation(run) / "report.html").read_text()
+    voxflate("export", run, "--to", "hub", "--out", run.parent / "hub")
+    card = (run.parent / "hub" / "README.md").read_text()
+    assert f"held out for the evaluation. But the 2D run that it started from {remark}" in card
+
+
 def test_the_slice_discriminator_s_own_network_warns_about_its_metrics(home: Path, tmp_path: Path) -> None:
     run, warned = tmp_path / "run", "mobilenetv2: the run's slice discriminator learned from features of this"
     slices = ("--set", "slice_discriminator.weight=1", "--set", "slice_discriminator.features=mobilenetv2")

@@ -171,7 +171,9 @@ def test_a_folder_of_volumes_stands_beside_runs_of_equal_number_and_data() -> No
     labels = [[row.label for row in each] for each in separated(grouped([*runs, volumes]))]
     assert labels == [["ours", "other method"], ["best", "other method"]]
     few = a_run("few", 30, None, source="volumes", n_images=None, snapshot="", **{"n-generated": 7})
-    assert len(separated(grouped([*runs, few]))) == 3
+    tables = separated(grouped([*runs, few]))
+    assert len(tables) == 3
+    assert difference(tables[0], tables[2]) == "other number of generated volumes (100 and 7)"
 
 
 def test_a_winner_takes_a_paired_test_against_every_other_row() -> None:

@@ -47,10 +47,15 @@ def evaluate_folder(
         VoxflateError: If there is more than one folder, --data or --out is missing, or the volumes cannot be
             measured.
     """
-    if len(folders) > 1 or data is None or out is None:
+    if len(folders) > 1:
         raise VoxflateError(
-            f"{folders[0]}: only one folder of volumes can be measured at a time; give it with --data FOLDER "
-            "(the prepared real volumes) and --out FOLDER"
+            f"{folders[0]}: is a folder of volumes, and only one can be measured at a time; give it alone"
+        )
+    if data is None or out is None:
+        missing = [name for name, value in (("--data", data), ("--out", out)) if value is None]
+        raise VoxflateError(
+            f"{folders[0]}: is a folder of volumes, which needs {' and '.join(missing)}; give --data FOLDER "
+            "(the prepared real volumes) and --out FOLDER (for the results)"
         )
     volumes = _open(folders[0], data, out, values, value_range)
     typer.echo(_described(volumes))

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from voxflate._system.errors import VoxflateError
 from voxflate.config.presets import Phase
 from voxflate.config.schema import RunConfig
-from voxflate.config.toml import CONFIG_NAME, Source, load_config, resolve
+from voxflate.config.toml import CONFIG_NAME, Source, load_config, resolve, with_values
 from voxflate.config.values import flat
 
 LAST, AUTO = "last", "auto"
@@ -86,6 +86,8 @@ def settings_to_resume(
         )
     begun = _begun(out, phase)
     config = resolve((str(out / CONFIG_NAME), begun.model_dump(mode="json")), *named)
+    if begins.get("start") and _is_the_same(config.start.twin, out):
+        begun = with_values(begun, {"start.twin": config.start.twin})
     asked = "--resume auto: the command says {key} = {value}" if given else "--set {key}={value}"
     return _compatible(begun, config, out, asked)
 
@@ -101,6 +103,17 @@ def _begun(out: Path, phase: Phase) -> RunConfig:
     return begun
 
 
+def _is_the_same(twin: str, out: Path) -> bool:
+    """Whether this folder holds the 2D run that a run started from, which may have been moved."""
+    from voxflate.runs.facts import read_facts
+
+    recorded = read_facts(out).get("twin")
+    if not recorded:
+        return False
+    now = flat(load_config(twin).model_dump(mode="json"))
+    return all(now.get(key) == value for key, value in recorded.items() if not key.startswith(MAY_CHANGE))
+
+
 def _compatible(begun: RunConfig, config: RunConfig, out: Path, asked: str) -> RunConfig:
     """Refuse settings that contradict the run's past."""
     before, after = (flat(each.model_dump(mode="json")) for each in (begun, config))
@@ -108,6 +121,7 @@ def _compatible(begun: RunConfig, config: RunConfig, out: Path, asked: str) -> R
         if value != before[key] and not key.startswith(MAY_CHANGE):
             raise VoxflateError(
                 f"{asked.format(key=key, value=value)}: {out} was started with {before[key]}, which a "
-                f"continued run keeps; start another with --config {quote(str(out))} and a new --out"
+                f"continued run keeps; continue it without this, by --out {quote(str(out))} --resume, or "
+                f"start another with --config {quote(str(out))} and a new --out"
             )
     return config

@@ -112,6 +112,10 @@ def named_for_train(
     return sources.named(options)
 
 
+class UnfitError(VoxflateError):
+    """The networks make volumes of another shape, or with other channels or labels, than the data has."""
+
+
 def settings_of_pretrain(named: Sequence[Source]) -> RunConfig:
     """Settings of a 2D run.
 
@@ -139,7 +143,16 @@ def settings_of_train(named: Sequence[Source], start: Path | None) -> RunConfig:
         facts = _facts_of_twin(said, load_config(twin))
     else:
         facts = _network_for(said)
-    config = _finished((str(twin or said.get("data")), facts), named, "3d")
+    try:
+        config = _finished((str(twin or said.get("data")), facts), named, "3d")
+    except UnfitError as error:
+        if not start:
+            raise
+        reason = str(error).partition(";")[0]
+        raise VoxflateError(
+            f"{reason}, because the 2D run {start} was trained on other data; pretrain on this set: voxflate "
+            f"pretrain {said.get('data')} --out RUN2D"
+        ) from error
     if start and config.start.strategy == "none":
         raise VoxflateError(
             f"--start {start}: nothing is inflated with start.strategy = none; choose --strategy "
@@ -249,7 +262,7 @@ def _check_volumes(config: RunConfig) -> None:
         check_shape(prepared.shape, network.base, network.stages)
         prepared.layout.check_networks(network.image_channels, network.label_width)
     except VoxflateError as error:
-        raise VoxflateError(f"{config.data}: {error}") from error
+        raise UnfitError(f"{config.data}: {error}") from error
 
 
 def _set_at(data: object) -> PreparedSet | None:

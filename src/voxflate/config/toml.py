@@ -20,6 +20,7 @@ from voxflate.config.values import nested, overlay
 CONFIG_NAME = "config.toml"
 """Name of the saved configuration in a run folder."""
 _BESIDE_IT = "run.json"
+_PREPARED = "manifest.json"  # of a prepared set
 LARGEST = 65_536
 """Bytes. A settings file has a few thousand; the parser is slow on maliciously long keys."""
 
@@ -121,6 +122,11 @@ def load_named(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if path.is_dir():
         path = path / CONFIG_NAME
+        if not path.exists() and (path.parent / _PREPARED).exists():
+            raise VoxflateError(
+                f"{path.parent}: is a prepared set, not a run folder; train on it first: voxflate pretrain "
+                f"{path.parent} --out RUN2D, then voxflate train {path.parent} --start RUN2D --out RUN3D"
+            )
         if not path.exists():
             raise VoxflateError(f"{path.parent}: is not a run folder, it has no {CONFIG_NAME}")
     content = _parsed(_text_of(path), str(path))

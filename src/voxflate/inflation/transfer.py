@@ -137,7 +137,8 @@ def _carry(
             return _inflate_kernel(name, kernel, target, strategy, rng), "inflated"
     raise VoxflateError(
         f"{name}: no rule turns {_shape(source)} into {_shape(target)}; start from a 2D run "
-        "with the architecture, channels and stages of the 3D network"
+        "with the architecture, channels and stages of the 3D network: pre-train with the same preset, or "
+        "with the same network settings"
     )
 
 

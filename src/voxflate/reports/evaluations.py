@@ -30,14 +30,14 @@ from voxflate.config.presets import paper_row
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import CONFIG_NAME, from_dict, load_config
 from voxflate.config.values import flat, nested
-from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Assessment
 from voxflate.reports.rows import EvaluatedRun
 from voxflate.runs import history
 from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of
 from voxflate.runs.facts import read_facts
 from voxflate.runs.snapshots import images_of, list_snapshots
-from voxflate.runs.trained_on import NEXT_STEP, check_content
+from voxflate.runs.trained_on import NEXT_STEP, check_content, open_data
 
 FOLDER = "evaluation"
 _NUMBERED = re.compile(r"(\d{3,})-.+")
@@ -264,7 +264,7 @@ def prepared_of(place: Place, data: Path | None = None, *, go_on: bool = False) 
             f"{place.folder}: an evaluation outside a run does not name its data folder; give it with "
             "--data FOLDER"
         )
-    prepared = open_prepared(data or load_config(place.run or place.folder).data)
+    prepared = open_data(data or load_config(place.run or place.folder).data, data is not None)
     known = load_evaluated(place, other_data=go_on).assessment.facts["data"]
     what = f"{prepared.root}: is not the data that {place.folder} was measured with"
     return prepared, check_content(prepared.content_hash, known, what, NEXT_STEP, go_on=go_on)

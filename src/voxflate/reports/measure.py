@@ -39,6 +39,7 @@ from voxflate.runs.chosen import Snapshot
 from voxflate.runs.fingerprint import label_vectors
 from voxflate.runs.load import Loaded, Source
 from voxflate.runs.snapshots import best_snapshot, images_of
+from voxflate.runs.stages import remark_on_stages, started_from
 
 CHOSEN_BY_KID = (
     "this snapshot was chosen by its KID to the held-out volumes, so that KID is too low; for one without "
@@ -164,6 +165,7 @@ def evaluate_source(
         "budget_kimg": settings.training.kimg,
     }
     remarks = [source.other_data] if source.other_data else []
+    remarks += [remark] if (remark := _on_stages(source)) else []
     if _is_best(source, loaded) and not source.other_data:
         remarks.append(CHOSEN_BY_KID)
     if settings.slice_discriminator.weight > 0:
@@ -263,6 +265,8 @@ def audit_source(
         "truncation": sampling.truncation,
         "data": prepared.content_hash,
     }
+    if remark := _on_stages(source):
+        facts["stages"] = remark
     write_json(place.folder / AUDIT, {**facts, **audit.as_dict()})
     return audit
 
@@ -290,6 +294,11 @@ def _is_best(source: Source, loaded: Loaded) -> bool:
         return loaded.snapshot == "best"
     best = best_snapshot(source.folder)
     return best is not None and images_of(best) == loaded.n_images
+
+
+def _on_stages(source: Source) -> str:
+    """Whether held-out people are new to both stages of the training."""
+    return remark_on_stages(started_from(source.folder, source.exported))
 
 
 def _wanted(source: Source) -> int:

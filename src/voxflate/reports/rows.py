@@ -158,10 +158,10 @@ def difference(table: Sequence[Row], other: Sequence[Row]) -> str:
     """Why two tables are separate, such as "other data, other snapshot (after 5 kimg, after 10 kimg)"."""
     mine, its = table_key(table[0].first), table_key(other[0].first)
     parts = []
-    for name in mine | its:
-        if mine.get(name) != its.get(name):
-            plain = isinstance(mine.get(name), int | str) and name != "data"
-            parts.append(f"other {name}" + (f" ({mine[name]} and {its.get(name)})" if plain else ""))
+    for name in (name for name in mine if name in its):  # a folder of volumes has no snapshot
+        if mine[name] != its[name]:
+            plain = isinstance(mine[name], int | str) and name != "data"
+            parts.append(f"other {name}" + (f" ({mine[name]} and {its[name]})" if plain else ""))
     return ", ".join(parts)
 
 

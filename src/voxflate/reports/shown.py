@@ -165,6 +165,8 @@ def audit_section(
         if (alarms := audit.get("false-alarms")) is not None:  # older audits did not measure them
             lines.append(f"The audit also flags {alarms:.1%} of real people it has not seen (false alarms).")
         lines += _other_samples(audit, each.assessment.facts)
+        if "stages" in audit:
+            lines.append(f"Warning: {audit['stages']}.")
         if "other_data" in audit:
             lines.append(f"Warning: {audit['other_data']}: copies of its training data are not found.")
         stored = load_arrays(place.folder / AUDIT_PAIRS)

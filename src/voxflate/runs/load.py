@@ -17,13 +17,20 @@ from voxflate.config.migrations import UNNAMED_IN_1
 from voxflate.config.schema import DEFAULT_MODEL, RunConfig
 from voxflate.config.toml import load_config, with_values
 from voxflate.data.labels import JointLabels, joint_labels
-from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.data.prepared import PreparedSet
 from voxflate.gans.state import TrainingState
 from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of, load_run_snapshot
 from voxflate.runs.exported import Exported, is_exported, read_exported, read_weights, weights_sha256
 from voxflate.runs.shipped import locate
 from voxflate.runs.snapshots import list_snapshots, load_newest
-from voxflate.runs.trained_on import GIVE_FOLDER, NEXT_STEP, TrainedOn, check_trained_on, own_set
+from voxflate.runs.trained_on import (
+    GIVE_FOLDER,
+    NEXT_STEP,
+    TrainedOn,
+    check_trained_on,
+    open_data,
+    own_set,
+)
 
 
 @dataclass(frozen=True)
@@ -183,7 +190,7 @@ def open_source(
             )
         content = exported.geometry.content_hash
         return Source(folder, settings, exported.geometry, exported, content, labels=labels)
-    prepared = _open_data(settings.data, moved=data is not None)
+    prepared = open_data(settings.data, data is not None)
     if settings.training.phase == "3d" and prepared.shape != settings.network.shape:
         raise VoxflateError(
             f"{prepared.root}: has volumes of {prepared.shape}, {folder} makes {settings.network.shape}; "
@@ -227,14 +234,6 @@ def _own_labels(run: Path, prepared: PreparedSet, remark: str) -> JointLabels | 
             "the labels"
         )
     return joint_labels(own)
-
-
-def _open_data(folder: str, moved: bool) -> PreparedSet:
-    try:
-        return open_prepared(folder)
-    except VoxflateError as error:
-        hint = "" if moved else "; if the data was moved, give its folder with --data FOLDER"
-        raise VoxflateError(f"{error}{hint}") from error
 
 
 def check_volumes(source: Source) -> None:

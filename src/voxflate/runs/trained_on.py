@@ -115,6 +115,24 @@ def check_trained_on(
     return "; ".join(filter(None, found))
 
 
+def open_data(folder: Path | str, given: bool, next_step: str = GIVE_FOLDER) -> PreparedSet:
+    """Open the prepared set of a run.
+
+    Args:
+        folder: The set.
+        given: Whether the user named this folder; otherwise it is the one that the run recorded.
+        next_step: What helps if a recorded folder was moved.
+
+    Raises:
+        VoxflateError: If it cannot be opened.
+    """
+    try:
+        return open_prepared(folder)
+    except VoxflateError as error:
+        hint = "" if given else f"; if the data was moved, {next_step}"
+        raise VoxflateError(f"{error}{hint}") from error
+
+
 def own_set(run: Path, *, labels: bool) -> PreparedSet | None:
     """The set that a run was trained on, at the place named in its settings.
 

@@ -33,7 +33,7 @@ from voxflate.runs.load import check_exported_snapshot, check_networks, generato
 from voxflate.runs.log import SNAPSHOTS_NAME, read_rows
 from voxflate.runs.shipped import locate
 from voxflate.runs.snapshots import list_snapshots, load_snapshot
-from voxflate.runs.trained_on import TrainedOn, check_trained_on
+from voxflate.runs.trained_on import TrainedOn, check_trained_on, open_data
 
 _DECIDE_NO_RESULT = (*NOT_OF_THE_ROW, "evaluation.every", "evaluation.diversity_floor")
 """Settings that may differ from the recorded ones: no weight depends on them, except for rounding."""
@@ -100,7 +100,7 @@ def verify_run(
     if snapshot is not None:
         snapshots = [find_snapshot(run, snapshot)]
     recorded = {row["n_images"]: row for row in read_rows(run / SNAPSHOTS_NAME)}
-    prepared = open_prepared(data or config.data)
+    prepared = open_data(data or config.data, data is not None)
     told = _labels(config, prepared, TrainedOn.of_run(run), run)
     labels = joint_labels(prepared) if all(check.matches for check in told) else None
 

@@ -20,6 +20,7 @@ from voxflate.runs.chosen import Snapshot
 from voxflate.runs.exported import counts_of
 from voxflate.runs.facts import read_facts
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
+from voxflate.runs.stages import remark_on_stages, started_from
 from voxflate.sampling.asked import draw_labels, encoded
 from voxflate.sharing.measured import measured
 
@@ -79,9 +80,7 @@ class About:
     @property
     def started_from(self) -> Mapping[str, Any] | None:
         """Identifies the snapshot of that 2D run, as `TransferReport.twin`; None if unknown."""
-        if self.source.exported is not None:
-            return self.source.exported.started_from
-        return read_facts(self.source.folder).get("started_from")
+        return started_from(self.source.folder, self.source.exported)
 
     @property
     def label_columns(self) -> tuple[LabelColumn, ...]:
@@ -187,7 +186,8 @@ class About:
         text = f"{_count(train['scans'], 'scan')} of {_count(train['subjects'], 'person', 'people')}"
         if heldout["scans"]:
             text += f"; {_count(heldout['scans'], 'scan')} of other people were held out for the evaluation"
-        return text
+        remark = remark_on_stages(self.started_from)
+        return f"{text}. But {remark}" if remark else text
 
     def _training(self) -> str:
         kimg = (self.twin or {}).get("training.kimg")

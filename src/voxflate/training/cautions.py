@@ -8,6 +8,7 @@ from voxflate.data.datasets import likeness_to_mirror
 from voxflate.data.prepared import PreparedSet
 from voxflate.gans.slice_discriminator import NEIGHBOURS
 from voxflate.inflation import TransferReport
+from voxflate.runs.stages import remark_on_stages
 
 ONE_SIDED = 0.7
 """Correlation of the mean volume with its mirror image below which flips cause a warning: 0.99 for brains,
@@ -27,6 +28,7 @@ def cautions(config: RunConfig, prepared: PreparedSet, report: TransferReport | 
         *_small_groups(config),
         *_ignored(config),
         *_unfinished_twin(config, report),
+        *_other_people(config, report),
     ]
 
 
@@ -79,3 +81,11 @@ def _unfinished_twin(config: RunConfig, report: TransferReport | None) -> list[s
         f"start from its end, finish it first (voxflate pretrain {config.data} --out {twin} --resume) and "
         "begin this run again in another folder"
     ]
+
+
+def _other_people(config: RunConfig, report: TransferReport | None) -> list[str]:
+    """The 2D run may have been trained on people whom this run holds out."""
+    remark = remark_on_stages(report.twin) if report is not None else ""
+    if not remark:
+        return []
+    return [f"warning: {config.start.twin}: {remark}; to avoid this, pretrain on {config.data}"]

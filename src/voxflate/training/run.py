@@ -35,7 +35,7 @@ from voxflate.config.schema import RunConfig, TrainingConfig
 from voxflate.config.toml import save_config, with_values
 from voxflate.data.labels import joint_labels
 from voxflate.data.outside import check_outside_sets
-from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.data.prepared import PreparedSet
 from voxflate.data.shapes import check_shape
 from voxflate.evaluation import Evaluator
 from voxflate.evaluation.real import equal_number
@@ -50,7 +50,7 @@ from voxflate.runs.facts import write_facts
 from voxflate.runs.load import load_state
 from voxflate.runs.lock import run_lock
 from voxflate.runs.snapshots import list_snapshots, remove_unfinished
-from voxflate.runs.trained_on import check_same_data
+from voxflate.runs.trained_on import check_same_data, open_data
 from voxflate.training import memory
 from voxflate.training.cautions import cautions
 from voxflate.training.guard import Guard, NonFiniteError
@@ -175,7 +175,7 @@ def _begin(
 ) -> _Session:
     """Check everything, build everything, then write the settings."""
     check_no_links(run)
-    prepared = open_prepared(config.data)
+    prepared = open_data(config.data, not resume, "give its folder as the first argument")
     t = config.training
     if not config.evaluation.samples:
         number = equal_number(prepared, t.phase)

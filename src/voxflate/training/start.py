@@ -18,6 +18,7 @@ from voxflate.inflation import TransferReport, inflate
 from voxflate.nn.conv_modules import ARCHITECTURES
 from voxflate.runs.exported import weights_sha256
 from voxflate.runs.snapshots import load_newest
+from voxflate.runs.stages import held_out_seen
 from voxflate.runs.trained_on import TrainedOn, check_columns
 
 
@@ -44,7 +45,8 @@ def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
             f"pre-train with --twin {needed}, or choose another strategy"
         )
     _check_settings(config, twin)
-    _check_layout(config, open_prepared(config.data))
+    prepared = open_prepared(config.data)
+    _check_layout(config, prepared)
     snapshot, _ = load_newest(Path(start.twin))
     # The average, not the last weights: its images are better, and they are what the start is judged by.
     twins = {"generator": snapshot["ema"], "discriminator": snapshot["gan"]["discriminator"]}
@@ -54,7 +56,11 @@ def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
     for name, network in networks.items():
         network.load_state_dict(states[name])
     loaded = {"n_images": snapshot["n_images"], "weights_sha256": weights_sha256(snapshot["ema"])}
-    return replace(report, twin={**loaded, "data": TrainedOn.of_run(Path(start.twin)).content})
+    loaded |= {
+        "data": TrainedOn.of_run(Path(start.twin)).content,
+        **held_out_seen(prepared, Path(start.twin)),
+    }
+    return replace(report, twin=loaded)
 
 
 def _check_layout(config: RunConfig, prepared: PreparedSet) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from voxflate.evaluation.seeds import spread
 from voxflate.evaluation.utility.cells import GENERATED, REAL, Measured
 from voxflate.evaluation.utility.examples import Examples
-from voxflate.evaluation.utility.tasks import Outcomes, Task
+from voxflate.evaluation.utility.tasks import Outcomes, Task, range_of
 from voxflate.metrics.bootstrap import Interval, draw_counts, interval
 
 REPLICATES = 1000
@@ -143,7 +143,7 @@ def _metrics(task: Task, outcomes: Sequence[Outcomes], ones: Array, drawn: Array
 def _row(task: Task, key: tuple[str, int, int], name: str, setting: _Setting, base: _Setting | None) -> Row:
     arm, real, generated = key
     found = spread(setting.values.tolist())
-    ends = setting.interval()
+    ends, (lowest, highest) = setting.interval(), range_of(name)
     difference, gap = None, None
     if base is not None:
         difference = found.mean - float(base.values.mean())
@@ -155,8 +155,8 @@ def _row(task: Task, key: tuple[str, int, int], name: str, setting: _Setting, ba
         generated,
         name,
         found.mean,
-        ends.low if ends else None,
-        ends.high if ends else None,
+        max(ends.low, lowest) if ends else None,
+        min(ends.high, highest) if ends else None,
         found.deviation,
         difference,
         gap.low if gap else None,

@@ -8,6 +8,7 @@ Shape letters: n volumes; R replicates of a bootstrap.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,6 +34,7 @@ MASK = "mask"
 """Name of the task for masks; the others are named after their label."""
 
 _PREDICTED, _TRUE = "predicted", "true"
+_FEWEST_CORRELATED = 3
 
 
 class Task(Protocol):
@@ -240,16 +242,20 @@ class NumberTask:
         return {_PREDICTED: [self.column.mean] * len(true), _TRUE: true}
 
     def metrics(self, outcomes: Outcomes, counts: Array) -> dict[str, Array]:
-        """Mean absolute error, and the correlation of predicted and true values (0 if one is constant)."""
+        """Mean absolute error, and from 3 values on the correlation of predicted and true ones.
+
+        It is 0 if one side is constant. Two values always have a correlation of -1, 0 or 1.
+        """
         predicted, true = (np.array(outcomes[name]) for name in (_PREDICTED, _TRUE))
         shares = counts / counts.sum(axis=1, keepdims=True)
         x, y = (values[None] - (shares @ values)[:, None] for values in (predicted, true))
         together, alone, other = ((shares * a * b).sum(axis=1) for a, b in ((x, y), (x, x), (y, y)))
+        errors = {self.leading: shares @ np.abs(predicted - true)}
+        if len(true) < _FEWEST_CORRELATED:
+            return errors
         scale = np.sqrt(alone * other)
-        return {
-            self.leading: shares @ np.abs(predicted - true),
-            f"r-{self.name}": np.where(scale > 0, together / np.maximum(scale, 1e-300), 0.0),
-        }
+        correlation = np.where(scale > 0, together / np.maximum(scale, 1e-300), 0.0)
+        return errors | {f"r-{self.name}": correlation.clip(-1, 1)}
 
 
 def higher_is_better(metric: str) -> bool:
@@ -259,6 +265,17 @@ def higher_is_better(metric: str) -> bool:
     (True, False, False)
     """
     return not metric.removeprefix("agreement-").startswith(("hd95", "mae"))
+
+
+def range_of(metric: str) -> tuple[float, float]:
+    """The lowest and the highest value that a metric can have.
+
+    >>> range_of("dice-left"), range_of("r-age"), range_of("agreement-hd95-left")
+    ((0.0, 1.0), (-1.0, 1.0), (0.0, inf))
+    """
+    if not higher_is_better(metric):
+        return 0.0, math.inf
+    return (-1.0 if metric.removeprefix("agreement-").startswith("r-") else 0.0), 1.0
 
 
 def tasks_of(prepared: PreparedSet, known: Sequence[str], wanted: Sequence[str] = ()) -> list[Task]:

@@ -1,0 +1,85 @@
+"""Held-out people are new to a generator only if the 2D run did not see them either."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.strategies import run_config, write_prepared
+from voxflate.data.prepared import MANIFEST, PreparedSet, open_prepared
+from voxflate.runs.facts import read_facts
+from voxflate.runs.stages import SEEN, remark_on_stages, started_from
+from voxflate.training.run import train_run
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
+    """People s0 to s9 are trained on, s10 to s13 held out."""
+    return write_prepared(tmp_path_factory.mktemp("data") / "set")
+
+
+def other(folder: Path, n_train: int, n_heldout: int, prefix: str = "s") -> PreparedSet:
+    """Another set of people, renamed with a prefix as another salt would."""
+    made = write_prepared(folder, n_train=n_train, n_heldout=n_heldout, seed=1)
+    manifest = made.manifest
+    for number, scan in enumerate(manifest.scans):
+        object.__setattr__(scan, "subject", f"{prefix}{number}")
+    manifest.write(folder)
+    return open_prepared(folder)
+
+
+def started(prepared: PreparedSet, first: PreparedSet, folder: Path) -> tuple[dict[str, object], list[str]]:
+    """`started_from` of a 3D run whose 2D run was trained on the first set, and the notes of its start."""
+    twin, run = folder / "2d", folder / "3d"
+    train_run(run_config(first, training__phase="2d", training__kimg=0.004), twin)
+    notes: list[str] = []
+    config = run_config(prepared, start__strategy="inflate-1", start__twin=str(twin))
+    train_run(config, run, stop_at=0, on_note=notes.append)
+    assert read_facts(run)["started_from"] == started_from(run, None)
+    return read_facts(run)["started_from"], [note for note in notes if "people" in note]
+
+
+def test_one_set_for_both_stages_needs_no_word(prepared: PreparedSet, tmp_path: Path) -> None:
+    facts, notes = started(prepared, prepared, tmp_path)
+    assert SEEN not in facts
+    assert not notes
+    assert not remark_on_stages(facts)
+
+
+@pytest.mark.parametrize(
+    ("n_train", "n_heldout", "prefix", "seen", "words"),
+    [
+        (12, 2, "s", 2, "trained on 2 of the people held out here"),
+        (8, 6, "s", 0, ""),
+        (12, 2, "other", None, "it is unknown whether that has people"),
+    ],
+)
+def test_another_set_in_2d_is_compared_by_its_people(
+    n_train: int,
+    n_heldout: int,
+    prefix: str,
+    seen: int | None,
+    words: str,
+    prepared: PreparedSet,
+    tmp_path: Path,
+) -> None:
+    facts, notes = started(prepared, other(tmp_path / "first", n_train, n_heldout, prefix), tmp_path)
+    assert facts[SEEN] == seen
+    assert bool(words) == bool(notes)
+    assert all(words in note and note.startswith(f"warning: {tmp_path / '2d'}: ") for note in notes)
+
+
+def test_a_set_that_was_removed_leaves_it_open(prepared: PreparedSet, tmp_path: Path) -> None:
+    first = other(tmp_path / "first", 12, 2)
+    twin = tmp_path / "2d"
+    train_run(run_config(first, training__phase="2d", training__kimg=0.004), twin)
+    shutil.rmtree(first.root)
+    assert not (first.root / MANIFEST).exists()
+    notes: list[str] = []
+    config = run_config(prepared, start__strategy="inflate-1", start__twin=str(twin))
+    train_run(config, tmp_path / "3d", stop_at=0, on_note=notes.append)
+    assert json.loads((tmp_path / "3d" / "run.json").read_text())["started_from"][SEEN] is None
+    assert any("it is unknown whether that has people" in note for note in notes)

@@ -116,6 +116,22 @@ def test_a_dicom_series_is_named_by_its_folder(
     assert prepare_like(tmp_path / "series", made.manifest).channels.shape == (1, 4, 8, 8)
 
 
+def test_a_series_of_another_modality_is_refused(
+    tmp_path: Path, scans: Path, write_series: Callable[..., Any]
+) -> None:
+    """A CT in a generator of MR would give a picture and a PSNR, and neither means anything."""
+    from dataclasses import replace
+
+    made = prepare(scans, tmp_path / "set", "mr", (4, 8, 8)).manifest
+    write_series(tmp_path / "series", np.random.default_rng(0).integers(0, 900, (6, 9, 9)), Modality="CT")
+    with pytest.raises(
+        VoxflateError, match="is CT, and the generator was trained on MR; give a scan of that"
+    ):
+        prepare_like(tmp_path / "series", replace(made, modality="MR"))
+    for known in ("CT", "CT, MR", "CT, OTHER", "OTHER", ""):
+        assert prepare_like(tmp_path / "series", replace(made, modality=known)).images
+
+
 def test_what_is_not_one_scan_is_one_line(scans: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from voxflate._system.errors import VoxflateError
+from voxflate.data.channels import OTHER
 from voxflate.data.prepared import Manifest
 from voxflate.data.preparing.masks import labels_of, read_mask
 from voxflate.data.preparing.steps import (
@@ -109,7 +110,20 @@ def _whole_subject(path: Path, manifest: Manifest, others: Mapping[str, Path], m
         raise VoxflateError(f"{mask}: the generator has no masks; leave the mask out")
     scans = [_one_scan(others[name], reading) for name in names]
     drawn = None if mask is None else _one_scan(mask, reading)
-    return replace(_one_scan(path, reading), others=tuple(scans), mask=drawn)
+    first = _one_scan(path, reading)
+    for scan in (first, *scans):
+        _check_modality(scan, manifest)
+    return replace(first, others=tuple(scans), mask=drawn)
+
+
+def _check_modality(scan: Source, manifest: Manifest) -> None:
+    """Refuse a DICOM series of another modality; other files do not name theirs."""
+    own, known = scan.series.modality if scan.series else "", manifest.modality.split(", ")
+    if own and manifest.modality and OTHER not in known and own not in known:
+        raise ScanError(
+            scan.path,
+            f"is {own}, and the generator was trained on {manifest.modality}; give a scan of that modality",
+        )
 
 
 def _check_classes(mask: Source, classes: tuple[int, ...]) -> None:

@@ -27,7 +27,6 @@ from voxflate.cli.settings import (
     settings_of_train,
 )
 from voxflate.cli.training import run_to_resume, run_training
-from voxflate.config.schema import DEFAULT_MODEL
 
 
 def train(
@@ -77,10 +76,5 @@ def train(
 
         print_cost(settings, data)
         return
-    named_start = start or strategy or preset or config
-    if not (continued or dry_run or named_start) and settings.model == DEFAULT_MODEL:
-        typer.echo(
-            "note: trains from scratch; --start RUN2D starts from a 2D run, which is quicker", err=True
-        )
     if run_training(settings, out, continued, dry_run):
         print_next("generate", out, "-n", 20, "--out", "new-scans")

@@ -27,6 +27,7 @@ def cautions(config: RunConfig, prepared: PreparedSet, report: TransferReport | 
         *_one_side(config, prepared),
         *_small_groups(config),
         *_ignored(config),
+        *_from_scratch(config),
         *_unfinished_twin(config, report),
         *_other_people(config, report),
     ]
@@ -66,6 +67,15 @@ def _ignored(config: RunConfig) -> list[str]:
     return [
         f"warning: training.reuse_fakes=true has no effect: {config.model} makes new images for every step"
     ]
+
+
+def _from_scratch(config: RunConfig) -> list[str]:
+    """A forgotten --start would cost a whole run."""
+    if config.training.phase != "3d" or config.start.strategy != "none" or config.preset:
+        return []
+    if config.model != DEFAULT_MODEL:
+        return []
+    return ["note: trains from scratch; --start RUN2D would start from a 2D run"]
 
 
 def _unfinished_twin(config: RunConfig, report: TransferReport | None) -> list[str]:

@@ -51,6 +51,78 @@ def test_as_many_people_as_files_is_said(tmp_path: Path) -> None:
     assert not any("scans are unknown" in note for note in account.notes)
 
 
+@pytest.fixture
+def sessions(tmp_path: Path) -> Path:
+    """Two scans each of four people, whose names begin as the rows of the table do."""
+    folder, people = tmp_path / "sessions", [f"IXI{n:03d}-HH-{n}" for n in (12, 13, 14, 15)]
+    for number, person in enumerate(people):
+        for visit in "ab":
+            write_nifti(folder / f"{person}_ses{visit}.nii.gz", body(9 * number + ord(visit)))
+    rows = [f"{person},{60.5 + number}" for number, person in enumerate(people)]
+    (folder / "participants.csv").write_text("\n".join(["Patient ID,age", *rows, ""]))
+    return folder
+
+
+def test_scans_with_one_row_of_the_labels_are_of_one_person(sessions: Path, tmp_path: Path) -> None:
+    made, account = prepared(sessions, tmp_path / "out", held_out=0.3, labels=("age",))
+    assert len(sides(made)) == 4
+    assert all(len(found) == 1 for found in sides(made).values())
+    assert len(made.stored("heldout")) == 2
+    ages = {(scan.subject, scan.labels["age"]) for scan in made.manifest.scans}
+    assert len(ages) == 4
+    note = "4 subjects were taken from participants.csv: scans with the same row are of one person"
+    assert note in account.notes
+    assert not any("are unknown" in one for one in account.notes)
+    assert note in (made.root / "report.html").read_text()
+    assert not any("IXI" in path.read_text() for path in made.root.glob("*.[hj]*"))
+    assert account.left_out() == {"the table of labels": ["participants.csv"]}
+    listed, _ = prepared(listing(sessions), tmp_path / "listed", held_out=0.3)
+    assert set(sides(listed)) == set(sides(made))  # the same pseudonyms
+
+
+def listing(sessions: Path) -> Path:
+    """The same scans in a list that gives their subjects."""
+    files = sorted(path.name for path in sessions.glob("*.nii.gz"))
+    rows = [f"{name},{name.split('_')[0]}" for name in files]
+    (sessions / "list.csv").write_text("\n".join(["file,Subject-ID", *rows, ""]))
+    return sessions / "list.csv"
+
+
+def test_each_file_stays_a_person_where_the_user_says_so(sessions: Path, tmp_path: Path) -> None:
+    made, account = prepared(sessions, tmp_path / "out", labels=("age",), subjects="file")
+    assert len(sides(made)) == 8
+    assert not any("taken from" in note for note in account.notes)
+
+
+def test_what_headers_say_of_people_comes_before_the_table(tmp_path: Path) -> None:
+    for number in range(3):
+        write_series(tmp_path / "in" / f"p{number}" / "ct", body(number), patient=f"MRN{number}")
+        write_series(tmp_path / "in" / f"p{number}" / "again", body(number + 5), patient=f"MRN{number and 7}")
+        write_nifti(tmp_path / "in" / f"p{number}" / "b.nii", body(number + 9), mm=2.0)
+    (tmp_path / "in" / "participants.csv").write_text("id,age\np0,20.5\np1,30.5\np2,40.5\n")
+    made, account = prepared(tmp_path / "in", tmp_path / "out", labels=("age",))
+    # MRN7 is the second name of two people; their NIfTI files go with the first of their names.
+    assert sorted(sum(one.subject == name for one in made.manifest.scans) for name in sides(made)) == [
+        2,
+        2,
+        2,
+        3,
+    ]
+    assert any(
+        note.startswith("2 rows of participants.csv are of several subjects") for note in account.notes
+    )
+
+
+def test_studies_without_a_patient_get_the_person_of_their_row(tmp_path: Path) -> None:
+    for number in range(3):
+        for visit in range(2):
+            write_series(tmp_path / "in" / f"p{number}" / f"v{visit}", body(9 * number + visit), patient="")
+    (tmp_path / "in" / "participants.tsv").write_text("id\tage\np0\t20.5\np1\t30.5\np2\t40.5\n")
+    assert len(sides(prepared(tmp_path / "in", tmp_path / "plain")[0])) == 6
+    made, _ = prepared(tmp_path / "in", tmp_path / "out", held_out=0.3, labels=("age",))
+    assert sorted(map(len, sides(made).values())) == [1, 1, 1]
+
+
 def test_files_of_unknown_people_among_named_ones_are_said(tmp_path: Path) -> None:
     for number in range(3):
         write_series(tmp_path / "in" / f"{number}", body(number), patient=f"P{number}")

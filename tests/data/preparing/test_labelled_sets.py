@@ -96,6 +96,25 @@ def test_a_missing_label_is_refused_by_count_and_moves_nobody(
     assert len(made.manifest.scans) == 5
 
 
+def test_ids_in_another_spelling_are_not_called_missing(pairs: Path, table: Path, tmp_path: Path) -> None:
+    text = table.read_text()
+    table.write_text(text.replace("MUSTERMANN-5", "mustermann-5"))
+    message = refusal(pairs, tmp_path / "set", reading=LABELLED)
+    assert "1 of 6 scans have no age or sex" in message
+    assert "(images/MUSTERMANN-5.nii.gz), 1 of them because they have no row; fill them in" in message
+    table.write_text(text.replace("MUSTERMANN", "mustermann"))
+    message = (
+        "no scan has a row in participants.tsv: its ids are such as mustermann-0, mustermann-1, "
+        "mustermann-2, ..., the scans are such as images/MUSTERMANN-0.nii.gz; write the ids as the names of "
+        "the files begin"
+    )
+    assert message in refusal(pairs, tmp_path / "set", reading=LABELLED)
+    with pytest.raises(VoxflateError, match=r"no scan has a row in participants\.tsv"):
+        prepare(pairs, tmp_path / "set", "mr", SHAPE, refuse=lambda error: None, reading=LABELLED)
+    table.write_text("participant_id\tage\tsex\n")
+    assert "participants.tsv: it has no rows, the scans" in refusal(pairs, tmp_path / "set", reading=LABELLED)
+
+
 class _Stop(Exception):
     pass
 

@@ -4,12 +4,20 @@ import pytest
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.preparing.labels import typed
-from voxflate.data.sources.labels import known_labels, wanted_labels
+from voxflate.data.sources.labels import Wanted, wanted_labels
+from voxflate.data.sources.labels import known_labels as find_labels
 from voxflate.data.sources.source import Reading, Source
 
 
 def scan(root: Path, name: str, subject: str = "", **labels: str) -> Source:
     return Source(root / name, name, subject or name, labels=labels)
+
+
+def known_labels(
+    source: Path, scans: list[Source], wanted: tuple[Wanted, ...]
+) -> tuple[list[dict[str, str]], str]:
+    known = find_labels(source, scans, wanted)
+    return known.values, known.table.name
 
 
 @pytest.mark.parametrize(
@@ -90,6 +98,48 @@ def test_a_table_that_does_not_say_is_refused(tmp_path: Path, table: str | None,
         (tmp_path / "participants.csv").write_text(table)
     with pytest.raises(VoxflateError, match=message):
         known_labels(tmp_path, [scan(tmp_path, "a.nii")], wanted_labels(["age"]))
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["PatientID", "Patient ID", "patient-id", "SUBJECT_ID", "Subject", "participant", "Patient", "ID"],
+)
+def test_the_subjects_column_may_be_spelled_otherwise(tmp_path: Path, header: str) -> None:
+    (tmp_path / "participants.csv").write_text(f"sex;{header};age\nF;a;20\n")
+    found, _ = known_labels(tmp_path, [scan(tmp_path, "a.nii")], wanted_labels(["age"]))
+    assert found == [{"age": "20"}]
+
+
+@pytest.mark.parametrize("header", ["file,age,sex", "case,age"])
+def test_a_table_of_labels_without_subjects_is_told_its_own_columns(tmp_path: Path, header: str) -> None:
+    (tmp_path / "participants.csv").write_text(f"{header}\na,20\n")
+    message = (
+        f"participants.csv: has the columns {header.replace(',', ', ')}, expected one of participant_id, "
+        "subject, subject_id, patient_id, id, participant, patient, which says whose row it is; rename the "
+        "column, or prepare the table as a list if it has a column file"
+    )
+    with pytest.raises(VoxflateError, match=message):
+        known_labels(tmp_path, [scan(tmp_path, "a.nii")], wanted_labels(["age"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "advice"),
+    [
+        ("labels.csv", "ID,Age\na,20\n", "labels.csv: rename it to participants.csv"),
+        ("demographics.tsv", "age\tid\n", "demographics.tsv: rename it to participants.tsv"),
+        ("Participants.csv", "id,age\na,20\n", "Participants.csv: rename it to participants.csv"),
+        ("people.xlsx", "PK", "people.xlsx: if it has the labels, save it as participants.csv"),
+        ("other.csv", "id,sex\n", None),
+    ],
+)
+def test_a_table_under_another_name_is_named(
+    tmp_path: Path, name: str, text: str, advice: str | None
+) -> None:
+    (tmp_path / "scans").mkdir()
+    (tmp_path / name).write_text(text)
+    expected = f"; there is .*{advice}" if advice else "; write one with the columns participant_id and age"
+    with pytest.raises(VoxflateError, match=expected):
+        known_labels(tmp_path / "scans", [scan(tmp_path, "a.nii")], wanted_labels(["age"]))
 
 
 @pytest.mark.parametrize("text", ["age:number", ":categorical", "a{b}"])

@@ -104,6 +104,23 @@ def test_a_list_that_is_wrong_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("file", "subject"), [("File Name", "PatientID"), ("FILE", "Subject-ID")])
+def test_columns_may_be_spelled_otherwise(tree: Path, file: str, subject: str) -> None:
+    found = find_sources(csv(tree, f"{file},{subject}\n0.nii,ann\n1.nii,ann\n"), pytest.fail)
+    assert [one.subject for one in found] == ["ann", "ann"]
+    listed = csv(tree, f"T1,{file}\n0.nii,x\n")
+    (one,) = find_sources(listed, pytest.fail, Reading(channels={"t1": "T1"}))
+    assert one.path.name == "0.nii"
+
+
+def test_a_list_without_the_channels_is_told_their_columns(tree: Path) -> None:
+    reading = Reading(channels={"t1": "T1", "t2": "T2"})
+    with pytest.raises(
+        VoxflateError, match="has the columns file, expected t1 or t2; name the columns of th"
+    ):
+        find_sources(csv(tree, "file\n0.nii\n"), pytest.fail, reading)
+
+
 def test_outside_files_are_read_when_asked(tree: Path, write_scan: WriteScan) -> None:
     write_scan(tree.parent / "other.nii")
     (source,) = find_sources(csv(tree, "file\n../other.nii\n"), pytest.fail, Reading(allow_outside=True))

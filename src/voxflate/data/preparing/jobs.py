@@ -13,7 +13,7 @@ from voxflate._system.parallel import Progress
 from voxflate.data.channels import OTHER, LabelValue
 from voxflate.data.outside import check_outside_sets
 from voxflate.data.prepared import SPLITS, LeftOut
-from voxflate.data.preparing.labels import labelled, typed
+from voxflate.data.preparing.labels import labelled, typed, with_labels
 from voxflate.data.preparing.recipes import CT_RECIPES, RecipeOptions, find_recipe
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.shapes import Shape, split_shape
@@ -145,11 +145,12 @@ def find_jobs(plan: Plan, refuse: Refusals, progress: Progress | None = None) ->
         VoxflateError: If a setting is wrong, there are no scans, or `out` is not empty.
     """
     plan.check()
-    sources = find_scans(plan, refuse, progress)
+    found = find_scans(plan, refuse, progress)
+    sources, known = with_labels(plan, found, refuse.account)
     split_of = _split(plan, sources)
     by_key = {one.key: one for one in sources}
     # After the split, so that a missing label moves nobody to the other split.
-    kept = labelled(plan, [by_key[key] for key in split_of], refuse)
+    kept = labelled(plan, [by_key[key] for key in split_of], known, refuse)
     check_some(kept, plan.source)
     return _jobs(plan, kept, split_of)
 

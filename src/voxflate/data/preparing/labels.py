@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +16,10 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.channels import LabelColumn, LabelValue
 from voxflate.data.labels import rounded_outwards
 from voxflate.data.prepared import Scan
-from voxflate.data.readers.refusals import ScanError
-from voxflate.data.sources.account import some
-from voxflate.data.sources.labels import Wanted, known_labels, wanted_labels
+from voxflate.data.readers.refusals import ScanError, printable
+from voxflate.data.sources.account import Account, some
+from voxflate.data.sources.labels import Known, Wanted, known_labels, wanted_labels
+from voxflate.data.sources.people import is_unknown, with_subjects
 from voxflate.data.sources.source import Source
 
 if TYPE_CHECKING:
@@ -34,33 +36,75 @@ _WHOLE = re.compile(r"([+-]?[0-9]+)(\.0*)?")
 _COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
 
 
-def labelled(plan: Plan, scans: Sequence[Source], refuse: Refusals) -> list[Source]:
-    """Return the scans with only the requested labels; scans that lack a value are refused.
+def with_labels(plan: Plan, scans: Sequence[Source], account: Account) -> tuple[list[Source], Known | None]:
+    """The scans with only the requested labels, and with the subjects that a table gives (decision 0209).
+
+    Args:
+        plan: The planned preparation.
+        scans: All scans.
+        account: Receives what the table is, and whose subjects come from it.
+
+    Returns:
+        The scans in their order, and what was found for them; None if no labels are requested.
 
     Raises:
-        VoxflateError: If a column is missing; anything that `refuse` raises.
+        VoxflateError: If a column is missing, or no scan has a row.
     """
     wanted = wanted_labels(plan.reading.labels)
     if not wanted:
-        return [replace(scan, labels={}) for scan in scans]
-    values, table = known_labels(plan.source, scans, wanted)
-    kept, lacking = [], []
-    for scan, known in zip(scans, values, strict=True):
-        missing = [one.name for one in wanted if one.name not in known]
-        if missing:
-            lacking.append((scan, missing))
-        else:
-            kept.append(replace(scan, labels=known))
-    if lacking and not refuse.leaves_out:
-        columns = sorted({name for _, missing in lacking for name in missing})
-        raise VoxflateError(
-            f"{plan.source}: {len(lacking)} of {len(scans)} scans have no {' or '.join(columns)} in {table} "
-            f"({some([scan.name for scan, _ in lacking])}); fill them in, or leave these scans out with "
-            "--skip-bad"
+        return [replace(scan, labels={}) for scan in scans], None
+    known = known_labels(plan.source, scans, wanted)
+    if known.from_participants:
+        if not any(known.rows):
+            raise _without_rows(plan.source, scans[0], known)
+        account.explain(known.table, "the table of labels")
+    found = [replace(scan, labels=values) for scan, values in zip(scans, known.values, strict=True)]
+    return with_subjects(found, known.rows, known.table.name, account), known
+
+
+def _without_rows(source: Path, scan: Source, known: Known) -> VoxflateError:
+    """The error that no scan has a row: the ids are written in another way than the names of the scans."""
+    ids = f"its ids are such as {some(list(known.ids))}" if known.ids else "it has no rows"
+    subject = "" if is_unknown(scan) else f" of subject {printable(scan.subject)}"
+    return VoxflateError(
+        f"{source}: no scan has a row in {known.table.name}: {ids}, the scans are such as "
+        f"{printable(scan.name)}{subject}; write the ids as the names of the files begin, or of the folders"
+    )
+
+
+def labelled(plan: Plan, scans: Sequence[Source], known: Known | None, refuse: Refusals) -> list[Source]:
+    """The scans that have all requested labels; the others are refused.
+
+    Args:
+        plan: The planned preparation.
+        scans: The scans, as `with_labels` returns them, in any order.
+        known: What it found for them.
+        refuse: Called for scans that lack a value.
+
+    Raises:
+        VoxflateError: If a value is missing; anything that `refuse` raises.
+    """
+    if known is None:
+        return list(scans)
+    names = [one.name for one in wanted_labels(plan.reading.labels)]
+    lacking = {scan.key: [name for name in names if name not in scan.labels] for scan in scans}
+    without = [scan for scan in scans if lacking[scan.key]]
+    if without and not refuse.leaves_out:
+        columns = sorted({name for missing in lacking.values() for name in missing})
+        rowless = sum(
+            known.from_participants and not row and len(values) < len(names)
+            for row, values in zip(known.rows, known.values, strict=True)
         )
-    for scan, missing in lacking:
-        refuse.of(scan, ScanError(scan.path, f"has no value for the label {' and '.join(missing)}"))
-    return kept
+        raise VoxflateError(
+            f"{plan.source}: {len(without)} of {len(scans)} scans have no {' or '.join(columns)} in "
+            f"{known.table.name} ({some([scan.name for scan in without])})"
+            + (f", {rowless} of them because they have no row" if rowless else "")
+            + "; fill them in, or leave these scans out with --skip-bad"
+        )
+    for scan in without:
+        missing = " and ".join(lacking[scan.key])
+        refuse.of(scan, ScanError(scan.path, f"has no value for the label {missing}"))
+    return [scan for scan in scans if not lacking[scan.key]]
 
 
 def typed(columns: Sequence[str], values: Sequence[Mapping[str, str]]) -> list[dict[str, LabelValue]]:

@@ -40,6 +40,11 @@ class Account:
             self._names.setdefault(path, path.name)
             self._left.setdefault(path, reason)
 
+    def explain(self, path: Path, use: str) -> None:
+        """Record what a file is that is no scan but was used, instead of a reason why it is left out."""
+        if path in self._names:
+            self._left[path] = use
+
     def pass_by(self, folder: str, reason: str) -> None:
         """Record why a folder was not searched."""
         self._folders.setdefault(reason, []).append(folder)

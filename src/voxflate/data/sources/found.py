@@ -22,6 +22,7 @@ from voxflate.data.sources.looking import SCAN, look_inside, may_be_scan
 from voxflate.data.sources.pairing import by_list, by_pattern, matches, paired
 from voxflate.data.sources.source import Reading, Refuse, Source
 from voxflate.data.sources.split import subject_of
+from voxflate.data.sources.tables import column_name
 from voxflate.data.sources.walk import File, files_below
 
 READING = Reading()
@@ -223,7 +224,8 @@ def _listed(source: Path, refuse: Refuse, reading: Reading, account: Account) ->
     """Every file that a list names, directly or by its folder."""
     files: dict[Path, File] = {}
     root = source.parent
-    columns = Columns(tuple(name.lower() for name in reading.channels.values()), reading.mask.lower())
+    images = tuple(column_name(name) for name in reading.channels.values())
+    columns = Columns(images, column_name(reading.mask))
     for entry in read_list(source, columns, allow_outside=reading.allow_outside):
         if entry.path.is_dir():
             found = files_below(entry.path, root, account)

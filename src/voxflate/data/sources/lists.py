@@ -21,7 +21,7 @@ from typing import Any
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import parse_json
 from voxflate.data.readers.refusals import printable
-from voxflate.data.sources.tables import read_rows, read_text
+from voxflate.data.sources.tables import column_name, read_rows, read_text
 
 SPLIT_NAMES = {
     "train": "train",
@@ -66,7 +66,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns with files, in lower case.
+    """Columns with files, as `column_name` gives them.
 
     Attributes:
         images: One per image channel; if there are none, the usual column for files, or all images
@@ -129,9 +129,12 @@ def _check_inside(path: Path, entry: Entry) -> None:
 
 
 def _table(path: Path, columns: Columns) -> Iterator[Entry]:
+    expected = "file (and subject, split); is it a list of scans?"
+    if columns.images:
+        expected = f"{' or '.join(columns.images)}; name the columns of the files with --channel NAME=COLUMN"
     entries = [
         entry
-        for number, row in read_rows(path, columns.images or _FILE_COLUMNS)
+        for number, row in read_rows(path, columns.images or _FILE_COLUMNS, expected)
         for entry in _entries(path, f"line {number}", dict(row), row.get("split", ""), columns)
     ]
     # A spreadsheet may leave cells below the first of a group empty, and then each row would be a person.
@@ -164,7 +167,7 @@ def _json(path: Path, columns: Columns) -> Iterator[Entry]:
             item = {"image": item} if isinstance(item, str) else item
             if not isinstance(item, dict):
                 raise VoxflateError(f"{path}: {where} is not an object with an image")
-            values = _flat({str(name).lower(): value for name, value in item.items()})
+            values = _flat({column_name(str(name)): value for name, value in item.items()})
             split_of_item = split if says_split else values.get("split", "")
             yield from _entries(path, where, values, split_of_item, columns)
 

@@ -1,11 +1,58 @@
-"""Checks that the files of one volume are of one person."""
+"""Whose scans they are: checks the files of one volume, and completes subjects from a table of labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from voxflate.data.readers.refusals import ScanError
+from voxflate.data.sources.account import Account
 from voxflate.data.sources.source import Source
+from voxflate.data.sources.split import subject_of
+
+
+def is_unknown(scan: Source) -> bool:
+    """Whether no header, list, BIDS label or folder says whose scan it is."""
+    if scan.series and not scan.series.patient and scan.subject == f"study {scan.series.study}":
+        return True
+    path = scan.name.removesuffix(f"#{scan.stack + 1}")
+    return scan.subject == path == subject_of(Path(path))
+
+
+def with_subjects(scans: Sequence[Source], rows: Sequence[str], table: str, account: Account) -> list[Source]:
+    """Take the subjects of scans of unknown people from a table of labels, a row being one person.
+
+    If a header names the person of another scan with the same row, that name is taken (decision 0209).
+
+    Args:
+        scans: The scans.
+        rows: For each, the id of its row; empty if it has none.
+        table: Name of the table, for notes.
+        account: Receives how many subjects were taken, and that several people share a row.
+    """
+    if not scans or scans[0].reading.subjects == "file":  # then each file is a person, as the user says
+        return list(scans)
+    named: dict[str, set[str]] = {}
+    for scan, row in zip(scans, rows, strict=True):
+        if row and not is_unknown(scan):
+            named.setdefault(row, set()).add(scan.subject)
+    found, taken = [], set()
+    for scan, row in zip(scans, rows, strict=True):
+        if row and is_unknown(scan):
+            taken.add(row)
+            scan = replace(scan, subject=min(named.get(row, {row})))
+        found.append(scan)
+    if taken:
+        were = "subject was" if len(taken) == 1 else "subjects were"
+        account.note(f"{len(taken)} {were} taken from {table}: scans with the same row are of one person")
+    if several := sum(len(subjects) > 1 for subjects in named.values()):
+        account.note(
+            f"{several} rows of {table} are of several subjects each (by PatientID, list or BIDS label), who "
+            "count as different people; if a row is one person, give the subjects with --subjects folder, or "
+            "with a list that has a column subject"
+        )
+    return found
 
 
 def other_person(scans: Sequence[Source]) -> ScanError | None:

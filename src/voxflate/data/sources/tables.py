@@ -19,6 +19,10 @@ _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """First bytes of Excel and other spreadsheet files."""
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _SEPARATORS = ",;\t|"
+_SPELLINGS = {
+    name.replace("_", ""): name for name in ("file", "filename", "participant_id", "patient_id", "subject_id")
+}
+"""Names of columns without what differs between spellings -> their usual spelling."""
 _EXCEL_MARK = re.compile(r"\W?sep=.", re.IGNORECASE)
 """A first line that tells Excel the separator."""
 
@@ -44,16 +48,27 @@ def read_text(path: Path) -> str:
         return content.decode("cp1252", "replace")
 
 
-def read_rows(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def column_name(text: str) -> str:
+    """A column's name in lower case; those of files and people in one spelling.
+
+    >>> column_name(" Patient ID "), column_name("PatientID"), column_name("Age")
+    ('patient_id', 'patient_id', 'age')
+    """
+    name = text.strip().lower()
+    return _SPELLINGS.get(re.sub(r"[\s_-]+", "", name), name)
+
+
+def read_rows(path: Path, wanted: Collection[str], expected: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of a table with a header line.
 
     Args:
         path: Text file; its separator is the one with which the header has a wanted column.
-        wanted: Names of columns in lower case, at least one of which is required.
+        wanted: Names of columns as `column_name` gives them, at least one of which is required.
+        expected: What to say is wanted if there is none, and the next step.
 
     Yields:
-        The line number, from 2 on, and a dict with every column in lower case -> value, empty where a row is
-        short. Empty rows are skipped.
+        The line number, from 2 on, and a dict with every `column_name` -> value, empty where a row is short.
+        Empty rows are skipped.
 
     Raises:
         VoxflateError: If there is no wanted column, or a row has more cells than the header.
@@ -66,8 +81,8 @@ def read_rows(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, dict[s
     separator = next((one for one in _SEPARATORS if _names(header, one) & set(wanted)), ",")
     reader = csv.reader(io.StringIO(lines), delimiter=separator, skipinitialspace=True)
     try:
-        names = [cell.strip().lower() for cell in next(filter(None, reader), [])]
-        _check_names(path, names, wanted)
+        names = [column_name(cell) for cell in next(filter(None, reader), [])]
+        _check_names(path, names, wanted, expected)
         for row in reader:
             cells = [cell.strip() for cell in row]
             if any(cells[len(names) :]):
@@ -82,17 +97,15 @@ def read_rows(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, dict[s
         raise VoxflateError(f"{path}: cannot be read as a table, line {reader.line_num} ({error})") from error
 
 
-def _check_names(path: Path, names: Sequence[str], wanted: Collection[str]) -> None:
+def _check_names(path: Path, names: Sequence[str], wanted: Collection[str], expected: str) -> None:
     """Refuse a header without a wanted column, or with a repeated one."""
     if names and not set(names) & set(wanted):
         shown = printable(", ".join(filter(None, names)))[:200]
-        raise VoxflateError(
-            f"{path}: has the columns {shown}, expected file (and subject, split); is it a list of scans?"
-        )
+        raise VoxflateError(f"{path}: has the columns {shown}, expected {expected}")
     twice = next((name for name in names if name and names.count(name) > 1), "")
     if twice:
         raise VoxflateError(f"{path}: has two columns called {printable(twice)}; rename or remove one")
 
 
 def _names(header: str, separator: str) -> set[str]:
-    return {cell.strip(' "').lower() for cell in header.split(separator)}
+    return {column_name(cell.strip(' "')) for cell in header.split(separator)}

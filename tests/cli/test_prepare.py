@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,17 @@ def test_so_does_the_one_after_a_2d_run(
     shown = voxflate("pretrain", prepared, "--out", "runs/2d")
     (line,) = [one for one in shown.stdout.splitlines() if one.startswith("next: ")]
     assert shlex.split(line)[-2:] == ["--out", "runs/3d-2"]
+
+
+def test_copies_are_named_by_file_on_the_terminal_alone(scans: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    shutil.copytree(scans, folder)
+    shutil.copy(folder / "subject3.nii.gz", folder / "again.nii.gz")
+    shown = voxflate("prepare", folder, tmp_path / "set", "--shape", "8,16,16")
+    (line,) = [one for one in shown.stderr.splitlines() if one.startswith("copies: ")]
+    names = re.findall(r"([\w.]+) \[(scan-[0-9a-f]{12})\]", line)
+    assert {name for name, _ in names} == {"again.nii.gz", "subject3.nii.gz"}
+    page = (tmp_path / "set" / "report.html").read_text()
+    assert all(scan in page for _, scan in names)
+    assert "again.nii" not in page
+    assert "subject3" not in page

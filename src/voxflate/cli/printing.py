@@ -103,7 +103,8 @@ def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account:
     for group in copies_in(prepared):
         sides = " and ".join(sorted({scans[index].split for index in group}))
         advice = ": a held-out scan is also trained on; remove one" if " and " in sides else ""
-        typer.echo(f"copies: {', '.join(scans[i].scan for i in group)} ({sides}){advice}", err=True)
+        names = ", ".join(account.named(scans[index].scan) for index in group)
+        typer.echo(f"copies: {names} ({sides}){advice}", err=True)
     for note in account.notes:
         typer.echo(f"note: {note}", err=True)
     for line in account.lines():

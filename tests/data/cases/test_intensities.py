@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,10 @@ def test_a_scan_unlike_its_cohort_is_said_on_the_terminal(tmp_path: Path) -> Non
     _, account = prepared(tmp_path / "in", tmp_path / "out")
     assert any("1 scan is unlike the others in voxel volume" in note for note in account.notes)
     assert any("unlike the others in field of view, feet to head" in note for note in account.notes)
+    (shown,) = [note for note in account.notes if "in voxel volume" in note]
+    (written,) = [note for note in account.record()["notes"] if "in voxel volume" in note]
+    assert re.search(r": 0\.nii \[scan-[0-9a-f]{12}\] \(729, median 8\)$", shown)
+    assert re.search(r": scan-[0-9a-f]{12} \(729, median 8\)$", written)
     for number in range(3):
         write_nifti(tmp_path / "few" / f"{number}.nii", body(number), mm=2.0 if number else 9.0)
     _, account = prepared(tmp_path / "few", tmp_path / "few-set")

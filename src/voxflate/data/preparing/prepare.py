@@ -218,6 +218,7 @@ def _finish(
     scans, looks = [one.scan for one in results], [one.look for one in results]
     account, sources = refusals.account, [job.source for job in cohort.jobs]
     account.used.update(path for source in sources for path in source.files)
+    account.scans = {scan.scan: source.name for scan, source in zip(scans, sources, strict=True)}
     with workers() as pool:
         on_disk = pool.submit(rows.finish)  # the disk takes as long as the report
         channels, recorded = _channels(cohort, plan.reading), records(cohort.steps, plan.reading)

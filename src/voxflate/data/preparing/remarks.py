@@ -213,15 +213,18 @@ def _remark_on_odd(
     normalised: bool,
 ) -> None:
     """Name scans that are far from their cohort."""
+    found: dict[str, list[tuple[str, str]]] = {}
     if len(scans) >= FEWEST:
-        found: dict[str, list[str]] = {}
         for one in outliers(scans, looks, channels, normalised=normalised):
-            value = f"{scans[one.index].scan} ({one.value:.4g}, median {one.median:.4g})"
-            found.setdefault(one.respect, []).append(value)
+            value = f" ({one.value:.4g}, median {one.median:.4g})"
+            found.setdefault(one.respect, []).append((scans[one.index].scan, value))
     else:
-        found = {respect: [scans[i].scan for i in far] for respect, far in apart(scans).items()}
-    for respect, names in found.items():
+        found = {respect: [(scans[i].scan, "") for i in far] for respect, far in apart(scans).items()}
+    for respect, odd in found.items():
         account.note(
-            f"{len(names)} {'scan is' if len(names) == 1 else 'scans are'} unlike the others in {respect}: "
-            f"{some(names)}"
+            f"{len(odd)} {'scan is' if len(odd) == 1 else 'scans are'} unlike the others in {{respect}}: "
+            "{names}",
+            written={"respect": respect, "names": some([f"{scan}{value}" for scan, value in odd])},
+            respect=respect,
+            names=some([f"{account.named(scan)}{value}" for scan, value in odd]),
         )

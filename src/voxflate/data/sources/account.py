@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ class Account:
 
     Attributes:
         used: Files of the scans in the set.
+        scans: Pseudonyms of the scans in the set -> their names.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class Account:
         self._folders: dict[str, list[str]] = {}
         self._notes: dict[str, str] = {}
         self.used: set[Path] = set()
+        self.scans: dict[str, str] = {}
 
     def see(self, path: Path, name: str) -> None:
         """Add a file, with its path relative to the source."""
@@ -49,10 +51,21 @@ class Account:
         """Record why a folder was not searched."""
         self._folders.setdefault(reason, []).append(folder)
 
-    def note(self, text: str, **private: object) -> None:
-        """Add a note on the set; `{name}` stands for a name that only the terminal shows."""
+    def note(self, text: str, /, *, written: Mapping[str, str] | None = None, **private: object) -> None:
+        """Add a note on the set.
+
+        Args:
+            text: The note; `{name}` stands for a name that only the terminal shows.
+            written: What files have in its place, by name; three dots if it is not there.
+            private: Those names.
+        """
         shown = {name: printable(value) for name, value in private.items()}
-        self._notes[text.format(**dict.fromkeys(private, "..."))] = text.format(**shown)
+        others = dict.fromkeys(private, "...") | dict(written or {})
+        self._notes[text.format(**others)] = text.format(**shown)
+
+    def named(self, scan: str) -> str:
+        """A scan for the terminal: its name and, as in files, its pseudonym."""
+        return f"{printable(self.scans[scan])} [{scan}]" if scan in self.scans else scan
 
     @property
     def notes(self) -> list[str]:

@@ -129,7 +129,7 @@ def typed(columns: Sequence[str], values: Sequence[Mapping[str, str]]) -> list[d
 
 
 def _converted(column: Wanted, values: Sequence[str]) -> Sequence[LabelValue]:
-    numbers = [_number(value) for value in values]
+    numbers = [number_of(value) for value in values]
     text = next((value for value, number in zip(values, numbers, strict=True) if number is None), None)
     if not column.kind:
         _check_commas(column.name, values, numbers)
@@ -149,7 +149,8 @@ def _converted(column: Wanted, values: Sequence[str]) -> Sequence[LabelValue]:
     return classes
 
 
-def _number(text: str) -> float | None:
+def number_of(text: str) -> float | None:
+    """The number that a text is; None for any other text."""
     number = float(text) if _NUMBER.fullmatch(text) else float("nan")
     return number if isfinite(number) else None
 

@@ -27,6 +27,7 @@ from voxflate.data.preparing.cohort import (
     remember,
 )
 from voxflate.data.preparing.jobs import Job, Plan, Refusals, find_jobs, write_names
+from voxflate.data.preparing.label_remarks import remark_on_labels
 from voxflate.data.preparing.manifest import make_layout, make_manifest, modality_of, records
 from voxflate.data.preparing.masks import remark_on_classes, remark_on_lost_classes
 from voxflate.data.preparing.quality import look
@@ -35,7 +36,6 @@ from voxflate.data.preparing.recipes import RecipeOptions
 from voxflate.data.preparing.remarks import (
     remark_on_cover,
     remark_on_grids,
-    remark_on_labels,
     remark_on_offset,
     remark_on_set,
     remark_on_sources,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from voxflate.data.channels import Channel, LabelColumn
+from voxflate.data.channels import Channel
 from voxflate.data.prepared import Scan
 from voxflate.data.preparing.quality import FEWEST, Look, apart, outliers
 from voxflate.data.preparing.steps import Step
@@ -135,18 +135,6 @@ def remark_on_set(
             f"about {ENOUGH}; look for copies with voxflate audit"
         )
     _remark_on_odd(account, scans, looks, channels, normalised=_window(steps) is None)
-
-
-def remark_on_labels(account: Account, columns: Sequence[LabelColumn], scans: Sequence[Scan]) -> None:
-    """Remark on classes that no volume to train on has."""
-    for column in columns:
-        trained = {scan.labels[column.name] for scan in scans if scan.split == "train"}
-        if unseen := [value for value in column.values if value not in trained]:
-            account.note(
-                f"label {column.name}: {len(unseen)} of {len(column.values)} classes ({{classes}}) occur "
-                "only in held-out volumes, so the generator learns nothing of them",
-                classes=some(unseen),
-            )
 
 
 def _remark_on_split(account: Account, counts: Counter[str], people: int, held_out: float | None) -> None:

@@ -7,9 +7,11 @@ import shlex
 import shutil
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
-from tests.cli.calls import voxflate
+from tests.cli.calls import refused, voxflate
 from voxflate.cli.printing import new_run
 
 
@@ -48,3 +50,13 @@ def test_copies_are_named_by_file_on_the_terminal_alone(scans: Path, tmp_path: P
     assert all(scan in page for _, scan in names)
     assert "again.nii" not in page
     assert "subject3" not in page
+
+
+@pytest.mark.parametrize("options", [(), ("--skip-bad",), ("--nan", "air", "--skip-bad")])
+def test_scans_of_nan_alone_say_so_even_if_nothing_is_left(tmp_path: Path, options: tuple[str, ...]) -> None:
+    (tmp_path / "in").mkdir()
+    nan = np.full((16, 16, 8), np.nan, np.float32)
+    nib.save(nib.Nifti1Image(nan, np.eye(4)), tmp_path / "in" / "a.nii")
+    line = refused("prepare", tmp_path / "in", tmp_path / "out", *options)
+    assert line.endswith(f"{tmp_path}/in/a.nii: all voxels are NaN; remove the file")
+    assert ("none of its scans can be used: 1 refused, first" in line) == ("--skip-bad" in options)

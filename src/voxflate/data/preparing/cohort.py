@@ -106,7 +106,7 @@ def _cohort(
         refusals.of(ordered[index].source, ScanError(ordered[index].source.path, reason))
     refused = {ordered[index].source.key for index in unfit}
     cohort = Cohort([job for job in jobs if job.source.key not in refused], found, classes, [])
-    check_some(cohort.jobs, plan.source)
+    check_some(cohort.jobs, plan.source, refusals.errors)
     grids = [replace(grid, note="") for grid in cohort.grids]
     steps = [*cropping(plan.options), *find_recipe(plan.recipe)(grids, plan.shape, plan.options)]
     return replace(cohort, steps=steps)

@@ -151,7 +151,7 @@ def find_jobs(plan: Plan, refuse: Refusals, progress: Progress | None = None) ->
     by_key = {one.key: one for one in sources}
     # After the split, so that a missing label moves nobody to the other split.
     kept = labelled(plan, [by_key[key] for key in split_of], known, refuse)
-    check_some(kept, plan.source)
+    check_some(kept, plan.source, refuse.errors)
     return _jobs(plan, kept, split_of)
 
 
@@ -205,7 +205,7 @@ def find_scans(plan: Plan, refuse: Refusals, progress: Progress | None = None) -
             refuse.of(one, error)
         else:
             sources.append(one)
-    check_some(sources, plan.source)
+    check_some(sources, plan.source, refuse.errors)
     _note_unknown(plan, sources, refuse.account)
     return sources
 
@@ -257,10 +257,11 @@ def _without_units(one: Source) -> ScanError:
     )
 
 
-def check_some(scans: Sized, source: Path) -> None:
-    """Refuse to continue without scans."""
+def check_some(scans: Sized, source: Path, errors: Sequence[ScanError]) -> None:
+    """Refuse to continue without scans, with the first reason."""
     if not len(scans):
-        raise VoxflateError(f"{source}: none of its scans can be used; see the reason of each")
+        why = f": {len(errors)} refused, first {errors[0]}" if errors else ""
+        raise VoxflateError(f"{source}: none of its scans can be used{why}")
 
 
 def write_names(path: Path, sources: Iterable[Source], refusals: Refusals, names: Pseudonyms) -> None:

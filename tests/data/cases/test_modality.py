@@ -313,5 +313,5 @@ def test_a_manifest_has_only_modalities_that_there_are(tmp_path: Path, modality:
     del content["manifest_sha256"]
     for known in ("", "CT", "MR, OTHER", "CT, PT"):
         assert Manifest.from_json(content | {"modality": known}).modality == known
-    with pytest.raises(ValueError, match="modality is not of CT, MR, PT, "):
+    with pytest.raises(ValueError, match="modality is not one of CT, MR, PT, "):
         Manifest.from_json(content | {"modality": modality})

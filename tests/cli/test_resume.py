@@ -281,9 +281,11 @@ def test_a_run_continues_after_it_and_its_2d_run_were_moved(prepared: Path, tmp_
         voxflate("pretrain", "--config", save_config(first, tmp_path / "a"), "--out", here / "2d").exit_code
         == 0
     )
-    other = with_values(first, {"training.seed": 7})
+    other = with_values(first, {"training.lr_g": 0.0001})  # which a continued run may change
     assert (
-        voxflate("pretrain", "--config", save_config(other, tmp_path / "b"), "--out", here / "7").exit_code
+        voxflate(
+            "pretrain", "--config", save_config(other, tmp_path / "b"), "--out", here / "other"
+        ).exit_code
         == 0
     )
     settings = save_config(run_config(prepared, training__kimg=0.004), tmp_path / "c")
@@ -292,13 +294,15 @@ def test_a_run_continues_after_it_and_its_2d_run_were_moved(prepared: Path, tmp_
     assert started.exit_code == 0, started.output
     here.rename(there)
     again = ("train", prepared, "--out", there / "3d", "--resume", "auto", "--set", "training.kimg=0.008")
-    line = refused(*again, "--start", there / "7")
+    line = refused(*again, "--start", there / "other")
     assert f"was started with {here / '2d'}" in line
     assert f"by --out {there / '3d'} --resume" in line
     continued = voxflate(*again, "--start", there / "2d")
     assert continued.exit_code == 0, continued.output
     assert load_newest(there / "3d")[0]["n_images"] == 8
     assert load_config(there / "3d").start.twin == str(there / "2d")
+    (there / "2d").rename(tmp_path / "gone")
+    assert voxflate(*again, "--start", there / "2d").exit_code == 0  # the same command, again and again
 
 
 def test_moved_data_gets_its_next_step(settings: Path, prepared: Path, tmp_path: Path) -> None:

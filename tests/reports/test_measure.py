@@ -98,7 +98,7 @@ def test_people_who_were_seen_in_2d_are_not_called_held_out_without_a_word(home:
     facts = json.loads((run / "run.json").read_text())
     started = {"n_images": 8, "data": "0" * 64, "weights_sha256": "0" * 64, "held_out_seen_in_2d": 2}
     (run / "run.json").write_text(json.dumps({**facts, "started_from": started}))
-    remark = "was trained on 2 of the people held out here"
+    remark = "was trained on 2 of the people held out from the 3D run"
     voxflate("evaluate", run, *QUICK)
     assert any(remark in text for text in warnings_of(run))
     assert remark in " ".join(voxflate("audit", run, "--allow", 1).split())
@@ -106,7 +106,10 @@ def test_people_who_were_seen_in_2d_are_not_called_held_out_without_a_word(home:
     assert remark in (evaluation(run) / "report.html").read_text()
     voxflate("export", run, "--to", "hub", "--out", run.parent / "hub")
     card = (run.parent / "hub" / "README.md").read_text()
-    assert f"held out for the evaluation. But the 2D run that it started from {remark}" in card
+    assert f"held out for the evaluation. But its 2D run {remark}" in card
+    a_set(run.parent / "others", 15, 5)
+    voxflate("evaluate", run, *QUICK, "--data", run.parent / "others", "--other-data")
+    assert not any(remark in text for text in warnings_of(run))
 
 
 def test_the_slice_discriminator_s_own_network_warns_about_its_metrics(home: Path, tmp_path: Path) -> None:

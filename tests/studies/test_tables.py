@@ -15,6 +15,7 @@ from studies.figures import FIG_4, FIGURES, chosen, write_figures
 from studies.tables import tables_of, write_tables
 from tests.studies.fakes import a_result, a_start, a_twin, evaluated
 from voxflate._system.errors import VoxflateError
+from voxflate.config.paper_rows import PAPER_ROWS
 from voxflate.config.presets import PRESETS
 from voxflate.drawing import charts
 from voxflate.reports.results import Result, read_results, write_result
@@ -193,6 +194,12 @@ def test_claims_name_rows_that_exist() -> None:
         number for claim in CLAIMS for number in re.findall(r"\d", claim.text.partition("(Table")[2])
     } == {*"1234567"}
     assert [len(claim.pairs) for claim in CLAIMS[-3:]] == [1, 5, 5]  # Tables 5, 6 and 7
+
+
+def test_the_paper_s_own_numbers_satisfy_its_claims() -> None:
+    for claim in CLAIMS:
+        for near, far in claim.pairs:
+            assert PAPER_ROWS[near].fid[3] < PAPER_ROWS[far].fid[3], claim.text
 
 
 def test_files_are_made_from_the_folder_alone(tmp_path: Path) -> None:

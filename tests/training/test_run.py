@@ -523,7 +523,7 @@ def test_a_start_from_an_unfinished_2d_run_gets_a_warning(prepared, tmp_path):
         train_run(started(prepared, twin), tmp_path / f"3d-{name}", stop_at=0, on_note=notes.append)
         told[name] = [note for note in notes if "stands at 0.004 of its 0.008 kimg" in note]
     assert [len(notes) for notes in told.values()] == [1, 0]
-    assert f"voxflate pretrain {prepared.root} --out {tmp_path / 'stopped'} --resume" in told["stopped"][0]
+    assert f"(voxflate pretrain --out {tmp_path / 'stopped'} --resume)" in told["stopped"][0]
 
 
 def test_a_forgotten_start_is_noticed(prepared, twin, tmp_path):
@@ -531,7 +531,10 @@ def test_a_forgotten_start_is_noticed(prepared, twin, tmp_path):
     for name, config in (("scratch", run_config(prepared)), ("started", started(prepared, twin))):
         notes[name] = []
         train_run(config, tmp_path / name, stop_at=0, on_note=notes[name].append)
-    assert [any("trains from scratch" in line for line in found) for found in notes.values()] == [True, False]
+    notes["resumed"] = []
+    train_run(run_config(prepared), tmp_path / "scratch", True, stop_at=4, on_note=notes["resumed"].append)
+    said = [any("trains from scratch" in line for line in found) for found in notes.values()]
+    assert said == [True, False, False]
 
 
 @pytest.mark.parametrize("reuse", [True, False])

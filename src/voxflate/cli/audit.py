@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shlex import quote
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -79,23 +79,24 @@ def audit(
         return
     from voxflate.reports.evaluated import report_evaluations
     from voxflate.reports.measure import Sampling, audit_source
-    from voxflate.runs.stages import remark_on_stages, started_from
+    from voxflate.runs.stages import remark_on_stages
 
     sampling = Sampling(snapshot, seed, truncation, batch)
     with progress_bar("measuring real volumes") as null, progress_bar("auditing") as progress:
         found = audit_source(source, place, sampling, progress, null, print_generator)
     _print_audit(found)
-    if remark := remark_on_stages(started_from(source.folder, source.exported)):
+    remark = "" if source.other_data else remark_on_stages(source.folder, source.exported)
+    if remark:
         typer.echo(f"warning: {remark}", err=True)
     typer.echo(f"written to {place.folder}")
     if (place.folder / METRICS).is_file():
         typer.echo(f"report: {report_evaluations([place], place.folder, data, other_data=other_data)}")
     else:
-        scans = (
-            "" if source.exported is None else f" --data {quote(str(data))} --out {quote(str(place.folder))}"
-        )
-        report = f"voxflate evaluate {quote(str(run))}{scans}"
-        typer.echo(f"to see the pairs side by side, make the report: {report}")
+        options = ["--data", str(data)] if data is not None else []
+        options += ["--out", str(place.folder)] if source.exported is not None else []
+        options += ["--other-data"] if other_data else []
+        command = shlex.join(["voxflate", "evaluate", str(run), *options])
+        typer.echo(f"to see the pairs side by side, make the report: {command}")
     limit = max(ALLOW, found.false_alarms or 0.0) if allow is None else allow
     if found.share > limit:
         typer.echo(

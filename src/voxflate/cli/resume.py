@@ -86,8 +86,9 @@ def settings_to_resume(
         )
     begun = _begun(out, phase)
     config = resolve((str(out / CONFIG_NAME), begun.model_dump(mode="json")), *named)
-    if begins.get("start") and _is_the_same(config.start.twin, out):
-        begun = with_values(begun, {"start.twin": config.start.twin})
+    twin = config.start.twin
+    if begins.get("start") and twin != begun.start.twin and _was_moved(twin, out):
+        begun = with_values(begun, {"start.twin": twin})
     asked = "--resume auto: the command says {key} = {value}" if given else "--set {key}={value}"
     return _compatible(begun, config, out, asked)
 
@@ -103,15 +104,21 @@ def _begun(out: Path, phase: Phase) -> RunConfig:
     return begun
 
 
-def _is_the_same(twin: str, out: Path) -> bool:
-    """Whether this folder holds the 2D run that a run started from, which may have been moved."""
+def _was_moved(twin: str, out: Path) -> bool:
+    """Whether this folder holds the 2D run that a run started from, by its data and its weights."""
+    from voxflate.runs.exported import weights_sha256
     from voxflate.runs.facts import read_facts
+    from voxflate.runs.snapshots import load_snapshot, snapshot_path
+    from voxflate.runs.trained_on import TrainedOn
 
-    recorded = read_facts(out).get("twin")
-    if not recorded:
+    started = read_facts(out).get("started_from") or {}
+    try:
+        if not started or TrainedOn.of_run(Path(twin)).content != started["data"]:
+            return False
+        snapshot = load_snapshot(snapshot_path(Path(twin), started["n_images"]))
+    except VoxflateError:
         return False
-    now = flat(load_config(twin).model_dump(mode="json"))
-    return all(now.get(key) == value for key, value in recorded.items() if not key.startswith(MAY_CHANGE))
+    return bool(weights_sha256(snapshot["ema"]) == started["weights_sha256"])
 
 
 def _compatible(begun: RunConfig, config: RunConfig, out: Path, asked: str) -> RunConfig:

@@ -6,6 +6,7 @@ the command's own options; `--set`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,16 @@ def named_for_train(
 
 
 class UnfitError(VoxflateError):
-    """The networks make volumes of another shape, or with other channels or labels, than the data has."""
+    """The networks make volumes of another shape, or with other channels or labels, than the data has.
+
+    Args:
+        data: The prepared set.
+        problem: What differs, and after a semicolon what to set.
+    """
+
+    def __init__(self, data: str, problem: str) -> None:
+        super().__init__(f"{data}: {problem}")
+        self.data, self.reason = data, problem.partition(";")[0]
 
 
 def settings_of_pretrain(named: Sequence[Source]) -> RunConfig:
@@ -146,12 +156,12 @@ def settings_of_train(named: Sequence[Source], start: Path | None) -> RunConfig:
     try:
         config = _finished((str(twin or said.get("data")), facts), named, "3d")
     except UnfitError as error:
-        if not start:
+        if not start or said.get("preset") or any(key.startswith("network.") for key in said):
             raise
-        reason = str(error).partition(";")[0]
+        command = shlex.join(["voxflate", "pretrain", error.data, "--out", "RUN2D"])
         raise VoxflateError(
-            f"{reason}, because the 2D run {start} was trained on other data; pretrain on this set: voxflate "
-            f"pretrain {said.get('data')} --out RUN2D"
+            f"{error.data}: {error.reason}, because the 2D run {start} was trained on other data; pretrain "
+            f"on this set: {command}"
         ) from error
     if start and config.start.strategy == "none":
         raise VoxflateError(
@@ -262,7 +272,7 @@ def _check_volumes(config: RunConfig) -> None:
         check_shape(prepared.shape, network.base, network.stages)
         prepared.layout.check_networks(network.image_channels, network.label_width)
     except VoxflateError as error:
-        raise UnfitError(f"{config.data}: {error}") from error
+        raise UnfitError(config.data, str(error)) from error
 
 
 def _set_at(data: object) -> PreparedSet | None:

@@ -6,6 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import tomli_w
@@ -125,7 +126,7 @@ def load_named(path: str | Path) -> dict[str, Any]:
         if not path.exists() and (path.parent / _PREPARED).exists():
             raise VoxflateError(
                 f"{path.parent}: is a prepared set, not a run folder; train on it first: voxflate pretrain "
-                f"{path.parent} --out RUN2D, then voxflate train {path.parent} --start RUN2D --out RUN3D"
+                f"{quote(str(path.parent))} --out RUN2D, then voxflate train --start RUN2D --out RUN3D"
             )
         if not path.exists():
             raise VoxflateError(f"{path.parent}: is not a run folder, it has no {CONFIG_NAME}")

@@ -39,7 +39,7 @@ from voxflate.runs.chosen import Snapshot
 from voxflate.runs.fingerprint import label_vectors
 from voxflate.runs.load import Loaded, Source
 from voxflate.runs.snapshots import best_snapshot, images_of
-from voxflate.runs.stages import remark_on_stages, started_from
+from voxflate.runs.stages import remark_on_stages
 
 CHOSEN_BY_KID = (
     "this snapshot was chosen by its KID to the held-out volumes, so that KID is too low; for one without "
@@ -297,8 +297,8 @@ def _is_best(source: Source, loaded: Loaded) -> bool:
 
 
 def _on_stages(source: Source) -> str:
-    """Whether held-out people are new to both stages of the training."""
-    return remark_on_stages(started_from(source.folder, source.exported))
+    """Whether held-out people are new to both stages of the training; other data has other people."""
+    return "" if source.other_data else remark_on_stages(source.folder, source.exported)
 
 
 def _wanted(source: Source) -> int:

@@ -33,7 +33,7 @@ from voxflate.reports.evaluations import FOLDER, UTILITY, Place
 from voxflate.reports.measure import Sampling, memory_advice
 from voxflate.reports.utility_shown import CHART, FORMAT, KIND, draw
 from voxflate.runs.load import Loaded, Source, check_volumes
-from voxflate.runs.stages import remark_on_stages, started_from
+from voxflate.runs.stages import remark_on_stages
 from voxflate.sampling.trained import TrainedGenerator
 
 CELLS = "utility-cells"
@@ -271,7 +271,7 @@ def _notes(source: Source, loaded: Loaded, plan: Plan, heldout: Examples) -> lis
     found = []
     if loaded.other_data:
         found.append(f"Warning: {loaded.other_data}")
-    if remark := remark_on_stages(started_from(source.folder, source.exported)):
+    elif remark := remark_on_stages(source.folder, source.exported):
         found.append(f"Warning: {remark}.")
     if design.real[0] < people:
         found.append(

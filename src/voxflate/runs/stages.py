@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from voxflate.data.prepared import PreparedSet
+from voxflate.data.prepared import PreparedSet, Scan
 from voxflate.runs.exported import Exported
 from voxflate.runs.facts import read_facts
 from voxflate.runs.trained_on import TrainedOn, own_set
@@ -23,7 +23,7 @@ the key, both stages used one set, or the run is of an older version."""
 def held_out_seen(prepared: PreparedSet, twin: Path) -> dict[str, int | None]:
     """Compare the people of a 2D run's prepared set with those of a 3D run's.
 
-    Pseudonyms are equal in both sets if they were made with one salt.
+    Scans are of one person if their pseudonyms are equal, which takes one salt, or their files.
 
     Args:
         prepared: The set of the 3D run.
@@ -40,14 +40,19 @@ def held_out_seen(prepared: PreparedSet, twin: Path) -> dict[str, int | None]:
     first = own_set(twin, labels=False)
     if first is None:
         return {SEEN: None}
-    trained, held_out = _people(first, "train"), _people(prepared, "heldout")
-    if not trained & (held_out | _people(prepared, "train")):  # other people, or another salt
-        return {SEEN: None if held_out else 0}
-    return {SEEN: len(trained & held_out)}
+    trained = {name for scan in _scans(first, "train") for name in _names(scan)}
+    held_out, others = _scans(prepared, "heldout"), _scans(prepared, "train")
+    if held_out and not any(_names(scan) & trained for scan in (*held_out, *others)):
+        return {SEEN: None}  # other people, or another salt
+    return {SEEN: len({scan.subject for scan in held_out if _names(scan) & trained})}
 
 
-def _people(prepared: PreparedSet, split: str) -> set[str]:
-    return {scan.subject for scan in prepared.manifest.scans if scan.split == split}
+def _scans(prepared: PreparedSet, split: str) -> list[Scan]:
+    return [scan for scan in prepared.manifest.scans if scan.split == split]
+
+
+def _names(scan: Scan) -> set[str]:
+    return {f"person {scan.subject}", f"file {scan.source_sha256}"}
 
 
 def started_from(folder: Path, exported: Exported | None) -> Mapping[str, Any] | None:
@@ -55,21 +60,35 @@ def started_from(folder: Path, exported: Exported | None) -> Mapping[str, Any] |
     return exported.started_from if exported is not None else read_facts(folder).get("started_from")
 
 
-def remark_on_stages(started: Mapping[str, Any] | None) -> str:
-    """What every measurement should say about held-out people; "" if there is nothing to say.
+def has_two_sets(folder: Path, exported: Exported | None) -> bool:
+    """Whether the 2D run of a run or an export is known to have been trained on another prepared set."""
+    started = started_from(folder, exported) or {}
+    trained = TrainedOn.of_run(folder) if exported is None else TrainedOn.of_export(exported)
+    return bool(started.get("data")) and started["data"] != trained.content
+
+
+def remark_on_stages(folder: Path, exported: Exported | None) -> str:
+    """What a measurement on its own data should say about held-out people; "" if there is nothing to say.
 
     Args:
-        started: Result of `started_from`.
+        folder: The run or export.
+        exported: The export; None for a run.
     """
-    seen = (started or {}).get(SEEN, 0)
+    if not has_two_sets(folder, exported):
+        return ""
+    return on_held_out((started_from(folder, exported) or {}).get(SEEN))
+
+
+def on_held_out(seen: int | None) -> str:
+    """The remark for a number of held-out people whom the 2D run was trained on; None if it is unknown."""
     if seen is None:
         return (
-            "the 2D run that it started from was trained on another prepared set, and it is unknown whether "
-            "that has people who are held out here"
+            "its 2D run was trained on another prepared set, and it is unknown whether that has people who "
+            "are held out from the 3D run"
         )
     if not seen:
         return ""
     return (
-        f"the 2D run that it started from was trained on {seen} of the people held out here, so metrics of "
-        "held-out volumes are too good, and the audit does not know all whom it saw"
+        f"its 2D run was trained on {seen} of the people held out from the 3D run, so metrics of held-out "
+        "volumes are too good, and the audit does not know everybody whom it saw"
     )

@@ -20,7 +20,7 @@ from voxflate.runs.chosen import Snapshot
 from voxflate.runs.exported import counts_of
 from voxflate.runs.facts import read_facts
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
-from voxflate.runs.stages import remark_on_stages, started_from
+from voxflate.runs.stages import has_two_sets, remark_on_stages, started_from
 from voxflate.sampling.asked import draw_labels, encoded
 from voxflate.sharing.measured import measured
 
@@ -186,8 +186,10 @@ class About:
         text = f"{_count(train['scans'], 'scan')} of {_count(train['subjects'], 'person', 'people')}"
         if heldout["scans"]:
             text += f"; {_count(heldout['scans'], 'scan')} of other people were held out for the evaluation"
-        remark = remark_on_stages(self.started_from)
-        return f"{text}. But {remark}" if remark else text
+        where = self.source.folder, self.source.exported
+        if remark := remark_on_stages(*where):
+            return f"{text}. But {remark}"
+        return f"{text}. Its 2D run was trained on another prepared set" if has_two_sets(*where) else text
 
     def _training(self) -> str:
         kimg = (self.twin or {}).get("training.kimg")

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import shlex
+
 from voxflate.config.schema import DEFAULT_MODEL, RunConfig
 from voxflate.config.toml import load_config
 from voxflate.data.datasets import likeness_to_mirror
 from voxflate.data.prepared import PreparedSet
 from voxflate.gans.slice_discriminator import NEIGHBOURS
 from voxflate.inflation import TransferReport
-from voxflate.runs.stages import remark_on_stages
+from voxflate.runs.stages import SEEN, on_held_out
 
 ONE_SIDED = 0.7
 """Correlation of the mean volume with its mirror image below which flips cause a warning: 0.99 for brains,
 0.4 for hippocampi of one side."""
 
 
-def cautions(config: RunConfig, prepared: PreparedSet, report: TransferReport | None) -> list[str]:
+def cautions(
+    config: RunConfig, prepared: PreparedSet, report: TransferReport | None, *, resume: bool
+) -> list[str]:
     """All that apply, each a line.
 
     Args:
         config: Settings of the run.
         prepared: Its data.
-        report: What was inflated; None if nothing was.
+        report: What was inflated now; None if nothing was.
+        resume: Whether the run continues.
     """
     return [
         *_one_side(config, prepared),
         *_small_groups(config),
         *_ignored(config),
-        *_from_scratch(config),
+        *([] if resume else _from_scratch(config)),
         *_unfinished_twin(config, report),
         *_other_people(config, report),
     ]
@@ -83,19 +88,22 @@ def _unfinished_twin(config: RunConfig, report: TransferReport | None) -> list[s
     if report is None:
         return []
     twin = config.start.twin
-    reached, planned = report.twin["n_images"] / 1000, load_config(twin).training.kimg
+    reached, planned = report.twin["n_images"], round(load_config(twin).training.kimg * 1000)
     if reached >= planned:
         return []
+    command = shlex.join(["voxflate", "pretrain", "--out", twin, "--resume"])
     return [
-        f"warning: {twin}: stands at {reached:g} of its {planned:g} kimg, and this run starts from there; to "
-        f"start from its end, finish it first (voxflate pretrain {config.data} --out {twin} --resume) and "
-        "begin this run again in another folder"
+        f"warning: {twin}: stands at {reached / 1000:g} of its {planned / 1000:g} kimg, and this run starts "
+        f"from there; to start from its end, finish it first ({command}) and begin this run again in another "
+        "folder"
     ]
 
 
 def _other_people(config: RunConfig, report: TransferReport | None) -> list[str]:
     """The 2D run may have been trained on people whom this run holds out."""
-    remark = remark_on_stages(report.twin) if report is not None else ""
+    if report is None or SEEN not in report.twin:
+        return []
+    remark = on_held_out(report.twin[SEEN])
     if not remark:
         return []
-    return [f"warning: {config.start.twin}: {remark}; to avoid this, pretrain on {config.data}"]
+    return [f"warning: start.twin = {config.start.twin}: {remark}; to avoid this, pretrain on {config.data}"]

@@ -88,6 +88,17 @@ def listing(sessions: Path) -> Path:
     return sessions / "list.csv"
 
 
+@pytest.mark.parametrize(("each", "told"), [(5, False), (6, True)])
+def test_rows_of_many_scans_may_be_no_people(each: int, told: bool, tmp_path: Path) -> None:
+    """A table of sites would make every site a person."""
+    for number, site in enumerate(["ge", "siemens"] * each):
+        write_nifti(tmp_path / "in" / site / f"s{number}.nii.gz", body(number))
+    (tmp_path / "in" / "participants.csv").write_text("id,field\nge,1.5\nsiemens,3\n")
+    _, account = prepared(tmp_path / "in", tmp_path / "out", labels=("field",))
+    note = f"{2 * each} scans share 2 rows of participants.csv; if a row is not one person"
+    assert any(one.startswith(note) and "--subjects file" in one for one in account.notes) == told
+
+
 def test_each_file_stays_a_person_where_the_user_says_so(sessions: Path, tmp_path: Path) -> None:
     made, account = prepared(sessions, tmp_path / "out", labels=("age",), subjects="file")
     assert len(sides(made)) == 8
@@ -109,7 +120,9 @@ def test_what_headers_say_of_people_comes_before_the_table(tmp_path: Path) -> No
         3,
     ]
     assert any(
-        note.startswith("2 rows of participants.csv are of several subjects") for note in account.notes
+        note.startswith("rows of participants.csv that several subjects share (by PatientID")
+        and ": 2; " in note
+        for note in account.notes
     )
 
 

@@ -73,6 +73,15 @@ def test_columns_of_the_list_come_first(tmp_path: Path) -> None:
     assert found == [{"age": "40", "site": "x"}]
 
 
+def test_a_line_without_an_id_belongs_to_nobody(tmp_path: Path) -> None:
+    """Such as a mean below the column, or a merged cell of a spreadsheet."""
+    (tmp_path / "participants.csv").write_text("id,age\na,20\n,30\nsub-,50\n")
+    found, _ = known_labels(
+        tmp_path, [scan(tmp_path, "a.nii"), scan(tmp_path, "b.nii")], wanted_labels(["age"])
+    )
+    assert found == [{"age": "20"}, {}]
+
+
 @pytest.mark.parametrize("row", ["a,F,", "a,F,n/a", "a,F,NaN", "a,F,NA", "a,F, ", "a,F"])
 def test_a_missing_value_is_no_value(tmp_path: Path, row: str) -> None:
     (tmp_path / "participants.csv").write_text(f"id,sex,age\n{row}\nb,M,40\n")

@@ -156,6 +156,8 @@ class _Table:
                 )
             column = next(name for name in _ID_COLUMNS if name in row)
             subject = row[column].removeprefix("sub-")
+            if not subject:  # a line of means or totals, or a blank one
+                continue
             values = {name: row[name] for name in names}
             if self._rows.setdefault(subject, values) != values:
                 raise VoxflateError(

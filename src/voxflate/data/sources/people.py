@@ -11,6 +11,9 @@ from voxflate.data.sources.account import Account
 from voxflate.data.sources.source import Source
 from voxflate.data.sources.split import subject_of
 
+_MANY = 5
+"""Scans per row of a table, on average, beyond which a row may not be a person."""
+
 
 def is_unknown(scan: Source) -> bool:
     """Whether no header, list, BIDS label or folder says whose scan it is."""
@@ -37,20 +40,26 @@ def with_subjects(scans: Sequence[Source], rows: Sequence[str], table: str, acco
     for scan, row in zip(scans, rows, strict=True):
         if row and not is_unknown(scan):
             named.setdefault(row, set()).add(scan.subject)
-    found, taken = [], set()
+    found, taken, count = [], set(), 0
     for scan, row in zip(scans, rows, strict=True):
         if row and is_unknown(scan):
             taken.add(row)
+            count += 1
             scan = replace(scan, subject=min(named.get(row, {row})))
         found.append(scan)
     if taken:
         were = "subject was" if len(taken) == 1 else "subjects were"
         account.note(f"{len(taken)} {were} taken from {table}: scans with the same row are of one person")
+    if count > _MANY * len(taken) > 0:
+        account.note(
+            f"{count} scans share {len(taken)} rows of {table}; if a row is not one person (but a site or a "
+            "scanner, say), use --subjects file, or a list with a column subject"
+        )
     if several := sum(len(subjects) > 1 for subjects in named.values()):
         account.note(
-            f"{several} rows of {table} are of several subjects each (by PatientID, list or BIDS label), who "
-            "count as different people; if a row is one person, give the subjects with --subjects folder, or "
-            "with a list that has a column subject"
+            f"rows of {table} that several subjects share (by PatientID, list or BIDS label): {several}; "
+            "these count as different people, and scans without a subject as the first of them; if a row is one "
+            "person, give the subjects with --subjects folder, or with a list that has a column subject"
         )
     return found
 

@@ -75,7 +75,8 @@ def fixed_split(subjects: Mapping[Key, str], splits: Mapping[Key, str], seed: in
     for subject, found in sides.items():
         if len(found) > 1:
             raise VoxflateError(
-                f"subject {subject!r} is listed for training and as held out; hold out other people"
+                f"subject {subject!r} is listed for training and as held out; hold out other people, or, if "
+                "these are scans of different people, say so with a column subject or with --subjects file"
             )
     chosen = {split: [path for path in order if splits[path] == split] for split in ("train", "heldout")}
     if not chosen["train"]:

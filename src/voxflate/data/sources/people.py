@@ -58,8 +58,8 @@ def with_subjects(scans: Sequence[Source], rows: Sequence[str], table: str, acco
     if several := sum(len(subjects) > 1 for subjects in named.values()):
         account.note(
             f"rows of {table} that several subjects share (by PatientID, list or BIDS label): {several}; "
-            "these count as different people, and scans without a subject as the first of them; if a row is one "
-            "person, give the subjects with --subjects folder, or with a list that has a column subject"
+            "these count as different people, and scans without a subject as the first of them; if a row is "
+            "one person, give the subjects with --subjects folder, or with a list that has a column subject"
         )
     return found
 

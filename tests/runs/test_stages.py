@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.strategies import run_config, write_prepared
+from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import MANIFEST, PreparedSet, open_prepared
 from voxflate.runs.facts import read_facts
 from voxflate.runs.stages import SEEN, has_two_sets, held_out_seen, remark_on_stages, started_from
@@ -91,6 +92,18 @@ def test_a_set_that_was_removed_leaves_it_open(prepared: PreparedSet, tmp_path: 
     train_run(config, tmp_path / "3d", stop_at=0, on_note=notes.append)
     assert json.loads((tmp_path / "3d" / "run.json").read_text())["started_from"][SEEN] is None
     assert any("it is unknown whether that has people" in note for note in notes)
+
+
+def test_another_split_of_the_same_volumes_is_another_set(prepared: PreparedSet, tmp_path: Path) -> None:
+    """The content hash does not cover where the training volumes end."""
+    more = renamed(write_prepared(tmp_path / "more", n_train=12, n_heldout=2), "s", "s")
+    assert more.content_hash == prepared.content_hash
+    facts, _ = started(prepared, more, tmp_path)
+    assert facts[SEEN] == 2
+    with pytest.raises(
+        VoxflateError, match="it trains on 10 of the same volumes, not on 12; give its folder"
+    ):
+        train_run(run_config(prepared, training__phase="2d"), tmp_path / "2d", resume=True)
 
 
 def test_one_file_is_one_person_by_any_pseudonym(prepared: PreparedSet, tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def write_facts(
         changes = history.extended([], 0, load_config(run))
     facts = {
         "data": prepared.content_hash,
+        "train_volumes": len(prepared.stored("train")),
         "seed": config.training.seed,
         "layout": prepared.layout.as_json(),
         **here,

@@ -35,7 +35,7 @@ def held_out_seen(prepared: PreparedSet, twin: Path) -> dict[str, int | None]:
     Raises:
         VoxflateError: If `run.json` of the 2D run is missing or damaged.
     """
-    if TrainedOn.of_run(twin).content == prepared.content_hash:
+    if TrainedOn.of_run(twin).has_voxels_of(prepared):
         return {}
     first = own_set(twin, labels=False)
     if first is None:
@@ -64,7 +64,7 @@ def has_two_sets(folder: Path, exported: Exported | None) -> bool:
     """Whether the 2D run of a run or an export is known to have been trained on another prepared set."""
     started = started_from(folder, exported) or {}
     trained = TrainedOn.of_run(folder) if exported is None else TrainedOn.of_export(exported)
-    return bool(started.get("data")) and started["data"] != trained.content
+    return SEEN in started or started.get("data", trained.content) != trained.content
 
 
 def remark_on_stages(folder: Path, exported: Exported | None) -> str:

@@ -28,11 +28,13 @@ class TrainedOn:
         content: Content hash, which covers the voxels alone.
         layout: Channels and label columns; None for runs from before there were any.
         labels: Result of `labels_sha256`; None for exports and older runs.
+        train: Number of training volumes: the hash does not cover where they end. None for older ones.
     """
 
     content: str
     layout: Layout | None
     labels: str | None = None
+    train: int | None = None
 
     @classmethod
     def of_run(cls, run: Path) -> TrainedOn:
@@ -48,12 +50,21 @@ class TrainedOn:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             path = run / FACTS_NAME
             raise VoxflateError(f"{path}: its layout is damaged; restore it, or start a new run") from error
-        return cls(str(facts["data"]), known, facts.get("labels_sha256"))
+        return cls(str(facts["data"]), known, facts.get("labels_sha256"), facts.get("train_volumes"))
 
     @classmethod
     def of_export(cls, exported: Exported) -> TrainedOn:
         """Read it from the geometry of an export."""
-        return cls(exported.geometry.content_hash, exported.geometry.layout)
+        train = (exported.counts or {}).get("train", {}).get("scans")
+        return cls(exported.geometry.content_hash, exported.geometry.layout, train=train)
+
+    def has_voxels_of(self, prepared: PreparedSet) -> bool:
+        """Whether a set has the same volumes, and trains on the same ones."""
+        return prepared.content_hash == self.content and not self.splits_otherwise(prepared)
+
+    def splits_otherwise(self, prepared: PreparedSet) -> bool:
+        """Whether a set of the same volumes is known to train on another number of them."""
+        return self.train is not None and self.train != len(prepared.stored("train"))
 
 
 def check_content(found: str, known: str, what: str, next_step: str, *, go_on: bool = False) -> str:
@@ -107,6 +118,12 @@ def check_trained_on(
     """
     what = f"{prepared.root}: is not the data that {folder} was trained on"
     found = [check_content(prepared.content_hash, known.content, what, next_step, go_on=go_on)]
+    if not any(found) and known.splits_otherwise(prepared):
+        trained = len(prepared.stored("train"))
+        line = f"{what}: it trains on {trained} of the same volumes, not on {known.train}"
+        if not go_on:
+            raise VoxflateError(f"{line}; {next_step}")
+        found.append(line)
     if labels:
         found.append(check_columns(prepared, known.layout, folder, next_step, go_on=go_on))
         if known.labels is not None and not any(found):

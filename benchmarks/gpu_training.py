@@ -22,7 +22,8 @@ from voxflate.metrics.extractors.efficientnet import EFFICIENTNET_WEIGHTS
 from voxflate.runs.log import METRICS_NAME, read_rows
 from voxflate.sharing.about import Words
 from voxflate.sharing.targets import share
-from voxflate.training.run import ONE_SIDED, train_run
+from voxflate.training.cautions import ONE_SIDED
+from voxflate.training.run import train_run
 from voxflate.training.stop import StopRequest
 
 SHARE_2D = 0.3

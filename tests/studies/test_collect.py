@@ -168,7 +168,7 @@ def test_settings_that_make_no_other_row_are_accepted(study: Study) -> None:
     interval = replace(
         study, values={"training.snapshot_kimg": 5.0}
     )  # the best is chosen among other snapshots
-    with pytest.raises(VoxflateError, match=r"slices-s0.json: was made with training.snapshot_kimg = 2.5"):
+    with pytest.raises(VoxflateError, match=r"-s0.json: was made with training.snapshot_kimg = 2.5"):
         check_results(interval, plan_of(interval))
 
 

@@ -526,17 +526,6 @@ def test_a_start_from_an_unfinished_2d_run_gets_a_warning(prepared, tmp_path):
     assert f"(voxflate pretrain --out {tmp_path / 'stopped'} --resume)" in told["stopped"][0]
 
 
-def test_a_forgotten_start_is_noticed(prepared, twin, tmp_path):
-    notes = {}
-    for name, config in (("scratch", run_config(prepared)), ("started", started(prepared, twin))):
-        notes[name] = []
-        train_run(config, tmp_path / name, stop_at=0, on_note=notes[name].append)
-    notes["resumed"] = []
-    train_run(run_config(prepared), tmp_path / "scratch", True, stop_at=4, on_note=notes["resumed"].append)
-    said = [any("trains from scratch" in line for line in found) for found in notes.values()]
-    assert said == [True, False, False]
-
-
 @pytest.mark.parametrize("reuse", [True, False])
 def test_a_comparison_model_says_that_it_does_not_reuse_fakes(reuse, cubes, tmp_path):
     notes = []

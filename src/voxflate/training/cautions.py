@@ -17,22 +17,18 @@ ONE_SIDED = 0.7
 0.4 for hippocampi of one side."""
 
 
-def cautions(
-    config: RunConfig, prepared: PreparedSet, report: TransferReport | None, *, resume: bool
-) -> list[str]:
+def cautions(config: RunConfig, prepared: PreparedSet, report: TransferReport | None) -> list[str]:
     """All that apply, each a line.
 
     Args:
         config: Settings of the run.
         prepared: Its data.
         report: What was inflated now; None if nothing was.
-        resume: Whether the run continues.
     """
     return [
         *_one_side(config, prepared),
         *_small_groups(config),
         *_ignored(config),
-        *([] if resume else _from_scratch(config)),
         *_unfinished_twin(config, report),
         *_other_people(config, report),
     ]
@@ -72,15 +68,6 @@ def _ignored(config: RunConfig) -> list[str]:
     return [
         f"warning: training.reuse_fakes=true has no effect: {config.model} makes new images for every step"
     ]
-
-
-def _from_scratch(config: RunConfig) -> list[str]:
-    """A forgotten --start would cost a whole run."""
-    if config.training.phase != "3d" or config.start.strategy != "none" or config.preset:
-        return []
-    if config.model != DEFAULT_MODEL:
-        return []
-    return ["note: trains from scratch; --start RUN2D would start from a 2D run"]
 
 
 def _unfinished_twin(config: RunConfig, report: TransferReport | None) -> list[str]:

@@ -198,7 +198,7 @@ def _begin(
     stream = Stream(prepared, t, gan.device, world, labels=config.network.label_width > 0)
     # A batch that does not fit is refused here, before anything is written.
     reals, positions, labels = stream(state.n_images, t.batch)
-    for line in cautions(config, prepared, report, resume=resume):
+    for line in cautions(config, prepared, report):
         caller.note(line)
     draws = Draws(len(reals), gan.device, range(len(reals)))
     line = compile_networks(gan, t.compile, Shown(reals, positions, draws, labels=labels))

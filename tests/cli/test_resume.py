@@ -314,26 +314,3 @@ def test_moved_data_gets_its_next_step(settings: Path, prepared: Path, tmp_path:
         "train", "--out", run, "--resume"
     )
     assert "if the data was moved, give its folder with --data FOLDER" in refused("verify", run)
-
-
-def test_a_forgotten_start_is_noticed_once(prepared: Path, tmp_path: Path) -> None:
-    words, small = (
-        "trains from scratch; --start RUN2D would start from a 2D run",
-        ("--set", "training.kimg=0.004"),
-    )
-    command = (
-        "train",
-        prepared,
-        "--out",
-        tmp_path / "run",
-        "--resume",
-        "auto",
-        *small,
-        "--set",
-        "evaluation.every=0",
-    )
-    first = voxflate(*command)
-    assert first.exit_code == 0, first.output
-    assert words in first.stdout
-    assert words not in voxflate(*command).output
-    assert words not in voxflate("train", prepared, "--dry-run").output

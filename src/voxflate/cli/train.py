@@ -27,7 +27,6 @@ from voxflate.cli.settings import (
     settings_of_train,
 )
 from voxflate.cli.training import run_to_resume, run_training
-from voxflate.config.schema import DEFAULT_MODEL
 
 
 def train(
@@ -77,8 +76,5 @@ def train(
 
         print_cost(settings, data)
         return
-    chosen = strategy or preset or config or settings.start.strategy != "none"
-    if not (continued or dry_run or chosen) and settings.model == DEFAULT_MODEL:  # a forgotten --start
-        typer.echo("trains from scratch; --start RUN2D would start from a 2D run")
     if run_training(settings, out, continued, dry_run):
         print_next("generate", out, "-n", 20, "--out", "new-scans")

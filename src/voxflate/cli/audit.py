@@ -78,15 +78,13 @@ def audit(
         print_settings(source.settings)
         return
     from voxflate.reports.evaluated import report_evaluations
-    from voxflate.reports.measure import Sampling, audit_source
-    from voxflate.runs.stages import remark_on_stages
+    from voxflate.reports.measure import Sampling, audit_source, stages_remark
 
     sampling = Sampling(snapshot, seed, truncation, batch)
     with progress_bar("measuring real volumes") as null, progress_bar("auditing") as progress:
         found = audit_source(source, place, sampling, progress, null, print_generator)
     _print_audit(found)
-    remark = "" if source.other_data else remark_on_stages(source.folder, source.exported)
-    if remark:
+    if remark := stages_remark(source):
         typer.echo(f"warning: {remark}", err=True)
     typer.echo(f"written to {place.folder}")
     if (place.folder / METRICS).is_file():

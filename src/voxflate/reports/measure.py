@@ -165,7 +165,7 @@ def evaluate_source(
         "budget_kimg": settings.training.kimg,
     }
     remarks = [source.other_data] if source.other_data else []
-    remarks += [remark] if (remark := _on_stages(source)) else []
+    remarks += [remark] if (remark := stages_remark(source)) else []
     if _is_best(source, loaded) and not source.other_data:
         remarks.append(CHOSEN_BY_KID)
     if settings.slice_discriminator.weight > 0:
@@ -265,7 +265,7 @@ def audit_source(
         "truncation": sampling.truncation,
         "data": prepared.content_hash,
     }
-    if remark := _on_stages(source):
+    if remark := stages_remark(source):
         facts["stages"] = remark
     write_json(place.folder / AUDIT, {**facts, **audit.as_dict()})
     return audit
@@ -296,7 +296,7 @@ def _is_best(source: Source, loaded: Loaded) -> bool:
     return best is not None and images_of(best) == loaded.n_images
 
 
-def _on_stages(source: Source) -> str:
+def stages_remark(source: Source) -> str:
     """Whether held-out people are new to both stages of the training; other data has other people."""
     return "" if source.other_data else remark_on_stages(source.folder, source.exported)
 

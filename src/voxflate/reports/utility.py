@@ -30,10 +30,9 @@ from voxflate.evaluation.utility.fitting import fit
 from voxflate.evaluation.utility.summary import REPLICATES, rows_of
 from voxflate.evaluation.utility.tasks import MASK, Task, tasks_of
 from voxflate.reports.evaluations import FOLDER, UTILITY, Place
-from voxflate.reports.measure import Sampling, memory_advice
+from voxflate.reports.measure import Sampling, memory_advice, stages_remark
 from voxflate.reports.utility_shown import CHART, FORMAT, KIND, draw
 from voxflate.runs.load import Loaded, Source, check_volumes
-from voxflate.runs.stages import remark_on_stages
 from voxflate.sampling.trained import TrainedGenerator
 
 CELLS = "utility-cells"
@@ -271,7 +270,7 @@ def _notes(source: Source, loaded: Loaded, plan: Plan, heldout: Examples) -> lis
     found = []
     if loaded.other_data:
         found.append(f"Warning: {loaded.other_data}")
-    elif remark := remark_on_stages(source.folder, source.exported):
+    if remark := stages_remark(source):
         found.append(f"Warning: {remark}.")
     if design.real[0] < people:
         found.append(

@@ -17,6 +17,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
 from voxflate.cli.result import check_replaced
 from voxflate.config.toml import load_config, save_config, with_values
+from voxflate.evaluation.assessment import MEASUREMENT
 from voxflate.reports.results import Result, read_result, read_results, write_result
 from voxflate.reports.run_result import result_of
 from voxflate.runs.exported import weights_sha256
@@ -171,7 +172,10 @@ def test_the_2d_run_is_that_of_the_start_and_not_of_today(tmp_path: Path) -> Non
     state, _ = load_newest(twin)
     start = {"start__strategy": "preserving", "start__twin": str(twin), "training__kimg": 0.004}
     train_run(run_config(prepared, **start), run, stop_at=0)
+    assert result_of(twin).weights_sha256 == weights_sha256(state["ema"])
     train_run(with_values(flat, {"training.kimg": 0.048}), twin, resume=True)
+    assert result_of(twin).weights_sha256 not in (None, weights_sha256(state["ema"]))
+    assert result_of(run).weights_sha256 is None
     train_run(run_config(prepared, **start), run, resume=True)
     weights = weights_sha256(state["ema"])
     assert result_of(run).twin == {
@@ -182,6 +186,33 @@ def test_the_2d_run_is_that_of_the_start_and_not_of_today(tmp_path: Path) -> Non
     facts = read_json(run / "run.json")
     write_json(run / "run.json", {key: facts[key] for key in facts if key != "started_from"})
     assert result_of(run).twin == {"name": "2d", "seed": 0, "kimg": 0.048, "data": prepared.content_hash}
+
+
+def test_a_setting_of_the_row_that_changed_half_way_is_told(tmp_path: Path) -> None:
+    prepared, run = write_prepared(tmp_path / "set"), tmp_path / "run"
+    config = run_config(prepared, training__phase="2d")
+    train_run(config, run, stop_at=12)
+    assert result_of(run).changes == []
+    rate = config.training.lr_g
+    later = {"training.lr_g": rate / 2, "training.kimg": 0.024, "training.keep": 9}
+    train_run(with_values(config, later), run, resume=True)
+    write_result(result_of(run), tmp_path / "one.json")
+    changes = [{"n_images": 12, "key": "training.lr_g", "before": rate, "after": rate / 2}]
+    assert read_result(tmp_path / "one.json").changes == changes
+
+
+def test_metrics_of_another_version_of_the_measurement_are_not_shown(run: Path) -> None:
+    result, key = result_of(run), "frechet-random-avg"
+    assert result.measurements == [MEASUREMENT] * 3
+    mixed = replace(result, snapshots={**result.snapshots, "measurement": [None, MEASUREMENT, MEASUREMENT]})
+    assert mixed.curve(key) == result.curve(key)[1:]
+    assert mixed.at(key, 0) is None
+    assert mixed.at(key, 4) == result.at(key, 4)
+    without = replace(mixed, evaluations=[])  # as in 2D: the newest snapshot counts
+    assert without.curve(key) == mixed.curve(key)
+    old = replace(result, snapshots={**result.snapshots, "measurement": [1, 1, 1]})
+    assert old.curve(key) == []
+    assert replace(old, evaluations=[]).curve(key) == result.curve(key)
 
 
 def test_a_refused_file_leaves_all_others_as_they_are(run: Path, tmp_path: Path) -> None:
@@ -213,7 +244,7 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
         read_results(tmp_path)
     for name in ("missing", "one.json"):
         (tmp_path / "one.json").write_text("{}")
-        with pytest.raises(VoxflateError, match=f"{name}: is no folder; write results into one"):
+        with pytest.raises(VoxflateError, match=f"{name}: is not a folder; write results into one"):
             read_results(tmp_path / name)
     with pytest.raises(VoxflateError, match=r"config\.toml"):
         result_of(tmp_path)

@@ -181,12 +181,16 @@ def setting_of(config: RunConfig, run: Path | None = None, twin: Mapping[str, An
     """
     facts = read_facts(run) if run is not None else {}
     values = flat(config.model_dump(mode="json"))
-    changes = history.later(facts.get("settings", []))
-    later = [each for each in changes if each.before is not None and not _is_free(each.key)]
-    if later:  # the last settings alone are those of a run that had them from the start
+    if later := changes_of_the_row(facts):  # the last settings alone are those of a run that had them always
         values |= {"changes": [(each.n_images, each.key, each.before) for each in later]}
     starts = config.start.twin or twin
     return setting_key(values, _twin_of(config, run, facts.get("twin") or twin) if starts else None)
+
+
+def changes_of_the_row(facts: Mapping[str, Any]) -> list[history.Change]:
+    """Changes during a run, by its facts, that make it another row than its last settings say."""
+    changes = history.later(facts.get("settings", []))
+    return [each for each in changes if each.before is not None and not _is_free(each.key)]
 
 
 def _is_free(key: str) -> bool:

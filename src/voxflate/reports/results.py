@@ -50,6 +50,10 @@ class Result:
             if not measured.
         best: Images shown before the snapshot with the smallest held-out KID; None if not measured.
         evaluations: Results of `voxflate evaluate`, oldest first.
+        weights_sha256: Hash of a 2D run's newest weights, as in `twin` of a 3D run that starts from it. None
+            for a 3D run, and in files of earlier versions.
+        changes: Settings of the row that changed half-way: the "n_images" shown before, the "key", its value
+            "before" and "after". Files of earlier versions have none.
         audits: Results of `voxflate audit`, oldest first: the snapshot's "n_images" and the numbers of
             volumes, "n-generated" and of them "flagged", "n-train", "n-heldout" and "n-null"; the share of
             "false-alarms" if it was measured; the hash of its "data", and a remark "other_data" if it is not
@@ -75,6 +79,8 @@ class Result:
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     points: Mapping[str, Points] = field(default_factory=dict)
     audits: Sequence[Mapping[str, Any]] = ()
+    weights_sha256: str | None = None
+    changes: Sequence[Mapping[str, Any]] = ()
 
     @property
     def seed(self) -> int:
@@ -86,18 +92,36 @@ class Result:
         """Whether the run has shown all images that its settings require."""
         return bool(self.n_images >= round(self.settings["training.kimg"] * 1000))
 
+    @property
+    def measurements(self) -> list[int]:
+        """Version of the measurement of every snapshot; 1 where the file has none."""
+        versions = self.snapshots.get("measurement") or [None] * len(self.snapshots["n_images"])
+        return [1 if version is None else int(version) for version in versions]
+
+    @property
+    def measurement(self) -> int:
+        """Version of the measurement of the newest evaluation, or of the newest snapshot if there is none."""
+        if self.evaluations:
+            return int(self.evaluations[-1].facts.get("measurement", 1))
+        return self.measurements[-1] if self.measurements else 1
+
     def at(self, metric: str, n_images: int) -> float | None:
-        """A metric at a snapshot; None if it was not measured there."""
-        images = list(self.snapshots["n_images"])
-        if n_images not in images or metric not in self.snapshots:
-            return None
-        value = self.snapshots[metric][images.index(n_images)]
-        return None if value is None or isinstance(value, str) else float(value)
+        """A metric at a snapshot; None if it was not measured there by the result's version."""
+        return dict(self._measured(metric)).get(n_images)
 
     def curve(self, metric: str) -> list[tuple[float, float]]:
-        """Points (kimg, value) of a metric over training."""
-        pairs = zip(self.snapshots["n_images"], self.snapshots.get(metric, ()), strict=False)
-        return [(float(n) / 1000, float(x)) for n, x in pairs if n is not None and x is not None]
+        """Points (kimg, value) of a metric over training, where it was measured by the result's version."""
+        return [(n_images / 1000, value) for n_images, value in self._measured(metric)]
+
+    def _measured(self, metric: str) -> list[tuple[float, float]]:
+        wanted = self.measurement
+        images, column = self.snapshots["n_images"], self.snapshots.get(metric, ())
+        rows = zip(images, column, self.measurements, strict=False)
+        return [
+            (float(n), float(x))
+            for n, x, version in rows
+            if n is not None and x is not None and not isinstance(x, str) and version == wanted
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to plain values for the file."""
@@ -122,6 +146,8 @@ class Result:
             "snapshots": _rounded({name: list(column) for name, column in self.snapshots.items()}),
             "evaluations": [_rounded(each.as_dict()) for each in self.evaluations],
             "audits": [dict(each) for each in self.audits],
+            "weights_sha256": self.weights_sha256,
+            "changes": [dict(each) for each in self.changes],
             "pictures": {name: _text(png) for name, png in self.pictures.items()},
             "points": points,
         }
@@ -144,7 +170,7 @@ class Result:
             return cls(
                 **{name: content[name] for name in _PLAIN},
                 evaluations=[Assessment.from_dict(each, source) for each in content["evaluations"]],
-                audits=content.get("audits", ()),  # files of earlier versions have none
+                **{name: content[name] for name in _LATER if name in content},
                 pictures={name: base64.b64decode(text) for name, text in content["pictures"].items()},
                 points={name: _points(each) for name, each in content["points"].items()},
             )
@@ -156,6 +182,7 @@ _PLAIN = (
     "name", "settings", "data", "twin", "parameters", "n_images", "seconds", "snapshots", "best", "machine",
     "versions",
 )  # fmt: skip
+_LATER = ("audits", "weights_sha256", "changes")  # files of earlier versions have none
 
 
 def write_result(result: Result, path: Path) -> None:
@@ -183,7 +210,7 @@ def read_results(folder: Path) -> list[Result]:
     """
     paths = sorted(folder.glob("*.json"))
     if not paths:
-        why = "has no results" if folder.is_dir() else "is no folder"
+        why = "has no results" if folder.is_dir() else "is not a folder"
         raise VoxflateError(f"{folder}: {why}; write results into one with voxflate result RUN --out FOLDER")
     return [read_result(path) for path in paths]
 

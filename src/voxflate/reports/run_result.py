@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from voxflate._system.cores import available_cores, processor_name
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
+from voxflate.config.schema import RunConfig
 from voxflate.config.toml import load_config
 from voxflate.config.values import flat
 from voxflate.evaluation import Assessment
@@ -21,16 +23,17 @@ from voxflate.reports.evaluations import (
     METRICS,
     SAMPLES,
     audits_of,
+    changes_of_the_row,
     evaluations_of,
     load_arrays,
     sheets_of,
 )
 from voxflate.reports.results import Points, Result
 from voxflate.reports.without_folders import assessment_without_folders, facts_without_folders
-from voxflate.runs.exported import no_paths
+from voxflate.runs.exported import no_paths, weights_sha256
 from voxflate.runs.facts import environment, read_facts
 from voxflate.runs.log import LOG_NAME, METRICS_NAME, SNAPSHOTS_NAME, read_rows
-from voxflate.runs.snapshots import best_of, list_snapshots
+from voxflate.runs.snapshots import best_of, list_snapshots, load_newest
 
 _COMPONENTS, _POINTS = 20, 200  # of the projection for t-SNE
 
@@ -70,6 +73,8 @@ def result_of(run: Path, pictures: bool = False) -> Result:
         audits=[_audit(read_json(path)) for path in audits_of(run)],
         machine=_machine(facts),
         versions=facts["versions"],
+        weights_sha256=_weights(settings, run),
+        changes=[asdict(each) for each in changes_of_the_row(facts)],
         pictures=_pictures(run, best) if pictures else {},
         points=_projected(load_arrays(shown[-1] / SAMPLES)) if pictures and shown else {},
     )
@@ -136,6 +141,16 @@ def _twin(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
         "kimg": settings.training.kimg,
         "data": own["data"],
     }
+
+
+def _weights(settings: RunConfig, run: Path) -> str | None:
+    """The hash that a 3D run records of this 2D run; None for a 3D run, or if no snapshot can be read."""
+    if settings.training.phase != "2d":
+        return None
+    try:
+        return weights_sha256(load_newest(run)[0]["ema"])
+    except VoxflateError:
+        return None
 
 
 def _pictures(run: Path, best: int | None) -> dict[str, bytes]:

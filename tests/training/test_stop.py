@@ -1,5 +1,6 @@
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
@@ -8,8 +9,11 @@ from tests.strategies import run_config, write_prepared
 from tests.training.test_run import same
 from voxflate._system.devices import peak_gib
 from voxflate._system.errors import TrainingStopped
+from voxflate.gans.gan import Gan
 from voxflate.runs.log import read_rows
 from voxflate.runs.snapshots import list_snapshots, load_newest
+from voxflate.training import run as run_module
+from voxflate.training.guard import Guard
 from voxflate.training.run import train_run
 from voxflate.training.stop import StopRequest, stop_on_signals
 
@@ -50,6 +54,25 @@ def test_a_signal_finishes_the_step_and_saves_it(number, at, prepared, tmp_path)
     peaks = [row["peak_gib"] for row in rows]
     assert peaks == sorted(peaks)
     assert 0.05 < peaks[0] <= peaks[-1] <= round(peak_gib(torch.device("cpu")), 3)
+
+
+def test_a_signal_finishes_the_step_even_where_the_guard_looks_rarely(prepared, tmp_path, monkeypatch):
+    """As on a GPU: the guard looks after the first step and the 17th, the signal comes in the second."""
+    step, told, stop = Gan.step, [], StopRequest()
+
+    def interrupted(self, *shown, number, train_g):
+        if number == 1:
+            stop.ask()
+        return step(self, *shown, number=number, train_g=train_g)
+
+    monkeypatch.setattr(Gan, "step", interrupted)
+    monkeypatch.setattr(run_module, "Guard", partial(Guard, every=16))
+    run = tmp_path / "run"
+    with pytest.raises(TrainingStopped) as caught:
+        train_run(run_config(prepared), run, on_progress=told.append, stop=stop)
+    assert caught.value.n_images == load_newest(run)[0]["n_images"] == 8
+    assert [progress.n_images for progress in told] == [4, 8]
+    assert read_rows(run / "log.jsonl")[-1]["n_images"] == 8
 
 
 def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_does_not(prepared, tmp_path):

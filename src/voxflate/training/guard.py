@@ -50,8 +50,12 @@ class Guard:
             watch = self._check_gradients if self.every == 1 else partial(self._skip_bad_step, name)
             optimizer.register_step_pre_hook(watch)
 
-    def after_step(self, scalars: dict[str, Tensor]) -> dict[str, float] | None:
+    def after_step(self, scalars: dict[str, Tensor], *, look: bool = False) -> dict[str, float] | None:
         """Refuse losses and other scalars that are NaN or infinite.
+
+        Args:
+            scalars: Those of the step.
+            look: Check this step in any case.
 
         Returns:
             The scalars, copied in one transfer; on a GPU their means since the last check, or None if this
@@ -65,7 +69,8 @@ class Guard:
                 self._note(f"scalar {name}", value.isfinite().logical_not())
                 total, count = self._sums.get(name, (0.0, 0))
                 self._sums[name] = value + total, count + 1
-            if self.state.steps % self.every != 1:  # from the first step on, so that a bad start ends soon
+            # From the first step on, so that a bad start ends soon.
+            if not look and self.state.steps % self.every != 1:
                 return None
             sums, self._sums = self._sums, {}
             self._look()

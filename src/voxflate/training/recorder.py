@@ -56,7 +56,7 @@ class Progress:
         n_images: Images shown.
         total: Images to show in total.
         images_per_second: Speed of this process, without snapshots.
-        scalars: Scalars of the last step.
+        scalars: Scalars of the last step; on a GPU, their means since the last report.
     """
 
     n_images: int
@@ -70,9 +70,9 @@ class Caller:
     """Callbacks of a training's caller, and its stop request.
 
     Attributes:
-        on_progress: Called after every step.
+        on_progress: Called after every step; on a GPU, after every 16th.
         note: Called with a message about anything unusual.
-        stop: Checked after every step.
+        stop: Checked after every step; by several processes on GPUs, after every 16th.
     """
 
     on_progress: Callable[[Progress], None]
@@ -121,13 +121,15 @@ class Recorder:
     def after_step(self, state: TrainingState, scalars: Scalars) -> None:
         """Check the scalars, report progress, log every few seconds, and end on request.
 
-        To avoid waiting for a GPU at every step, this happens only when the guard checks.
+        To avoid waiting for a GPU at every step, this happens only when the guard checks, or on a request to
+        end. Several processes must check together, so there a request waits for the guard.
 
         Raises:
             NonFiniteError: If a scalar is NaN or infinite.
             TrainingStopped: After everything was saved.
         """
-        values = self.guard.after_step(scalars)
+        ends = state.gan.world.size == 1 and self.caller.stop.requested
+        values = self.guard.after_step(scalars, look=ends)
         if values is None:
             return
         images, seconds = state.n_images - self._since[0], state.seconds - self._since[1]

@@ -76,11 +76,12 @@ def train_run(
         config: All settings.
         run: Folder of the run; created if missing.
         resume: Resume from the newest intact snapshot.
-        on_progress: Called after every step.
+        on_progress: Called after every step; on a GPU, after every 16th.
         stop_at: Stop after this many images, as if the process had ended there; 0 writes only the start.
-        on_note: Called with a message on how the networks run, then with one about anything unusual:
-            snapshots skipped, restores, warnings.
-        stop: Checked after every step for a request to end early.
+        on_note: Called once with how the networks run, and whenever something unusual happens: snapshots
+            skipped, restores, warnings.
+        stop: Checked for a request to end early after every step; by several processes on GPUs, after every
+            16th.
         world: The processes of the run; each calls this function, and the first one writes.
 
     Returns:

@@ -11,7 +11,7 @@ from voxflate._system.errors import TrainingStopped
 
 
 class StopRequest:
-    """Keeps a request to end the run, which checks it after every step.
+    """Holds the request to end the run; training checks it after every step, on several GPUs every 16th.
 
     Args:
         tell: Called with a message when the request arrives.

@@ -161,6 +161,8 @@ def test_resume_takes_the_settings_of_the_run(
         "training.keep=5",
         "training.device=cpu",
         "training.precision=fp32",
+        "training.tf32=false",
+        "training.autotune=false",
         "training.kernels=plain",
         "training.compile=graphs",
         "training.micro_batch=4",

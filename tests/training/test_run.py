@@ -428,6 +428,20 @@ def test_a_refused_resume_leaves_the_settings_alone(prepared, tmp_path):
     train_run(load_config(run), run, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("key", "before", "value"),
+    [("training.flip", False, True), ("training.seed", 0, 5), ("start.twin", "", "elsewhere")],
+)
+def test_a_resumed_run_keeps_its_past_whoever_calls(key, before, value, prepared, tmp_path):
+    run = tmp_path / "run"
+    config = run_config(prepared, training__kimg=0.004)
+    train_run(config, run)
+    other = with_values(config, {key: value, "training.lr_g": 0.001})
+    refused(rf"{run}: was started with {key} = {before}, the settings say {value}; ", other, run, resume=True)
+    train_run(with_values(config, {"training.tf32": False, "training.kimg": 0.008}), run, resume=True)
+    assert load_newest(run)[0]["n_images"] == 8
+
+
 def test_other_data_under_the_same_name_are_refused(tmp_path):
     data = tmp_path / "data"
     config = run_config(write_prepared(data), training__kimg=0.004)

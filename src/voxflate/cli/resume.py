@@ -12,34 +12,11 @@ from typer.core import TyperCommand
 from voxflate._system.errors import VoxflateError
 from voxflate.config.presets import Phase
 from voxflate.config.schema import RunConfig
-from voxflate.config.toml import CONFIG_NAME, Source, load_config, resolve, with_values
-from voxflate.config.values import flat
+from voxflate.config.toml import CONFIG_NAME, Source, load_config, resolve
+from voxflate.runs.history import MAY_CHANGE as MAY_CHANGE
 
 LAST, AUTO = "last", "auto"
 Resume = Literal["last", "auto"]
-
-MAY_CHANGE = (
-    "data",
-    "training.kimg",
-    "training.lr_g",
-    "training.lr_d",
-    "training.lr_decay",
-    "slice_discriminator.lr_s",
-    "training.snapshot_kimg",
-    "training.keep",
-    "training.threads",
-    "training.device",
-    "training.precision",
-    "training.kernels",
-    "training.compile",
-    "training.micro_batch",
-    "training.activation_checkpointing",
-    "training.restores",
-    "training.restore_lr",
-    "evaluation.",
-)
-"""Settings that may change when a run continues: `run.json` has the image from which a change applies. After
-any other change the settings would not describe the run's past; a moved prepared folder is the same data."""
 
 
 class ResumableCommand(TyperCommand):
@@ -86,11 +63,8 @@ def settings_to_resume(
         )
     begun = _begun(out, phase)
     config = resolve((str(out / CONFIG_NAME), begun.model_dump(mode="json")), *named)
-    twin = config.start.twin
-    if begins.get("start") and twin != begun.start.twin and _was_moved(twin, out):
-        begun = with_values(begun, {"start.twin": twin})
     asked = "--resume auto: the command says {key} = {value}" if given else "--set {key}={value}"
-    return _compatible(begun, config, out, asked)
+    return _compatible(config, out, asked)
 
 
 def _begun(out: Path, phase: Phase) -> RunConfig:
@@ -104,31 +78,15 @@ def _begun(out: Path, phase: Phase) -> RunConfig:
     return begun
 
 
-def _was_moved(twin: str, out: Path) -> bool:
-    """Whether this folder holds the 2D run that a run started from, by its data and its weights."""
-    from voxflate.runs.exported import weights_sha256
-    from voxflate.runs.facts import read_facts
-    from voxflate.runs.snapshots import load_snapshot, snapshot_path
-    from voxflate.runs.trained_on import TrainedOn
-
-    started = read_facts(out).get("started_from") or {}
-    try:
-        if not started or TrainedOn.of_run(Path(twin)).content != started["data"]:
-            return False
-        snapshot = load_snapshot(snapshot_path(Path(twin), started["n_images"]))
-    except VoxflateError:
-        return False
-    return bool(weights_sha256(snapshot["ema"]) == started["weights_sha256"])
-
-
-def _compatible(begun: RunConfig, config: RunConfig, out: Path, asked: str) -> RunConfig:
+def _compatible(config: RunConfig, out: Path, asked: str) -> RunConfig:
     """Refuse settings that contradict the run's past."""
-    before, after = (flat(each.model_dump(mode="json")) for each in (begun, config))
-    for key, value in after.items():
-        if value != before[key] and not key.startswith(MAY_CHANGE):
-            raise VoxflateError(
-                f"{asked.format(key=key, value=value)}: {out} was started with {before[key]}, which a "
-                f"continued run keeps; continue it without this, by --out {quote(str(out))} --resume, or "
-                f"start another with --config {quote(str(out))} and a new --out"
-            )
+    from voxflate.runs.resumed import refused_change
+
+    if refused := refused_change(out, config):
+        key, before, value = refused
+        raise VoxflateError(
+            f"{asked.format(key=key, value=value)}: {out} was started with {before}, which a continued run "
+            f"keeps; continue it without this, by --out {quote(str(out))} --resume, or start another with "
+            f"--config {quote(str(out))} and a new --out"
+        )
     return config

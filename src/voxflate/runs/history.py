@@ -15,6 +15,31 @@ from voxflate.config.values import flat
 
 Entry = dict[str, Any]
 
+MAY_CHANGE = (
+    "data",
+    "training.kimg",
+    "training.lr_g",
+    "training.lr_d",
+    "training.lr_decay",
+    "slice_discriminator.lr_s",
+    "training.snapshot_kimg",
+    "training.keep",
+    "training.threads",
+    "training.device",
+    "training.precision",
+    "training.tf32",
+    "training.autotune",
+    "training.kernels",
+    "training.compile",
+    "training.micro_batch",
+    "training.activation_checkpointing",
+    "training.restores",
+    "training.restore_lr",
+    "evaluation.",
+)
+"""Settings that may change when a run continues: `run.json` has the image from which a change applies. After
+any other change the settings would not describe the run's past; a moved prepared folder is the same data."""
+
 
 def extended(entries: Sequence[Entry], n_images: int, config: RunConfig) -> list[Entry]:
     """The history of a run that continues at `n_images` with these settings.

@@ -49,6 +49,7 @@ from voxflate.nn.run_stage import describe_path, use_kernels
 from voxflate.runs.facts import write_facts
 from voxflate.runs.load import load_state
 from voxflate.runs.lock import run_lock
+from voxflate.runs.resumed import check_kept
 from voxflate.runs.snapshots import list_snapshots, remove_unfinished
 from voxflate.runs.trained_on import check_same_data, open_data
 from voxflate.training import memory
@@ -75,7 +76,7 @@ def train_run(
     Args:
         config: All settings.
         run: Folder of the run; created if missing.
-        resume: Resume from the newest intact snapshot.
+        resume: Resume from the newest intact snapshot; only settings in `runs.history.MAY_CHANGE` may differ.
         on_progress: Called after every step; on a GPU, after every 16th.
         stop_at: Stop after this many images, as if the process had ended there; 0 writes only the start.
         on_note: Called once with how the networks run, and whenever something unusual happens: snapshots
@@ -179,8 +180,7 @@ def _begin(
     prepared = open_data(config.data, not resume, "give its folder as the first argument")
     t = config.training
     if not config.evaluation.samples:
-        number = equal_number(prepared, t.phase)
-        config = with_values(config, {"evaluation.samples": number})
+        config = with_values(config, {"evaluation.samples": equal_number(prepared, t.phase)})
     _check_data(config, prepared, trains=schedule.stop_at != 0)
     if not resume and list_snapshots(run):
         raise VoxflateError(f"{run}: holds snapshots; add --resume to continue, or choose another folder")
@@ -199,6 +199,8 @@ def _begin(
     stream = Stream(prepared, t, gan.device, world, labels=config.network.label_width > 0)
     # A batch that does not fit is refused here, before anything is written.
     reals, positions, labels = stream(state.n_images, t.batch)
+    if resume:
+        check_kept(run, config)
     for line in cautions(config, prepared, report):
         caller.note(line)
     draws = Draws(len(reals), gan.device, range(len(reals)))

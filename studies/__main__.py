@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from studies.checks import check_results
 from studies.children import run_child
 from studies.costs import describe
 from studies.jobs import check_no_jobs
 from studies.plan import ALL_TABLES, Run, Study, plan_of, rows_of, unfinished
 from studies.scales import COHORTS, SCALES
-from studies.settings import check_results
 from voxflate._system.cores import available_cores
 from voxflate._system.errors import VoxflateError
 from voxflate._system.extras import missing_extra

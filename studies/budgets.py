@@ -8,16 +8,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from studies.cells import kimg_cell
+from studies.cells import UNKNOWN, kimg_cell
 from studies.collect import Entry
-from studies.settings import twin_of
+from studies.notes import results_of
+from studies.settings import joined_by_name, twin_of, twin_problem
 from voxflate.reports.results import Result
 from voxflate.reports.tables import DASH, duration
 
 BUDGET = ("best kimg", "3D kimg", "2D kimg", "3D time", "2D + 3D time")
 """Headings: images shown up to the measured snapshots, in 3D and in 2D; time in 3D alone, and with 2D."""
-
-_UNKNOWN = "?"
 
 
 def budget(entry: Entry, twins: Mapping[str, Result], wanted: Sequence[str] = BUDGET) -> list[str]:
@@ -51,10 +50,20 @@ def budget_notes(entries: Sequence[Entry], twins: Mapping[str, Result]) -> list[
         f"starts from, also where rows or seeds share it. 2D kimg {DASH}: no 2D run. Time for metrics does "
         "not count."
     ]
-    runs = [each for entry in entries for each in entry.results]
-    if missing := [each.name for each in runs if each.twin and twin_of(each, twins) is None]:
-        found.append(f"{_UNKNOWN}: the result of the 2D run is missing ({', '.join(missing)}).")
-    return found
+    problems: dict[str, list[str]] = {}
+    for each in results_of(entries):
+        if problem := twin_problem(each, twins):
+            problems.setdefault(problem, []).append(each.name)
+    for problem, names in problems.items():
+        found.append(f"{UNKNOWN}: the result of the 2D run {problem} ({', '.join(names)}).")
+    return [*found, *joining_notes(entries, twins)]
+
+
+def joining_notes(entries: Sequence[Entry], twins: Mapping[str, Result]) -> list[str]:
+    """Which rows' 2D runs are only known by name."""
+    names = joined_by_name(results_of(entries), twins)
+    said = "Joined with the results of their 2D runs by name, because a hash of the weights is not on record"
+    return [f"{said}: {', '.join(names)}."] if names else []
 
 
 def _in_2d(result: Result, twins: Mapping[str, Result]) -> tuple[float | None, float | None]:
@@ -68,4 +77,4 @@ def _in_2d(result: Result, twins: Mapping[str, Result]) -> tuple[float | None, f
 def _mean(values: Sequence[float | None], cell: Callable[[float], str]) -> str:
     """A mean over seeds: unknown if one is."""
     known = [value for value in values if value is not None]
-    return cell(statistics.fmean(known)) if len(known) == len(values) else _UNKNOWN
+    return cell(statistics.fmean(known)) if len(known) == len(values) else UNKNOWN

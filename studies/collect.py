@@ -10,7 +10,7 @@ from pathlib import Path
 
 from studies.own import OWN
 from studies.plan import STUDY, Run, Study, plan_of
-from studies.settings import RowKey, differing, planned_keys, row_key, row_settings, twin_of
+from studies.settings import RowKey, differing, planned_keys, row_key, settings_of, twin_of
 from voxflate.config.paper_rows import PaperRow
 from voxflate.config.presets import PRESETS, paper_row
 from voxflate.evaluation import Assessment
@@ -66,9 +66,14 @@ class Entry:
         return {seed: value for seed, value in values if value is not None}
 
     def last_by_seed(self, metric: str) -> dict[int, float]:
-        """Seed -> mean of a metric over the last `LAST` snapshots, as in Table 9."""
-        curves = ((each.seed, each.curve(metric)[-LAST:]) for each in self.results)
-        return {seed: statistics.fmean(value for _, value in last) for seed, last in curves if last}
+        """Seed -> mean of a metric over the last `LAST` snapshots, as in Table 9.
+
+        The snapshot before training is none of them. A seed with fewer is left out.
+        """
+        curves = {each.seed: [value for kimg, value in each.curve(metric) if kimg] for each in self.results}
+        return {
+            seed: statistics.fmean(values[-LAST:]) for seed, values in curves.items() if len(values) >= LAST
+        }
 
     def spread(self, metric: str) -> Spread | None:
         """A metric over the seeds; None if one lacks it."""
@@ -129,23 +134,51 @@ def collect(results: Sequence[Result], plan: Sequence[Run] = ()) -> Collection:
     for each in results:
         if each.name in twins:
             continue
-        measured = _measured(each)
-        key, problem = _row_of(measured)
+        used = measured(each)
+        key, problem = _row_of(used)
         if problem:
             notes.append(f"{each.name} is left out: {problem}.")
         else:
-            found.setdefault(key, []).append(measured)
+            found.setdefault(key, []).append(used)
     wanted = planned_keys(plan)
     rows = {key: _seeds(part, twins, wanted.get(key), notes) for key, part in found.items()}
     kept: dict[str, Entry] = {}
     for cohort in dict.fromkeys(_cohort(key) for key in rows):
         part = {key: found for key, found in rows.items() if _cohort(key) == cohort}
         kept |= _comparable(part, notes)
-    order = [*PRESETS, *OWN]
-    return Collection({key: kept[key] for key in order if key in kept}, twins, tuple(notes))
+    entries = {key: kept[key] for key in (*PRESETS, *OWN) if key in kept}
+    notes += [*_snapshots_left_out(entries), *_several_starts(entries)]
+    return Collection(entries, twins, tuple(notes))
 
 
-def _measured(result: Result) -> Result:
+def _snapshots_left_out(entries: Mapping[str, Entry]) -> list[str]:
+    """Runs with snapshots that were measured by another version than their evaluation."""
+    runs = [each for entry in entries.values() for each in entry.results]
+    counts = [(run, sum(version != run.measurement for version in run.measurements)) for run in runs]
+    return [
+        f"{run.name}: {count} of {len(run.measurements)} snapshots are left out, because they were measured "
+        f"by another version than its evaluation ({run.measurement})."
+        for run, count in counts
+        if count
+    ]
+
+
+def _several_starts(entries: Mapping[str, Entry]) -> list[str]:
+    """Rows of the paper whose seeds started from several 2D runs; by the plan, one serves them all."""
+    started = {
+        key: {each.twin.get("weights_sha256") for each in entry.results if each.twin} - {None}
+        for key, entry in entries.items()
+        if entry.paper
+    }
+    return [
+        f"{key}: its seeds started from {len(hashes)} 2D runs with different weights, so their deviations "
+        "contain what another 2D run changes."
+        for key, hashes in started.items()
+        if len(hashes) > 1
+    ]
+
+
+def measured(result: Result) -> Result:
     """A result with one evaluation: the newest of its best snapshot, or of the last one if no best is known.
 
     An evaluation of the best snapshot counts as such, however it was asked for. One that was the best when it
@@ -205,7 +238,7 @@ def _other_settings(result: Result, kept: Result, twins: Mapping[str, Result]) -
     if mine is not None and its is not None:
         pairs.append((f"its 2D run {mine.name}", mine, its))
     for words, one, other in pairs:
-        found, wanted = (row_settings(each.settings, each.name) for each in (one, other))
+        found, wanted = settings_of(one), settings_of(other)
         if keys := [key for key in differing(found, wanted) if key != "training.seed"]:
             values = f"{keys[0]} = {found.get(keys[0])}, the other seeds with {wanted.get(keys[0])}"
             return f"{words} was trained with {values}"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from studies.collect import Entry
+from studies.notes import results_of
 from studies.settings import row_key, twin_of
 from voxflate.reports.results import Result
 
@@ -48,7 +49,7 @@ def paces_of(entries: Sequence[Entry], twins: Mapping[str, Result]) -> dict[str,
         twins: Results of 2D runs by name.
     """
     in_2d: dict[str, float] = {}
-    for result in (each for entry in entries for each in entry.results):
+    for result in results_of(entries):
         if twin := twin_of(result, twins):
             kind = row_key(result, twins)[1]
             in_2d[kind] = min(twin.seconds, in_2d.get(kind, twin.seconds))

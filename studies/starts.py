@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from studies.budgets import BUDGET, budget, budget_notes
+from studies.budgets import BUDGET, budget, budget_notes, joining_notes
 from studies.cells import kimg_cell, number_cell, spread_cell
 from studies.collect import LAST, Collection, Entry
 from studies.machines import clock_of, machine_of, made_by
 from studies.notes import learning_rates, measured_at_snapshots, measured_on, results_of, warnings
 from studies.own import OWN
 from studies.paces import paces_of
-from studies.settings import twin_of, with_twins
+from studies.settings import twin_of, twin_problem, with_twins
 from voxflate.evaluation.seeds import spread
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.parts import Table
@@ -139,6 +139,7 @@ def _equal_seconds(entries: Sequence[Entry], twins: Mapping[str, Result], left_o
         *warnings(entries, (entries[0].extractor, "voxels")),
         f"All runs, those in 2D too, were trained on: {machine_of(entries[0].results[0])}.",
         made_by(with_twins(results_of(entries), twins)),
+        *joining_notes(entries, twins),
         *left_out,
     ]
     headings = ["Start", "seeds", "images/s", "3D kimg", "2D kimg", *(each.heading for each in columns)]
@@ -150,7 +151,7 @@ def _equal_seconds(entries: Sequence[Entry], twins: Mapping[str, Result], left_o
 
 def _timed(entries: Sequence[Entry], twins: Mapping[str, Result]) -> tuple[list[Entry], list[str]]:
     """Rows with the runs whose seconds compare, and a note about the others, if there are any."""
-    problems = _problems([each for entry in entries for each in entry.results], twins)
+    problems = _problems(results_of(entries), twins)
     kept = [
         replace(entry, results=tuple(each for each in entry.results if each.name not in problems))
         for entry in entries
@@ -173,7 +174,8 @@ def _problems(runs: Sequence[Result], twins: Mapping[str, Result]) -> dict[str, 
     for run in runs:
         twin = twin_of(run, twins)
         if run.twin and twin is None:
-            found[run.name] = f"the result of its 2D run {run.twin['name']} is missing"
+            problem = twin_problem(run, twins)
+            found[run.name] = f"the result of its 2D run {run.twin['name']} {problem}"
         elif not run.curve("seconds"):
             found[run.name] = "no metrics at snapshots"
         else:
@@ -226,7 +228,7 @@ def _floor(entries: Sequence[Entry], columns: Sequence[_Column]) -> list[str]:
 
 
 def _floor_of(entries: Sequence[Entry], metric: str) -> float | None:
-    runs = [each for entry in entries for each in entry.results]
+    runs = results_of(entries)
     at_snapshots = (value for run in runs for _, value in run.curve(f"real-{metric}"))
     evaluated = (run.evaluations[-1].metrics.get(metric) for run in runs)
     known = (each.real for each in evaluated if each is not None and each.real is not None)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studies.budgets import BUDGET, budget, budget_notes
-from studies.cells import number_cell, spread_cell
+from studies.cells import UNKNOWN, number_cell, spread_cell
 from studies.claims import Finding, findings
 from studies.collect import Collection, Entry, collect_folder
 from studies.machines import machine_of, made_by
@@ -68,6 +68,12 @@ class Column:
         """A row's metric over seeds."""
         return _over_twins(entry, twins, self.metric) if self.of_twins else entry.spread(self.metric)
 
+    def cell(self, entry: Entry, twins: Mapping[str, Result]) -> str:
+        """The same as printed."""
+        if self.of_twins and _twins_of(entry, twins) is None:
+            return UNKNOWN
+        return spread_cell(self.ours(entry, twins), self.digits)
+
 
 _MODULES = ("G", "D", "G&D")
 
@@ -115,6 +121,7 @@ def _table(number: int, entries: Sequence[Entry], collection: Collection) -> Tab
         *warnings(entries, [entries[0].extractor]),
         *learning_rates([(_label(entry, number), entry) for entry in entries]),
         *(_heads(entries) if counted else []),
+        *(_measured_before(entries, collection.twins) if number == 4 else []),
         *_made_on(entries, collection.twins),
     ]
     return Table(f"Table {number}. {TITLES[number]}", _headings(columns, counted), rows, notes)
@@ -163,11 +170,28 @@ def _columns(number: int, entry: Entry) -> list[Column]:
 
 def _over_twins(entry: Entry, twins: Mapping[str, Result], metric: str) -> Spread | None:
     """The final metric of the 2D runs that a row starts from: over seeds, if each has one of its own."""
-    names = dict.fromkeys(str(each.twin["name"]) for each in entry.results if each.twin)
-    found = [twins.get(name) for name in names]
-    values = [None if twin is None else twin.at(metric, twin.n_images) for twin in found]
-    known = [value for value in values if value is not None]
-    return spread(known) if known and len(known) == len(values) else None
+    found = [twin.at(metric, twin.n_images) for twin in _twins_of(entry, twins) or ()]
+    known = [value for value in found if value is not None]
+    return spread(known) if known and len(known) == len(found) else None
+
+
+def _twins_of(entry: Entry, twins: Mapping[str, Result]) -> list[Result] | None:
+    """The 2D runs of a row, each once; None if one is not known, or was measured by another version."""
+    found = {}
+    for run in entry.results:
+        if run.twin:
+            twin = twin_of(run, twins)
+            if twin is None or twin.measurement != run.measurement:
+                return None
+            found[twin.name] = twin
+    return list(found.values())
+
+
+def _measured_before(entries: Sequence[Entry], twins: Mapping[str, Result]) -> list[str]:
+    """Rows whose 2D metrics are of another version of the measurement."""
+    pairs = [(run, twin_of(run, twins)) for run in results_of(entries)]
+    names = [run.name for run, twin in pairs if twin is not None and twin.measurement != run.measurement]
+    return [f"{UNKNOWN} in 2D: measured by another version than in 3D ({', '.join(names)})."] if names else []
 
 
 def _headings(columns: Sequence[Column], counted: bool) -> list[str]:
@@ -181,7 +205,7 @@ def _row(
     number: int, entry: Entry, columns: Sequence[Column], counted: bool, twins: Mapping[str, Result]
 ) -> list[str]:
     count = [f"{entry.parameters / 1e6:.3f}M"] if counted else []
-    cells = [spread_cell(each.ours(entry, twins), each.digits) for each in columns]
+    cells = [each.cell(entry, twins) for each in columns]
     head = [_label(entry, number), str(len(entry.results)), *count]
     return [*head, *cells, *budget(entry, twins), *_paper(entry, columns, counted)]
 

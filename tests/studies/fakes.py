@@ -49,7 +49,7 @@ def a_result(preset: str, seed: int, distance: float, kid: float | None = None, 
         "name": name,
         "settings": values,
         "data": "d" * 64,
-        "twin": twin and {"name": twin},
+        "twin": twin and a_reference(twin),
         "parameters": {"generator": 200_000, "discriminator": 91_000},
         "n_images": 60_000,
         "seconds": 900.0,
@@ -87,7 +87,7 @@ def a_start(key: str, seed: int, distance: float, **changes: Any) -> Result:
     fields = {
         "name": f"{key}-s{seed}",
         "settings": settings,
-        "twin": {"name": f"twin-{seed}"} if OWN[key].twin else None,
+        "twin": a_reference(f"twin-{seed}") if OWN[key].twin else None,
         "snapshots": snapshots,
         "seconds": 600.0,
         "audits": [{"n_images": 40_000, "flagged": 1, "n-generated": 148}],
@@ -99,9 +99,16 @@ def a_twin(name: str = "twin-x", distance: float = 12.0) -> Result:
     """A finished 2D run."""
     settings = flat(from_values({"training.phase": "2d"}).model_dump(mode="json"))
     snapshots = {"n_images": [200_000], "frechet-random-2d": [distance], "real-frechet-random-2d": [3.0]}
+    weights = a_reference(name)["weights_sha256"]
     return a_result(
-        "", 0, 1, name=name, settings=settings, n_images=200_000, snapshots=snapshots, evaluations=[]
-    )
+        "", 0, 1, name=name, settings=settings, n_images=200_000, snapshots=snapshots, evaluations=[],
+        weights_sha256=weights,
+    )  # fmt: skip
+
+
+def a_reference(twin: str) -> dict[str, str]:
+    """What a 3D run records of the 2D run that it starts from."""
+    return {"name": twin, "weights_sha256": f"hash of {twin}"}
 
 
 def evaluated(result: Result, warnings: tuple[str, ...] = (), **changes: Any) -> Result:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from studies.checks import check_results
 from studies.collect import collect, collect_folder
 from studies.plan import Study, plan_of, result_path
-from studies.settings import check_results
 from tests.studies.calls import ROOT
 from tests.studies.fakes import a_result, a_start, a_twin, evaluated
 from voxflate._system.errors import VoxflateError
@@ -178,6 +178,95 @@ def test_results_measured_by_an_earlier_version_are_refused(study: Study) -> Non
     write_result(evaluated(read_result(path), measurement=None), path)
     with pytest.raises(VoxflateError, match=r"measured by version 1, this study takes version 2, .* remove"):
         check_results(study, plan_of(study))
+
+
+def test_snapshots_measured_by_an_earlier_version_are_refused_in_3d_only(study: Study) -> None:
+    runs = {run.name: run for run in plan_of(study)}
+    for name in ("twin-own-plain-s2", "own-preserving-slices-s2"):
+        path = result_path(study, runs[name])
+        result = read_result(path)
+        versions = [None, *[2] * (len(result.snapshots["n_images"]) - 1)]
+        write_result(replace(result, snapshots={**result.snapshots, "measurement": versions}), path)
+        if name.startswith("twin"):
+            check_results(study, [*runs.values()])
+    with pytest.raises(VoxflateError, match=r"slices-s2.json: its metrics at snapshots were .* version 1"):
+        check_results(study, [*runs.values()])
+
+
+def test_unfinished_results_are_refused_with_a_next_step(study: Study) -> None:
+    runs = {run.name: run for run in plan_of(study)}
+    unfinished = {
+        "twin-own-plain-s2": (
+            {"n_images": 20_000},
+            "stopped after 20 of 30 kimg; remove the file, and the study",
+        ),
+        "own-none-s1": (
+            {"evaluations": []},
+            "was not evaluated; remove the file, and the study evaluates it",
+        ),
+    }
+    for name, (changes, words) in unfinished.items():
+        path = result_path(study, runs[name])
+        before = read_result(path)
+        write_result(replace(before, **changes), path)
+        with pytest.raises(VoxflateError, match=words):
+            check_results(study, [*runs.values()])
+        write_result(before, path)
+    check_results(study, [*runs.values()])
+
+
+CHANGES = [{"n_images": 9000, "key": "training.lr_g", "before": 0.002, "after": 0.004}]
+SAID = "changes half-way = training.lr_g 0.002 -> 0.004 from 9000 images"
+
+
+def test_a_run_that_was_changed_half_way_is_refused(study: Study) -> None:
+    for name in ("own-preserving-slices-s2", "twin-own-plain-s2"):
+        path = result_path(study, next(run for run in plan_of(study) if run.name == name))
+        before = read_result(path)
+        write_result(replace(before, changes=CHANGES), path)
+        with pytest.raises(
+            VoxflateError, match=f"was made with {SAID}, this study says none; give the study"
+        ):
+            check_results(study, plan_of(study))
+        write_result(before, path)
+
+
+def test_a_run_that_was_changed_half_way_is_no_seed_of_the_row() -> None:
+    changed_run = replace(a_start(NONE, 0, 50), changes=CHANGES)
+    found = collect([changed_run, a_start(NONE, 1, 50), a_start(NONE, 2, 50)])
+    assert [each.seed for each in found.entries[NONE].results] == [1, 2]
+    assert found.notes == (
+        f"own-none-s0 is left out: it was trained with {SAID}, the other seeds with none.",
+    )
+    key = "own-preserving"
+    intervals = [{"n_images": 9000, "key": "training.snapshot_kimg", "before": 1.0, "after": 2.0}]
+    twins = [a_twin(f"twin-{seed}") for seed in range(3)]
+    twins = [replace(twins[0], changes=CHANGES), replace(twins[1], changes=intervals), twins[2]]
+    found = collect([*(a_start(key, seed, 50) for seed in range(3)), *twins])
+    assert [each.seed for each in found.entries[key].results] == [1, 2]
+    assert f"its 2D run twin-0 was trained with {SAID}" in found.notes[0]
+
+
+def test_snapshots_of_another_version_than_the_evaluation_are_left_out_and_told() -> None:
+    new = evaluated(a_start(NONE, 0, 50), measurement=2)
+    mixed = replace(new, snapshots={**new.snapshots, "measurement": [1, 1, 2, 2]})
+    found = collect([mixed])
+    entry = found.entries[NONE]
+    assert entry.results[0].curve(entry.distance) == [(40, 50), (60, 53)]
+    assert entry.last_by_seed(entry.distance) == {}
+    assert found.notes == (
+        "own-none-s0: 2 of 4 snapshots are left out, because they were measured by another version than its "
+        "evaluation (2).",
+    )
+
+
+def test_a_mean_of_the_last_snapshots_has_none_before_training() -> None:
+    entry = collect([a_start(NONE, 0, 50)]).entries[NONE]
+    assert entry.last_by_seed(entry.distance) == {0: 50}
+    short = a_start(NONE, 0, 50)
+    columns = {name: column[:3] for name, column in short.snapshots.items()}
+    entry = collect([replace(short, snapshots=columns)]).entries[NONE]
+    assert entry.last_by_seed(entry.distance) == {}
 
 
 def test_one_seed_trained_otherwise_is_refused(study: Study) -> None:

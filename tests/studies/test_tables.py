@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,7 +120,47 @@ def test_the_distance_of_the_2d_runs_is_that_of_every_seed() -> None:
     assert cells([*own, *shared, *twins, a_twin()]) == [
         "3.00", "12.0", "40.0 \N{PLUS-MINUS SIGN} 36"
     ]  # fmt: skip
-    assert cells([*own, *shared, *twins[:2], a_twin()])[-1] == "\N{EN DASH}"
+    assert cells([*own, *shared, *twins[:2], a_twin()])[-1] == "?"
+
+
+def test_a_2d_run_that_was_trained_again_is_not_that_of_the_row() -> None:
+    own = [a_start("own-preserving", seed, 50) for seed in range(2)]
+    again = replace(a_twin("twin-1"), weights_sha256="another")
+    table = tables_of(collect([*own, a_result(ONE, 0, 70), a_twin("twin-0"), again, a_twin()]))[4]
+    paper, ours = (dict(zip(table.headings, row, strict=True)) for row in table.rows[1:])
+    headings = ("FD-2D", "2D kimg", "2D + 3D time")
+    assert [paper[each] for each in headings] == ["12.0", "200", "0.50 h"]
+    assert [ours[each] for each in headings] == ["?", "?", "?"]
+    said = "?: the result of the 2D run has other weights than this run started from (own-preserving-s1)."
+    assert said in table.notes
+    assert not any("by name" in note for note in table.notes)
+
+
+def test_a_2d_run_without_a_hash_is_joined_by_its_name_and_the_table_says_so() -> None:
+    unknown = replace(a_twin(), weights_sha256=None)
+    for results in (
+        [a_result(ONE, 0, 70), unknown],
+        [a_result(ONE, 0, 70, twin={"name": "twin-x"}), a_twin()],
+    ):
+        table = tables_of(collect(results))[4]
+        row = dict(zip(table.headings, table.rows[1], strict=True))
+        assert (row["FD-2D"], row["2D + 3D time"]) == ("12.0", "0.50 h")
+        assert any(note.endswith(f"the weights is not on record: {ONE}-s0.") for note in table.notes)
+
+
+def test_a_2d_run_that_was_measured_by_another_version_has_a_time_but_no_distance() -> None:
+    new = evaluated(a_result(ONE, 0, 70), measurement=2)
+    table = tables_of(collect([new, a_twin()]))[4]
+    row = dict(zip(table.headings, table.rows[1], strict=True))
+    assert (row["FD-2D"], row["2D + 3D time"]) == ("?", "0.50 h")
+    assert f"? in 2D: measured by another version than in 3D ({ONE}-s0)." in table.notes
+
+
+def test_seeds_of_a_row_of_the_paper_from_several_2d_runs_are_told() -> None:
+    other = a_result(ONE, 1, 80, twin={"name": "twin-x", "weights_sha256": "another"})
+    assert collect([*seeds(ONE, 70, 80), *seeds(NONE, 100), a_twin()]).notes == ()
+    (note,) = collect([a_result(ONE, 0, 70), other, *seeds(NONE, 100), a_twin()]).notes
+    assert note.startswith(f"{ONE}: its seeds started from 2 2D runs with different weights")
 
 
 def test_the_parameters_say_how_many_are_the_heads_of_slices() -> None:

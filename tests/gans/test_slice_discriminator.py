@@ -327,6 +327,19 @@ def test_kernels_have_unit_norm_and_the_estimate_follows_them():
     torch.testing.assert_close(conv(x), expected, atol=1e-4, rtol=1e-3)
 
 
+def test_the_norm_of_a_kernel_is_not_rounded_to_bfloat16():
+    torch.manual_seed(0)
+    conv = SpectralConv(8, 6, 4, stride=2, padding=1, tracked=True)
+    x = torch.randn(2, 8, 8, 8)
+    norm = conv.left @ conv.weight.flatten(1) @ conv.right
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = torch.nn.functional.conv2d(x, conv.weight / norm, conv.bias, stride=2, padding=1)
+        assert torch.equal(conv(x), expected)
+        assert not torch.equal(
+            conv.weight / (conv.left @ conv.weight.flatten(1) @ conv.right), conv.weight / norm
+        )
+
+
 @pytest.mark.parametrize("spectral_norm", [True, False])
 def test_the_steps_of_a_run_keep_the_norm_of_the_heads(spectral_norm, prepared):
     """Not only `after_step`: for long no step called it, because the modules did not fit the protocol."""

@@ -115,7 +115,6 @@ class SliceFeatures:
                 f"{error}; or train without slices: --set slice_discriminator.weight=0"
             ) from error
         self.side = side
-        self.sides = tuple(side // reduction for reduction in REDUCTIONS)
         generator = torch.Generator().manual_seed(0)
         self._mix = [_random_kernel(WIDTH, c, 1, generator).to(device) for c in self.trunk.channels]
         self._join = [_random_kernel(WIDTH, WIDTH, 3, generator).to(device) for _ in self.trunk.channels]

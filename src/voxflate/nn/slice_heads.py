@@ -23,8 +23,8 @@ class SpectralConv(nn.Module):
     The singular value is tracked by one power iteration after each optimiser step of any network
     (`after_step`), not per forward pass, so that a batch shown in parts gives the whole batch's gradients.
 
-    Without tracking, the kernel is divided by its size along the directions that had the largest singular
-    value at the start. That is no bound: after 25 kimg, singular values reach 4 to 16 (decision 0198).
+    Without tracking, the kernel is divided by its size along the leading singular directions of the initial
+    kernel. That is no bound: after 25 kimg, singular values reach 4 to 16 (decision 0198).
 
     Args:
         in_channels: I.
@@ -63,8 +63,9 @@ class SpectralConv(nn.Module):
                 self._iterate()
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, I, H, W] -> [n, O, H', W']."""
-        norm = self.left @ self.weight.flatten(1) @ self.right
+        """[n, I, H, W] -> [n, O, H', W']; the norm is computed in float32 regardless of autocast."""
+        with torch.autocast(x.device.type, enabled=False):
+            norm = self.left @ self.weight.flatten(1) @ self.right
         return F.conv2d(x, self.weight / norm, self.bias, self.stride, self.padding)
 
     def after_step(self, sum_: Callable[[Sequence[Tensor]], None]) -> None:
@@ -97,11 +98,6 @@ class SliceHeads(nn.Module):
         self.heads = nn.ModuleList(
             nn.ModuleList(_head(side, width, spectral_norm) for side in sides) for _ in range(planes)
         )
-
-    @property
-    def planes(self) -> int:
-        """Number of planes."""
-        return len(self.heads)
 
     def forward(self, plane: int, features: Sequence[Tensor]) -> Tensor:
         """Judge slices of one plane.

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from tests.strategies import networks, noise_for, random_tensor, randomised
 from voxflate.losses import r1_penalty
 from voxflate.nn import Discriminator
-from voxflate.nn.functional import conv
+from voxflate.nn.functional import conv, weighted_sums
 
 TRIALS = 3
 
@@ -51,6 +51,12 @@ def test_pytorch_still_needs_the_workaround():
             f"PyTorch {torch.__version__} on this processor has a right bfloat16 weight gradient at depth 2: "
             "where it has the bfloat16 instructions too, the float32 convolution of `functional.conv` can go"
         )
+
+
+def test_the_sum_of_an_image_of_one_channel_is_not_rounded():
+    image = weighted_sums(torch.ones(1, 257, 2, 2, dtype=torch.bfloat16), torch.ones(1, 1, 257))
+    assert image.dtype == torch.float32
+    assert (image == 257).all()  # the nearest bfloat16 is 256
 
 
 @pytest.mark.parametrize("base", [(1, 4, 4), (2, 4, 4)])

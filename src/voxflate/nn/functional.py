@@ -163,7 +163,7 @@ def weighted_sums(x: Tensor, mix: Tensor) -> Tensor:
     """Mix the channels with weights per sample: a 1x1 modulated convolution to an image (Eq. 1).
 
     For one output channel, sums take a third of the time of a matrix product, including backward; for
-    several, the product reads the features only once.
+    several, the product reads the features only once. Sums are float32 at least, as in the fused path.
 
     Args:
         x: [N, I, *spatial].
@@ -173,7 +173,8 @@ def weighted_sums(x: Tensor, mix: Tensor) -> Tensor:
         [N, O, *spatial].
     """
     if mix.shape[1] == 1:
-        return (x * per_channel(mix[:, 0], x)).sum(dim=1).unsqueeze(1)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return (x * per_channel(mix[:, 0], x)).sum(dim=1, dtype=wide).unsqueeze(1)
     rows = to_rows(x)
     mixed = rows.flatten(1, -2) @ mix.transpose(1, 2).to(x.dtype)  # [N, voxels, O]
     return from_rows(mixed.view(*rows.shape[:-1], -1))

@@ -65,6 +65,17 @@ def test_counted_numbers_of_any_batch_take_as_many_operations():
     assert operations(2) == operations(64)
 
 
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_a_whole_of_which_only_parts_are_drawn_makes_no_generators(is_counted, monkeypatch):
+    made = []
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "Generator", lambda device: made.append(device))
+        patch.setattr("voxflate.nn.draws.send", lambda seeds, device: made.append(device))
+        part = Draws(4, "cpu", SEEDS, is_counted).part(1, 3)
+    assert made == []
+    assert torch.equal(part.normal(3), Draws(4, "cpu", SEEDS, is_counted).normal(3)[1:3])
+
+
 def test_without_seeds_the_global_random_state_is_drawn_from():
     with torch.random.fork_rng():
         torch.manual_seed(3)

@@ -7,6 +7,7 @@ Every sample has its own seed, so that the parts draw the same numbers as the wh
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from voxflate.nn import counted
 Device = torch.device | str
 
 _OTHERS = 0x9E3779B9
-"""Makes another seed of a seed."""
+"""XORed with a seed to get a different one."""
 
 
 class Draws:
@@ -51,11 +52,15 @@ class Draws:
         self.is_counted = self.device.type != "cpu" if is_counted is None else is_counted
         self._seeds = seeds
         self._calls = 0
-        self._generators: list[torch.Generator] = []
-        if seeds is not None and self.is_counted:
-            self._own = send(torch.tensor(seeds, dtype=torch.int64), self.device)
-        elif seeds is not None:
-            self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    # Made on first use: a batch is mostly drawn from in its parts.
+    @cached_property
+    def _generators(self) -> list[torch.Generator]:
+        return [torch.Generator(self.device).manual_seed(seed) for seed in self._seeds or ()]
+
+    @cached_property
+    def _own(self) -> Tensor:
+        return send(torch.tensor(self._seeds, dtype=torch.int64), self.device)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, [count, *shape]."""
@@ -97,7 +102,8 @@ class Draws:
         """New draws in which samples made from the same sample here get the same numbers.
 
         Args:
-            samples: Index of a sample here for each of the new ones. Numbers differ from those drawn here.
+            samples: For each new sample, the index of the sample here whose seed it shares; its numbers
+                differ from those drawn here.
         """
         seeds = self._seeds or torch.randint(2**32, (self.count,)).tolist()
         return Draws(

@@ -59,7 +59,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=int, default=1, help="threads of one run; as many runs at a time as fit the cores"
     )
-    parser.add_argument("--gpus", type=int, default=0, help="GPUs of one run")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs of one run, 0 or 1")
     parser.add_argument(
         "--all-gpus",
         type=int,
@@ -88,6 +88,11 @@ def study_of(a: argparse.Namespace) -> Study:
     data = {cohort: str(Path(folder).absolute()) for cohort, folder in named.items() if folder}
     if a.seeds < 1:
         raise VoxflateError(f"--seeds {a.seeds}: at least 1 is needed")
+    if a.gpus > 1:
+        raise VoxflateError(
+            f"--gpus {a.gpus}: a run of a study uses one GPU; for {a.gpus} runs at a time, give --gpus 1 "
+            f"--all-gpus {a.gpus}"
+        )
     try:
         tables = tuple(sorted({int(number) for number in a.tables.split(",")}))
     except ValueError as error:
@@ -96,22 +101,22 @@ def study_of(a: argparse.Namespace) -> Study:
         raise VoxflateError(f"--tables {unknown[0]}: choose from 1 to 7; Table 8 comes with Tables 6 and 7")
     rows = tuple(name for name in a.rows.split(",") if name)
     study = Study(
-        a.out.absolute(), a.scale, data, a.seeds, tables, rows, a.own, a.threads, a.gpus, a.memory,
+        a.out.resolve(), a.scale, data, a.seeds, tables, rows, a.own, a.threads, a.gpus, a.memory,
         parse_assignments(a.set),
     )  # fmt: skip
     rows_of(study)
     return study
 
 
-def snakemake(study: Study, a: argparse.Namespace, *targets: str) -> int:
-    """Run the workflow; return its exit status."""
+def snakemake(study: Study, a: argparse.Namespace, lock: int, *targets: str) -> int:
+    """Run the workflow, which keeps the study's lock while it works; return its exit status."""
     program = Path(sys.executable).with_name("snakemake")
     found = str(program) if program.is_file() else shutil.which("snakemake")
     if found is None:
         raise VoxflateError(missing_extra("study", "a study needs snakemake"))
     words = [found, *targets, "--snakefile", str(HERE / "Snakefile"), "--directory", str(study.out)]
     words += ["--profile", str(a.profile), "--config", f"out={study.out}", *limits(a)]
-    status, asked = run_child(words)
+    status, asked = run_child(words, keep=[lock])
     if asked:
         print("stopped; the same command continues", flush=True)
         sys.exit(128 + asked)
@@ -177,9 +182,11 @@ def run_study(a: argparse.Namespace) -> int:
         check_no_jobs(study.out)
         study.save()
         if unfinished(study, runs):
-            snakemake(study, a, "runs")
+            snakemake(study, a, lock.fileno(), "runs")
         missing = report_failures(study, runs)
-        status = snakemake(study, a, "tables", "figures", "--force") if missing < len(runs) else 1
+        if missing == len(runs):
+            return 1
+        status = snakemake(study, a, lock.fileno(), "tables", "figures", "--force")
     return 1 if missing or status else 0
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 
 
-def run_child(words: Sequence[str]) -> tuple[int, int]:
+def run_child(
+    words: Sequence[str], variables: Mapping[str, str] | None = None, keep: Sequence[int] = ()
+) -> tuple[int, int]:
     """Run a command; a request to stop does not end this process before its child.
 
     SIGTERM is passed on, because it may have been sent to this process only. Ctrl-C is not: the terminal
@@ -16,11 +19,14 @@ def run_child(words: Sequence[str]) -> tuple[int, int]:
 
     Args:
         words: The command.
+        variables: Added to its environment.
+        keep: Open files of this process that it keeps open, so that their locks last until it has ended, too.
 
     Returns:
         Its exit status, and the number of the signal that asked for the end, or 0.
     """
-    with subprocess.Popen(words) as process:
+    environment = {**os.environ, **(variables or {})}
+    with subprocess.Popen(words, env=environment, pass_fds=tuple(keep)) as process:
         asked: list[int] = []
 
         def stop(number: int, frame: FrameType | None) -> None:

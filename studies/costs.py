@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil, pow, prod, sqrt
 
-from studies.plan import Run, Study, result_path, unfinished
+from studies.plan import Run, Study, result_path, to_train, unfinished
 from voxflate.config.params import count_parameters
 from voxflate.reports.results import read_result
 
@@ -57,14 +57,19 @@ def seconds_of(run: Run) -> float:
     return images * size * pow(width, 1.5) / SPEEDS[name] + sliced + _measuring_seconds(run)
 
 
-def _measuring_seconds(run: Run) -> float:
-    """The part for metrics, which the seconds of a result do not include; in 2D it is not counted."""
+def _measuring_seconds(run: Run, snapshots: bool = True) -> float:
+    """The part for metrics, which the seconds of a result do not include; in 2D it is not counted.
+
+    Args:
+        run: The run.
+        snapshots: Whether those at snapshots are included, besides those of the evaluation.
+    """
     settings = run.settings()
     if run.phase == "2d":
         return 0.0
     size: float = prod(settings.network.shape) / _VOXELS
-    snapshots = ceil(round(settings.training.kimg / settings.training.snapshot_kimg, 6)) + 1
-    return sqrt(size) * (snapshots * _SNAPSHOT_SECONDS + _EVALUATION_SECONDS)
+    count = ceil(round(settings.training.kimg / settings.training.snapshot_kimg, 6)) + 1 if snapshots else 0
+    return sqrt(size) * (count * _SNAPSHOT_SECONDS + _EVALUATION_SECONDS)
 
 
 def bytes_of(run: Run) -> int:
@@ -83,32 +88,35 @@ def describe(study: Study, runs: Sequence[Run], cores: int | None) -> list[str]:
         runs: All runs of the study.
         cores: Cores that the runs share; None if unknown, as on a cluster.
     """
-    todo = unfinished(study, runs)
-    names = {run.name for run in todo}
+    todo, training = unfinished(study, runs), to_train(study, runs)
+    done = [run for run in runs if run not in todo]
     # A finished run of the same row tells more than an expected speed.
-    known = {_kind(run): _measured(study, run) for run in runs if run.name not in names}
-    hours_of = {run.name: known.get(_kind(run), _expected(study, run)) for run in todo}
-    lines = [
-        f"study of scale {study.scale} in {study.out}: {len(runs)} runs, {len(runs) - len(todo)} of them done"
-    ]
+    known = {_kind(run): _measured(study, run) for run in done}
+    lines = [f"study of scale {study.scale} in {study.out}: {len(runs)} runs, {len(done)} of them done"]
+    total, left = 0.0, [run for run in runs if run in todo or run in training]
     for run in runs:
-        hours = hours_of[run.name] if run.name in names else _measured(study, run)
+        hours = known.get(_kind(run), _expected(study, run))
+        if run in training:
+            state = "to do" if run in todo else "to train again, because its folder is gone"
+        elif run in todo:
+            state, hours = "trained, to evaluate", _measuring_seconds(run, False) / study.threads / 3600
+        else:
+            state, hours = "done", _measured(study, run)
+        total += hours if run in left else 0.0
         start = f" from {run.twin}" if run.twin else ""
-        state = "to do" if run.name in names else "done"
         lines.append(
             f"  {run.name}: {run.phase}, {run.cohort}, {run.settings().training.kimg:g} kimg{start}; "
             f"{hours:.2g} h; {state}"
         )
-    total = sum(hours_of.values())
     duration = ""
     if cores is not None:
         lanes = max(1, cores // study.threads)
         duration = f"{total / lanes:.3g} hours on {cores} cores at {lanes} runs at a time, "
-    disk = sum(bytes_of(run) for run in todo) / 1e6
+    disk = sum(bytes_of(run) for run in training) / 1e6
     lines.append(
-        f"left: {len(todo)} runs, about {total * study.threads:.3g} core hours, {duration}and {disk:.0f} MB "
-        "of disk. Where a seed of a row is done, the others get its hours; else hours are those of one CPU "
-        "(docs/studies.md): others differ, a GPU by far."
+        f"left: {len(left)} runs, about {total * study.threads:.3g} core hours, {duration}and {disk:.0f} MB "
+        "of disk. Where a seed of a row is done, the others get its hours. Other hours are those expected of "
+        "one CPU: other machines differ, GPUs by far."
     )
     return lines
 

@@ -19,6 +19,8 @@ from voxflate.data.prepared import MANIFEST
 STUDY = "study.json"
 ALL_TABLES = (1, 2, 3, 4, 5, 6, 7)
 """Table 8 has other metrics for the rows of Tables 6 and 7."""
+TRAINED = "trained"
+"""File in the folder of a run that was trained to its end."""
 _SEED = "training.seed"
 
 
@@ -221,6 +223,17 @@ def _values(study: Study, scale: Scale, cohort: str, phase: str) -> dict[str, An
 def unfinished(study: Study, runs: Sequence[Run]) -> list[Run]:
     """Runs that have no result yet."""
     return [run for run in runs if not result_path(study, run).is_file()]
+
+
+def to_train(study: Study, runs: Sequence[Run]) -> list[Run]:
+    """Runs that will be trained: those without a result, and the 2D runs whose weights these need.
+
+    A 2D run is trained again even if it has a result, if its folder is gone.
+    """
+    untrained = [run for run in runs if not (run_path(study, run) / TRAINED).is_file()]
+    without = [run for run in unfinished(study, runs) if run in untrained]
+    names = {run.name for run in without} | {run.twin for run in without}
+    return [run for run in untrained if run.name in names]
 
 
 def result_path(study: Study, run: Run) -> Path:

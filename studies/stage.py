@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from studies.checks import check_folder
 from studies.children import run_child
 from studies.figures import PICTURED
+from studies.gpus import own_gpu
 from studies.own import OWN
 from studies.plan import Run, Study, data_path, plan_of, result_path, run_path
 from studies.scales import scale_of
@@ -82,9 +83,9 @@ def _train(study: Study, name: str) -> None:
     Otherwise the workflow would take it for finished and evaluate it.
     """
     run = _run_of(study, name)
-    status, asked = run_child([sys.executable, "-m", "voxflate", *train_command(study, run)])
-    if status:
-        sys.exit(status if status > 0 else 128 - status)
+    if run.twin:
+        check_folder(study, _run_of(study, run.twin))
+    asked = _run_all(study, [train_command(study, run)])
     snapshots = list_snapshots(run_path(study, run))
     shown = images_of(snapshots[-1]) if snapshots else 0
     wanted = round(run.settings().training.kimg * 1000)
@@ -93,10 +94,25 @@ def _train(study: Study, name: str) -> None:
 
 
 def _evaluate(study: Study, name: str) -> None:
-    for words in evaluate_commands(study, _run_of(study, name)):
-        status = subprocess.run([sys.executable, "-m", "voxflate", *words], check=False).returncode
-        if status:
-            sys.exit(status)
+    run = _run_of(study, name)
+    check_folder(study, run)
+    if asked := _run_all(study, evaluate_commands(study, run)):
+        sys.exit(128 + asked)
+
+
+def _run_all(study: Study, commands: Sequence[list[str]]) -> int:
+    """Run voxflate with some commands; return the signal that asked for the end, or 0.
+
+    This process ends with the status of the first command that fails.
+    """
+    with own_gpu(study.out, study.gpus) as (variables, locks):
+        for words in commands:
+            status, asked = run_child([sys.executable, "-m", "voxflate", *words], variables, locks)
+            if status:
+                sys.exit(status if status > 0 else 128 - status)
+            if asked:
+                return asked
+    return 0
 
 
 STAGES: Mapping[str, Callable[[Study, str], None]] = {

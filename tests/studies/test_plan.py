@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from studies.costs import describe, seconds_of
-from studies.plan import Run, Study, plan_of, result_path, unfinished
+from studies.plan import Run, Study, plan_of, result_path, run_path, to_train, unfinished
 from studies.scales import SCALES
 from studies.stage import evaluate_commands, train_command
 from tests.studies.fakes import a_result
@@ -97,6 +97,37 @@ def test_a_run_with_a_result_is_done(study: Study) -> None:
     assert any(other.name in line and "0.27 h; to do" in line for line in lines)  # measured, not expected
     assert "hours on 2 cores at 2 runs at a time" in lines[-1]
     assert "runs at a time" not in describe(study, runs, cores=None)[-1]  # a cluster's cores are not known
+
+
+def test_the_plan_says_which_2d_runs_are_trained_again(tmp_path: Path) -> None:
+    rows = ("coca64-baseline", "coca64-baseline-inflate-1")
+    study = Study(tmp_path, "toy", {"coca64": "/data"}, 1, presets=rows)
+    runs = plan_of(study)
+    twin, none, inflated = runs
+
+    def lines() -> list[str]:
+        return describe(study, runs, cores=1)
+
+    def marked(run: Run) -> Path:
+        marker = run_path(study, run) / "trained"
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+        return marker
+
+    assert to_train(study, runs) == runs
+    write_result(a_result("", 0, 5), result_path(study, twin))
+    assert to_train(study, runs) == runs  # the weights of the 2D run are gone
+    assert "0.25 h; to train again, because its folder is gone" in lines()[1]
+    assert lines()[-1].startswith("left: 3 runs, about 0.2")
+    marker = marked(twin)
+    assert to_train(study, runs) == [none, inflated]
+    assert "0.25 h; done" in lines()[1]
+    assert lines()[-1].startswith("left: 2 runs, about 0.0")
+    marked(inflated)  # only its evaluation is missing, which needs no 2D run
+    marker.unlink()
+    assert to_train(study, runs) == [none]
+    assert lines()[3].endswith("trained, to evaluate")
+    assert lines()[-1].startswith("left: 2 runs, ")
 
 
 def test_the_bench_study_fits_twelve_hours_of_two_cores(study: Study) -> None:

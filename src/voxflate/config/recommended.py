@@ -102,7 +102,7 @@ def _shape(values: Values) -> tuple[int, ...]:
 
 
 def _learning_rates(strategy: str, shape: tuple[int, ...]) -> Values:
-    """Higher ones for small volumes of one channel; a planar start keeps its own."""
+    """Higher ones for small volumes; a planar start keeps its own. Only called for volumes of one channel."""
     return _FAST if math.prod(shape) <= _SMALL and strategy != "planar" else {}
 
 

@@ -24,7 +24,7 @@ Indices = npt.NDArray[np.int64]
 _FOR_THE_MEAN = 100
 """About how many volumes are read for a mean."""
 
-BACKGROUND = -0.8
+BACKGROUND_BELOW = -0.8
 """Values below count as background, as in the evaluation."""
 
 
@@ -101,8 +101,8 @@ def slices_with_content(stored: Int16, min_content: float) -> Indices:
 
     Args:
         stored: int16 [N, C, D, H, W].
-        min_content: Smallest share of a slice's pixels above `BACKGROUND` in the first channel; 0 keeps every
-            slice.
+        min_content: Smallest share of a slice's pixels above `BACKGROUND_BELOW` in the first channel; 0 keeps
+            every slice.
 
     Returns:
         Indices v * D + d of the slices that are kept, ascending, int64.
@@ -110,7 +110,7 @@ def slices_with_content(stored: Int16, min_content: float) -> Indices:
     if min_content <= 0:
         return np.arange(stored.shape[0] * stored.shape[2])
     # Volume by volume: the set may be larger than memory.
-    shares = [(volume[0] > BACKGROUND * FULL_SCALE).mean(axis=(1, 2)) for volume in stored]
+    shares = [(volume[0] > BACKGROUND_BELOW * FULL_SCALE).mean(axis=(1, 2)) for volume in stored]
     return np.flatnonzero(np.concatenate(shares) >= min_content)
 
 

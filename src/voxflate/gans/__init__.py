@@ -17,6 +17,6 @@ GANS: dict[str, Model] = {
     "alpha-gan": ALPHA_GAN,
     "alpha-wgan-gp": ALPHA_WGAN_GP,
 }
-"""Models by name; the names are repeated in `config.MODELS`."""
+"""Models by name; the names are repeated in `config.schema.MODELS`."""
 
 __all__ = ["GANS"]

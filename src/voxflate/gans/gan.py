@@ -249,7 +249,8 @@ class Gan:
     def take(self, step: Step, shown: Shown) -> Scalars:
         """Run one step, due or not; only the network that it updates gets gradients.
 
-        A step that raises changes nothing but the global random state.
+        A step that raises changes no weights and leaves nothing behind but the global random state and, in
+        comparison models, the running statistics of batch normalisation. Loading a snapshot resets both.
         """
         with self._others_frozen(step.updates):
             try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """Plain settings of the networks; `config.NetworkConfig` explains them.
+    """Plain settings of the networks; `config.schema.NetworkConfig` explains them.
 
     Attributes:
         spatial_dims: 3, or 2 for a twin.
@@ -42,7 +42,7 @@ class NetworkPlan:
 
 @dataclass(frozen=True)
 class SliceSettings:
-    """Plain settings of the slice discriminator; `config.SliceConfig` explains them."""
+    """Plain settings of the slice discriminator; `config.schema.SliceConfig` explains them."""
 
     weight: float = 1.0
     per_volume: int = 1
@@ -56,7 +56,7 @@ class SliceSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Plain settings of the steps; `config.TrainingConfig` and `config.ComparisonConfig` explain them."""
+    """Plain settings of the steps; `config.schema`'s `TrainingConfig` and `ComparisonConfig` explain them."""
 
     lr_g: float = 0.0025
     lr_d: float = 0.0025

@@ -18,7 +18,7 @@ ONE_SIDED = 0.7
 
 
 def cautions(config: RunConfig, prepared: PreparedSet, report: TransferReport | None) -> list[str]:
-    """All that apply, each a line.
+    """All warnings that apply, one line each.
 
     Args:
         config: Settings of the run.

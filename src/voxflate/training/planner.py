@@ -45,7 +45,8 @@ class Measured:
 
     Attributes:
         device: The measured device.
-        seconds: Time per image, seconds, with the share of steps that are not due at every batch.
+        seconds: Time per image, seconds, averaged over batches, including steps that are not due at every
+            one.
         gib: Peak memory of the process so far, GiB.
         gib_at_rest: The same before the first step, GiB.
     """
@@ -62,7 +63,8 @@ class Machine:
 
     Attributes:
         device: The measured device.
-        seconds_per_voxel: Time per voxel of an image, seconds, with the share of steps that are rarely due.
+        seconds_per_voxel: Time per voxel of an image, seconds, averaged over batches, including steps that
+            are not due at every one.
         gib_per_voxel: Peak memory per voxel of the images computed at a time, GiB.
         gib_at_rest: Memory that does not depend on the shape, GiB.
         seconds_per_image: Time per image that does not depend on the shape, seconds.
@@ -167,7 +169,7 @@ def measure_machine(config: RunConfig, rounds: int = _ROUNDS) -> Machine:
 
 
 def _images_measured(config: RunConfig) -> int:
-    """Whole groups of the minibatch standard deviation, some four images; more only take longer."""
+    """Whole groups of the minibatch standard deviation, about four images; more would only take longer."""
     at_once = images_at_once(config)
     group = min(config.training.mbstd_group, at_once)
     return min(at_once, max(group, _IMAGES // group * group))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from voxflate._system.devices import peak_gib
+from voxflate.config.build import build_gan, build_run_networks
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import with_values
 from voxflate.gans.gan import Gan, Shown, Step
@@ -17,7 +18,12 @@ from voxflate.training import planner
 from voxflate.training.planner import Machine, Measured, measure_machine, predict
 
 GIB = 2**30
-LARGE = {"network.base": [4, 4, 4], "network.stages": 6, "training.reuse_fakes": False}
+LARGE = {
+    "network.base": [4, 4, 4],
+    "network.stages": 6,
+    "training.reuse_fakes": False,
+    "slice_discriminator.weight": 0,
+}
 
 
 def test_a_cost_with_a_fixed_part_is_predicted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +132,25 @@ def test_only_images_computed_at_a_time_and_those_that_wait_count() -> None:
     assert gib(batch=128, micro_batch=4) == pytest.approx(0.5 + 4e-6 * image + 124 * 4 * image / GIB)
     reused = gib(batch=128, micro_batch=4, reuse_fakes=True) - gib(batch=128, micro_batch=4)
     assert reused == pytest.approx(124 * 4 * image / GIB)
+
+
+def test_features_that_wait_for_the_slice_discriminator_s_step_count() -> None:
+    """As many values as the judge keeps in a real step."""
+    small = {"network.base": [2, 4, 4], "network.stages": 3, "network.channels": 4}
+    slices = {"weight": 1, "side": 32, "per_volume": 3, "features": "random", "channels": "grey"}
+    values = {"training.batch": 4, "training.mbstd_group": 2, "training.micro_batch": 2}
+    config = with_values(
+        RunConfig(),
+        small | values | {f"slice_discriminator.{key}": value for key, value in slices.items()},
+    )
+    gan = build_gan(config, build_run_networks(config))
+    step = next(step for step in gan.steps if step.name == "s")
+    gan.take(gan.steps[0], Shown(torch.rand(4, 1, *config.network.shape), seen=0))
+    kept = step.loss.__self__._fakes  # type: ignore[attr-defined]
+    values_kept = sum(x.numel() for maps in kept[0] for x in maps)
+    without = with_values(config, {"slice_discriminator.weight": 0})
+    assert len(kept) == 2
+    assert planner.values_waiting(config) - planner.values_waiting(without) == values_kept > 0
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,11 @@ WEIGHTS = {
 """SHA-256 of each trunk's weight file, for a run's record."""
 
 
+def values_per_slice(side: int) -> int:
+    """Number of values in all feature maps of a slice of `side` pixels."""
+    return WIDTH * sum((side // reduction) ** 2 for reduction in REDUCTIONS)
+
+
 class SliceFeatures:
     """Features of grey or colour slices; gradients flow to the slices, not to the weights.
 

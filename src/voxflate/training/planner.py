@@ -21,6 +21,7 @@ from voxflate.config.schema import DEFAULT_MODEL, RunConfig
 from voxflate.config.toml import with_values
 from voxflate.gans.gan import Gan
 from voxflate.gans.samples import sample
+from voxflate.gans.slice_features import values_per_slice
 from voxflate.nn.run_stage import use_kernels
 
 _SMALL = {"network.base": [4, 4, 4], "network.stages": 4}
@@ -88,10 +89,10 @@ class Machine:
         Args:
             shape: Voxels, [D, H, W].
             at_once: Images computed at a time, see `images_at_once`.
-            waiting: Values per voxel that the other images of the batch keep meanwhile, see `values_waiting`.
+            waiting: Values that the other images of the batch keep meanwhile, see `values_waiting`.
         """
         kept = waiting * _BYTES_PER_VALUE / _BYTES
-        return self.gib_at_rest + (self.gib_per_voxel * at_once + kept) * prod(shape)
+        return self.gib_at_rest + self.gib_per_voxel * at_once * prod(shape) + kept
 
     def fits(self, gib: float) -> bool:
         """Whether a run fits into the memory left, even if the prediction is `MARGIN` too low."""
@@ -105,9 +106,12 @@ def images_at_once(config: RunConfig) -> int:
 
 
 def values_waiting(config: RunConfig) -> int:
-    """Values per voxel of images that wait for their micro-batch: reals, and fakes if these are reused."""
-    kinds = 2 if config.training.reuse_fakes else 1
-    return kinds * config.network.image_channels * (config.training.batch - images_at_once(config))
+    """Values kept of images outside the micro-batch: reals, reused fakes, features of the fakes' slices."""
+    kinds, slices = 2 if config.training.reuse_fakes else 1, config.slice_discriminator
+    values = kinds * config.network.image_channels * prod(config.network.shape)
+    if slices.weight:
+        values += slices.per_volume * values_per_slice(slices.side)
+    return values * (config.training.batch - images_at_once(config))
 
 
 def predict(config: RunConfig, machine: Machine) -> tuple[float, float]:

@@ -14,9 +14,12 @@ from voxflate.reports.tables import PLUS_MINUS
 _RATES = {
     "training.lr_g": "generator",
     "training.lr_d": "discriminator",
-    "training.lr_decay": "decay to the factor",
+    "training.lr_decay": "decays to a factor of",
     "slice_discriminator.lr_s": "slice discriminator",
 }
+
+_ABOUT_THE_CHOICE = ("this snapshot was chosen by", "the held-out KID chose this snapshot")
+"""How warnings begin that `CHOSEN_BY_KID`, or an earlier version, gave the best snapshot."""
 
 
 def results_of(entries: Sequence[Entry]) -> list[Result]:
@@ -63,12 +66,14 @@ def _at_snapshots(result: Result) -> str:
     return f"{numbers}{seed}, features of {network}"
 
 
-def warnings(entries: Sequence[Entry], shown: Sequence[str]) -> list[str]:
+def warnings(entries: Sequence[Entry], shown: Sequence[str], evaluated: bool = True) -> list[str]:
     """The evaluations' own warnings, with the runs where not all have one.
 
     Args:
         entries: Rows of a table.
         shown: Feature networks that it shows; warnings about others are left out.
+        evaluated: Whether its distances are of the evaluated snapshots. Otherwise, warnings about the choice
+            of these are left out.
     """
     results = results_of(entries)
     found: dict[str, list[str]] = {}
@@ -76,6 +81,7 @@ def warnings(entries: Sequence[Entry], shown: Sequence[str]) -> list[str]:
         evaluation = result.evaluations[-1]
         names = [str(each["name"]) for each in evaluation.facts["extractors"]]
         others = tuple(f"{name}: " for name in names if name not in shown)
+        others += () if evaluated else _ABOUT_THE_CHOICE
         for words in evaluation.warnings:
             if not words.startswith(others):
                 found.setdefault(words, []).append(result.name)

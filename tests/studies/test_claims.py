@@ -92,18 +92,35 @@ def test_results_without_kid_have_a_verdict_all_the_same() -> None:
     assert finding.detail.endswith("KID not measured")
 
 
-def test_a_claim_about_other_features_takes_their_kid() -> None:
+def test_a_claim_about_other_features_has_no_kid() -> None:
+    """There is none of the voxels (decision 0199)."""
     results = [
-        evaluated(
-            a_result(key, seed, 50),
-            metrics={"frechet-voxels-3d": Metric(near + seed), "kid-voxels-3d": Metric(far + 2 * seed)},
-        )
-        for key, near, far in ((ONE, 30, 90), (NONE, 60, 40))
+        evaluated(a_result(key, seed, 50), metrics={"frechet-voxels-3d": Metric(near + seed)})
+        for key, near in ((ONE, 30), (NONE, 60))
         for seed in range(3)
     ]
     finding = judge(Claim("text", [(ONE, NONE)], metric="frechet-voxels-3d"), collect(results).entries)
-    assert (finding.verdict, finding.kid) == ("holds", "disagrees: does not hold")
-    assert "31 against 61 (p = 0, 3 seeds), KID 92 against 42 (p = 0, 3 seeds) disagrees" in finding.detail
+    assert (finding.verdict, finding.kid) == ("holds", "not measured")
+    assert finding.detail == "baseline-inflate-1 and baseline: 31 against 61 (p = 0, 3 seeds)"
+
+
+def test_pairs_that_were_not_trained_are_counted() -> None:
+    entries = collect([a_result(ONE, 0, 50), a_result(NONE, 0, 60)]).entries
+    absent = [("coca64-split", NONE), ("coca64-split", ONE)]
+    assert judge(Claim("text", absent), entries).detail == "no pair of its rows was trained"
+    assert judge(Claim("text", [(ONE, NONE), *absent]), entries).detail.endswith(
+        "; 2 of 3 pairs lack a trained row"
+    )
+    assert judge(Claim("text", [(ONE, NONE), absent[0]]), entries).detail.endswith(
+        "; 1 of 2 pairs lacks a trained row"
+    )
+
+
+def test_a_negative_kid_has_no_margin() -> None:
+    """Otherwise a row could not be as good as itself."""
+    rows = [a_result(key, seed, 50 + seed, -0.001) for key in (ONE, NONE) for seed in range(3)]
+    finding = judge(Claim("text", [(ONE, NONE)], strict=False), collect(rows).entries)
+    assert "difference 0 to 0, margin 0)" in finding.detail.partition("KID")[2]
 
 
 def test_pages_show_both_verdicts_and_say_what_they_are() -> None:

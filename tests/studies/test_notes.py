@@ -11,6 +11,7 @@ from studies.budgets import budget, budget_notes
 from studies.collect import Entry
 from studies.notes import learning_rates, measured_on, warnings
 from tests.studies.fakes import a_result, a_start, a_twin, evaluated
+from voxflate.reports.measure import CHOSEN_BY_KID
 from voxflate.reports.results import Result
 
 DASH = "\N{EN DASH}"
@@ -69,6 +70,14 @@ def test_warnings_of_evaluations_are_told_once_and_with_their_runs() -> None:
     assert warnings([entry(a_result(NONE, 0, 50))], ["random"]) == []
 
 
+def test_how_a_snapshot_was_chosen_is_told_where_it_is_shown() -> None:
+    older = "the held-out KID chose this snapshot on the same volumes"
+    for words in (CHOSEN_BY_KID, older):
+        row = [entry(evaluated(a_result(NONE, 0, 50), (words, "random: few volumes")))]
+        assert warnings(row, ["random"]) == [f"Warning: {words}.", "Warning: random: few volumes."]
+        assert warnings(row, ["random"], evaluated=False) == ["Warning: random: few volumes."]
+
+
 @pytest.mark.parametrize(
     ("rates", "said"),
     [
@@ -80,8 +89,8 @@ def test_warnings_of_evaluations_are_told_once_and_with_their_runs() -> None:
         (
             {"training.lr_d": 0.01, "training.lr_decay": 0.5},
             [
-                "Learning rates differ. Discriminator 0.0025, decay to the factor 1: a; c. "
-                "Discriminator 0.01, decay to the factor 0.5: b, of two."
+                "Learning rates differ. Discriminator 0.0025, decays to a factor of 1: a; c. "
+                "Discriminator 0.01, decays to a factor of 0.5: b, of two."
             ],
         ),
     ],

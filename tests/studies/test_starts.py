@@ -19,6 +19,7 @@ from studies.tables import tables_of
 from tests.studies.fakes import a_result, a_start, a_twin, evaluated
 from voxflate._system.errors import VoxflateError
 from voxflate.evaluation import Assessment, Metric
+from voxflate.reports.measure import CHOSEN_BY_KID
 from voxflate.reports.results import Result
 from voxflate.training.recorder import FLOOR_METRICS
 
@@ -130,12 +131,13 @@ def test_both_tables_say_how_rows_and_measurements_differ() -> None:
     }  # fmt: skip
     results = [a_start("own-none", 0, 50), a_start("own-preserving", 0, 40, settings={**settings, **rates})]
     results = [replace(each, snapshots={**each.snapshots, **columns}) for each in results]
-    results = [evaluated(each, ("random: few volumes", "deepbet: few")) for each in results]
+    results = [evaluated(each, ("random: few volumes", "deepbet: few", CHOSEN_BY_KID)) for each in results]
     tables = tables_of_starts(collect([*results, a_twin("twin-0")]))
     said = "Metrics at snapshots: 148 generated and 148 real volumes, seed 1, features of random, "
     for table in tables.values():
         assert f"{said}weights (SHA-256) cccccccccccc." in table.notes
         assert "Warning: random: few volumes." in table.notes
+        assert not any(CHOSEN_BY_KID in note for note in table.notes)  # it did not choose these snapshots
         assert any(
             note.startswith("Learning rates were tried with one of these rows") for note in table.notes
         )
@@ -152,6 +154,38 @@ def test_both_tables_say_how_rows_and_measurements_differ() -> None:
     ]
     assert costs == [["\N{EN DASH}", "0.17 h", "0.17 h"], ["200", "0.17 h", "0.42 h"]]
     assert any("weights (SHA-256) aaaaaaaaaaaa" in note for note in nine.notes)
+
+
+def test_how_rates_were_chosen_is_said_of_these_rates_only() -> None:
+    def said(*results: Result) -> list[str]:
+        notes = tables_of_starts(collect([*results, a_twin("twin-0")]))[EQUAL_IMAGES].notes
+        return [note for note in notes if note.startswith("Learning rates were tried")]
+
+    (note,) = said(a_start("own-none", 0, 50))
+    assert note.endswith("decision 0202).")
+    (note,) = said(a_start("own-none", 0, 50), a_start("own-planar", 0, 50))
+    assert note.endswith("decision 0202). Planar keeps 0.001.")
+    old = a_start("own-none", 0, 50)
+    assert said(replace(old, settings={**old.settings, "training.lr_g": 0.002})) == []
+
+
+def test_copies_are_counted_without_truncation() -> None:
+    audit = {"n_images": 40_000, "flagged": 1, "n-generated": 148, "truncation": 1.0}
+    truncated = {**audit, "flagged": 90, "truncation": 0.5}
+    table = tables_of_starts(collect([a_start("own-none", 0, 50, audits=[audit, truncated])]))[EQUAL_IMAGES]
+    assert dict(zip(table.headings, table.rows[1], strict=True))["copies"] == "1 of 148"
+    table = tables_of_starts(collect([a_start("own-none", 0, 50, audits=[truncated])]))[EQUAL_IMAGES]
+    assert dict(zip(table.headings, table.rows[1], strict=True))["copies"] == "\N{EN DASH}"
+
+
+def test_table_10_has_no_metric_of_another_version_of_the_measurement() -> None:
+    results = [evaluated(a_start(key, 0, 50), measurement=2) for key in ("own-none", "own-none-slices")]
+    results[1] = replace(results[1], snapshots={**results[1].snapshots, "measurement": [2, 2, 2, 2]})
+    results[0] = replace(results[0], snapshots={**results[0].snapshots, "measurement": [1, 2, 2, 2]})
+    tables = tables_of_starts(collect(results))
+    assert [row[-6] for row in tables[EQUAL_SECONDS].rows[1:]] == ["53.0", "53.0"]
+    results[0] = replace(results[0], snapshots={**results[0].snapshots, "measurement": [1, 1, 1, 1]})
+    assert list(tables_of_starts(collect(results))) == [EQUAL_IMAGES]
 
 
 def test_times_of_two_machines_are_in_no_table() -> None:

@@ -218,6 +218,8 @@ def test_a_preset_that_was_changed_into_another_start_is_no_row() -> None:
         ([81, 89, 102], [80, 90, 101], False, "holds"),  # worse by 0.3, at most by 3.2
         ([81, 89, 116], [80, 90, 101], False, "not settled (0 of 1 comparisons)"),  # worse by 5, or by 27
         ([80, 90, 101], [50, 61, 70], False, "does not hold"),
+        ([101, 111, 121.2], [100, 110, 120], False, "holds"),  # worse by 1.1, which is significant and small
+        ([112, 121, 133], [100, 110, 120], False, "not settled (0 of 1 comparisons)"),  # by 9.5 to 14.5
         ([80, 60, 101], [50, 90, 70], False, "not settled (0 of 1 comparisons)"),
         ([], [90, 91], True, "not tested"),
     ],

@@ -165,6 +165,11 @@ def test_a_path_is_described_in_one_line(monkeypatch):
     assert line == "plain path (this model has no fused stages), float32, on 1 thread"
 
 
+def test_no_kernels_are_built_for_a_gpu(monkeypatch):
+    monkeypatch.setattr(build, "kernels", lambda: pytest.fail("built"))
+    assert kernels_in_use(torch.device("cuda:0")) == "plain"
+
+
 def test_an_unknown_choice_of_kernels_is_refused():
     with pytest.raises(VoxflateError, match="'fast' is not one of auto, plain"):
         use_kernels("fast")

@@ -20,6 +20,7 @@ from voxflate.nn.fused import build, stages
 MODES = ("auto", "plain")
 
 _mode = "auto"
+_CPU = torch.device("cpu")
 
 
 def use_kernels(mode: str) -> None:
@@ -34,9 +35,13 @@ def use_kernels(mode: str) -> None:
     _mode = mode
 
 
-def kernels_in_use() -> str:
-    """Tell what networks on the CPU use: "compiled" kernels (the fused path) or "plain" PyTorch."""
-    return "compiled" if _mode != "plain" and not build.kernels().problem else "plain"
+def kernels_in_use(device: torch.device = _CPU) -> str:
+    """Tell what networks on a device use: "compiled" kernels (the fused path) or "plain" PyTorch.
+
+    Kernels are for CPUs; for other devices none are built.
+    """
+    fused = device.type == "cpu" and _mode != "plain" and not build.kernels().problem
+    return "compiled" if fused else "plain"
 
 
 def why_plain(stage: nn.Module, *inputs: Any) -> str:

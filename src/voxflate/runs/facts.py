@@ -28,7 +28,7 @@ FACTS_NAME = "run.json"
 
 
 def environment() -> dict[str, Any]:
-    """Facts that bit-exact results depend on besides settings and data: versions, threads, processor type."""
+    """Facts of the machine that bit-exact results depend on: versions, threads, processor type."""
     return {
         "versions": {
             "voxflate": __version__,
@@ -38,7 +38,6 @@ def environment() -> dict[str, Any]:
             "numpy": np.__version__,
         },
         "threads": torch.get_num_threads(),
-        "kernels": kernels_in_use(),
         "processor": processor_name(),
         "cores": available_cores(),
         "machine": f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
@@ -67,6 +66,7 @@ def write_facts(
     """
     here = environment() | {
         "device": str(state.gan.device),
+        "kernels": kernels_in_use(state.gan.device),
         "precision": "bf16" if state.gan.settings.autocast else "fp32",
         "compile": state.gan.settings.compile,
         "processes": state.gan.world.size,

@@ -16,7 +16,7 @@ from voxflate.config.toml import load_config
 from voxflate.config.values import flat
 from voxflate.data.labels import JointLabels, joint_labels
 from voxflate.data.prepared import PreparedSet, open_prepared
-from voxflate.nn.run_stage import use_kernels
+from voxflate.nn.run_stage import kernels_in_use, use_kernels
 from voxflate.runs import history
 from voxflate.runs.chosen import Snapshot, find_snapshot
 from voxflate.runs.exported import (
@@ -169,7 +169,7 @@ def _collect(
 
 def _environment(facts: dict[str, Any]) -> Check:
     """Compare every process that trained the run: each has made some of the snapshots."""
-    here = environment() | {"threads": facts["threads"]}
+    here = environment() | {"threads": facts["threads"], "kernels": kernels_in_use()}
     changes: dict[str, None] = {}
     for session in facts.get("sessions") or [facts]:
         pairs = {name: (session.get("versions", {}).get(name), now) for name, now in here["versions"].items()}

@@ -25,11 +25,14 @@ from voxflate.nn.run_stage import use_kernels
 CASES = {"1 channel": (1, 0), "3 channels": (3, 0), "3 channels, labels": (3, 4)}
 
 
-def step_of(channels: int, label_width: int, stages: int, slices: float, number: int) -> Callable[[], object]:
+def step_of(
+    channels: int, label_width: int, stages: int, slices: float, number: int, batch: int
+) -> Callable[[], object]:
     """A step of a training with this many channels and numbers in a label vector."""
     torch.manual_seed(0)
     config = from_values(
         {
+            "training.batch": batch,
             "network.stages": stages,
             "network.image_channels": channels,
             "network.label_width": label_width,
@@ -38,9 +41,8 @@ def step_of(channels: int, label_width: int, stages: int, slices: float, number:
         "benchmark",
     )
     gan = build_gan(config, build_run_networks(config))
-    count = config.training.batch
-    reals = torch.rand(count, channels, *config.network.shape) * 2 - 1
-    labels = torch.randn(count, label_width) if label_width else None
+    reals = torch.rand(batch, channels, *config.network.shape) * 2 - 1
+    labels = torch.randn(batch, label_width) if label_width else None
     return lambda: gan.step(reals, None, labels, number=number)
 
 
@@ -55,16 +57,18 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     use_kernels("auto")
+    batch = from_values({"network.stages": options.stages}, "benchmark").training.batch
     rows, found = [], {}
     for title, slices, number in (("step", 0.0, 1), ("step with R1", 0.0, 0), ("step with slices", 1.0, 1)):
-        steps = {name: step_of(*case, options.stages, slices, number) for name, case in CASES.items()}
+        steps = {name: step_of(*case, options.stages, slices, number, batch) for name, case in CASES.items()}
         seconds = found[title] = take_turns(steps, options.rounds)
         one = seconds["1 channel"]
-        rows.append([title, f"{one / 8 * 1000:.1f} ms", *(f"{seconds[name] / one:.3f}" for name in CASES)])
+        ratios = (f"{seconds[name] / one:.3f}" for name in CASES)
+        rows.append([title, f"{one / batch * 1000:.1f} ms", *ratios])
         print(rows[-1], flush=True)
     print(markdown(["", "1 channel, per image", *CASES], rows))
     if options.out:
-        write_json(options.out, {"machine": machine(), "seconds": found})
+        write_json(options.out, {"machine": machine(), "batch": batch, "seconds": found})
 
 
 if __name__ == "__main__":

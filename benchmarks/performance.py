@@ -6,14 +6,17 @@
 Runs `benchmarks.step`, `sampling`, `memory`, `cost` and `loading`, each in a separate process, and writes
 docs/benchmarks/NAME.json and docs/images/cost.png. Then the lines between <!-- table: NAME --> and
 <!-- end --> in the page are made from the JSON files. A failed benchmark is reported in one line and its
-table is kept, the others continue, and the exit status is 1. Other load on the cores falsifies all results.
+file and table are kept, the others continue, and the exit status is 1. Other load on the cores falsifies all
+results.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,9 +43,9 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 
 
-def command(name: str, rounds: int, gib: float) -> list[str]:
+def command(name: str, rounds: int, gib: float, out: Path) -> list[str]:
     """The command line of one benchmark."""
-    words = [sys.executable, "-m", f"benchmarks.{name}", "--out", str(FOLDER / f"{name}.json")]
+    words = [sys.executable, "-m", f"benchmarks.{name}", "--out", str(out)]
     if name in ("step", "sampling", "cost"):
         words += ["--rounds", str(rounds)]
     if name == "sampling":
@@ -50,6 +53,17 @@ def command(name: str, rounds: int, gib: float) -> list[str]:
     if name == "loading":
         words += ["--gib", str(gib), "--limit-gib", str(gib / 2)]
     return words
+
+
+def measure(name: str, rounds: int, gib: float) -> bool:
+    """Run one benchmark; its file is replaced only if it succeeds. Tell whether it did."""
+    print(f"== {name}", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary) / f"{name}.json"
+        if subprocess.run(command(name, rounds, gib, out), cwd=ROOT).returncode:
+            return False
+        shutil.move(out, FOLDER / out.name)
+    return True
 
 
 def filled(text: str, folder: Path) -> str:
@@ -86,11 +100,8 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=3.0, help="set larger than memory; the limit is half")
     parser.add_argument("--tables", action="store_true", help="fill the page only")
     options = parser.parse_args()
-    failed = []
-    for name in [] if options.tables else options.only:
-        print(f"== {name}", flush=True)
-        if subprocess.run(command(name, options.rounds, options.gib), cwd=ROOT).returncode:
-            failed.append(name)
+    names = [] if options.tables else options.only
+    failed = [name for name in names if not measure(name, options.rounds, options.gib)]
     drawn = FOLDER / "cost.json"
     if "cost" in options.only and drawn.exists():
         cost.picture(read_json(drawn), PICTURE)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from voxflate._system.cores import processor_name
 from voxflate.config.build import use_bfloat16
 from voxflate.nn.run_stage import kernels_in_use
 
@@ -64,20 +63,10 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "kernels": kernels_in_use(),
-        "processor": processor(),
+        "processor": processor_name(),
         "bfloat16 instructions": has_bfloat16(),
         "load": os.getloadavg()[0],
     }
-
-
-def processor() -> str:
-    """The processor's name if the system gives it, otherwise the architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

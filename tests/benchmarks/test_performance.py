@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks import cost, loading, memory, performance, sampling, step, timing
+from benchmarks import channels, cost, loading, memory, performance, sampling, step, timing
 from PIL import Image
 
 from voxflate._system.errors import VoxflateError
 from voxflate.config.presets import preset_values
+from voxflate.config.toml import from_values
 from voxflate.config.values import flat
 from voxflate.nn.run_stage import use_kernels
 
@@ -186,6 +187,33 @@ def test_streams_of_random_volumes_are_timed_and_a_limit_that_cannot_be_is_one_l
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_failed_benchmark_keeps_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`benchmarks.step` writes after every case, so a run that fails later has left a part."""
+    code = "import sys; open(sys.argv[1], 'w').write('new'); sys.exit({status})"
+    (tmp_path / "step.json").write_text("old")
+    monkeypatch.setattr(performance, "FOLDER", tmp_path)
+    for status, content in ((1, "old"), (0, "new")):
+        words = [sys.executable, "-c", code.format(status=status)]
+        monkeypatch.setattr(performance, "command", lambda *given, words=words: [*words, str(given[-1])])
+        assert performance.measure("step", 1, 1.0) == (status == 0)
+        assert (tmp_path / "step.json").read_text() == content
+
+
+def test_channels_cost_a_share_of_their_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "channels.json"
+    monkeypatch.setattr(channels, "take_turns", lambda steps, rounds: dict.fromkeys(steps, 4.0))
+    monkeypatch.setattr(channels, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["channels", "--stages", "2", "--out", str(out)])
+    threads = torch.get_num_threads()
+    channels.main()
+    torch.set_num_threads(threads)
+    batch = json.loads(out.read_text())["batch"]
+    assert batch == from_values({"network.stages": 2}).training.batch == 4
+    assert "| step | 1000.0 ms | 1.000 | 1.000 | 1.000 |" in capsys.readouterr().out
+
+
 def test_the_page_holds_the_tables_of_the_files() -> None:
     text = performance.PAGE.read_text(encoding="utf-8")
     assert [name for _, name, _ in performance._BLOCK.findall(text)] == list(performance.TABLES)
@@ -196,7 +224,7 @@ def test_the_page_holds_the_tables_of_the_files() -> None:
 def test_every_command_line_is_one_that_the_benchmark_reads(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, _, module, *words = performance.command(name, 3, 1.0)
+    _, _, module, *words = performance.command(name, 3, 1.0, Path("out.json"))
     monkeypatch.setattr(sys, "argv", [module, "--help"])
     with pytest.raises(SystemExit):
         importlib.import_module(module).main()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from docs.reference.generated import pages as generated_pages
+from torch.distributed.run import get_args_parser
 from typer.main import get_command
 
 from voxflate import __version__
@@ -46,6 +47,19 @@ def test_every_command_in_the_documentation_exists_with_its_options(page: Path) 
             command = GROUP.commands[words[1]]
             with command.make_context(words[1], [word for word in words[2:] if not word.startswith("$")]):
                 pass  # an unknown option, a missing argument or a value out of range raises
+
+
+def test_torchrun_leaves_the_options_of_the_documented_commands_to_voxflate() -> None:
+    """It takes a word such as --start for the beginning of one of its own, wherever it stands."""
+    scaling = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    lines = [words for words in shell_commands(scaling) if "torchrun" in words]
+    assert len(lines) == 2
+    for words in lines:
+        start, end = words.index("torchrun") + 1, words.index("&") if "&" in words else None
+        given = get_args_parser().parse_args(words[start:end])
+        assert (given.module, given.training_script) == (True, "voxflate")
+        assert given.training_script_args[:2] == ["train", "data/hearts"]
+        assert "--start" in given.training_script_args
 
 
 def test_the_documented_make_targets_exist() -> None:

@@ -17,19 +17,20 @@ from tests.studies.local_slurm import LocalSlurm
 from voxflate.config.toml import save_config
 from voxflate.runs.log import LOG_NAME, read_rows
 from voxflate.runs.snapshots import images_of, list_snapshots
+from voxflate.training.run import train_run
 
 SECONDS = 600
 SHORTER = {  # the script of the docs -> one small node
     "--nodes=2": "--nodes=1",
     "--cpus-per-task=32 --gpus-per-node=4": "--cpus-per-task=1",
     "--nproc-per-node 4": "--nproc-per-node 1",
-    "data/hearts --start runs/2d --out": "--config config.toml --out",
+    "--start runs/2d --out": "--start runs/2d --config config.toml --out",
 }
 
 
 def script() -> str:
     found = re.search(
-        r"```sh\n(#!/bin/bash\n#SBATCH.*?)```", (ROOT / "docs" / "scaling.md").read_text(), re.S
+        r"```sh\n(#!/bin/bash\n#SBATCH --nodes.*?)```", (ROOT / "docs" / "scaling.md").read_text(), re.S
     )
     assert found is not None
     text = found[1]
@@ -48,10 +49,10 @@ def wait_for(there: Callable[[], bool]) -> None:
 
 @pytest.mark.slow
 def test_the_script_saves_its_work_and_returns_to_the_queue(slurm: LocalSlurm, tmp_path: Path) -> None:
-    prepared = write_prepared(tmp_path / "set")
-    save_config(
-        run_config(prepared, training__kimg=2.0, training__snapshot_kimg=0.2, evaluation__every=0), tmp_path
-    )
+    prepared = write_prepared(tmp_path / "data" / "hearts")
+    train_run(run_config(prepared, training__phase="2d"), tmp_path / "runs" / "2d")
+    lengths = {"training__kimg": 2.0, "training__snapshot_kimg": 0.2}
+    save_config(run_config(prepared, start__strategy="preserving", **lengths), tmp_path)
     (tmp_path / "job.sh").write_text(script())
     run = tmp_path / "runs" / "3d"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

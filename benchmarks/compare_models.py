@@ -5,15 +5,18 @@
 First every model tries a small grid of settings in short runs and keeps the one with the smallest kernel
 distance (KID) to the held-out volumes: FOLDER/choice/MODEL.json has all results. Then it trains in
 FOLDER/runs/MODEL-seed0 and so on. A repeated call skips finished runs, continues interrupted ones, and with a
-larger --kimg continues all. FOLDER/study.log has the log; table.md, table.json and the sheets are written
+larger --kimg continues all; the tables have the runs of this --kimg only. Other data, grids or settings need
+another FOLDER. FOLDER/study.log has the log; table.md, table.json and the sheets are written
 after every run. `--models` selects some models, so that two processes can share the
 work; a last call without it writes the whole table.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +34,15 @@ from voxflate.config.toml import from_values, load_config, parse_assignments, wi
 from voxflate.data.prepared import open_prepared
 from voxflate.data.shapes import split_shape
 from voxflate.drawing.sheets import sample_sheet
+from voxflate.evaluation.seeds import spread
+from voxflate.reports.tables import PLUS_MINUS
 from voxflate.runs.facts import FACTS_NAME
 from voxflate.runs.log import LOG_NAME, METRICS_NAME, read_rows
 from voxflate.runs.snapshots import list_snapshots, snapshot_path
 from voxflate.training.run import train_run
 
 log = logging.getLogger("compare_models")
+OPTIONS = "options.json"
 GRID_SEED = 100
 SNAPSHOTS = 10  # of a final run
 KID = "kid-mobilenetv2-heldout-avg"
@@ -122,6 +128,17 @@ class Study:
             values["start.twin"] = str(self.twin.absolute())
         return from_values({"preset": entry.preset, **values, **self.values})
 
+    def options(self) -> dict[str, Any]:
+        """What all runs of the folder share, as JSON has it; the 2D run only where it is given."""
+        found = {
+            "data": open_prepared(self.data).content_hash,
+            "grid_kimg": self.grid_kimg,
+            "samples": self.samples,
+            "set": self.values,
+        }
+        twin = {"twin": str(self.twin.resolve())} if self.twin else {}
+        return dict(json.loads(json.dumps(found | twin)))
+
     def folder(self, name: str, seed: int) -> Path:
         """Folder of a final run."""
         return self.out / "runs" / f"{name}-seed{seed}"
@@ -129,6 +146,21 @@ class Study:
     def seeds_of(self, name: str) -> range:
         """Seeds of a model's trainings."""
         return range(self.seeds if ENTRIES[name].repeats else 1)
+
+
+def check_options(study: Study) -> None:
+    """Refuse to mix runs and choices of other options; OPTIONS has those of the first call.
+
+    Raises:
+        VoxflateError: Names the first option that differs.
+    """
+    path = study.out / OPTIONS
+    before = read_json(path) if path.exists() else {}
+    options = study.options()
+    for key, value in options.items():
+        if before.get(key, value) != value:
+            raise VoxflateError(f"{path}: has {key} = {before[key]}, not {value}; give another --out")
+    write_json(path, before | options)
 
 
 def train_to_end(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -208,7 +240,7 @@ def is_ready(study: Study, name: str) -> bool:
 
 
 def rows_of(study: Study) -> list[dict[str, Any]]:
-    """The facts of every finished run, in the order of the paper's table."""
+    """The facts of every finished run of this budget, in the order of the paper's table."""
     rows = []
     for name in ENTRIES:
         for seed in study.seeds_of(name):
@@ -217,7 +249,7 @@ def rows_of(study: Study) -> list[dict[str, Any]]:
                 continue
             config, facts = load_config(folder), read_json(folder / FACTS_NAME)
             row = last_measurement(config, folder)
-            if row is None:
+            if row is None or config.training.kimg != study.kimg:
                 continue
             rows.append(
                 {
@@ -242,10 +274,11 @@ def rows_of(study: Study) -> list[dict[str, Any]]:
     return rows
 
 
-def spread(values: Sequence[float]) -> str:
+def cell(values: Sequence[float]) -> str:
     """The mean, and the standard deviation of more than one value."""
-    mean = f"{statistics.fmean(values):.4g}"
-    return f"{mean} ± {statistics.stdev(values):.2g}" if len(values) > 1 else mean
+    found = spread(values)
+    deviation = "" if found.deviation is None else f" {PLUS_MINUS} {found.deviation:.2g}"
+    return f"{found.mean:.4g}{deviation}"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -257,7 +290,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         first = runs[0]
         cells = [name, str(len(runs)), f"{first['parameters'] / 1e6:.3f}M", f"{first['learning rate']:g}"]
         cells += [str(first["images"]), f"{statistics.fmean(row['seconds'] for row in runs):.0f}"]
-        cells += [spread([row[label] for row in runs]) for label in FIGURES]
+        cells += [cell([row[label] for row in runs]) for label in FIGURES]
         lines.append("| " + " | ".join(cells) + " |")
     floor = [f"{rows[0]['real'][label]:.4g}" if label in rows[0]["real"] else "" for label in FIGURES]
     lines.append("| " + " | ".join(["real halves", "", "", "", "", "", *floor]) + " |")
@@ -282,7 +315,12 @@ def write_report(study: Study) -> None:
 
 
 def run_study(study: Study, names: Sequence[str]) -> None:
-    """Choose, train and report, one model after the other; extra seeds come last."""
+    """Choose, train and report, one model after the other; extra seeds come last.
+
+    Raises:
+        VoxflateError: If the folder has runs of other options.
+    """
+    check_options(study)
     ready = [name for name in names if is_ready(study, name)]
     plans = [(name, seed) for name in ready for seed in study.seeds_of(name)]
     for name, seed in sorted(plans, key=lambda plan: plan[1]):
@@ -323,7 +361,10 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, handlers=handlers)
     values = parse_assignments(a.set)
     study = Study(a.data, a.twin, a.out, a.kimg, a.grid_kimg, a.threads, a.seeds, a.samples, values)
-    run_study(study, a.models)
+    try:
+        run_study(study, a.models)
+    except VoxflateError as error:
+        sys.exit(f"compare_models: {error}")
 
 
 if __name__ == "__main__":

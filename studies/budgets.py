@@ -9,8 +9,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from studies.cells import UNKNOWN, kimg_cell
-from studies.collect import Entry
-from studies.notes import results_of
+from studies.collect import Entry, results_of
 from studies.settings import joined_by_name, twin_of, twin_problem
 from voxflate.reports.results import Result
 from voxflate.reports.tables import DASH, duration

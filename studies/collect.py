@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -111,6 +111,11 @@ class Collection:
         return {entry.extractor for entry in self.entries.values()}
 
 
+def results_of(entries: Iterable[Entry]) -> list[Result]:
+    """The 3D runs of some rows."""
+    return [each for entry in entries for each in entry.results]
+
+
 def collect_folder(results: Path) -> Collection:
     """Collect a folder of results, by the plan of the study that it belongs to, if there is one.
 
@@ -153,8 +158,10 @@ def collect(results: Sequence[Result], plan: Sequence[Run] = ()) -> Collection:
 
 def _snapshots_left_out(entries: Mapping[str, Entry]) -> list[str]:
     """Runs with snapshots that were measured by another version than their evaluation."""
-    runs = [each for entry in entries.values() for each in entry.results]
-    counts = [(run, sum(version != run.measurement for version in run.measurements)) for run in runs]
+    counts = [
+        (run, sum(version != run.measurement for version in run.measurements))
+        for run in results_of(entries.values())
+    ]
     return [
         f"{run.name}: {count} of {len(run.measurements)} snapshots are left out, because they were measured "
         f"by another version than its evaluation ({run.measurement})."

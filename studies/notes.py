@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from studies.cells import by_run
-from studies.collect import Entry
+from studies.collect import Entry, results_of
 from studies.settings import row_settings
 from voxflate.reports.results import Result
 from voxflate.reports.tables import PLUS_MINUS
@@ -20,11 +20,6 @@ _RATES = {
 
 _ABOUT_THE_CHOICE = ("this snapshot was chosen by", "the held-out KID chose this snapshot")
 """How warnings begin that `CHOSEN_BY_KID`, or an earlier version, gave the best snapshot."""
-
-
-def results_of(entries: Sequence[Entry]) -> list[Result]:
-    """The 3D runs of some rows."""
-    return [each for entry in entries for each in entry.results]
 
 
 def measured_on(entries: Sequence[Entry]) -> str:

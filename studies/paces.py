@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from studies.collect import Entry
-from studies.notes import results_of
+from studies.collect import Entry, results_of
 from studies.settings import row_key, twin_of
 from voxflate.reports.results import Result
 

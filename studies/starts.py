@@ -15,9 +15,9 @@ from typing import Any
 
 from studies.budgets import BUDGET, budget, budget_notes, joining_notes
 from studies.cells import kimg_cell, number_cell, spread_cell
-from studies.collect import LAST, Collection, Entry
+from studies.collect import LAST, Collection, Entry, results_of
 from studies.machines import clock_of, machine_of, made_by
-from studies.notes import learning_rates, measured_at_snapshots, measured_on, results_of, warnings
+from studies.notes import learning_rates, measured_at_snapshots, measured_on, warnings
 from studies.own import OWN
 from studies.paces import paces_of
 from studies.settings import twin_of, twin_problem, with_twins

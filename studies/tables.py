@@ -16,9 +16,9 @@ from pathlib import Path
 from studies.budgets import BUDGET, budget, budget_notes
 from studies.cells import UNKNOWN, number_cell, spread_cell
 from studies.claims import Finding, findings
-from studies.collect import Collection, Entry, collect_folder
+from studies.collect import Collection, Entry, collect_folder, results_of
 from studies.machines import machine_of, made_by
-from studies.notes import learning_rates, measured_on, results_of, warnings
+from studies.notes import learning_rates, measured_on, warnings
 from studies.own import OWN
 from studies.pages import html, latex, markdown
 from studies.settings import twin_of, with_twins

@@ -13,6 +13,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import MANIFEST, PreparedSet, open_prepared
 from voxflate.runs.facts import read_facts
 from voxflate.runs.stages import SEEN, has_two_sets, held_out_seen, remark_on_stages, started_from
+from voxflate.runs.trained_on import TrainedOn
 from voxflate.training.run import train_run
 
 
@@ -109,5 +110,6 @@ def test_another_split_of_the_same_volumes_is_another_set(prepared: PreparedSet,
 def test_one_file_is_one_person_by_any_pseudonym(prepared: PreparedSet, tmp_path: Path) -> None:
     """Sets prepared with and without labels name some people differently."""
     first = renamed(write_prepared(tmp_path / "first", n_train=12, n_heldout=2, seed=1), "other", "s")
-    train_run(run_config(first, training__phase="2d", training__kimg=0.004), tmp_path / "2d")
-    assert held_out_seen(prepared, tmp_path / "2d") == {SEEN: 2}
+    twin = tmp_path / "2d"
+    train_run(run_config(first, training__phase="2d", training__kimg=0.004), twin)
+    assert held_out_seen(prepared, twin, TrainedOn.of_run(twin)) == {SEEN: 2}

@@ -351,8 +351,20 @@ def test_an_inflated_run_is_taken_up_by_resume_and_logs_its_start_once(twin, pre
 def test_a_twin_that_does_not_fit_is_refused(values, match, twin, prepared):
     config = started(prepared, twin, **values)
     with pytest.raises(VoxflateError, match=match) as caught:
-        apply_start(config, build_run_networks(config))
+        apply_start(config, build_run_networks(config), prepared)
     assert "\n" not in str(caught.value)
+
+
+def test_fresh_kernels_of_a_start_do_not_repeat_the_fresh_weights(twin, prepared):
+    config = started(prepared, twin, "inflate-1")
+    torch.manual_seed(config.training.seed)
+    networks = build_run_networks(config)
+    fresh = torch.randn(1000, generator=torch.Generator().manual_seed(config.training.seed))
+    apply_start(config, networks, prepared)
+    kernel = next(p for p in networks["generator"].parameters() if p.ndim == 5 and p.shape[2] == 3)
+    start = kernel.detach()[:, :, 0].flatten() / 0.1
+    repeated = torch.isclose(start[:, None], fresh, rtol=1e-4, atol=0).any(dim=1)
+    assert repeated.float().mean() < 0.5
 
 
 def test_a_3d_run_is_no_twin(twin, prepared, tmp_path):

@@ -20,7 +20,7 @@ SEEN = "held_out_seen_in_2d"
 the key, both stages used one set, or the run is of an older version."""
 
 
-def held_out_seen(prepared: PreparedSet, twin: Path) -> dict[str, int | None]:
+def held_out_seen(prepared: PreparedSet, twin: Path, known: TrainedOn) -> dict[str, int | None]:
     """Compare the people of a 2D run's prepared set with those of a 3D run's.
 
     Scans are of one person if their pseudonyms are equal, which takes one salt, or their files.
@@ -28,14 +28,12 @@ def held_out_seen(prepared: PreparedSet, twin: Path) -> dict[str, int | None]:
     Args:
         prepared: The set of the 3D run.
         twin: The 2D run.
+        known: What the 2D run records of its training data.
 
     Returns:
         An entry for `started_from`; nothing if both stages use one set.
-
-    Raises:
-        VoxflateError: If `run.json` of the 2D run is missing or damaged.
     """
-    if TrainedOn.of_run(twin).has_voxels_of(prepared):
+    if known.has_voxels_of(prepared):
         return {}
     first = own_set(twin, labels=False)
     if first is None:

@@ -186,7 +186,7 @@ def _begin(
         raise VoxflateError(f"{run}: holds snapshots; add --resume to continue, or choose another folder")
     torch.manual_seed(t.seed)
     networks = build_run_networks(config)
-    report = None if resume else apply_start(config, networks)
+    report = None if resume else apply_start(config, networks, prepared)
     gan = build_gan(config, networks, world)
     _use_gpu(gan.device, t)
     if world.is_first:

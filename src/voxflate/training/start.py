@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from voxflate._system.errors import VoxflateError
 from voxflate.config.build import is_planar_twin
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import load_config
-from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.data.channels import Layout
+from voxflate.data.prepared import PreparedSet
 from voxflate.gans.gan import Networks
 from voxflate.inflation import TransferReport, inflate
 from voxflate.nn.conv_modules import ARCHITECTURES
@@ -22,8 +24,13 @@ from voxflate.runs.stages import held_out_seen
 from voxflate.runs.trained_on import TrainedOn, check_columns
 
 
-def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
+def apply_start(config: RunConfig, networks: Networks, prepared: PreparedSet) -> TransferReport | None:
     """Inflate the networks of `start.twin` into the fresh 3D ones.
+
+    Args:
+        config: Settings of the run.
+        networks: Its fresh networks, changed in place.
+        prepared: Its prepared set.
 
     Returns:
         The report; None if the strategy is "none".
@@ -45,31 +52,34 @@ def apply_start(config: RunConfig, networks: Networks) -> TransferReport | None:
             f"pre-train with --twin {needed}, or choose another strategy"
         )
     _check_settings(config, twin)
-    prepared = open_prepared(config.data)
-    _check_layout(config, prepared)
-    snapshot, _ = load_newest(Path(start.twin))
+    twin_folder = Path(start.twin)
+    known = TrainedOn.of_run(twin_folder)
+    _check_layout(config, prepared, known.layout)
+    snapshot, _ = load_newest(twin_folder)
     # The average, not the last weights: its images are better, and they are what the start is judged by.
     twins = {"generator": snapshot["ema"], "discriminator": snapshot["gan"]["discriminator"]}
     fresh = {name: network.state_dict() for name, network in networks.items()}
-    rng = torch.Generator().manual_seed(config.training.seed)
-    states, report = inflate(twins, fresh, start.strategy, start.modules, rng)
+    states, report = inflate(twins, fresh, start.strategy, start.modules, _rng_of(config.training.seed))
     for name, network in networks.items():
         network.load_state_dict(states[name])
     loaded = {"n_images": snapshot["n_images"], "weights_sha256": weights_sha256(snapshot["ema"])}
-    loaded |= {
-        "data": TrainedOn.of_run(Path(start.twin)).content,
-        **held_out_seen(prepared, Path(start.twin)),
-    }
+    loaded |= {"data": known.content, **held_out_seen(prepared, twin_folder, known)}
     return replace(report, twin=loaded)
 
 
-def _check_layout(config: RunConfig, prepared: PreparedSet) -> None:
+def _rng_of(seed: int) -> torch.Generator:
+    """Not seeded by `seed` itself, as the fresh weights are: the kernels would repeat these numbers."""
+    child = np.random.SeedSequence(seed, spawn_key=(0,))
+    return torch.Generator().manual_seed(int(child.generate_state(1)[0]))
+
+
+def _check_layout(config: RunConfig, prepared: PreparedSet, theirs: Layout | None) -> None:
     """Refuse a twin with other channels or labels, whose vectors may have equal length but other meanings.
 
     Raises:
         VoxflateError: Tells how the two differ.
     """
-    ours, theirs = prepared.layout, TrainedOn.of_run(Path(config.start.twin)).layout
+    ours = prepared.layout
     if theirs is None:  # a run from before there were channels and labels
         return
     kinds = [[(channel.name, channel.kind) for channel in layout.channels] for layout in (theirs, ours)]

@@ -62,6 +62,16 @@ def test_torchrun_leaves_the_options_of_the_documented_commands_to_voxflate() ->
         assert "--start" in given.training_script_args
 
 
+def test_volumes_are_drawn_as_they_are_measured() -> None:
+    """The next commands of these pages evaluate and audit at truncation 1."""
+    for folder in ("tutorial", "how-to"):
+        for page in (ROOT / "README.md", *(ROOT / "docs" / folder).glob("*.md")):
+            text = page.read_text(encoding="utf-8")
+            drawn = [words for words in shell_commands(text) if words[:2] == ["voxflate", "generate"]]
+            assert not any("--truncation" in words for words in drawn), page
+            assert not re.search(r"^[^`]*truncation=0\.", text, flags=re.MULTILINE), page
+
+
 def test_the_documented_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
@@ -110,6 +120,13 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         made = (page.parent / link).resolve().is_relative_to(ROOT / "docs") and _is_generated(page, link)
         assert made or (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_link_to_a_page_that_only_the_site_has_says_so(page: Path) -> None:
+    for paragraph in re.split(r"\n\n|\n(?=[-|])", page.read_text(encoding="utf-8")):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", paragraph):
+            assert (page.parent / link).exists() or "`make docs`" in paragraph, link
 
 
 def _is_generated(page: Path, link: str) -> bool:

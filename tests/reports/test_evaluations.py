@@ -20,11 +20,13 @@ from tests.evaluation.test_suite import a_set
 from voxflate.cli import app
 from voxflate.config.paper_rows import PAPER_ROWS, PaperRow
 from voxflate.reports.evaluated import load_all
-from voxflate.reports.evaluations import evaluations_of, load_evaluated, place_of
+from voxflate.reports.evaluations import described, evaluations_of, load_evaluated, place_of
 from voxflate.reports.latex import latex
+from voxflate.reports.markdown import markdown
+from voxflate.reports.notes import notes
 from voxflate.reports.parts import VolumeSet
 from voxflate.reports.rows import EvaluatedRun, grouped, separated
-from voxflate.reports.tables import DASH, markdown, notes, table
+from voxflate.reports.tables import BUDGET, DASH, beside, table
 
 SMALL = ["network.channels=8", "network.mapping_layers=2", "network.base=1,2,2", "network.stages=3"]
 SETTINGS = [
@@ -84,16 +86,49 @@ def test_metrics_json_says_what_a_figure_depends_on(runs: list[Path]) -> None:
 def test_tables_have_the_floor_the_run_and_the_paper(runs: list[Path], report: Path) -> None:
     table = (report.parent / "table.md").read_text()
     rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
-    assert rows == ["Model", "real vs real", "base", "split", "Table 6: 3D-StyleGAN2"]
+    ours = ["Model", "real vs real", "base", "split"]
+    assert rows == [*ours, "Table 6: 3D-StyleGAN2", *ours]
     assert "12 generated and 20 real volumes" in table
     assert "Warning" in table
     tex = (report.parent / "table.tex").read_text()
-    body = tex[tex.index("\\toprule") :]
-    assert body.count(" & ") == 5 * (table.splitlines()[0].count("|") - 2 - 2)  # without kimg and time
-    assert "\\#param" in tex
+    first, second = (part[part.index("\\toprule") :] for part in tex.split("\\begin{table}")[1:])
+    heads = [line for line in table.splitlines() if line.startswith("| Model")]
+    assert first.count(" & ") == 5 * (heads[0].count("|") - 2)
+    assert second.count(" & ") == 4 * (heads[1].count("|") - 2 - len(BUDGET))
+    assert "\\#param" in first
     tables = separated(grouped([load_evaluated(place_of(run)) for run in runs]))
     assert markdown(tables) == table
     assert latex(tables) == tex
+
+
+def test_audits_are_beside_the_metrics_unless_their_truncation_is_another(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs[0], run)
+    path = evaluation(run) / "audit.json"
+    audit = json.loads(path.read_text())
+    path.write_text(json.dumps({**audit, "flagged": {"0": ["lead"]}, "false-alarms": 0.25}))
+    headings, (floor, ours) = beside(grouped([load_evaluated(place_of(run))]))
+    place = headings.index("flagged")
+    assert (floor[place], ours[place]) == ("25.0%", "8.3%")
+    path.write_text(json.dumps({**audit, "truncation": 0.5}))
+    assert beside(grouped([load_evaluated(place_of(run))]))[1][1][place] == DASH
+
+
+def test_compare_names_the_evaluation_and_refuses_it_twice(runs: list[Path], tmp_path: Path) -> None:
+    shown = " ".join(voxflate("compare", runs[0]).split())
+    assert "Evaluations: base: 001-newest, 12 volumes, truncation 1." in shown
+    folder = evaluation(runs[0])
+    line = voxflate("compare", runs[0], "--group", f"row={folder}", status=2)
+    assert f"{folder}: is given twice, as {runs[0]} and as {folder}; name it once" in line
+    assert "is given twice; name it once" in voxflate("compare", runs[0], runs[0], status=2)
+    facts = load_evaluated(place_of(runs[0])).facts
+    later = tmp_path / "run" / "evaluation" / "002-newest"
+    shutil.copytree(runs[0], tmp_path / "run")
+    shutil.copytree(tmp_path / "run" / "evaluation" / "001-newest", later)
+    assert described(later, facts) == "002-newest (the newest of 2), 12 volumes, truncation 1"
+    assert described(later.parent / "001-newest", facts) == "001-newest, 12 volumes, truncation 1"
 
 
 def test_an_audit_over_the_allowed_share_ends_with_status_3(runs: list[Path], monkeypatch: Any) -> None:

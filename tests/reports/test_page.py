@@ -133,6 +133,16 @@ def test_the_page_says_how_large_the_floor_s_halves_were_if_it_knows(tmp_path, s
     assert "one half of the real volumes with the other, mean of 10 random halvings" in Page(path).words
 
 
+def test_the_page_says_that_it_shows_scans_and_praises_no_distance(tmp_path, sheet, make_run):
+    write_report(tmp_path / "report.html", "Starts", [make_run("none", [708.0])], sheet, FLOOR)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("Contains pictures of the real volumes") == 1
+    assert page.index("Contains pictures") < page.index("708")
+    (box,) = re.findall(r"\.verdict \{(.*?)\}", page)
+    assert "--mark" not in box  # green
+    assert "--tint" not in page
+
+
 def test_every_section_is_in_the_contents_at_the_top(tmp_path, sheet, make_run):
     write_report(tmp_path / "report.html", "Starts", [make_run("none", [2.0, 1.0])], sheet, FLOOR)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -18,10 +18,14 @@ from voxflate.config.schema import RunConfig
 from voxflate.config.toml import from_values, save_config, with_values
 from voxflate.config.values import flat
 from voxflate.evaluation import Assessment, Metric
+from voxflate.reports.copying import may_copy
 from voxflate.reports.evaluations import setting_of
 from voxflate.reports.latex import latex
+from voxflate.reports.markdown import markdown
+from voxflate.reports.next_step import how_to_compare
+from voxflate.reports.notes import notes, why_separate
 from voxflate.reports.rows import EvaluatedRun, difference, grouped, separated
-from voxflate.reports.tables import markdown, notes, table, why_separate
+from voxflate.reports.tables import beside, table
 from voxflate.reports.verdict import verdict
 from voxflate.training.run import train_run
 
@@ -54,6 +58,142 @@ def test_seeds_of_a_setting_are_one_row_with_mean_deviation_and_number() -> None
     assert lines[1][:2] == ["inflate-1", "3"]
     assert cell == "80.0 \N{PLUS-MINUS SIGN} 10.0"
     assert "over 2 seeds" in " ".join(notes(rows))
+
+
+def test_a_table_names_the_truncation_and_what_is_unknown_of_foreign_volumes() -> None:
+    cut = grouped([a_run("cut", 50, truncation=0.7)])
+    for text in (" ".join(notes(cut)), markdown([cut]), latex([cut])[latex([cut]).index("\\caption") :]):
+        assert "8x8x8, truncation 0.7" in text or "voxels, truncation 0.7;" in text
+    assert "truncation 1," in notes(grouped([a_run("whole", 50)]))[0]
+    facts = {key: value for key, value in FACTS.items() if key != "truncation"}
+    volumes = a_run("theirs", 50, None, source="volumes", n_images=None, snapshot="")
+    volumes = replace(volumes, assessment=replace(volumes.assessment, facts=facts | {"source": "volumes"}))
+    assert "truncation" not in notes(grouped([volumes]))[0]
+    # Volumes have no truncation: they may be compared with whatever the rows of a table use.
+    assert [[row.label for row in each] for each in separated(grouped([volumes]) + cut)] == [
+        ["cut", "theirs"]
+    ]
+    whole = grouped([a_run("whole", 50)])
+    assert difference(whole, cut) == "other truncation (1 and 0.7)"
+
+
+def test_a_table_without_intervals_says_so() -> None:
+    none = notes(grouped([a_run("a", 50, replicates=0)]))[0]
+    assert "There are no intervals (--replicates 0)." in none
+    assert "95%" not in none
+    assert "(10 draws)" in notes(grouped([a_run("a", 50)]))[0]
+    run = a_run("a", 50, replicates=0)
+    metrics = {**run.assessment.metrics, "psnr": Metric(9.0, real=8.0, real_low=8.0, real_high=8.0)}
+    headings, lines = table(grouped([replace(run, assessment=replace(run.assessment, metrics=metrics))]))
+    assert lines[0][headings.index("PSNR")] == "8.000"
+
+
+def test_what_to_publish_with_a_distance_is_beside_it() -> None:
+    names = {"precision-random-avg": 0.9, "recall-random-avg": 0.4, "kid-random-heldout-avg": 0.02}
+    facts = {"twin_n_images": 30_000, "twin_seconds": 50.0, "slice_discriminator_parameters": 590_985}
+
+    def audited(run: EvaluatedRun, flagged: int) -> EvaluatedRun:
+        metrics = run.assessment.metrics | {name: Metric(value) for name, value in names.items()}
+        assessment = replace(run.assessment, metrics=metrics)
+        audit = {"n-generated": 100, "flagged": dict.fromkeys(range(flagged)), "false-alarms": 0.02}
+        return replace(run, assessment=assessment, audit=audit)
+
+    seeds = [audited(run, count) for run, count in zip(three("ours", 50, 60, **facts), (1, 3), strict=True)]
+    rows = grouped([*seeds, a_run("other", 70)])
+    headings, lines = beside(rows)
+    floor, ours, other = (dict(zip(headings, line, strict=True)) for line in lines)
+    assert floor["flagged"] == "2.0%"  # false alarms
+    assert (ours["precision"], ours["recall"], ours["KID-heldout"]) == (
+        "0.900 \N{PLUS-MINUS SIGN} 0.0", "0.400 \N{PLUS-MINUS SIGN} 0.0", "0.0200 \N{PLUS-MINUS SIGN} 0.0",
+    )  # fmt: skip
+    assert ours["flagged"] == "2.0% \N{PLUS-MINUS SIGN} 1.4%"
+    assert [ours[name] for name in ("2D kimg", "3D kimg", "2D time", "3D time")] == [
+        "30",
+        "8",
+        "50 s",
+        "60 s",
+    ]
+    assert [other[name] for name in ("precision", "flagged", "2D kimg")] == [
+        "\N{EN DASH}",
+        "\N{EN DASH}",
+        "?",
+    ]
+    none = beside(grouped([a_run("none", 50, twin_n_images=0)]))[1][1]
+    assert none[headings.index("2D kimg") :] == ["\N{EN DASH}", "8", "\N{EN DASH}", "60 s"]
+    text = " ".join(notes(rows))
+    assert "#param leaves out the slice discriminator, which only training needs: 0.591M." in text
+    second = latex([rows]).split("\\begin{table}")[2]
+    assert "KID-heldout" in second
+    assert "2.0\\% $\\pm$ 1.4\\%" in second
+
+
+def near(run: EvaluatedRun, value: float, real: float = 24.9, half: float | None = 0.16) -> EvaluatedRun:
+    """With a PSNR to the nearest real volume; `half` of the interval of that of people, 40 of them."""
+    ends = (None, None) if half is None else (real - half, real + half)
+    metrics = {**run.assessment.metrics, "psnr-nearest": Metric(value, None, None, None, real, *ends)}
+    return replace(run, assessment=replace(run.assessment, metrics=metrics))
+
+
+def test_a_row_nearer_to_real_volumes_than_people_are_does_not_win_without_a_warning() -> None:
+    rows = grouped([near(a_run("copied", 20), 34.7), near(a_run("honest", 60), 25.9)])
+    found = verdict(rows, AVG)
+    assert found.sentences[0].startswith(f"copied is closest to the real volumes by {AVG}, 20, but may copy")
+    (warning,) = [each for each in notes(rows) if "voxflate audit" in each]
+    assert warning in found.sentences
+    assert warning.startswith("Warning: copied may copy real volumes")
+    assert "34.7 dB, between people 24.9 dB" in warning
+    assert latex([rows]).count("Caution: ``copied'' may consist of copies of real volumes.") == 2
+    alone = grouped([near(a_run("copied", 20), 34.7)])
+    assert any("may copy" in each for each in notes(alone))
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "suspicious"),
+    [
+        (27.5, None, False),  # the mean volume of a set is up to 2.6 dB nearer than people
+        (28.0, None, True),
+        (28.0, 0.16, True),  # a standard deviation of 0.5 dB
+        (28.0, 0.5, False),  # of 1.6 dB
+        (30.0, 0.5, True),
+    ],
+)
+def test_how_near_is_suspicious_depends_on_the_spread_of_people(
+    value: float, half: float | None, suspicious: bool
+) -> None:
+    rows = grouped([near(a_run("a", 50), value, half=half)])
+    assert any("may copy" in each for each in notes(rows)) == suspicious
+    seeds = [near(run, each) for run, each in zip(three("b", 50, 60), (24.0, value), strict=True)]
+    assert may_copy(grouped(seeds)[0]) == (value > 27.9)  # one seed is enough
+
+
+def in_folder(run: EvaluatedRun) -> EvaluatedRun:
+    return replace(run, run=Path("runs", run.label))
+
+
+def test_separate_tables_name_the_command_that_joins_them() -> None:
+    def command(*runs: EvaluatedRun) -> list[str]:
+        return how_to_compare(separated(grouped(runs)))
+
+    many = in_folder(a_run("many", 50, truncation=0.7))
+    few = a_run("few", 60, None, source="volumes", n_images=None, snapshot="", **{"n-generated": 60})
+    (said,) = command(many, few)
+    start = "To put tables 1 and 2 together: "
+    asked = "--set evaluation.samples=60 --truncation 0.7 --extractor random"
+    assert said == f"{start}voxflate evaluate runs/many {asked}"
+    fewer = in_folder(a_run("fewer", 60, **{"n-generated": 40, "n-real": 40}))
+    (said,) = command(many, fewer)  # the one with fewer volumes is measured again
+    asked = "--set evaluation.samples=100 --truncation 0.7 --extractor random"
+    assert said == f"{start}voxflate evaluate runs/fewer {asked}"
+    best = in_folder(a_run("best", 60, snapshot="best", truncation=0.7))
+    (said,) = command(best, many)
+    assert said.startswith(f"{start}voxflate evaluate runs/many --snapshot best")
+    longer = in_folder(a_run("longer", 60, truncation=0.7, n_images=16_000))
+    (said,) = command(many, longer)
+    assert said.startswith(f"{start}voxflate evaluate runs/longer --snapshot 8 ")
+    assert command(many, a_run("others", 60, data="e" * 64)) == []
+    export = a_run("an-export", 60)
+    (said,) = command(many, export)
+    assert said.startswith(f"{start}evaluate an-export again, with --set evaluation.samples=100 --truncation")
 
 
 def test_other_data_of_any_seed_is_said_below_the_table() -> None:
@@ -154,7 +294,7 @@ def test_rows_that_do_not_compare_are_in_tables_of_their_own(facts: dict[str, An
     assert len(why_separate(tables)) == 1
     assert difference(tables[0], tables[1])
     text = markdown(tables)
-    assert text.count("| Model |") == 2
+    assert text.count("| Model | seeds | #param |") == text.count("| Model | precision | recall |") == 2
     assert "separate from table 1" in text
 
 

@@ -77,6 +77,7 @@ def compare(
     if not paths:
         raise VoxflateError("nothing to compare: name evaluated runs, or rows with --group NAME=RUN,RUN")
     places: list[Place] = [place_of(path, snapshot) for path in paths]
+    _refuse_repeats(paths, places)
     evaluated = load_all(places, other_data=other_data)
     if snapshot is not None:
         for place, each in zip(places, evaluated, strict=True):
@@ -100,19 +101,30 @@ def _parsed(groups: Sequence[str]) -> dict[str, list[Path]]:
     return found
 
 
+def _refuse_repeats(paths: Sequence[Path], places: Sequence[Place]) -> None:
+    """Refuse an evaluation that is named twice, such as once alone and once in a group."""
+    seen: dict[Path, Path] = {}
+    for path, place in zip(paths, places, strict=True):
+        if (first := seen.setdefault(place.folder.resolve(), path)) is not path:
+            again = "" if first == path else f", as {first} and as {path}"
+            raise VoxflateError(f"{path}: is given twice{again}; name it once, alone or in one --group")
+
+
 def _print_tables(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> None:
-    """Print a table for each group of comparable rows, its notes below it, and why there are several."""
+    """Print both parts of each table of comparable rows, its notes, why there are several, and what to do."""
+    from voxflate.reports.next_step import how_to_compare
+    from voxflate.reports.notes import notes, why_separate
     from voxflate.reports.rows import separated
-    from voxflate.reports.tables import notes, table, why_separate
+    from voxflate.reports.tables import beside, table
 
     tables = separated(rows)
     for comparable in tables:
-        headings, lines = table(comparable, wanted)
-        shown = number_table(headings[:1], headings[1:])
-        for line in lines:
-            shown.add_row(*line)
-        print_wide(shown)
+        for headings, lines in (table(comparable, wanted), beside(comparable)):
+            shown = number_table(headings[:1], headings[1:])
+            for line in lines:
+                shown.add_row(*line)
+            print_wide(shown)
         for note in notes(comparable, wanted):
             typer.echo(note)
-    for note in why_separate(tables):
+    for note in (*why_separate(tables), *how_to_compare(tables)):
         typer.echo(note)

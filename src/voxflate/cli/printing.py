@@ -127,9 +127,10 @@ def print_assessment(assessment: Assessment) -> None:
     print_wide(table)
     facts = assessment.facts
     networks = ", ".join(f"{each['name']} ({each['weights-sha256'][:12]})" for each in facts["extractors"])
+    cut = f"truncation {facts['truncation']:g}, " if "truncation" in facts else ""
     typer.echo(
-        f"{facts['n-generated']} generated against {facts['n-real']} real, seed {facts['seed']}; features: "
-        f"{networks}"
+        f"{facts['n-generated']} generated against {facts['n-real']} real, {cut}seed {facts['seed']}; "
+        f"features: {networks}"
     )
     for warning in assessment.warnings:
         typer.echo(f"warning: {warning}")

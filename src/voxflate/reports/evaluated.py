@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from voxflate._system.errors import VoxflateError
-from voxflate._system.files import read_json, whole_file
+from voxflate._system.files import whole_file
 from voxflate.config.paper_rows import PaperRow
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Metric
@@ -25,6 +25,8 @@ from voxflate.reports.evaluations import (
     sheets_of,
 )
 from voxflate.reports.latex import latex
+from voxflate.reports.markdown import markdown
+from voxflate.reports.notes import notes, why_separate
 from voxflate.reports.page import RunSummary, write_report
 from voxflate.reports.parts import Extras, Table
 from voxflate.reports.rows import EvaluatedRun, Row, grouped, separated
@@ -36,7 +38,7 @@ from voxflate.reports.shown import (
     volume_sets,
     volume_sheet,
 )
-from voxflate.reports.tables import DASH, columns_of, markdown, notes, table, why_separate
+from voxflate.reports.tables import DASH, beside, columns_of, table
 from voxflate.reports.verdict import verdict
 from voxflate.runs.log import METRICS_NAME, read_rows
 
@@ -147,12 +149,13 @@ def _with_remark(rows: Sequence[Row], label: str, remark: str) -> Sequence[Row]:
 
 
 def _tables(tables: Sequence[Sequence[Row]], paper: Sequence[PaperRow]) -> list[Table]:
-    """Each table with its notes; those of the last one explain why there are several."""
+    """Both parts of each table, its notes below; those of the last one explain why there are several."""
     found = []
     for number, rows in enumerate(tables, start=1):
-        caption = "In the paper's layout" + (f", table {number}" if len(tables) > 1 else "")
+        which = f", table {number}" if len(tables) > 1 else ""
         below = [*notes(rows, paper), *(why_separate(tables) if number == len(tables) else ())]
-        found.append(Table(caption, *table(rows, paper), below))
+        found.append(Table(f"In the paper's layout{which}", *table(rows, paper)))
+        found.append(Table(f"Variety, copies and budgets{which}", *beside(rows), below))
     return found
 
 
@@ -204,7 +207,7 @@ def _summary(place: Place, evaluated: EvaluatedRun, prepared: PreparedSet, folde
         for key in (rows[-1] if rows else ())
         if key.startswith((prefix, DIVERSITY))
     }
-    generator = _generator_parameters(place, evaluated)
+    generator = facts.get("generator_parameters")  # a folder of volumes has none
     sheet_start, sheet_end = _sheets(place, evaluated, prepared, folder)
     return RunSummary(
         label=evaluated.label,
@@ -221,15 +224,6 @@ def _summary(place: Place, evaluated: EvaluatedRun, prepared: PreparedSet, folde
         if evaluated.is_foreign
         else f"the evaluated snapshot, {facts['n_images'] / 1000:g} kimg",
     )
-
-
-def _generator_parameters(place: Place, evaluated: EvaluatedRun) -> int | None:
-    facts = evaluated.assessment.facts
-    if evaluated.is_foreign:
-        return None
-    if "generator_parameters" in facts or place.run is None:
-        return int(facts["generator_parameters"])
-    return int(read_json(place.run / "run.json")["parameters"]["generator"])  # an older version's evaluation
 
 
 def _sheets(
@@ -259,7 +253,9 @@ def _every_metric(evaluated: Sequence[EvaluatedRun]) -> Table:
         best = {"real": "as real", "none": DASH}.get(better(name), better(name))
         rows.append([name, best, DASH if floor is None else f"{floor:.4g}", *cells])
     headings = ["metric", "best", "real vs real", *(run.label for run in evaluated)]
-    return Table("Every metric", headings, rows, ["In brackets the 95% interval; SE is the standard error."])
+    draws = any(run.facts["replicates"] for run in evaluated)
+    below = ["In brackets the 95% interval; SE is the standard error."] if draws else []
+    return Table("Every metric", headings, rows, below)
 
 
 def _cell(metric: Metric | None) -> str:

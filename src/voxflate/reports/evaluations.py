@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -32,6 +32,7 @@ from voxflate.config.toml import CONFIG_NAME, from_dict, load_config
 from voxflate.config.values import flat, nested
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Assessment
+from voxflate.reports.known import audit_of, budget_in_2d, counts_of
 from voxflate.reports.rows import EvaluatedRun
 from voxflate.runs import history
 from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of
@@ -155,20 +156,57 @@ def load_evaluated(place: Place, *, other_data: bool = False) -> EvaluatedRun:
         name = place.run or place.folder
         raise VoxflateError(f"{name}: was not evaluated; run: voxflate evaluate {quote(str(name))}")
     assessment = Assessment.from_dict(read_json(path), path)
-    facts = assessment.facts
-    paper, setting, seed = None, facts.get("setting", ""), facts.get("training_seed")
-    if place.run is not None:
+    paper, facts = None, assessment.facts
+    if place.run is not None and facts.get("source") != "volumes":
         config = load_config(place.run)
+        facts = _completed(facts, place.run, config)
         if facts["phase"] == "3d":
             paper = paper_row(flat(config.model_dump()))
-        if "setting" not in facts:  # an older version's evaluation
-            setting, seed = setting_of(config, place.run), config.training.seed
     label = place.run.resolve().name if place.run else facts.get("run", place.folder.resolve().name)
     remark = _check_measured_on(place, facts, go_on=other_data)
     already = remark and "other_data" in facts  # then it is among its warnings
     said = "" if already else remark
-    outdated = _outdated(place, facts)
-    return EvaluatedRun(label, facts["parameters"], assessment, paper, outdated, said, setting, seed)
+    return EvaluatedRun(
+        label=label,
+        parameters=facts["parameters"],
+        assessment=replace(assessment, facts=facts),
+        paper=paper,
+        outdated=_outdated(place, facts),
+        other_data=said,
+        setting=facts.get("setting", ""),
+        seed=facts.get("training_seed"),
+        run=place.run,
+        evaluation=described(place.folder, facts),
+        audit=audit_of(place.folder / AUDIT, facts),
+    )
+
+
+def described(folder: Path, facts: Mapping[str, Any]) -> str:
+    """An evaluation in words: its folder, whether it is the newest one, what it measured.
+
+    Args:
+        folder: Its folder.
+        facts: What its metrics depend on.
+    """
+    name, run = "/".join(folder.resolve().parts[-2:]), folder.parent.parent
+    if folder.parent.name == FOLDER and (run / CONFIG_NAME).is_file():
+        known = [each.name for each in evaluations_of(run)]
+        newest = len(known) > 1 and known[-1] == folder.name
+        name = f"{folder.name} (the newest of {len(known)})" if newest else folder.name
+    cut = f", truncation {facts['truncation']:g}" if "truncation" in facts else ""
+    return f"{name}, {facts['n-generated']} volumes{cut}"
+
+
+def _completed(facts: Mapping[str, Any], run: Path, config: RunConfig) -> dict[str, Any]:
+    """The facts of a run's evaluation, and those that an older version did not write."""
+    known, found = read_facts(run), dict(facts)
+    if "slice_discriminator_parameters" not in facts and "parameters" in known:
+        found |= counts_of(known["parameters"])
+    if "setting" not in facts:
+        found |= {"setting": setting_of(config, run), "training_seed": config.training.seed}
+    if "twin_n_images" not in facts:
+        found |= budget_in_2d(config, known.get("started_from"), known.get("twin"))
+    return found
 
 
 def setting_of(config: RunConfig, run: Path | None = None, twin: Mapping[str, Any] | None = None) -> str:

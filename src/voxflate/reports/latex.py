@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from voxflate.config.paper_rows import PaperRow
-from voxflate.reports.rows import Row
-from voxflate.reports.tables import DASH, FLOOR_ROW, PLUS_MINUS, columns_of, notes, table
+from voxflate.reports.copying import may_copy
+from voxflate.reports.notes import notes
+from voxflate.reports.rows import EvaluatedRun, Row
+from voxflate.reports.tables import (
+    BUDGET,
+    DASH,
+    FLOOR_ROW,
+    PLUS_MINUS,
+    beside,
+    columns_beside,
+    columns_of,
+    table,
+)
 
 _BOLD = "\x00"  # a placeholder until the text is escaped
 _SPECIAL = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", DASH: "--", PLUS_MINUS: r"$\pm$"}
@@ -19,12 +30,20 @@ def latex(tables: Sequence[Sequence[Row]], wanted: Sequence[PaperRow] = ()) -> s
 
 
 def _one(rows: Sequence[Row], wanted: Sequence[PaperRow], number: int) -> str:
-    headings, lines = table(rows, wanted, _BOLD)
-    # The budget is in the notes, the time in table.md; an interval would make the table wider than a page.
-    shown = [_line([cell.split("\n")[0] for cell in line[:-2]]) for line in lines]
-    units = {column.heading: column.unit for column in columns_of(rows)}
-    head = [f"{text} ({units[text]})" if units.get(text) else text for text in headings[:-2]]
-    return float_of(head, shown, caption(rows), f"tab:comparison-{number}", notes(rows, wanted))
+    """Two floats, because one would be wider than a page."""
+    label = f"tab:comparison-{number}"
+    units = {column.heading: column.unit for column in (*columns_of(rows), *columns_beside(rows))}
+
+    def written(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+        # Intervals are in table.md: with them, the table would be wider than a page.
+        head = [f"{text} ({units[text]})" if units.get(text) else text for text in headings]
+        return head, [_line([cell.split("\n")[0] for cell in line]) for line in lines]
+
+    headings, lines = beside(rows, _BOLD)
+    kept = len(headings) - len(BUDGET)  # the budgets are in table.md
+    more = written(headings[:kept], [line[:kept] for line in lines])
+    first = float_of(*written(*table(rows, wanted, _BOLD)), caption(rows), label, notes(rows, wanted))
+    return first + "\n" + float_of(*more, _caption_beside(rows), f"{label}-beside")
 
 
 def caption(rows: Sequence[Row]) -> str:
@@ -32,16 +51,36 @@ def caption(rows: Sequence[Row]) -> str:
     facts = rows[0].first.facts
     features = escaped(facts["extractors"][0]["name"])
     shape = "$\\times$".join(map(str, facts["shape"]))
+    cut = {f", truncation {run.facts.get('truncation', 1.0):g}" for run in _runs(rows) if not run.is_foreign}
     text = (
         f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
-        f"{shape} voxels; features of {features}. "
+        f"{shape} voxels{''.join(cut)}; features of {features}. "
         f"The row ``{FLOOR_ROW}'' compares half of the real volumes with the other half (PSNR and MS-SSIM: "
         "pairs of real subjects). Lower is better for distances; MS-SSIM is best where it equals that of "
         "real volumes; PSNR does not rank generators, because blur raises it. Bold: best value."
     )
     if any(len(row.runs) > 1 for row in rows):
         text += " Mean $\\pm$ standard deviation over seeds."
-    return text
+    return text + _caution(rows)
+
+
+def _caption_beside(rows: Sequence[Row]) -> str:
+    text = (
+        "The rows of the table before. Precision and recall: higher is better. KID-heldout: the kernel "
+        "distance to people who were not trained on. PSNR-nearest: of a volume and the real one nearest to "
+        f"it, best where it equals that of real people. Flagged: possible copies of training volumes; in the "
+        f"row ``{FLOOR_ROW}'', real people whom the audit has not seen. Bold: best value."
+    )
+    return text + _caution(rows)
+
+
+def _caution(rows: Sequence[Row]) -> str:
+    names = ", ".join(f"``{escaped(row.label)}''" for row in rows if may_copy(row))
+    return f" Caution: {names} may consist of copies of real volumes." if names else ""
+
+
+def _runs(rows: Sequence[Row]) -> list[EvaluatedRun]:
+    return [run for row in rows for run in row.runs]
 
 
 def float_of(

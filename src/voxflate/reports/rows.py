@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from voxflate._system.errors import VoxflateError
@@ -21,13 +22,16 @@ class EvaluatedRun:
 
     Attributes:
         label: Short name.
-        parameters: Trainable parameters of all its networks; None if unknown.
+        parameters: Trainable parameters of all its networks but the slice discriminator; None if unknown.
         assessment: The result of `voxflate evaluate`.
         paper: The paper's row of its preset, or None.
         outdated: A remark if the run was trained further since; else "".
         other_data: A remark if it was measured, or is shown, with other data than it should; else "".
         setting: A key that is equal for runs that differ only in their seed; "" if the settings are unknown.
         seed: Seed of the run; None if unknown.
+        run: The run's folder; None for an export or a folder of volumes.
+        evaluation: Which of its evaluations it is, in words; "" if that is clear.
+        audit: The content of its audit.json; None if it was not audited in the same way.
     """
 
     label: str
@@ -38,6 +42,9 @@ class EvaluatedRun:
     other_data: str = ""
     setting: str = ""
     seed: int | None = None
+    run: Path | None = None
+    evaluation: str = ""
+    audit: Mapping[str, Any] | None = None
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -53,6 +60,16 @@ class EvaluatedRun:
     def snapshot(self) -> str:
         """How the evaluated snapshot was chosen; in older evaluations it is the newest."""
         return str(self.facts.get("snapshot", "newest"))
+
+    @property
+    def flagged(self) -> float | None:
+        """Share of the audited volumes that may be copies; None if there is no audit."""
+        return None if self.audit is None else len(self.audit["flagged"]) / self.audit["n-generated"]
+
+    @property
+    def false_alarms(self) -> float | None:
+        """Share of real people that the audit flags; None if it was not measured."""
+        return None if self.audit is None else self.audit.get("false-alarms")
 
 
 @dataclass(frozen=True)
@@ -126,11 +143,11 @@ def table_key(run: EvaluatedRun) -> dict[str, Any]:
         "shape": tuple(facts["shape"]),
         "slices per plane": facts["slices"],
         "feature network": (network["name"], network["weights-sha256"]),
-        "truncation": facts.get("truncation", 1.0),
         "version of the measurement": facts.get("measurement", 1),
     }
     if run.is_foreign:
         return key
+    key["truncation"] = facts.get("truncation", 1.0)
     if run.snapshot == "best":
         return key | {"snapshot": f"best of {facts.get('budget_kimg', '?')} kimg"}
     return key | {"snapshot": f"after {facts['n_images'] / 1000:g} kimg"}
@@ -139,7 +156,8 @@ def table_key(run: EvaluatedRun) -> dict[str, Any]:
 def separated(rows: Sequence[Row]) -> list[list[Row]]:
     """Split rows into tables of comparable rows, in the order of their first rows.
 
-    A folder of volumes has no snapshot: it is in every table that matches the rest of its key.
+    A folder of volumes has no truncation and no snapshot: it is in every table that matches the rest of its
+    key.
     """
     tables: dict[tuple[Any, ...], list[Row]] = {}
     foreign = [row for row in rows if row.first.is_foreign]
@@ -158,11 +176,17 @@ def difference(table: Sequence[Row], other: Sequence[Row]) -> str:
     """Why two tables are separate, such as "other data, other snapshot (after 5 kimg, after 10 kimg)"."""
     mine, its = table_key(table[0].first), table_key(other[0].first)
     parts = []
-    for name in (name for name in mine if name in its):  # a folder of volumes has no snapshot
-        if mine[name] != its[name]:
-            plain = isinstance(mine[name], int | str) and name != "data"
-            parts.append(f"other {name}" + (f" ({mine[name]} and {its[name]})" if plain else ""))
+    for name in different(table, other):
+        values = [f"{each:g}" if isinstance(each, float) else each for each in (mine[name], its[name])]
+        plain = name != "data" and all(isinstance(each, int | str) for each in values)
+        parts.append(f"other {name}" + (f" ({values[0]} and {values[1]})" if plain else ""))
     return ", ".join(parts)
+
+
+def different(table: Sequence[Row], other: Sequence[Row]) -> list[str]:
+    """The names of the facts that keep two tables apart, as in `table_key`."""
+    mine, its = table_key(table[0].first), table_key(other[0].first)
+    return [name for name in mine if name in its and mine[name] != its[name]]
 
 
 def _check_named(label: str, runs: Sequence[EvaluatedRun]) -> None:

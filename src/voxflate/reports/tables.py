@@ -1,4 +1,4 @@
-"""Tables of evaluated runs in the layout of the paper's Tables 6, 7 and 8, as text, Markdown and LaTeX.
+"""Tables of evaluated runs: one in the layout of the paper's Tables 6, 7 and 8, and one to read with it.
 
 A table has rows that may be compared (`rows.separated`). A row of several seeds has their mean and standard
 deviation, a row of one run its 95% interval. The best value of a column is bold if there are two rows or
@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from voxflate.config.paper_rows import PaperRow
 from voxflate.evaluation.assessment import Metric
+from voxflate.evaluation.seeds import spread
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.metrics.table import better
-from voxflate.reports.rows import EvaluatedRun, Row, difference
-from voxflate.reports.verdict import verdict
+from voxflate.reports.copying import NEAREST
+from voxflate.reports.rows import EvaluatedRun, Row
 
 DASH = "\N{EN DASH}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 FLOOR_ROW = "real vs real"
+UNKNOWN = "?"
+BUDGET = ("2D kimg", "3D kimg", "2D time", "3D time")
+"""The last headings of `beside`."""
 _PLANES = ("ax", "sag", "cor", "avg")
 
 
@@ -64,7 +69,22 @@ def columns(extractor: str) -> list[Column]:
 
 def columns_of(rows: Sequence[Row]) -> list[Column]:
     """The columns of a table, by the main feature network of its evaluations."""
-    return columns(rows[0].first.facts["extractors"][0]["name"])
+    return columns(_extractor(rows))
+
+
+def columns_beside(rows: Sequence[Row]) -> list[Column]:
+    """The columns of metrics of the second table: variety, people who were not trained on, nearness."""
+    name = _extractor(rows)
+    return [
+        Column("precision", f"precision-{name}-avg"),
+        Column("recall", f"recall-{name}-avg"),
+        Column("KID-heldout", f"kid-{name}-heldout-avg"),
+        Column("PSNR-nearest", NEAREST, digits=4, unit="dB"),
+    ]
+
+
+def _extractor(rows: Sequence[Row]) -> str:
+    return str(rows[0].first.facts["extractors"][0]["name"])
 
 
 def table(
@@ -78,25 +98,47 @@ def table(
         marked: Text before and after the best value of a column, such as "**".
     """
     chosen = columns_of(rows)
-    first = rows[0].first.assessment
-    headings = ["Model", "seeds", "#param", *(column.heading for column in chosen), "kimg", "time"]
-    floor = [_floor(first.metrics.get(column.metric), column.digits) for column in chosen]
-    lines = [[FLOOR_ROW, DASH, DASH, *floor, DASH, DASH]]
-    best = [_best(rows, column) for column in chosen]
-    for row in rows:
-        cells = [_cell(row, column) for column in chosen]
-        cells = [
-            f"{marked}{cell}{marked}" if row is winner else cell
-            for cell, winner in zip(cells, best, strict=True)
-        ]
-        facts = row.first.facts
-        kimg = DASH if row.first.is_foreign else f"{facts['n_images'] / 1000:g}"
-        lines.append([row.label, str(len(row.runs)), _millions(row.first), *cells, kimg, _time(row)])
-    for paper in _paper_rows(rows, wanted):
+    headings = ["Model", "seeds", "#param", *(column.heading for column in chosen)]
+    lines = [[FLOOR_ROW, DASH, DASH, *_floors(rows, chosen)]]
+    for row, cells in zip(rows, _cells(rows, chosen, marked), strict=True):
+        lines.append([row.label, str(len(row.runs)), _millions(row.first), *cells])
+    for paper in paper_rows(rows, wanted):
         count = DASH if paper.millions is None else f"{paper.millions:.3f}M"
         printed = [_number(column.paper(paper), column.digits) for column in chosen]
-        lines.append([_paper_label(paper), DASH, count, *printed, DASH, DASH])
+        lines.append([_paper_label(paper), DASH, count, *printed])
     return headings, lines
+
+
+def beside(rows: Sequence[Row], marked: str = "") -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of what to read with `table`: variety, copies, budgets of both trainings.
+
+    Args:
+        rows: As for `table`.
+        marked: As for `table`.
+    """
+    chosen = columns_beside(rows)
+    headings = ["Model", *(column.heading for column in chosen), "flagged", *BUDGET]
+    alarms = [share for row in rows for run in row.runs if (share := run.false_alarms) is not None]
+    unseen = f"{fmean(alarms):.1%}" if alarms else DASH
+    lines = [[FLOOR_ROW, *_floors(rows, chosen), unseen, *(DASH for _ in BUDGET)]]
+    for row, cells in zip(rows, _cells(rows, chosen, marked), strict=True):
+        lines.append([row.label, *cells, _flagged(row), *_budget(row)])
+    return headings, lines
+
+
+def _floors(rows: Sequence[Row], chosen: Sequence[Column]) -> list[str]:
+    metrics = rows[0].first.assessment.metrics
+    return [_floor(metrics.get(column.metric), column.digits) for column in chosen]
+
+
+def _cells(rows: Sequence[Row], chosen: Sequence[Column], marked: str) -> list[list[str]]:
+    """The metrics of every row, the best ones marked."""
+    best = [_best(rows, column) for column in chosen]
+    found = []
+    for row in rows:
+        cells = [(_cell(row, column), row is winner) for column, winner in zip(chosen, best, strict=True)]
+        found.append([f"{marked}{cell}{marked}" if is_best else cell for cell, is_best in cells])
+    return found
 
 
 def _best(rows: Sequence[Row], column: Column) -> Row | None:
@@ -120,7 +162,7 @@ def _best(rows: Sequence[Row], column: Column) -> Row | None:
     return min(known, key=lambda pair: badness(pair[0]))[1]
 
 
-def _paper_rows(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> list[PaperRow]:
+def paper_rows(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> list[PaperRow]:
     """The rows that the runs reproduce and the wanted ones, without repeats."""
     found: list[PaperRow] = []
     for paper in (*(row.first.paper for row in rows), *wanted):
@@ -133,56 +175,6 @@ def _paper_label(row: PaperRow) -> str:
     """The last table with the row, and the row's name there, such as "Table 7: 3D-StyleGAN2"."""
     number = max(row.labels)
     return f"Table {number}: {row.labels[number]}"
-
-
-def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = ()) -> list[str]:
-    """Notes below the table."""
-    facts = rows[0].first.facts
-    runs = [run for row in rows for run in row.runs]
-    found = [
-        f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
-        f"{'x'.join(map(str, facts['shape']))}, seed {facts['seed']}, {facts['slices']} slice(s) per plane. "
-        f"In brackets: 95% bootstrap interval over subjects of one run ({facts['replicates']} draws). "
-        f"{PLUS_MINUS}: standard deviation over seeds. The first row compares half of the real volumes "
-        "with the other half, or pairs of real subjects."
-    ]
-    found += [
-        f"Features: {network['name']}, {network['features']} numbers, weights (SHA-256) "
-        f"{network['weights-sha256'][:12]}."
-        for network in facts["extractors"]
-    ]
-    if _paper_rows(rows, wanted):
-        found.append(
-            "The rows of the paper (Table ...) are FIDs (Inception) on other data, at the snapshot with the "
-            "best FID (decision 0010): compare their order, not their values."
-        )
-    found.append(f"Snapshots: {'; '.join(map(_snapshot, runs))}.")
-    found += verdict(rows, columns_of(rows)[3].metric).sentences
-    found += [f"Warning: {run.label} {run.outdated}; evaluate it again." for run in runs if run.outdated]
-    said = [run.other_data for run in runs if run.other_data]
-    warnings = dict.fromkeys([*said, *(warning for run in runs for warning in run.assessment.warnings)])
-    return found + [f"Warning: {warning}." for warning in warnings]
-
-
-def why_separate(tables: Sequence[Sequence[Row]]) -> list[str]:
-    """The reasons for several tables, one sentence each."""
-    return [
-        f"Table {number} is separate from table 1, because its rows are not comparable: "
-        f"{difference(tables[0], each)}."
-        for number, each in enumerate(tables[1:], start=2)
-    ]
-
-
-def markdown(tables: Sequence[Sequence[Row]], wanted: Sequence[PaperRow] = ()) -> str:
-    """The tables and their notes as Markdown; arguments as for `table`."""
-    return "\n".join([*(_markdown(rows, wanted) for rows in tables), *why_separate(tables)])
-
-
-def _markdown(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> str:
-    headings, lines = table(rows, wanted, "**")
-    text = [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
-    text += [f"| {' | '.join(cell.replace(chr(10), ' ') for cell in line)} |" for line in lines]
-    return "\n".join([*text, "", *(f"{note}\n" for note in notes(rows, wanted))])
 
 
 def significant(value: float, digits: int) -> str:
@@ -224,6 +216,8 @@ def _with_interval(metric: Metric | None, digits: int) -> str:
 def _floor(metric: Metric | None, digits: int) -> str:
     if metric is None or metric.real is None:
         return DASH
+    if metric.real_low == metric.real_high:  # of pairs, without replicates
+        return _number(metric.real, digits)
     return _with_interval(Metric(metric.real, metric.real_low, metric.real_high), digits)
 
 
@@ -231,20 +225,37 @@ def _millions(run: EvaluatedRun) -> str:
     return DASH if run.parameters is None else f"{run.parameters / 1e6:.3f}M"
 
 
-def _time(row: Row) -> str:
-    """Seconds of training, the mean over the seeds."""
-    known = [seconds for run in row.runs if (seconds := run.facts.get("training_seconds")) is not None]
-    return duration(sum(known) / len(known)) if known else DASH
+def _flagged(row: Row) -> str:
+    """Share of flagged volumes, the mean over the seeds; a dash if one was not audited."""
+    known = [run.flagged for run in row.runs if run.flagged is not None]
+    if len(known) < len(row.runs):
+        return DASH
+    found = spread(known)
+    return f"{found.mean:.1%}" + ("" if found.deviation is None else f" {PLUS_MINUS} {found.deviation:.1%}")
 
 
-def _snapshot(run: EvaluatedRun) -> str:
-    """The measured generator, in words."""
-    facts = run.facts
-    if run.is_foreign:
-        return f"{run.label} has none: it is a folder of {facts['n-generated']} volumes"
-    weights = f", weights {facts['generator_sha256'][:12]}" if "generator_sha256" in facts else ""
-    chosen = f" ({run.snapshot})" if run.snapshot else ""
-    return f"{run.label} after {facts['n_images'] / 1000:g} kimg{chosen}{weights}"
+def _budget(row: Row) -> list[str]:
+    """Kimg and time of the 2D and the 3D training, means over the seeds."""
+    if row.first.is_foreign:
+        return [DASH for _ in BUDGET]
+    facts = [run.facts for run in row.runs]
+    before = [each.get("twin_n_images") for each in facts]
+    none = not any(before) and None not in before  # no 2D run
+    return [
+        DASH if none else _mean(before, _kimg),
+        _mean([each["n_images"] for each in facts], _kimg),
+        DASH if none else _mean([each.get("twin_seconds") for each in facts], duration),
+        _mean([each.get("training_seconds") for each in facts], duration),
+    ]
+
+
+def _mean(values: Sequence[float | None], shown: Callable[[float], str]) -> str:
+    known = [value for value in values if value is not None]
+    return shown(fmean(known)) if len(known) == len(values) else UNKNOWN
+
+
+def _kimg(images: float) -> str:
+    return f"{round(images / 1000, 3):g}"
 
 
 def duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ from voxflate.evaluation.evaluator import FLOOR_SPLITS
 from voxflate.evaluation.real import RealSet
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.evaluations import sheets_of
+from voxflate.reports.known import counts_of
 from voxflate.reports.page import RunSummary, write_report
 from voxflate.reports.shown import real_sheet
 from voxflate.runs.facts import read_facts
@@ -67,13 +68,14 @@ def write_training_report(run: Path) -> Path:
 
 
 def _summary(run: Path, rows: list[dict[str, Any]]) -> RunSummary:
-    parameters, log, sheets = read_facts(run)["parameters"], read_rows(run / LOG_NAME), sheets_of(run)
+    counts = counts_of(read_facts(run)["parameters"])
+    log, sheets = read_rows(run / LOG_NAME), sheets_of(run)
     stem = frechet_name(str(rows[-1]["extractor"]))
     keys = [key for key in rows[-1] if key.startswith((stem, "pairwise"))]
     return RunSummary(
         label=run.resolve().name,
-        generator_parameters=parameters["generator"],
-        discriminator_parameters=sum(parameters.values()) - parameters["generator"],
+        generator_parameters=counts["generator_parameters"],
+        discriminator_parameters=counts["parameters"] - counts["generator_parameters"],
         kimg=rows[-1]["n_images"] / 1000,
         seconds=log[-1]["seconds"] if log else None,
         curves={key: [(row["n_images"] / 1000, row[key]) for row in rows if key in row] for key in keys},

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from voxflate.evaluation.seeds import LEVEL, paired
+from voxflate.reports.copying import cautions, may_copy
 from voxflate.reports.rows import Row
 
 
@@ -15,7 +16,7 @@ class Verdict:
 
     Attributes:
         winner: Label of the row that is below every other row; None if undecided.
-        sentences: The verdict in sentences.
+        sentences: The verdict in sentences, with a warning for every row that may consist of copies.
     """
 
     winner: str | None
@@ -33,8 +34,9 @@ def verdict(rows: Sequence[Row], metric: str) -> Verdict:
         metric: Name of a metric of which lower is better.
     """
     known = [(found.mean, row) for row in rows if (found := row.spread(metric)) is not None]
+    warnings = cautions(rows)
     if len(known) < 2:
-        return Verdict(None, ())
+        return Verdict(None, tuple(warnings))
     known.sort(key=lambda pair: pair[0])
     (lowest, best), others = known[0], known[1:]
     comparisons = [_compare(best, row, metric) for _, row in others]
@@ -49,7 +51,8 @@ def verdict(rows: Sequence[Row], metric: str) -> Verdict:
         else f"No winner: {best.label} has the lowest {metric}, {lowest:.4g}, but is not below every other "
         "row beyond chance"
     )
-    sentences = [f"{first} ({'; '.join(texts)})."]
+    doubt = ", but may copy them" if may_copy(best) else ""
+    sentences = [f"{first}{doubt} ({'; '.join(texts)}).", *warnings]
     if min(len(row.runs) for _, row in known) == 1:
         sentences.append("A row with one seed says nothing about other seeds: train at least three.")
     return Verdict(best.label if settled else None, tuple(sentences))

@@ -1,0 +1,67 @@
+"""Tells of rows whose volumes are nearer to real ones than real people are to each other: they may be copies.
+
+Distances do not see copies: a set of slightly blurred training volumes is closer to the real ones than any
+generator. PSNR to the nearest real volume sees them if most volumes are copies. A few copies among many do
+not raise its mean; they need `voxflate audit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+from voxflate.evaluation.assessment import Metric
+from voxflate.reports.rows import EvaluatedRun, Row
+
+NEAREST = "psnr-nearest"
+_LEAST = 3.0  # dB above real people: half of the squared error
+_SPREADS = 3.0  # standard deviations of real people
+_ENDS = 1.96  # standard errors from the mean to the end of a 95% interval
+
+
+def highest(metric: Metric, n_real: int) -> float | None:
+    """The highest mean PSNR to the nearest real volume that is not suspicious; None if people are unknown.
+
+    The mean of all real volumes is nobody's copy, and it is 1.8 to 2.6 dB nearer to a real volume than
+    people are to each other (six sets of brains, heads and hippocampi). A set of average people alone could
+    be nearer still where people differ much, so their standard deviation counts, too: it is 0.7 to 1.6 dB
+    there. Trained generators are at most 1.0 dB nearer, blurred copies of training volumes 10 dB (decision
+    0214).
+
+    Args:
+        metric: The metric with its floor, which is between real people; the floor's interval gives the
+            standard deviation.
+        n_real: Number of real volumes.
+    """
+    if metric.real is None:
+        return None
+    if metric.real_low is None or metric.real_high is None:
+        return metric.real + _LEAST
+    deviation = (metric.real_high - metric.real_low) / (2 * _ENDS) * sqrt(n_real)
+    return metric.real + max(_LEAST, _SPREADS * deviation)
+
+
+def may_copy(row: Row) -> bool:
+    """Whether the volumes of one of a row's runs are suspiciously near to real ones."""
+    return any(_is_suspicious(run) for run in row.runs)
+
+
+def cautions(rows: Sequence[Row]) -> list[str]:
+    """A warning for every such run."""
+    found = []
+    for run in (run for row in rows for run in row.runs if _is_suspicious(run)):
+        metric = run.assessment.metrics[NEAREST]
+        found.append(
+            f"Warning: {run.label} may copy real volumes: its volumes are nearer to them than people are to "
+            f"each other (PSNR to the nearest one {metric.value:.1f} dB, between people {metric.real:.1f} "
+            "dB); look for copies with voxflate audit before you compare it."
+        )
+    return found
+
+
+def _is_suspicious(run: EvaluatedRun) -> bool:
+    metric = run.assessment.metrics.get(NEAREST)
+    if metric is None:
+        return False
+    limit = highest(metric, run.facts["n-real"])
+    return limit is not None and metric.value > limit

@@ -1,0 +1,24 @@
+"""Writes tables of evaluated runs as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from voxflate.config.paper_rows import PaperRow
+from voxflate.reports.notes import notes, why_separate
+from voxflate.reports.rows import Row
+from voxflate.reports.tables import beside, table
+
+
+def markdown(tables: Sequence[Sequence[Row]], wanted: Sequence[PaperRow] = ()) -> str:
+    """The tables and their notes as Markdown; arguments as for `table`."""
+    return "\n".join([*(_markdown(rows, wanted) for rows in tables), *why_separate(tables)])
+
+
+def _markdown(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> str:
+    text = []
+    for headings, lines in (table(rows, wanted, "**"), beside(rows, "**")):
+        text += [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
+        text += [f"| {' | '.join(cell.replace(chr(10), ' ') for cell in line)} |" for line in lines]
+        text.append("")
+    return "\n".join([*text, *(f"{note}\n" for note in notes(rows, wanted))])

@@ -25,7 +25,7 @@ def test_presets_are_listed_and_printed() -> None:
 def test_params_shows_all_rows_of_the_paper_as_equal() -> None:
     result = voxflate("params")
     assert result.exit_code == 0
-    assert "18 of 18 rows equal the paper" in result.stderr
+    assert "18 of 18 rows equal the paper; second readings of a row, not counted: 1" in result.stderr
     for text in ("0.291", "1.414", "1.121", "312,718", "11.001", "9,184,120", "316,929"):
         assert text in result.stdout
 

@@ -88,7 +88,7 @@ def print_cost(settings: RunConfig, data: Path | None = None) -> None:
     )
     typer.echo(
         f"predicted: {gib:.1f} GiB, {speed:.3g} images/s, {_hours(speed, training.kimg):.3g} hours for "
-        f"{training.kimg:g} kimg without snapshots and metrics"
+        f"{training.kimg:g} kimg without snapshots and metrics; a 2D run before it takes its own time"
     )
     left = f"memory left: {machine.gib_available:.1f} GiB"
     if machine.fits(gib):
@@ -198,8 +198,8 @@ def _print_proposals(
         f"on {machine.device} at {MEASURED_AT} under the current load, and extrapolated to other numbers of "
         "voxels. "
         f"fits: {machine.gib_available:.1f} GiB are left, of which the prediction may take "
-        f"{1 - MARGIN:.0%}. hours: of a 3D run of {kimg:g} kimg. voxflate train --plan predicts all of "
-        "it for other settings."
+        f"{1 - MARGIN:.0%}. hours: of a 3D run of {kimg:g} kimg; the 2D run before it takes its own time. "
+        "voxflate train --plan predicts all of it for other settings."
     )
 
 

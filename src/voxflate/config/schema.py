@@ -75,7 +75,7 @@ class NetworkConfig(Section):
 
     architecture: Annotated[str, _one_of(ARCHITECTURES)] = "split-shuffle"
     """Which convolutions the networks use (Sec. 3.3): baseline, group-d, depthwise-d,
-    split-shuffle-d, split or split-shuffle."""
+    split-shuffle-d, split or split-shuffle. stylegan2 only."""
     base: Base = (2, 4, 4)
     """Size of the learned start tensor in voxels, [D, H, W]. Every stage after it doubles all axes."""
     stages: int = Field(default=4, ge=1, le=10)
@@ -91,18 +91,18 @@ class NetworkConfig(Section):
     z_dim: int = Field(default=64, ge=1)
     """Length of the latent code z. 64 in the paper."""
     w_dim: int = Field(default=64, ge=1)
-    """Length of the style code w. 64 in the paper."""
+    """Length of the style code w. 64 in the paper. stylegan2 only."""
     mapping_layers: int = Field(default=2, ge=1)
     """Number of layers from z to w. The paper has 8, which leave w few directions to vary in
-    (decision 0182)."""
+    (decision 0182). stylegan2 only."""
     symmetric_d: bool = False
     """Use full kernels in both branches of a split discriminator instead of full and 1x1x1
-    (decision 0015: the 1.414M row of Table 5 needs it)."""
+    (decision 0015: the 1.414M row of Table 5 needs it). stylegan2 only."""
     position: bool = False
-    """Tell the discriminator each slice's axial position; planar starts need it (decision 0009)."""
+    """Tell D each slice's axial position; planar starts need it (decision 0009). stylegan2 only."""
     low_pass_d: bool = False
     """Low-pass filter before the discriminator's strided convolutions, as in the paper. Without it they still
-    see the finest textures (decision 0072)."""
+    see the finest textures (decision 0072). stylegan2 only."""
     critic_norm: Annotated[str, _one_of(CRITIC_NORMS)] = "batch"
     """Normalisation in the discriminators of the comparison models: batch or layer (decision 0053)."""
 
@@ -166,12 +166,12 @@ class TrainingConfig(Section):
     """Final learning rate divided by the initial one (cosine decay); 1 keeps it constant, as in the paper."""
     r1_gamma: float = Field(default=R1_GAMMA, ge=0)
     """Weight gamma of R1, gamma/2 * |grad D|^2. 0.0512 in the paper, more for large volumes
-    (decision 0184)."""
+    (decision 0184). stylegan2 only."""
     r1_every: int = Field(default=16, ge=1)
-    """Steps between two R1 penalties (lazy regularisation); 16 in StyleGAN2."""
+    """Steps between two R1 penalties (lazy regularisation); 16 in StyleGAN2. stylegan2 only."""
     mbstd_group: int = Field(default=4, ge=1)
-    """Images over which the minibatch standard deviation is taken; 4 in StyleGAN2. A larger batch must
-    be a multiple of it."""
+    """Images over which the minibatch standard deviation is taken; 4 in StyleGAN2. A larger batch must be a
+    multiple of it. Also the group of `neighbours` pictures, and of a planar twin's slices of one position."""
     ema_halflife_fraction: float = Field(default=0.05, ge=0, le=1)
     """Half-life of the generator's moving average as a fraction of the images seen so far."""
     ema_kimg: float = Field(default=0.0, ge=0)
@@ -180,13 +180,13 @@ class TrainingConfig(Section):
     """The generator is frozen for this many kimg at the start, so that the discriminator settles."""
     train_noise: bool = True
     """Learn how strongly noise is injected. If false, the strengths keep their initial values: those of the
-    2D run, or zero from scratch (decision 0019)."""
+    2D run, or zero from scratch (decision 0019). stylegan2 only."""
     flip: bool = False
     """Flip real images left to right at random. Leave it off where left and right must not be swapped."""
     augment: Annotated[str, AfterValidator(_known_augmentations)] = ""
-    """Differentiable augmentations, separated by commas: translation, cutout, intensity."""
+    """Differentiable augmentations, separated by commas: translation, cutout, intensity (of masks too)."""
     augment_p: float = Field(default=1.0, ge=0, le=1)
-    """Probability of each augmentation, drawn separately for every image."""
+    """Probability of each augmentation, drawn separately for every image. stylegan2 only."""
     precision: Annotated[Literal["auto", "bf16", "fp32"], BeforeValidator(no_half)] = "auto"
     """Precision of the convolutions, R1's included (decision 0073): bf16, fp32, or auto (bf16 where the
     processor has it). Weights and averages stay in fp32."""

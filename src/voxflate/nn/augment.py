@@ -55,7 +55,10 @@ def cutout(images: Tensor, draws: Draws) -> Tensor:
 
 
 def intensity(images: Tensor, draws: Draws) -> Tensor:
-    """Scale intensities above the background by 0.8 to 1.2. This changes the meaning of Hounsfield units."""
+    """Scale intensities above the background by 0.8 to 1.2, and also a mask's shares.
+
+    This changes the meaning of Hounsfield units.
+    """
     factor = draws.uniform(*(1,) * (images.ndim - 1)) * 0.4 + 0.8
     return (images - BACKGROUND) * factor + BACKGROUND
 

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import shlex
 
+from voxflate._system.errors import VoxflateError
 from voxflate.config.schema import DEFAULT_MODEL, RunConfig
-from voxflate.config.toml import load_config
+from voxflate.config.toml import from_values, load_config
+from voxflate.config.values import flat
 from voxflate.data.datasets import likeness_to_mirror
 from voxflate.data.prepared import PreparedSet
 from voxflate.gans.slice_discriminator import NEIGHBOURS
 from voxflate.inflation import TransferReport
 from voxflate.runs.stages import SEEN, on_held_out
+
+IGNORED_BY_COMPARISON = (
+    "network.architecture",
+    "network.w_dim",
+    "network.mapping_layers",
+    "network.symmetric_d",
+    "network.position",
+    "network.low_pass_d",
+    "training.r1_gamma",
+    "training.r1_every",
+    "training.mbstd_group",
+    "training.train_noise",
+    "training.augment_p",
+    "training.reuse_fakes",
+)
+"""Settings that no comparison model reads, except `mbstd_group` for `neighbours` slices."""
 
 ONE_SIDED = 0.7
 """Correlation of the mean volume with its mirror image below which flips cause a warning: 0.99 for brains,
@@ -28,6 +46,8 @@ def cautions(config: RunConfig, prepared: PreparedSet, report: TransferReport | 
     return [
         *_one_side(config, prepared),
         *_small_groups(config),
+        *_unseen_planes(config),
+        *_scaled_masks(config, prepared),
         *_ignored(config),
         *_unfinished_twin(config, report),
         *_other_people(config, report),
@@ -61,13 +81,53 @@ def _small_groups(config: RunConfig) -> list[str]:
     ]
 
 
-def _ignored(config: RunConfig) -> list[str]:
-    """A comparison model got a setting that its steps do not read; refusing it would refuse old runs."""
-    if config.model == DEFAULT_MODEL or not config.training.reuse_fakes:
+def _unseen_planes(config: RunConfig) -> list[str]:
+    """Slices cycle through the planes, but begin with the axial one in every batch."""
+    t, slices = config.training, config.slice_discriminator
+    planes = ("axial", "coronal", "sagittal")
+    seen = planes[: t.batch + slices.per_volume - 1]
+    if not slices.weight or t.phase == "2d" or seen == planes:
         return []
     return [
-        f"warning: training.reuse_fakes=true has no effect: {config.model} makes new images for every step"
+        f"warning: the slice discriminator only sees {' and '.join(seen)} slices, because training.batch = "
+        f"{t.batch} and slice_discriminator.per_volume = {slices.per_volume}; set "
+        f"slice_discriminator.per_volume={len(planes)}"
     ]
+
+
+def _scaled_masks(config: RunConfig, prepared: PreparedSet) -> list[str]:
+    """An augmentation of intensities changes the shares of a mask."""
+    if "intensity" not in config.training.augment.split(",") or not prepared.layout.masks:
+        return []
+    return [
+        f"warning: training.augment={config.training.augment}: intensity also scales the masks of "
+        f"{config.data}, so voxels show less or more than the whole of a class; leave it out"
+    ]
+
+
+def _ignored(config: RunConfig) -> list[str]:
+    """A comparison model got settings that its steps do not read; refusing them would refuse old runs."""
+    if config.model == DEFAULT_MODEL:
+        return []
+    given, usual = (flat(each.model_dump(mode="json")) for each in (config, _as_recommended(config)))
+    slices = config.slice_discriminator
+    read = ("training.mbstd_group",) if slices.weight and slices.channels == "neighbours" else ()
+    changed = [key for key in IGNORED_BY_COMPARISON if given[key] != usual[key] and key not in read]
+    if not changed:
+        return []
+    values = ", ".join(f"{key}={str(given[key]).lower()}" for key in changed)
+    return [
+        f"warning: {config.model} ignores these settings, which are for stylegan2: {values}; leave them out"
+    ]
+
+
+def _as_recommended(config: RunConfig) -> RunConfig:
+    """What the run would have if only its model and preset were named."""
+    named = {"model": config.model, "start.strategy": "none"}
+    try:
+        return from_values({**named, "preset": config.preset})
+    except VoxflateError:  # the preset is only a label
+        return from_values(named)
 
 
 def _unfinished_twin(config: RunConfig, report: TransferReport | None) -> list[str]:

@@ -80,6 +80,17 @@ def test_scans_with_one_row_of_the_labels_are_of_one_person(sessions: Path, tmp_
     assert set(sides(listed)) == set(sides(made))  # the same pseudonyms
 
 
+def test_a_table_of_labels_that_is_not_read_is_named(sessions: Path, tmp_path: Path) -> None:
+    _, account = prepared(sessions, tmp_path / "out")
+    assert account.left_out() == {"a table of labels, read only with --label": ["participants.csv"]}
+    (note,) = [one for one in account.notes if "are unknown" in one]
+    assert "give the subjects with --label COLUMN (participants.csv is read with it), with --subjects" in note
+    (sessions / "participants.csv").unlink()
+    _, account = prepared(sessions, tmp_path / "again")
+    (note,) = [one for one in account.notes if "are unknown" in one]
+    assert "--label" not in note
+
+
 def listing(sessions: Path) -> Path:
     """The same scans in a list that gives their subjects."""
     files = sorted(path.name for path in sessions.glob("*.nii.gz"))

@@ -18,7 +18,7 @@ from voxflate.data.labels import rounded_outwards
 from voxflate.data.prepared import Scan
 from voxflate.data.readers.refusals import ScanError, printable
 from voxflate.data.sources.account import Account, some
-from voxflate.data.sources.labels import Known, Wanted, known_labels, wanted_labels
+from voxflate.data.sources.labels import Known, Wanted, known_labels, participants_file, wanted_labels
 from voxflate.data.sources.people import is_unknown, with_subjects
 from voxflate.data.sources.source import Source
 
@@ -52,6 +52,8 @@ def with_labels(plan: Plan, scans: Sequence[Source], account: Account) -> tuple[
     """
     wanted = wanted_labels(plan.reading.labels)
     if not wanted:
+        if unread := unread_table(plan):
+            account.explain(unread, "a table of labels, read only with --label")
         return [replace(scan, labels={}) for scan in scans], None
     known = known_labels(plan.source, scans, wanted)
     if known.from_participants:
@@ -60,6 +62,11 @@ def with_labels(plan: Plan, scans: Sequence[Source], account: Account) -> tuple[
         account.explain(known.table, "the table of labels")
     found = [replace(scan, labels=values) for scan, values in zip(scans, known.values, strict=True)]
     return with_subjects(found, known.rows, known.table.name, account), known
+
+
+def unread_table(plan: Plan) -> Path | None:
+    """The participants file that is not read because no label is requested; None if there is none."""
+    return None if plan.reading.labels else participants_file(plan.source)
 
 
 def _without_rows(source: Path, scan: Source, known: Known) -> VoxflateError:

@@ -28,6 +28,7 @@ from voxflate.data.preparing.cohort import (
 )
 from voxflate.data.preparing.jobs import Job, Plan, Refusals, find_jobs, write_names
 from voxflate.data.preparing.label_remarks import remark_on_labels
+from voxflate.data.preparing.labels import unread_table
 from voxflate.data.preparing.manifest import make_layout, make_manifest, modality_of, records
 from voxflate.data.preparing.masks import remark_on_classes, remark_on_lost_classes
 from voxflate.data.preparing.quality import look
@@ -223,7 +224,7 @@ def _finish(
         on_disk = pool.submit(rows.finish)  # the disk takes as long as the report
         channels, recorded = _channels(cohort, plan.reading), records(cohort.steps, plan.reading)
         _note_odd_grids(account, cohort.grids)
-        remark_on_sources(account, sources)
+        remark_on_sources(account, sources, unread_table(plan))
         remark_on_grids(account, cohort.grids, cohort.steps)
         further = [channel.name for channel in channels if channel.kind == "image"][1:]
         found = [cohort.found[source.key] for source in sources]

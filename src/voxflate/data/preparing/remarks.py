@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,14 @@ _MUCH_UNCOVERED = 0.01
 _DARK_HU = -900.0
 
 
-def remark_on_sources(account: Account, sources: Sequence[Source]) -> None:
-    """Remark on subjects that may be wrong, and on series with different descriptions."""
+def remark_on_sources(account: Account, sources: Sequence[Source], unread: Path | None = None) -> None:
+    """Remark on subjects that may be wrong, and on series with different descriptions.
+
+    Args:
+        account: Receives the remarks.
+        sources: The scans.
+        unread: A table of labels that was not read, because no label was requested.
+    """
     people = Counter(one.subject for one in sources)
     count = len(sources)
     if count > 1 and len(people) == 1:
@@ -45,9 +52,10 @@ def remark_on_sources(account: Account, sources: Sequence[Source]) -> None:
         which, each = f"the {count} scans", "each scan"
         if unnamed < count:
             which, each = f"{unnamed} of the {count} scans", "each of them"
+        table = "" if unread is None else f"with --label COLUMN ({unread.name} is read with it), "
         account.note(
             f"the subjects of {which} are unknown, so {each} counts as a different person; if somebody was "
-            "scanned twice, the same person may be trained on and held out: give the subjects with "
+            f"scanned twice, the same person may be trained on and held out: give the subjects {table}with "
             "--subjects folder (the first folder below the source), or with a list that has a column subject"
         )
     whole = {one.subject for one in sources if "-" in one.subject and one.subject == bids_label(one.name)}

@@ -91,7 +91,7 @@ def known_labels(source: Path, scans: Sequence[Source], wanted: Sequence[Wanted]
     listed = {name for scan in scans for name in scan.labels}
     if set(names) <= listed:
         return Known([_chosen(scan.labels, wanted) for scan in scans], source, [""] * len(scans))
-    path = _participants(source)
+    path = participants_file(source)
     if path is None:
         missing = next(one.name for one in wanted if column_name(one.name) not in listed)
         raise _without_table(source, names, listed, missing)
@@ -132,8 +132,8 @@ def _chosen(values: Mapping[str, str], wanted: Sequence[Wanted]) -> dict[str, st
     return {name: value for name, value in found.items() if value.lower() not in MISSING}
 
 
-def _participants(source: Path) -> Path | None:
-    """The table beside the scans."""
+def participants_file(source: Path) -> Path | None:
+    """The participants file beside the scans; None if there is none."""
     paths = (place / name for place in _places(source) for name in PARTICIPANTS)
     return next((path for path in paths if path.is_file()), None)
 

@@ -9,6 +9,8 @@ from voxflate.reports.rows import EvaluatedRun, Row, difference
 from voxflate.reports.tables import DASH, PLUS_MINUS, columns_of, paper_rows
 from voxflate.reports.verdict import verdict
 
+_HEADS = "slice_discriminator_parameters"
+
 
 def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = ()) -> list[str]:
     """Notes below the table."""
@@ -58,12 +60,16 @@ def _intervals(runs: Sequence[EvaluatedRun]) -> str:
 
 
 def _other_counts(runs: Sequence[EvaluatedRun]) -> list[str]:
-    """What #param leaves out."""
-    heads = sorted({count for run in runs if (count := run.facts.get("slice_discriminator_parameters"))})
-    if not heads:
-        return []
+    """What #param leaves out, or does not because of an older evaluation of an export."""
+    heads = sorted({count for run in runs if (count := run.facts.get(_HEADS))})
     said = ", ".join(f"{count / 1e6:.3f}M" for count in heads)
-    return [f"#param leaves out the slice discriminator, which only training needs: {said}."]
+    found = (
+        [f"#param leaves out the slice discriminator, which only training needs: {said}."] if heads else []
+    )
+    if unsure := [run.label for run in runs if run.parameters is not None and _HEADS not in run.facts]:
+        names = ", ".join(unsure)
+        found.append(f"#param of {names} may include a slice discriminator: evaluated by an earlier version.")
+    return found
 
 
 def why_separate(tables: Sequence[Sequence[Row]]) -> list[str]:

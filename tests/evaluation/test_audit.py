@@ -93,6 +93,30 @@ def test_audit_json_has_plain_values(audit: Audit) -> None:
     content = json.loads(json.dumps(audit.as_dict()))
     assert content["n-null"] == N_TRAIN + N_HELDOUT
     assert len(content["samples"]) == N_GENERATED
+    low, high = content["flagged-share-interval"]
+    assert low < content["flagged-share"] < high
+    low, high = content["false-alarms-interval"]
+    assert low < content["false-alarms"] < high
+    assert content["verdict"] == audit.verdict
+    assert content["remark"] == ""
+
+
+def test_limits_are_those_of_the_values_that_are_shown(audit: Audit) -> None:
+    limits = audit.as_dict()["flagged-if"]
+    for number, near in enumerate(audit.samples):
+        beyond = {
+            "correlation": near.correlation > limits["correlation above"],
+            "lead": near.lead < limits["lead below"],
+            "features": near.features < limits["features below"],
+        }
+        assert tuple(name for name, is_beyond in beyond.items() if is_beyond) == audit.flagged.get(number, ())
+
+
+def test_many_flagged_volumes_of_one_scan_are_remarked(prepared: PreparedSet, cohort: np.ndarray) -> None:
+    copies = np.stack([copied(cohort[3], number) for number in range(4)] + [copied(cohort[6], 4)])
+    audit = Auditor(prepared, extractor("random")).run([copies])
+    assert audit.remark.startswith("4 of the 5 flagged volumes are nearest to the same training volume: ")
+    assert audit.verdict == "more"
 
 
 def test_other_scans_of_the_same_subject_are_no_evidence(tmp_path: Path, cohort: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tests.evaluation.test_evaluator import SHAPE, blobs
 from tests.evaluation.test_suite import a_set
@@ -15,6 +16,7 @@ from tests.reports.test_evaluations import voxflate
 from tests.strategies import PAIRS, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
+from voxflate.data.preparing.prepare import prepare
 from voxflate.data.writers.nifti import write_nifti
 from voxflate.evaluation.foreign import VolumeFolder, open_volumes
 
@@ -106,6 +108,75 @@ def test_running_out_of_memory_is_one_line(
     call = ("evaluate", folder, "--data", prepared.root, "--out", tmp_path / "out", "--batch", 3)
     assert "out of memory: samples of " in (line := voxflate(*call, *QUICK, status=2))
     assert "3 at a time" in line
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PreparedSet]:
+    """Scans of another grid and orientation than the set made of them."""
+    folder = tmp_path_factory.mktemp("scans")
+    rng = np.random.default_rng(0)
+    (folder / "raw").mkdir()
+    for number in range(12):
+        array = ndimage.gaussian_filter(rng.normal(size=(18, 22, 10)), 2).astype(np.float32) * 400 + 30
+        image = nib.Nifti1Image(array, np.diag([-1.5, 1.5, 2.0, 1.0]))
+        nib.save(image, folder / "raw" / f"scan{number:02}.nii.gz")
+    prepared = prepare(folder / "raw", folder / "set", "mr", (4, 8, 8), salt=b"0" * 32)
+    return folder / "raw", prepared
+
+
+def test_the_scans_of_a_set_prepared_like_it_are_its_volumes(scans: tuple[Path, PreparedSet]) -> None:
+    raw, prepared = scans
+    found = all_of(raw, prepared, prepare=True)
+    real = prepared.volumes("all")
+    errors = np.abs(found[:, None] - real[None]).max(axis=(2, 3, 4, 5))
+    assert sorted(errors.argmin(1)) == list(range(12))
+    assert errors.min(1).max() < 1e-4
+    with pytest.raises(VoxflateError, match=r"scan00.nii.gz: has 10x22x18 voxels .*; add --prepare to bring"):
+        open_volumes(raw, prepared)
+    with pytest.raises(VoxflateError, match="--range 0,1: does not go with --prepare"):
+        open_volumes(raw, prepared, value_range=(0.0, 1.0), prepare=True)
+
+
+def test_a_folder_is_audited_like_the_samples_of_a_run(
+    scans: tuple[Path, PreparedSet], tmp_path: Path
+) -> None:
+    raw, prepared = scans
+    out = tmp_path / "out"
+    call = ("audit", raw, "--data", prepared.root, "--out", out)
+    quick = ("--prepare", "--set", "evaluation.extractor=random")
+    assert "which needs --data and --out" in voxflate("audit", raw, status=2)
+    assert "add --prepare" in voxflate(*call, status=2)
+    for given in (("--snapshot", "best"), ("--truncation", 0.5), ("--other-data",), ("--device", "cpu")):
+        assert given[0] in voxflate(*call, *given, status=2)
+    assert "12 volumes, prepared like those of" in voxflate(*call, *quick, "--dry-run")
+    assert not out.exists()
+    shown = voxflate(*call, *quick, status=3)
+    assert "12 generated volumes flagged (" in shown
+    assert "flagged if one of these holds: correlation above " in shown
+    assert "verdict: clearly more than by chance" in shown
+    assert f"contains real scans, do not share it: {out / 'audit-pairs.npz'}" in shown
+    content = json.loads((out / "audit.json").read_text())
+    assert content["files"] == [f"scan{number:02}.nii.gz" for number in range(12)]
+    assert all(content["files"][int(number)] in shown for number in content["flagged"])
+    assert (content["source"], content["prepared"], content["data"]) == (
+        "volumes",
+        True,
+        prepared.content_hash,
+    )
+    assert "already exists and is kept" in voxflate(*call, *quick, status=2)
+    (command,) = [line for line in shown.splitlines() if line.startswith("to see the pairs")]
+    assert command.endswith(f"voxflate evaluate {raw} --data {prepared.root} --out {out} --prepare")
+    shown = voxflate("evaluate", *call[1:], *QUICK, "--prepare")
+    assert "12 generated against 12 real" in shown
+    page = (out / "report.html").read_text()
+    assert "flagged as possible copies" in page
+    assert "That is clearly more than by chance" in page
+
+
+def test_options_of_folders_are_refused_for_runs(tmp_path: Path) -> None:
+    for command in ("evaluate", "audit"):
+        for given in (("--range", "0,1"), ("--prepare",)):
+            assert f"{' '.join(given)}: is for folders" in voxflate(command, tmp_path, *given, status=2)
 
 
 def test_the_command_measures_a_folder_and_keeps_what_is_there(

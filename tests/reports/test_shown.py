@@ -102,6 +102,27 @@ def test_an_audit_of_other_samples_is_shown_with_what_differs(prepared, tmp_path
     assert said(truncation=0.5, seed=7).endswith("truncation 0.5 (evaluated: 1), seed 7 (evaluated: 0).")
 
 
+def test_an_audit_says_what_chance_and_other_data_mean(prepared, tmp_path):
+    facts = {
+        "n_images": 4, "n-generated": 4, "n-null": 5, "n-heldout": 1, "flagged-share": 0.0,
+        "samples": [], "flagged": {},
+    }  # fmt: skip
+    run = SimpleNamespace(label="run", assessment=SimpleNamespace(facts={"n_images": 4}))
+
+    def said(**audit):
+        write_json(tmp_path / AUDIT, facts | audit)
+        return audit_section([Place(tmp_path, None)], [run], prepared).summary
+
+    ends = {"flagged-share-interval": [0.0, 0.6], "false-alarms-interval": [0.01, 0.1]}
+    text = said(**ends, **{"false-alarms": 0.03}, verdict="unclear", remark="3 of 3 are one")
+    assert "(false alarms). That is not told apart from chance (95% intervals 0.0% to 60.0% and 1.0%" in text
+    assert text.endswith("Warning: 3 of 3 are one.")
+    other = {"other_data": "set: has other labels", "trained_on": "a"}
+    assert said(**other, data="b").endswith("other labels: copies of its training data are not found.")
+    assert said(**other, data="a").endswith("other labels: its volumes are the same.")
+    assert "belongs to other volumes, and is left out" in said(n_images=None, volumes_sha256="c")
+
+
 @pytest.mark.parametrize("earlier", [False, True], ids=["all-channels", "first-image"])
 def test_flagged_pairs_are_shown_with_their_masks(prepared, tmp_path, earlier):
     volumes = prepared.volumes("train")

@@ -190,6 +190,24 @@ def test_an_export_knows_the_labels_of_its_training(labelled, tmp_path):
     assert open_source(tmp_path / "export", data=data.root).other_data == ""
 
 
+def wider(layout, labels):
+    """The same labels, with the range of ages rounded in another way, as earlier versions did."""
+    columns = (replace(c, low=c.low - 5, high=c.high + 5) if not c.categorical else c for c in layout.labels)
+    return replace(layout, labels=tuple(columns)), labels
+
+
+def test_an_export_does_not_care_how_ranges_of_labels_were_rounded(labelled, tmp_path):
+    data, run = labelled
+    export_generator(run, tmp_path / "export")
+    other = relabelled(data, tmp_path / "other", wider)
+    assert other.layout != data.layout
+    source = open_source(tmp_path / "export", data=other.root, scans=True)
+    assert source.other_data == ""
+    assert source.labels == joint_labels(data)
+    with pytest.raises(VoxflateError, match="has other labels than"):  # a run draws the labels from its set
+        open_source(run, data=other.root)
+
+
 def test_other_data_does_not_change_the_labels_of_samples(labelled, tmp_path):
     data, run = labelled
     export_generator(run, tmp_path / "export")

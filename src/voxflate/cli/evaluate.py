@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from voxflate._system.errors import VoxflateError
-from voxflate.cli.foreign import evaluate_folder, is_volume_folder
+from voxflate.cli.foreign import evaluate_folder, is_volume_folder, refuse_options_of_runs
 from voxflate.cli.options.evaluate import (
     Download,
     Extractors,
+    FolderOptions,
+    Prepare,
     Replicates,
     Runs,
     Slices,
@@ -60,6 +62,7 @@ def evaluate(
     slices: Slices = 1,
     replicates: Replicates = 200,
     value_range: ValueRange = None,
+    prepare: Prepare = False,
     download: Download = False,
     embed: Embed = True,
     assignments: Assignments = None,
@@ -83,14 +86,12 @@ def evaluate(
         raise VoxflateError(f"--out {out}: works for one run only, got {len(runs)}; leave it out")
     values = parse_assignments(assignments or [])
     options = SuiteOptions(extractors, volume_extractor, slices, replicates, seed, device)
+    reading = FolderOptions(value_range, prepare)
     if any(is_volume_folder(run) for run in runs):
-        _refuse_options_of_runs(snapshot, truncation, other_data)
-        evaluate_folder(runs, data, out, values, value_range, options, batch, embed, dry_run)
+        refuse_options_of_runs(snapshot, truncation, other_data)
+        evaluate_folder(runs, data, out, values, reading, options, batch, embed, dry_run)
         return
-    if value_range is not None:
-        raise VoxflateError(
-            f"--range {value_range}: is for folders of volumes, and a run knows its own values; leave it out"
-        )
+    reading.refuse()
     sources = [open_source(run, data, device, values, scans=True, other_data=other_data) for run in runs]
     for source in sources:
         source.check(snapshot)
@@ -110,18 +111,6 @@ def evaluate(
             report = report_evaluations([place], place.folder, data, embed, other_data=other_data)
             typer.echo(f"report: {report}")
         typer.echo(f"written to {place.folder}")
-
-
-def _refuse_options_of_runs(snapshot: str, truncation: float, other_data: bool) -> None:
-    """Refuse options that have no meaning for a folder of volumes."""
-    given = {
-        "--snapshot": snapshot != "newest",
-        "--truncation": truncation != 1.0,
-        "--other-data": other_data,
-    }
-    for option, is_given in given.items():
-        if is_given:
-            raise VoxflateError(f"{option}: does not apply to a folder of volumes; leave it out")
 
 
 def _measured(source: Source, place: Place, options: SuiteOptions, sampling: Sampling) -> Assessment:

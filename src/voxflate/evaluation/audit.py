@@ -5,11 +5,12 @@ nearest subject, and the distance of slice features. The first two use all chann
 last only the images. Thresholds come from volumes that are not copies: held-out volumes, and training volumes
 against the other subjects. A generated volume that is nearer than all but a few of these is flagged
 (decisions 0044 and 0152). How often that happens to people whom the thresholds do not know is measured with
-people withheld from both (decision 0191).
+people withheld from both (decision 0191), and compared with the share of flagged volumes (decision 0216).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.views import one_channel
+from voxflate.evaluation.chance import Interval, alarms_interval, share_interval, verdict
 from voxflate.evaluation.real import Images, RealSet, checked_samples
 from voxflate.evaluation.withheld import MEASURES, Similarities, leads, thresholds_of, withheld_share
 from voxflate.metrics import PLANES, FeatureExtractor, centre_slices
@@ -30,6 +32,8 @@ PICTURES = 12
 """Number of flagged pairs kept for the report: those with the highest correlation."""
 
 _MOST_NULL = 200
+_MANY = 3
+"""Fewest flagged volumes with one neighbour that are remarked on."""
 _AXES = {1: "superior-inferior", 2: "anterior-posterior", 3: "left-right"}
 
 Progress = Callable[[int, int], None]
@@ -79,6 +83,7 @@ class Audit:
         extractor: Name of the feature network.
         false_alarms: Share of real volumes that are flagged when the thresholds do not know their people;
             None if there are too few people to measure it.
+        people: Number of people in `null`.
     """
 
     samples: Sequence[Nearness]
@@ -90,11 +95,48 @@ class Audit:
     pairs: Mapping[int, Images]
     extractor: str
     false_alarms: float | None
+    people: int
 
     @property
     def share(self) -> float:
         """Share of the generated volumes that are flagged."""
         return len(self.flagged) / len(self.samples)
+
+    @property
+    def interval(self) -> Interval:
+        """95% interval of `share`."""
+        return share_interval(len(self.flagged), len(self.samples))
+
+    @property
+    def alarms_interval(self) -> Interval | None:
+        """95% interval of `false_alarms`."""
+        return None if self.false_alarms is None else alarms_interval(self.false_alarms, self.people)
+
+    @property
+    def verdict(self) -> str | None:
+        """Whether more are flagged than by chance, one of `chance.VERDICTS`; None without false alarms."""
+        if self.false_alarms is None:
+            return None
+        return verdict(len(self.flagged), len(self.samples), self.false_alarms, self.people)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Measure and side -> the value beyond which a volume is flagged, in the units of `Nearness`."""
+        correlation, lead, features = (self.thresholds[measure] for measure in MEASURES)
+        return {"correlation above": 1 - correlation, "lead below": lead, "features below": features}
+
+    @property
+    def remark(self) -> str:
+        """That most flagged volumes are nearest to one training volume; "" if they are not."""
+        targets = Counter(self.samples[number].neighbour for number in self.flagged)
+        (_, most), *_ = targets.most_common(1) or [(0, 0)]
+        if most < _MANY or most <= len(self.flagged) / 2:
+            return ""
+        return (
+            f"{most} of the {len(self.flagged)} flagged volumes are nearest to the same training volume: "
+            "the generator repeats this scan, or it makes nearly one image and is not trained far enough "
+            "for an audit; look at the pairs"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to plain values for audit.json."""
@@ -104,9 +146,13 @@ class Audit:
             "n-heldout": self.n_heldout,
             "n-null": len(self.null),
             "extractor": self.extractor,
-            "thresholds": dict(self.thresholds),
+            "flagged-if": self.limits,
             "flagged-share": self.share,
+            "flagged-share-interval": self.interval,
             "false-alarms": self.false_alarms,
+            "false-alarms-interval": self.alarms_interval,
+            "verdict": self.verdict,
+            "remark": self.remark,
             "flagged": {str(number): list(measures) for number, measures in self.flagged.items()},
             "samples": [asdict(near) for near in self.samples],
             "null": [asdict(near) for near in self.null],
@@ -189,6 +235,7 @@ class Auditor:
             pairs=pairs,
             extractor=self._extractor.name,
             false_alarms=withheld_share(real, self._seed),
+            people=len(np.unique(real.people)),
         )
 
     def _null(self, progress: Progress | None) -> tuple[list[Nearness], Similarities]:

@@ -6,13 +6,16 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import sha256
 from voxflate.data.prepared import PreparedSet
+from voxflate.data.preparing.replay import prepare_like
 from voxflate.data.readers.table import read_geometry, read_volume
+from voxflate.data.views import one_channel
 from voxflate.data.volume import to_ras
 from voxflate.evaluation.real import Images
 
@@ -29,26 +32,30 @@ class VolumeFolder:
         folder: The folder.
         paths: The files to measure, sorted by name.
         prepared: The set to compare them with.
-        value_range: The values that become -1 and 1; values outside are clipped.
+        value_range: The values that become -1 and 1; values outside are clipped. None if the files are first
+            prepared like the scans of the set, with its recorded steps.
         clipped: Numbers of voxels clipped and read so far.
     """
 
     folder: Path
     paths: list[Path]
     prepared: PreparedSet
-    value_range: tuple[float, float]
+    value_range: tuple[float, float] | None
     clipped: list[int] = field(default_factory=lambda: [0, 0])
 
     def batches(self, batch: int) -> Iterator[Images]:
         """Yield the volumes in [-1, 1], in RAS, [b, 1, D, H, W], one batch after the other.
 
         Raises:
-            VoxflateError: If a file cannot be read.
+            VoxflateError: If a file cannot be read, or cannot be prepared like the scans of the set.
         """
         for start in range(0, len(self.paths), batch):
             yield np.stack([self._read(path) for path in self.paths[start : start + batch]])[:, None]
 
     def _read(self, path: Path) -> Images:
+        if self.value_range is None:
+            made = prepare_like(path, one_channel(self.prepared).manifest)
+            return np.asarray(made.images[0].array, np.float32)
         low, high = self.value_range
         array = to_ras(read_volume(path)).array
         bottom, top = float(array.min()), float(array.max())
@@ -66,6 +73,8 @@ class VolumeFolder:
     @property
     def warnings(self) -> list[str]:
         """Warnings about how the files were read; complete once all are read."""
+        if self.value_range is None:
+            return []
         share = self.clipped[0] / max(1, self.clipped[1])
         low, high = self.value_range
         found = []
@@ -83,6 +92,19 @@ class VolumeFolder:
         return found
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What the results say of the folder and of how its files were read."""
+        how = {"prepared": True} if self.value_range is None else {"range": list(self.value_range)}
+        return {
+            "run": self.folder.resolve().name,
+            "source": "volumes",
+            "snapshot": "",
+            "n_images": None,
+            "volumes_sha256": self.content_hash,
+            **how,
+        }
+
+    @property
     def content_hash(self) -> str:
         """SHA-256 over the files, sorted by name."""
         return hashlib.sha256("".join(sha256(path) for path in self.paths).encode()).hexdigest()
@@ -98,17 +120,21 @@ def open_volumes(
     prepared: PreparedSet,
     count: int | None = None,
     value_range: tuple[float, float] | None = None,
+    *,
+    prepare: bool = False,
 ) -> VolumeFolder:
     """Open and check a folder of volumes; voxels are read later.
 
     Args:
-        folder: Folder of NIfTI files with the shape of the prepared volumes.
+        folder: Folder of NIfTI files; without `prepare`, with the shape of the prepared volumes.
         prepared: The set to compare them with.
         count: Number of files to use, from the first; None for all.
         value_range: Values that become -1 and 1; None for those of the prepared set.
+        prepare: Prepare the files like the scans of the set: orientation, grid and intensities.
 
     Raises:
-        VoxflateError: If there are too few files, one has another shape, or the range is empty.
+        VoxflateError: If there are too few files, one has another shape, or the range is empty or given with
+            `prepare`.
     """
     paths = nifti_files(folder)
     if count is not None and len(paths) < count:
@@ -117,12 +143,19 @@ def open_volumes(
     if not low < high:
         raise VoxflateError(f"--range {low:g},{high:g}: the first value must be below the second")
     paths = paths[:count]
+    if prepare:
+        if value_range is not None:
+            raise VoxflateError(
+                f"--range {low:g},{high:g}: does not go with --prepare, which maps intensities like those of "
+                "the real volumes; leave one of them out"
+            )
+        return VolumeFolder(folder, paths, prepared, None)
     for path in paths:
         shape = read_geometry(path).to_ras().shape
         if shape != prepared.shape:
             ours, real = ("x".join(map(str, each)) for each in (shape, prepared.shape))
             raise VoxflateError(
-                f"{path}: has {ours} voxels (superior, anterior, right), the real volumes {real}; resample "
-                "it first, like the real ones"
+                f"{path}: has {ours} voxels (superior, anterior, right), the real volumes {real}; add "
+                "--prepare to bring all to the grid and the intensities of the real ones"
             )
     return VolumeFolder(folder, paths, prepared, (low, high))

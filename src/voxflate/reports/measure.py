@@ -1,4 +1,4 @@
-"""Measures and audits the generator of a run or an export, and writes the results."""
+"""Measures the generator of a run or an export, or a folder of volumes, and writes the results."""
 
 from __future__ import annotations
 
@@ -20,15 +20,13 @@ from voxflate.config.schema import RunConfig
 from voxflate.data.labels import Labels
 from voxflate.data.outside import check_outside_sets
 from voxflate.data.prepared import PreparedSet
-from voxflate.evaluation import Assessment, Audit, Auditor, Suite, SuiteSettings
+from voxflate.evaluation import Assessment, Suite, SuiteSettings
 from voxflate.evaluation.caveats import same_network
 from voxflate.evaluation.foreign import VolumeFolder
 from voxflate.evaluation.real import equal_number
 from voxflate.gans.samples import sample
-from voxflate.metrics import PLANES, extractor
+from voxflate.metrics import PLANES
 from voxflate.reports.evaluations import (
-    AUDIT,
-    AUDIT_PAIRS,
     METRICS,
     SAMPLES,
     Place,
@@ -144,7 +142,7 @@ def evaluate_source(
     loaded = source.load(sampling.snapshot)
     if tell is not None:
         tell(loaded)
-    batches = _generated(source, loaded, sampling, progress)
+    batches = generated(source, loaded, sampling, progress)
     two_d = settings.training.phase == "2d"
     with explain_out_of_memory(partial(memory_advice, prepared, sampling.batch)):
         found = suite.images(batches) if two_d else suite.volumes(batches, _drawn(source, sampling))
@@ -196,18 +194,13 @@ def evaluate_volumes(
     """
     suite = Suite(volumes.prepared, suite_settings, first_image_only=True)
     with explain_out_of_memory(partial(memory_advice, volumes.prepared, batch)):
-        found = suite.volumes(_counted(volumes.batches(batch), len(volumes.paths), progress))
+        found = suite.volumes(counted(volumes.batches(batch), len(volumes.paths), progress))
     facts = {
         **found.facts,
-        "run": volumes.folder.resolve().name,
-        "source": "volumes",
+        **volumes.facts,
         "phase": "3d",
-        "snapshot": "",
-        "n_images": None,
         "training_seconds": None,
         "parameters": None,
-        "volumes_sha256": volumes.content_hash,
-        "range": list(volumes.value_range),
         "recipe": volumes.prepared.manifest.recipe,
     }
     assessment = Assessment(found.metrics, facts, (*volumes.warnings, *found.warnings), found.seconds)
@@ -221,60 +214,21 @@ def _write(assessment: Assessment, suite: Suite, place: Place, *, of_volumes: bo
     if of_volumes:
         leading = suite.features[assessment.facts["extractors"][0]["name"]]
         kept |= {"features": _embedded(leading), "real_features": _embedded(suite.real_features())}
-    _save_arrays(place.folder / SAMPLES, kept)
+    save_arrays(place.folder / SAMPLES, kept)
     write_json(place.folder / METRICS, assessment.as_dict())
 
 
-def audit_source(
-    source: Source,
-    place: Place,
-    sampling: Sampling,
-    progress: Progress | None = None,
-    null_progress: Progress | None = None,
-    tell: Callable[[Loaded], None] | None = None,
-) -> Audit:
-    """Look for copies of training volumes in the samples of a run or an export; write audit.json.
-
-    Args:
-        source: The run or export, opened with scans; of its settings, `evaluation` is used.
-        place: Where to write.
-        sampling: How the generator is sampled.
-        progress: Called with (samples done, all samples).
-        null_progress: Called before that with (non-copies done, all non-copies).
-        tell: Called with the generator once it is loaded.
-
-    Raises:
-        VoxflateError: If it is a 2D run, it cannot be sampled, or it has too few training subjects.
-    """
-    settings, prepared = source.settings, source.prepared
-    if settings.training.phase != "3d":
-        raise VoxflateError(f"{source.folder}: is a 2D run; the audit compares volumes, give a 3D run")
-    auditor = Auditor(prepared, extractor(settings.evaluation.extractor), sampling.seed)
-    loaded = source.load(sampling.snapshot)
-    if tell is not None:
-        tell(loaded)
-    with explain_out_of_memory(partial(memory_advice, prepared, sampling.batch)):
-        audit = auditor.run(_generated(source, loaded, sampling, progress), null_progress)
-    numbers = np.array(sorted(audit.pairs), np.int64)
-    pairs = [audit.pairs[number] for number in numbers]
-    _save_arrays(place.folder / AUDIT_PAIRS, {"numbers": numbers, "pairs": np.array(pairs, np.float32)})
-    facts = {
-        "run": source.folder.resolve().name,
-        **loaded.identity,
-        "seed": sampling.seed,
-        "truncation": sampling.truncation,
-        "data": prepared.content_hash,
-    }
-    if remark := stages_remark(source):
-        facts["stages"] = remark
-    write_json(place.folder / AUDIT, {**facts, **audit.as_dict()})
-    return audit
-
-
-def _generated(
+def generated(
     source: Source, loaded: Loaded, sampling: Sampling, progress: Progress | None
 ) -> Iterator[Images]:
-    """Samples in batches: [b, C, D, H, W], or [b, C, H, W] for a 2D run."""
+    """Samples in batches: [b, C, D, H, W], or [b, C, H, W] for a 2D run.
+
+    Args:
+        source: The run or export; `evaluation.samples` of its settings is used.
+        loaded: Its generator.
+        sampling: How it is sampled.
+        progress: Called with (samples done, all samples).
+    """
     wanted = _wanted(source)
     batches = sample(
         loaded.network,
@@ -285,7 +239,7 @@ def _generated(
         slices=is_planar_twin(loaded.settings),
         labels=label_vectors(loaded.settings, source.labels, sampling.seed, 0, wanted),
     )
-    return _counted((images.numpy() for images in batches), wanted, progress)
+    return counted((images.numpy() for images in batches), wanted, progress)
 
 
 def _is_best(source: Source, loaded: Loaded) -> bool:
@@ -328,12 +282,14 @@ def _embedded(features: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.concatenate([features[plane] for plane in PLANES], axis=1)[:_EMBEDDED]
 
 
-def _save_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+def save_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write arrays by name into a compressed .npz file, whole or not at all."""
     with whole_file(path) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
-def _counted(batches: Iterable[Images], total: int, progress: Progress | None) -> Iterator[Images]:
+def counted(batches: Iterable[Images], total: int, progress: Progress | None) -> Iterator[Images]:
+    """The same batches, with a call of (volumes done, all volumes) after each."""
     done = 0
     for batch in batches:
         yield batch

@@ -16,6 +16,7 @@ from voxflate.data.channels import pictured
 from voxflate.data.prepared import PreparedSet
 from voxflate.drawing import charts
 from voxflate.drawing.sheets import resolution_sheet, sample_sheet
+from voxflate.evaluation.chance import VERDICTS
 from voxflate.metrics.embedding import tsne
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, SAMPLES, UTILITY, Place, load_arrays
@@ -151,9 +152,12 @@ def audit_section(
             continue
         audit = read_json(path)
         if not _same_generator(audit, each.assessment.facts):
+            what = "other volumes"
+            if audit["n_images"] is not None:
+                what = f"another snapshot, after {audit['n_images'] / 1000:g} kimg"
             lines.append(
-                f"{label}: the audit in its folder belongs to another snapshot, after "
-                f"{audit['n_images'] / 1000:g} kimg, and is left out; run voxflate audit again."
+                f"{label}: the audit in its folder belongs to {what}, and is left out; run voxflate audit "
+                "again."
             )
             continue
         count = len(audit["flagged"])
@@ -162,18 +166,17 @@ def audit_section(
             f"flagged as possible copies: nearer to a training volume than almost all of {audit['n-null']} "
             f"real volumes that are not copies ({audit['n-heldout']} of them held out)."
         )
-        if (alarms := audit.get("false-alarms")) is not None:  # older audits did not measure them
-            lines.append(f"The audit also flags {alarms:.1%} of real people it has not seen (false alarms).")
+        lines += _by_chance(audit)
         lines += _other_samples(audit, each.assessment.facts)
         if "stages" in audit:
             lines.append(f"Warning: {audit['stages']}.")
         if "other_data" in audit:
-            lines.append(f"Warning: {audit['other_data']}: copies of its training data are not found.")
+            lines.append(f"Warning: {audit['other_data']}{_what_is_found(audit)}.")
         stored = load_arrays(place.folder / AUDIT_PAIRS)
         if count and not sets and stored["pairs"].shape[-3:] == prepared.shape:
             numbers = stored["numbers"].tolist()
             near = [audit["samples"][number] for number in numbers]
-            left = [f"sample {number}" for number in numbers]
+            left = [audit["files"][number] if "files" in audit else f"sample {number}" for number in numbers]
             right = [f"{each['subject']}, correlation {each['correlation']:.2f}" for each in near]
             pairs = stored["pairs"]
             if pairs.ndim == 5:  # earlier versions kept only the first image
@@ -182,6 +185,29 @@ def audit_section(
             beside = _sets("nearest training volume", pairs[:, 1], right, "audit-real", prepared)
             sets = [each for both in zip(found, beside, strict=True) for each in both]
     return AuditSection(" ".join(lines), sets) if lines else None
+
+
+def _by_chance(audit: Mapping[str, Any]) -> list[str]:
+    """The share of false alarms and what follows from it; older audits did not measure or compare it."""
+    found = []
+    if (alarms := audit.get("false-alarms")) is not None:
+        found.append(f"The audit also flags {alarms:.1%} of real people it has not seen (false alarms).")
+    if audit.get("verdict"):
+        (low, high), (least, most) = audit["flagged-share-interval"], audit["false-alarms-interval"]
+        found.append(
+            f"That is {VERDICTS[audit['verdict']]} (95% intervals {low:.1%} to {high:.1%} and {least:.1%} to "
+            f"{most:.1%})."
+        )
+    if audit.get("remark"):
+        found.append(f"Warning: {audit['remark']}.")
+    return found
+
+
+def _what_is_found(audit: Mapping[str, Any]) -> str:
+    """What other data means for copies; of equal voxels, only labels or the split are others."""
+    if audit["data"] == audit["trained_on"]:
+        return ": its volumes are the same"
+    return ": copies of its training data are not found"
 
 
 def _other_samples(audit: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
@@ -217,5 +243,5 @@ def utility_sections(
 
 def _same_generator(audit: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
     """Tell whether an audit and an evaluation are of one generator; older files only have its image count."""
-    keys = ("n_images", "generator_sha256")
+    keys = ("n_images", "generator_sha256", "volumes_sha256")
     return all(audit[key] == facts[key] for key in keys if key in audit and key in facts)

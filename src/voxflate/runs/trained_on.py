@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
@@ -29,12 +29,15 @@ class TrainedOn:
         layout: Channels and label columns; None for runs from before there were any.
         labels: Result of `labels_sha256`; None for exports and older runs.
         train: Number of training volumes: the hash does not cover where they end. None for older ones.
+        draws_labels: Whether it keeps the distribution of its labels, as an export does. Then the ranges of
+            the label columns may differ: earlier versions did not round them, and they encode nothing.
     """
 
     content: str
     layout: Layout | None
     labels: str | None = None
     train: int | None = None
+    draws_labels: bool = False
 
     @classmethod
     def of_run(cls, run: Path) -> TrainedOn:
@@ -56,7 +59,8 @@ class TrainedOn:
     def of_export(cls, exported: Exported) -> TrainedOn:
         """Read it from the geometry of an export."""
         train = (exported.counts or {}).get("train", {}).get("scans")
-        return cls(exported.geometry.content_hash, exported.geometry.layout, train=train)
+        layout = exported.geometry.layout
+        return cls(exported.geometry.content_hash, layout, train=train, draws_labels=True)
 
     def has_voxels_of(self, prepared: PreparedSet) -> bool:
         """Whether a set has the same volumes, and trains on the same ones."""
@@ -125,7 +129,8 @@ def check_trained_on(
             raise VoxflateError(f"{line}; {next_step}")
         found.append(line)
     if labels:
-        found.append(check_columns(prepared, known.layout, folder, next_step, go_on=go_on))
+        ranges = not known.draws_labels
+        found.append(check_columns(prepared, known.layout, folder, next_step, go_on=go_on, ranges=ranges))
         if known.labels is not None and not any(found):
             what = f"{prepared.root}: gives its scans other labels than when {folder} was trained"
             found.append(check_content(labels_sha256(prepared), known.labels, what, next_step, go_on=go_on))
@@ -169,7 +174,13 @@ def own_set(run: Path, *, labels: bool) -> PreparedSet | None:
 
 
 def check_columns(
-    prepared: PreparedSet, known: Layout | None, folder: Path, next_step: str, *, go_on: bool = False
+    prepared: PreparedSet,
+    known: Layout | None,
+    folder: Path,
+    next_step: str,
+    *,
+    go_on: bool = False,
+    ranges: bool = True,
 ) -> str:
     """Compare the label columns of a prepared set with those that a run or an export learned.
 
@@ -181,6 +192,7 @@ def check_columns(
         folder: The run or export.
         next_step: What the user can do.
         go_on: Report a difference instead of refusing.
+        ranges: Whether the ranges of numbers must be equal, too.
 
     Returns:
         A line for every file written from here on; "" if they are equal.
@@ -191,6 +203,8 @@ def check_columns(
     ours = prepared.layout.labels
     if known is None or known.labels == ours:
         return ""
+    if not ranges and list(map(_encoding, known.labels)) == list(map(_encoding, ours)):
+        return ""
     line = (
         f"{prepared.root}: has other labels than {folder} was trained with: {_listed(ours)}, not "
         f"{_listed(known.labels)}"
@@ -198,6 +212,11 @@ def check_columns(
     if not go_on:
         raise VoxflateError(f"{line}; {next_step}")
     return line
+
+
+def _encoding(column: LabelColumn) -> LabelColumn:
+    """What decides the column's part of a label vector."""
+    return replace(column, low=0.0, high=0.0)
 
 
 def _listed(columns: Sequence[LabelColumn]) -> str:

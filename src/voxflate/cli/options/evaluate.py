@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from voxflate._system.errors import VoxflateError
+
 if TYPE_CHECKING:
     from voxflate.evaluation import SuiteSettings
 
@@ -50,9 +52,37 @@ ValueRange = Annotated[
         show_default=False,
     ),
 ]
+Prepare = Annotated[
+    bool,
+    typer.Option(
+        "--prepare",
+        help="For a folder of volumes: first prepare them like the real ones, with the recorded steps of "
+        "--data (orientation, box, shape, intensities).",
+    ),
+]
 Download = Annotated[
     bool, typer.Option("--download", help="Download Inception's weights if they are missing (91 MB).")
 ]
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """The options for reading a folder of volumes."""
+
+    value_range: str | None
+    prepare: bool
+
+    def refuse(self) -> None:
+        """Refuse them where there is no such folder.
+
+        Raises:
+            VoxflateError: Names the option.
+        """
+        given = "--prepare" if self.prepare else f"--range {self.value_range}"
+        if self.prepare or self.value_range is not None:
+            raise VoxflateError(
+                f"{given}: is for folders of volumes, and a run knows its own values; leave it out"
+            )
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def near(run: EvaluatedRun, value: float, real: float = 24.9, half: float | None
 
 
 def test_a_row_nearer_to_real_volumes_than_people_are_does_not_win_without_a_warning() -> None:
-    rows = grouped([near(a_run("copied", 20), 34.7), near(a_run("honest", 60), 25.9)])
+    rows = grouped([near(a_run("honest", 60), 25.9)], {"copied": [near(a_run("volumes", 20), 34.7)]})
     found = verdict(rows, AVG)
     assert found.sentences[0].startswith(f"copied is closest to the real volumes by {AVG}, 20, but may copy")
     (warning,) = [each for each in notes(rows) if "voxflate audit" in each]

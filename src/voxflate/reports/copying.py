@@ -49,10 +49,11 @@ def may_copy(row: Row) -> bool:
 def cautions(rows: Sequence[Row]) -> list[str]:
     """A warning for every such run."""
     found = []
-    for run in (run for row in rows for run in row.runs if _is_suspicious(run)):
+    for row, run in ((row, run) for row in rows for run in row.runs if _is_suspicious(run)):
         metric = run.assessment.metrics[NEAREST]
+        name = row.label if len(row.runs) == 1 else run.label
         found.append(
-            f"Warning: {run.label} may copy real volumes: its volumes are nearer to them than people are to "
+            f"Warning: {name} may copy real volumes: its volumes are nearer to them than people are to "
             f"each other (PSNR to the nearest one {metric.value:.1f} dB, between people {metric.real:.1f} "
             "dB); look for copies with voxflate audit before you compare it."
         )

@@ -261,6 +261,9 @@ PRESETS: Mapping[str, Preset] = {
 _IS_THE_ROW = (
     "model",
     "network.architecture",
+    "network.finest_channels",
+    "network.image_channels",
+    "network.label_width",
     "network.symmetric_d",
     "network.low_pass_d",
     "network.position",
@@ -269,7 +272,7 @@ _IS_THE_ROW = (
     "training.augment",
     "slice_discriminator.weight",
 )
-"""Settings that make another method of a row if they change."""
+"""Settings that make another method, or networks of another kind, of a row if they change."""
 
 
 def preset_values(name: str, phase: str = "3d") -> dict[str, Any]:

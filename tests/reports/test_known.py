@@ -9,6 +9,7 @@ from shutil import rmtree
 
 import pytest
 
+from tests.exports import export_generator
 from tests.reports.test_evaluations import voxflate
 from tests.reports.test_rows import a_run
 from tests.strategies import run_config, write_prepared
@@ -51,6 +52,9 @@ def test_a_run_is_shown_with_its_networks_and_its_2d_run(tmp_path: Path) -> None
     content, known = json.loads(path.read_text()), json.loads((run / "run.json").read_text())
     pair = known["parameters"]["generator"] + known["parameters"]["discriminator"]
     assert content["facts"]["parameters"] == pair
+    assert content["facts"]["slice_discriminator_parameters"] == 0
+    assert content["facts"]["twin_n_images"] == 8
+    assert content["facts"]["twin_seconds"] > 0
 
     def budget() -> dict[str, str]:
         headings, lines = beside(grouped([load_evaluated(place_of(run))]))
@@ -73,6 +77,24 @@ def test_a_run_is_shown_with_its_networks_and_its_2d_run(tmp_path: Path) -> None
     assert budget()["2D time"] == "?"
     train_run(run_config(data, training__phase="2d", training__kimg=0.008, training__lr_g=0.1), twin)
     assert (budget()["2D kimg"], budget()["2D time"]) == ("0.008", "?")
+
+
+def test_an_evaluation_of_a_run_with_a_slice_discriminator_counts_the_pair(tmp_path: Path) -> None:
+    data = write_prepared(tmp_path / "data")
+    settings = {"weight": 1.0, "features": "random"}
+    run = tmp_path / "run"
+    train_run(
+        run_config(data, **{f"slice_discriminator__{key}": value for key, value in settings.items()}), run
+    )
+    export_generator(run, tmp_path / "export")
+    voxflate("evaluate", run, *FAST)
+    voxflate("evaluate", tmp_path / "export", "--data", data.root, "--out", tmp_path / "out", *FAST)
+    counts = json.loads((run / "run.json").read_text())["parameters"]
+    for folder in (run / "evaluation" / "001-newest", tmp_path / "out"):
+        facts = json.loads((folder / "metrics.json").read_text())["facts"]
+        assert facts["parameters"] == counts["generator"] + counts["discriminator"]
+        assert facts["slice_discriminator_parameters"] == counts["slice_discriminator"] > 0
+        assert f"{counts['slice_discriminator'] / 1e6:.3f}M" in (folder / "table.md").read_text()
 
 
 def test_an_older_evaluation_of_an_export_may_count_the_slice_discriminator() -> None:

@@ -145,6 +145,11 @@ def test_a_row_nearer_to_real_volumes_than_people_are_does_not_win_without_a_war
     assert latex([rows]).count("Caution: ``copied'' may consist of copies of real volumes.") == 2
     alone = grouped([near(a_run("copied", 20), 34.7)])
     assert any("may copy" in each for each in notes(alone))
+    audit = {"n-generated": 8, "flagged": dict.fromkeys(range(6)), "verdict": "more"}
+    (warning,) = verdict(grouped([replace(a_run("audited", 20), audit=audit)]), AVG).sentences
+    assert "audited may copy real volumes: the audit flags 75.0% of its volumes, clearly more" in warning
+    clean = replace(a_run("clean", 20), audit={**audit, "verdict": "unclear"})
+    assert verdict(grouped([clean]), AVG).sentences == ()
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""Tells of rows whose volumes are nearer to real ones than real people are to each other: they may be copies.
+"""Tells of rows that may consist of copies of real volumes.
 
 Distances do not see copies: a set of slightly blurred training volumes is closer to the real ones than any
 generator. PSNR to the nearest real volume sees them if most volumes are copies. A few copies among many do
-not raise its mean; they need `voxflate audit`.
+not raise its mean; they need `voxflate audit`, whose result counts where there is one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from math import sqrt
 
 from voxflate.evaluation.assessment import Metric
+from voxflate.evaluation.chance import VERDICTS
 from voxflate.reports.rows import EvaluatedRun, Row
 
 NEAREST = "psnr-nearest"
@@ -42,27 +43,31 @@ def highest(metric: Metric, n_real: int) -> float | None:
 
 
 def may_copy(row: Row) -> bool:
-    """Whether the volumes of one of a row's runs are suspiciously near to real ones."""
-    return any(_is_suspicious(run) for run in row.runs)
+    """Whether the volumes of one of a row's runs may be copies."""
+    return any(_reasons(run) for run in row.runs)
 
 
 def cautions(rows: Sequence[Row]) -> list[str]:
     """A warning for every such run."""
     found = []
-    for row, run in ((row, run) for row in rows for run in row.runs if _is_suspicious(run)):
-        metric = run.assessment.metrics[NEAREST]
-        name = row.label if len(row.runs) == 1 else run.label
-        found.append(
-            f"Warning: {name} may copy real volumes: its volumes are nearer to them than people are to "
-            f"each other (PSNR to the nearest one {metric.value:.1f} dB, between people {metric.real:.1f} "
-            "dB); look for copies with voxflate audit before you compare it."
-        )
+    for row in rows:
+        for run in row.runs:
+            if reasons := _reasons(run):
+                name = row.label if len(row.runs) == 1 else run.label
+                advice = "" if run.audit else "; look for copies with voxflate audit before you compare it"
+                found.append(f"Warning: {name} may copy real volumes: {' and '.join(reasons)}{advice}.")
     return found
 
 
-def _is_suspicious(run: EvaluatedRun) -> bool:
+def _reasons(run: EvaluatedRun) -> list[str]:
+    found = []
     metric = run.assessment.metrics.get(NEAREST)
-    if metric is None:
-        return False
-    limit = highest(metric, run.facts["n-real"])
-    return limit is not None and metric.value > limit
+    limit = None if metric is None else highest(metric, run.facts["n-real"])
+    if metric is not None and limit is not None and metric.value > limit:
+        found.append(
+            "its volumes are nearer to them than people are to each other (PSNR to the nearest one "
+            f"{metric.value:.1f} dB, between people {metric.real:.1f} dB)"
+        )
+    if run.audit is not None and run.audit.get("verdict") == "more":
+        found.append(f"the audit flags {run.flagged:.1%} of its volumes, {VERDICTS['more']}")
+    return found

@@ -33,11 +33,13 @@ from voxflate.reports.evaluations import (
     new_folder,
     setting_of,
 )
+from voxflate.reports.known import budget_in_2d, counts_of
 from voxflate.runs.chosen import Snapshot
+from voxflate.runs.facts import read_facts
 from voxflate.runs.fingerprint import label_vectors
 from voxflate.runs.load import Loaded, Source
 from voxflate.runs.snapshots import best_snapshot, images_of
-from voxflate.runs.stages import remark_on_stages
+from voxflate.runs.stages import remark_on_stages, started_from
 
 CHOSEN_BY_KID = (
     "this snapshot was chosen by its KID to the held-out volumes, so that KID is too low; for one without "
@@ -146,16 +148,16 @@ def evaluate_source(
     two_d = settings.training.phase == "2d"
     with explain_out_of_memory(partial(memory_advice, prepared, sampling.batch)):
         found = suite.images(batches) if two_d else suite.volumes(batches, _drawn(source, sampling))
-    parameters = _parameters(settings)
     run, twin = (source.folder, None) if source.exported is None else (None, source.exported.twin)
+    twin_settings = read_facts(run).get("twin") if run else twin
     facts = {
         **found.facts,
         "run": source.folder.resolve().name,
         "phase": settings.training.phase,
         **loaded.identity,
         "training_seconds": loaded.seconds,
-        "parameters": sum(parameters.values()),
-        "generator_parameters": parameters["generator"],
+        **counts_of(_parameters(settings)),
+        **budget_in_2d(settings, started_from(source.folder, source.exported), twin_settings),
         "truncation": sampling.truncation,
         "recipe": prepared.manifest.recipe,
         "setting": setting_of(settings, run, twin),

@@ -20,6 +20,7 @@ from voxflate.evaluation.chance import VERDICTS
 from voxflate.metrics.embedding import tsne
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, SAMPLES, UTILITY, Place, load_arrays
+from voxflate.reports.known import same_generator
 from voxflate.reports.parts import REAL, AuditSection, UtilitySection, VolumeSet
 from voxflate.reports.rows import EvaluatedRun
 from voxflate.reports.utility_shown import draw, read_utility, tables_of
@@ -151,7 +152,7 @@ def audit_section(
         if not path.is_file():
             continue
         audit = read_json(path)
-        if not _same_generator(audit, each.assessment.facts):
+        if not same_generator(audit, each.assessment.facts):
             what = "other volumes"
             if audit["n_images"] is not None:
                 what = f"another snapshot, after {audit['n_images'] / 1000:g} kimg"
@@ -234,14 +235,8 @@ def utility_sections(
     for number, (place, each) in enumerate(zip(places, evaluated, strict=True)):
         path = place.folder / UTILITY
         content = read_utility(path) if path.is_file() else None
-        if content is not None and _same_generator(content["facts"], each.assessment.facts):
+        if content is not None and same_generator(content["facts"], each.assessment.facts):
             chart = folder / f"utility-{number}.png"
             draw(content, chart)
             found.append(UtilitySection(each.label, chart, tables_of(content)))
     return found
-
-
-def _same_generator(audit: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    """Tell whether an audit and an evaluation are of one generator; older files only have its image count."""
-    keys = ("n_images", "generator_sha256", "volumes_sha256")
-    return all(audit[key] == facts[key] for key in keys if key in audit and key in facts)

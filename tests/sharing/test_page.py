@@ -265,13 +265,17 @@ def test_volumes_that_differ_have_names_that_differ(
     assert f'"{name}.nii.gz"' in browser.find_element("id", "python").get_property("textContent")
 
 
-def test_the_python_of_a_run_names_its_snapshot(small: tuple[Path, Path], browser: Any) -> None:
+def test_the_page_says_where_its_python_gets_the_generator(
+    small: tuple[Path, Path], browser: Any, tmp_path: Path
+) -> None:
     opened(browser, small[1])
     assert 'load("generator")' in browser.find_element("id", "python").get_property("textContent")
-    browser.execute_script("window.voxflate.description.snapshot = 12.5")
-    changed(browser, first=5)
-    text = browser.find_element("id", "python").get_property("textContent")
-    assert 'load("generator", snapshot=12.5)' in text
+    needs = f"This needs Python 3.11 to 3.13 and voxflate {voxflate.__version__} "
+    facts = browser.find_element("css selector", ".facts").text
+    assert needs in facts
+    assert "generator is the folder of this generator: ask its owner for it." in facts
+    share(shipped()["brains-16"], "html", tmp_path / "page.html", Words())
+    assert "<code>brains-16</code> comes with it." in (tmp_path / "page.html").read_text()
 
 
 def test_a_control_works_before_the_generator_is_there(small: tuple[Path, Path], browser: Any) -> None:

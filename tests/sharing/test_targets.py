@@ -170,9 +170,10 @@ def test_a_run_goes_to_the_hub_and_back(tmp_path: Path) -> None:
     folder = shared(tmp_path / "run", "hub", tmp_path / "hub")
     run, shared_one = voxflate.load(tmp_path / "run"), voxflate.load(folder)
     np.testing.assert_array_equal(run.sample(2), shared_one.sample(2))
-    for source, snapshot in ((tmp_path / "run", "0.008"), (folder, "null")):
-        page = shared(source, "html", tmp_path / f"{source.name}.html")
-        assert f'"snapshot": {snapshot}}}' in page.read_text()
+    page = shared(tmp_path / "run", "html", tmp_path / "my brains.html").read_text()
+    assert '"folder": "my brains"}' in page  # whoever has the page does not have the run
+    assert "who makes it with voxflate export RUN --snapshot 0.008 --out &#39;my brains&#39;." in page
+    assert '"folder": "hub"}' in shared(folder, "html", tmp_path / "hub.html").read_text()
     assert shared_one.kimg == run.kimg == 0.008
     text = "".join(path.read_text() for path in folder.iterdir() if path.suffix in (".md", ".json"))
     assert "MUSTERMANN" not in text
@@ -206,6 +207,70 @@ def test_the_card_says_all_that_a_user_must_know(export: Path, evaluation: Path,
     plain = (shared(export, "hub", tmp_path / "plain") / "README.md").read_text()
     assert "It was not evaluated." in plain
     assert "Not audited" in plain
+
+
+def test_card_and_page_say_at_what_truncation_their_figures_were_measured(
+    export: Path, pairs: Path, evaluation: Path, tmp_path: Path
+) -> None:
+    card = (shared(export, "hub", tmp_path / "hub", evaluation) / "README.md").read_text()
+    assert "Metrics and copies below were measured at truncation 1." in card
+    assert "labels have less effect" not in card
+    assert "truncation 0.7](samples.png)" in card
+    page = shared(export, "html", tmp_path / "page.html", evaluation).read_text()
+    assert "Quality and copies below were measured with truncation 1; 1 is full variety." in page
+    other = tmp_path / "other"
+    shutil.copytree(evaluation, other)
+    audit = json.loads((other / "audit.json").read_text())
+    (other / "audit.json").write_text(json.dumps({**audit, "truncation": 0.7}))
+    onnx = (shared(export, "onnx", tmp_path / "onnx", other) / "README.md").read_text()
+    assert "measured at truncation 0.7 and 1." in onnx
+    plain = (shared(pairs, "hub", tmp_path / "plain") / "README.md").read_text()
+    assert "less variety, and labels have less effect." in plain
+    assert "were measured" not in plain
+
+
+def test_cards_and_pages_say_what_they_need_and_what_to_cite(export: Path, tmp_path: Path) -> None:
+    card = (shared(export, "hub", tmp_path / "hub") / "README.md").read_text()
+    page = shared(export, "html", tmp_path / "page.html").read_text()
+    citation = (ROOT / "CITATION.cff").read_text().split("preferred-citation:")[1]
+    title, year = (re.findall(rf"  {key}: (.*)", citation)[0] for key in ("title", "year"))
+    families = re.findall(r"family-names: (.*)", citation)
+    given = re.findall(r"given-names: (.*)", citation)
+    names = ", ".join(f"{family}, {name[0]}." for family, name in zip(families, given, strict=True))
+    for text in (card, page):
+        assert f"voxflate {voxflate.__version__} (in a clone of its repository: pip install .)" in text
+        assert f"{names} ({year}). {title}." in text
+
+
+def test_the_command_says_what_was_measured_and_what_was_not(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    root, kimg = tmp_path / "run" / "evaluation", f"{voxflate.load(run).kimg:g}"
+
+    def told(name: str) -> str:
+        return exported(0, tmp_path / "run", "--out", tmp_path / name)
+
+    command = f"voxflate audit {tmp_path / 'run'} --snapshot {kimg}"
+    shown = told("unknown")
+    assert "warning: not audited: it may make copies of training scans; before you share it, look" in shown
+    assert f" with {command}\n" in shown
+    assert "evaluation: " not in shown
+    measure(root / "001-newest", run, "audit.json", 1, truncation=1.0)
+    measure(root / "002-newest", run, "metrics.json", 1.0, truncation=0.7)
+    shown = told("measured")
+    assert "warning" not in shown
+    assert f"\nevaluation: {root / '002-newest'} (9 volumes, truncation 0.7)\n" in shown
+    assert f"\naudit: {root / '001-newest'} (50 volumes, truncation 1)\n" in shown
+    measure(root / "003-newest", run, "metrics.json", 2.0)
+    assert f"evaluation: {root / '003-newest'} (9 volumes), the newest of 2; choose another" in told("two")
+    many = {str(number): ["lead"] for number in range(5)}
+    audit = json.loads((root / "001-newest" / "audit.json").read_text())
+    warning = (
+        "warning: its audit flags 10.0% of the volumes as possible copies of training scans, and 5.0% are"
+    )
+    for alarms, warned in ((None, True), (0.02, True), (0.12, False)):
+        flags = {"flagged": many, "false-alarms": alarms}
+        (root / "001-newest" / "audit.json").write_text(json.dumps({**audit, **flags}))
+        assert (warning in told(f"copies {alarms}")) == warned
 
 
 def test_an_evaluation_of_another_generator_is_not_used(

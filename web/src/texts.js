@@ -33,10 +33,10 @@ function valueWord(value) {
 
 /** The Python code that makes the volume shown. */
 export function python(state, description) {
-  const { first, second, mode, position, noise, shown } = state, { folder, snapshot } = description;
+  const { first, second, mode, position, noise, shown } = state;
   const asked = description.labels.length ? `, labels=${literal(state.labels)}` : "";
   const psi = `truncation=${state.psi}${asked}`;
-  const lines = ["import voxflate", "", `generator = voxflate.load(${JSON.stringify(folder)}${snapshot === null ? "" : `, snapshot=${snapshot}`})`];
+  const lines = ["import voxflate", "", `generator = voxflate.load(${JSON.stringify(description.folder)})`];
   if (shown === "average") lines.push("styles = generator.styles(1, truncation=0)", "scans = generator.render(styles)");
   else if (mode === "one" && noise) lines.push(`scans = generator.sample(1, seed=${SEED}, first=${first}, ${psi})`);
   else if (mode === "mix" && noise) lines.push(`scans = generator.mix(${first}, ${second}, ${JSON.stringify(stagesOf(state))}, ${psi})`);

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from voxflate._system.errors import VoxflateError
+from voxflate.cli.audit import ALLOW
 from voxflate.cli.options.shared import DryRun, MovedData, Run, Snapshot
-from voxflate.cli.printing import print_skipped
+from voxflate.cli.printing import print_skipped, print_warning
 from voxflate.cli.settings import print_settings
+
+if TYPE_CHECKING:
+    from voxflate.sharing.about import About
 
 _ABOUT = "Description of the generator"
 
@@ -82,8 +86,30 @@ def export(
         typer.echo(note, err=True)
     print_skipped(about.loaded)
     typer.echo(f"{out}: {about.loaded}")
+    for line in about.chosen:
+        typer.echo(line)
+    if warning := _copies_warning(about):
+        print_warning(warning)
     typer.echo(TARGETS[to].hint.format(out=shlex.quote(str(out))))
     if push:
         from voxflate.sharing.hub import push as push_folder
 
         typer.echo(f"uploaded to {push_folder(out, push)}")
+
+
+def _copies_warning(about: About) -> str:
+    """That nobody looked for copies, or that an audit flagged more than it allows; empty otherwise."""
+    if about.audit is None:
+        options = "--data DATA --out FOLDER" if about.source.exported else f"--snapshot {about.loaded.kimg:g}"
+        return (
+            "not audited: it may make copies of training scans; before you share it, look for them with "
+            f"voxflate audit {shlex.quote(str(about.source.folder))} {options}"
+        )
+    share = len(about.audit["flagged"]) / about.audit["n-generated"]
+    limit = max(ALLOW, about.audit.get("false-alarms") or 0.0)
+    if share <= limit:
+        return ""
+    return (
+        f"its audit flags {share:.1%} of the volumes as possible copies of training scans, and {limit:.1%} "
+        "are allowed; look at the pairs before you share it"
+    )

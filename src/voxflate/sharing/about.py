@@ -55,6 +55,7 @@ class About:
         assessment: Its evaluation; None if it has none.
         audit: The content of its audit.json, without data on single people; None if it was not audited.
         notes: Messages for the user during the export, one sentence each.
+        chosen: Which evaluation and which audit are used, a line each.
     """
 
     source: Source
@@ -64,6 +65,7 @@ class About:
     assessment: Assessment | None
     audit: Mapping[str, Any] | None
     notes: tuple[str, ...]
+    chosen: tuple[str, ...]
 
     @property
     def title(self) -> str:
@@ -152,6 +154,14 @@ class About:
         if alarms is None:
             return found
         return f"{found} For comparison, the audit also flags {alarms:.1%} of real people it has not seen."
+
+    @property
+    def measured_at(self) -> str:
+        """The truncation of the evaluation and of the audit, such as "1" or "0.7 and 1"; empty if unknown."""
+        facts = [self.assessment.facts if self.assessment else {}, self.audit or {}]
+        return " and ".join(
+            f"{one:g}" for one in sorted({each["truncation"] for each in facts if "truncation" in each})
+        )
 
     @property
     def how_measured(self) -> str:
@@ -278,7 +288,7 @@ def about(
     known = measured(source.folder, loaded, evaluation)
     kept = source.exported.words if source.exported is not None else {}
     words = Words(**{name: text or kept.get(name, "") for name, text in vars(words).items()})
-    return About(source, loaded, words, counts, known.assessment, known.audit, known.notes)
+    return About(source, loaded, words, counts, known.assessment, known.audit, known.notes, known.chosen)
 
 
 def shape_words(shape: tuple[int, ...]) -> str:

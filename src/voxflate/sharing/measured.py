@@ -18,6 +18,9 @@ _NOT_SHARED = ("run", "samples", "null")
 """Parts of an audit with the name of a folder, or with data on single people (which volumes were nearest)."""
 
 
+_NAMES = {METRICS: "evaluation", AUDIT: "audit"}
+
+
 @dataclass(frozen=True)
 class Measured:
     """What was measured of a generator, without folders of the owner and data on single people.
@@ -26,11 +29,13 @@ class Measured:
         assessment: Its evaluation; None if it has none.
         audit: Its audit.json; None if it was not audited.
         notes: Messages for the user, one sentence each.
+        chosen: Which evaluation and which audit these are, a line each.
     """
 
     assessment: Assessment | None
     audit: Mapping[str, Any] | None
     notes: tuple[str, ...]
+    chosen: tuple[str, ...]
 
 
 def measured(folder: Path, loaded: Loaded, given: Path | None = None) -> Measured:
@@ -53,7 +58,7 @@ def measured(folder: Path, loaded: Loaded, given: Path | None = None) -> Measure
             "wrote them, such as RUN/evaluation/001-newest"
         )
     found: dict[str, tuple[Path, Any]] = {}
-    notes = []
+    notes, chosen = [], []
     for name, paths in files.items():
         read = [(path, read_json(path)) for path in paths]
         own = [one for one in read if _fact(one[1], "generator_sha256") == loaded.weights_sha256]
@@ -69,6 +74,7 @@ def measured(folder: Path, loaded: Loaded, given: Path | None = None) -> Measure
         fitting = on_own_data or (own if name == METRICS else [])
         if fitting:
             found[name] = fitting[-1]
+            chosen.append(_chosen(name, *fitting[-1], len(fitting)))
         if own and own[-1] not in fitting:
             notes.append(
                 f"{own[-1][0]} was made with other data than {folder} was trained on and is not used"
@@ -81,7 +87,16 @@ def measured(folder: Path, loaded: Loaded, given: Path | None = None) -> Measure
         _, content = found[AUDIT]
         kept = {name: value for name, value in content.items() if name not in _NOT_SHARED}
         audit = facts_without_folders(kept)
-    return Measured(assessment, audit, tuple(notes))
+    return Measured(assessment, audit, tuple(notes), tuple(chosen))
+
+
+def _chosen(name: str, path: Path, content: Any, count: int) -> str:
+    """Which file is used, of how many volumes it is, and what else could be chosen."""
+    facts = [f"{_fact(content, 'n-generated')} volumes"]
+    if (truncation := _fact(content, "truncation")) is not None:
+        facts.append(f"truncation {truncation:g}")
+    others = f", the newest of {count}; choose another with --evaluation" if count > 1 else ""
+    return f"{_NAMES[name]}: {path.parent} ({', '.join(facts)}){others}"
 
 
 def _files(folder: Path, name: str) -> list[Path]:
@@ -91,11 +106,10 @@ def _files(folder: Path, name: str) -> list[Path]:
     return [path for path in (folder / name, *numbered) if path.is_file()]
 
 
-def _fact(content: Any, name: str) -> str | None:
-    """A fact about the generator or the data of a file; None if it does not have it."""
+def _fact(content: Any, name: str) -> Any:
+    """A fact about the generator, the data or the samples of a file; None if it does not have it."""
     facts = content.get("facts", content) if isinstance(content, dict) else {}
-    found: str | None = facts.get(name)
-    return found
+    return facts.get(name)
 
 
 def _shareable(assessment: Assessment) -> Assessment:

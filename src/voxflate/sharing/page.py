@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import lzma
+import shlex
 import tempfile
 from collections.abc import Callable
 from functools import cache, partial
@@ -29,9 +30,11 @@ from voxflate.data.prepared import PreparedSet
 from voxflate.data.volume import Float32
 from voxflate.data.writers.nifti import write_mask_nifti, write_nifti
 from voxflate.data.writers.synthetic import PLAIN
+from voxflate.runs.shipped import shipped
 from voxflate.sharing.about import TRUNCATION, About
 from voxflate.sharing.description import describe
 from voxflate.sharing.onnx_networks import graphs_of
+from voxflate.sharing.texts import CITATION, INSTALLATION
 
 _HEADER = 352
 """Number of bytes before the voxels of a NIfTI file."""
@@ -57,7 +60,11 @@ def write_page(about: About, out: Path) -> None:
         style=Markup(style),
         script=Markup(script),
         licences=_text("licences.txt"),
-        description=_json({**describe(about), **_of_page(about)}),
+        citation=CITATION,
+        installation=INSTALLATION,
+        folder=_folder(about, out),
+        where=_where(about, _folder(about, out)),
+        description=_json({**describe(about), **_of_page(about), "folder": _folder(about, out)}),
         blocks=_blocks(about),
     )
     with whole_file(out) as temporary:
@@ -85,9 +92,22 @@ def _of_page(about: About) -> dict[str, Any]:
         mask = _nothing(prepared)
         mask[-1] = 1  # the last class everywhere
         headers["mask_header"] = _header(partial(write_mask_nifti, volume=mask, prepared=prepared))
-    name = about.source.folder.resolve().name
-    snapshot = about.loaded.kimg if about.source.exported is None else None  # an export has only one
-    return {"truncation": TRUNCATION, **headers, "folder": name, "snapshot": snapshot}
+    return {"truncation": TRUNCATION, **headers}
+
+
+def _folder(about: About, out: Path) -> str:
+    """The name of the export in the page's Python: readers do not have the run (decision 0218)."""
+    return out.stem if about.source.exported is None else about.source.folder.resolve().name
+
+
+def _where(about: About, folder: str) -> str:
+    """Where a reader gets that export from."""
+    if about.source.folder in shipped().values():
+        return "comes with it."
+    if about.source.exported is not None:
+        return "is the folder of this generator: ask its owner for it."
+    command = f"voxflate export RUN --snapshot {about.loaded.kimg:g} --out {shlex.quote(folder)}"
+    return f"is a folder of this generator: ask its owner for it, who makes it with {command}."
 
 
 def _nothing(prepared: PreparedSet) -> Float32:

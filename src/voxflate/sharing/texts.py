@@ -8,7 +8,17 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from voxflate._system.version import __version__
 from voxflate.reports.page import number_text
+
+CITATION = (
+    "Liu, Y., Dwivedi, G., Boussaid, F., Sanfilippo, F., Yamada, M., Bennamoun, M. (2023). Inflating 2D "
+    "Convolution Weights for Efficient Generation of 3D Medical Images."
+)
+"""The paper whose method the generators have, as in CITATION.cff."""
+
+INSTALLATION = f"Python 3.11 to 3.13 and voxflate {__version__} (in a clone of its repository: pip install .)"
+"""What the Python of a card or a page needs."""
 
 
 def text_of(template: str, **variables: Any) -> str:
@@ -25,6 +35,7 @@ def text_of(template: str, **variables: Any) -> str:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals |= {"citation": CITATION, "installation": INSTALLATION}
     environment.filters["number"] = number_text
     environment.filters |= {"pyrepr": repr, "quoted": quoted, "yaml": yaml_scalar}
     return environment.get_template(template).render(**variables)

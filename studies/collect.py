@@ -16,6 +16,7 @@ from voxflate.config.presets import PRESETS, paper_row
 from voxflate.evaluation import Assessment
 from voxflate.evaluation.seeds import Spread, spread
 from voxflate.metrics.extractors.inception import frechet_name
+from voxflate.reports.known import counts_of
 from voxflate.reports.results import Result, read_results
 from voxflate.reports.rows import EvaluatedRun, Row, difference, separated
 
@@ -83,12 +84,12 @@ class Entry:
     @property
     def heads(self) -> int:
         """Trainable parameters of the slice discriminator: its heads, because its network is frozen."""
-        return self.results[0].parameters.get("slice_discriminator", 0)
+        return counts_of(self.results[0].parameters)["slice_discriminator_parameters"]
 
     @property
     def parameters(self) -> int:
-        """Trainable parameters of all networks, the heads of the slice discriminator included."""
-        return sum(self.results[0].parameters.values())
+        """Trainable parameters of G and D, as the paper counts them: without the slice discriminator."""
+        return counts_of(self.results[0].parameters)["parameters"]
 
 
 @dataclass(frozen=True)

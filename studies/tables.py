@@ -217,7 +217,9 @@ def _label(entry: Entry, number: int) -> str:
 def _heads(entries: Sequence[Entry]) -> list[str]:
     counts = sorted({entry.heads for entry in entries if entry.heads})
     said = ", ".join(f"{count / 1e6:.3f}M" for count in counts)
-    return [f"#param includes the heads of a slice discriminator: {said}."] if counts else []
+    if not counts:
+        return []
+    return [f"#param leaves out the slice discriminator, which only training needs: {said}."]
 
 
 def _floor(

@@ -26,6 +26,7 @@ COMMANDS = {
     "audit": ("audit", "run", "--out"),
     "utility": ("utility", "run", "--out"),
     "evaluate-volumes": ("evaluate", "volumes", "--data", "set", "--out"),
+    "audit-volumes": ("audit", "volumes", "--data", "set", "--out"),
     "compare": ("compare", "run", "--out"),
     "result": ("result", "run", "--out"),
     "demo": ("demo", "--out"),

@@ -86,6 +86,24 @@ def test_compare_says_which_snapshots_and_refuses_others(home: Path, run: Path, 
     voxflate("compare", other, "--snapshot", 0.004)
 
 
+def test_an_audit_draws_the_volumes_that_are_generated(home: Path, run: Path, tmp_path: Path) -> None:
+    for truncation in (1, 0.5):
+        how = ("--seed", 3, "--truncation", truncation)
+        out = tmp_path / f"audit-{truncation}"
+        shown = voxflate("audit", run, *how, "--out", out, "--allow", 1, "--set", "evaluation.samples=5")
+        assert f"sample k is volume k of voxflate generate --seed 3 --truncation {truncation}; " in shown
+        made, checked = tmp_path / f"volumes-{truncation}", tmp_path / f"checked-{truncation}"
+        voxflate("generate", run, *how, "-n", 5, "--out", made)
+        files = ("--data", home / "set", "--out", checked, "--set", "evaluation.extractor=random")
+        voxflate("audit", made, *files, "--allow", 1)
+        ours, theirs = (
+            [(one["neighbour"], one["correlation"]) for one in written(folder, "audit.json")["samples"]]
+            for folder in (out, checked)
+        )
+        assert [neighbour for neighbour, _ in ours] == [neighbour for neighbour, _ in theirs]
+        assert [r for _, r in ours] == pytest.approx([r for _, r in theirs], abs=1e-3)
+
+
 def test_the_best_snapshot_warns_about_its_held_out_kid(run: Path) -> None:
     best = images_of(best_snapshot(run)) / 1000
     other = ({0.004, 0.008} - {best}).pop()

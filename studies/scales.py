@@ -104,7 +104,6 @@ SCALES: Mapping[str, Scale] = {
         snapshots=2,
         values={
             "network.channels": 8,  # the minimum for the comparison models
-            "network.mapping_layers": 2,
             "network.z_dim": 8,
             "training.batch": 4,
             "training.keep": 1,

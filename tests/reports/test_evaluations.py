@@ -28,7 +28,7 @@ from voxflate.reports.parts import VolumeSet
 from voxflate.reports.rows import EvaluatedRun, grouped, separated
 from voxflate.reports.tables import BUDGET, DASH, beside, table
 
-SMALL = ["network.channels=8", "network.mapping_layers=2", "network.base=1,2,2", "network.stages=3"]
+SMALL = ["network.channels=8", "network.base=1,2,2", "network.stages=3"]
 SETTINGS = [
     *SMALL, "training.batch=4", "training.precision=fp32", "training.kimg=0.008",
     "training.snapshot_kimg=0.004", "evaluation.samples=12", "evaluation.extractor=random",

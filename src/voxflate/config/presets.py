@@ -264,6 +264,7 @@ _IS_THE_ROW = (
     "network.finest_channels",
     "network.image_channels",
     "network.label_width",
+    "network.mapping_layers",
     "network.symmetric_d",
     "network.low_pass_d",
     "network.position",

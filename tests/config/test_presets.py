@@ -218,6 +218,7 @@ def test_a_run_of_a_preset_stands_for_its_row(name: str) -> None:
         ({"network.finest_channels": 8}, False),
         ({"network.image_channels": 2}, False),
         ({"network.label_width": 3}, False),
+        ({"network.mapping_layers": 3}, False),
         ({"training.augment": "translation"}, False),
         ({"preset": ""}, False),
         ({"preset": "mine"}, False),

@@ -13,8 +13,8 @@ from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
 from voxflate.gans.gan import Gan
 from voxflate.nn import Generator
-from voxflate.reports.evaluations import Place
 from voxflate.reports.audited import audit_source
+from voxflate.reports.evaluations import Place
 from voxflate.reports.measure import Sampling
 from voxflate.runs.load import open_source
 from voxflate.sampling.generate import generate

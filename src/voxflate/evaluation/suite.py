@@ -106,7 +106,7 @@ class Suite:
         self._channels = 1 if first_image_only else len(layout.channels)
         self._prepared = prepared
         self._extractors = [build_extractor(name, self.settings.device) for name in self.settings.extractors]
-        self.warnings: list[str] = []
+        self._unmeasured: list[str] = []  # of whole volumes
         self._modalities = modalities_of(
             prepared,
             1 if first_image_only else layout.images,
@@ -180,7 +180,12 @@ class Suite:
             return None
         automatic = name == "auto"
         if automatic:
-            if self._prepared.manifest.recipe != _BRAIN_RECIPE:
+            recipe = self._prepared.manifest.recipe
+            if recipe != _BRAIN_RECIPE:
+                self._unmeasured.append(
+                    f"no 3D distance: by default, only volumes of recipe {_BRAIN_RECIPE} have one, and these "
+                    f"are of recipe {recipe}; add --volume-extractor radiomics, or deepbet for brains"
+                )
                 return None
             name = "deepbet"
         if name not in VOLUME_EXTRACTORS:
@@ -191,7 +196,7 @@ class Suite:
         except VoxflateError as error:
             if not automatic:
                 raise
-            self.warnings.append(f"no 3D distance: {error}")
+            self._unmeasured.append(f"no 3D distance: {error}")
             return None
 
     def _pair_bank(self) -> PairBank:
@@ -265,7 +270,8 @@ class Suite:
         found = warnings_of(metrics, facts, self.real, pairs.left_out if pairs is not None else [])
         if collected.constant:
             found.append(f"{collected.constant} of {collected.count} generated samples are constant")
-        return Assessment(metrics, facts, (*self.warnings, *found), dict(self.seconds))
+        unmeasured = self._unmeasured if pairs is not None else ()
+        return Assessment(metrics, facts, (*unmeasured, *found), dict(self.seconds))
 
     def _compare_network(
         self,

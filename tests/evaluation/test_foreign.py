@@ -80,6 +80,7 @@ def test_volumes_are_compared_with_the_first_image_of_a_set_of_several_channels(
         write_nifti(tmp_path / "theirs" / f"v{number}.nii.gz", volume, pairs)
     out, data = tmp_path / "out", ("--data", pairs.root)
     shown = voxflate("evaluate", tmp_path / "theirs", *data, "--out", out, *QUICK)
+    assert "note: no features of whole volumes; add --volume-extractor radiomics" in shown
     assert "100 and 300 are read as the darkest" in shown
     found = json.loads((out / "metrics.json").read_text())
     assert found["facts"]["data"] == pairs.content_hash
@@ -165,7 +166,7 @@ def test_a_folder_is_audited_like_the_samples_of_a_run(
     )
     assert "already exists and is kept" in voxflate(*call, *quick, status=2)
     (command,) = [line for line in shown.splitlines() if line.startswith("to see the pairs")]
-    assert command.endswith(f"voxflate evaluate {raw} --data {prepared.root} --out {out} --prepare")
+    assert command.endswith(f"voxflate evaluate {raw} --data {prepared.root} --out {out} --prepare --set evaluation.extractor=random")
     shown = voxflate("evaluate", *call[1:], *QUICK, "--prepare")
     assert "12 generated against 12 real" in shown
     page = (out / "report.html").read_text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -200,15 +199,6 @@ def test_images_of_the_2d_stage(prepared: PreparedSet) -> None:
     assert figure.value == pytest.approx(0, abs=1e-6)
     assert figure.real is not None
     assert "psnr" not in assessment.metrics
-
-
-def test_sets_without_a_network_of_whole_volumes_say_so(prepared: PreparedSet) -> None:
-    suite = Suite(prepared, replace(FLAT, volume_extractor="auto", replicates=2))
-    (warning,) = (each for each in suite.volumes(batches(blobs(30, 5), 8)).warnings if "3D" in each)
-    assert "these are of recipe" in warning
-    assert "--volume-extractor radiomics" in warning
-    assert not any("3D" in each for each in suite.images([blobs(30, 5)[:, :, 0]]).warnings)
-    assert not any("3D" in each for each in Suite(prepared, FLAT).volumes(batches(blobs(30, 5), 8)).warnings)
 
 
 def test_an_assessment_of_another_format_is_refused() -> None:

@@ -119,6 +119,8 @@ def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account:
 
 def print_assessment(assessment: Assessment) -> None:
     """Every metric with its interval, standard error and floor; warnings; seconds."""
+    from voxflate.metrics.extractors.table import VOLUME_EXTRACTORS
+
     table = number_table(["metric"], ["generated", "95% interval", "standard error", "real vs real"])
     for name, metric in assessment.metrics.items():
         ends = "-" if metric.low is None or metric.high is None else f"{metric.low:.4g} to {metric.high:.4g}"
@@ -134,5 +136,10 @@ def print_assessment(assessment: Assessment) -> None:
     )
     for warning in assessment.warnings:
         typer.echo(f"warning: {warning}")
+    networks_of_volumes = {each["name"] for each in facts["extractors"]} & VOLUME_EXTRACTORS.keys()
+    if "psnr" in assessment.metrics and not networks_of_volumes:  # 2D images have no PSNR
+        typer.echo(
+            "note: no features of whole volumes; add --volume-extractor radiomics (or deepbet, for brains)"
+        )
     stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in assessment.seconds.items())
     typer.echo(f"seconds: {stages}")

@@ -180,12 +180,7 @@ class Suite:
             return None
         automatic = name == "auto"
         if automatic:
-            recipe = self._prepared.manifest.recipe
-            if recipe != _BRAIN_RECIPE:
-                self._unmeasured.append(
-                    f"no 3D distance: by default, only volumes of recipe {_BRAIN_RECIPE} have one, and these "
-                    f"are of recipe {recipe}; add --volume-extractor radiomics, or deepbet for brains"
-                )
+            if self._prepared.manifest.recipe != _BRAIN_RECIPE:
                 return None
             name = "deepbet"
         if name not in VOLUME_EXTRACTORS:

@@ -65,7 +65,8 @@ def evaluate_commands(study: Study, run: Run) -> list[list[str]]:
             ["evaluate", str(folder), "--snapshot", snapshot, "--replicates", replicates, "--no-tsne"]
         )
         if run.row in OWN:
-            commands.append(["audit", str(folder), "--snapshot", snapshot])
+            # A row that copies still gets its result, which shows the share.
+            commands.append(["audit", str(folder), "--snapshot", snapshot, "--allow", "1"])
     pictures = (
         "--pictures" if run.seed == 0 and run.row in PICTURED and run.phase == "3d" else "--no-pictures"
     )

@@ -42,6 +42,8 @@ def test_a_generator_of_new_people_is_seldom_told_apart_from_chance() -> None:
         (22, 444, 0.05, 1000, "unclear"),
         (40, 40, 0.0, 20, "more"),
         (0, 40, 0.0, 20, "unclear"),
+        (40, 40, 1.0, 20, "unclear"),
+        (0, 40, 1.0, 20, "fewer"),
     ],
 )
 def test_the_verdict(flagged: int, volumes: int, share: float, people: int, found: str) -> None:
@@ -51,5 +53,6 @@ def test_the_verdict(flagged: int, volumes: int, share: float, people: int, foun
 def test_intervals_hold_their_share_and_narrow_with_people() -> None:
     assert share_interval(0, 10) == pytest.approx((0, 1 - 0.025**0.1))
     assert share_interval(10, 10) == pytest.approx((0.025**0.1, 1))
+    assert 0 < alarms_interval(1.0, 20)[0] < alarms_interval(1.0, 20)[1] <= 1
     few, many = alarms_interval(0.04, 100), alarms_interval(0.04, 1000)
     assert few[0] < many[0] < 0.04 < many[1] < few[1]

@@ -166,7 +166,8 @@ def test_a_folder_is_audited_like_the_samples_of_a_run(
     )
     assert "already exists and is kept" in voxflate(*call, *quick, status=2)
     (command,) = [line for line in shown.splitlines() if line.startswith("to see the pairs")]
-    assert command.endswith(f"voxflate evaluate {raw} --data {prepared.root} --out {out} --prepare --set evaluation.extractor=random")
+    again = f"voxflate evaluate {raw} --data {prepared.root} --out {out} --prepare"
+    assert command.endswith(f"{again} --set evaluation.extractor=random")
     shown = voxflate("evaluate", *call[1:], *QUICK, "--prepare")
     assert "12 generated against 12 real" in shown
     page = (out / "report.html").read_text()

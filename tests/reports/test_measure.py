@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from voxflate.reports.measure import CHOSEN_BY_KID
 from voxflate.runs.snapshots import best_snapshot, images_of
 
 QUICK = ("--replicates", 0, "--volume-extractor", "none", "--no-tsne")
+SMALL = ("--set", "evaluation.samples=6")
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,20 @@ def test_an_audit_draws_the_volumes_that_are_generated(home: Path, run: Path, tm
         )
         assert [neighbour for neighbour, _ in ours] == [neighbour for neighbour, _ in theirs]
         assert [r for _, r in ours] == pytest.approx([r for _, r in theirs], abs=1e-3)
+
+
+def test_the_command_after_an_audit_measures_the_same_volumes(run: Path) -> None:
+    shown = voxflate(
+        "audit", run, "--snapshot", 0.004, "--seed", 3, "--truncation", 0.5, "--allow", 1, *SMALL
+    )
+    assert "generate --seed 3 --truncation 0.5 --snapshot 0.004; " in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith("to see the pairs side by side")]
+    given = shlex.split(line.partition("voxflate ")[2])
+    assert "--allow" not in given
+    shown = voxflate(*given, "--replicates", 0, "--no-tsne")
+    assert len(list((run / "evaluation").glob("*/metrics.json"))) == 1
+    assert "belongs to other volumes" not in (evaluation(run) / "report.html").read_text()
+    assert "flagged" in (evaluation(run) / "report.html").read_text()
 
 
 def test_the_best_snapshot_warns_about_its_held_out_kid(run: Path) -> None:

@@ -42,7 +42,9 @@ def test_the_starts_have_all_rows_of_ours_and_none_of_the_paper(tmp_path: Path) 
         if run.phase == "3d":
             assert bool(settings.slice_discriminator.weight) == run.row.endswith("-slices")
             assert settings.start.strategy in run.row
-            assert ["audit", str(tmp_path / "runs" / run.name)] == evaluate_commands(study, run)[1][:2]
+            audit = evaluate_commands(study, run)[1]
+            assert audit[:2] == ["audit", str(tmp_path / "runs" / run.name)]
+            assert audit[-2:] == ["--allow", "1"]  # it must not end the job before the result
     assert sum(seconds_of(run) for run in runs) > 3600
 
 

@@ -75,6 +75,12 @@ def test_nobody_is_warned_of_what_a_preset_brings(name: str, prepared: PreparedS
     assert "network.low_pass_d=false, training.r1_gamma=1.0; leave them out" in line
 
 
+def test_a_resumed_run_is_not_warned_of_what_an_older_version_chose(prepared: PreparedSet) -> None:
+    config = from_values({"model": "wgan-gp", "training.r1_gamma": 1})
+    assert len(cautions(config, prepared, None)) == 1
+    assert cautions(config, prepared, None, resumed=True) == []
+
+
 def test_every_ignored_setting_is_named_in_one_line(prepared: PreparedSet) -> None:
     values = {
         "network__architecture": "split",

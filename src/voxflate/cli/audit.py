@@ -23,7 +23,7 @@ from voxflate.cli.options.shared import (
     Snapshot,
     Truncation,
 )
-from voxflate.cli.printing import number_table, print_generator, print_warning, print_wide
+from voxflate.cli.printing import number_table, options_given, print_generator, print_warning, print_wide
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 from voxflate.config.toml import parse_assignments
@@ -41,6 +41,7 @@ COPIES = 3
 
 
 def audit(
+    ctx: typer.Context,
     run: Annotated[
         Path,
         typer.Argument(
@@ -104,7 +105,8 @@ def audit(
             print_settings(source.settings)
             return
         found = _audit_run(source, place, Sampling(snapshot, seed, truncation, batch))
-    _print_files(run, place, found, data, out, reading, other_data)
+    again = ["evaluate", str(run), *options_given(ctx, but=("allow",))]
+    _print_files(place, found, data, other_data, again)
     limit = max(ALLOW, found.false_alarms or 0.0) if allow is None else allow
     if found.share > limit:
         typer.echo(
@@ -123,9 +125,10 @@ def _audit_run(source: Source, place: Place, sampling: Sampling) -> Audit:
     with progress_bar("measuring real volumes") as null, progress_bar("auditing") as progress:
         found = audit_source(source, place, sampling, progress, null, print_generator)
     _print_audit(found, [str(number) for number in range(len(found.samples))])
+    snapshot = f" --snapshot {sampling.snapshot}" * (sampling.snapshot != "newest")
     typer.echo(
         f"sample k is volume k of voxflate generate --seed {sampling.seed} --truncation "
-        f"{sampling.truncation:g}; volumes of another truncation need an audit of their own"
+        f"{sampling.truncation:g}{snapshot}; volumes of another truncation need an audit of their own"
     )
     if remark := stages_remark(source):
         print_warning(remark)
@@ -161,15 +164,9 @@ def _print_audit(found: Audit, names: Sequence[str]) -> None:
 
 
 def _print_files(
-    run: Path,
-    place: Place,
-    found: Audit,
-    data: Path | None,
-    out: Path | None,
-    reading: FolderOptions,
-    other_data: bool,
+    place: Place, found: Audit, data: Path | None, other_data: bool, again: Sequence[str]
 ) -> None:
-    """What was written, and the report or the command for it."""
+    """What was written, and the report; or `again`, the words of the command that makes it."""
     from voxflate.reports.evaluated import report_evaluations
     from voxflate.reports.evaluations import AUDIT_PAIRS, METRICS
 
@@ -180,11 +177,7 @@ def _print_files(
         report = report_evaluations([place], place.folder, data, other_data=other_data)
         typer.echo(f"report (contains real scans): {report}")
         return
-    options = ["--data", str(data)] if data is not None else []
-    options += ["--out", str(out)] if out is not None else []
-    options += ["--range", reading.value_range] if reading.value_range is not None else []
-    options += ["--prepare"] * reading.prepare + ["--other-data"] * other_data
-    command = shlex.join(["voxflate", "evaluate", str(run), *options])
+    command = shlex.join(["voxflate", *again])
     typer.echo(f"to see the pairs side by side, make the report: {command}")
 
 

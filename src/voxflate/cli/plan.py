@@ -86,9 +86,10 @@ def print_cost(settings: RunConfig, data: Path | None = None) -> None:
         f"training.batch = {training.batch}, training.micro_batch = {training.micro_batch}, "
         f"training.activation_checkpointing = {str(training.activation_checkpointing).lower()}"
     )
+    of_2d = "; the time of the 2D run is not included" if settings.start.twin else ""
     typer.echo(
         f"predicted: {gib:.1f} GiB, {speed:.3g} images/s, {_hours(speed, training.kimg):.3g} hours for "
-        f"{training.kimg:g} kimg without snapshots and metrics; a 2D run before it takes its own time"
+        f"{training.kimg:g} kimg without snapshots and metrics{of_2d}"
     )
     left = f"memory left: {machine.gib_available:.1f} GiB"
     if machine.fits(gib):
@@ -198,7 +199,7 @@ def _print_proposals(
         f"on {machine.device} at {MEASURED_AT} under the current load, and extrapolated to other numbers of "
         "voxels. "
         f"fits: {machine.gib_available:.1f} GiB are left, of which the prediction may take "
-        f"{1 - MARGIN:.0%}. hours: of a 3D run of {kimg:g} kimg; the 2D run before it takes its own time. "
+        f"{1 - MARGIN:.0%}. hours: of a 3D run of {kimg:g} kimg; the time of the 2D run is not included. "
         "voxflate train --plan predicts all of it for other settings."
     )
 

@@ -63,7 +63,7 @@ def verdict(flagged: int, volumes: int, share: float, people: int) -> str:
 
 
 def _observed(share: float, people: int) -> tuple[float, float]:
-    """Independent false alarms, at least half of one, and the rest of the observations."""
+    """Independent false alarms and the rest of the observations, at least half of one each."""
     observations = people / _PER_OBSERVATION
-    alarms = max(share * observations, 0.5)
+    alarms = min(max(share * observations, 0.5), observations - 0.5)
     return alarms, observations - alarms

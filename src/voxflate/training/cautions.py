@@ -35,20 +35,23 @@ ONE_SIDED = 0.7
 0.4 for hippocampi of one side."""
 
 
-def cautions(config: RunConfig, prepared: PreparedSet, report: TransferReport | None) -> list[str]:
+def cautions(
+    config: RunConfig, prepared: PreparedSet, report: TransferReport | None, resumed: bool = False
+) -> list[str]:
     """All warnings that apply, one line each.
 
     Args:
         config: Settings of the run.
         prepared: Its data.
         report: What was inflated now; None if nothing was.
+        resumed: The run was begun before; an older version may have chosen other values.
     """
     return [
         *_one_side(config, prepared),
         *_small_groups(config),
         *_unseen_planes(config),
         *_scaled_masks(config, prepared),
-        *_ignored(config),
+        *([] if resumed else _ignored(config)),
         *_unfinished_twin(config, report),
         *_other_people(config, report),
     ]

@@ -201,7 +201,7 @@ def _begin(
     reals, positions, labels = stream(state.n_images, t.batch)
     if resume:
         check_kept(run, config)
-    for line in cautions(config, prepared, report):
+    for line in cautions(config, prepared, report, resume):
         caller.note(line)
     draws = Draws(len(reals), gan.device, range(len(reals)))
     line = compile_networks(gan, t.compile, Shown(reals, positions, draws, labels=labels))

@@ -114,11 +114,18 @@ def test_audits_are_beside_the_metrics_unless_their_truncation_is_another(
     assert (floor[place], ours[place]) == ("25.0%", "8.3%")
     path.write_text(json.dumps({**audit, "truncation": 0.5}))
     assert beside(grouped([load_evaluated(place_of(run))]))[1][1][place] == DASH
+    later = run / "evaluation" / "002-newest"
+    later.mkdir()
+    for number in range(2):  # an audit in another folder counts, and the newest one that fits
+        flagged = {"0": ["lead"]} if number else {}
+        content = {**audit, "flagged": flagged, "n-generated": 10}
+        target = later if number else path.parent
+        (target / "audit.json").write_text(json.dumps(content | {"truncation": 1.0 if number else 0.5}))
+    assert beside(grouped([load_evaluated(place_of(run))]))[1][1][place] == "10.0%"
 
 
 def test_compare_names_the_evaluation_and_refuses_it_twice(runs: list[Path], tmp_path: Path) -> None:
-    shown = " ".join(voxflate("compare", runs[0]).split())
-    assert "Evaluations: base: 001-newest, 12 volumes, truncation 1." in shown
+    assert "Evaluations:" not in voxflate("compare", runs[0])  # it is the only one
     folder = evaluation(runs[0])
     line = voxflate("compare", runs[0], "--group", f"row={folder}", status=2)
     assert f"{folder}: is given twice, as {runs[0]} and as {folder}; name it once" in line
@@ -129,6 +136,9 @@ def test_compare_names_the_evaluation_and_refuses_it_twice(runs: list[Path], tmp
     shutil.copytree(tmp_path / "run" / "evaluation" / "001-newest", later)
     assert described(later, facts) == "002-newest (the newest of 2), 12 volumes, truncation 1"
     assert described(later.parent / "001-newest", facts) == "001-newest, 12 volumes, truncation 1"
+    assert described(evaluation(runs[0]), facts) == described(tmp_path, facts) == ""
+    shown = " ".join(voxflate("compare", tmp_path / "run").split())
+    assert "Evaluations: run: 002-newest (the newest of 2), 12 volumes, truncation 1." in shown
 
 
 def test_an_audit_over_the_allowed_share_ends_with_status_3(runs: list[Path], monkeypatch: Any) -> None:

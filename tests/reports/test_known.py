@@ -72,6 +72,11 @@ def test_a_run_is_shown_with_its_networks_and_its_2d_run(tmp_path: Path) -> None
     assert budget() == shown
     assert table(grouped([load_evaluated(place_of(run))]))[1][1][2] == f"{pair / 1e6:.3f}M"
     assert "slice discriminator" in " ".join(notes(grouped([load_evaluated(place_of(run))])))
+    # An earlier version had fewer settings.
+    twin_settings = dict(known["twin"])
+    del twin_settings["network.critic_norm"]
+    (run / "run.json").write_text(json.dumps({**known, "twin": twin_settings}))
+    assert budget() == shown
     # Another 2D run in its folder, or none, says nothing about the time.
     rmtree(twin)
     assert budget()["2D time"] == "?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from voxflate.config.schema import RunConfig
 from voxflate.config.toml import from_values, save_config, with_values
 from voxflate.config.values import flat
 from voxflate.evaluation import Assessment, Metric
-from voxflate.reports.copying import may_copy
+from voxflate.evaluation.assessment import MEASUREMENT
+from voxflate.reports.copying import highest, may_copy
 from voxflate.reports.evaluations import setting_of
 from voxflate.reports.latex import latex
 from voxflate.reports.markdown import markdown
@@ -27,13 +29,16 @@ from voxflate.reports.notes import notes, why_separate
 from voxflate.reports.rows import EvaluatedRun, difference, grouped, separated
 from voxflate.reports.tables import beside, table
 from voxflate.reports.verdict import verdict
+from voxflate.runs.log import METRICS_NAME
+from voxflate.runs.snapshots import snapshot_path
 from voxflate.training.run import train_run
 
 AVG = "frechet-random-avg"
 FACTS: dict[str, Any] = {
     "n-generated": 100, "n-real": 40, "data": "d" * 64, "shape": [8, 8, 8], "slices": 1, "seed": 0,
     "replicates": 10, "n_images": 8000, "snapshot": "newest", "training_seconds": 60.0, "truncation": 1.0,
-    "budget_kimg": 8.0, "extractors": [{"name": "random", "weights-sha256": "a" * 64, "features": 5}],
+    "budget_kimg": 8.0, "measurement": MEASUREMENT,
+    "extractors": [{"name": "random", "weights-sha256": "a" * 64, "features": 5}],
 }  # fmt: skip
 
 
@@ -79,13 +84,18 @@ def test_a_table_names_the_truncation_and_what_is_unknown_of_foreign_volumes() -
 
 def test_a_table_without_intervals_says_so() -> None:
     none = notes(grouped([a_run("a", 50, replicates=0)]))[0]
-    assert "There are no intervals (--replicates 0)." in none
+    assert "No bootstrap intervals (--replicates 0); in brackets in the first row: range" in none
     assert "95%" not in none
     assert "(10 draws)" in notes(grouped([a_run("a", 50)]))[0]
     run = a_run("a", 50, replicates=0)
-    metrics = {**run.assessment.metrics, "psnr": Metric(9.0, real=8.0, real_low=8.0, real_high=8.0)}
+    halves = Metric(50, None, None, None, 20.0, 15.0, 25.0)
+    metrics = {AVG: halves, "psnr": Metric(9.0, real=8.0, real_low=8.0, real_high=8.0)}
     headings, lines = table(grouped([replace(run, assessment=replace(run.assessment, metrics=metrics))]))
     assert lines[0][headings.index("PSNR")] == "8.000"
+    assert lines[0][headings.index("Frechet-avg")] == "20.0\n[15.0, 25.0]"
+    mixed = notes(grouped([run, a_run("b", 60)]))[0]
+    assert "of one run (10 draws; none of a); in the first row, for" in mixed
+    assert "over seeds" not in mixed  # there are none
 
 
 def test_what_to_publish_with_a_distance_is_beside_it() -> None:
@@ -137,7 +147,8 @@ def near(run: EvaluatedRun, value: float, real: float = 24.9, half: float | None
 def test_a_row_nearer_to_real_volumes_than_people_are_does_not_win_without_a_warning() -> None:
     rows = grouped([near(a_run("honest", 60), 25.9)], {"copied": [near(a_run("volumes", 20), 34.7)]})
     found = verdict(rows, AVG)
-    assert found.sentences[0].startswith(f"copied is closest to the real volumes by {AVG}, 20, but may copy")
+    assert found.sentences[0].startswith(f"copied is closest to the real volumes by {AVG}, 20 (against")
+    assert found.sentences[0].endswith("; copied may copy real volumes.")
     (warning,) = [each for each in notes(rows) if "voxflate audit" in each]
     assert warning in found.sentences
     assert warning.startswith("Warning: copied may copy real volumes")
@@ -171,14 +182,59 @@ def test_how_near_is_suspicious_depends_on_the_spread_of_people(
     assert may_copy(grouped(seeds)[0]) == (value > 27.9)  # one seed is enough
 
 
+def test_the_spread_of_many_people_is_that_of_the_pairs_that_are_compared() -> None:
+    metric = Metric(30.0, None, None, None, 24.9, 24.8, 25.0)
+    assert highest(metric, 40) == pytest.approx(27.9)  # 3 dB
+    assert highest(metric, 5000) == highest(metric, 500) == pytest.approx(28.32, abs=0.01)
+
+
 def in_folder(run: EvaluatedRun) -> EvaluatedRun:
-    return replace(run, run=Path("runs", run.label))
+    """With snapshots after 4 and 8 kimg, of which the first one is the best, and the evaluated one."""
+    folder = Path("runs", run.label)
+    rows = [
+        {"n_images": images, "extractor": "random", "kid-random-heldout-avg": images / 1}
+        for images in (4000, 8000)
+    ]
+    for images in (4000, 8000, run.facts["n_images"]):
+        path = snapshot_path(folder, images)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (folder / METRICS_NAME).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return replace(run, run=folder)
 
 
-def test_separate_tables_name_the_command_that_joins_them() -> None:
-    def command(*runs: EvaluatedRun) -> list[str]:
-        return how_to_compare(separated(grouped(runs)))
+def command(*runs: EvaluatedRun) -> list[str]:
+    return how_to_compare(separated(grouped(runs)))
 
+
+def test_no_command_is_named_that_fails_or_repeats_an_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    many = in_folder(a_run("many", 50))
+    without = in_folder(a_run("without", 60, n_images=16_000))
+    snapshot_path(Path("runs/without"), 8000).unlink()
+    assert command(many, without) == []
+    cut = replace(many, label="cut", assessment=a_run("cut", 50, truncation=0.7).assessment)
+    assert command(many, cut) == []  # of one run
+    lone = in_folder(a_run("lone", 60, truncation=0.7))
+    (said,) = command(many, lone, in_folder(a_run("third", 60, truncation=0.5)))
+    assert "voxflate evaluate runs/lone --set evaluation.samples=100 --extractor" in said
+    assert command(many, replace(lone, other_data="is other data")) != []  # measures many again
+    assert command(replace(many, other_data="a"), replace(lone, other_data="a")) == []
+    old = in_folder(a_run("old", 60, measurement=1))
+    for runs in ((many, old), (old, many)):
+        (said,) = command(*runs)
+        assert "voxflate evaluate runs/old" in said
+    earlier = in_folder(a_run("earlier", 60, n_images=4000, truncation=0.7))
+    (said,) = command(earlier, in_folder(a_run("small", 60, n_images=4000)))
+    assert "runs/small --snapshot 4 " in said  # its newest one is after 8
+
+
+def test_separate_tables_name_the_command_that_joins_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     many = in_folder(a_run("many", 50, truncation=0.7))
     few = a_run("few", 60, None, source="volumes", n_images=None, snapshot="", **{"n-generated": 60})
     (said,) = command(many, few)
@@ -298,6 +354,8 @@ def test_rows_that_do_not_compare_are_in_tables_of_their_own(facts: dict[str, An
     assert verdict(tables[0], AVG).sentences == ()
     assert len(why_separate(tables)) == 1
     assert difference(tables[0], tables[1])
+    assert "**Table 2**" in markdown(tables)
+    assert "**Table" not in markdown(tables[:1])
     text = markdown(tables)
     assert text.count("| Model | seeds | #param |") == text.count("| Model | precision | recall |") == 2
     assert "separate from table 1" in text

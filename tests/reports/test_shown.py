@@ -115,7 +115,8 @@ def test_an_audit_says_what_chance_and_other_data_mean(prepared, tmp_path):
 
     ends = {"flagged-share-interval": [0.0, 0.6], "false-alarms-interval": [0.01, 0.1]}
     text = said(**ends, **{"false-alarms": 0.03}, verdict="unclear", remark="3 of 3 are one")
-    assert "(false alarms). That is not told apart from chance (95% intervals 0.0% to 60.0% and 1.0%" in text
+    assert "held out). That is not told apart from chance (95% interval 0.0% to 60.0%): of real" in text
+    assert "the audit flags 3.0% (false alarms; 1.0% to 10.0%)." in text
     assert text.endswith("Warning: 3 of 3 are one.")
     other = {"other_data": "set: has other labels", "trained_on": "a"}
     assert said(**other, data="b").endswith("other labels: copies of its training data are not found.")

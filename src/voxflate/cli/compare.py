@@ -118,7 +118,9 @@ def _print_tables(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> None:
     from voxflate.reports.tables import beside, table
 
     tables = separated(rows)
-    for comparable in tables:
+    for number, comparable in enumerate(tables, start=1):
+        if len(tables) > 1:
+            typer.echo(f"Table {number}")
         for headings, lines in (table(comparable, wanted), beside(comparable)):
             shown = number_table(headings[:1], headings[1:])
             for line in lines:

@@ -12,6 +12,7 @@ from math import sqrt
 
 from voxflate.evaluation.assessment import Metric
 from voxflate.evaluation.chance import VERDICTS
+from voxflate.evaluation.pairs import MOST_PAIRS
 from voxflate.reports.rows import EvaluatedRun, Row
 
 NEAREST = "psnr-nearest"
@@ -32,13 +33,13 @@ def highest(metric: Metric, n_real: int) -> float | None:
     Args:
         metric: The metric with its floor, which is between real people; the floor's interval gives the
             standard deviation.
-        n_real: Number of real volumes.
+        n_real: Number of real volumes, of which at most `MOST_PAIRS` are in the floor.
     """
     if metric.real is None:
         return None
     if metric.real_low is None or metric.real_high is None:
         return metric.real + _LEAST
-    deviation = (metric.real_high - metric.real_low) / (2 * _ENDS) * sqrt(n_real)
+    deviation = (metric.real_high - metric.real_low) / (2 * _ENDS) * sqrt(min(n_real, MOST_PAIRS))
     return metric.real + max(_LEAST, _SPREADS * deviation)
 
 

@@ -166,6 +166,7 @@ def load_evaluated(place: Place, *, other_data: bool = False) -> EvaluatedRun:
     remark = _check_measured_on(place, facts, go_on=other_data)
     already = remark and "other_data" in facts  # then it is among its warnings
     said = "" if already else remark
+    others = audits_of(place.run) if place.run is not None else []
     return EvaluatedRun(
         label=label,
         parameters=facts["parameters"],
@@ -177,24 +178,26 @@ def load_evaluated(place: Place, *, other_data: bool = False) -> EvaluatedRun:
         seed=facts.get("training_seed"),
         run=place.run,
         evaluation=described(place.folder, facts),
-        audit=audit_of(place.folder / AUDIT, facts),
+        audit=audit_of([place.folder / AUDIT, *reversed(others)], facts),
     )
 
 
 def described(folder: Path, facts: Mapping[str, Any]) -> str:
-    """An evaluation in words: its folder, whether it is the newest one, what it measured.
+    """Which evaluation of a run it is, in words; "" for its only one without truncation, and outside a run.
 
     Args:
         folder: Its folder.
         facts: What its metrics depend on.
     """
-    name, run = "/".join(folder.resolve().parts[-2:]), folder.parent.parent
-    if folder.parent.name == FOLDER and (run / CONFIG_NAME).is_file():
-        known = [each.name for each in evaluations_of(run)]
-        newest = len(known) > 1 and known[-1] == folder.name
-        name = f"{folder.name} (the newest of {len(known)})" if newest else folder.name
-    cut = f", truncation {facts['truncation']:g}" if "truncation" in facts else ""
-    return f"{name}, {facts['n-generated']} volumes{cut}"
+    run, cut = folder.parent.parent, facts.get("truncation", 1.0)
+    if folder.parent.name != FOLDER or not (run / CONFIG_NAME).is_file():
+        return ""
+    known = [each.name for each in evaluations_of(run)]
+    if len(known) == 1 and cut == 1:
+        return ""
+    newest = len(known) > 1 and known[-1] == folder.name
+    name = f"{folder.name} (the newest of {len(known)})" if newest else folder.name
+    return f"{name}, {facts['n-generated']} volumes, truncation {cut:g}"
 
 
 def _completed(facts: Mapping[str, Any], run: Path, config: RunConfig) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json
 from voxflate.config.identity import setting_key
 from voxflate.config.schema import RunConfig
-from voxflate.config.toml import load_config
-from voxflate.config.values import flat
+from voxflate.config.toml import from_dict, load_config
+from voxflate.config.values import flat, nested
 from voxflate.gans.slice_discriminator import NAME as SLICES
 from voxflate.runs.log import LOG_NAME, read_rows
 
@@ -25,18 +25,19 @@ def same_generator(audit: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
     return all(audit[key] == facts[key] for key in keys if key in audit and key in facts)
 
 
-def audit_of(path: Path, facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The audit beside an evaluation, if it is of the same generator, truncation and data.
+def audit_of(paths: Sequence[Path], facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The first audit of the same generator, truncation and data as an evaluation.
 
     Args:
-        path: The audit's file, which may not exist.
+        paths: Files of audits, the preferred one first; they may not exist.
         facts: What the evaluation's metrics depend on.
     """
-    audit: Mapping[str, Any] = read_json(path) if path.is_file() else {}
-    keys = ("truncation", "data")
-    if not audit or any(audit.get(key, facts.get(key)) != facts.get(key) for key in keys):
-        return None
-    return audit if same_generator(audit, facts) else None
+    for path in paths:
+        audit: Mapping[str, Any] = read_json(path) if path.is_file() else {}
+        alike = all(audit.get(key, facts.get(key)) == facts.get(key) for key in ("truncation", "data"))
+        if audit and alike and same_generator(audit, facts):
+            return audit
+    return None
 
 
 def counts_of(parameters: Mapping[str, int]) -> dict[str, int]:
@@ -78,8 +79,9 @@ def _rows_of(folder: str, twin: Mapping[str, Any] | None) -> list[dict[str, Any]
         return []
     try:
         values = flat(load_config(Path(folder)).model_dump(mode="json"))
+        recorded = flat(from_dict(nested(twin), folder).model_dump(mode="json"))  # with newer settings
     except VoxflateError:
         return []
     length = {"training.kimg": 0}  # it may have been trained further
-    same = setting_key(values | length) == setting_key({**twin, **length})
+    same = setting_key(values | length) == setting_key(recorded | length)
     return read_rows(Path(folder) / LOG_NAME) if same else []

@@ -43,7 +43,7 @@ def _one(rows: Sequence[Row], wanted: Sequence[PaperRow], number: int) -> str:
     kept = len(headings) - len(BUDGET)  # the budgets are in table.md
     more = written(headings[:kept], [line[:kept] for line in lines])
     first = float_of(*written(*table(rows, wanted, _BOLD)), caption(rows), label, notes(rows, wanted))
-    return first + "\n" + float_of(*more, _caption_beside(rows), f"{label}-beside")
+    return first + "\n" + float_of(*more, _caption_beside(rows, label), f"{label}-beside")
 
 
 def caption(rows: Sequence[Row]) -> str:
@@ -64,12 +64,12 @@ def caption(rows: Sequence[Row]) -> str:
     return text + _caution(rows)
 
 
-def _caption_beside(rows: Sequence[Row]) -> str:
+def _caption_beside(rows: Sequence[Row], label: str) -> str:
     text = (
-        "The rows of the table before. Precision and recall: higher is better. KID-heldout: the kernel "
-        "distance to people who were not trained on. PSNR-nearest: of a volume and the real one nearest to "
-        f"it, best where it equals that of real people. Flagged: possible copies of training volumes; in the "
-        f"row ``{FLOOR_ROW}'', real people whom the audit has not seen. Bold: best value."
+        f"The rows of Table~\\ref{{{label}}}. Precision and recall: higher is better. KID-heldout: the "
+        "kernel distance to people who were not trained on. PSNR-nearest: of a volume and the real one "
+        f"nearest to it, best where it equals that of real people. Flagged: possible copies of training "
+        f"volumes; in the row ``{FLOOR_ROW}'', real people whom the audit has not seen. Bold: best value."
     )
     return text + _caution(rows)
 

@@ -12,7 +12,11 @@ from voxflate.reports.tables import beside, table
 
 def markdown(tables: Sequence[Sequence[Row]], wanted: Sequence[PaperRow] = ()) -> str:
     """The tables and their notes as Markdown; arguments as for `table`."""
-    return "\n".join([*(_markdown(rows, wanted) for rows in tables), *why_separate(tables)])
+    parts = []
+    for number, rows in enumerate(tables, start=1):
+        parts += [f"**Table {number}**\n"] if len(tables) > 1 else []
+        parts.append(_markdown(rows, wanted))
+    return "\n".join([*parts, *why_separate(tables)])
 
 
 def _markdown(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> str:

@@ -20,8 +20,8 @@ def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = ()) -> list[str]:
     found = [
         f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
         f"{'x'.join(map(str, facts['shape']))}, {', '.join([*cut, ''])}seed {facts['seed']}, "
-        f"{facts['slices']} slice(s) per plane. {_intervals(runs)} {PLUS_MINUS}: standard deviation over "
-        "seeds. The first row compares half of the real volumes with the other half, or pairs of real "
+        f"{facts['slices']} slice(s) per plane. {_intervals(runs)}{_seeds(rows)} "
+        "The first row compares half of the real volumes with the other half, or pairs of real "
         "subjects."
     ]
     found += [
@@ -31,8 +31,8 @@ def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = ()) -> list[str]:
     ]
     found.append(
         "PSNR-nearest: of a volume and the real one nearest to it. Flagged: share of volumes that the audit "
-        f"takes for possible copies, in the first row of real people it has not seen; {DASH}: not audited "
-        "with this truncation. Time: training alone, without metrics."
+        f"takes for possible copies, in the first row of real people it has not seen; {DASH}: no audit "
+        "with this data and truncation was found. Time: training alone, without metrics."
     )
     found += _other_counts(runs)
     if paper_rows(rows, wanted):
@@ -54,9 +54,19 @@ def _intervals(runs: Sequence[EvaluatedRun]) -> str:
     """How the numbers in brackets were made."""
     draws = sorted({run.facts["replicates"] for run in runs} - {0})
     if not draws:
-        return "There are no intervals (--replicates 0)."
+        return "No bootstrap intervals (--replicates 0); in brackets in the first row: range over halvings."
     counts = " or ".join(map(str, draws))
-    return f"In brackets: 95% bootstrap interval over subjects of one run ({counts} draws)."
+    without = ", ".join(run.label for run in runs if not run.facts["replicates"])
+    none = f"; none of {without}" if without else ""
+    return (
+        f"In brackets: 95% bootstrap interval over subjects of one run ({counts} draws{none}); in the "
+        "first row, for distances: range over halvings."
+    )
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    several = any(len(row.runs) > 1 for row in rows)
+    return f" {PLUS_MINUS}: standard deviation over seeds." if several else ""
 
 
 def _other_counts(runs: Sequence[EvaluatedRun]) -> list[str]:

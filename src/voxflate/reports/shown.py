@@ -191,14 +191,15 @@ def audit_section(
 def _by_chance(audit: Mapping[str, Any]) -> list[str]:
     """The share of false alarms and what follows from it; older audits did not measure or compare it."""
     found = []
-    if (alarms := audit.get("false-alarms")) is not None:
-        found.append(f"The audit also flags {alarms:.1%} of real people it has not seen (false alarms).")
+    alarms = audit.get("false-alarms")
     if audit.get("verdict"):
         (low, high), (least, most) = audit["flagged-share-interval"], audit["false-alarms-interval"]
         found.append(
-            f"That is {VERDICTS[audit['verdict']]} (95% intervals {low:.1%} to {high:.1%} and {least:.1%} to "
-            f"{most:.1%})."
+            f"That is {VERDICTS[audit['verdict']]} (95% interval {low:.1%} to {high:.1%}): of real people it "
+            f"has not seen, the audit flags {alarms:.1%} (false alarms; {least:.1%} to {most:.1%})."
         )
+    elif alarms is not None:
+        found.append(f"The audit also flags {alarms:.1%} of real people it has not seen (false alarms).")
     if audit.get("remark"):
         found.append(f"Warning: {audit['remark']}.")
     return found

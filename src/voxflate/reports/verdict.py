@@ -51,8 +51,8 @@ def verdict(rows: Sequence[Row], metric: str) -> Verdict:
         else f"No winner: {best.label} has the lowest {metric}, {lowest:.4g}, but is not below every other "
         "row beyond chance"
     )
-    doubt = ", but may copy them" if may_copy(best) else ""
-    sentences = [f"{first}{doubt} ({'; '.join(texts)}).", *warnings]
+    doubt = f"; {best.label} may copy real volumes" if may_copy(best) else ""
+    sentences = [f"{first} ({'; '.join(texts)}){doubt}.", *warnings]
     if min(len(row.runs) for _, row in known) == 1:
         sentences.append("A row with one seed says nothing about other seeds: train at least three.")
     return Verdict(best.label if settled else None, tuple(sentences))

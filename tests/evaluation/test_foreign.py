@@ -166,7 +166,7 @@ def test_a_folder_is_audited_like_the_samples_of_a_run(
     )
     assert "already exists and is kept" in voxflate(*call, *quick, status=2)
     (command,) = [line for line in shown.splitlines() if line.startswith("to see the pairs")]
-    again = f"voxflate evaluate {raw} --data {prepared.root} --out {out} --prepare"
+    again = f"voxflate evaluate {raw} --out {out} --data {prepared.root} --prepare"
     assert command.endswith(f"{again} --set evaluation.extractor=random")
     shown = voxflate("evaluate", *call[1:], *QUICK, "--prepare")
     assert "12 generated against 12 real" in shown

@@ -172,7 +172,10 @@ def test_a_run_goes_to_the_hub_and_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(run.sample(2), shared_one.sample(2))
     page = shared(tmp_path / "run", "html", tmp_path / "my brains.html").read_text()
     assert '"folder": "my brains"}' in page  # whoever has the page does not have the run
-    assert "who makes it with voxflate export RUN --snapshot 0.008 --out &#39;my brains&#39;." in page
+    assert (
+        "which its owner can make for you: voxflate export RUN --snapshot 0.008 --out &#39;my brains&#39;."
+        in page
+    )
     assert '"folder": "hub"}' in shared(folder, "html", tmp_path / "hub.html").read_text()
     assert shared_one.kimg == run.kimg == 0.008
     text = "".join(path.read_text() for path in folder.iterdir() if path.suffix in (".md", ".json"))
@@ -190,7 +193,7 @@ def test_the_card_says_all_that_a_user_must_know(export: Path, evaluation: Path,
     assert "| frechet-mobilenetv2-avg | 12.2 | 11.5 to 13.8 | 3.50 |" in text
     assert "200 generated and 98 real volumes" in text
     assert "12.2, at truncation 1; between two halves of the real scans it is 3.5 (lower is better)" in text
-    assert "; seed 3; truncation 1.0; features of mobilenetv2 (SHA-256 abababababababab)." in text
+    assert "; seed 3; features of mobilenetv2 (SHA-256 abababababababab)." in text
     assert "may resemble a person in the training data" in text
     assert "2 of 200 generated volumes (1.0%)" in text
     for heading in ("Use", "Where it comes from", "Intended use", "Metrics", "Copies", "Limits"):
@@ -213,20 +216,22 @@ def test_card_and_page_say_at_what_truncation_their_figures_were_measured(
     export: Path, pairs: Path, evaluation: Path, tmp_path: Path
 ) -> None:
     card = (shared(export, "hub", tmp_path / "hub", evaluation) / "README.md").read_text()
-    assert "Metrics and copies below were measured at truncation 1." in card
+    assert ", at truncation 1; between two halves" in card
+    assert card.count("Audited at truncation 1: 2 of 200") == 2
     assert "labels have less effect" not in card
     assert "truncation 0.7](samples.png)" in card
     page = shared(export, "html", tmp_path / "page.html", evaluation).read_text()
-    assert "Quality and copies below were measured with truncation 1; 1 is full variety." in page
+    assert "Audited at truncation 1: 2 of 200" in page
     other = tmp_path / "other"
     shutil.copytree(evaluation, other)
     audit = json.loads((other / "audit.json").read_text())
     (other / "audit.json").write_text(json.dumps({**audit, "truncation": 0.7}))
     onnx = (shared(export, "onnx", tmp_path / "onnx", other) / "README.md").read_text()
-    assert "measured at truncation 0.7 and 1." in onnx
+    assert "Audited at truncation 0.7: 2 of 200" in onnx
+    assert ", at truncation 1; between two halves" in onnx
     plain = (shared(pairs, "hub", tmp_path / "plain") / "README.md").read_text()
     assert "less variety, and labels have less effect." in plain
-    assert "were measured" not in plain
+    assert "at truncation" not in plain
 
 
 def test_cards_and_pages_say_what_they_need_and_what_to_cite(export: Path, tmp_path: Path) -> None:
@@ -261,16 +266,20 @@ def test_the_command_says_what_was_measured_and_what_was_not(run: Path, tmp_path
     assert f"\nevaluation: {root / '002-newest'} (9 volumes, truncation 0.7)\n" in shown
     assert f"\naudit: {root / '001-newest'} (50 volumes, truncation 1)\n" in shown
     measure(root / "003-newest", run, "metrics.json", 2.0)
-    assert f"evaluation: {root / '003-newest'} (9 volumes), the newest of 2; choose another" in told("two")
+    assert f"evaluation: {root / '003-newest'} (9 volumes), the newest of 2\n" in (shown := told("two"))
+    assert shown.count("choose another with --evaluation") == 1
     many = {str(number): ["lead"] for number in range(5)}
     audit = json.loads((root / "001-newest" / "audit.json").read_text())
-    warning = (
-        "warning: its audit flags 10.0% of the volumes as possible copies of training scans, and 5.0% are"
-    )
-    for alarms, warned in ((None, True), (0.02, True), (0.12, False)):
-        flags = {"flagged": many, "false-alarms": alarms}
+    warning = "warning: its audit flags 10.0% of the volumes as possible copies of training scans, "
+    for alarms, verdict, warned in (
+        (None, "unclear", True),
+        (0.02, "unclear", True),
+        (0.12, "unclear", False),
+        (0.12, "more", True),
+    ):
+        flags = {"flagged": many, "false-alarms": alarms, "verdict": verdict}
         (root / "001-newest" / "audit.json").write_text(json.dumps({**audit, **flags}))
-        assert (warning in told(f"copies {alarms}")) == warned
+        assert (warning in told(f"copies {alarms} {verdict}")) == warned
 
 
 def test_an_evaluation_of_another_generator_is_not_used(

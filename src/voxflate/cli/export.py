@@ -88,6 +88,8 @@ def export(
     typer.echo(f"{out}: {about.loaded}")
     for line in about.chosen:
         typer.echo(line)
+    if any(", the newest of " in line for line in about.chosen):
+        typer.echo("choose another with --evaluation FOLDER")
     if warning := _copies_warning(about):
         print_warning(warning)
     typer.echo(TARGETS[to].hint.format(out=shlex.quote(str(out))))
@@ -98,7 +100,9 @@ def export(
 
 
 def _copies_warning(about: About) -> str:
-    """That nobody looked for copies, or that an audit flagged more than it allows; empty otherwise."""
+    """That nobody looked for copies, or that an audit flagged more than allowed or by chance; else empty."""
+    from voxflate.evaluation.chance import VERDICTS
+
     if about.audit is None:
         options = "--data DATA --out FOLDER" if about.source.exported else f"--snapshot {about.loaded.kimg:g}"
         return (
@@ -107,9 +111,13 @@ def _copies_warning(about: About) -> str:
         )
     share = len(about.audit["flagged"]) / about.audit["n-generated"]
     limit = max(ALLOW, about.audit.get("false-alarms") or 0.0)
-    if share <= limit:
+    if about.audit.get("verdict") == "more":
+        why = VERDICTS["more"]
+    elif share > limit:
+        why = f"and {limit:.1%} are allowed"
+    else:
         return ""
     return (
-        f"its audit flags {share:.1%} of the volumes as possible copies of training scans, and {limit:.1%} "
-        "are allowed; look at the pairs before you share it"
+        f"its audit flags {share:.1%} of the volumes as possible copies of training scans, {why}; look at "
+        "the pairs before you share it"
     )

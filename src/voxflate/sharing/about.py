@@ -145,8 +145,9 @@ class About:
         if self.audit is None:
             return "Not audited: it was not checked for copies of its training scans."
         count, flagged = self.audit["n-generated"], len(self.audit["flagged"])
+        at = f" at truncation {self.audit['truncation']:g}" if "truncation" in self.audit else ""
         found = (
-            f"Audited: {flagged} of {count} generated volumes ({flagged / count:.1%}) "
+            f"Audited{at}: {flagged} of {count} generated volumes ({flagged / count:.1%}) "
             f"{'was' if flagged == 1 else 'were'} nearer to a training scan than almost all real scans of "
             "other people are."
         )
@@ -156,18 +157,10 @@ class About:
         return f"{found} For comparison, the audit also flags {alarms:.1%} of real people it has not seen."
 
     @property
-    def measured_at(self) -> str:
-        """The truncation of the evaluation and of the audit, such as "1" or "0.7 and 1"; empty if unknown."""
-        facts = [self.assessment.facts if self.assessment else {}, self.audit or {}]
-        return " and ".join(
-            f"{one:g}" for one in sorted({each["truncation"] for each in facts if "truncation" in each})
-        )
-
-    @property
     def how_measured(self) -> str:
-        """What else decides the metrics: seed, truncation, and the feature networks with their weights."""
+        """What else decides the metrics: seed, slices, and the feature networks with their weights."""
         facts = {} if self.assessment is None else self.assessment.facts
-        words = {"seed": "seed", "truncation": "truncation", "slices": "slices per plane"}
+        words = {"seed": "seed", "slices": "slices per plane"}
         found = [f"{word} {facts[name]}" for name, word in words.items() if name in facts]
         networks = [
             f"{one['name']} (SHA-256 {one['weights-sha256'][:16]})" for one in facts.get("extractors", [])

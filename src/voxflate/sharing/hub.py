@@ -48,6 +48,7 @@ def write_hub_files(about: About, folder: Path, name: str) -> None:
         about=about,
         folder=name,
         picture=PICTURE,
+        truncation=TRUNCATION,
         shape=shape_of_one(prepared),
         masks=layout.masks,
         labels=about.example_labels,

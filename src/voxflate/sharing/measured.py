@@ -95,7 +95,7 @@ def _chosen(name: str, path: Path, content: Any, count: int) -> str:
     facts = [f"{_fact(content, 'n-generated')} volumes"]
     if (truncation := _fact(content, "truncation")) is not None:
         facts.append(f"truncation {truncation:g}")
-    others = f", the newest of {count}; choose another with --evaluation" if count > 1 else ""
+    others = f", the newest of {count}" if count > 1 else ""
     return f"{_NAMES[name]}: {path.parent} ({', '.join(facts)}){others}"
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from voxflate._system.files import whole_folder, write_json
-from voxflate.sharing.about import About
+from voxflate.sharing.about import TRUNCATION, About
 from voxflate.sharing.description import describe
 from voxflate.sharing.onnx_networks import graphs_of
 from voxflate.sharing.texts import text_of
@@ -32,6 +32,7 @@ def write_onnx(about: About, out: Path) -> None:
         text = text_of(
             "onnx.jinja",
             about=about,
+            truncation=TRUNCATION,
             sizes=sizes,
             mapping="mapping" in graphs,
             names=[channel["name"] for channel in sizes["channels"]],

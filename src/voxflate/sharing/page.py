@@ -107,7 +107,7 @@ def _where(about: About, folder: str) -> str:
     if about.source.exported is not None:
         return "is the folder of this generator: ask its owner for it."
     command = f"voxflate export RUN --snapshot {about.loaded.kimg:g} --out {shlex.quote(folder)}"
-    return f"is a folder of this generator: ask its owner for it, who makes it with {command}."
+    return f"is a folder with this generator, which its owner can make for you: {command}."
 
 
 def _nothing(prepared: PreparedSet) -> Float32:

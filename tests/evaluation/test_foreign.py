@@ -157,6 +157,7 @@ def test_a_folder_is_audited_like_the_samples_of_a_run(
     assert "verdict: clearly more than by chance" in shown
     assert f"contains real scans, do not share it: {out / 'audit-pairs.npz'}" in shown
     content = json.loads((out / "audit.json").read_text())
+    assert content["warnings"] == []
     assert content["files"] == [f"scan{number:02}.nii.gz" for number in range(12)]
     assert all(content["files"][int(number)] in shown for number in content["flagged"])
     assert (content["source"], content["prepared"], content["data"]) == (
@@ -170,6 +171,8 @@ def test_a_folder_is_audited_like_the_samples_of_a_run(
     assert command.endswith(f"{again} --set evaluation.extractor=random")
     shown = voxflate("evaluate", *call[1:], *QUICK, "--prepare")
     assert "12 generated against 12 real" in shown
+    assert " may copy real volumes: " in shown
+    assert f"report: {out / 'report.html'} (contains real scans)" in shown
     page = (out / "report.html").read_text()
     assert "flagged as possible copies" in page
     assert "That is clearly more than by chance" in page

@@ -23,7 +23,14 @@ from voxflate.cli.options.shared import (
     Snapshot,
     Truncation,
 )
-from voxflate.cli.printing import number_table, options_given, print_generator, print_warning, print_wide
+from voxflate.cli.printing import (
+    number_table,
+    options_given,
+    print_generator,
+    print_report,
+    print_warning,
+    print_wide,
+)
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 from voxflate.config.toml import parse_assignments
@@ -175,7 +182,7 @@ def _print_files(
         typer.echo(f"contains real scans, do not share it: {place.folder / AUDIT_PAIRS}")
     if (place.folder / METRICS).is_file():
         report = report_evaluations([place], place.folder, data, other_data=other_data)
-        typer.echo(f"report (contains real scans): {report}")
+        print_report(report)
         return
     command = shlex.join(["voxflate", *again])
     typer.echo(f"to see the pairs side by side, make the report: {command}")

@@ -35,7 +35,7 @@ from voxflate.cli.options.shared import (
     Snapshot,
     Truncation,
 )
-from voxflate.cli.printing import print_assessment, print_generator
+from voxflate.cli.printing import print_assessment, print_cautions, print_generator, print_report
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 from voxflate.config.toml import parse_assignments
@@ -109,7 +109,8 @@ def evaluate(
         print_assessment(_measured(source, place, options, sampling))
         if source.settings.training.phase == "3d":
             report = report_evaluations([place], place.folder, data, embed, other_data=other_data)
-            typer.echo(f"report: {report}")
+            print_cautions(place, other_data=other_data)
+            print_report(report)
         typer.echo(f"written to {place.folder}")
 
 

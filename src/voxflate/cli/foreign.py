@@ -11,7 +11,7 @@ import typer
 from voxflate._system.errors import VoxflateError
 from voxflate.cli.options.evaluate import FolderOptions, SuiteOptions
 from voxflate.cli.parsing import pair_of
-from voxflate.cli.printing import print_assessment, print_warning
+from voxflate.cli.printing import print_assessment, print_cautions, print_report, print_warning
 from voxflate.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def evaluate_folder(
     with progress_bar(f"measuring {volumes.folder.name}") as progress:
         assessment = evaluate_volumes(volumes, place, chosen, batch, progress)
     print_assessment(assessment)
-    typer.echo(f"report: {report_evaluations([place], out, data, embed)}")
+    report = report_evaluations([place], out, data, embed)
+    print_cautions(place)
+    print_report(report)
     typer.echo(f"written to {out}")
 
 

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from itertools import chain, count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from voxflate.data.prepared import PreparedSet
     from voxflate.data.sources.account import Account
     from voxflate.evaluation import Assessment
+    from voxflate.reports.evaluations import Place
     from voxflate.runs.load import Loaded
 
 
@@ -90,6 +92,21 @@ def print_skipped(loaded: Loaded) -> None:
 def print_warning(text: str) -> None:
     """A line on standard error."""
     typer.echo(f"warning: {text}", err=True)
+
+
+def print_cautions(place: Place, *, other_data: bool = False) -> None:
+    """Warn if the volumes of an evaluation may be copies of real ones."""
+    from voxflate.reports.copying import cautions
+    from voxflate.reports.evaluated import load_all
+    from voxflate.reports.rows import grouped
+
+    for line in cautions(grouped(load_all([place], other_data=other_data))):
+        print_warning(line.removeprefix("Warning: "))
+
+
+def print_report(path: Path) -> None:
+    """Where the report of an evaluation is, which must not be shared."""
+    typer.echo(f"report: {path} (contains real scans)")
 
 
 def print_prepared(prepared: PreparedSet, refused: list[VoxflateError], account: Account) -> None:

@@ -20,7 +20,7 @@ from voxflate.cli.options.shared import (
     Snapshot,
     Truncation,
 )
-from voxflate.cli.printing import number_table, print_generator, print_wide
+from voxflate.cli.printing import number_table, print_generator, print_report, print_wide
 from voxflate.cli.progress import progress_bar
 from voxflate.cli.settings import print_settings
 
@@ -108,7 +108,7 @@ def utility(
     if (place.folder / METRICS).is_file():
         from voxflate.reports.evaluated import report_evaluations
 
-        typer.echo(f"report: {report_evaluations([place], place.folder, data, other_data=other_data)}")
+        print_report(report_evaluations([place], place.folder, data, other_data=other_data))
 
 
 def _print_plan(source: Source, plan: Plan, folder: Path, sampling: Sampling) -> None:

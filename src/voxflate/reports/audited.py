@@ -100,7 +100,7 @@ def audit_volumes(
     facts["files"] = [path.name for path in volumes.paths]
     batches = counted(volumes.batches(batch), len(volumes.paths), progress)
     with explain_out_of_memory(partial(memory_advice, prepared, batch)):
-        return _audited(auditor, batches, place, facts, null_progress)
+        return _audited(auditor, batches, place, facts, null_progress, volumes)
 
 
 def _audited(
@@ -109,11 +109,13 @@ def _audited(
     place: Place,
     facts: Mapping[str, Any],
     progress: Progress | None,
+    volumes: VolumeFolder | None = None,
 ) -> Audit:
     """Audit the batches, and write what was found, audit.json last: a folder that has it is complete."""
     audit = auditor.run(batches, progress)
     numbers = np.array(sorted(audit.pairs), np.int64)
     pairs = [audit.pairs[number] for number in numbers]
     save_arrays(place.folder / AUDIT_PAIRS, {"numbers": numbers, "pairs": np.array(pairs, np.float32)})
-    write_json(place.folder / AUDIT, {**facts, **audit.as_dict()})
+    warnings = {"warnings": volumes.warnings} if volumes is not None else {}  # known once all are read
+    write_json(place.folder / AUDIT, {**facts, **warnings, **audit.as_dict()})
     return audit

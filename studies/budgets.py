@@ -5,14 +5,13 @@ A row that starts from a 2D run and one from scratch cost the same only if both 
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from studies.cells import UNKNOWN, kimg_cell
+from studies.cells import kimg_cell
 from studies.collect import Entry, results_of
 from studies.settings import joined_by_name, twin_of, twin_problem
 from voxflate.reports.results import Result
-from voxflate.reports.tables import DASH, duration
+from voxflate.reports.tables import DASH, UNKNOWN, duration, mean_cell
 
 BUDGET = ("best kimg", "3D kimg", "2D kimg", "3D time", "2D + 3D time")
 """Headings: images shown up to the measured snapshots, in 3D and in 2D; time in 3D alone, and with 2D."""
@@ -33,11 +32,13 @@ def budget(entry: Entry, twins: Mapping[str, Result], wanted: Sequence[str] = BU
         for each, (_, seconds) in zip(runs, in_2d, strict=True)
     ]
     cells = {
-        "best kimg": _mean([each.evaluations[-1].facts["n_images"] / 1000 for each in runs], kimg_cell),
+        "best kimg": mean_cell([each.evaluations[-1].facts["n_images"] / 1000 for each in runs], kimg_cell),
         "3D kimg": kimg_cell(runs[0].settings["training.kimg"]),
-        "2D kimg": _mean([kimg for kimg, _ in in_2d], kimg_cell) if any(each.twin for each in runs) else DASH,
-        "3D time": _mean([each.seconds for each in runs], duration),
-        "2D + 3D time": _mean(both, duration),
+        "2D kimg": mean_cell([kimg for kimg, _ in in_2d], kimg_cell)
+        if any(each.twin for each in runs)
+        else DASH,
+        "3D time": mean_cell([each.seconds for each in runs], duration),
+        "2D + 3D time": mean_cell(both, duration),
     }
     return [cells[heading] for heading in wanted]
 
@@ -71,9 +72,3 @@ def _in_2d(result: Result, twins: Mapping[str, Result]) -> tuple[float | None, f
     if twin is not None:
         return twin.n_images / 1000, twin.seconds
     return (result.twin.get("kimg"), None) if result.twin else (0.0, 0.0)
-
-
-def _mean(values: Sequence[float | None], cell: Callable[[float], str]) -> str:
-    """A mean over seeds: unknown if one is."""
-    known = [value for value in values if value is not None]
-    return cell(statistics.fmean(known)) if len(known) == len(values) else UNKNOWN

@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from voxflate.evaluation.seeds import Spread
 from voxflate.reports.tables import DASH, PLUS_MINUS
 
-UNKNOWN = "?"
-"""In a cell whose number exists, but is not among the results."""
-
 
 def spread_cell(found: Spread | None, digits: int) -> str:
     """A mean over seeds, with its deviation where there are two or more."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studies.budgets import BUDGET, budget, budget_notes
-from studies.cells import UNKNOWN, number_cell, spread_cell
+from studies.cells import number_cell, spread_cell
 from studies.claims import Finding, findings
 from studies.collect import Collection, Entry, collect_folder, results_of
 from studies.machines import machine_of, made_by
@@ -31,7 +31,7 @@ from voxflate.evaluation.seeds import Spread, spread
 from voxflate.metrics.extractors.inception import frechet_name
 from voxflate.reports.parts import Table
 from voxflate.reports.results import Result
-from voxflate.reports.tables import DASH, FLOOR_ROW
+from voxflate.reports.tables import DASH, FLOOR_ROW, UNKNOWN
 
 _PLANES = ("ax", "sag", "cor", "avg")
 TITLES = {

@@ -355,6 +355,7 @@ def test_rows_that_do_not_compare_are_in_tables_of_their_own(facts: dict[str, An
     assert len(why_separate(tables)) == 1
     assert difference(tables[0], tables[1])
     assert "**Table 2**" in markdown(tables)
+    assert markdown(tables).count("PSNR-nearest: of a volume") == 1
     assert "**Table" not in markdown(tables[:1])
     text = markdown(tables)
     assert text.count("| Model | seeds | #param |") == text.count("| Model | precision | recall |") == 2

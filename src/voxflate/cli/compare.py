@@ -126,7 +126,7 @@ def _print_tables(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> None:
             for line in lines:
                 shown.add_row(*line)
             print_wide(shown)
-        for note in notes(comparable, wanted):
+        for note in notes(comparable, wanted, explained=number == len(tables)):
             typer.echo(note)
     for note in (*why_separate(tables), *how_to_compare(tables)):
         typer.echo(note)

@@ -153,7 +153,8 @@ def _tables(tables: Sequence[Sequence[Row]], paper: Sequence[PaperRow]) -> list[
     found = []
     for number, rows in enumerate(tables, start=1):
         which = f", table {number}" if len(tables) > 1 else ""
-        below = [*notes(rows, paper), *(why_separate(tables) if number == len(tables) else ())]
+        last = number == len(tables)
+        below = [*notes(rows, paper, explained=last), *(why_separate(tables) if last else ())]
         found.append(Table(f"In the paper's layout{which}", *table(rows, paper)))
         found.append(Table(f"Variety, copies and budgets{which}", *beside(rows), below))
     return found

@@ -15,14 +15,14 @@ def markdown(tables: Sequence[Sequence[Row]], wanted: Sequence[PaperRow] = ()) -
     parts = []
     for number, rows in enumerate(tables, start=1):
         parts += [f"**Table {number}**\n"] if len(tables) > 1 else []
-        parts.append(_markdown(rows, wanted))
+        parts.append(_markdown(rows, wanted, explained=number == len(tables)))
     return "\n".join([*parts, *why_separate(tables)])
 
 
-def _markdown(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> str:
+def _markdown(rows: Sequence[Row], wanted: Sequence[PaperRow], *, explained: bool) -> str:
     text = []
     for headings, lines in (table(rows, wanted, "**"), beside(rows, "**")):
         text += [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
         text += [f"| {' | '.join(cell.replace(chr(10), ' ') for cell in line)} |" for line in lines]
         text.append("")
-    return "\n".join([*text, *(f"{note}\n" for note in notes(rows, wanted))])
+    return "\n".join([*text, *(f"{note}\n" for note in notes(rows, wanted, explained=explained))])

@@ -10,10 +10,21 @@ from voxflate.reports.tables import DASH, PLUS_MINUS, columns_of, paper_rows
 from voxflate.reports.verdict import verdict
 
 _HEADS = "slice_discriminator_parameters"
+_COLUMNS = (
+    "PSNR-nearest: of a volume and the real one nearest to it. Flagged: share of volumes that the audit "
+    f"takes for possible copies, in the first row of real people it has not seen; {DASH}: no audit "
+    "with this data and truncation was found. Time: training alone, without metrics."
+)
 
 
-def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = ()) -> list[str]:
-    """Notes below the table."""
+def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = (), *, explained: bool = True) -> list[str]:
+    """Notes below the table.
+
+    Args:
+        rows: As for `table`.
+        wanted: As for `table`.
+        explained: Whether to explain the columns; of several tables, those of the last one are enough.
+    """
     facts = rows[0].first.facts
     runs = [run for row in rows for run in row.runs]
     cut = {f"truncation {run.facts.get('truncation', 1.0):g}" for run in runs if not run.is_foreign}
@@ -29,11 +40,8 @@ def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = ()) -> list[str]:
         f"{network['weights-sha256'][:12]}."
         for network in facts["extractors"]
     ]
-    found.append(
-        "PSNR-nearest: of a volume and the real one nearest to it. Flagged: share of volumes that the audit "
-        f"takes for possible copies, in the first row of real people it has not seen; {DASH}: no audit "
-        "with this data and truncation was found. Time: training alone, without metrics."
-    )
+    if explained:
+        found.append(_COLUMNS)
     found += _other_counts(runs)
     if paper_rows(rows, wanted):
         found.append(

@@ -23,6 +23,7 @@ DASH = "\N{EN DASH}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 FLOOR_ROW = "real vs real"
 UNKNOWN = "?"
+"""In a cell whose number exists, but is not among the results."""
 BUDGET = ("2D kimg", "3D kimg", "2D time", "3D time")
 """The last headings of `beside`."""
 _PLANES = ("ax", "sag", "cor", "avg")
@@ -242,14 +243,15 @@ def _budget(row: Row) -> list[str]:
     before = [each.get("twin_n_images") for each in facts]
     none = not any(before) and None not in before  # no 2D run
     return [
-        DASH if none else _mean(before, _kimg),
-        _mean([each["n_images"] for each in facts], _kimg),
-        DASH if none else _mean([each.get("twin_seconds") for each in facts], duration),
-        _mean([each.get("training_seconds") for each in facts], duration),
+        DASH if none else mean_cell(before, _kimg),
+        mean_cell([each["n_images"] for each in facts], _kimg),
+        DASH if none else mean_cell([each.get("twin_seconds") for each in facts], duration),
+        mean_cell([each.get("training_seconds") for each in facts], duration),
     ]
 
 
-def _mean(values: Sequence[float | None], shown: Callable[[float], str]) -> str:
+def mean_cell(values: Sequence[float | None], shown: Callable[[float], str]) -> str:
+    """A mean over seeds: unknown if one is."""
     known = [value for value in values if value is not None]
     return shown(fmean(known)) if len(known) == len(values) else UNKNOWN
 

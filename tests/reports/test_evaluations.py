@@ -20,12 +20,13 @@ from tests.evaluation.test_suite import a_set
 from voxflate.cli import app
 from voxflate.config.paper_rows import PAPER_ROWS, PaperRow
 from voxflate.reports.evaluated import load_all
-from voxflate.reports.evaluations import described, evaluations_of, load_evaluated, place_of
+from voxflate.reports.evaluations import described, evaluations_of, load_evaluated, place_of, prepared_of
 from voxflate.reports.latex import latex
 from voxflate.reports.markdown import markdown
 from voxflate.reports.notes import notes
 from voxflate.reports.parts import VolumeSet
 from voxflate.reports.rows import EvaluatedRun, grouped, separated
+from voxflate.reports.shown import audit_section
 from voxflate.reports.tables import BUDGET, DASH, beside, table
 
 SMALL = ["network.channels=8", "network.base=1,2,2", "network.stages=3"]
@@ -116,12 +117,18 @@ def test_audits_are_beside_the_metrics_unless_their_truncation_is_another(
     assert beside(grouped([load_evaluated(place_of(run))]))[1][1][place] == DASH
     later = run / "evaluation" / "002-newest"
     later.mkdir()
+    shutil.copy(path.parent / "audit-pairs.npz", later)
     for number in range(2):  # an audit in another folder counts, and the newest one that fits
         flagged = {"0": ["lead"]} if number else {}
         content = {**audit, "flagged": flagged, "n-generated": 10}
         target = later if number else path.parent
         (target / "audit.json").write_text(json.dumps(content | {"truncation": 1.0 if number else 0.5}))
-    assert beside(grouped([load_evaluated(place_of(run))]))[1][1][place] == "10.0%"
+    evaluated = load_evaluated(where := place_of(run))
+    assert beside(grouped([evaluated]))[1][1][place] == "10.0%"
+    section = audit_section([where], [evaluated], prepared_of(where)[0])
+    assert section is not None
+    assert section.summary.startswith("run: 1 of 10 generated volumes")
+    assert "differ from those evaluated" not in section.summary
 
 
 def test_compare_names_the_evaluation_and_refuses_it_twice(runs: list[Path], tmp_path: Path) -> None:

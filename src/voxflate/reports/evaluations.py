@@ -32,7 +32,7 @@ from voxflate.config.toml import CONFIG_NAME, from_dict, load_config
 from voxflate.config.values import flat, nested
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Assessment
-from voxflate.reports.known import audit_of, budget_in_2d, counts_of
+from voxflate.reports.known import budget_in_2d, counts_of, fitting_audit
 from voxflate.reports.rows import EvaluatedRun
 from voxflate.runs import history
 from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of
@@ -166,7 +166,7 @@ def load_evaluated(place: Place, *, other_data: bool = False) -> EvaluatedRun:
     remark = _check_measured_on(place, facts, go_on=other_data)
     already = remark and "other_data" in facts  # then it is among its warnings
     said = "" if already else remark
-    others = audits_of(place.run) if place.run is not None else []
+    audit = audit_of(place, facts)
     return EvaluatedRun(
         label=label,
         parameters=facts["parameters"],
@@ -178,8 +178,19 @@ def load_evaluated(place: Place, *, other_data: bool = False) -> EvaluatedRun:
         seed=facts.get("training_seed"),
         run=place.run,
         evaluation=described(place.folder, facts),
-        audit=audit_of([place.folder / AUDIT, *reversed(others)], facts),
+        audit=None if audit is None else read_json(audit),
     )
+
+
+def audit_of(place: Place, facts: Mapping[str, Any]) -> Path | None:
+    """The audit beside an evaluation, or the run's newest one, that is of the same generator and data.
+
+    Args:
+        place: The evaluation.
+        facts: What its metrics depend on.
+    """
+    others = audits_of(place.run) if place.run is not None else []
+    return fitting_audit([place.folder / AUDIT, *reversed(others)], facts)
 
 
 def described(folder: Path, facts: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ def same_generator(audit: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
     return all(audit[key] == facts[key] for key in keys if key in audit and key in facts)
 
 
-def audit_of(paths: Sequence[Path], facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def fitting_audit(paths: Sequence[Path], facts: Mapping[str, Any]) -> Path | None:
     """The first audit of the same generator, truncation and data as an evaluation.
 
     Args:
@@ -36,7 +36,7 @@ def audit_of(paths: Sequence[Path], facts: Mapping[str, Any]) -> Mapping[str, An
         audit: Mapping[str, Any] = read_json(path) if path.is_file() else {}
         alike = all(audit.get(key, facts.get(key)) == facts.get(key) for key in ("truncation", "data"))
         if audit and alike and same_generator(audit, facts):
-            return audit
+            return path
     return None
 
 

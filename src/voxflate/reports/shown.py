@@ -19,7 +19,7 @@ from voxflate.drawing.sheets import resolution_sheet, sample_sheet
 from voxflate.evaluation.chance import VERDICTS
 from voxflate.metrics.embedding import tsne
 from voxflate.metrics.extractors.inception import frechet_name
-from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, SAMPLES, UTILITY, Place, load_arrays
+from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, SAMPLES, UTILITY, Place, audit_of, load_arrays
 from voxflate.reports.known import same_generator
 from voxflate.reports.parts import REAL, AuditSection, UtilitySection, VolumeSet
 from voxflate.reports.rows import EvaluatedRun
@@ -148,7 +148,8 @@ def audit_section(
     lines: list[str] = []
     sets: list[VolumeSet] = []
     for place, each in zip(places, evaluated, strict=True):
-        path, label = place.folder / AUDIT, each.label
+        path = audit_of(place, each.assessment.facts) or place.folder / AUDIT
+        label = each.label
         if not path.is_file():
             continue
         audit = read_json(path)
@@ -173,7 +174,7 @@ def audit_section(
             lines.append(f"Warning: {audit['stages']}.")
         if "other_data" in audit:
             lines.append(f"Warning: {audit['other_data']}{_what_is_found(audit)}.")
-        stored = load_arrays(place.folder / AUDIT_PAIRS)
+        stored = load_arrays(path.parent / AUDIT_PAIRS)
         if count and not sets and stored["pairs"].shape[-3:] == prepared.shape:
             numbers = stored["numbers"].tolist()
             near = [audit["samples"][number] for number in numbers]

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from tests.cli.calls import refused, voxflate
+from voxflate.cli.plan import print_cost
 from voxflate.config.schema import RunConfig
+from voxflate.config.toml import from_values
 from voxflate.training.planner import Machine
 
 FAST = Machine("cpu", 1e-9, gib_per_voxel=1e-6, gib_at_rest=0.5)
@@ -122,6 +124,15 @@ def test_a_training_that_does_not_fit_is_told_what_helps(
     assert third == f"memory left: {gib:.1f} GiB, of which the prediction may take 85%: not enough"
     assert fourth == f"{'64,64,64' if told.startswith('fits') else '64x64x64'} {told}"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_plan_that_starts_from_a_2d_run_speaks_of_its_time(
+    machine: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine(64.0)
+    for twin in ("", "runs/2d"):
+        print_cost(from_values({"network.base": [4, 4, 4], "network.stages": 5, "start.twin": twin}))
+        assert ("; the time of the 2D run is not included\n" in capsys.readouterr().out) == bool(twin)
 
 
 def test_a_plan_makes_the_checks_of_a_preparation(scan: Path, tmp_path: Path, machine: Any) -> None:

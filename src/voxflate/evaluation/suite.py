@@ -87,7 +87,8 @@ class Suite:
         first_image_only: Whether samples have only the first image channel, even if the set has more.
 
     Raises:
-        VoxflateError: If an extractor is unknown, weights are missing, or the real volumes are fewer than 4.
+        VoxflateError: If an extractor is unknown or given twice, slices are too many, weights are missing, or
+            the real volumes are fewer than 4.
     """
 
     def __init__(
@@ -100,12 +101,16 @@ class Suite:
         first_image_only: bool = False,
     ) -> None:
         self.settings = settings or SuiteSettings()
-        if self.settings.slices < 1:
-            raise VoxflateError(f"slices per plane must be at least 1, got {self.settings.slices}")
+        if not 1 <= self.settings.slices <= min(prepared.shape):
+            limits = f"at least 1 and at most {min(prepared.shape)}, the shortest axis of {prepared.root}"
+            raise VoxflateError(f"slices per plane must be {limits}; got {self.settings.slices}")
         layout = prepared.layout
         self._channels = 1 if first_image_only else len(layout.channels)
         self._prepared = prepared
         self._extractors = [build_extractor(name, self.settings.device) for name in self.settings.extractors]
+        names = [each.name for each in self._extractors]
+        if again := [name for name in names if names.count(name) > 1]:
+            raise VoxflateError(f"extractor {again[0]}: is given twice; name each feature network once")
         self._unmeasured: list[str] = []  # of whole volumes
         self._modalities = modalities_of(
             prepared,

@@ -119,6 +119,17 @@ def test_generate_and_evaluate_find_data_that_moved(prepared: Path, tmp_path: Pa
     assert resolved("evaluate", run, "--set", f"data={prepared}", "--device", "cpu").training.device == "cpu"
 
 
+@pytest.mark.parametrize("command", ["evaluate", "audit"])
+def test_what_a_generator_was_trained_with_cannot_be_changed(
+    command: str, prepared: Path, tmp_path: Path
+) -> None:
+    run = trained_run(tmp_path / "run", prepared, prepared)
+    for setting in ("training.seed=99", "training.kimg=9", "training.batch=2"):
+        line = refused(command, run, "--dry-run", "--set", setting)
+        assert f"--set {setting.partition('=')[0]}: cannot be changed after the training" in line
+    assert voxflate(command, run, "--dry-run", "--set", "training.threads=1").exit_code == 0
+
+
 def test_a_folder_with_another_demo_is_refused(tmp_path: Path) -> None:
     from voxflate.demo.plan import PLAN_NAME, Plan
 

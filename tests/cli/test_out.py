@@ -64,6 +64,26 @@ def test_no_command_writes_into_a_prepared_set(
     assert files(tmp_path / "set") == before
 
 
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("evaluate", ("report.html", "table.md", "table.tex", "samples.npz", "metrics.json")),
+        ("audit", ("audit.json", "audit-pairs.npz")),
+        ("compare", ("report.html", "table.md", "table.tex")),
+    ],
+)
+def test_files_of_the_user_are_kept(
+    command: str, names: tuple[str, ...], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    for name in names:
+        (tmp_path / name).mkdir()
+        mine = tmp_path / name / name
+        mine.write_text("mine")
+        assert f"{mine}: already exists and is kept" in refused(*COMMANDS[command], mine.parent)
+        assert mine.read_text() == "mine"
+
+
 @pytest.mark.parametrize("command", ["train", "inflate", "generate", "export"])
 @pytest.mark.parametrize("where", ["/proc/new", "/dev/null/new", "a file/new"])
 def test_a_place_that_takes_no_files_is_one_line_with_the_next_step(

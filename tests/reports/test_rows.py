@@ -65,6 +65,13 @@ def test_seeds_of_a_setting_are_one_row_with_mean_deviation_and_number() -> None
     assert "over 2 seeds" in " ".join(notes(rows))
 
 
+def test_one_generator_is_one_seed_whatever_seed_its_evaluations_name() -> None:
+    again = three("plain", 70, 70, generator_sha256="a" * 64)
+    assert [len(row.runs) for row in grouped(again)] == [1, 1]
+    with pytest.raises(VoxflateError, match="--group mine: two of its runs have the same weights"):
+        grouped([], {"mine": again})
+
+
 def test_a_table_names_the_truncation_and_what_is_unknown_of_foreign_volumes() -> None:
     cut = grouped([a_run("cut", 50, truncation=0.7)])
     for text in (" ".join(notes(cut)), markdown([cut]), latex([cut])[latex([cut]).index("\\caption") :]):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from voxflate.cli.foreign import audit_folder, is_volume_folder, refuse_options_of_runs
+from voxflate.cli.foreign import audit_folder, is_volume_folder, refuse_options_of_runs, refuse_other_training
 from voxflate.cli.options.evaluate import FolderOptions, Prepare, ValueRange
 from voxflate.cli.options.shared import (
     Assignments,
@@ -106,6 +106,7 @@ def audit(
     else:
         reading.refuse()
         source = open_source(run, data, device, values, scans=True, other_data=other_data)
+        refuse_other_training(values)
         source.check(snapshot)
         place = place_for(source, out, snapshot, AUDIT)
         if dry_run:

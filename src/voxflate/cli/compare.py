@@ -64,14 +64,13 @@ def compare(
 
     Example: voxflate compare runs/baseline-* runs/split-shuffle-* --snapshot best --out comparison
     """
-    from voxflate.data.outside import check_outside_sets
     from voxflate.reports.evaluated import load_all, report_evaluations
     from voxflate.reports.evaluations import check_evaluated, place_of
+    from voxflate.reports.measure import REPORT, check_folder
     from voxflate.reports.rows import grouped
 
     wanted = rows_of(paper or [])
-    if out is not None:
-        check_outside_sets(out)
+    check_folder(out, REPORT)
     named = _parsed(groups or [])
     paths = [*(runs or []), *(path for part in named.values() for path in part)]
     if not paths:

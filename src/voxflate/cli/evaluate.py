@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from voxflate._system.errors import VoxflateError
-from voxflate.cli.foreign import evaluate_folder, is_volume_folder, refuse_options_of_runs
+from voxflate.cli.foreign import (
+    evaluate_folder,
+    is_volume_folder,
+    refuse_options_of_runs,
+    refuse_other_training,
+)
 from voxflate.cli.options.evaluate import (
     Download,
     Extractors,
@@ -93,6 +98,7 @@ def evaluate(
         return
     reading.refuse()
     sources = [open_source(run, data, device, values, scans=True, other_data=other_data) for run in runs]
+    refuse_other_training(values)
     for source in sources:
         source.check(snapshot)
     places = [place_for(source, out, snapshot) for source in sources]

@@ -127,6 +127,20 @@ def refuse_options_of_runs(
             raise VoxflateError(f"{option}: does not apply to a folder of volumes; leave it out")
 
 
+def refuse_other_training(values: Mapping[str, Any]) -> None:
+    """Refuse settings that a generator was trained with: its files would name others as its own.
+
+    Raises:
+        VoxflateError: Names the setting.
+    """
+    from voxflate.config.identity import of_the_row
+
+    if wrong := [key for key in values if of_the_row(key)]:
+        raise VoxflateError(
+            f"--set {wrong[0]}: cannot be changed after the training; leave it out, or set evaluation.*"
+        )
+
+
 def _open(
     folder: Path,
     data: Path | None,

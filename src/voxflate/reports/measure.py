@@ -27,6 +27,8 @@ from voxflate.evaluation.real import equal_number
 from voxflate.gans.samples import sample
 from voxflate.metrics import PLANES
 from voxflate.reports.evaluations import (
+    AUDIT,
+    AUDIT_PAIRS,
     METRICS,
     SAMPLES,
     Place,
@@ -46,6 +48,8 @@ CHOSEN_BY_KID = (
     "this bias, prepare scans of other people and give them with --data and --other-data"
 )
 """Warning for the best snapshot."""
+REPORT, _TABLES = "report.html", ("table.md", "table.tex")
+_BESIDE = {METRICS: (SAMPLES, REPORT, *_TABLES), AUDIT: (AUDIT_PAIRS,), REPORT: _TABLES}  # written with it
 _EMBEDDED = 500  # number of samples whose features are kept for t-SNE
 
 Progress = Callable[[int, int], None]
@@ -104,7 +108,11 @@ def place_for(source: Source, out: Path | None, snapshot: Snapshot, name: str = 
 
 
 def check_folder(out: Path | None, name: str) -> None:
-    """Refuse a user's folder that is in a prepared set, or already has the file to write.
+    """Refuse a user's folder that is in a prepared set, or already has a file to write.
+
+    Args:
+        out: The folder; None for none.
+        name: The main file: METRICS, AUDIT, UTILITY, or REPORT for a report alone.
 
     Raises:
         VoxflateError: Names the prepared set, or the file that would be overwritten.
@@ -112,10 +120,8 @@ def check_folder(out: Path | None, name: str) -> None:
     if out is None:
         return
     check_outside_sets(out)
-    if (out / name).exists():
-        raise VoxflateError(
-            f"{out / name}: already exists and is kept; give another folder with --out FOLDER"
-        )
+    for found in (out / each for each in (name, *_BESIDE.get(name, ())) if (out / each).exists()):
+        raise VoxflateError(f"{found}: already exists and is kept; give another folder with --out FOLDER")
 
 
 def evaluate_source(

@@ -111,20 +111,20 @@ def grouped(
     """Group seeds of one setting into one row, in the order of their first runs.
 
     Runs of the same setting that cannot be compared (other data, other numbers) stay separate, and so does a
-    second run with the same seed, which is not independent.
+    second run with the same seed or the same weights, which is not independent.
 
     Args:
         runs: Evaluated runs, grouped by their settings.
         named: Rows that the user grouped, by label.
 
     Raises:
-        VoxflateError: If runs of a user's row cannot be compared, or two have the same seed.
+        VoxflateError: If runs of a user's row cannot be compared, or two have the same seed or weights.
     """
     parts: dict[tuple[Any, ...], list[EvaluatedRun]] = {}
     for number, run in enumerate(runs):
         known = run.setting and run.seed is not None
         key = (run.setting, *table_key(run).values()) if known else (number,)
-        twice = any(run.seed == other.seed for other in parts.get(key, ()))
+        twice = any(_is_again(run, other) for other in parts.get(key, ()))
         parts.setdefault((*key, number) if twice else key, []).append(run)
     found = [Row(_shared_label(part), _by_seed(part)) for part in parts.values()]
     for label, part in (named or {}).items():
@@ -195,6 +195,11 @@ def _check_named(label: str, runs: Sequence[EvaluatedRun]) -> None:
         raise VoxflateError(
             f"--group {label}: two of its runs have the same seed; a row takes each seed once"
         )
+    made = [run.facts["generator_sha256"] for run in runs if "generator_sha256" in run.facts]
+    if len(set(made)) < len(made):
+        raise VoxflateError(
+            f"--group {label}: two of its runs have the same weights; a row takes each generator once"
+        )
     for run in runs[1:]:
         if table_key(run) != table_key(runs[0]):
             reason = difference([Row("", (runs[0],))], [Row("", (run,))])
@@ -202,6 +207,12 @@ def _check_named(label: str, runs: Sequence[EvaluatedRun]) -> None:
                 f"--group {label}: {runs[0].label} and {run.label} are not comparable: {reason}; evaluate "
                 "them alike"
             )
+
+
+def _is_again(run: EvaluatedRun, other: EvaluatedRun) -> bool:
+    """Whether two evaluations are of one seed, or of one generator whatever seed they name."""
+    made = run.facts.get("generator_sha256")
+    return run.seed == other.seed or (made is not None and made == other.facts.get("generator_sha256"))
 
 
 def _by_seed(runs: Sequence[EvaluatedRun]) -> tuple[EvaluatedRun, ...]:

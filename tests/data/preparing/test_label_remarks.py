@@ -81,3 +81,11 @@ AGES = ["20.5", "30", "41", "52", "63", "74"]
 def test_codes_for_missing_values_are_named(values: list[str], said: list[str]) -> None:
     found = [note for note in notes(values) if "far from all other values" in note]
     assert [note.removeprefix("label x: ").split(" is far")[0] for note in found] == said
+
+
+def test_a_text_that_makes_classes_of_numbers_is_named() -> None:
+    (note,) = [note for note in notes([*(f"{n % 30 + 50}" for n in range(99)), ">89"]) if "because" in note]
+    assert "taken as 31 classes, because 1 of 100 values are not numbers ('>89' of " in note
+    assert "--label x:continuous" in note
+    assert not any("because" in note for note in notes(["1", "2", "3", "1", "2", "3", "unknown"]))
+    assert not any("because" in note for note in notes([f"site {n}" for n in range(30)]))

@@ -185,6 +185,10 @@ def test_a_column_has_classes_or_numbers(column: str, values: list[str], expecte
 def test_values_that_fit_no_kind_are_refused() -> None:
     with pytest.raises(VoxflateError, match="--label age:continuous: the value 'old' is not a number"):
         typed(["age:continuous"], [{"age": "30"}, {"age": "old"}])
+    with pytest.raises(VoxflateError, match=r"the value '>89' is not a number \(of b\.nii\); correct it"):
+        typed(["age:continuous"], [{"age": "30"}, {"age": ">89"}], ["a.nii", "b.nii"])
+    with pytest.raises(VoxflateError, match=r"61 different values, .*, as '>89' \(of 60\)"):
+        typed(["age"], [*({"age": str(n)} for n in range(60)), {"age": ">89"}], [*map(str, range(61))])
     with pytest.raises(VoxflateError, match="--label age: the value '61,5' has a comma, and may be a number"):
         typed(["age"], [{"age": "60"}, {"age": "61,5"}])
     with pytest.raises(VoxflateError, match="--label name: has 51 different values, not all of them numbers"):

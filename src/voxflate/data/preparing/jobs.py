@@ -178,7 +178,7 @@ def _split(plan: Plan, sources: Sequence[Source]) -> dict[tuple[Path, int], str]
 
 
 def _jobs(plan: Plan, scans: Sequence[Source], split_of: Mapping[tuple[Path, int], str]) -> list[Job]:
-    labels = typed(plan.reading.labels, [one.labels for one in scans])
+    labels = typed(plan.reading.labels, [one.labels for one in scans], [one.name for one in scans])
     return [Job(one, split_of[one.key], known) for one, known in zip(scans, labels, strict=True)]
 
 

@@ -31,6 +31,7 @@ def remark_on_labels(account: Account, columns: Sequence[LabelColumn], scans: Se
             _remark_on_unseen(account, column, scans)
             _remark_on_spellings(account, column)
             _remark_on_many(account, column, len(scans))
+            _remark_on_texts(account, column, scans)
         _remark_on_codes(account, column, [scan.labels[column.name] for scan in scans])
 
 
@@ -83,6 +84,20 @@ def _remark_on_many(account: Account, column: LabelColumn, scans: int) -> None:
         f"label {column.name}: has {count} classes ({{classes}}) for {scans} scans, too few scans of each to "
         f"learn from; {advice}",
         classes=some(list(column.values)),
+    )
+
+
+def _remark_on_texts(account: Account, column: LabelColumn, scans: Sequence[Scan]) -> None:
+    """Remark on a few texts that make classes of a column of numbers."""
+    texts = [scan for scan in scans if number_of(str(scan.labels[column.name])) is None]
+    numbers = sum(number_of(value) is not None for value in column.values)
+    if not texts or numbers <= FEW_NUMBERS or 2 * len(texts) >= len(scans):
+        return
+    account.note(
+        f"label {column.name}: taken as {len(column.values)} classes, because {len(texts)} of {len(scans)} "
+        "values are not numbers ({texts}); if it is a column of numbers, correct these, and add --label "
+        f"{column.name}:continuous",
+        texts=some([f"{scan.labels[column.name]!r} of {account.named(scan.scan)}" for scan in texts]),
     )
 
 

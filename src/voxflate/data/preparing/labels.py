@@ -114,7 +114,9 @@ def labelled(plan: Plan, scans: Sequence[Source], known: Known | None, refuse: R
     return [scan for scan in scans if not lacking[scan.key]]
 
 
-def typed(columns: Sequence[str], values: Sequence[Mapping[str, str]]) -> list[dict[str, LabelValue]]:
+def typed(
+    columns: Sequence[str], values: Sequence[Mapping[str, str]], names: Sequence[str] = ()
+) -> list[dict[str, LabelValue]]:
     """Values as classes (text) or numbers.
 
     A column is continuous if all its values are numbers and either more than `FEW_NUMBERS` of them differ
@@ -123,6 +125,7 @@ def typed(columns: Sequence[str], values: Sequence[Mapping[str, str]]) -> list[d
     Args:
         columns: As requested.
         values: For each scan, the values of all columns.
+        names: Names of the scans, for errors.
 
     Raises:
         VoxflateError: If a continuous column has text, a categorical one too many classes, or numbers have
@@ -130,28 +133,34 @@ def typed(columns: Sequence[str], values: Sequence[Mapping[str, str]]) -> list[d
     """
     found: list[dict[str, LabelValue]] = [{} for _ in values]
     for column in wanted_labels(columns):
-        for one, value in zip(found, _converted(column, [row[column.name] for row in values]), strict=True):
+        converted = _converted(column, [row[column.name] for row in values], names)
+        for one, value in zip(found, converted, strict=True):
             one[column.name] = value
     return found
 
 
-def _converted(column: Wanted, values: Sequence[str]) -> Sequence[LabelValue]:
+def _converted(column: Wanted, values: Sequence[str], names: Sequence[str]) -> Sequence[LabelValue]:
     numbers = [number_of(value) for value in values]
-    text = next((value for value, number in zip(values, numbers, strict=True) if number is None), None)
+    place = next((place for place, number in enumerate(numbers) if number is None), None)
+    text = None if place is None else repr(values[place])
+    whose = "" if place is None or not names else f" (of {printable(names[place])})"
     if not column.kind:
         _check_commas(column.name, values, numbers)
     present = [number for number in numbers if number is not None]
     codes = len(set(present)) <= FEW_NUMBERS and all(number == int(number) for number in present)
     if column.kind == "continuous" and text is not None:
-        raise VoxflateError(f"--label {column.name}:continuous: the value {text!r} is not a number")
+        raise VoxflateError(
+            f"--label {column.name}:continuous: the value {text} is not a number{whose}; correct it"
+        )
     if column.kind == "continuous" or (not column.kind and text is None and not codes):
         return present
     classes = [_class_of(value, number) for value, number in zip(values, numbers, strict=True)]
     count = len(set(classes))
     if count > MOST_CLASSES:
         raise VoxflateError(
-            f"--label {column.name}: has {count} different values, not all of them numbers; at most "
-            f"{MOST_CLASSES} can be classes; choose another column, or correct the values"
+            f"--label {column.name}: has {count} different values, not all of them numbers"
+            + (f", as {text}{whose}" if text else "")
+            + f"; at most {MOST_CLASSES} can be classes; choose another column, or correct the values"
         )
     return classes
 

@@ -147,7 +147,7 @@ def prepare(
             refuse,
             reading=reading,
             options=options,
-            salt=None if salt_file is None else load_salt(salt_file),
+            salt=None if salt_file is None else load_salt(salt_file, out),
             names_file=names,
             looking=lambda done, total: move("looking at files", done / total),
             account=account,

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.data.cases.phantoms import SHAPE, body, chest, prepared, refusal, volumes, write_nifti
+from tests.data.cases.phantoms import (
+    SHAPE,
+    body,
+    chest,
+    prepared,
+    refusal,
+    volumes,
+    write_nifti,
+    write_series,
+)
 from voxflate.cli import app
 from voxflate.data.preparing.recipes import RecipeOptions, cohort_box
 from voxflate.data.volume import Geometry
@@ -89,6 +98,22 @@ def test_a_generated_volume_says_so_in_its_header(cohort: Path, tmp_path: Path) 
     write_volume(tmp_path / "real.nii.gz", volumes(made)[0], made)
     assert nib.load(tmp_path / "new.nii.gz").header["descrip"].item().decode() == SYNTHETIC
     assert nib.load(tmp_path / "real.nii.gz").header["descrip"].item() == b""
+
+
+def test_generated_volumes_among_scans_are_said_with_their_names(cohort: Path, tmp_path: Path) -> None:
+    made, account = prepared(cohort, tmp_path / "out")
+    assert not any("generative network" in note for note in account.notes)
+    for number in range(2):
+        write_volume(cohort / f"new-{number}.nii.gz", volumes(made)[0] * 0.9**number, made, look=PLAIN)
+    again, account = prepared(cohort, tmp_path / "again")
+    (note,) = [note for note in account.notes if "made by a generative network" in note]
+    assert note.startswith("2 scans: ")
+    assert note.endswith("(new-0.nii.gz, new-1.nii.gz)")
+    assert "new-0" not in (again.root / "manifest.json").read_text()
+    array = np.random.default_rng(0).integers(0, 1000, (8, 16, 16))
+    write_series(tmp_path / "dicom", array, DerivationDescription=SYNTHETIC)
+    _, account = prepared(tmp_path / "dicom", tmp_path / "of-dicom")
+    assert any(note.startswith("1 scan: the header says: made by") for note in account.notes)
 
 
 @pytest.mark.parametrize("seconds", [1e-7, 1e-5, 1.0])

@@ -177,7 +177,8 @@ def test_two_affines_that_disagree_get_a_note(tmp_path: Path, crop: bool) -> Non
     image.to_filename(tmp_path / "in" / "a.nii")
     write_nifti(tmp_path / "ref" / "a.nii", body())
     made, account = prepared(tmp_path / "in", tmp_path / "out", options=options)
-    assert "1 scan: sform and qform disagree on directions or voxel sizes; the sform is used" in account.notes
+    note = "1 scan: sform and qform disagree on directions or voxel sizes; the sform is used (a.nii)"
+    assert note in account.notes
     expected, other = prepared(tmp_path / "ref", tmp_path / "ref-set", options=options)
     np.testing.assert_array_equal(volumes(made), volumes(expected))
     assert not any("sform" in note for note in other.notes)

@@ -231,3 +231,16 @@ def test_two_volumes_of_one_file_have_names_of_their_own(tmp_path: Path) -> None
     assert len({scan.scan for scan in made.manifest.scans}) == 2
     assert len(sides(made)) == 1
     assert not np.array_equal(*volumes(made))
+
+
+def test_a_list_with_one_patient_on_both_sides_is_told(tmp_path: Path) -> None:
+    for number in range(4):
+        write_series(tmp_path / f"s{number}", body(number), patient=f"P{number // 2}")
+    lines = "s0,A,train\ns1,B,heldout\ns2,C,train\ns3,D,train\n"
+    (tmp_path / "list.csv").write_text(f"file,subject,split\n{lines}")
+    made, account = prepared(tmp_path / "list.csv", tmp_path / "out")
+    assert len(sides(made)) == 4
+    assert any("trained on and held out: 1; these subjects" in note for note in account.notes)
+    (tmp_path / "list.csv").write_text(f"file,subject,split\n{lines.replace('B,heldout', 'B,train')}")
+    _, account = prepared(tmp_path / "list.csv", tmp_path / "all")
+    assert not any("PatientID" in note for note in account.notes)

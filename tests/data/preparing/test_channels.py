@@ -358,6 +358,20 @@ def test_a_class_that_is_cut_away_is_noted(
     assert note.endswith(f"it is missing there; to keep more, {advice}")
 
 
+def test_a_class_too_small_for_the_shape_is_noted(tmp_path: Path, write_scan: WriteScan) -> None:
+    for number in range(2):
+        labels = np.zeros((48, 48, 24), np.uint8)
+        labels[12:36, 12:36, 6:18] = 1
+        labels[4 + number, 4, 4] = 9
+        noise = np.random.default_rng(number).uniform(0, 99, labels.shape).astype(np.float32)
+        write_scan(tmp_path / "in" / f"{number}.nii.gz", noise)
+        write_scan(tmp_path / "in" / f"{number}_seg.nii.gz", labels)
+    account = Account()
+    prepare(tmp_path / "in", tmp_path / "set", "mr", SHAPE, reading=Reading(mask="*_seg*"), account=account)
+    (note,) = [note for note in account.notes if "too small for the shape" in note]
+    assert note.startswith("class 9 is too small for the shape in 2 of the 2 volumes whose masks have it")
+
+
 def test_more_classes_than_channels_make_sense_for_are_refused(pairs: Path, tmp_path: Path) -> None:
     for i in range(6):
         _change(

@@ -132,6 +132,16 @@ def without(name: str) -> Callable[[Any, int], None]:
         (without("ImageOrientationPatient"), {}, "no usable ImageOrientationPatient"),
         (without("PixelSpacing"), {}, "no usable PixelSpacing"),
         (without("PixelData"), {"Rows": 0}, "DICOM without an image"),
+        (
+            lambda dataset, index: None,
+            {"PixelSpacing": [-1.5, 1.5]},
+            r"PixelSpacing is \[-1\.5, 1\.5\].*above 0",
+        ),
+        (lambda dataset, index: None, {"RescaleSlope": 0}, "RescaleSlope.* 0.*a slope other than 0"),
+        pytest.param(
+            *(lambda dataset, index: None, {"RescaleSlope": "NaN"}, "RescaleSlope.* (?i:nan).*finite"),
+            marks=pytest.mark.filterwarnings("ignore:Invalid value for VR DS"),
+        ),
         (lambda dataset, index: None, {"NumberOfFrames": 3}, "3 frames and gives the position of 0"),
         (
             lambda dataset, index: None,

@@ -165,6 +165,25 @@ def test_the_table_of_names_stays_outside_the_set(pacs: Path, tmp_path: Path) ->
     assert not (tmp_path / "set").exists()
 
 
+def test_names_and_salt_stay_outside_every_set(pacs: Path, tmp_path: Path) -> None:
+    def again(**settings: Any) -> None:
+        prepare(pacs, tmp_path / "b", "ct", (8, 16, 16), refuse=lambda error: None, **settings)
+
+    other = prepare(pacs, tmp_path / "a", "ct", (8, 16, 16), refuse=lambda error: None).root
+    before = sorted(other.iterdir())
+    with pytest.raises(VoxflateError, match="csv: lies in the prepared set"):
+        again(names_file=other / "names.csv")
+    with pytest.raises(VoxflateError, match="salt: lies in the prepared set"):
+        load_salt(other / "salt")
+    with pytest.raises(VoxflateError, match="would put the salt inside the prepared set"):
+        load_salt(tmp_path / "b" / "salt", tmp_path / "b")
+    assert sorted(other.iterdir()) == before
+    options = ("--recipe", "ct", "--shape", "8,16,16", "--salt-file", tmp_path / "b" / "salt")
+    shown = CliRunner().invoke(app, [str(word) for word in ("prepare", pacs, tmp_path / "b", *options)])
+    assert "would put the salt inside" in " ".join((shown.stdout + shown.stderr).split())
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_salt_in_the_place_of_earlier_versions_stays_valid(tmp_path, monkeypatch):
     """Where the system's folder is another one (macOS): a new salt would change every pseudonym."""
     for variable in (SALT_FILE, "XDG_CONFIG_HOME"):

@@ -13,6 +13,7 @@ import numpy as np
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.channels import Channel
+from voxflate.data.preparing.quality import Look
 from voxflate.data.readers.refusals import ConstantError, ScanError
 from voxflate.data.sources.account import Account
 from voxflate.data.sources.source import Source
@@ -183,21 +184,28 @@ def remark_on_lost_classes(
     account: Account,
     classes: MaskClasses,
     labels: Sequence[frozenset[int]],
-    shares: Sequence[Sequence[float]],
+    looks: Sequence[Look],
     steps: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Note classes of which nothing is left in volumes whose masks have them.
+    """Note classes of which nothing, or too little for a voxel, is left in volumes whose masks have them.
 
     Args:
         account: Receives the notes.
         classes: The classes of the masks.
         labels: The labels of every mask, in its file.
-        shares: The share of every class in every prepared volume.
+        looks: Data of every prepared volume.
         steps: The steps done, as `manifest.records` returns them.
     """
     advice = " or ".join(_KEEPING_MORE[one["step"]] for one in steps if one["step"] in _KEEPING_MORE)
     for place, (value, subjects) in enumerate(zip(classes.values, classes.subjects, strict=True)):
-        lost = sum(value in known and not one[place] for known, one in zip(labels, shares, strict=True))
+        having = [look for known, look in zip(labels, looks, strict=True) if value in known]
+        lost = sum(not look.shares[place] for look in having)
+        if faint := sum(not look.drawn[place] for look in having) - lost:
+            account.note(
+                f"class {value} is too small for the shape in {faint} of the {subjects} volumes whose masks "
+                "have it: no voxel has more of it than of the others, so it is missing there; use a larger "
+                "--shape, or merge it with another class"
+            )
         if lost:
             account.note(
                 f"class {value} lies outside the part that is kept in {lost} of the {subjects} volumes whose "

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import check_writable, continued_folder
 from voxflate._system.parallel import Progress, counted, in_order, workers
 from voxflate.data.channels import Channel
+from voxflate.data.outside import check_outside_sets
 from voxflate.data.prepared import VERSION, Manifest, PreparedSet, Scan, open_prepared
 from voxflate.data.preparing.cohort import (
     BEGUN_AGAIN,
@@ -45,9 +45,11 @@ from voxflate.data.preparing.remarks import (
 from voxflate.data.preparing.rows import Rows
 from voxflate.data.preparing.volumes import Making, Result, prepare_volume
 from voxflate.data.shapes import Shape
-from voxflate.data.sources.account import Account
+from voxflate.data.sources.account import Account, some
+from voxflate.data.sources.found import is_list
 from voxflate.data.sources.names import Pseudonyms, load_salt
 from voxflate.data.sources.pairing import channel_names
+from voxflate.data.sources.people import note_shared_patients
 from voxflate.data.sources.source import Reading, Refuse
 from voxflate.data.volume import Geometry
 
@@ -104,7 +106,7 @@ def prepare(
     refusals = Refusals(plan, refuse, account)
     all_jobs = find_jobs(plan, refusals, looking)
     _check_names_file(plan, names_file)
-    names = Pseudonyms(load_salt() if salt is None else salt)
+    names = Pseudonyms(load_salt(out=plan.out) if salt is None else salt)
     first = first_cohort(all_jobs, plan, refusals, looking)
     cohort, _ = left_of(first, first.jobs, plan, refusals)
     with continued_folder(plan.out) as folder:
@@ -180,9 +182,9 @@ def cohort_grids(
     plan = Plan(Path(source), Path(out), recipe, _ANY_SHAPE, held_out, seed, reading, options)
     refusals = Refusals(plan, refuse, account)
     jobs = find_jobs(plan, refusals, progress)
-    grids = first_cohort(jobs, plan, refusals, progress).grids
-    _note_odd_grids(refusals.account, grids)
-    return [replace(grid, note="") for grid in grids]
+    cohort = first_cohort(jobs, plan, refusals, progress)
+    _note_odd_grids(refusals.account, cohort)
+    return [replace(grid, note="") for grid in cohort.grids]
 
 
 def _check_names_file(plan: Plan, path: Path | None) -> None:
@@ -192,6 +194,7 @@ def _check_names_file(plan: Plan, path: Path | None) -> None:
         raise VoxflateError(f"{path}: already exists; choose another --names file, or delete it first")
     if path.resolve().is_relative_to(plan.out.resolve()):
         raise VoxflateError(f"{path}: would name people inside the prepared set; put --names elsewhere")
+    check_outside_sets(path)
     check_writable(path)
 
 
@@ -223,15 +226,17 @@ def _finish(
     with workers() as pool:
         on_disk = pool.submit(rows.finish)  # the disk takes as long as the report
         channels, recorded = _channels(cohort, plan.reading), records(cohort.steps, plan.reading)
-        _note_odd_grids(account, cohort.grids)
+        _note_odd_grids(account, cohort)
         remark_on_sources(account, sources, unread_table(plan))
         remark_on_grids(account, cohort.grids, cohort.steps)
         further = [channel.name for channel in channels if channel.kind == "image"][1:]
         found = [cohort.found[source.key] for source in sources]
         remark_on_cover(account, further, [one.uncovered for one in found])
         remark_on_classes(account, cohort.classes, len(cohort.jobs))
-        labels, shares = [one.labels for one in found], [one.shares for one in looks]
-        remark_on_lost_classes(account, cohort.classes, labels, shares, recorded)
+        labels = [one.labels for one in found]
+        remark_on_lost_classes(account, cohort.classes, labels, looks, recorded)
+        if is_list(plan.source):
+            note_shared_patients(account, [(job.source, job.split) for job in cohort.jobs])
         listed = any(source.split for source in sources)
         remark_on_set(account, scans, looks, recorded, None if listed else plan.held_out, channels)
         remark_on_offset(account, scans, plan.reading.hu_offset)
@@ -247,10 +252,18 @@ def _finish(
     return manifest
 
 
-def _note_odd_grids(account: Account, grids: Iterable[Geometry]) -> None:
-    """Note what readers remarked on positions and orientations."""
-    for note, count in Counter(grid.note for grid in grids if grid.note).items():
-        account.note(f"{count} {'scan' if count == 1 else 'scans'}: {note}")
+def _note_odd_grids(account: Account, cohort: Cohort) -> None:
+    """Note what readers remarked on headers, with the names of the files."""
+    odd: dict[str, list[str]] = {}
+    for source in sorted((job.source for job in cohort.jobs), key=lambda one: one.key):
+        if note := cohort.found[source.key].grid.note:
+            odd.setdefault(note, []).append(source.name)
+    for note, names in odd.items():
+        account.note(
+            f"{len(names)} {'scan' if len(names) == 1 else 'scans'}: {note}{{names}}",
+            written={"names": ""},
+            names=f" ({some(names)})",
+        )
 
 
 def _add_all(

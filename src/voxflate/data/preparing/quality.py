@@ -45,6 +45,7 @@ class Look:
         picture: Slices in three planes of every image, and of the first one with its mask, JPEG.
         means: Mean values of the other images, in [-1, 1].
         shares: Share of the voxels in each class of the mask.
+        drawn: For each class whether a voxel has more of it than of any other, background included.
     """
 
     histogram: Float64
@@ -56,6 +57,7 @@ class Look:
     picture: bytes
     means: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
+    drawn: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,19 @@ def look(stored: Int16, spacing: Triple, images: int = 1) -> Look:
         picture(channels, spacing, images),
         tuple(float(one.mean()) / FULL_SCALE for one in further),
         tuple((float(one.mean()) / FULL_SCALE + 1) / 2 for one in masks),
+        _drawn(masks),
     )
+
+
+def _drawn(masks: Int16) -> tuple[bool, ...]:
+    """`Look.drawn` of the classes' channels, which hold shares from -FULL_SCALE to FULL_SCALE."""
+    tops = [int(one.max()) for one in masks]
+    if all(top > 0 or top == -FULL_SCALE for top in tops):
+        return tuple(top > 0 for top in tops)
+    shares = masks.astype(np.int32) + FULL_SCALE
+    background = 2 * FULL_SCALE - shares.sum(axis=0, keepdims=True)
+    most = np.concatenate([background, shares]).argmax(axis=0)
+    return tuple(bool((most == place).any()) for place in range(1, len(masks) + 1))
 
 
 def duplicates(coarse: Sequence[Float32]) -> list[list[int]]:

@@ -15,13 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from voxflate.data.channels import MODALITIES, OTHER
-from voxflate.data.readers.dicom_pixels import Padding, check_bits, decode, fill_padding, padding_of
+from voxflate.data.readers.dicom_pixels import (
+    Padding,
+    check_bits,
+    check_values,
+    decode,
+    fill_padding,
+    padding_of,
+)
 from voxflate.data.readers.dicom_slices import Slice, check_slice
 from voxflate.data.readers.itk import world_affine
 from voxflate.data.readers.refusals import LARGEST_SHEAR, ScanError, check_grid
 from voxflate.data.readers.regrid import even_out, even_places
 from voxflate.data.readers.stack import check_alike, check_line
 from voxflate.data.volume import Float64, Geometry, Volume
+from voxflate.data.writers.synthetic import note_synthetic
 
 GAP_SHARE = 0.02
 """Largest difference of a gap between slices from the median gap, as a fraction of the median."""
@@ -101,6 +109,8 @@ def order(slices: Sequence[Slice], *, regrid: bool = False) -> Series:
             "is a mosaic (all slices of a volume in one picture); convert it to NIfTI, one file per volume",
         )
     check_alike(slices)
+    for one in slices:
+        check_values(one)
     across, down = first.numbers("ImageOrientationPatient", 6).reshape(2, 3)
     normal = np.cross(across, down)
     positions = np.array([one.numbers("ImagePositionPatient", 3) for one in slices])
@@ -118,7 +128,11 @@ def order(slices: Sequence[Slice], *, regrid: bool = False) -> Series:
     sides = np.array([column_side, row_side, 1.0])
     affine = world_affine(np.column_stack([across, down, step]), sides, positions[0])
     check_grid(first.path, affine)
-    notes = _note_missing(first, float(np.linalg.norm(step))), _note_acquisitions(slices)
+    notes = (
+        _note_missing(first, float(np.linalg.norm(step))),
+        _note_acquisitions(slices),
+        note_synthetic(first.text("DerivationDescription")),
+    )
     note = "; ".join(filter(None, notes))
     grid = Geometry((count, first.count("Rows"), first.count("Columns")), affine, note)
     return _series(slices, grid, None if even else places)

@@ -62,6 +62,30 @@ def check_bits(one: Slice) -> None:
         )
 
 
+def check_values(one: Slice) -> None:
+    """Refuse a rescale that is no number, and pixels without a size: a decoder would guess.
+
+    Raises:
+        ScanError: Gives the values.
+    """
+    names = ("RescaleSlope", "RescaleIntercept")
+    said = {name: one.value(name) for name in names if one.value(name) is not None}
+    numbers = {name: one.number(name) for name in said}
+    if not np.isfinite([*numbers.values()]).all() or numbers.get("RescaleSlope") == 0:
+        raise ScanError(
+            one.path,
+            f"its {' and '.join(said)} {'are' if len(said) > 1 else 'is'} {{said}}, expected finite numbers "
+            "and a slope other than 0; correct the header, or export it again",
+            said=" and ".join(map(str, said.values())),
+        )
+    if (one.numbers("PixelSpacing", 2) <= 0).any():
+        raise ScanError(
+            one.path,
+            "its PixelSpacing is {said}, expected two numbers above 0; correct it, or export it again",
+            said=one.value("PixelSpacing"),
+        )
+
+
 def padding_of(one: Slice) -> Padding | None:
     """The rescaled padding values that a slice's header declares, if any.
 

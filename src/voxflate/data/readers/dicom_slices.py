@@ -32,6 +32,7 @@ _TAGS = (
     "SeriesDescription",
     "ProtocolName",
     "ImageType",
+    "DerivationDescription",
     "EchoTime",
     "InstanceNumber",
     "AcquisitionNumber",
@@ -264,8 +265,7 @@ def _check_inflated(path: Path) -> None:
         return
     # The group length of the file meta elements tells where the deflated part begins.
     start = 144 + int.from_bytes(head[140:144], "little")
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    size = 0
+    unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     with open(path, "rb") as file:
         file.seek(start)
         while (packed := unpacker.unconsumed_tail or file.read(2**16)) and size <= _MOST_INFLATED:

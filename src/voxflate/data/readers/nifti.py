@@ -22,6 +22,7 @@ from voxflate.data.readers.refusals import (
     unreadable,
 )
 from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
+from voxflate.data.writers.synthetic import note_synthetic
 
 PAIR_HEADERS = (".hdr", ".hdr.gz")
 _IMAGES = {".hdr": (".img", ".img.gz"), ".hdr.gz": (".img.gz", ".img")}
@@ -69,7 +70,12 @@ def nifti_geometry(path: Path, assume: str = "") -> Geometry:
     """
     with _open_nifti(path) as file:
         grid = _geometry(path, file, assume)
-        notes = _note_affines(file.header, file.affine[:3, :3]), _note_statistic(file.header)
+        description = file.header["descrip"].item().decode("latin-1")
+        notes = (
+            _note_affines(file.header, file.affine[:3, :3]),
+            _note_statistic(file.header),
+            note_synthetic(description),
+        )
         return replace(grid, note="; ".join(filter(None, notes)))
 
 

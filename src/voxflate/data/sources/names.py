@@ -17,6 +17,7 @@ from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import config_folder
+from voxflate.data.outside import check_outside_sets
 
 SALT_FILE = "VOXFLATE_SALT_FILE"
 """Environment variable with the path of the salt."""
@@ -60,16 +61,20 @@ def salt_path() -> Path:
     return config_folder() / "salt"
 
 
-def load_salt(path: Path | None = None) -> bytes:
+def load_salt(path: Path | None = None, out: Path | None = None) -> bytes:
     """Read or create the salt: 64 hexadecimal digits in a file that only the user may read.
 
     Args:
         path: Its file; `salt_path` if None.
+        out: Folder of the set to prepare, which must not hold the salt; None for none.
 
     Raises:
-        VoxflateError: If it can be neither read nor created, or is too short to be a secret.
+        VoxflateError: If it can be neither read nor created, is too short to be a secret, or lies in a set.
     """
     path = path or salt_path()
+    check_outside_sets(path)
+    if out is not None and path.resolve().is_relative_to(out.resolve()):
+        raise VoxflateError(f"{path}: would put the salt inside the prepared set; put --salt-file elsewhere")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():

@@ -64,6 +64,25 @@ def with_subjects(scans: Sequence[Source], rows: Sequence[str], table: str, acco
     return found
 
 
+def note_shared_patients(account: Account, scans: Sequence[tuple[Source, str]]) -> None:
+    """Note that a list gives several subjects for one PatientID, and that these are in both splits.
+
+    Args:
+        account: Receives the note.
+        scans: Scans of a list, each with its split.
+    """
+    sides: dict[str, set[str]] = {}
+    for scan, split in scans:
+        if scan.series and scan.series.patient:
+            sides.setdefault(scan.series.patient, set()).add(split)
+    if both := sum(len(splits) > 1 for splits in sides.values()):
+        account.note(
+            f"PatientIDs that several subjects of the list share, and that are both trained on and held out: "
+            f"{both}; these subjects count as different people; if a PatientID is one person, correct the "
+            "column subject"
+        )
+
+
 def other_person(scans: Sequence[Source]) -> ScanError | None:
     """The error that scans of one volume are of several people; None if nothing says so.
 

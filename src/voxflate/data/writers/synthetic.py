@@ -45,6 +45,16 @@ class Look:
 PLAIN = Look()
 
 
+def note_synthetic(description: str) -> str:
+    """A remark on a header that calls its volume generated; empty for any other description."""
+    if not description.startswith(SYNTHETIC):
+        return ""
+    return (
+        "the header says: made by a generative network (voxflate), so it is no scan; unless that is meant, "
+        "move it elsewhere, or choose the scans with --only or a list"
+    )
+
+
 def kind_of(look: Look | None) -> str:
     """The word for a volume in titles: Synthetic if it was generated, Prepared if it is a scan."""
     return "Prepared" if look is None else "Synthetic"

@@ -20,9 +20,20 @@ from tests.evaluation.test_suite import a_set
 from voxflate.cli import app
 from voxflate.config.paper_rows import PAPER_ROWS, PaperRow
 from voxflate.reports.evaluated import load_all
-from voxflate.reports.evaluations import described, evaluations_of, load_evaluated, place_of, prepared_of
+from voxflate.reports.evaluations import (
+    AUDIT,
+    METRICS,
+    Place,
+    described,
+    evaluations_of,
+    load_evaluated,
+    new_folder,
+    place_of,
+    prepared_of,
+)
 from voxflate.reports.latex import latex
 from voxflate.reports.markdown import markdown
+from voxflate.reports.measure import reserved
 from voxflate.reports.notes import notes
 from voxflate.reports.parts import VolumeSet
 from voxflate.reports.rows import EvaluatedRun, grouped, separated
@@ -206,6 +217,24 @@ def test_evaluations_are_kept_and_every_one_can_be_named(runs: list[Path]) -> No
     shown = voxflate("compare", first, second)
     assert f"split ({first.name})" in shown
     assert f"split ({second.name})" in shown
+
+
+def test_two_commands_at_once_do_not_share_a_folder(runs: list[Path], tmp_path: Path) -> None:
+    run = shutil.copytree(runs[1], tmp_path / "run")
+    known = evaluations_of(run)
+    place = Place(new_folder(run, "newest", METRICS), run)  # both commands have chosen the same one
+    with reserved(place, METRICS) as first, reserved(place, METRICS) as second:
+        assert first.folder == place.folder
+        assert second.folder != first.folder
+        assert new_folder(run, "newest", METRICS) not in (first.folder, second.folder)
+        assert evaluations_of(run) == known
+        (second.folder / METRICS).touch()
+    assert not first.folder.exists()
+    assert evaluations_of(run) == [*known, second.folder]
+    shared = Place(known[-1], run)
+    with reserved(shared, AUDIT) as beside:
+        assert beside == shared
+    assert known[-1].is_dir()
 
 
 def test_labels_are_unique(runs: list[Path], tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def audit(
     Example: voxflate audit other-method/volumes --data data/brains --out other-method/audit
     """
     from voxflate.reports.evaluations import AUDIT
-    from voxflate.reports.measure import Sampling, place_for
+    from voxflate.reports.measure import Sampling, place_for, reserved
     from voxflate.runs.load import open_source
 
     values, reading = parse_assignments(assignments or []), FolderOptions(value_range, prepare)
@@ -112,7 +112,8 @@ def audit(
         if dry_run:
             print_settings(source.settings)
             return
-        found = _audit_run(source, place, Sampling(snapshot, seed, truncation, batch))
+        with reserved(place, AUDIT) as place:
+            found = _audit_run(source, place, Sampling(snapshot, seed, truncation, batch))
     again = ["evaluate", str(run), *options_given(ctx, but=("allow",))]
     _print_files(place, found, data, other_data, again)
     limit = max(ALLOW, found.false_alarms or 0.0) if allow is None else allow

@@ -46,6 +46,8 @@ from voxflate.cli.settings import print_settings
 from voxflate.config.toml import parse_assignments
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from voxflate.evaluation import Assessment
     from voxflate.reports.evaluations import Place
     from voxflate.reports.measure import Sampling
@@ -84,7 +86,8 @@ def evaluate(
 
     Example: voxflate evaluate other-method/volumes --data data/brains --out other-method/evaluation
     """
-    from voxflate.reports.measure import Sampling, place_for
+    from voxflate.reports.evaluations import METRICS
+    from voxflate.reports.measure import Sampling, place_for, reserved
     from voxflate.runs.load import open_source
 
     if out is not None and len(runs) > 1:
@@ -106,18 +109,24 @@ def evaluate(
         _print_settings_of(sources)
         return
     from voxflate.metrics.extractors.inception import download_inception
-    from voxflate.reports.evaluated import report_evaluations
 
     if download:
         download_inception()
     sampling = Sampling(snapshot, seed, truncation, batch)
     for source, place in zip(sources, places, strict=True):
-        print_assessment(_measured(source, place, options, sampling))
-        if source.settings.training.phase == "3d":
-            report = report_evaluations([place], place.folder, data, embed, other_data=other_data)
-            print_cautions(place, other_data=other_data)
-            print_report(report)
-        typer.echo(f"written to {place.folder}")
+        with reserved(place, METRICS) as held:
+            print_assessment(_measured(source, held, options, sampling))
+            if source.settings.training.phase == "3d":
+                _report(held, data, embed, other_data)
+            typer.echo(f"written to {held.folder}")
+
+
+def _report(place: Place, data: Path | None, embed: bool, other_data: bool) -> None:
+    from voxflate.reports.evaluated import report_evaluations
+
+    report = report_evaluations([place], place.folder, data, embed, other_data=other_data)
+    print_cautions(place, other_data=other_data)
+    print_report(report)
 
 
 def _measured(source: Source, place: Place, options: SuiteOptions, sampling: Sampling) -> Assessment:

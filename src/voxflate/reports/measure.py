@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from voxflate.metrics import PLANES
 from voxflate.reports.evaluations import (
     AUDIT,
     AUDIT_PAIRS,
+    FOLDER,
     METRICS,
     SAMPLES,
     Place,
@@ -105,6 +108,34 @@ def place_for(source: Source, out: Path | None, snapshot: Snapshot, name: str = 
             "give another folder with --out FOLDER"
         )
     return Place(out, None)
+
+
+@contextmanager
+def reserved(place: Place, name: str) -> Iterator[Place]:
+    """Hold the numbered folder of a run while its files are made; the next one if another command has it.
+
+    Args:
+        place: From `place_for`.
+        name: The file that will be written: METRICS or AUDIT.
+    """
+    folder = place.folder
+    number, _, rest = folder.name.partition("-")
+    if place.run is None or folder.parent != place.run / FOLDER or not number.isdecimal():
+        yield place
+        return
+    for count in itertools.count(int(number)):
+        folder = folder.with_name(f"{count:03d}-{rest}")
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / name).exists():
+            break  # shared with files of another kind
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
+    try:
+        yield replace(place, folder=folder)
+    finally:
+        with suppress(OSError):  # of folders with files
+            folder.rmdir()
+            folder.parent.rmdir()
 
 
 def check_folder(out: Path | None, name: str) -> None:

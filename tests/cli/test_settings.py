@@ -264,3 +264,38 @@ def test_a_2d_run_of_other_data_is_blamed_instead_of_the_settings(tmp_path: Path
     line = refused("train", finer, "--start", twin)
     assert f"because the 2D run {twin} was trained on other data; pretrain on this set" in line
     assert "set network.base" not in line
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("training.kimg=1e308", "less than or equal to 1000000000"),
+        ("training.kimg=1e-9", "greater than or equal to 0.001"),
+        ("training.snapshot_kimg=1e308", "less than or equal to 1000000000"),
+        ("training.seed=99999999999999999999", "less than or equal to 9223372036854775807"),
+        ("training.threads=100000", "less than or equal to 1024"),
+        ("start={twin=5}", "start.twin = 5: input should be a valid string"),
+        ("training=3", "--set: training = 3: is a section, not a value; write [training]"),
+    ],
+)
+def test_a_value_out_of_its_limits_is_one_line(assignment: str, said: str) -> None:
+    assert said in refused("train", "--dry-run", "--set", assignment)
+
+
+@pytest.mark.parametrize("text", ["[[training]]\nkimg = 3\n", "training = 3\n"])
+def test_a_section_that_is_no_table_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text(text)
+    line = refused("train", "--dry-run", "--config", file)
+    assert line.startswith(f"voxflate: {file}: training = ")
+    assert "is a section, not a value" in line
+
+
+def test_a_section_after_its_own_settings_is_refused() -> None:
+    words = ("--set", "training.seed=7", "--set", "training={kimg=3}")
+    assert "training: its own settings are given, too" in refused("train", "--dry-run", *words)
+
+
+def test_folders_given_by_set_are_stored_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolved("train", "--set", "data=brains").data == str(tmp_path / "brains")

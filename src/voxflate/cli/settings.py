@@ -73,7 +73,9 @@ class Sources:
             found.append((str(self.config), load_named(self.config)))
         data = {"data": str(self.data.absolute())} if self.data else {}
         found.append((_OPTIONS, nested({**options, **data})))
-        found.append(("--set", nested(parse_assignments(self.assignments))))
+        said = parse_assignments(self.assignments)
+        folders = {key: str(Path(said[key]).absolute()) for key in ("data", "start.twin") if said.get(key)}
+        found.append(("--set", nested(said | folders)))
         return found
 
 
@@ -149,7 +151,7 @@ def settings_of_train(named: Sequence[Source], start: Path | None) -> RunConfig:
     """
     said = flat(merged(named))
     twin = said.get("start.twin")
-    if twin and (start or not _is_complete(said)):
+    if twin and isinstance(twin, str) and (start or not _is_complete(said)):
         facts = _facts_of_twin(said, load_config(twin))
     else:
         facts = _network_for(said)

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 SPLIT_ARCHITECTURES = ("split-shuffle-d", "split", "split-shuffle")
 """Architectures whose discriminator has split convolutions."""
+LONGEST_KIMG = 1e9
+"""So that images fit into the names of snapshots."""
+LARGEST_SEED = 2**63 - 1
 SIDES_OF_COMPARISON = 16
 WIDTHS_OF_COMPARISON = 8
 

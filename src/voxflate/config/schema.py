@@ -19,6 +19,8 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from voxflate.config.limits import (
+    LARGEST_SEED,
+    LONGEST_KIMG,
     SPLIT_ARCHITECTURES,
     known_device,
     limits_of_comparison,
@@ -147,7 +149,7 @@ class TrainingConfig(Section):
     """2D phase, plain twin: leave out axial slices in which a smaller share of the pixels is above the
     background (-0.8). 0 shows all slices of the prepared volumes, as in the presets and for a planar twin
     (decision 0023)."""
-    kimg: float = Field(default=60.0, gt=0)
+    kimg: float = Field(default=60.0, ge=0.001, le=LONGEST_KIMG)
     """Length of the run in thousands of real images shown. The paper: 25,000 in 2D, 5,000 in 3D."""
     batch: int = Field(default=8, ge=1)
     """Images per step, of all processes together. 128 in the paper; 4 in 3D runs of stylegan2 without a
@@ -174,9 +176,9 @@ class TrainingConfig(Section):
     multiple of it. Also the group of `neighbours` pictures, and of a planar twin's slices of one position."""
     ema_halflife_fraction: float = Field(default=0.05, ge=0, le=1)
     """Half-life of the generator's moving average as a fraction of the images seen so far."""
-    ema_kimg: float = Field(default=0.0, ge=0)
+    ema_kimg: float = Field(default=0.0, ge=0, le=LONGEST_KIMG)
     """Longest half-life of the moving average, in kimg; 0 sets no limit."""
-    freeze_g_kimg: float = Field(default=0.0, ge=0)
+    freeze_g_kimg: float = Field(default=0.0, ge=0, le=LONGEST_KIMG)
     """The generator is frozen for this many kimg at the start, so that the discriminator settles."""
     train_noise: bool = True
     """Learn how strongly noise is injected. If false, the strengths keep their initial values: those of the
@@ -202,13 +204,13 @@ class TrainingConfig(Section):
     them as CUDA graphs. Results are equal up to rounding; a line says if it is not used (decision 0166)."""
     device: Annotated[str, AfterValidator(known_device)] = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads; 0 uses every core."""
-    snapshot_kimg: float = Field(default=5.0, gt=0)
+    snapshot_kimg: float = Field(default=5.0, gt=0, le=LONGEST_KIMG)
     """Interval between snapshots (weights, sample sheet, metrics), in kimg."""
     keep: int = Field(default=2, ge=1)
     """How many of the newest snapshots are kept."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of the weights, the latent codes and the order of the images."""
     reuse_fakes: bool = False
     """Show stylegan2's discriminator the images of the generator step instead of new ones: faster, slightly
@@ -242,7 +244,7 @@ class SliceConfig(Section):
     spectral_norm: bool = False
     """Spectral normalisation: divide each kernel of the heads by its largest singular value. Needs
     slice_discriminator.weight of about 4 (decision 0198)."""
-    ramp_kimg: float = Field(default=0.0, ge=0)
+    ramp_kimg: float = Field(default=0.0, ge=0, le=LONGEST_KIMG)
     """The weight grows from 0 to its full value over this many kimg; 0 starts at the full value."""
     channels: Literal["colours", "grey", "neighbours"] = "colours"
     """What the colours of a slice are: up to three channels (colours), one channel drawn at random (grey),

@@ -25,6 +25,7 @@ _PREPARED = "manifest.json"  # of a prepared set
 LARGEST = 65_536
 """Bytes. A settings file has a few thousand; the parser is slow on maliciously long keys."""
 
+_SECTIONS = [name for name, field in RunConfig.model_fields.items() if isinstance(field.default, Section)]
 
 Source = tuple[str, Mapping[str, Any]]
 """Where settings come from (a file, "--set"), for messages, and their nested values, as TOML gives them."""
@@ -49,9 +50,18 @@ def resolve(*sources: Source) -> RunConfig:
 
 
 def merged(sources: Iterable[Source]) -> dict[str, Any]:
-    """Merge the sources, nested; later ones win."""
+    """Merge the sources, nested; later ones win.
+
+    Raises:
+        VoxflateError: If a section is not a table; another source would hide it.
+    """
     found: dict[str, Any] = {}
-    for _, values in sources:
+    for origin, values in sources:
+        for name, value in values.items():
+            if name in _SECTIONS and not isinstance(value, Mapping | Section):
+                raise VoxflateError(
+                    f"{origin}: {name} = {value!r}: is a section, not a value; write [{name}] above keys"
+                )
         found = overlay(found, values)
     return found
 

@@ -17,7 +17,7 @@ def nested(flat_values: Values) -> dict[str, Any]:
     {'data': 'brains', 'training': {'kimg': 5}}
 
     Raises:
-        VoxflateError: If a key lies below another key's value.
+        VoxflateError: If a key lies below another key's value, or above other keys.
     """
     found: dict[str, Any] = {}
     for key, value in flat_values.items():
@@ -27,6 +27,10 @@ def nested(flat_values: Values) -> dict[str, Any]:
             target = target.setdefault(section, {})
             if not isinstance(target, dict):
                 raise VoxflateError(f"{key}: {section} has no keys of its own")
+        if isinstance(target.get(name), dict):
+            raise VoxflateError(
+                f"{key}: its own settings are given, too; give all of them as {key}.NAME=VALUE"
+            )
         target[name] = value
     return found
 

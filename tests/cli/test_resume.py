@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -316,3 +317,46 @@ def test_moved_data_gets_its_next_step(settings: Path, prepared: Path, tmp_path:
         "train", "--out", run, "--resume"
     )
     assert "if the data was moved, give its folder with --data FOLDER" in refused("verify", run)
+
+
+def test_a_new_run_overwrites_no_files(settings: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ("train", "--config", settings, "--out", run)
+    run.mkdir()
+    (run / "report.html").write_text("mine")
+    assert "is not empty, it has report.html; choose a new or empty folder" in refused(*command)
+    assert (run / "report.html").read_text() == "mine"
+    (run / "report.html").unlink()
+    assert voxflate(*command).exit_code == 0
+    rows = (run / "log.jsonl").read_text()
+    shutil.rmtree(run / FOLDER)
+    for words in ((), ("--resume", "auto")):
+        assert "but its snapshots are missing; put" in refused(*command, *words)
+    assert (run / "log.jsonl").read_text() == rows
+
+
+def test_a_run_that_stopped_before_its_first_snapshot_begins_again(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    command = ("train", "--config", settings, "--out", run, "--resume", "auto")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("voxflate.training.recorder.save_snapshot", killed)
+        assert voxflate(*command).exit_code != 0
+    assert (run / "run.json").is_file()
+    assert voxflate(*command).exit_code == 0
+    assert load_newest(run)[0]["n_images"] == 8
+
+
+def test_a_run_is_not_shortened_below_what_it_trained(settings: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert voxflate("train", "--config", settings, "--out", run).exit_code == 0
+    result = voxflate("train", "--out", run, "--resume", "--set", "training.kimg=0.004")
+    assert result.exit_code == 2
+    said = "training.kimg = 0.004, but 0.008 kimg are already trained; set training.kimg=0.008 or more\n"
+    assert result.stderr.endswith(said)
+    assert load_config(run).training.kimg == 0.008

@@ -80,10 +80,10 @@ def test_a_log_that_cannot_be_written_is_a_line_for_the_user(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["[" * 100_000, '"text"', '{"n_images": "8"}', "9" * 5000, "\0\xff"])
-def test_rows_end_before_the_first_that_is_none(tmp_path, line):
+def test_a_line_that_is_no_row_is_skipped(tmp_path, line):
     path = tmp_path / LOG_NAME
     path.write_text(json.dumps({"n_images": 8}) + "\n" + line + "\n" + json.dumps({"n_images": 16}) + "\n")
-    assert read_rows(path) == [{"n_images": 8}]
+    assert read_rows(path) == [{"n_images": 8}, {"n_images": 16}]
 
 
 def test_a_tensorboard_that_cannot_be_written_is_done_without(tmp_path):
@@ -92,3 +92,11 @@ def test_a_tensorboard_that_cannot_be_written_is_done_without(tmp_path):
     log.scalars({"n_images": 8, "loss_g": 0.5})
     log.close()
     assert rows_of(log, LOG_NAME) == [8]
+
+
+def test_an_unreadable_line_is_said_and_loses_no_other_row(tmp_path):
+    path, told = tmp_path / METRICS_NAME, []
+    path.write_text('{"n_images": 8}\n{"n_im\n{"n_images": 16}\n{"n_im')
+    TrainingLog(tmp_path, 16, told.append).close()
+    assert path.read_text() == '{"n_images": 8}\n{"n_images": 16}\n'
+    assert told == [f"{path}: line 2 cannot be read and is left out; the other lines are kept"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -31,17 +31,19 @@ class TrainingLog:
     Args:
         run: Run folder.
         n_images: Where training starts or resumes; rows after it are dropped, as their images come again.
+        note: Called with a message for every line that cannot be read.
     """
 
-    def __init__(self, run: Path, n_images: int) -> None:
+    def __init__(self, run: Path, n_images: int, note: Callable[[str], None] | None = None) -> None:
         self.run = run
+        self.note = note
         self.writer: SummaryWriter | None = None
         self.rewind(n_images)
 
     def rewind(self, n_images: int) -> None:
         """Drop every row after `n_images` images; these images will be shown again."""
         for name in _ALL:
-            _forget_after(self.run / name, n_images)
+            _forget_after(self.run / name, n_images, self.note)
         self.close()
         with self._tensorboard():
             purge_step = n_images + 1 if n_images else None
@@ -113,25 +115,40 @@ class TrainingLog:
             self.writer = None
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file up to the first invalid line: a crash truncates the last one."""
+def read_rows(path: Path, on_skip: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """Rows of a JSON-lines file.
+
+    Args:
+        path: The file; may be missing.
+        on_skip: Called with a message for every unreadable line but the last, which a crash may truncate.
+    """
     rows: list[dict[str, Any]] = []
     if not path.exists():
         return rows
     with open(path, encoding="utf-8", errors="replace") as handle:
+        number, unreadable = 0, 0
         while line := handle.readline(_LONGEST_ROW):
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                break
-            if not isinstance(row, dict) or not isinstance(row.get("n_images"), int):
-                break
-            rows.append(row)
+            if unreadable and on_skip is not None:
+                on_skip(f"{path}: line {unreadable} cannot be read and is left out; the other lines are kept")
+            number, unreadable = number + 1, 0
+            row = _row_of(line)
+            if row is None:
+                unreadable = number
+            else:
+                rows.append(row)
     return rows
 
 
-def _forget_after(path: Path, n_images: int) -> None:
-    rows = read_rows(path)
+def _row_of(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("n_images"), int) else None
+
+
+def _forget_after(path: Path, n_images: int, note: Callable[[str], None] | None) -> None:
+    rows = read_rows(path, note)
     kept = [row for row in rows if row["n_images"] <= n_images]
     if path.exists():
         with whole_file(path) as temporary:

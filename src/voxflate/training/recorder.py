@@ -104,7 +104,7 @@ class Recorder:
         if fresh:
             for sheet in (run / "sheets").glob("*.png"):
                 sheet.unlink()
-        self.log = TrainingLog(run, -1 if fresh else state.n_images)
+        self.log = TrainingLog(run, -1 if fresh else state.n_images, caller.note)
         self.labels = joint_labels(prepared)
         self._row: dict[str, Any] = {}
         self._scalars: defaultdict[str, list[float]] = defaultdict(list)

@@ -49,8 +49,9 @@ from voxflate.nn.run_stage import describe_path, use_kernels
 from voxflate.runs.facts import write_facts
 from voxflate.runs.load import load_state
 from voxflate.runs.lock import run_lock
+from voxflate.runs.new_folder import check_new_folder
 from voxflate.runs.resumed import check_kept
-from voxflate.runs.snapshots import list_snapshots, remove_unfinished
+from voxflate.runs.snapshots import remove_unfinished
 from voxflate.runs.trained_on import check_same_data, open_data
 from voxflate.training import memory
 from voxflate.training.cautions import cautions
@@ -89,9 +90,10 @@ def train_run(
         The inflation's report, if this call inflated.
 
     Raises:
-        VoxflateError: If settings, data and 2D run do not fit together, a new run would lie in the data,
-            there is nothing to resume, another process works on the run, a loss, weight or gradient is NaN or
-            infinite, or another process was lost.
+        VoxflateError: If settings, data and 2D run do not fit together, a new run would lie in the data or
+            overwrite files, there is nothing to resume, training.kimg is below what was trained, another
+            process works on the run, a loss, weight or gradient is NaN or infinite, or another process was
+            lost.
         TrainingStopped: On a stop request, after everything was saved.
     """
     if not resume:
@@ -182,8 +184,8 @@ def _begin(
     if not config.evaluation.samples:
         config = with_values(config, {"evaluation.samples": equal_number(prepared, t.phase)})
     _check_data(config, prepared, trains=schedule.stop_at != 0)
-    if not resume and list_snapshots(run):
-        raise VoxflateError(f"{run}: holds snapshots; add --resume to continue, or choose another folder")
+    if not resume:
+        check_new_folder(run)
     torch.manual_seed(t.seed)
     networks = build_run_networks(config)
     report = None if resume else apply_start(config, networks, prepared)
@@ -193,8 +195,7 @@ def _begin(
         caller.note(describe_path(networks.values(), gan.device, bfloat16=gan.settings.autocast))
     state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
     if resume:
-        check_same_data(run, config, prepared)
-        load_state(state, run, config, caller.note)
+        _load(state, run, config, prepared, caller)
     _check_agreement(state, run)
     stream = Stream(prepared, t, gan.device, world, labels=config.network.label_width > 0)
     # A batch that does not fit is refused here, before anything is written.
@@ -219,6 +220,18 @@ def _begin(
         write_json(run / "inflation.json", report.as_dict())
     recorder = Recorder(config, run, prepared, evaluator, state, guard, caller, fresh=not resume)
     return _Session(config, run, state, stream, schedule, guard, recorder, report)
+
+
+def _load(state: TrainingState, run: Path, config: RunConfig, prepared: PreparedSet, caller: Caller) -> None:
+    """Load the newest snapshot; refuse a length that the run has passed, where its last batch may end."""
+    check_same_data(run, config, prepared)
+    load_state(state, run, config, caller.note)
+    kimg, batch = config.training.kimg, config.training.batch
+    if round(kimg * 1000) <= state.n_images - batch:
+        raise VoxflateError(
+            f"{run}: training.kimg = {kimg:g}, but {state.kimg:g} kimg are already trained; set "
+            f"training.kimg={state.kimg:g} or more"
+        )
 
 
 def _check_agreement(state: TrainingState, run: Path) -> None:

@@ -275,7 +275,7 @@ def test_a_2d_run_of_other_data_is_blamed_instead_of_the_settings(tmp_path: Path
         ("training.seed=99999999999999999999", "less than or equal to 9223372036854775807"),
         ("training.threads=100000", "less than or equal to 1024"),
         ("start={twin=5}", "start.twin = 5: input should be a valid string"),
-        ("training=3", "--set: training = 3: is a section, not a value; write [training]"),
+        ("training=3", "--set: training = 3: is a section, not a value; give its settings as training.KEY"),
     ],
 )
 def test_a_value_out_of_its_limits_is_one_line(assignment: str, said: str) -> None:

@@ -60,7 +60,8 @@ def merged(sources: Iterable[Source]) -> dict[str, Any]:
         for name, value in values.items():
             if name in _SECTIONS and not isinstance(value, Mapping | Section):
                 raise VoxflateError(
-                    f"{origin}: {name} = {value!r}: is a section, not a value; write [{name}] above keys"
+                    f"{origin}: {name} = {value!r}: is a section, not a value; give its settings as "
+                    f"{name}.KEY = VALUE, or below [{name}]"
                 )
         found = overlay(found, values)
     return found

@@ -16,7 +16,7 @@ import pytest
 from tests.evaluation.test_suite import a_set
 from tests.reports.test_evaluations import SET, evaluation, voxflate
 from voxflate import VoxflateError, load
-from voxflate.data.writers.synthetic import SYNTHETIC
+from voxflate.data.readers.generated import SYNTHETIC
 from voxflate.reports.measure import CHOSEN_BY_KID
 from voxflate.runs.snapshots import best_snapshot, images_of
 

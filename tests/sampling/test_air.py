@@ -14,9 +14,10 @@ import pytest
 from tests.strategies import run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet, open_prepared
+from voxflate.data.readers.generated import SYNTHETIC
 from voxflate.data.writers.dicom import write_dicom
 from voxflate.data.writers.nifti import write_nifti
-from voxflate.data.writers.synthetic import OTHER_DATA, SYNTHETIC, Look
+from voxflate.data.writers.synthetic import OTHER_DATA, Look
 from voxflate.sampling.generate import check_generation, generate
 from voxflate.sampling.volumes import Volumes
 from voxflate.training.run import train_run

@@ -7,7 +7,7 @@ import pytest
 from tests.strategies import write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate.data.channels import Channel, Layout
-from voxflate.data.writers.synthetic import SYNTHETIC
+from voxflate.data.readers.generated import SYNTHETIC
 from voxflate.sampling.volumes import Volumes, write_all
 
 SHAPE = (4, 4, 4)  # equal sides: a wrong order of axes cannot be told by the shape

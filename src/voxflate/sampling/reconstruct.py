@@ -19,10 +19,10 @@ from voxflate.data.labels import chosen_labels
 from voxflate.data.outside import check_outside_sets
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.preparing.replay import Prepared, prepare_like
+from voxflate.data.readers.generated import SYNTHETIC
 from voxflate.data.volume import Float32
 from voxflate.data.writers.layouts import flat_image, flat_mask
 from voxflate.data.writers.nifti import write_array, write_labels_array
-from voxflate.data.writers.synthetic import SYNTHETIC
 from voxflate.runs.chosen import Snapshot
 from voxflate.runs.load import Loaded, Source, check_volumes, open_source
 from voxflate.sampling.inversion import OPTIONS, Inversion, Options, Progress, invert

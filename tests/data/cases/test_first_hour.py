@@ -22,9 +22,10 @@ from tests.data.cases.phantoms import (
 )
 from voxflate.cli import app
 from voxflate.data.preparing.recipes import RecipeOptions, cohort_box
+from voxflate.data.readers.generated import SYNTHETIC
 from voxflate.data.volume import Geometry
 from voxflate.data.writers.nifti import write_nifti as write_volume
-from voxflate.data.writers.synthetic import PLAIN, SYNTHETIC
+from voxflate.data.writers.synthetic import PLAIN
 from voxflate.training.planner import Machine
 
 

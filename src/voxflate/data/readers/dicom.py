@@ -24,12 +24,12 @@ from voxflate.data.readers.dicom_pixels import (
     padding_of,
 )
 from voxflate.data.readers.dicom_slices import Slice, check_slice
+from voxflate.data.readers.generated import note_synthetic
 from voxflate.data.readers.itk import world_affine
 from voxflate.data.readers.refusals import LARGEST_SHEAR, ScanError, check_grid
 from voxflate.data.readers.regrid import even_out, even_places
 from voxflate.data.readers.stack import check_alike, check_line
 from voxflate.data.volume import Float64, Geometry, Volume
-from voxflate.data.writers.synthetic import note_synthetic
 
 GAP_SHARE = 0.02
 """Largest difference of a gap between slices from the median gap, as a fraction of the median."""

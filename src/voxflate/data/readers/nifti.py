@@ -12,6 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from voxflate.data.readers.generated import note_synthetic
 from voxflate.data.readers.packed import unpacked
 from voxflate.data.readers.refusals import (
     ScanError,
@@ -22,7 +23,6 @@ from voxflate.data.readers.refusals import (
     unreadable,
 )
 from voxflate.data.volume import Float64, Geometry, Volume, assumed_affine
-from voxflate.data.writers.synthetic import note_synthetic
 
 PAIR_HEADERS = (".hdr", ".hdr.gz")
 _IMAGES = {".hdr": (".img", ".img.gz"), ".hdr.gz": (".img.gz", ".img")}

@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
+from voxflate.data.readers.generated import SYNTHETIC
 from voxflate.data.volume import Float32
 
-SYNTHETIC = "synthetic: made by a generative network (voxflate)"
-"""Description in the header of a generated volume."""
 PREPARED = "prepared scan: resampled, and clipped or rescaled (voxflate)"
 """Description of a prepared scan, where a format needs one."""
 OTHER_DATA = "; on other data"
@@ -43,16 +42,6 @@ class Look:
 
 
 PLAIN = Look()
-
-
-def note_synthetic(description: str) -> str:
-    """A remark on a header that calls its volume generated; empty for any other description."""
-    if not description.startswith(SYNTHETIC):
-        return ""
-    return (
-        "the header says: made by a generative network (voxflate), so it is no scan; unless that is meant, "
-        "move it elsewhere, or choose the scans with --only or a list"
-    )
 
 
 def kind_of(look: Look | None) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from voxflate._system.errors import VoxflateError
 from voxflate.cli.options.shared import Embed, MovedData, OtherData, PaperRows
-from voxflate.cli.printing import number_table, print_wide
+from voxflate.cli.printing import number_table, print_report, print_wide
 from voxflate.config.presets import rows_of
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def compare(
     _print_tables(rows, wanted)
     if out is not None:
         report = report_evaluations(places, out, data, embed, paper=wanted, rows=rows, other_data=other_data)
+        print_report(report)
         typer.echo(f"written to {report.parent}")
 
 

@@ -105,7 +105,7 @@ def print_cautions(place: Place, *, other_data: bool = False) -> None:
 
 
 def print_report(path: Path) -> None:
-    """Where the report of an evaluation is, which must not be shared."""
+    """Where a report is, and that it shows real scans."""
     typer.echo(f"report: {path} (contains real scans)")
 
 

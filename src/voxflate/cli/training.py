@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from voxflate._system.errors import VoxflateError
+from voxflate.cli.printing import print_report
 from voxflate.cli.progress import training_bar
 from voxflate.cli.settings import (
     new_run_folder,
@@ -55,7 +56,7 @@ def _print_end(run: Path, phase: str) -> None:
         typer.echo(line)
     if lines and phase == "3d":
         try:
-            typer.echo(f"report: {write_training_report(run)}")
+            print_report(write_training_report(run))
         except VoxflateError as error:  # training itself is complete
             typer.echo(f"no report was written: {error}", err=True)
     typer.echo(f"samples: {run / 'sheets'}")

@@ -24,7 +24,7 @@ class SpectralConv(nn.Module):
     (`after_step`), not per forward pass, so that a batch shown in parts gives the whole batch's gradients.
 
     Without tracking, the kernel is divided by its size along the leading singular directions of the initial
-    kernel. That is no bound: after 25 kimg, singular values reach 4 to 16 (decision 0198).
+    kernel. This is not a bound: after 25 kimg, singular values reach 4 to 16 (decision 0198).
 
     Args:
         in_channels: I.

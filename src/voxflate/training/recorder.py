@@ -92,8 +92,6 @@ class Recorder:
         state: TrainingState,
         guard: Guard,
         caller: Caller,
-        *,
-        fresh: bool,
     ) -> None:
         self.config = config
         self.run = run
@@ -101,10 +99,7 @@ class Recorder:
         self.guard = guard
         self.caller = caller
         self.evaluator = evaluator
-        if fresh:
-            for sheet in (run / "sheets").glob("*.png"):
-                sheet.unlink()
-        self.log = TrainingLog(run, -1 if fresh else state.n_images, caller.note)
+        self.log = TrainingLog(run, state.n_images, caller.note)
         self.labels = joint_labels(prepared)
         self._row: dict[str, Any] = {}
         self._scalars: defaultdict[str, list[float]] = defaultdict(list)

@@ -218,7 +218,7 @@ def _begin(
     save_config(config, run)
     if report is not None:
         write_json(run / "inflation.json", report.as_dict())
-    recorder = Recorder(config, run, prepared, evaluator, state, guard, caller, fresh=not resume)
+    recorder = Recorder(config, run, prepared, evaluator, state, guard, caller)
     return _Session(config, run, state, stream, schedule, guard, recorder, report)
 
 

@@ -63,7 +63,7 @@ def check_bits(one: Slice) -> None:
 
 
 def check_values(one: Slice) -> None:
-    """Refuse a rescale that is no number, and pixels without a size: a decoder would guess.
+    """Refuse a rescale that is not a finite number, and pixels without a size: a decoder would guess.
 
     Raises:
         ScanError: Gives the values.

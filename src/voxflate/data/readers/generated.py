@@ -11,6 +11,6 @@ def note_synthetic(description: str) -> str:
     if not description.startswith(SYNTHETIC):
         return ""
     return (
-        "the header says: made by a generative network (voxflate), so it is no scan; unless that is meant, "
-        "move it elsewhere, or choose the scans with --only or a list"
+        "the header says: made by a generative network (voxflate), so it is not a scan; unless that is "
+        "meant, move it elsewhere, or choose the scans with --only or a list"
     )

@@ -43,7 +43,7 @@ class Account:
             self._left.setdefault(path, reason)
 
     def explain(self, path: Path, use: str) -> None:
-        """Record what a file is that is no scan but was used, instead of a reason why it is left out."""
+        """Record what a file is that was used but is not a scan, instead of a reason why it is left out."""
         if path in self._names:
             self._left[path] = use
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 from scipy import ndimage
 
 from tests.evaluation.test_evaluator import SHAPE, blobs
@@ -31,7 +32,8 @@ def prepared(tmp_path: Path) -> PreparedSet:
 @pytest.fixture
 def folder(tmp_path: Path, prepared: PreparedSet) -> Path:
     for number, volume in enumerate(blobs(6, 5)[:, 0]):
-        write_nifti(tmp_path / "theirs" / f"v{number}.nii.gz", volume, prepared)
+        path = tmp_path / "theirs" / f"v{number}.nii.gz"
+        write_nifti(path, volume, prepared, np.diag([*reversed(prepared.spacing), 1.0]))
     return tmp_path / "theirs"
 
 
@@ -72,6 +74,31 @@ def test_other_shapes_and_too_few_files_are_refused(folder: Path, prepared: Prep
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.float32), np.eye(4)), folder / "v0.nii.gz")
     with pytest.raises(VoxflateError, match=r"v0\.nii\.gz: has 3x3x3 voxels"):
         open_volumes(folder, prepared)
+
+
+def test_what_is_not_measured_is_said(folder: Path, prepared: PreparedSet, tmp_path: Path) -> None:
+    assert open_volumes(folder, prepared).warnings == []
+    (folder / "more").mkdir()
+    for name in ("v9.dcm", "about.json", ".hidden"):
+        (folder / name).write_bytes(b"")
+    expected = "not measured: 4 volumes after the first 2, 1 other file, 1 subfolder in the folder"
+    assert open_volumes(folder, prepared, 2).warnings[0] == expected
+    call = ("evaluate", folder, "--data", prepared.root, "--out", tmp_path / "out", "--dry-run")
+    assert "6 volumes (not measured: 1 other file, 1 subfolder in the folder)" in voxflate(*call)
+
+
+def test_every_format_that_we_read_is_measured(folder: Path, prepared: PreparedSet) -> None:
+    expected = all_of(folder, prepared)
+    SimpleITK.WriteImage(SimpleITK.ReadImage(folder / "v3.nii.gz"), folder / "v3.nrrd")  # type: ignore[no-untyped-call]
+    (folder / "v3.nii.gz").unlink()
+    assert np.allclose(all_of(folder, prepared), expected, atol=1e-5)
+
+
+def test_the_voxel_size_of_every_volume_is_checked(folder: Path, prepared: PreparedSet) -> None:
+    image = nib.load(folder / "v5.nii.gz")
+    nib.save(nib.Nifti1Image(image.get_fdata(), image.affine @ np.diag([2, 1, 1, 1])), folder / "v5.nii.gz")
+    (warning,) = open_volumes(folder, prepared).warnings
+    assert "mm in 1 of 6 volumes, those of the real volumes" in warning
 
 
 def test_volumes_are_compared_with_the_first_image_of_a_set_of_several_channels(tmp_path: Path) -> None:

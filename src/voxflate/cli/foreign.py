@@ -24,12 +24,12 @@ _SETTINGS = ("evaluation.samples", "evaluation.extractor")
 
 
 def is_volume_folder(folder: Path) -> bool:
-    """Tell whether a folder has NIfTI volumes and is neither a run nor an export."""
+    """Tell whether a folder has volumes and is neither a run nor an export."""
     from voxflate.config.toml import CONFIG_NAME
-    from voxflate.evaluation.foreign import nifti_files
+    from voxflate.evaluation.foreign import volume_files
     from voxflate.runs.exported import is_exported
 
-    return not (folder / CONFIG_NAME).is_file() and not is_exported(folder) and bool(nifti_files(folder))
+    return not (folder / CONFIG_NAME).is_file() and not is_exported(folder) and bool(volume_files(folder))
 
 
 def evaluate_folder(
@@ -172,7 +172,8 @@ def _open(
 
 def _described(volumes: VolumeFolder) -> str:
     """One line about how the values are read."""
-    count = f"{volumes.folder}: {len(volumes.paths)} volumes"
+    left_out = f" ({volumes.left_out})" if volumes.left_out else ""
+    count = f"{volumes.folder}: {len(volumes.paths)} volumes{left_out}"
     if volumes.value_range is None:
         return f"{count}, prepared like those of {volumes.prepared.root}"
     low, high = volumes.value_range

@@ -14,19 +14,20 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import sha256
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.preparing.replay import prepare_like
-from voxflate.data.readers.table import read_geometry, read_volume
+from voxflate.data.readers.table import READERS, VOXEL_SUFFIXES, read_geometry, read_volume
 from voxflate.data.views import one_channel
 from voxflate.data.volume import to_ras
 from voxflate.evaluation.real import Images
 
-SUFFIXES = (".nii", ".nii.gz")
+SUFFIXES = tuple(suffix for suffix in READERS if suffix != ".npz")  # of volumes, not of other arrays
+_NO_VOLUMES = (".json", ".csv", ".tsv", ".txt", ".md", ".html", ".png")
 _SPACING_TOLERANCE = 0.02  # of a voxel side
 _LEAST_SPAN = 0.02  # of one volume's values, as a share of the range
 
 
 @dataclass
 class VolumeFolder:
-    """A folder of NIfTI files, checked against a prepared set.
+    """A folder of volumes, checked against a prepared set.
 
     Attributes:
         folder: The folder.
@@ -34,6 +35,7 @@ class VolumeFolder:
         prepared: The set to compare them with.
         value_range: The values that become -1 and 1; values outside are clipped. None if the files are first
             prepared like the scans of the set, with its recorded steps.
+        left_out: What lies in the folder and is not measured; empty if nothing does.
         clipped: Numbers of voxels clipped and read so far.
     """
 
@@ -41,6 +43,7 @@ class VolumeFolder:
     paths: list[Path]
     prepared: PreparedSet
     value_range: tuple[float, float] | None
+    left_out: str = ""
     clipped: list[int] = field(default_factory=lambda: [0, 0])
 
     def batches(self, batch: int) -> Iterator[Images]:
@@ -73,23 +76,25 @@ class VolumeFolder:
     @property
     def warnings(self) -> list[str]:
         """Warnings about how the files were read; complete once all are read."""
+        found = [self.left_out] if self.left_out else []
         if self.value_range is None:
-            return []
+            return found
         share = self.clipped[0] / max(1, self.clipped[1])
         low, high = self.value_range
-        found = []
         if share > 1e-3:
             found.append(f"{share:.1%} of the voxels are outside {low:g} to {high:g} and were clipped")
-        spacing = read_geometry(self.paths[0]).to_ras().spacing
-        if any(
-            abs(mine - its) > _SPACING_TOLERANCE * its
-            for mine, its in zip(spacing, self.prepared.spacing, strict=True)
-        ):
+        spacings = [read_geometry(path).to_ras().spacing for path in self.paths]
+        if other := [one for one in spacings if self._differs(one)]:
             ours, real = (
-                " x ".join(f"{side:.3g}" for side in sides) for sides in (spacing, self.prepared.spacing)
+                " x ".join(f"{side:.3g}" for side in one) for one in (other[0], self.prepared.spacing)
             )
-            found.append(f"voxels are {ours} mm, those of the real volumes {real} mm")
+            many = f" in {len(other)} of {len(spacings)} volumes" if len(other) < len(spacings) else ""
+            found.append(f"voxels are {ours} mm{many}, those of the real volumes {real} mm")
         return found
+
+    def _differs(self, spacing: tuple[float, ...]) -> bool:
+        pairs = zip(spacing, self.prepared.spacing, strict=True)
+        return any(abs(mine - its) > _SPACING_TOLERANCE * its for mine, its in pairs)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -110,9 +115,26 @@ class VolumeFolder:
         return hashlib.sha256("".join(sha256(path) for path in self.paths).encode()).hexdigest()
 
 
-def nifti_files(folder: Path) -> list[Path]:
-    """NIfTI files in a folder (not in subfolders), sorted by name."""
+def volume_files(folder: Path) -> list[Path]:
+    """Volumes in a folder (not in subfolders), sorted by name."""
     return sorted(path for path in folder.glob("*") if path.name.lower().endswith(SUFFIXES))
+
+
+def _left_out(folder: Path, paths: list[Path], count: int | None) -> str:
+    """What in a folder is not measured, for a warning; hidden entries and texts are not counted."""
+    others = [path for path in folder.iterdir() if path not in set(paths) and not path.name.startswith(".")]
+    folders = sum(path.is_dir() for path in others)
+    files = sum(
+        not (path.is_dir() or path.name.lower().endswith((*_NO_VOLUMES, *VOXEL_SUFFIXES))) for path in others
+    )
+    parts = [
+        f"{number} {what}{'s' * (number > 1)}"
+        for number, what in ((files, "other file"), (folders, "subfolder"))
+        if number
+    ]
+    if count is not None and count < len(paths):
+        parts.insert(0, f"{len(paths) - count} volumes after the first {count}")
+    return f"not measured: {', '.join(parts)} in the folder" if parts else ""
 
 
 def open_volumes(
@@ -126,7 +148,8 @@ def open_volumes(
     """Open and check a folder of volumes; voxels are read later.
 
     Args:
-        folder: Folder of NIfTI files; without `prepare`, with the shape of the prepared volumes.
+        folder: Folder of volumes in any format of `READERS`; without `prepare`, with the shape of the
+            prepared volumes.
         prepared: The set to compare them with.
         count: Number of files to use, from the first; None for all.
         value_range: Values that become -1 and 1; None for those of the prepared set.
@@ -136,7 +159,8 @@ def open_volumes(
         VoxflateError: If there are too few files, one has another shape, or the range is empty or given with
             `prepare`.
     """
-    paths = nifti_files(folder)
+    paths = volume_files(folder)
+    left_out = _left_out(folder, paths, count)
     if count is not None and len(paths) < count:
         raise VoxflateError(f"{folder}: has {len(paths)} volumes, {count} are needed; add volumes")
     low, high = value_range or prepared.manifest.intensity
@@ -149,7 +173,7 @@ def open_volumes(
                 f"--range {low:g},{high:g}: does not go with --prepare, which maps intensities like those of "
                 "the real volumes; leave one of them out"
             )
-        return VolumeFolder(folder, paths, prepared, None)
+        return VolumeFolder(folder, paths, prepared, None, left_out)
     for path in paths:
         shape = read_geometry(path).to_ras().shape
         if shape != prepared.shape:
@@ -158,4 +182,4 @@ def open_volumes(
                 f"{path}: has {ours} voxels (superior, anterior, right), the real volumes {real}; add "
                 "--prepare to bring all to the grid and the intensities of the real ones"
             )
-    return VolumeFolder(folder, paths, prepared, (low, high))
+    return VolumeFolder(folder, paths, prepared, (low, high), left_out)

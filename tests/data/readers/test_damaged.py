@@ -96,3 +96,25 @@ def test_lines_before_packed_voxels_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "a.nhdr").write_bytes(header.replace(b"encoding: gzip", b"encoding: gzip\nline skip: 2"))
     (tmp_path / "a.raw.gz").write_bytes(b"one\ntwo\n" + (tmp_path / "a.raw.gz").read_bytes())
     np.testing.assert_array_equal(read_volume(tmp_path / "a.nhdr").array, ARRAY)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("pixdim", [1, 2, 0, 3, 0, 0, 0, 0], "has voxels without a size"),
+        ("scl_slope", np.inf, "its scaling is infinite"),
+    ],
+)
+def test_a_header_that_nibabel_would_guess_around_is_refused(
+    tmp_path: Path, name: str, value: Any, message: str
+) -> None:
+    path = tmp_path / "a.nii"
+    nib.Nifti1Image(ARRAY.T, np.diag([2.0, 2.0, 3.0, 1.0])).to_filename(path)
+    with path.open("r+b") as file:
+        header = nib.nifti1.Nifti1Header.from_fileobj(file, check=False)
+        header["sform_code"], header["qform_code"] = 0, 1
+        header[name] = value
+        file.seek(0)
+        file.write(header.binaryblock)
+    with pytest.raises(VoxflateError, match=message):
+        read_volume(path)

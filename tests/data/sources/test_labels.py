@@ -38,6 +38,13 @@ def test_a_row_finds_its_subject(tmp_path: Path, name: str, subject: str, writte
     assert table == "participants.tsv"
 
 
+def test_accents_may_be_spelled_in_two_ways(tmp_path: Path) -> None:
+    (tmp_path / "participants.tsv").write_text("id\tage\nM\u00fcller\t20\nSo\u0301s\t30\n", encoding="utf-8")
+    scans = [scan(tmp_path, "Mu\u0308ller_t1.nii"), scan(tmp_path, "S\u00f3s/t1.nii")]
+    found, _ = known_labels(tmp_path, scans, wanted_labels(["age"]))
+    assert found == [{"age": "20"}, {"age": "30"}]
+
+
 def test_the_longest_name_counts_and_a_table_may_lie_above(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     (tmp_path / "participants.csv").write_text("id,age\nIXI1,20\nIXI1-HH,30\n")

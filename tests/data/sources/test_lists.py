@@ -59,6 +59,14 @@ def test_a_table_says_whose_a_scan_is_and_where_it_belongs(tree: Path, tmp_path:
     sides(csv(tree, "path\n0.nii\n3.nii\n"), tmp_path / "plain", held_out=0.5)
 
 
+def test_accents_of_a_list_may_be_spelled_otherwise(tree: Path, tmp_path: Path) -> None:
+    (tree / "0.nii").rename(tree / "a\u0308.nii")
+    (tree / "1.nii").rename(tree / "\u00e9.nii")
+    text = "file,subject\n\u00e4.nii,M\u00fcller\ne\u0301.nii,Mu\u0308ller\n2.nii,other\n3.nii,another\n"
+    found = sides(csv(tree, text), tmp_path / "out", held_out=0.3)
+    assert sorted(len(set(people)) for people in found.values()) == [1, 2]
+
+
 def test_a_monai_datalist_says_so_too(tree: Path, tmp_path: Path) -> None:
     content = {
         "name": "Brains",

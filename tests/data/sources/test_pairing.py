@@ -77,6 +77,24 @@ CASES = {
         {"mask": "*_seg.*"},
         [["a.nii.gz", "a_seg.nii.gz"], ["b.mha", "b_seg.nrrd"]],
     ),
+    "two trees of the same shape with repeated names": (
+        [f"{kind}/{site}/p1.nii.gz" for kind in ("images", "labels") for site in "ab"],
+        {"mask": "labels/*"},
+        [["images/a/p1.nii.gz", "labels/a/p1.nii.gz"], ["images/b/p1.nii.gz", "labels/b/p1.nii.gz"]],
+    ),
+    "accents spelled in two ways": (
+        ["images/M\u00fcller.nii", "images/So\u0301s.nii", "labels/Mu\u0308ller.nii", "labels/S\u00f3s.nii"],
+        {"mask": "labels/*"},
+        [
+            ["images/M\u00fcller.nii", "labels/Mu\u0308ller.nii"],
+            ["images/So\u0301s.nii", "labels/S\u00f3s.nii"],
+        ],
+    ),
+    "a pattern with an accent": (
+        ["ge\u0301n/a.nii", "seg/a.nii"],
+        {"channels": {"t1": "g\u00e9n/*"}, "mask": "seg/*"},
+        [["ge\u0301n/a.nii", "seg/a.nii"]],
+    ),
     "names that the patterns cut differently": (
         ["images/h_1.nii.gz", "images/h_2.nii.gz", "labels/h_1.nii.gz", "labels/h_2.nii.gz"],
         {"channels": {"t1": "images/h_*"}, "mask": "labels/*"},

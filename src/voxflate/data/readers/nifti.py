@@ -107,6 +107,7 @@ class _Nifti:
         header: nibabel's header.
         affine: The affine that the header prefers, in the header's unit.
         voxels: The file's voxels, read when converted to an array.
+        sides: The voxel sides as written; in `header`, nibabel has replaced 0 by 1.
         image: The file that holds the voxels.
         packed: Whether that file is gzipped.
     """
@@ -114,6 +115,7 @@ class _Nifti:
     header: Any
     affine: Any
     voxels: Any
+    sides: Any
     image: Path
     packed: bool
 
@@ -126,17 +128,19 @@ def _open_nifti(path: Path) -> Iterator[_Nifti]:
         try:
             stream, packed = unpacked(path, opened)
             header = _header(stream, pair=bool(_pair_suffix(path)))
+            sides = header["pixdim"][1:4].copy()
+            header.check_fix()
             if len(files) > 1:
                 stream, packed = unpacked(files[1], opened)
             voxels = nib.arrayproxy.ArrayProxy(stream, header, mmap=False)
-            file = _Nifti(header, header.get_best_affine(), voxels, files[-1], packed)
+            file = _Nifti(header, header.get_best_affine(), voxels, sides, files[-1], packed)
         except Exception as error:  # a damaged file makes the parser raise anything
             raise unreadable(path, "NIfTI", error) from error
         yield file
 
 
 def _header(stream: io.BufferedIOBase, *, pair: bool) -> Any:
-    """Read a header of either version and byte order.
+    """Read a header of either version and byte order; nothing in it is checked or repaired.
 
     Raises:
         ValueError: If it is neither.
@@ -146,7 +150,7 @@ def _header(stream: io.BufferedIOBase, *, pair: bool) -> Any:
     for order in ("little", "big"):
         size = int.from_bytes(start, order)
         if (size, pair) in _HEADERS:
-            return _HEADERS[size, pair].from_fileobj(stream)
+            return _HEADERS[size, pair].from_fileobj(stream, check=False)
     raise ValueError("it does not begin like a NIfTI header")
 
 
@@ -174,6 +178,14 @@ def _geometry(path: Path, file: _Nifti, assume: str) -> Geometry:
     check_orientation(path, known=lies or bool(assume), why=" (sform and qform codes are 0)")
     claimed = int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
     check_claim(file.image, claimed, packed=file.packed)
+    if not header["sform_code"] and not file.sides.all():
+        raise ScanError(
+            path, "has voxels without a size (pixdim is 0, and there is no sform); repair the header"
+        )
+    if np.isinf(header["scl_slope"]):
+        raise ScanError(
+            path, "its scaling is infinite (scl_slope), so its values are unknown; repair the header"
+        )
     zooms = header.get_zooms()[:3]
     affine = np.array(file.affine, np.float64) if lies else assumed_affine(assume, zooms)
     affine[:3] *= _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)

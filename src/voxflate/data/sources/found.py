@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
@@ -19,8 +18,10 @@ from voxflate.data.sources.account import Account, some
 from voxflate.data.sources.kinds import all_dropped, check_one_kind, chosen_series
 from voxflate.data.sources.lists import LISTS, MASK, Columns, read_list
 from voxflate.data.sources.looking import SCAN, look_inside, may_be_scan
-from voxflate.data.sources.pairing import by_list, by_pattern, matches, paired
+from voxflate.data.sources.pairing import by_list, by_pattern, paired
+from voxflate.data.sources.pairing_keys import matches
 from voxflate.data.sources.source import Reading, Refuse, Source
+from voxflate.data.sources.spelling import composed, fits
 from voxflate.data.sources.split import subject_of
 from voxflate.data.sources.tables import column_name
 from voxflate.data.sources.walk import File, files_below
@@ -128,7 +129,7 @@ def _volumes(files: Iterable[File], refuse: Refuse, reading: Reading) -> Iterato
 
 def _source(file: File, reading: Reading) -> Source:
     parts = scan_files(file.path)
-    subject = file.subject or _subject(file.name, reading)
+    subject = composed(file.subject or _subject(file.name, reading))
     return Source(
         file.path,
         file.name,
@@ -192,7 +193,7 @@ def _series(
             numbers[first.path] = stack
             name = f"{first.name}#{stack + 1}" if stack else first.name
             known = series.patient or (f"study {series.study}" if series.study else "")
-            subject = first.subject or _subject(first.name, reading, known)
+            subject = composed(first.subject or _subject(first.name, reading, known))
             yield Source(
                 first.path, name, subject, series, reading, first.split, stack=stack, labels=first.values
             )
@@ -285,4 +286,4 @@ def _matching(source: Path, files: list[File], reading: Reading, account: Accoun
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return not pattern or fnmatch(name, pattern) or fnmatch(name.rsplit("/", 1)[-1], pattern)
+    return not pattern or fits(name, pattern) or fits(name.rsplit("/", 1)[-1], pattern)

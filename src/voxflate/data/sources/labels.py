@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from voxflate._system.errors import VoxflateError
 from voxflate.data.readers.refusals import printable
 from voxflate.data.sources.source import Source
+from voxflate.data.sources.spelling import composed
 from voxflate.data.sources.split import bids_label
 from voxflate.data.sources.tables import column_name, read_rows
 
@@ -155,7 +156,7 @@ class _Table:
                     f"{path}: has no column {missing[0]}; it has {', '.join(row)}. Choose one with --label"
                 )
             column = next(name for name in _ID_COLUMNS if name in row)
-            subject = row[column].removeprefix("sub-")
+            subject = composed(row[column]).removeprefix("sub-")
             if not subject:  # a line of means or totals, or a blank one
                 continue
             values = {name: row[name] for name in names}
@@ -182,7 +183,7 @@ class _Table:
         subject = scan.subject.removeprefix("sub-")
         if subject in self._rows:
             return subject
-        if label := bids_label(scan.name):
+        if label := bids_label(composed(scan.name)):
             return label if label in self._rows else ""
         if scan.reading.subjects == "folder" and "/" in scan.name:  # then other folders name no subject
             return ""
@@ -206,7 +207,7 @@ def _names(scan: Source) -> Iterator[Iterable[str]]:
 
     These are the file's name with its prefixes up to each separator, longest first, and every folder.
     """
-    path = PurePosixPath(scan.name)
+    path = PurePosixPath(composed(scan.name))
     stem = path.name.split(".")[0]
     ends = [found.start() for found in re.finditer(r"[_\-.\s]", stem)]
     yield [stem[:end] for end in (len(stem), *reversed(ends))]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import parse_json
 from voxflate.data.readers.refusals import printable
+from voxflate.data.sources.spelling import composed
 from voxflate.data.sources.tables import column_name, read_rows, read_text
 
 SPLIT_NAMES = {
@@ -231,12 +233,13 @@ def _text(value: object) -> str:
 
 
 def _find(path: Path, where: str, file: str) -> Path:
-    """The file that a cell names; Windows path separators work too.
+    """The file that a cell names; Windows path separators and accents in either spelling work too.
 
     Raises:
         VoxflateError: If it does not exist.
     """
-    for name in dict.fromkeys((file, file.replace("\\", "/"))):
+    forms = (file, composed(file), unicodedata.normalize("NFD", file))
+    for name in dict.fromkeys(one for form in forms for one in (form, form.replace("\\", "/"))):
         try:
             (path.parent / name).stat()
         except (OSError, ValueError) as error:  # over-long names, loops of links, a NUL

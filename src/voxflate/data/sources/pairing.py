@@ -1,36 +1,31 @@
 """Pairs the files of one volume: the image channels of a subject, and its mask.
 
 In a list these are the files of one line. In a folder every channel has a pattern, and files are paired by
-the first of `_KEYS` that completes the most volumes: BIDS labels, the part of the name that the pattern
+the first of `KEYS` that completes the most volumes: BIDS labels, the part of the name that the pattern
 leaves open (equal names in two folders, nnU-Net's _0000 and _0001), the folder, or the patient and study in
 DICOM.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.readers.dicom_slices import CONTOURS, SEGMENTATION
 from voxflate.data.readers.refusals import ScanError
-from voxflate.data.readers.table import suffix_of
 from voxflate.data.sources.account import Account, some
 from voxflate.data.sources.lists import MASK
+from voxflate.data.sources.pairing_keys import KEYS, is_image, matches
 from voxflate.data.sources.people import other_person
 from voxflate.data.sources.source import Reading, Refuse, Source
+from voxflate.data.sources.spelling import composed, fits
 from voxflate.data.sources.walk import File
 
 IMAGE = "image"
 """The name of the only image channel."""
-_DERIVATIVES = "/derivatives/"
-_WILD = {"*": ".*", "?": "."}
-"""Wildcards of a pattern as regular expressions; brackets are the same in both."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ def by_pattern(
         if reading.mask and matches(scan, reading.mask):
             mask.scans.append(scan)
             continue
-        fitting = [one for one in channels if _is_image(scan, one.pattern)]
+        fitting = [one for one in channels if is_image(scan, one.pattern)]
         if len(fitting) > 1:
             names = " and ".join(one.name for one in fitting)
             raise VoxflateError(f"{scan.path}: matches the channels {names}; make their patterns narrower")
@@ -95,7 +90,7 @@ def by_pattern(
     for one in channels:
         if not one.scans:
             what = f"--mask {one.pattern!r}" if one is mask else f"--channel {one.name}={one.pattern!r}"
-            lost = [scan for scan in dropped if one is not mask and _is_image(scan, one.pattern)]
+            lost = [scan for scan in dropped if one is not mask and is_image(scan, one.pattern)]
             left_out = _left_out(account, one.pattern, masks=one is mask)
             if lost:
                 raise _dropped(source, what, lost, reading)
@@ -157,7 +152,7 @@ def _left_out(account: Account, pattern: str, *, masks: bool) -> str:
     """Why files that match a pattern were left out; for masks, else of files that are masks in any case."""
 
     def matching(name: str, reason: str) -> bool:
-        return bool(pattern) and any(fnmatch(one, pattern) for one in (name, name.rpartition("/")[2]))
+        return bool(pattern) and any(fits(one, pattern) for one in (name, name.rpartition("/")[2]))
 
     found = account.left_like(matching)
     if masks and not found:
@@ -247,7 +242,7 @@ def _by_case(channels: Sequence[Channel], files: Mapping[Path, File]) -> list[di
 def _best(channels: Sequence[Channel]) -> tuple[str, list[dict[str, list[Source]]]]:
     """The rule that pairs the most volumes with the fewest surplus files; the first of equals."""
     ranked = []
-    for how, key in _KEYS.items():
+    for how, key in KEYS.items():
         tables = [_table(one.scans, partial(key, pattern=one.pattern)) for one in channels]
         complete = set.intersection(*(set(table) for table in tables))
         spare = sum(len(table[key]) - 1 for table in tables for key in complete)
@@ -260,91 +255,5 @@ def _table(scans: Iterable[Source], key: Callable[[Source], str]) -> dict[str, l
     """Scans by key; scans without a key stand alone under their name."""
     table: dict[str, list[Source]] = {}
     for scan in scans:
-        table.setdefault(key(scan) or f"\0{scan.name}#{scan.stack}", []).append(scan)
+        table.setdefault(composed(key(scan)) or f"\0{scan.name}#{scan.stack}", []).append(scan)
     return table
-
-
-def matches(scan: Source, pattern: str) -> bool:
-    """Whether a pattern fits a scan's name, path or description."""
-    return any(fnmatch(text, pattern) for text in _texts(scan))
-
-
-def _is_image(scan: Source, pattern: str) -> bool:
-    """Whether a scan belongs to an image channel; derivatives do only if the pattern names them."""
-    if _DERIVATIVES in f"/{scan.name}" and _DERIVATIVES not in f"/{pattern}":
-        return False
-    return not pattern or matches(scan, pattern)
-
-
-def _texts(scan: Source) -> Iterator[str]:
-    """The texts that patterns are matched against: name, path below the source, series description."""
-    yield scan.path.name
-    yield scan.name
-    if scan.series:
-        yield scan.series.description
-
-
-class _Key(Protocol):
-    """A scan's key under the pattern of its channel; an empty key pairs with nothing."""
-
-    def __call__(self, scan: Source, pattern: str) -> str: ...
-
-
-def _labels(*names: str) -> _Key:
-    """A key made of BIDS labels; the first one is required."""
-
-    def key(scan: Source, pattern: str) -> str:
-        found = [re.search(rf"(?:^|[/_]){name}-([A-Za-z0-9]+)", scan.name) for name in names]
-        return " ".join(one[0].strip("/_") if one else "-" for one in found) if found[0] else ""
-
-    return key
-
-
-def _open_part(scan: Source, pattern: str) -> str:
-    """The text that the pattern's wildcards match, without the suffix: a case's name."""
-    if not pattern:
-        return _stem(scan, pattern)
-    text = scan.path.name if "/" not in pattern else scan.name
-    end = len(text) - len(suffix_of(text))
-    parts = re.split(r"(\*+|\?|\[[^]]+\])", pattern)  # fixed and open parts alternate
-    groups = [f"({_WILD.get(part[0], part)})" if i % 2 else re.escape(part) for i, part in enumerate(parts)]
-    found = re.fullmatch("".join(groups).replace("[!", "[^"), text, re.DOTALL)
-    if not found:
-        return ""
-    spans = [(found.start(i), min(found.end(i), end)) for i in range(1, 1 + len(found.groups()))]
-    return "/".join(filter(None, (text[start:stop].strip("_-./ ") for start, stop in spans if start < stop)))
-
-
-def _stem(scan: Source, pattern: str) -> str:
-    name = scan.path.name
-    return name[: len(name) - len(suffix_of(name))]
-
-
-def _study(scan: Source, pattern: str) -> str:
-    return f"{scan.series.patient} {scan.series.study}".strip() if scan.series else ""
-
-
-def _folder(scan: Source, pattern: str) -> str:
-    return scan.name.rpartition("/")[0] or "."
-
-
-def _first_folder(scan: Source, pattern: str) -> str:
-    return scan.name.partition("/")[0] if "/" in scan.name else ""
-
-
-def _subject(scan: Source, pattern: str) -> str:
-    return scan.subject
-
-
-_KEYS: dict[str, _Key] = {
-    "BIDS subject, session and run": _labels("sub", "ses", "run"),
-    "BIDS subject and session": _labels("sub", "ses"),
-    "BIDS subject": _labels("sub"),
-    "names without the fixed part of the patterns": _open_part,
-    "names": _stem,
-    "folder": _folder,
-    "DICOM study": _study,
-    "first folder": _first_folder,
-    "subject": _subject,
-}
-"""Name of a pairing rule -> function that gives a scan's key."""

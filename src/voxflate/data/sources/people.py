@@ -9,6 +9,7 @@ from pathlib import Path
 from voxflate.data.readers.refusals import ScanError
 from voxflate.data.sources.account import Account
 from voxflate.data.sources.source import Source
+from voxflate.data.sources.spelling import composed
 from voxflate.data.sources.split import subject_of
 
 _MANY = 5
@@ -19,7 +20,7 @@ def is_unknown(scan: Source) -> bool:
     """Whether no header, list, BIDS label or folder says whose scan it is."""
     if scan.series and not scan.series.patient and scan.subject == f"study {scan.series.study}":
         return True
-    path = scan.name.removesuffix(f"#{scan.stack + 1}")
+    path = composed(scan.name).removesuffix(f"#{scan.stack + 1}")
     return scan.subject == path == subject_of(Path(path))
 
 

@@ -140,3 +140,13 @@ def test_the_next_command_can_be_pasted_and_fits(
         "train", "my data", "--out", "it's & mine", *given[:2], "--set", "start.strategy=none"
     )
     assert next_command(shown.stdout)[1] == "it's & mine"
+
+
+def test_a_command_that_is_ended_leaves_no_unfinished_folder(tmp_path: Path) -> None:
+    script = """voxflate generate brains-16 -n 5000 --out new & for _ in $(seq 600); do
+        sleep 0.1; compgen -G '.tmp-*/sample-0000.nii.gz' && break; done; kill -TERM $!; wait $!"""
+    done = shell(script, tmp_path)
+    assert done.returncode == 130
+    assert "voxflate: interrupted" in done.stderr.splitlines()
+    assert "sample-0000" in done.stdout
+    assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name or path.name == "new"] == []

@@ -62,6 +62,14 @@ def test_the_same_values_take_up_the_plan(begun: Path) -> None:
     assert read_plan(begun / "new", 15.0, 0) is None
 
 
+@pytest.mark.usefixtures("nothing_runs")
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(VoxflateError, match="is not empty and has no demo; choose a new or empty folder"):
+        demo.run_demo(tmp_path, 15.0, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 def test_a_plan_of_another_version_is_one_line(begun: Path) -> None:
     (begun / PLAN_NAME).write_text('{"minutes": 15}')
     with pytest.raises(VoxflateError, match="another version; choose another --out"):

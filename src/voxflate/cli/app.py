@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import shlex
+import signal
 import sys
 from contextlib import suppress
 from typing import Annotated, Any, NoReturn
@@ -138,8 +139,14 @@ for _command in (
     app.command(cls=ResumableCommand if _command.__name__ in RESUMABLE else None)(_command)
 
 
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """End like Ctrl-C, so that unfinished files are removed and the next step is said."""
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line."""
+    signal.signal(signal.SIGTERM, _interrupt)  # trainings replace it: they save first
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have any bytes
     try:

@@ -75,10 +75,14 @@ def read_plan(out: Path, minutes: float, seed: int) -> Plan | None:
         seed: Requested seed.
 
     Raises:
-        VoxflateError: If the demo there was started with other values.
+        VoxflateError: If the demo there was started with other values, or the folder has other files.
     """
     path = out / PLAN_NAME
     if not path.exists():
+        if out.is_dir() and any(out.iterdir()):
+            raise VoxflateError(
+                f"{out}: is not empty and has no demo; choose a new or empty folder with --out"
+            )
         return None
     try:
         plan = Plan(**read_json(path))

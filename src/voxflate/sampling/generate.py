@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -100,6 +101,8 @@ def generate(
                     "diverged; choose an earlier --snapshot"
                 )
             writer.add(volume, drawn[number] if drawn else None)
+            if number == 0:
+                _check_space(out, folder, n)
             if progress is not None:
                 progress(number + 1, n)
         writer.finish()
@@ -119,6 +122,17 @@ def generate(
         }
         write_json(folder / "generation.json", facts)
     return [out / kept.images[0] for kept in writer.kept]
+
+
+def _check_space(out: Path, folder: Path, n: int) -> None:
+    """Refuse more volumes than the disk has room for, by the size of the first."""
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free = shutil.disk_usage(folder).free
+    if (n - 1) * size > free:
+        raise VoxflateError(
+            f"{out}: {n} volumes need about {n * size / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free; "
+            "choose another disk, or fewer volumes"
+        )
 
 
 def check_generation(

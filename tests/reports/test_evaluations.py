@@ -33,9 +33,9 @@ from voxflate.reports.evaluations import (
 )
 from voxflate.reports.latex import latex
 from voxflate.reports.markdown import markdown
-from voxflate.reports.measure import reserved
 from voxflate.reports.notes import notes
 from voxflate.reports.parts import VolumeSet
+from voxflate.reports.places import reserved
 from voxflate.reports.rows import EvaluatedRun, grouped, separated
 from voxflate.reports.shown import audit_section
 from voxflate.reports.tables import BUDGET, DASH, beside, table
@@ -232,8 +232,9 @@ def test_two_commands_at_once_do_not_share_a_folder(runs: list[Path], tmp_path: 
     assert not first.folder.exists()
     assert evaluations_of(run) == [*known, second.folder]
     shared = Place(known[-1], run)
-    with reserved(shared, AUDIT) as beside:
+    with reserved(shared, AUDIT) as beside, reserved(shared, AUDIT) as another:
         assert beside == shared
+        assert another.folder not in known
     assert known[-1].is_dir()
 
 

@@ -14,9 +14,10 @@ from voxflate.evaluation import SuiteSettings
 from voxflate.reports import page
 from voxflate.reports.evaluated import report_evaluations
 from voxflate.reports.evaluations import AUDIT, AUDIT_PAIRS, SAMPLES, Place, load_evaluated
-from voxflate.reports.measure import Sampling, evaluate_source, place_for
+from voxflate.reports.measure import Sampling, evaluate_source
 from voxflate.reports.page import number_text
 from voxflate.reports.parts import Extras
+from voxflate.reports.places import place_for
 from voxflate.reports.shown import audit_section, volume_sets
 from voxflate.runs.load import open_source
 from voxflate.runs.log import METRICS_NAME, read_rows

@@ -122,7 +122,9 @@ def test_nothing_is_written_over(run, tmp_path):
 
 
 def test_more_volumes_than_the_disk_has_room_for_are_refused_after_the_first(run, tmp_path):
-    with pytest.raises(VoxflateError, match=r"1000000000000 volumes need about [\d,]+\.\d GB, and .* free; ch"):
+    with pytest.raises(
+        VoxflateError, match=r"1000000000000 volumes need about [\d,]+\.\d GB, and .* free; ch"
+    ):
         generate(run, 10**12, out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

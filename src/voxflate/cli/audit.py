@@ -92,7 +92,8 @@ def audit(
     Example: voxflate audit other-method/volumes --data data/brains --out other-method/audit
     """
     from voxflate.reports.evaluations import AUDIT
-    from voxflate.reports.measure import Sampling, place_for, reserved
+    from voxflate.reports.measure import Sampling
+    from voxflate.reports.places import place_for, reserved
     from voxflate.runs.load import open_source
 
     values, reading = parse_assignments(assignments or []), FolderOptions(value_range, prepare)

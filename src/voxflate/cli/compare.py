@@ -66,7 +66,7 @@ def compare(
     """
     from voxflate.reports.evaluated import load_all, report_evaluations
     from voxflate.reports.evaluations import check_evaluated, place_of
-    from voxflate.reports.measure import REPORT, check_folder
+    from voxflate.reports.places import REPORT, check_folder
     from voxflate.reports.rows import grouped
 
     wanted = rows_of(paper or [])

@@ -87,7 +87,8 @@ def evaluate(
     Example: voxflate evaluate other-method/volumes --data data/brains --out other-method/evaluation
     """
     from voxflate.reports.evaluations import METRICS
-    from voxflate.reports.measure import Sampling, place_for, reserved
+    from voxflate.reports.measure import Sampling
+    from voxflate.reports.places import place_for, reserved
     from voxflate.runs.load import open_source
 
     if out is not None and len(runs) > 1:

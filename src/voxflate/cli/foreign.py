@@ -153,7 +153,7 @@ def _open(
     from voxflate.config.toml import from_values
     from voxflate.data.prepared import open_prepared
     from voxflate.evaluation.foreign import open_volumes
-    from voxflate.reports.measure import check_folder
+    from voxflate.reports.places import check_folder
 
     if data is None or out is None:
         missing = [name for name, value in (("--data", data), ("--out", out)) if value is None]

@@ -88,7 +88,8 @@ def utility(
     Example: voxflate utility runs/pairs --real 10,25,all --seeds 3
     """
     from voxflate.reports.evaluations import METRICS, UTILITY
-    from voxflate.reports.measure import Sampling, place_for
+    from voxflate.reports.measure import Sampling
+    from voxflate.reports.places import place_for
     from voxflate.reports.utility import Asked, plan_of, utility_source
     from voxflate.reports.utility_shown import CHART
     from voxflate.runs.load import open_source

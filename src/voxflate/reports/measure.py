@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file, write_json
 from voxflate._system.memory import explain_out_of_memory
 from voxflate.config.build import build_run_networks, is_planar_twin, least_content
 from voxflate.config.schema import RunConfig
 from voxflate.data.labels import Labels
-from voxflate.data.outside import check_outside_sets
 from voxflate.data.prepared import PreparedSet
 from voxflate.evaluation import Assessment, Suite, SuiteSettings
 from voxflate.evaluation.caveats import same_network
@@ -29,13 +25,9 @@ from voxflate.evaluation.real import equal_number
 from voxflate.gans.samples import sample
 from voxflate.metrics import PLANES
 from voxflate.reports.evaluations import (
-    AUDIT,
-    AUDIT_PAIRS,
-    FOLDER,
     METRICS,
     SAMPLES,
     Place,
-    new_folder,
     setting_of,
 )
 from voxflate.reports.known import budget_in_2d, counts_of
@@ -51,8 +43,6 @@ CHOSEN_BY_KID = (
     "this bias, prepare scans of other people and give them with --data and --other-data"
 )
 """Warning for the best snapshot."""
-REPORT, _TABLES = "report.html", ("table.md", "table.tex")
-_BESIDE = {METRICS: (SAMPLES, REPORT, *_TABLES), AUDIT: (AUDIT_PAIRS,), REPORT: _TABLES}  # written with it
 _EMBEDDED = 500  # number of samples whose features are kept for t-SNE
 
 Progress = Callable[[int, int], None]
@@ -83,76 +73,6 @@ def memory_advice(prepared: PreparedSet, batch: int) -> str:
         f"samples of {shape} voxels, {batch} at a time, against the volumes of {prepared.root}; lower "
         "--batch, or --set evaluation.samples"
     )
-
-
-def place_for(source: Source, out: Path | None, snapshot: Snapshot, name: str = METRICS) -> Place:
-    """The output folder for an evaluation, audit or utility; older files are never overwritten.
-
-    Args:
-        source: The run or export.
-        out: The user's folder; None for a new one in RUN/evaluation.
-        snapshot: The snapshot to measure.
-        name: The file that will be written: METRICS, AUDIT or UTILITY.
-
-    Raises:
-        VoxflateError: As `check_folder`, or if an evaluation would be written into an export: it shows real
-            scans, and exports are shared.
-    """
-    folder = source.folder
-    check_folder(out, name)
-    if source.exported is None:
-        return Place(out or new_folder(folder, snapshot, name), folder)
-    if out is None or out.resolve().is_relative_to(folder.resolve()):
-        raise VoxflateError(
-            f"{folder}: is an export, and an evaluation shows real scans, which must not be shared with it; "
-            "give another folder with --out FOLDER"
-        )
-    return Place(out, None)
-
-
-@contextmanager
-def reserved(place: Place, name: str) -> Iterator[Place]:
-    """Hold the numbered folder of a run while its files are made; the next one if another command has it.
-
-    Args:
-        place: From `place_for`.
-        name: The file that will be written: METRICS or AUDIT.
-    """
-    folder = place.folder
-    number, _, rest = folder.name.partition("-")
-    if place.run is None or folder.parent != place.run / FOLDER or not number.isdecimal():
-        yield place
-        return
-    for count in itertools.count(int(number)):
-        folder = folder.with_name(f"{count:03d}-{rest}")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / name).exists():
-            break  # shared with files of another kind
-        with suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            break
-    try:
-        yield replace(place, folder=folder)
-    finally:
-        with suppress(OSError):  # of folders with files
-            folder.rmdir()
-            folder.parent.rmdir()
-
-
-def check_folder(out: Path | None, name: str) -> None:
-    """Refuse a user's folder that is in a prepared set, or already has a file to write.
-
-    Args:
-        out: The folder; None for none.
-        name: The main file: METRICS, AUDIT, UTILITY, or REPORT for a report alone.
-
-    Raises:
-        VoxflateError: Names the prepared set, or the file that would be overwritten.
-    """
-    if out is None:
-        return
-    check_outside_sets(out)
-    for found in (out / each for each in (name, *_BESIDE.get(name, ())) if (out / each).exists()):
-        raise VoxflateError(f"{found}: already exists and is kept; give another folder with --out FOLDER")
 
 
 def evaluate_source(

@@ -170,6 +170,11 @@ def test_sizes_need_no_brackets_on_the_command_line(base: str) -> None:
     assert config.network.shape == (32, 64, 64)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(to_toml(RunConfig()), encoding="utf-8-sig")
+    assert load_config(tmp_path / "run.toml") == RunConfig()
+
+
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("kimg: 3")

@@ -257,7 +257,7 @@ def test_a_run_is_neither_written_over_nor_resumed_from_nothing(prepared, tmp_pa
     refused("no snapshot to load", config, tmp_path / "run", resume=True)
     assert not (tmp_path / "run").exists()
     train_run(config, tmp_path / "run")
-    refused("holds snapshots; add --resume", config, tmp_path / "run")
+    refused("holds snapshots; continue its training with --resume", config, tmp_path / "run")
 
 
 def test_data_that_do_not_fit_are_refused(prepared, tmp_path):

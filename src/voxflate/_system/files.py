@@ -305,7 +305,7 @@ def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
     except OSError as error:
         raise VoxflateError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
-        raise VoxflateError(f"{path}: is not valid JSON ({error})") from error
+        raise VoxflateError(f"{path}: is not valid JSON ({error}); restore a good copy") from error
 
 
 def parse_json(text: str, *, unique: bool = False) -> Any:

@@ -216,7 +216,7 @@ def _text_of(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST:
             raise VoxflateError(f"{path}: is larger than {LARGEST:,} bytes; is it a settings file?")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark first
     except FileNotFoundError as error:
         raise VoxflateError(f"{path}: no such file or run folder") from error
     except (OSError, UnicodeDecodeError) as error:

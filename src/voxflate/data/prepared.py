@@ -332,12 +332,12 @@ def open_prepared(path: str | Path) -> PreparedSet:
     prepared = PreparedSet(root, manifest)
     for split in SPLITS:
         count, channels = sum(scan.split == split for scan in manifest.scans), len(manifest.layout.channels)
-        expected = (count, channels, *manifest.shape)
-        file = root / f"{split}.npy"
+        file, expected = root / f"{split}.npy", (count, channels, *manifest.shape)
         try:
             array = prepared.stored(split)
         except (OSError, ValueError, EOFError) as error:
-            raise VoxflateError(f"{file}: cannot be read ({error}); prepare the scans again") from error
+            name, why = getattr(error, "filename", None) or file, getattr(error, "strerror", None) or error
+            raise VoxflateError(f"{name}: cannot be read ({why}); prepare the scans again") from error
         if array.shape != expected or array.dtype != np.int16:
             raise VoxflateError(
                 f"{file}: holds {array.dtype} {array.shape}, the manifest says int16 {expected}; "

@@ -21,7 +21,9 @@ def check_new_folder(run: Path) -> None:
         VoxflateError: Says what is there, and the next step.
     """
     if list_snapshots(run):
-        raise VoxflateError(f"{run}: holds snapshots; add --resume to continue, or choose another folder")
+        raise VoxflateError(
+            f"{run}: holds snapshots; continue its training with --resume, or choose another folder"
+        )
     names = {path.name for path in run.iterdir() if not path.name.startswith(".")} if run.is_dir() else set()
     if names <= {LOCK_NAME}:
         return

@@ -344,7 +344,7 @@ def no_folder(root: Path) -> None:
         (edited_manifest, "its checksum is wrong"),
         (cut_array, "cannot be read"),
         (other_array, "the manifest says int16"),
-        (no_array, "cannot be read"),
+        (no_array, "heldout.npy: cannot be read (No such file or directory); prepare the scans again"),
         (no_folder, "no such folder"),
     ],
 )

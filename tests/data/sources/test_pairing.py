@@ -173,6 +173,11 @@ def test_masks_pass_the_pattern_for_scans(tree: Callable[..., Path]) -> None:
             "no image can be paired with a mask by name",
         ),
         (["i/a.nii"], {"mask": "labels/*"}, "no scan matches --mask 'labels/*'; it has 1 scans, such as"),
+        (
+            ["i/a.nii", "m/a.nii"],
+            {"mask": "*"},
+            "--mask '*' matches all 2 scans; give a pattern of masks alone",
+        ),
         (["i/a.nii"], {"channels": {"t1": "i/*", "t2": "*2.nii"}}, "no scan matches --channel t2='*2.nii'"),
         (
             ["a_t1.nii", "a_t1ce.nii"],

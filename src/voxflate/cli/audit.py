@@ -54,7 +54,7 @@ def audit(
         typer.Argument(
             metavar="RUN",
             help="Run folder of voxflate train; with --data, an export, the name of a generator included in "
-            "voxflate, such as brains-16, or a folder of NIfTI volumes.",
+            "voxflate, such as brains-16, or a folder of volumes.",
         ),
     ],
     allow: Annotated[

@@ -17,8 +17,7 @@ Runs = Annotated[
     list[Path],
     typer.Argument(
         metavar="RUN...",
-        help="Run folders of voxflate train or pretrain, exports, or folders of NIfTI volumes from "
-        "another method.",
+        help="Run folders of voxflate train or pretrain, exports, or folders of volumes from another method.",
     ),
 ]
 Extractors = Annotated[

@@ -96,8 +96,8 @@ def by_pattern(
                 raise _dropped(source, what, lost, reading)
             if seen and len(mask.scans) == len(seen):
                 raise VoxflateError(
-                    f"{source}: --mask {reading.mask!r} matches all {len(seen)} scans; give a pattern of masks "
-                    "alone"
+                    f"{source}: --mask {reading.mask!r} matches all {len(seen)} scans; give a pattern of "
+                    "masks alone"
                 )
             raise VoxflateError(
                 f"{source}: no scan matches {what}; it has {len(seen)} scans, such as {some(seen)}{left_out}"

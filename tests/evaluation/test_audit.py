@@ -129,6 +129,17 @@ def test_other_scans_of_the_same_subject_are_no_evidence(tmp_path: Path, cohort:
     assert 0 in audit.flagged
 
 
+def test_a_scan_under_two_names_does_not_blind_the_audit(tmp_path: Path, cohort: np.ndarray) -> None:
+    # Its two volumes are as near as copies to each other, and would set every threshold to 0.
+    train, subjects = cohort[:20].copy(), [f"subject-{i}" for i in range(21)]
+    train[10] = train[3]
+    prepared = write_set(tmp_path / "set", train, cohort[-1:], subjects)
+    audit = Auditor(prepared, extractor("random")).run([np.stack([cohort[3], copied(cohort[4], 1)])])
+    assert audit.people == 20
+    assert set(audit.flagged) == {0, 1}
+    assert audit.samples[0].subject in ("subject-3", "subject-10")
+
+
 def test_what_cannot_be_audited_is_one_line(
     prepared: PreparedSet, tmp_path: Path, cohort: np.ndarray
 ) -> None:

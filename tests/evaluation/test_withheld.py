@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxflate.evaluation.withheld import ALLOWED, Similarities, thresholds_of, withheld_share
+from voxflate.evaluation.withheld import ALLOWED, Similarities, leads, thresholds_of, withheld_share
 
 N_TRAIN, N_HELDOUT, N_NEW = 60, 8, 200
 
@@ -67,3 +67,9 @@ def test_other_volumes_of_a_person_do_not_count() -> None:
         twice.distances(everything, np.ones(2 * N_TRAIN, bool)),
         known.distances(everything, np.ones(N_TRAIN, bool)),
     )
+
+
+def test_copies_under_two_names_have_no_lead_instead_of_nan() -> None:
+    owners = np.array(["a", "b", "c"])
+    correlations = np.array([[1.0, 1.0, 0.3], [1 + 2e-7, 1 + 1e-7, 0.3], [1.0, 0.5, 0.3]])
+    assert leads(correlations, owners).tolist() == [1.0, 1.0, 2e-6]

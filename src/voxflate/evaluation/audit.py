@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.prepared import PreparedSet
+from voxflate.data.preparing.quality import copies_in
 from voxflate.data.views import one_channel
 from voxflate.evaluation.chance import Interval, alarms_interval, share_interval, verdict
 from voxflate.evaluation.real import Images, RealSet, checked_samples
@@ -177,8 +178,8 @@ class Auditor:
         self._images = prepared.layout.images
         self._extractor = extractor
         self._seed = seed
-        self._subjects = np.array(self._real.subjects)
-        owners = self._subjects[: self._real.n_train]
+        self._people = _people(prepared, self._real.subjects)
+        owners = self._people[: self._real.n_train]
         if len(set(owners)) < 3:
             raise VoxflateError(
                 f"{prepared.root}: training volumes of {len(set(owners))} subjects are too few to tell a "
@@ -248,13 +249,13 @@ class Auditor:
         for number in chosen:
             volume = self._real.volumes(np.array([number]))[0]
             values, flips, gaps = self._compared(volume, self._features[number])
-            own = self._owners == self._subjects[number]
+            own = self._owners == self._people[number]
             null.append(self._nearness(np.where(own, -np.inf, values), flips, np.where(own, np.inf, gaps)))
             rows.append((values, gaps))
             if progress is not None:
                 progress(len(null), len(chosen))
         correlations, distances = (np.stack(part) for part in zip(*rows, strict=True))
-        return null, Similarities(correlations, distances, self._subjects[chosen], self._owners)
+        return null, Similarities(correlations, distances, self._people[chosen], self._owners)
 
     def _compared(
         self, volume: Images, features: NDArray[np.floating]
@@ -271,7 +272,7 @@ class Auditor:
         first = int(values.argmax())
         return Nearness(
             neighbour=first,
-            subject=str(self._owners[first]),
+            subject=self._real.subjects[first],
             flip="".join(_AXES[axis] for axis in FLIPS[flips[first]]),
             correlation=float(values[first]),
             lead=float(leads(values[None], self._owners)[0]),
@@ -291,6 +292,14 @@ class Auditor:
     def _training_volume(self, number: int) -> Images:
         volume: Images = self._prepared.volumes("train", [number])[0]
         return volume
+
+
+def _people(prepared: PreparedSet, subjects: Sequence[str]) -> NDArray[np.str_]:
+    """The person of each volume. Subjects with the same scan count as one person (decision 0220)."""
+    people = np.array(subjects)
+    for group in copies_in(prepared):
+        people[np.isin(people, people[group])] = people[group[0]]
+    return people
 
 
 def flags(near: Nearness, thresholds: Mapping[str, float]) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ ALLOWED = 0.01
 MEASURES = ("correlation", "lead", "features")
 _WITHHELD = 0.1
 _SPLITS = 200
+_ROUNDING = 1e-6
+"""Of correlations, which are float32: those of two copies may be 1 or slightly above."""
 _FEWEST = 10
 """With fewer people, a tenth is less than one person."""
 
@@ -64,7 +66,8 @@ def leads(values: NDArray[np.float64], owners: NDArray[np.str_]) -> NDArray[np.f
     """
     nearest = owners[values.argmax(1)]
     others = np.where(owners == nearest[:, None], -np.inf, values).max(1)
-    result: NDArray[np.float64] = (1 - values.max(1)) / (1 - others)
+    near, next_one = (np.maximum(1 - each, _ROUNDING) for each in (values.max(1), others))
+    result: NDArray[np.float64] = near / next_one
     return result
 
 

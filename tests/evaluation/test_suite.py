@@ -163,6 +163,29 @@ def test_one_subject_has_neither_interval_nor_floor(tmp_path: Path) -> None:
     assert any("all real volumes come from one subject" in warning for warning in assessment.warnings)
 
 
+@pytest.mark.parametrize(("subjects", "generated"), [(2, 8), (8, 2)])
+def test_two_people_or_samples_have_no_interval(tmp_path: Path, subjects: int, generated: int) -> None:
+    """Every draw of two that has both is the same draw: its interval would have no width."""
+    assessment = Suite(a_set(tmp_path / "set", 8, 0, subjects), FLAT).volumes([blobs(generated, 5)])
+    assert all(metric.low is None for metric in assessment.metrics.values())
+    assert "no intervals: they need 3 generated samples and real ones of 3 subjects" in assessment.warnings
+
+
+def test_intervals_end_at_values_that_a_metric_can_have(prepared: PreparedSet) -> None:
+    metrics = Suite(prepared, FLAT).volumes([blobs(30, 5)]).metrics
+    ends = [metrics[f"{name}-random-avg"] for name in ("precision", "recall", "coverage")]
+    assert all(0 <= metric.low <= metric.value <= metric.high <= 1 for metric in ends)
+    assert any(metric.high == 1 for metric in ends)
+    assert all(metric.low >= 0 for name, metric in metrics.items() if name.startswith("frechet"))
+
+
+def test_precision_of_slices_is_not_called_missing(prepared: PreparedSet) -> None:
+    settings = SuiteSettings(extractors=("random",), volume_extractor="none", slices=3, replicates=0)
+    assessment = Suite(prepared, settings).volumes([blobs(4, 5)])
+    assert assessment.value("precision-random-avg") is not None
+    assert not any("no precision" in warning for warning in assessment.warnings)
+
+
 def test_constant_samples_are_measured_and_called_what_they_are(prepared: PreparedSet) -> None:
     assessment = Suite(prepared, SETTINGS).volumes([np.zeros((10, 1, *SHAPE), np.float32)])
     assert finite(assessment)

@@ -9,6 +9,7 @@ from voxflate.evaluation.assessment import Metric
 from voxflate.evaluation.real import RealSet
 from voxflate.gans.slice_features import WEIGHTS
 from voxflate.metrics import NEIGHBOURS
+from voxflate.metrics.bootstrap import FEWEST
 from voxflate.metrics.extractors.table import VOLUME_EXTRACTORS
 from voxflate.metrics.extractors.voxels import VOXELS
 
@@ -28,10 +29,10 @@ def warnings_of(
     """
     found = []
     n_generated, n_real = facts["n-generated"], facts["n-real"]
+    of_volumes = "psnr" in metrics  # not of images of the 2D stage
     for network in facts["extractors"]:
-        count = min(n_generated, n_real) * (
-            1 if network["name"] in (VOXELS, *VOLUME_EXTRACTORS) else facts["slices"]
-        )
+        whole = not of_volumes or network["name"] in (VOXELS, *VOLUME_EXTRACTORS)
+        count = min(n_generated, n_real) * (1 if whole else facts["slices"])
         if count < network["features"]:
             found.append(
                 f"{network['name']}: {n_generated} generated and {n_real} real samples are fewer than its "
@@ -45,10 +46,13 @@ def warnings_of(
             f"against {n_real} real ones reach {share:.3f} and equal numbers {1 - 0.5**NEIGHBOURS:.3f}; "
             "compare it at equal numbers only"
         )
-    if min(n_generated, n_real) <= NEIGHBOURS:
+    if not any(name.startswith("precision-") for name in metrics):
         found.append(f"no precision and recall: they need more than {NEIGHBOURS} samples in each set")
-    if "psnr" in metrics:  # volumes, not images of the 2D stage
+    people = len(set(real.subjects if of_volumes else real.slice_subjects))
+    if of_volumes:
         found += _too_few_people(facts["n-heldout"], real)
+    if facts["replicates"] and people > 1 and min(n_generated, people) < FEWEST:
+        found.append(f"no intervals: they need {FEWEST} generated samples and real ones of {FEWEST} subjects")
     if left_out:
         found.append(f"{', '.join(left_out)} left out: the volumes are too small")
     diversity = metrics.get("pairwise-l2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from voxflate.evaluation.distances import (
     replicated_features,
     replicated_heldout_kid,
 )
-from voxflate.metrics.bootstrap import LEVEL, Replicated, intervals
+from voxflate.metrics.bootstrap import LEVEL, Interval, Replicated, intervals
+from voxflate.metrics.table import range_of
 
 HALVINGS = 20
 """Number of random halvings of the real set for the floor, which is their mean."""
@@ -87,7 +89,7 @@ class Statistics:
         self.values |= metrics
         self._replicated.append(replicated)
         people = self.real_subjects
-        found = intervals([real_replicated], real, people, people, self._replicates, self._seed)
+        found = self._intervals([real_replicated], real, people)
         for name, value in real.items():
             here = found.get(name)
             self._floors[name] = (value, here.low if here else value, here.high if here else value)
@@ -100,15 +102,23 @@ class Statistics:
     def metrics(self, n_generated: int) -> dict[str, Metric]:
         """Every metric with its interval and its floor."""
         samples = [str(number) for number in range(n_generated)]
-        found = intervals(
-            self._replicated, self.values, samples, self.real_subjects, self._replicates, self._seed
-        )
+        found = self._intervals(self._replicated, self.values, samples)
         metrics = {}
         for name, value in self.values.items():
             here = found.get(name)
             spread = (here.low, here.high, here.error) if here else (None, None, None)
             metrics[name] = Metric(value, *spread, *self._floors.get(name, (None, None, None)))
         return metrics
+
+    def _intervals(
+        self, replicated: Sequence[Replicated], metrics: Mapping[str, float], samples: Sequence[str]
+    ) -> dict[str, Interval]:
+        """Intervals whose ends are values that the metrics can have."""
+        found = intervals(replicated, metrics, samples, self.real_subjects, self._replicates, self._seed)
+        for name, here in found.items():
+            lowest, highest = range_of(name)
+            found[name] = replace(here, low=max(here.low, lowest), high=min(here.high, highest))
+        return found
 
 
 def _ends() -> tuple[float, float]:

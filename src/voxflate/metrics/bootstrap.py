@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Replicated = Callable[[Array, Array], Mapping[str, float]]
 LEVEL = 0.95
+FEWEST = 3
+"""Subjects on each side. Draws have at least two (see `_both_counts`), so of two all draws are equal."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def intervals(
         metrics: The metrics; those that `replicated` does not return are left out.
         generated: Subject of each generated sample, [n].
         real: Subject of each real sample, [m].
-        replicates: Number of draws; there are no intervals with 0 draws or a side with one subject.
+        replicates: Number of draws; there are no intervals with 0 draws or fewer than `FEWEST` subjects on a side.
         seed: Seed of the draws.
 
     Returns:
@@ -72,8 +74,8 @@ def intervals(
     """
     rng = np.random.default_rng(seed)
     rounds: list[dict[str, float]] = []
-    if min(len(set(map(str, generated))), len(set(map(str, real)))) < 2:
-        return {}  # one subject says nothing about the spread
+    if min(len(set(map(str, generated))), len(set(map(str, real)))) < FEWEST:
+        return {}
     for _ in range(replicates):
         counts = _both_counts(generated, real, rng)
         rounds.append({name: value for once in replicated for name, value in once(*counts).items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -118,3 +119,14 @@ def better(name: str) -> Better:
     stem = name.split("-")[0]
     found = (metric.better for metric in FEATURE_METRICS.values() if stem in metric.names.values())
     return next(found, "lower")  # FID is a Frechet distance with another name
+
+
+def range_of(name: str) -> tuple[float, float]:
+    """The lowest and the highest value that a metric can have, by its name.
+
+    >>> range_of("recall-random-avg"), range_of("frechet-random-ax"), range_of("kid-random-avg")
+    ((0.0, 1.0), (0.0, inf), (-inf, inf))
+    """
+    if name.startswith(("kid-", "psnr")):  # an unbiased estimate of 0 can be below it
+        return -math.inf, math.inf
+    return 0.0, 1.0 if name.startswith(("precision-", "recall-", "coverage-", "ms-ssim")) else math.inf

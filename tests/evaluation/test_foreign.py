@@ -94,6 +94,18 @@ def test_every_format_that_we_read_is_measured(folder: Path, prepared: PreparedS
     assert np.allclose(all_of(folder, prepared), expected, atol=1e-5)
 
 
+def test_the_hash_covers_voxels_beside_a_header(folder: Path, prepared: PreparedSet, tmp_path: Path) -> None:
+    """An audit belongs to an evaluation of equal voxels, not of equal headers."""
+    before = open_volumes(folder, prepared).content_hash
+    (tmp_path / "two").mkdir()
+    path = tmp_path / "two" / "v.mhd"
+    SimpleITK.WriteImage(SimpleITK.ReadImage(folder / "v3.nii.gz"), path)  # type: ignore[no-untyped-call]
+    hashes = [open_volumes(path.parent, prepared).content_hash]
+    SimpleITK.WriteImage(SimpleITK.ReadImage(folder / "v4.nii.gz"), path)  # type: ignore[no-untyped-call]
+    hashes.append(open_volumes(path.parent, prepared).content_hash)
+    assert len({before, *hashes}) == 3
+
+
 def test_the_voxel_size_of_every_volume_is_checked(folder: Path, prepared: PreparedSet) -> None:
     image = nib.load(folder / "v5.nii.gz")
     nib.save(nib.Nifti1Image(image.get_fdata(), image.affine @ np.diag([2, 1, 1, 1])), folder / "v5.nii.gz")

@@ -14,7 +14,7 @@ from voxflate._system.errors import VoxflateError
 from voxflate._system.files import sha256
 from voxflate.data.prepared import PreparedSet
 from voxflate.data.preparing.replay import prepare_like
-from voxflate.data.readers.table import READERS, VOXEL_SUFFIXES, read_geometry, read_volume
+from voxflate.data.readers.table import READERS, VOXEL_SUFFIXES, read_geometry, read_volume, scan_files
 from voxflate.data.views import one_channel
 from voxflate.data.volume import to_ras
 from voxflate.evaluation.real import Images
@@ -111,8 +111,9 @@ class VolumeFolder:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 over the files, sorted by name."""
-        return hashlib.sha256("".join(sha256(path) for path in self.paths).encode()).hexdigest()
+        """SHA-256 over the files of all volumes, sorted by name; headers and voxels may be separate files."""
+        files = (file for path in self.paths for file in scan_files(path))
+        return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
 
 
 def volume_files(folder: Path) -> list[Path]:

@@ -66,7 +66,7 @@ def intervals(
         metrics: The metrics; those that `replicated` does not return are left out.
         generated: Subject of each generated sample, [n].
         real: Subject of each real sample, [m].
-        replicates: Number of draws; there are no intervals with 0 draws or fewer than `FEWEST` subjects on a side.
+        replicates: Number of draws; no intervals with 0 draws or fewer than `FEWEST` subjects on a side.
         seed: Seed of the draws.
 
     Returns:

@@ -434,3 +434,12 @@ def test_latex_has_caption_units_bold_best_and_fits_the_page() -> None:
     assert "\\textbf" not in latex([rows[:1]])  # nothing to choose
     assert "**" not in markdown([rows[:1]])
     assert "**60.0" in markdown([rows])
+
+
+def test_names_with_signs_of_latex_or_markdown_are_printed_as_they_are() -> None:
+    rows = grouped([a_run(r"a|b^2~{c}\d$<1", 50)])
+    assert r"a|b\textasciicircum{}2\textasciitilde{}\{c\}\textbackslash{}d\$$<$1 & 1 & 1.500M" in latex(
+        [rows]
+    )
+    (line,) = (line for line in markdown([rows]).splitlines() if "1.500M" in line)
+    assert line.startswith(r"| a\|b^2~{c}\d$<1 | 1 | 1.500M |")

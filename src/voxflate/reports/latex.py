@@ -20,7 +20,18 @@ from voxflate.reports.tables import (
 )
 
 _BOLD = "\x00"  # a placeholder until the text is escaped
-_SPECIAL = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", DASH: "--", PLUS_MINUS: r"$\pm$"}
+_SPECIAL = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%_#${}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+        DASH: "--",
+        PLUS_MINUS: r"$\pm$",
+    }
+)
 
 
 def latex(tables: Sequence[Sequence[Row]], wanted: Sequence[PaperRow] = ()) -> str:
@@ -42,7 +53,8 @@ def _one(rows: Sequence[Row], wanted: Sequence[PaperRow], number: int) -> str:
     headings, lines = beside(rows, _BOLD)
     kept = len(headings) - len(BUDGET)  # the budgets are in table.md
     more = written(headings[:kept], [line[:kept] for line in lines])
-    first = float_of(*written(*table(rows, wanted, _BOLD)), caption(rows), label, notes(rows, wanted))
+    below = notes(rows, wanted, shared=True)
+    first = float_of(*written(*table(rows, wanted, _BOLD)), caption(rows), label, below)
     return first + "\n" + float_of(*more, _caption_beside(rows, label), f"{label}-beside")
 
 
@@ -118,9 +130,7 @@ def float_of(
 
 def escaped(text: str) -> str:
     """Escape plain text for LaTeX."""
-    for character, written in _SPECIAL.items():
-        text = text.replace(character, written)
-    return text
+    return text.translate(_SPECIAL)
 
 
 def _line(cells: Sequence[str]) -> str:

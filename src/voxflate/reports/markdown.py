@@ -23,6 +23,11 @@ def _markdown(rows: Sequence[Row], wanted: Sequence[PaperRow], *, explained: boo
     text = []
     for headings, lines in (table(rows, wanted, "**"), beside(rows, "**")):
         text += [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
-        text += [f"| {' | '.join(cell.replace(chr(10), ' ') for cell in line)} |" for line in lines]
+        text += [f"| {' | '.join(map(_cell, line))} |" for line in lines]
         text.append("")
-    return "\n".join([*text, *(f"{note}\n" for note in notes(rows, wanted, explained=explained))])
+    below = notes(rows, wanted, explained=explained, shared=True)
+    return "\n".join([*text, *(f"{note}\n" for note in below)])
+
+
+def _cell(text: str) -> str:
+    return text.replace("\n", " ").replace("|", r"\|")

@@ -8,6 +8,7 @@ from voxflate.config.paper_rows import PaperRow
 from voxflate.reports.rows import EvaluatedRun, Row, difference
 from voxflate.reports.tables import DASH, PLUS_MINUS, columns_of, paper_rows
 from voxflate.reports.verdict import verdict
+from voxflate.reports.without_folders import without_folders
 
 _HEADS = "slice_discriminator_parameters"
 _COLUMNS = (
@@ -17,13 +18,16 @@ _COLUMNS = (
 )
 
 
-def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = (), *, explained: bool = True) -> list[str]:
+def notes(
+    rows: Sequence[Row], wanted: Sequence[PaperRow] = (), *, explained: bool = True, shared: bool = False
+) -> list[str]:
     """Notes below the table.
 
     Args:
         rows: As for `table`.
         wanted: As for `table`.
         explained: Whether to explain the columns; of several tables, those of the last one are enough.
+        shared: Whether they go into a file for a paper, which must not name the user's folders.
     """
     facts = rows[0].first.facts
     runs = [run for row in rows for run in row.runs]
@@ -55,7 +59,7 @@ def notes(rows: Sequence[Row], wanted: Sequence[PaperRow] = (), *, explained: bo
     found += [f"Warning: {run.label} {run.outdated}; evaluate it again." for run in runs if run.outdated]
     said = [run.other_data for run in runs if run.other_data]
     warnings = dict.fromkeys([*said, *(warning for run in runs for warning in run.assessment.warnings)])
-    return found + [f"Warning: {warning}." for warning in warnings]
+    return found + [f"Warning: {without_folders(each) if shared else each}." for each in warnings]
 
 
 def _intervals(runs: Sequence[EvaluatedRun]) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 from voxflate.evaluation import Assessment
 
 _OF_OTHER_DATA = re.compile(
-    r"(.*): (is not the data that|gives its scans other labels than when|has other labels than) (.*) "
-    r"(was trained)",
+    r"(.*): (is not the data that|gives its scans other labels than when|has other labels than|"
+    r"was measured with other data than) (.*) (was trained|was measured)",
     re.DOTALL,
 )
-"""The remarks of `runs.trained_on`, whose folders may have spaces in their names."""
+"""The remarks of `runs.trained_on` and of evaluations, whose folders may have spaces in their names."""
 
 
 def without_folders(remark: str) -> str:
@@ -23,6 +23,8 @@ def without_folders(remark: str) -> str:
 
     >>> without_folders("/home/A B/set: is not the data that runs/3d was trained on")
     'set: is not the data that 3d was trained on'
+    >>> without_folders("/home/A B/set: is not the data that /home/A B/001-best was measured with")
+    'set: is not the data that 001-best was measured with'
     >>> without_folders("no 3D distance: (clinic/net.pt) is missing")
     'no 3D distance: net.pt) is missing'
     """

@@ -33,3 +33,13 @@ def test_the_file_of_the_version_before_is_read():
 def test_another_file_is_refused(content):
     with pytest.raises(VoxflateError, match="was not written by this version"):
         through_json(content)
+
+
+def test_a_damaged_file_is_one_line() -> None:
+    whole = FOUND.as_dict()
+    cut = {key: value for key, value in whole.items() if key != "facts"}
+    for content in (cut, whole | {"metrics": []}, whole | {"metrics": {"psnr": {"other": 1}}}):
+        with pytest.raises(
+            VoxflateError, match=r"metrics\.json: is damaged .*; restore it, or run"
+        ):
+            through_json(content)

@@ -44,3 +44,11 @@ def test_the_most_similar_volume_is_one_of_another_person() -> None:
     volumes = np.array([0.0, 0.1, 1.0, 1.1], np.float32).reshape(4, 1, 1, 1, 1)
     assert nearest_l2(volumes) == pytest.approx(0.1)
     assert nearest_l2(volumes, ["a", "a", "b", "b"]) == pytest.approx((1 + 0.9 + 0.9 + 1) / 4)
+
+
+def test_half_precision_and_whole_numbers_do_not_overflow() -> None:
+    volumes = np.random.default_rng(0).integers(0, 255, (4, 1, 32, 32, 32))
+    for measure in (pairwise_l2, nearest_l2):
+        expected = measure(volumes.astype(np.float32))
+        for kind in (np.float16, np.uint8):
+            assert measure(volumes.astype(kind)) == pytest.approx(expected, rel=1e-4)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.strategies import OF_PAIRS, PAIRS, run_config, write_prepared
+from voxflate._system.errors import VoxflateError
 from voxflate._system.files import write_json
 from voxflate.data.channels import mask_classes
 from voxflate.evaluation import SuiteSettings
@@ -123,6 +124,23 @@ def test_an_audit_says_what_chance_and_other_data_mean(prepared, tmp_path):
     assert said(**other, data="b").endswith("other labels: copies of its training data are not found.")
     assert said(**other, data="a").endswith("other labels: its volumes are the same.")
     assert "belongs to other volumes, and is left out" in said(n_images=None, volumes_sha256="c")
+
+
+def test_an_audit_whose_pairs_were_deleted_is_shown_without_them(prepared, tmp_path):
+    facts = {"n-generated": 4, "n-null": 5, "n-heldout": 1, "flagged-share": 0.5, "samples": []}
+    write_json(tmp_path / AUDIT, {**facts, "flagged": {"0": []}})
+    run = SimpleNamespace(label="run", assessment=SimpleNamespace(facts={}))
+    section = audit_section([Place(tmp_path, None)], [run], prepared)
+    assert section.summary.startswith("run: 1 of 4")
+    assert section.volumes == []
+
+
+def test_a_report_names_the_file_of_samples_that_is_gone(pairs_run, tmp_path):
+    run = shutil.copytree(pairs_run.run, tmp_path / "run")
+    place = Place(run / pairs_run.folder.relative_to(pairs_run.run), run)
+    (place.folder / SAMPLES).unlink()
+    with pytest.raises(VoxflateError, match=r"samples\.npz: no such file, .*; evaluate again"):
+        report_evaluations([place], tmp_path / "out", embed=False)
 
 
 @pytest.mark.parametrize("earlier", [False, True], ids=["all-channels", "first-image"])

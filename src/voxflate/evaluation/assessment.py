@@ -77,14 +77,19 @@ class Assessment:
             source: The file, for messages.
 
         Raises:
-            VoxflateError: If it is not an assessment, or of another version.
+            VoxflateError: If it is not an assessment, of another version, or damaged.
         """
         if not isinstance(content, Mapping) or content.get("format") not in (1, FORMAT):
             raise VoxflateError(f"{source}: was not written by this version; run voxflate evaluate again")
-        metrics = content["metrics" if content["format"] == FORMAT else "figures"]
-        return cls(
-            {name: Metric(**metric) for name, metric in metrics.items()},
-            content["facts"],
-            tuple(content["warnings"]),
-            content["seconds"],
-        )
+        try:
+            metrics = content["metrics" if content["format"] == FORMAT else "figures"]
+            return cls(
+                {name: Metric(**metric) for name, metric in metrics.items()},
+                content["facts"],
+                tuple(content["warnings"]),
+                content["seconds"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise VoxflateError(
+                f"{source}: is damaged ({error!r}); restore it, or run voxflate evaluate again"
+            ) from error

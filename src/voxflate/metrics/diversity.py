@@ -37,7 +37,8 @@ def pairwise_l2(volumes: NDArray[np.float32], pairs: int = 1000, seed: int = 0) 
         first, second = first[chosen], second[chosen]
     flat = volumes.reshape(n, -1)
     # One pair at a time: a batch of differences of large volumes would not fit in memory.
-    distances = [np.linalg.norm(flat[a] - flat[b]) for a, b in zip(first, second, strict=True)]
+    pairs_of = zip(first, second, strict=True)
+    distances = [np.linalg.norm(np.subtract(flat[a], flat[b], dtype=np.float32)) for a, b in pairs_of]
     return float(np.mean(distances, dtype=np.float64))
 
 
@@ -57,7 +58,7 @@ def nearest_l2(volumes: NDArray[np.float32], owners: Sequence[str] | None = None
     Raises:
         VoxflateError: If there are fewer than two volumes.
     """
-    flat = _at_least_two(volumes).reshape(len(volumes), -1)
+    flat = np.asarray(_at_least_two(volumes), np.float32).reshape(len(volumes), -1)
     centred = flat - flat.mean(axis=0)  # otherwise the products below round away small distances
     products = (centred @ centred.T).astype(np.float64)
     squares = np.diag(products)

@@ -75,6 +75,9 @@ def report_evaluations(
             and the evaluation data.
     """
     evaluated = load_all(places, other_data=other_data)
+    for path in (place.folder / SAMPLES for place in places):
+        if not path.is_file():
+            raise VoxflateError(f"{path}: no such file, and the report shows its volumes; evaluate again")
     labels = [each.label for each in evaluated]
     prepared, remark = prepared_of(places[0], data, go_on=other_data)
     tables = separated(_with_remark(rows or grouped(evaluated), labels[0], remark))

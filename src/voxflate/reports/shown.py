@@ -56,7 +56,8 @@ def pictures_of(
     }
     same = {key.assessment.facts["extractors"][0]["weights-sha256"] for key in evaluated}
     if embed and sets and len(same) == 1:
-        groups = {"real": arrays[places[0]]["real_features"], **sets}
+        real = next(each["real_features"] for each in arrays.values() if "features" in each)
+        groups = {"real": real, **sets}
         # Without scikit-learn, the report has everything but the t-SNE.
         with contextlib.suppress(VoxflateError):
             spots = tsne(np.concatenate(list(groups.values())), seed=0)
@@ -175,7 +176,8 @@ def audit_section(
         if "other_data" in audit:
             lines.append(f"Warning: {audit['other_data']}{_what_is_found(audit)}.")
         stored = load_arrays(path.parent / AUDIT_PAIRS)
-        if count and not sets and stored["pairs"].shape[-3:] == prepared.shape:
+        # People delete the pairs, which are real scans, before they share a folder.
+        if count and not sets and "pairs" in stored and stored["pairs"].shape[-3:] == prepared.shape:
             numbers = stored["numbers"].tolist()
             near = [audit["samples"][number] for number in numbers]
             left = [audit["files"][number] if "files" in audit else f"sample {number}" for number in numbers]

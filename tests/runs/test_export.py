@@ -1,6 +1,7 @@
 import json
 import shutil
 import struct
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -9,13 +10,16 @@ import torch
 from safetensors.torch import load, save_file
 
 from tests.exports import export_generator
-from tests.strategies import run_config, write_prepared
+from tests.sharing.generators import an_export
+from tests.strategies import PAIRS, run_config, write_prepared
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import sha256, write_json
 from voxflate.config.toml import load_config, save_config, with_values
-from voxflate.runs.exported import CONFIG, SCHEMA, WEIGHTS
+from voxflate.runs.export import write_generator
+from voxflate.runs.exported import CONFIG, SCHEMA, WEIGHTS, read_exported
 from voxflate.runs.facts import FACTS_NAME, read_facts
 from voxflate.runs.load import open_source
+from voxflate.runs.shipped import shipped
 from voxflate.runs.verify import verify_folder
 from voxflate.sampling.generate import generate
 from voxflate.training.run import train_run
@@ -61,6 +65,31 @@ def test_no_path_and_no_scan_goes_with_it(run, tmp_path):
     assert content["schema"] == SCHEMA
     assert content["geometry"]["scans"] == []
     assert content["geometry"]["left_out"] == []
+
+
+def test_the_account_of_the_files_stays_with_the_data(run, tmp_path):
+    """Its notes name the table of subjects, and single scans by their pseudonyms."""
+    source = open_source(run)
+    notes = ["2 were taken from MUSTERMANN.tsv", "64 scans are unlike the others: scan-1c80db9d2e56 (0.25)"]
+    manifest = replace(source.prepared.manifest, files={"seen": 2, "notes": notes})
+    (tmp_path / "exported").mkdir()
+    write_generator(tmp_path / "exported", source.load(), manifest, None)
+    text = (tmp_path / "exported" / CONFIG).read_text()
+    assert "MUSTERMANN" not in text
+    assert "scan-" not in text
+
+
+@pytest.mark.parametrize("folder", shipped().values(), ids=lambda folder: folder.name)
+def test_no_generator_of_the_package_has_an_account_of_files(folder):
+    assert json.loads((folder / CONFIG).read_text())["geometry"]["files"] == {}
+
+
+def test_an_export_of_many_labelled_scans_is_read(tmp_path):
+    folder = an_export(tmp_path / "x", layout=PAIRS)
+    rows = sorted(["F", number % 20] for number in range(60_000))
+    write_json(folder / CONFIG, json.loads((folder / CONFIG).read_text()) | {"label_rows": rows})
+    assert (folder / CONFIG).stat().st_size > 2**20
+    assert len(read_exported(folder).labels.rows) == 60_000
 
 
 def test_the_best_snapshot_can_be_exported(run, tmp_path):
@@ -110,6 +139,8 @@ def refused(exported, match):
         ({"weights_sha256": "0" * 64}, "its SHA-256 differs"),
         ({"n_images": "12"}, "its n_images is not of type int"),
         ({"twin": "2d"}, "its twin is not of type dict"),
+        ({"counts": {"train": {"scans": 90, "subjects": 88}}}, "its counts are not scans and subjects of"),
+        ({"counts": {"train": {}, "heldout": {}}}, "its counts are not scans and subjects of"),
     ],
     ids=str,
 )

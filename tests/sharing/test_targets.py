@@ -317,6 +317,17 @@ def measure(folder: Path, run: Path, name: str, value: float, **facts: Any) -> N
         write_json(folder / name, {**facts, "n-generated": 50, "flagged": {"1": ["lead"]} if value else {}})
 
 
+def test_the_folder_of_a_run_gives_no_title(run: Path, tmp_path: Path) -> None:
+    private = tmp_path / "MUSTERMANN"
+    shutil.copytree(run, private)
+    for target, name in (("hub", "README.md"), ("monai", "configs/metadata.json"), ("onnx", "README.md")):
+        share(private, target, tmp_path / target, Words())
+        text = (tmp_path / target / name).read_text()
+        assert "Generator of MR volumes" in text, target
+        assert "MUSTERMANN" not in text, target
+    assert about(tmp_path / "hub", Words()).title == "hub"
+
+
 def test_a_folder_keeps_what_was_said_and_measured(run: Path, tmp_path: Path) -> None:
     remark = "/home/SECRET MAN/set: is not the data that /home/SECRET MAN/3d was trained on (sha256 ab)"
     measure(tmp_path / "measured", run, "metrics.json", 12.5, other_data=remark)

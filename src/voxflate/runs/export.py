@@ -32,7 +32,8 @@ def write_generator(
     Args:
         folder: Output folder.
         loaded: The generator.
-        manifest: Manifest of its data; scans are left out.
+        manifest: Manifest of its data; scans and the account of all files are left out, because its notes
+            name tables and single scans (decision 0223).
         counts: Result of `counts_of` for the data; None if unknown.
         labels: Joint distribution of its labels; None if the generator knows none.
         words: The owner's description: "title", "data", "licence".
@@ -53,7 +54,7 @@ def write_generator(
         "weights_sha256": sha256(folder / WEIGHTS),
         "samples": fingerprint(fixed_samples(settings, loaded.network, labels)),
         "settings": settings.model_dump(mode="json"),
-        "geometry": asdict(replace(manifest, scans=[], left_out=[])),
+        "geometry": asdict(replace(manifest, scans=[], left_out=[], files={})),
     }
     known = {
         "seconds": loaded.seconds,

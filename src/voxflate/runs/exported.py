@@ -4,8 +4,8 @@ FOLDER/
     generator.safetensors   the averaged generator's weights
     config.json             schema version, settings, geometry and intensities of the data, checksums
 
-It contains no paths, file names or scans of the data, and nothing that can run code. Its settings
-do not keep the name of a user's own feature network.
+It contains no paths, file names, pseudonyms or scans of the data, and nothing that can run code. Its
+settings do not keep the name of a user's own feature network.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ CONFIG = "config.json"
 FORMAT = "voxflate-generator"
 SCHEMA = 1
 """Version of `config.json`; raised when a field is renamed, removed or changes its meaning."""
-
-_LARGEST_CONFIG = 2**20
 
 
 @dataclass(frozen=True)
@@ -193,7 +191,7 @@ _LATER: dict[str, type | tuple[type, ...]] = {
 
 
 def _content(path: Path) -> dict[str, Any]:
-    content = read_json(path, _LARGEST_CONFIG)
+    content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise VoxflateError(f"{path}: does not describe a generator; write one with voxflate export")
     if content.get("schema") != SCHEMA:
@@ -206,4 +204,18 @@ def _content(path: Path) -> dict[str, Any]:
         if not isinstance(content.get(name), kind):
             wanted = kind.__name__ if isinstance(kind, type) else "number"
             raise VoxflateError(f"{path}: its {name} is not of type {wanted}; export the generator again")
+    if "counts" in content and not _are_counts(content["counts"]):
+        raise VoxflateError(
+            f"{path}: its counts are not scans and subjects of {' and '.join(SPLITS)}; export the generator "
+            "again"
+        )
     return content
+
+
+def _are_counts(counts: Mapping[str, Any]) -> bool:
+    """Whether they have the form that `counts_of` gives."""
+    parts = [counts.get(split) for split in SPLITS]
+    return all(
+        isinstance(part, dict) and all(isinstance(part.get(name), int) for name in ("scans", "subjects"))
+        for part in parts
+    )

@@ -33,7 +33,7 @@ class Words:
     """The owner's description of a generator.
 
     Attributes:
-        title: Title; "" for the folder's name.
+        title: Title; "" for what a run makes, or for the name of an export's folder.
         data: Name and source of the training data; "" if unknown.
         licence: Licence of that data; "" if unknown.
     """
@@ -69,8 +69,11 @@ class About:
 
     @property
     def title(self) -> str:
-        """The title."""
-        return self.words.title or self.source.folder.resolve().name
+        """The title; the folder of a run is private (decision 0223)."""
+        name = f"Generator of {self._made}"
+        if self.source.exported is not None:
+            name = self.source.folder.resolve().name
+        return self.words.title or name
 
     @property
     def twin(self) -> Mapping[str, Any] | None:
@@ -111,11 +114,10 @@ class About:
     @property
     def summary(self) -> str:
         """One sentence under the title."""
-        what = f"{self.source.prepared.modality} volumes".strip()
         masks = ", each with its mask" if self.source.prepared.layout.masks else ""
         return (
-            f"A small neural network that generates new {what}{masks}. Every volume is synthetic, but may "
-            "resemble a person in the training data."
+            f"A small neural network that generates new {self._made}{masks}. Every volume is synthetic, but "
+            "may resemble a person in the training data."
         )
 
     @property
@@ -181,6 +183,10 @@ class About:
             "Volumes can look right and be wrong. Structures may be missing, doubled or impossible.",
             *([] if self.audit else ["Check it for copies with voxflate audit before you share volumes."]),
         ]
+
+    @property
+    def _made(self) -> str:
+        return f"{self.source.prepared.modality} volumes".strip()
 
     def _trained_on(self) -> str:
         if self.counts is None:

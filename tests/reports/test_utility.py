@@ -16,6 +16,8 @@ from tests.reports.test_evaluations import voxflate
 from tests.strategies import OF_PAIRS, PAIRS, run_config, write_prepared
 from voxflate.evaluation.utility import cells
 from voxflate.evaluation.utility.examples import real_examples
+from voxflate.reports.evaluations import UTILITY
+from voxflate.reports.places import place_for, reserved
 from voxflate.reports.utility import _missing
 from voxflate.runs.load import open_source
 from voxflate.training.run import train_run
@@ -105,6 +107,21 @@ def test_a_killed_call_goes_on_where_it_stopped(
         content(place / "evaluation" / "001-newest") for place in (run, tmp_path / "other" / "run")
     )
     assert ours["rows"] == theirs["rows"]
+
+
+def test_two_calls_at_once_do_not_write_one_file(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit, others = cells.fit, set()
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        place = place_for(open_source(run, scans=True), None, "newest", UTILITY)
+        with reserved(place, UTILITY) as other:
+            others.add(other.folder.name)
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(cells, "fit", meanwhile)
+    voxflate("utility", run, *QUICK, *SEX)
+    assert (run / "evaluation" / "001-newest" / "utility.json").is_file()
+    assert others == {"002-newest"}
 
 
 def test_the_report_has_it(run: Path) -> None:

@@ -89,7 +89,7 @@ def utility(
     """
     from voxflate.reports.evaluations import METRICS, UTILITY
     from voxflate.reports.measure import Sampling
-    from voxflate.reports.places import place_for
+    from voxflate.reports.places import place_for, reserved
     from voxflate.reports.utility import Asked, plan_of, utility_source
     from voxflate.reports.utility_shown import CHART
     from voxflate.runs.load import open_source
@@ -102,14 +102,15 @@ def utility(
     if dry_run:
         _print_plan(source, plan, place.folder, sampling)
         return
-    with progress_bar("generating") as generating, progress_bar("training") as training:
-        found = utility_source(source, place, plan, sampling, print_generator, generating, training)
-    _print_tables(found)
-    typer.echo(f"written to {place.folder / UTILITY}, chart: {place.folder / CHART}")
-    if (place.folder / METRICS).is_file():
-        from voxflate.reports.evaluated import report_evaluations
+    with reserved(place, UTILITY) as place:
+        with progress_bar("generating") as generating, progress_bar("training") as training:
+            found = utility_source(source, place, plan, sampling, print_generator, generating, training)
+        _print_tables(found)
+        typer.echo(f"written to {place.folder / UTILITY}, chart: {place.folder / CHART}")
+        if (place.folder / METRICS).is_file():
+            from voxflate.reports.evaluated import report_evaluations
 
-        print_report(report_evaluations([place], place.folder, data, other_data=other_data))
+            print_report(report_evaluations([place], place.folder, data, other_data=other_data))
 
 
 def _print_plan(source: Source, plan: Plan, folder: Path, sampling: Sampling) -> None:

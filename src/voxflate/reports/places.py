@@ -51,7 +51,7 @@ def reserved(place: Place, name: str) -> Iterator[Place]:
 
     Args:
         place: From `place_for`.
-        name: The file that will be written: METRICS or AUDIT.
+        name: The file that will be written: METRICS, AUDIT or UTILITY.
     """
     folder = place.folder
     number, _, rest = folder.name.partition("-")

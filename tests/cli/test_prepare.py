@@ -60,3 +60,28 @@ def test_scans_of_nan_alone_say_so_even_if_nothing_is_left(tmp_path: Path, optio
     line = refused("prepare", tmp_path / "in", tmp_path / "out", *options)
     assert line.endswith(f"{tmp_path}/in/a.nii: all voxels are NaN; remove the file")
     assert ("none of its scans can be used: 1 refused, first" in line) == ("--skip-bad" in options)
+
+
+def test_what_a_dry_run_leaves_out_is_named(scans: Path, tmp_path: Path) -> None:
+    shutil.copytree(scans, tmp_path / "scans")
+    (tmp_path / "scans" / "bad.dcm").write_text("junk")
+    shown = voxflate("prepare", tmp_path / "scans", tmp_path / "set", "--skip-bad", "--dry-run")
+    (line,) = [one for one in shown.stderr.splitlines() if one.startswith("left out: ")]
+    assert "scans/bad.dcm: cannot be read as DICOM" in line
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--mask", "tumour=", "expected PATTERN, or NAME=PATTERN such as tumour='labels/*'"),
+        ("--mask", "=labels/*", "expected PATTERN, or NAME=PATTERN such as tumour='labels/*'"),
+        ("--mask", "a{b}=labels/*", "a name cannot have { or }; choose another"),
+        ("--channel", "a{b}=*", "a name cannot have { or }; choose another"),
+        ("--percentiles", "5", "expected two numbers LOW,HIGH such as 0.1,99.9"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(
+    scans: Path, tmp_path: Path, option: str, value: str, message: str
+) -> None:
+    assert refused("prepare", scans, tmp_path / "set", option, value).endswith(message)

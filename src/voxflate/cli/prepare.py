@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -47,6 +47,7 @@ from voxflate.cli.settings import print_settings
 
 if TYPE_CHECKING:
     from voxflate.data.preparing.recipes import RecipeOptions
+    from voxflate.data.sources.account import Account
 
 
 def prepare(
@@ -97,7 +98,9 @@ def prepare(
     from voxflate.data.sources.source import Reading
 
     sides = sides_of(shape)
-    mask_name, _, mask_pattern = mask.rpartition("=")
+    mask_name, equals, mask_pattern = mask.rpartition("=")
+    if equals and not (mask_name and mask_pattern):
+        raise VoxflateError(f"--mask {mask}: expected PATTERN, or NAME=PATTERN such as tumour='labels/*'")
     reading = Reading(
         assume=assume,
         regrid=regrid,
@@ -115,26 +118,30 @@ def prepare(
         mask_name=mask_name or "mask",
         labels=tuple(label or ()),
     )
-    options = RecipeOptions(pair_of("--window", window), pair_of("--percentiles", percentiles), crop, box)
+    options = RecipeOptions(
+        pair_of("--window", window), pair_of("--percentiles", percentiles, "0.1,99.9"), crop, box
+    )
     refused: list[VoxflateError] = []
     refuse = refused.append if skip_bad else None
+    account = Account()
     if plan:
         from voxflate.cli.plan import print_plan
 
         print_plan(
             lambda move: cohort_grids(
-                source, out, recipe, held_out, seed, refuse, reading, options, progress=move
+                source, out, recipe, held_out, seed, refuse, reading, options, progress=move, account=account
             ),
             recipe,
             options,
             ["prepare", source, out, *options_given(ctx, but=("shape", "plan", "dry_run"))],
         )
+        _print_left_out(refused, account)
         return
     if dry_run:
         check(source, out, recipe, sides, held_out, seed, refuse, reading, options)
         _print_resolved(ctx.params, sides, options)
+        _print_left_out(refused, account)
         return
-    account = Account()
     with stage_bars() as move:
         prepared = prepare_set(
             source,
@@ -160,6 +167,14 @@ def _print_resolved(given: Mapping[str, Any], sides: tuple[int, int, int], optio
     parsed = {"shape": sides, "window": options.window, "percentiles": options.percentiles}
     shown = {name: value for name, value in given.items() if name not in ("plan", "dry_run")}
     print_settings({**shown, **parsed})
+
+
+def _print_left_out(refused: Sequence[VoxflateError], account: Account) -> None:
+    """Print which scans a plan leaves out, and its notes."""
+    for error in refused:
+        typer.echo(f"left out: {error}", err=True)
+    for note in account.notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 def _quiet_readers() -> None:

@@ -156,15 +156,17 @@ def write_enhanced(path: Path, stacks: Iterable[tuple[Any, Sequence[float]]]) ->
 def prepared(
     source: Path, out: Path, recipe: str = "mr", held_out: float = 0.0, **settings: Any
 ) -> tuple[PreparedSet, Account]:
-    """Prepare a source; settings are those of `Reading`, `options` and `refuse`."""
+    """Prepare a source; settings are those of `Reading`, `options`, `refuse` and `seed`."""
     account = Account()
     options, refuse = settings.pop("options", RecipeOptions()), settings.pop("refuse", None)
+    seed = settings.pop("seed", 0)
     made = prepare(
         source,
         out,
         recipe,
         SHAPE,
         held_out,
+        seed,
         refuse=refuse,
         reading=Reading(**settings),
         options=options,

@@ -244,3 +244,33 @@ def test_a_list_with_one_patient_on_both_sides_is_told(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(f"file,subject,split\n{lines.replace('B,heldout', 'B,train')}")
     _, account = prepared(tmp_path / "list.csv", tmp_path / "all")
     assert not any("PatientID" in note for note in account.notes)
+
+
+def test_equal_labels_of_two_data_sets_are_noted(tmp_path: Path) -> None:
+    for number, site in enumerate(("Nord", "Sued")):
+        for subject in "12":
+            name = f"sub-{subject}/anat/sub-{subject}_T1w.nii.gz"
+            write_nifti(tmp_path / "in" / site / name, body(9 * number + int(subject)))
+    made, account = prepared(tmp_path / "in", tmp_path / "out", held_out=0.5)
+    assert len(sides(made)) == 2
+    (note,) = [one for one in account.notes if "occur in several folders" in one]
+    assert note.startswith("subject labels that occur in several folders: 2 (sub-1 in Nord, Sued); each")
+    assert "Nord" not in (made.root / "manifest.json").read_text()
+    _, account = prepared(tmp_path / "in" / "Nord", tmp_path / "one", held_out=0.5)
+    assert not any("occur in several folders" in one for one in account.notes)
+
+
+@pytest.mark.parametrize("subjects", ["folder", "file"])
+def test_patients_whom_the_option_puts_on_both_sides_are_noted(tmp_path: Path, subjects: str) -> None:
+    for number in range(4):
+        write_series(tmp_path / "in" / str(number), body(number), patient=f"P{number % 2}")
+    notes = [
+        note
+        for seed in range(3)
+        for note in prepared(
+            tmp_path / "in", tmp_path / f"out{seed}", held_out=0.5, subjects=subjects, seed=seed
+        )[1].notes
+        if "that several subjects share, and that are both trained on and held out: " in note
+    ]
+    assert notes
+    assert notes[0].endswith("or leave out --subjects")

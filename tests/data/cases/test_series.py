@@ -229,7 +229,11 @@ def test_stacks_of_another_orientation_are_volumes_of_their_own(tmp_path: Path) 
     write_series(
         tmp_path / "in", body(1), first=50, directions=SAGITTAL, SeriesInstanceUID=UID, StudyInstanceUID=STUDY
     )
-    assert len(volumes(prepared(tmp_path / "in", tmp_path / "out")[0])) == 2
+    made, account = prepared(tmp_path / "in", tmp_path / "out")
+    assert len(volumes(made)) == 2
+    (note,) = [one for one in account.notes if "series that make several volumes" in one]
+    assert "or folder: 1 (000.dcm, 050.dcm); each volume counts as a scan" in note
+    assert "050.dcm" not in (made.root / "manifest.json").read_text()
 
 
 def test_slices_that_each_name_a_series_of_their_own_are_not_left_out(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.cases.phantoms import body, prepared, refusal, volumes, write_nifti
-from voxflate.data.sources.lists import read_list
+from voxflate._system.errors import VoxflateError
+from voxflate.data.sources.lists import Columns, read_list
 
 ROWS = ["file,subject,split", *(f"s/{n}.nii,{n},{'train' if n < 3 else 'heldout'}" for n in range(4))]
 TEXT = "\n".join(ROWS)
@@ -123,3 +124,16 @@ def test_no_list_of_a_datalist_is_lost(folder: Path, tmp_path: Path) -> None:
     assert "has a list of scans called 'fold1', which is not a split; call it one of train" in text
     (folder / "l.json").write_text('{"training": ["s/0.nii"], "training": ["s/1.nii"]}')
     assert "it has 'training' twice" in refusal(folder / "l.json", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [["s/1.nii"], [["s/1.nii"]], {"training": ["s/1.nii"]}, {"a": [{"Image": "s/1.nii"}]}, [{"t1": "x"}]],
+)
+def test_no_list_of_a_datalist_is_lost_in_any_form(folder: Path, other: object) -> None:
+    content = {"training": [{"t1": "s/0.nii"}], "file_ending": ".nii.gz", "labels": ["air", "liver"]}
+    (folder / "l.json").write_text(json.dumps(content))
+    assert len(read_list(folder / "l.json", Columns(("t1",)))) == 1
+    (folder / "l.json").write_text(json.dumps({**content, "unlabelled": other}))
+    with pytest.raises(VoxflateError, match="has a list of scans called 'unlabelled', which is not a split"):
+        read_list(folder / "l.json", Columns(("t1",)))

@@ -1,6 +1,7 @@
 """Sets of scans with masks, several modalities and labels: from files to tensors and back."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -381,3 +382,15 @@ def test_more_classes_than_channels_make_sense_for_are_refused(pairs: Path, tmp_
     assert "its masks have 33 classes, and each is a channel; at most 32" in refusal(
         pairs, tmp_path / "set", reading=MASKED
     )
+
+
+@pytest.mark.parametrize("recipe", ["mr", "ct"])
+def test_nan_in_a_mask_is_background_when_asked(pairs: Path, tmp_path: Path, recipe: str) -> None:
+    plain = prepare(pairs, tmp_path / "plain", recipe, SHAPE, reading=MASKED)
+    for path in (pairs / "labels").iterdir():
+        mask: Any = nib.load(path)
+        array = mask.get_fdata()
+        nib.Nifti1Image(np.where(array == 0, np.nan, array), mask.affine).to_filename(path)
+    made = prepare(pairs, tmp_path / "set", recipe, SHAPE, reading=replace(MASKED, nan="air"))
+    assert made.layout == plain.layout
+    assert made.content_hash == plain.content_hash

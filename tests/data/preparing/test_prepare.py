@@ -379,3 +379,11 @@ print(*sorted({"SimpleITK", "matplotlib", "scipy.ndimage", "torch"} & set(sys.mo
     command = [sys.executable, "-c", code, str(scans), str(tmp_path / "set")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_shape_may_be_a_list_and_a_seed_is_not_negative(scans: Path, tmp_path: Path) -> None:
+    made = prepare(scans, tmp_path / "list", "mr", [*SHAPE])
+    assert made.shape == SHAPE
+    assert made.content_hash == prepare(scans, tmp_path / "array", "mr", np.array(SHAPE)).content_hash
+    with pytest.raises(VoxflateError, match="seed is a whole number from 0 on, got -1"):
+        prepare(scans, tmp_path / "set", "mr", SHAPE, seed=-1)

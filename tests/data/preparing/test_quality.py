@@ -16,6 +16,7 @@ from voxflate.data import PreparedSet
 from voxflate.data.prepared import Scan, to_stored
 from voxflate.data.preparing.prepare import prepare
 from voxflate.data.preparing.quality import copies_in, duplicates, look, outliers, several_scans
+from voxflate.data.sources.source import Reading
 
 SHAPE = (8, 16, 16)
 WriteScan = Callable[..., Path]
@@ -181,3 +182,19 @@ def test_copies_in_other_kinds_of_numbers_are_copies(tmp_path: Path, write_scan:
     (group,) = copies_in(made)
     assert len(group) == len(kinds)
     assert len(made.manifest.scans) == len(kinds) + 1
+
+
+def test_sizes_of_classes_are_those_of_each_scan_s_voxels(tmp_path: Path, write_scan: WriteScan) -> None:
+    """Under coca the voxels of scans differ, so equal shares of the voxels are different volumes."""
+    mask = np.zeros((16, 16, 8), np.uint8)
+    mask[4:12, 4:12] = 1
+    for number, side in enumerate((1.0, 2.0, 4.0)):
+        affine = np.diag([side, side, 2.0, 1.0])
+        hu = np.random.default_rng(number).uniform(-1000, 100, mask.shape).astype(np.float32)
+        write_scan(tmp_path / "in" / f"{number}.nii.gz", hu, affine)
+        write_scan(tmp_path / "in" / f"{number}_seg.nii.gz", mask, affine)
+    prepare(tmp_path / "in", tmp_path / "set", "coca", SHAPE, reading=Reading(mask="*_seg*"))
+    page = (tmp_path / "set" / "report.html").read_text(encoding="utf-8")
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page[page.index("smallest, ml") :])
+    sizes = [float(cell) for cell in cells[2:5]]
+    assert sizes == pytest.approx([8 * 8 * 8 * 2 * side**2 / 1000 for side in (1, 2, 4)], rel=0.02)

@@ -132,6 +132,25 @@ def test_a_series_of_another_modality_is_refused(
         assert prepare_like(tmp_path / "series", replace(made, modality=known)).images
 
 
+def test_a_ct_without_units_is_refused(tmp_path: Path, write_series: Callable[..., Any]) -> None:
+    """Nothing about it tells that 1024 was added: most of it is air, and a little is soft tissue."""
+    body = np.full((6, 9, 9), -1000)
+    body[2:4, 3:6, 3:6] = 40
+    for number in range(2):
+        write_series(tmp_path / "scans" / str(number), body + number, PatientID=str(number))
+    made = prepare(tmp_path / "scans", tmp_path / "set", "ct", (4, 8, 8)).manifest
+
+    def strip(one: Any, index: int) -> None:
+        del one.RescaleIntercept
+
+    for modality in ("CT", ""):
+        write_series(tmp_path / f"other{modality}", body + 1024, change=strip, Modality=modality)
+        with pytest.raises(VoxflateError, match=r"without a RescaleIntercept, .* export it again with one"):
+            prepare_like(tmp_path / f"other{modality}", made)
+        with pytest.raises(VoxflateError, match=r"without a RescaleIntercept, .* with --hu-offset"):
+            prepare(tmp_path / f"other{modality}", tmp_path / "no", "ct", (4, 8, 8))
+
+
 def test_what_is_not_one_scan_is_one_line(scans: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 

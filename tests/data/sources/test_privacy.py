@@ -116,6 +116,7 @@ def test_nobody_is_named_in_any_file_that_is_written(pacs: Path, tmp_path: Path)
     voxflate("generate", runs / "3d", "-n", 2, "--out", tmp_path / "made" / "dicom", "--format", "dicom")
     check_nobody_is_named(tmp_path / "made")
     names = (tmp_path / "names.csv").read_text()
+    assert not (tmp_path / "names.csv").stat().st_mode & 0o077
     for scan in (*open_prepared(data).manifest.scans, *open_prepared(data).manifest.left_out):
         assert scan.scan in names
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,6 +56,8 @@ class Plan:
         self.options.check(self.recipe)
         self.reading.check()
         check_share(self.held_out)
+        if self.seed < 0:
+            raise VoxflateError(f"seed is a whole number from 0 on, got {self.seed}")
         check_new_folder(self.out)
         self._check_place()
         if self.reading.assume:
@@ -268,11 +271,11 @@ def write_names(path: Path, sources: Iterable[Source], refusals: Refusals, names
     """Write whose pseudonyms they are: a CSV table of scan, subject, path and the source's name.
 
     Every scan has one line, whether it was used or left out. The table reverses the pseudonyms, so it belongs
-    beside the scans and not in the set.
+    beside the scans and not in the set, and only the user may read it.
     """
     with (
         whole_file(path) as temporary,
-        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=_private) as file,
     ):
         table = csv.writer(file)
         table.writerow(["scan", "subject", "path", "name"])
@@ -280,3 +283,8 @@ def write_names(path: Path, sources: Iterable[Source], refusals: Refusals, names
         for error in refusals.errors:
             rows.setdefault(error.name, ("", error.path, ""))
         table.writerows([names.scan(name), *row] for name, row in rows.items())
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only the user may read."""
+    return os.open(path, flags, 0o600)

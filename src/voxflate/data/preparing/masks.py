@@ -60,11 +60,13 @@ class MaskClasses:
 def read_mask(source: Source) -> Volume:
     """Read a mask's label values, reoriented to RAS, on the grid of its file; sheared axes stay sheared.
 
+    If NaN is accepted, it is background.
+
     Raises:
         ScanError: If it cannot be read, has values that are not labels, or is empty.
     """
     try:
-        volume = to_ras(source.own_volume())
+        volume = to_ras(source.own_volume(0.0 if source.reading.nan else None))
     except ConstantError as error:
         raise ScanError(
             source.path, "is a mask without foreground: all its voxels are equal; draw it, or remove it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,6 @@ from voxflate.data.preparing.rows import Rows
 from voxflate.data.preparing.volumes import Making, Result, prepare_volume
 from voxflate.data.shapes import Shape
 from voxflate.data.sources.account import Account, some
-from voxflate.data.sources.found import is_list
 from voxflate.data.sources.names import Pseudonyms, load_salt
 from voxflate.data.sources.pairing import channel_names
 from voxflate.data.sources.people import note_shared_patients
@@ -102,6 +101,7 @@ def prepare(
     Raises:
         VoxflateError: If a setting or a scan is refused, or no scan is left; `out` is then unchanged.
     """
+    shape = _whole(shape)
     plan = Plan(Path(source), Path(out), recipe, shape, held_out, seed, reading, options)
     refusals = Refusals(plan, refuse, account)
     all_jobs = find_jobs(plan, refusals, looking)
@@ -155,7 +155,7 @@ def check(
     Raises:
         VoxflateError: If a setting is wrong, there are no scans, or `out` is not empty.
     """
-    plan = Plan(Path(source), Path(out), recipe, shape, held_out, seed, reading, options)
+    plan = Plan(Path(source), Path(out), recipe, _whole(shape), held_out, seed, reading, options)
     return find_jobs(plan, Refusals(plan, refuse))
 
 
@@ -185,6 +185,12 @@ def cohort_grids(
     cohort = first_cohort(jobs, plan, refusals, progress)
     _note_odd_grids(refusals.account, cohort)
     return [replace(grid, note="") for grid in cohort.grids]
+
+
+def _whole(shape: Iterable[int]) -> Shape:
+    """A shape as a tuple of integers, whether it is a list, a tuple or an array."""
+    depth, height, width = map(int, shape)
+    return depth, height, width
 
 
 def _check_names_file(plan: Plan, path: Path | None) -> None:
@@ -235,8 +241,7 @@ def _finish(
         remark_on_classes(account, cohort.classes, len(cohort.jobs))
         labels = [one.labels for one in found]
         remark_on_lost_classes(account, cohort.classes, labels, looks, recorded)
-        if is_list(plan.source):
-            note_shared_patients(account, [(job.source, job.split) for job in cohort.jobs])
+        note_shared_patients(account, [(job.source, job.split) for job in cohort.jobs])
         listed = any(source.split for source in sources)
         remark_on_set(account, scans, looks, recorded, None if listed else plan.held_out, channels)
         remark_on_offset(account, scans, plan.reading.hu_offset)

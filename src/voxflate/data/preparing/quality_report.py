@@ -29,7 +29,7 @@ from voxflate.data.preparing.quality import (
     outliers,
     several_scans,
 )
-from voxflate.data.volume import Float64
+from voxflate.data.volume import Float64, Geometry
 
 REPORT = "report.html"
 
@@ -88,14 +88,15 @@ def write_quality_report(path: Path, manifest: Manifest, looks: Sequence[Look]) 
 
 def _classes(manifest: Manifest, looks: Sequence[Look]) -> list[tuple[str, str, int, int, list[float]]]:
     """For each class: colour, name, value, volumes that have it; smallest, median and largest size, ml."""
-    voxel = float(np.prod(manifest.spacing)) * float(np.prod(manifest.shape)) / 1000
+    grids = [Geometry(manifest.shape, np.array(scan.affine)) for scan in manifest.scans]
+    volumes = np.prod([grid.extent for grid in grids], axis=1) / 1000  # ml; those of coca differ
     rows = []
     for index, channel in enumerate(manifest.layout.channels[manifest.layout.images :]):
-        sizes = np.array([one.shares[index] for one in looks]) * voxel
+        sizes = np.array([one.shares[index] for one in looks]) * volumes
         colour = "#{:02x}{:02x}{:02x}".format(*COLOURS[index % len(COLOURS)])
-        volumes = int((sizes > 0).sum())
+        having = int((sizes > 0).sum())
         rows.append(
-            (colour, channel.name, channel.label, volumes, np.percentile(sizes, [0, 50, 100]).tolist())
+            (colour, channel.name, channel.label, having, np.percentile(sizes, [0, 50, 100]).tolist())
         )
     return rows
 

@@ -65,6 +65,7 @@ def remark_on_sources(account: Account, sources: Sequence[Source], unread: Path 
             "label counts as a different person",
             labels=some([f"sub-{label}" for label in sorted(whole)]),
         )
+    _remark_on_repeated_labels(account, sources)
     called = Counter(one.series.description for one in sources if one.series and one.series.description)
     if len(called) > 1:
         account.note(
@@ -72,6 +73,22 @@ def remark_on_sources(account: Account, sources: Sequence[Source], unread: Path 
             "PATTERN if "
             "they are not of one kind",
             called=some([f"{number} {name}" for name, number in called.most_common()]),
+        )
+
+
+def _remark_on_repeated_labels(account: Account, sources: Sequence[Source]) -> None:
+    """Remark on BIDS labels that occur in several folders, as in two data sets that were put together."""
+    places: dict[str, set[str]] = {}
+    for one in sources:
+        label = bids_label(one.name)
+        if label and one.subject == label:
+            places.setdefault(label, set()).add(one.name[: one.name.index(f"sub-{label}")].rpartition("/")[0])
+    if repeated := {label: found for label, found in places.items() if len(found) > 1}:
+        label, found = min(repeated.items())
+        account.note(
+            f"subject labels that occur in several folders: {len(repeated)} ({{example}}); each counts as "
+            "one person; if these are different people, give a list with a column subject",
+            example=f"sub-{label} in {some(sorted(folder or '.' for folder in found))}",
         )
 
 

@@ -113,6 +113,12 @@ def _whole_subject(path: Path, manifest: Manifest, others: Mapping[str, Path], m
     first = _one_scan(path, reading)
     for scan in (first, *scans):
         _check_modality(scan, manifest)
+        if scan.lacks_units and reading.hounsfield and not reading.hu_offset:
+            raise ScanError(
+                scan.path,
+                "is CT without a RescaleIntercept, so its values are not in Hounsfield units, but the "
+                "generator's are; export it again with one",
+            )
     return replace(first, others=tuple(scans), mask=drawn)
 
 

@@ -173,6 +173,7 @@ def _series(
     refused: Counter[Path] = Counter()
     stacks = group(slices)
     shared = Counter(path for stack in stacks for path in {one.path for one in stack})
+    volumes: dict[str, list[str]] = {}
     for acquisition in stacks:
         paths = tuple(dict.fromkeys(one.path for one in acquisition))
         try:
@@ -192,11 +193,24 @@ def _series(
             stack = numbers.get(first.path, -1) + 1
             numbers[first.path] = stack
             name = f"{first.name}#{stack + 1}" if stack else first.name
+            volumes.setdefault(acquisition[0].text("SeriesInstanceUID"), []).append(name)
             known = series.patient or (f"study {series.study}" if series.study else "")
             subject = composed(first.subject or _subject(first.name, reading, known))
             yield Source(
                 first.path, name, subject, series, reading, first.split, stack=stack, labels=first.values
             )
+    _note_several(account, volumes)
+
+
+def _note_several(account: Account, volumes: Mapping[str, Sequence[str]]) -> None:
+    """Note series that make several volumes; `volumes` has their names by the name of the series."""
+    several = [some([*names]) for uid, names in volumes.items() if uid and len(names) > 1]
+    if several:
+        account.note(
+            "DICOM series that make several volumes, by orientation, size, frame of reference or folder: "
+            f"{len(several)} ({{names}}); each volume counts as a scan; --min-slices leaves out short ones",
+            names="; ".join(several[:3]),
+        )
 
 
 def _check_whole(stack: Sequence[Slice], stacks: Sequence[Sequence[Slice]], fewest: int) -> None:

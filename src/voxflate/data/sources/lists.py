@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import parse_json
 from voxflate.data.readers.refusals import printable
+from voxflate.data.readers.table import suffix_of
 from voxflate.data.sources.spelling import composed
 from voxflate.data.sources.tables import column_name, read_rows, read_text
 
@@ -160,7 +161,7 @@ def _json(path: Path, columns: Columns) -> Iterator[Entry]:
         raise VoxflateError(
             f"{path}: is not a datalist, expected an object with lists called {', '.join(SPLIT_NAMES)}"
         )
-    _check_others(path, {key: items for key, items in named.items() if key not in lists})
+    _check_others(path, {key: items for key, items in named.items() if key not in lists}, columns)
     for split, items in lists.items():
         # A list for training alone may be split at random; a list of held-out scans is never trained on.
         says_split = len(lists) > 1 or SPLIT_NAMES[split.strip().lower()] == "heldout"
@@ -174,15 +175,26 @@ def _json(path: Path, columns: Columns) -> Iterator[Entry]:
             yield from _entries(path, where, values, split_of_item, columns)
 
 
-def _check_others(path: Path, others: Mapping[str, Any]) -> None:
-    """Refuse a list of scans whose name is not a split: its scans would be missing."""
+def _check_others(path: Path, others: Mapping[str, Any], columns: Columns) -> None:
+    """Refuse scans under a name that is not a split: they would be missing."""
+    names = {*_FILE_COLUMNS, *columns.images}
     for key, items in others.items():
-        first = items[0] if isinstance(items, list) and items else None
-        if isinstance(first, dict) and any(name in first for name in _FILE_COLUMNS):
+        if _has_scans(items, names):
             raise VoxflateError(
                 f"{path}: has a list of scans called {printable(key)!r}, which is not a split; call it one "
                 f"of {', '.join(SPLIT_NAMES)}, or remove it"
             )
+
+
+def _has_scans(items: object, names: Collection[str]) -> bool:
+    """Whether a part of a datalist has a list of file names, or of objects that name a file."""
+    if isinstance(items, dict):
+        return any(_has_scans(one, names) for one in items.values())
+    for item in items if isinstance(items, list) else []:
+        files = isinstance(item, dict) and any(item[name] for name in item if column_name(name) in names)
+        if files or (isinstance(item, str) and suffix_of(item)) or _has_scans(item, names):
+            return True
+    return False
 
 
 def _flat(item: dict[str, Any]) -> dict[str, Any]:

@@ -66,11 +66,11 @@ def with_subjects(scans: Sequence[Source], rows: Sequence[str], table: str, acco
 
 
 def note_shared_patients(account: Account, scans: Sequence[tuple[Source, str]]) -> None:
-    """Note that a list gives several subjects for one PatientID, and that these are in both splits.
+    """Note that several subjects have one PatientID, as a list or --subjects says, and are in both splits.
 
     Args:
         account: Receives the note.
-        scans: Scans of a list, each with its split.
+        scans: All scans of a set, each with its split.
     """
     sides: dict[str, set[str]] = {}
     for scan, split in scans:
@@ -78,9 +78,9 @@ def note_shared_patients(account: Account, scans: Sequence[tuple[Source, str]]) 
             sides.setdefault(scan.series.patient, set()).add(split)
     if both := sum(len(splits) > 1 for splits in sides.values()):
         account.note(
-            f"PatientIDs that several subjects of the list share, and that are both trained on and held out: "
-            f"{both}; these subjects count as different people; if a PatientID is one person, correct the "
-            "column subject"
+            f"PatientIDs that several subjects share, and that are both trained on and held out: {both}; "
+            "these subjects count as different people; if a PatientID is one person, correct the list's "
+            "column subject, or leave out --subjects"
         )
 
 

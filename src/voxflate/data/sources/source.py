@@ -98,6 +98,10 @@ class Reading:
         """
         if self.subjects not in SUBJECTS:
             raise VoxflateError(f"--subjects {self.subjects}: choose one of {', '.join(SUBJECTS)}")
+        if named := [name for name in (*self.channels, self.mask_name) if {*"{}"} & {*name}]:
+            raise VoxflateError(
+                f"--channel or --mask {named[0]}: a name cannot have {{ or }}; choose another"
+            )
         if self.nan not in ("", NAN_AIR):
             raise VoxflateError(f"--nan {self.nan}: the only choice is {NAN_AIR}; without it NaN is refused")
         known = ("", *MODALITIES, OTHER)
@@ -166,9 +170,14 @@ class Source:
         return own + tuple(path for one in self.members[1:] for path in one.files)
 
     @property
+    def is_ct(self) -> bool:
+        """Whether it is CT by its modality, or, if that is unknown, by the recipe."""
+        return self.modality == "CT" or (self.reading.hounsfield and not self.modality)
+
+    @property
     def lacks_units(self) -> bool:
         """Whether it is a CT whose file does not relate its values to Hounsfield units."""
-        return self.series is not None and self.modality == "CT" and not self.series.has_units
+        return self.series is not None and self.is_ct and not self.series.has_units
 
     def geometry(self) -> Geometry:
         """The grid; the voxels are not touched.
@@ -192,12 +201,15 @@ class Source:
         volume = self.own_volume()
         return upright(volume) if self._sheared(volume.geometry) else volume
 
-    def own_volume(self) -> Volume:
-        """The voxels on the grid of the file, even if sheared; see `volume`."""
+    def own_volume(self, air: float | None = None) -> Volume:
+        """The voxels on the grid of the file, even if sheared; see `volume`.
+
+        Args:
+            air: The largest value that NaN may become; None for that of `Reading.air`.
+        """
         if self.series is None:
-            return read_volume(self.path, self.reading.assume, self.reading.air)
-        is_ct = self.modality == "CT" or (self.reading.hounsfield and not self.modality)
-        volume = dicom.read_series(self.series, is_ct=is_ct)
+            return read_volume(self.path, self.reading.assume, self.reading.air if air is None else air)
+        volume = dicom.read_series(self.series, is_ct=self.is_ct)
         check_voxels(self.path, volume.array)
         return volume
 

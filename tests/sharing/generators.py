@@ -34,6 +34,7 @@ def an_export(
     seed: int = 0,
     random: bool = True,
     layout: Layout = ONE_CHANNEL,
+    rows: list[list[Any]] = ROWS,
     **network: Any,
 ) -> Path:
     """An export of a generator with random weights, in an oblique grid.
@@ -46,6 +47,7 @@ def an_export(
         counts: Scans and subjects, as `counts_of` has them.
         seed: Of the weights.
         layout: Channels and labels; the networks are made to fit.
+        rows: How its labels occur together.
         random: Whether biases and noise strengths are random too; else they are those of a fresh network.
         network: Changes of the network's settings.
     """
@@ -79,6 +81,6 @@ def an_export(
         "settings": settings.model_dump(mode="json"),
         "geometry": asdict(manifest),
     }
-    known = {"counts": counts, "label_rows": ROWS if layout.labels else None}
+    known = {"counts": counts, "label_rows": rows if layout.labels else None}
     write_json(folder / CONFIG, content | {name: value for name, value in known.items() if value})
     return folder

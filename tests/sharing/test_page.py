@@ -26,7 +26,7 @@ from tests.browsers import NO_WEBGL, WEBGL, chromium, requests_of
 from tests.sharing.generators import OBLIQUE, an_export
 from tests.strategies import ONE_CHANNEL, PAIRS
 from voxflate.cli import app
-from voxflate.data.channels import LabelColumn, Layout
+from voxflate.data.channels import Channel, LabelColumn, Layout
 from voxflate.runs.shipped import shipped
 from voxflate.sharing.about import Words
 from voxflate.sharing.targets import share
@@ -464,6 +464,29 @@ def test_labels_reach_both_ends_and_no_further(tmp_path: Path, browser: Any) -> 
     assert (slider.get_property("min"), slider.get_property("max")) == ("0.07", "1.05")
     choices = browser.find_elements("css selector", "[name=label-0]")
     assert [one.is_enabled() for one in choices] == [True, True, False]  # no training scan has X
+
+
+LONG = ("Alzheimer's disease", "cognitively normal", "mild cognitive impairment")
+
+
+def test_long_names_fit_a_phone(tmp_path: Path, browser: Any) -> None:
+    channels = tuple(Channel(name) for name in ("T1-weighted MPRAGE", "FLAIR with contrast", "T2_turbo_spin"))
+    layout = Layout(channels, (LabelColumn("diagnosis", LONG), LabelColumn("a_number", high=9.0)))
+    rows = [[LONG[1], 3]]
+    _, page = a_page(tmp_path, layout=layout, rows=rows)
+    phone = {"width": 320, "height": 600, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        opened(browser, page)
+        changed(browser, mode="walk")
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        label = browser.find_element("css selector", ".labelled span")
+        assert (width, label.text) == (320, "diagnosis")
+        assert label.rect["width"] > 50
+        assert "tap a slice to move the cross" in browser.find_element("css selector", ".bar").text
+        assert "Values in grey occur in no training scan" in browser.find_element("id", "labels").text
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_mask_lies_over_the_slices_and_can_be_switched_off(

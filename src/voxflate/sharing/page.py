@@ -51,7 +51,7 @@ def write_page(about: About, out: Path) -> None:
         VoxflateError: If the file already exists or has another suffix, or the generator has no ONNX graph.
     """
     check_new_page(out)
-    script, style = _bundle("app.js").decode("utf-8"), _text("page.css")
+    script, style, described = _bundle("app.js").decode("utf-8"), _text("page.css"), describe(about)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page = environment.from_string(_text("page.html")).render(
         about=about,
@@ -64,7 +64,8 @@ def write_page(about: About, out: Path) -> None:
         installation=INSTALLATION,
         folder=_folder(about, out),
         where=_where(about, _folder(about, out)),
-        description=_json({**describe(about), **_of_page(about), "folder": _folder(about, out)}),
+        description=_json({**described, **_of_page(about), "folder": _folder(about, out)}),
+        unseen=any(label.get("unseen") for label in described["labels"]),
         blocks=_blocks(about),
     )
     with whole_file(out) as temporary:

@@ -39,7 +39,5 @@ def test_a_damaged_file_is_one_line() -> None:
     whole = FOUND.as_dict()
     cut = {key: value for key, value in whole.items() if key != "facts"}
     for content in (cut, whole | {"metrics": []}, whole | {"metrics": {"psnr": {"other": 1}}}):
-        with pytest.raises(
-            VoxflateError, match=r"metrics\.json: is damaged .*; restore it, or run"
-        ):
+        with pytest.raises(VoxflateError, match=r"metrics\.json: is damaged .*; restore it, or run"):
             through_json(content)

@@ -55,6 +55,7 @@ def test_every_figure_has_an_interval_and_a_floor(prepared: PreparedSet) -> None
             assert figure.error is not None, name
             assert figure.low <= figure.value <= figure.high, name
     assert assessment.facts["n-generated"] == 30
+    assert assessment.facts["n-real-subjects"] == 40
     assert [network["name"] for network in assessment.facts["extractors"]] == ["random", "voxels", "random3d"]
     assert {"generating", "features of slices", "pairs", "intervals"} <= set(assessment.seconds)
     assert len(suite.first) == 8

@@ -87,6 +87,15 @@ def test_nothing_says_where_the_run_lies(run: Path, tmp_path: Path) -> None:
     assert audit["data"] == other.content_hash
 
 
+def test_an_audit_of_an_earlier_version_is_collected(run: Path, tmp_path: Path) -> None:
+    """It did not say how its volumes were drawn."""
+    folder = shutil.copytree(run, tmp_path / "run") / "evaluation" / "009-newest"
+    folder.mkdir()
+    numbers = {key: 4 for key in ("n_images", "n-generated", "n-train", "n-heldout", "n-null")}
+    (folder / "audit.json").write_text(json.dumps({**numbers, "extractor": "random", "flagged": {"3": []}}))
+    assert result_of(tmp_path / "run").audits[-1] == {**numbers, "extractor": "random", "flagged": 1}
+
+
 def test_points_are_those_of_the_best_snapshot(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     before = result_of(run, pictures=True)

@@ -195,6 +195,14 @@ def test_the_spread_of_many_people_is_that_of_the_pairs_that_are_compared() -> N
     assert highest(metric, 5000) == highest(metric, 500) == pytest.approx(28.32, abs=0.01)
 
 
+def test_several_scans_of_a_person_do_not_widen_the_spread_of_people() -> None:
+    """The floor's interval is over people: 40 volumes of 10 people have half of the deviation."""
+    run = near(a_run("a", 50), 28.5, half=0.5)
+    assert not may_copy(grouped([run])[0])
+    people = replace(run, assessment=replace(run.assessment, facts={**run.facts, "n-real-subjects": 10}))
+    assert may_copy(grouped([people])[0])
+
+
 def in_folder(run: EvaluatedRun) -> EvaluatedRun:
     """With snapshots after 4 and 8 kimg, of which the first one is the best, and the evaluated one."""
     folder = Path("runs", run.label)

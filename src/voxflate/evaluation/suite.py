@@ -263,6 +263,7 @@ class Suite:
         with self._stage("intervals"):
             metrics = statistics.metrics(collected.count)
         facts = self._facts(collected.count, n_real, networks)
+        facts["n-real-subjects"] = len(set(statistics.real_subjects))
         facts["floor"] = half_sizes(statistics.real_subjects, HALVINGS, settings.seed)
         if "ms-ssim" in metrics:
             levels, kernel = levels_and_kernel(min(self.real.prepared.shape))

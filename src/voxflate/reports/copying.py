@@ -21,7 +21,7 @@ _SPREADS = 3.0  # standard deviations of real people
 _ENDS = 1.96  # standard errors from the mean to the end of a 95% interval
 
 
-def highest(metric: Metric, n_real: int) -> float | None:
+def highest(metric: Metric, people: int) -> float | None:
     """The highest mean PSNR to the nearest real volume that is not suspicious; None if people are unknown.
 
     The mean of all real volumes is nobody's copy, and it is 1.8 to 2.6 dB nearer to a real volume than
@@ -33,13 +33,13 @@ def highest(metric: Metric, n_real: int) -> float | None:
     Args:
         metric: The metric with its floor, which is between real people; the floor's interval gives the
             standard deviation.
-        n_real: Number of real volumes, of which at most `MOST_PAIRS` are in the floor.
+        people: Number of people in the real volumes, of whom at most `MOST_PAIRS` are in the floor.
     """
     if metric.real is None:
         return None
     if metric.real_low is None or metric.real_high is None:
         return metric.real + _LEAST
-    deviation = (metric.real_high - metric.real_low) / (2 * _ENDS) * sqrt(min(n_real, MOST_PAIRS))
+    deviation = (metric.real_high - metric.real_low) / (2 * _ENDS) * sqrt(min(people, MOST_PAIRS))
     return metric.real + max(_LEAST, _SPREADS * deviation)
 
 
@@ -63,7 +63,8 @@ def cautions(rows: Sequence[Row]) -> list[str]:
 def _reasons(run: EvaluatedRun) -> list[str]:
     found = []
     metric = run.assessment.metrics.get(NEAREST)
-    limit = None if metric is None else highest(metric, run.facts["n-real"])
+    people = run.facts.get("n-real-subjects", run.facts["n-real"])  # older evaluations only count volumes
+    limit = None if metric is None else highest(metric, people)
     if metric is not None and limit is not None and metric.value > limit:
         found.append(
             "its volumes are nearer to them than people are to each other (PSNR to the nearest one "

@@ -101,9 +101,9 @@ def _columns(
 def _audit(content: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of an audit, without what it says of each volume."""
     keys = ("n_images", "n-generated", "n-train", "n-heldout", "n-null", "extractor", "seed", "truncation")
-    numbers = {key: content[key] for key in keys} | {"flagged": len(content["flagged"])}
-    later = ("false-alarms", "data", "other_data")
-    return facts_without_folders(numbers | {key: content[key] for key in later if key in content})
+    later = ("false-alarms", "data", "other_data")  # of earlier versions some are missing
+    numbers = {key: content[key] for key in (*keys, *later) if key in content}
+    return facts_without_folders(numbers | {"flagged": len(content["flagged"])})
 
 
 def _machine(facts: Mapping[str, Any]) -> dict[str, Any]:

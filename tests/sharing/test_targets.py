@@ -428,17 +428,30 @@ def test_an_evaluation_that_is_not_there_is_refused(export: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "licence",
-    ["CC BY 4.0: see site", "no", "1.0", '[a] "b" #c', "- x", "MIT", "\N{GRINNING FACE}", "apache-2.0"],
+    ("licence", "header"),
+    [
+        ("", ["unknown"]),
+        ("MIT", ["mit"]),
+        ("CC BY 4.0", ["cc-by-4.0"]),
+        ("CC-BY-SA-3.0", ["cc-by-sa-3.0"]),
+        ("CC BY 4.0: see site", ["other", "cc-by-4.0-see-site"]),
+        ("no", ["other", "no"]),
+        ("1.0", ["other", "1.0"]),
+        ('[a] "b" #c', ["other", "a-b-c"]),
+        ("- x", ["other", "x"]),
+        ("\N{GRINNING FACE}", ["other", "see-below"]),
+    ],
 )
-def test_the_header_of_the_card_is_yaml_whatever_the_licence(
-    export: Path, tmp_path: Path, licence: str
+def test_the_header_of_the_card_is_yaml_that_the_hub_takes_whatever_the_licence(
+    export: Path, tmp_path: Path, licence: str, header: list[str]
 ) -> None:
     yaml = pytest.importorskip("yaml", reason="pip install pyyaml")
     folder = tmp_path / 'a "hub"'
     share(export, "hub", folder, Words(licence=licence))
     card = (folder / "README.md").read_text()
-    assert yaml.safe_load(card.split("---\n")[1])["license"] == licence.lower()
+    fields = yaml.safe_load(card.split("---\n")[1])
+    assert [fields[name] for name in ("license", "license_name") if name in fields] == header
+    assert f"- **Licence of the data**: {licence or 'Not stated by its owner.'}\n" in card
     assert r'voxflate.load("a \"hub\"")' in card
 
 
@@ -473,6 +486,8 @@ def test_bundle_and_card_say_the_true_modality(modality: str, ct: bool, told: st
     card = (tmp_path / "bundle" / "docs" / "README.md").read_text()
     assert f"generates new {told} volumes." in card
     assert f"- **Modality**: {told}\n" in card
+    (picture,) = re.findall(r"!\[.*\]\((.*)\)", card)
+    assert (tmp_path / "bundle" / "docs" / picture).is_file()
     share(export, "hub", tmp_path / "hub", Words(data="scans of SomeData"))
     assert f"- **Modality**: {told}\n" in (tmp_path / "hub" / "README.md").read_text()
     kept = json.loads((tmp_path / "bundle" / "models" / "config.json").read_text())["geometry"]["modality"]
@@ -566,6 +581,7 @@ def test_pushing_uploads_the_folder(export: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Api, "create_repo", refuse)
     shown = exported(2, export, "--to", "hub", "--out", tmp_path / "again", "--push", "me/brains")
     assert "the hub refused it (401 unauthorized)" in shown
+    assert f"then hf upload me/brains {tmp_path / 'again'} . --private" in " ".join(shown.split())
     assert (tmp_path / "again" / "README.md").is_file()
 
 

@@ -8,6 +8,7 @@ FOLDER/
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from voxflate.drawing.sheets import sample_sheet
 from voxflate.sampling.volumes import shape_of_one
 from voxflate.sharing.about import TRUNCATION, About
 from voxflate.sharing.folder import write_export
-from voxflate.sharing.texts import text_of
+from voxflate.sharing.texts import hub_licence, text_of
 
 PICTURE = "samples.png"
 _SHOWN = 8
@@ -46,6 +47,7 @@ def write_hub_files(about: About, folder: Path, name: str) -> None:
     card = text_of(
         "card.jinja",
         about=about,
+        licence=hub_licence(about.words.licence),
         folder=name,
         picture=PICTURE,
         truncation=TRUNCATION,
@@ -78,7 +80,8 @@ def push(folder: Path, repository: str) -> str:
         reason = str(error).strip().splitlines()
         raise VoxflateError(
             f"{repository}: the hub refused it ({reason[0] if reason else type(error).__name__}); the folder "
-            f"{folder} is complete, upload it by hand or try again after: hf auth login"
+            f"{folder} is complete: hf auth login, then hf upload "
+            f"{shlex.join([repository, str(folder)])} . --private"
         ) from error
     return str(address)
 

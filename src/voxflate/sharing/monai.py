@@ -21,7 +21,7 @@ import torch
 from voxflate._system.files import whole_folder, write_json
 from voxflate._system.version import __version__
 from voxflate.sharing.about import About
-from voxflate.sharing.hub import write_hub_files
+from voxflate.sharing.hub import PICTURE, write_hub_files
 
 _OLDEST_MONAI = "1.5.0"
 
@@ -33,6 +33,7 @@ def write_monai(about: About, out: Path) -> None:
             (folder / name).mkdir()
         write_hub_files(about, folder / "models", "models")
         card = (folder / "models" / "README.md").read_text(encoding="utf-8")
+        card = card.replace(f"]({PICTURE})", f"](../models/{PICTURE})")
         (folder / "docs" / "README.md").write_text(card, encoding="utf-8")
         write_json(folder / "configs" / "metadata.json", _metadata(about))
         write_json(folder / "configs" / "inference.json", _inference())

@@ -17,6 +17,15 @@ CITATION = (
 )
 """The paper whose method the generators have, as in CITATION.cff."""
 
+_HUB_LICENCES = """
+afl-3.0 agpl-3.0 apache-2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0
+cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0
+cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0
+cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 ecl-2.0 eupl-1.1 eupl-1.2 gfdl gpl gpl-2.0
+gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 mit mpl-2.0 odbl odc-by osl-3.0 pddl unlicense zlib
+"""
+"""The licences that a Hugging Face repository takes; it refuses a card with another one (decision 0224)."""
+
 INSTALLATION = f"Python 3.11 to 3.13 and voxflate {__version__} (in a clone of its repository: pip install .)"
 """What the Python of a card or a page needs."""
 
@@ -48,6 +57,20 @@ def quoted(text: str) -> str:
     "a \"b\""
     """
     return json.dumps(text, ensure_ascii=False)
+
+
+def hub_licence(text: str) -> dict[str, str]:
+    """The fields of a card's header that name a licence, in words of the owner, as the hub takes them.
+
+    >>> hub_licence("CC BY-SA 4.0"), hub_licence("ADNI's terms")
+    ({'license': 'cc-by-sa-4.0'}, {'license': 'other', 'license_name': 'adni-s-terms'})
+    """
+    name = re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
+    if not text:
+        return {"license": "unknown"}
+    if name in _HUB_LICENCES.split():
+        return {"license": name}
+    return {"license": "other", "license_name": name or "see-below"}
 
 
 def yaml_scalar(text: str) -> str:

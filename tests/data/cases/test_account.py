@@ -231,3 +231,11 @@ def test_the_terminal_shows_the_account(tmp_path: Path) -> None:
     assert "files: 14 seen = 12 used + 2 left out" in lines
     assert "      2  DICOM series of fewer than 3 slices: short/000.dcm, short/001.dcm" in lines
     assert f"next: voxflate pretrain '{tmp_path / 'a set'}' --out runs/2d" in shown.stdout
+
+
+def test_a_short_stack_of_a_file_that_is_used_is_noted(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "in" / "one.dcm", [(body(0), AXIAL), (body(1)[:2], SAGITTAL)])
+    made, account = prepared(tmp_path / "in", tmp_path / "out")
+    assert len(made.manifest.scans) == 1
+    text = "stacks of fewer than 3 frames that were left out of files with other stacks: 1 (one.dcm)"
+    assert text in account.notes

@@ -107,3 +107,16 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
             move("preparing", second / 200)
     lines = ["preparing: 30%, 0:02:20 left", "preparing: 60%, 0:01:21 left"]
     assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_an_error_of_the_disk_of_the_scans_is_none_of_writing_the_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(path: Path) -> str:
+        raise OSError(5, "Input/output error", str(path))
+
+    write_nifti(tmp_path / "in" / "a.nii", body())
+    monkeypatch.setattr("voxflate.data.sources.source.sha256", gone)
+    text = refusal(tmp_path / "in", tmp_path / "out")
+    assert text.startswith(f"{tmp_path}/in/a.nii: cannot be read any more")
+    assert "(Input/output error); check the disk or the connection" in text

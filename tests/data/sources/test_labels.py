@@ -200,3 +200,15 @@ def test_values_that_fit_no_kind_are_refused() -> None:
         typed(["age"], [{"age": "60"}, {"age": "61,5"}])
     with pytest.raises(VoxflateError, match="--label name: has 51 different values, not all of them numbers"):
         typed(["name"], [{"name": f"person {i}"} for i in range(51)])
+
+
+def test_a_list_and_a_table_may_each_have_some_of_the_labels(tmp_path: Path) -> None:
+    (tmp_path / "participants.tsv").write_text("participant_id\tsex\n1\tF\n2\tM\n")
+    scans = [scan(tmp_path, "a.nii", "1", age="20", sex=""), scan(tmp_path, "b.nii", "2", age="30", sex="X")]
+    found, _ = known_labels(tmp_path / "list.csv", scans, wanted_labels(["age", "sex"]))
+    assert found == [{"age": "20"}, {"age": "30", "sex": "X"}]  # the list has both
+    scans = [scan(tmp_path, "a.nii", "1", age="20"), scan(tmp_path, "b.nii", "2", age="30")]
+    found, _ = known_labels(tmp_path / "list.csv", scans, wanted_labels(["age", "sex"]))
+    assert found == [{"age": "20", "sex": "F"}, {"age": "30", "sex": "M"}]
+    with pytest.raises(VoxflateError, match="has no column height"):
+        known_labels(tmp_path / "list.csv", scans, wanted_labels(["age", "height"]))

@@ -70,7 +70,7 @@ def prepare(
     reading: Reading = READING,
     options: RecipeOptions = OPTIONS,
     salt: bytes | None = None,
-    names_file: Path | None = None,
+    names_file: str | Path | None = None,
     looking: Progress | None = None,
     account: Account | None = None,
 ) -> PreparedSet:
@@ -105,6 +105,7 @@ def prepare(
     plan = Plan(Path(source), Path(out), recipe, shape, held_out, seed, reading, options)
     refusals = Refusals(plan, refuse, account)
     all_jobs = find_jobs(plan, refusals, looking)
+    names_file = None if names_file is None else Path(names_file)
     _check_names_file(plan, names_file)
     names = Pseudonyms(load_salt(out=plan.out) if salt is None else salt)
     first = first_cohort(all_jobs, plan, refusals, looking)

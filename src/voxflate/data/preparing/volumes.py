@@ -109,6 +109,17 @@ def first_look(job: Job, steps: Sequence[Step]) -> Found | VoxflateError:
         return Found(grid, shares, labels_of(read_mask(source.mask)) if source.mask else frozenset())
     except VoxflateError as error:
         return error
+    except OSError as error:
+        return _lost(source, error)
+
+
+def _lost(source: Source, error: OSError) -> ScanError:
+    """The error for a file that was there when it was found, and cannot be read any more."""
+    return ScanError(
+        source.path,
+        f"cannot be read any more, or a file that belongs to it ({error.strerror or type(error).__name__}); "
+        "check the disk or the connection, and run the same command again",
+    )
 
 
 def check_places(source: Source) -> tuple[float, ...]:
@@ -143,8 +154,11 @@ def prepare_volume(job: Job, making: Making) -> Result | VoxflateError:
     """Make one volume; an error is returned, so that it affects only its scan."""
     try:
         made = make_channels(job.source, making.steps, making.classes)
+        source_sha256 = job.source.sha256()
     except VoxflateError as error:
         return error
+    except OSError as error:  # else it would count as an error of writing the set
+        return _lost(job.source, error)
     images = made.images
     stored = _stored([*images, *made.masks], making.shape)
     ranges = [one.intensity for one in images if one.intensity is not None]
@@ -153,7 +167,7 @@ def prepare_volume(job: Job, making: Making) -> Result | VoxflateError:
     scan = Scan(
         making.names.subject(job.source.subject),
         job.split,
-        job.source.sha256(),
+        source_sha256,
         images[0].affine.tolist(),
         ranges[0],
         making.names.scan(job.source.name),

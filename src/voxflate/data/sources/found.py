@@ -174,12 +174,14 @@ def _series(
     stacks = group(slices)
     shared = Counter(path for stack in stacks for path in {one.path for one in stack})
     volumes: dict[str, list[str]] = {}
+    short: list[str] = []
     for acquisition in stacks:
         paths = tuple(dict.fromkeys(one.path for one in acquisition))
         try:
             if len(acquisition) < reading.min_slices:
                 _check_whole(acquisition, stacks, reading.min_slices)
                 account.leave(paths, f"DICOM series of fewer than {reading.min_slices} slices")
+                short += [files[paths[0]].name] * (shared[paths[0]] > 1)
                 continue
             series = dicom.order(acquisition, regrid=reading.regrid)
         except ScanError as error:
@@ -200,6 +202,12 @@ def _series(
                 first.path, name, subject, series, reading, first.split, stack=stack, labels=first.values
             )
     _note_several(account, volumes)
+    if short:  # other frames of these files may be used, and then the account of files is silent
+        account.note(
+            f"stacks of fewer than {reading.min_slices} frames that were left out of files with other "
+            f"stacks: {len(short)} ({{names}})",
+            names=some(short),
+        )
 
 
 def _note_several(account: Account, volumes: Mapping[str, Sequence[str]]) -> None:

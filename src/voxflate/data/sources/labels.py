@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -96,9 +96,10 @@ def known_labels(source: Path, scans: Sequence[Source], wanted: Sequence[Wanted]
     if path is None:
         missing = next(one.name for one in wanted if column_name(one.name) not in listed)
         raise _without_table(source, names, listed, missing)
-    table = _Table(path, names)
+    table = _Table(path, names, listed)
     rows = [table.find(scan) for scan in scans]
-    both = [{**table.values(row), **scan.labels} for row, scan in zip(rows, scans, strict=True)]
+    given = [{name: value for name, value in scan.labels.items() if value} for scan in scans]
+    both = [{**table.values(row), **values} for row, values in zip(rows, given, strict=True)]
     return Known([_chosen(values, wanted) for values in both], path, rows, table.ids, True)
 
 
@@ -145,13 +146,19 @@ def _places(source: Path) -> tuple[Path, ...]:
 
 
 class _Table:
-    """Rows of a participants file by subject."""
+    """Rows of a participants file by subject.
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
+    Args:
+        path: The file.
+        names: The wanted columns.
+        listed: Columns that the list of scans has, so that the file need not have them.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str], listed: Container[str] = ()) -> None:
         self._path = path
         self._rows: dict[str, dict[str, str]] = {}
         for line, row in read_rows(path, _ID_COLUMNS, _EXPECTED):
-            if missing := [name for name in names if name not in row]:
+            if missing := [name for name in names if name not in row and name not in listed]:
                 raise VoxflateError(
                     f"{path}: has no column {missing[0]}; it has {', '.join(row)}. Choose one with --label"
                 )
@@ -159,7 +166,7 @@ class _Table:
             subject = composed(row[column]).removeprefix("sub-")
             if not subject:  # a line of means or totals, or a blank one
                 continue
-            values = {name: row[name] for name in names}
+            values = {name: row[name] for name in names if name in row}
             if self._rows.setdefault(subject, values) != values:
                 raise VoxflateError(
                     f"{path}: line {line} repeats {row[column]} with other values; keep one of its lines"

@@ -78,7 +78,7 @@ def test_a_generation_says_what_made_it(run, prepared, tmp_path):
     facts = json.loads((tmp_path / "new" / "generation.json").read_text())
     assert facts == {
         "voxflate": __version__,
-        "run": str(run),
+        "run": run.name,  # the file goes with the volumes: no path
         "snapshot": "0.008",
         "n_images": 8,
         "kimg": 0.008,

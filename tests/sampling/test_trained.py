@@ -229,6 +229,8 @@ def test_mistakes_are_one_line(
     refused("above 0 and finite", generator.invert, zeros, tolerance=np.inf)
     refused("got an array of", generator.invert, zeros[1:])
     refused("NaN or infinite", generator.invert, zeros + np.inf)
+    refused("values of up to 1000 in size, prepared ones are from -1 to 1", generator.invert, zeros - 1000)
+    refused("styles have NaN", generator.render, generator.styles(1) * np.nan)
     refused("must be above 0", generator.invert, zeros, tolerance=0)
     refused("has no masks; leave the mask out", generator.invert, zeros, masks=zeros)
     two = np.zeros((2, *pairs.shape), np.float32)
@@ -295,6 +297,9 @@ def test_the_command_takes_modalities_mask_and_labels(tmp_path: Path) -> None:
     both = ("--channel", f"t2={t2}")
     assert "the generator needs t2=FILE, got none" in shown(2)
     assert "write it as NAME=FILE" in shown(2, "--channel", "t2")
+    assert f"{tmp_path / 'no.nii'}: no such file; give a scan" in shown(
+        2, *both, "--mask", tmp_path / "no.nii"
+    )
     assert "does not match its scan" in shown(2, *both, "--mask", moved)
     assert "has the classes 1, 3, 8" in shown(2, *both, "--mask", other)
     assert "did you mean age?" in shown(2, *both, "--label", "agee=4")

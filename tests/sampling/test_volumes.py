@@ -1,4 +1,5 @@
 import pickle
+from copy import copy, deepcopy
 
 import nibabel as nib
 import numpy as np
@@ -153,8 +154,11 @@ def test_other_names_and_shapes_and_nan_are_refused(volumes, prepared, tmp_path)
         Volumes(np.full(SHAPE, np.nan), prepared)
 
 
-@pytest.mark.parametrize("again", [lambda x: x.copy(), lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize(
+    "again", [lambda x: x.copy(), copy, deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
 def test_copies_and_pickles_keep_place_and_units(volumes, again):
+    assert not np.shares_memory(again(volumes), volumes)
     np.testing.assert_array_equal(again(volumes), volumes)
     np.testing.assert_array_equal(again(volumes).intensities(), volumes.intensities())
     with pytest.raises(VoxflateError, match="are unknown"):

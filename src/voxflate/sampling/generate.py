@@ -108,8 +108,9 @@ def generate(
         writer.finish()
         facts = {
             "voxflate": __version__,
-            "run": str(run),
+            "run": source.folder.resolve().name,
             **loaded.identity,
+            **({"other_data": _without_folders(source)} if source.other_data else {}),
             "data": prepared.content_hash,
             "seed": seed,
             "truncation": truncation,
@@ -122,6 +123,14 @@ def generate(
         }
         write_json(folder / "generation.json", facts)
     return [out / kept.images[0] for kept in writer.kept]
+
+
+def _without_folders(source: Source) -> str:
+    """The remark about other data without paths, because the file goes with the volumes."""
+    remark = source.other_data
+    for folder in (source.prepared.root, source.folder):
+        remark = remark.replace(str(folder), folder.resolve().name)
+    return remark
 
 
 def _check_space(out: Path, folder: Path, n: int) -> None:

@@ -47,6 +47,8 @@ TOLERANCE = 0.1
 _RATE = 0.1
 _CODES = 4096
 """Number of style codes for estimating the whitening."""
+_FURTHEST = 2.0
+"""Largest absolute value that a prepared voxel may have, with room for resampling."""
 _SMALLEST = 1e-3
 """Smallest standard deviation of a whitened axis, relative to the largest: smaller ones are noise."""
 
@@ -166,11 +168,16 @@ def invert(
         progress: Called with (steps done, steps).
 
     Raises:
-        VoxflateError: If a value is not finite, or an option is invalid.
+        VoxflateError: If a value is not finite or far outside [-1, 1], or an option is invalid.
     """
     options.check()
     if not np.isfinite(given).all():
         raise VoxflateError("the volumes have NaN or infinite values, which no generator can reproduce")
+    if (furthest := float(np.abs(given).max())) > _FURTHEST:
+        raise VoxflateError(
+            f"the volumes have values of up to {furthest:g} in size, prepared ones are from -1 to 1; prepare "
+            "them like the training data, or give the scan to voxflate invert, which does that"
+        )
     device = next(network.parameters()).device
     target = torch.from_numpy(given).to(device)
     whitening = Whitening(network, None if joint is None else joint.vectors(0, 0, _CODES, labels))

@@ -81,6 +81,9 @@ def reconstruct(
     options.check()
     check_outside_sets(out)
     check_writable(out)
+    for path in (subject.scan, *subject.others.values(), subject.mask):
+        if path is not None and not path.exists():
+            raise VoxflateError(f"{path}: no such file; give a scan, or the folder of its DICOM series")
     source = open_source(run, data, device, other_data=None)
     check_volumes(source)
     layout, joint = source.prepared.layout, source.labels

@@ -187,6 +187,8 @@ class TrainedGenerator:
         wanted = style_shape(self.network)
         if codes.ndim != 3 or codes.shape[1:] != wanted or not len(codes):
             raise VoxflateError(f"styles must be [n, {wanted[0]}, {wanted[1]}], got {list(codes.shape)}")
+        if not codes.isfinite().all():
+            raise VoxflateError("styles have NaN or infinite values; correct the codes before rendering")
         check_numbers(len(codes), seed, 1.0, batch, subject or 0)
         device = next(self.network.parameters()).device
         volumes = []
@@ -299,7 +301,7 @@ class TrainedGenerator:
             progress: Called with (steps done, steps).
 
         Raises:
-            VoxflateError: If a shape is wrong, a value is not finite, or a label is unknown.
+            VoxflateError: If a shape is wrong, a value is not a prepared one, or a label is unknown.
         """
         layout, one = self._prepared.layout, shape_of_one(self._prepared)
         given = np.asarray(volumes, np.float32)
@@ -335,11 +337,7 @@ def load_trained(
     device: str | None = None,
     other_data: bool = False,
 ) -> TrainedGenerator:
-    """Load a generator; arguments as in `voxflate.load`.
-
-    Raises:
-        VoxflateError: As `voxflate.load`.
-    """
+    """Load a generator; arguments and errors as in `voxflate.load`."""
     source = open_source(Path(path), None if data is None else Path(data), device, other_data=other_data)
     check_volumes(source)
     loaded = source.load(snapshot)

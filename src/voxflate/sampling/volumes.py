@@ -182,6 +182,14 @@ class Volumes(np.ndarray[Any, np.dtype[np.float32]]):
         copied._labels = self._labels
         return copied
 
+    def __copy__(self) -> Any:
+        """As `copy`; NumPy would lose everything but the values."""
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        """As `copy`."""
+        return self.copy()
+
     def __reduce__(self) -> Any:
         """Pickle with position and units."""
         if self._prepared is None:

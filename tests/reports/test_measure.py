@@ -305,7 +305,7 @@ def test_other_data_is_said_by_generated_volumes(home: Path, other: Path, tmp_pa
         shown = voxflate("generate", home / "run", "--out", tmp_path / kind, "--format", kind, *made)
         assert f"warning: {other}: is not the data that" in shown
         facts = written(tmp_path / kind, "generation.json")
-        assert facts["other_data"].startswith(f"{other}: is not the data that")
+        assert facts["other_data"].startswith(f"{other.name}: is not the data that run was trained on")
         assert [facts["data"][:12], facts["trained_on"][:12]] == hashes(other, home / "set")
     header = nib.load(tmp_path / "nifti" / "sample-0000.nii.gz").header
     assert header["descrip"].item().decode() == f"{SYNTHETIC}; on other data"

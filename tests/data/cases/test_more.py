@@ -39,14 +39,15 @@ def test_packed_dicom_is_in_the_account_as_what_it_is(tmp_path: Path) -> None:
     }
 
 
-def test_every_second_slice_alone_gets_a_note(tmp_path: Path) -> None:
-    for index, path in enumerate(write_series(tmp_path / "in", body(), SpacingBetweenSlices=3.0)):
+@pytest.mark.parametrize("name", ["SpacingBetweenSlices", "SliceThickness"])
+def test_every_second_slice_alone_gets_a_note(tmp_path: Path, name: str) -> None:
+    for index, path in enumerate(write_series(tmp_path / "in", body(), **{name: 3.0})):
         if index % 2:
             path.unlink()
     made, account = prepared(tmp_path / "in", tmp_path / "out")
     assert made.manifest.scans[0].affine is not None
-    assert any("some may be missing" in note for note in account.notes)
-    write_series(tmp_path / "whole", body(), SpacingBetweenSlices=3.0)
+    assert any(f"headers say ({name}): some may be missing" in note for note in account.notes)
+    write_series(tmp_path / "whole", body(), SpacingBetweenSlices=3.0, SliceThickness=1.0)
     _, account = prepared(tmp_path / "whole", tmp_path / "whole-set")
     assert not any("missing" in note for note in account.notes)
 

@@ -61,6 +61,7 @@ def test_a_tilted_gantry_is_straightened_when_asked(tmp_path: Path, write_series
     check_field(source)
     steps = prepare(tmp_path / "s", tmp_path / "set", "mr", (4, 8, 8), reading=REGRID).manifest.steps
     assert steps[0] == {"step": "regrid"}
+    assert source.geometry().note.endswith("the scan was resampled to a box (--regrid)")
 
 
 def test_uneven_gaps_are_evened_out_when_asked(tmp_path: Path, write_series: Callable[..., Any]) -> None:
@@ -71,6 +72,7 @@ def test_uneven_gaps_are_evened_out_when_asked(tmp_path: Path, write_series: Cal
         only(tmp_path / "s", Reading())
     source = only(tmp_path / "s")
     assert source.geometry().shape == (8, 20, 16)
+    assert source.geometry().note.endswith("were interpolated to even gaps (--regrid)")
     check_field(source)
 
 

@@ -131,6 +131,7 @@ def order(slices: Sequence[Slice], *, regrid: bool = False) -> Series:
     notes = (
         _note_missing(first, float(np.linalg.norm(step))),
         _note_acquisitions(slices),
+        "" if even else "the slices are unevenly spaced, and were interpolated to even gaps (--regrid)",
         note_synthetic(first.text("DerivationDescription")),
     )
     note = "; ".join(filter(None, notes))
@@ -187,11 +188,16 @@ def _series(slices: Sequence[Slice], grid: Geometry, places: Float64 | None) -> 
 
 
 def _note_missing(one: Slice, gap: float) -> str:
-    """Remark on slices much farther apart than the header says, as when every second one is missing."""
-    stated = one.number("SpacingBetweenSlices")
-    if not 0 < stated < gap / MISSING:
-        return ""
-    return "slices are farther apart than their headers say (SpacingBetweenSlices): some may be missing"
+    """Remark on slices much farther apart than the header says, as when every second one is missing.
+
+    CT headers mostly give only the thickness of a slice.
+    """
+    for name in ("SpacingBetweenSlices", "SliceThickness"):
+        stated = one.number(name)
+        if stated > 0:
+            missing = stated < gap / MISSING
+            return f"slices are farther apart than their headers say ({name}): some may be missing" * missing
+    return ""
 
 
 def _note_acquisitions(slices: Sequence[Slice]) -> str:

@@ -36,10 +36,6 @@ _TAGS = (
     "EchoTime",
     "InstanceNumber",
     "AcquisitionNumber",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "SpacingBetweenSlices",
     "Rows",
     "Columns",
     "BitsAllocated",
@@ -51,8 +47,6 @@ _TAGS = (
     "PixelRepresentation",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
-    "RescaleSlope",
-    "RescaleIntercept",
     "ModalityLUTSequence",
 )
 _PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010))
@@ -64,10 +58,12 @@ _FRAME_TAGS = {
     "ImagePositionPatient": "PlanePositionSequence",
     "ImageOrientationPatient": "PlaneOrientationSequence",
     "PixelSpacing": "PixelMeasuresSequence",
+    "SpacingBetweenSlices": "PixelMeasuresSequence",
+    "SliceThickness": "PixelMeasuresSequence",
     "RescaleSlope": "PixelValueTransformationSequence",
     "RescaleIntercept": "PixelValueTransformationSequence",
 }
-"""Element -> its functional group in enhanced DICOM, shared or per frame."""
+"""Further element -> its functional group in enhanced DICOM, shared or per frame."""
 
 _IMAGES = "1.2.840.10008.5.1.4.1.1."
 _VOLUME_IMAGES = tuple(f"{_IMAGES}{number}" for number in ("2", "4", "20", "128", "130"))
@@ -196,14 +192,14 @@ def read_slices(path: Path) -> list[Slice]:
         _check_inflated(path)
         # Values are converted on access, and pydicom warns of odd ones then.
         with pydicom.config.disable_value_validation():
-            tags = [*_TAGS, _SHARED, _PER_FRAME]
+            tags = [*_TAGS, *_FRAME_TAGS, _SHARED, _PER_FRAME]
             with path.open("rb") as file:
                 header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
                 held = _pixel_bytes(file, header)
             meta = header.file_meta
             syntax = meta.get("TransferSyntaxUID") or (header.original_encoding and _native(header))
             compressed = syntax is None or syntax == _DEFLATED or pydicom.uid.UID(syntax).is_compressed
-            elements = {name: header.get(name) for name in _TAGS} | {_HELD: held}
+            elements = {name: header.get(name) for name in (*_TAGS, *_FRAME_TAGS)} | {_HELD: held}
             elements["SOPClassUID"] = elements["SOPClassUID"] or meta.get("MediaStorageSOPClassUID")
             frames = _frames(header)
     except Exception as error:  # a damaged file makes the parser raise anything

@@ -40,7 +40,7 @@ def upright_geometry(grid: Geometry) -> Geometry:
     """The smallest grid with right angles that contains the voxel centres of a sheared grid.
 
     The first file axis and the plane of the first two are kept, as are the distances between rows, columns
-    and slices.
+    and slices. Its note says that the scan is resampled.
     """
     steps = grid.affine[:3, :3]
     directions, lengths = np.linalg.qr(steps)
@@ -53,7 +53,8 @@ def upright_geometry(grid: Geometry) -> Geometry:
     affine = np.eye(4)
     affine[:3, :3] = new_steps
     affine[:3, 3] = grid.affine[:3, 3] + new_steps @ low
-    return Geometry((counts[2], counts[1], counts[0]), affine, grid.note)
+    note = "the axes are not at right angles, and the scan was resampled to a box (--regrid)"
+    return Geometry((counts[2], counts[1], counts[0]), affine, "; ".join(filter(None, (grid.note, note))))
 
 
 def old_index(old: Float64, new: Float64, shift: Triple = (0.0, 0.0, 0.0)) -> tuple[Float64, Float64]:

@@ -103,6 +103,9 @@ def test_lines_before_packed_voxels_are_skipped(tmp_path: Path) -> None:
     [
         ("pixdim", [1, 2, 0, 3, 0, 0, 0, 0], "has voxels without a size"),
         ("scl_slope", np.inf, "its scaling is infinite"),
+        ("vox_offset", 0, r"vox_offset is 0, at least 352 is needed\); save it again"),
+        ("vox_offset", 348, "vox_offset is 348, at least 352"),
+        ("vox_offset", np.nan, "vox_offset is nan, at least 352"),
     ],
 )
 def test_a_header_that_nibabel_would_guess_around_is_refused(

@@ -240,3 +240,19 @@ def test_an_image_packed_as_a_whole_is_told_from_a_damaged_one(nifti: Path) -> N
     path.write_bytes(b"no image\n" * 99)
     with pytest.raises(VoxflateError, match="it begins like neither NRRD nor MetaImage"):
         read_volume(path)
+
+
+def test_voxels_that_begin_in_the_header_and_sides_that_are_not_given(nifti: Path) -> None:
+    path = nifti.with_name("a.mha")
+    ITK.WriteImage(ITK.ReadImage(str(nifti)), str(path), False)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"ElementDataFile", b"HeaderSize = 10\nElementDataFile"))
+    with pytest.raises(
+        VoxflateError, match=r"begin inside its header \(HeaderSize is 10, the header has \d+"
+    ):
+        read_volume(path)
+    path.write_bytes(content.replace(b"ElementSpacing", b"ElementSpying"))
+    assert read_geometry(path).spacing == (1.0, 1.0, 1.0)
+    assert read_geometry(path).note.endswith("(ElementSpacing), which then count as 1 mm")
+    path.write_bytes(content)
+    assert not read_geometry(path).note

@@ -144,7 +144,7 @@ def _geometry(reader: Any, header: Header, assume: str) -> Geometry:
     origin = np.array(reader.GetOrigin())
     affine = world_affine(directions, sides, origin) if lies else assumed_affine(assume, sides.tolist())
     check_grid(path, affine)
-    return Geometry((size[2], size[1], size[0]), affine)
+    return Geometry((size[2], size[1], size[0]), affine, header.note)
 
 
 def _check_packed(reader: Any, header: Header, start: int) -> None:

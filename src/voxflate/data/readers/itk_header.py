@@ -16,6 +16,7 @@ _ANATOMICAL = {
     "right-anterior-superior", "ras", "left-anterior-superior", "las", "left-posterior-superior", "lps",
 }  # fmt: skip
 """NRRD's spaces that say which way is left; scanner-xyz and 3D-right-handed do not."""
+_SIDES = ("ElementSpacing", "ElementSize")
 _ORIENTATIONS = ("TransformMatrix", "Rotation", "Orientation")
 _MILLIMETRES = {"mm", "millimeter", "millimeters", "millimetre", "millimetres", ""}
 _UNKNOWN = "?"
@@ -48,7 +49,7 @@ class Header:
         return "NrrdImageIO" if self.is_nrrd else "MetaImageIO"
 
     def check_format(self) -> None:
-        """Refuse a file that is neither NRRD nor MetaImage.
+        """Refuse a file that is neither NRRD nor MetaImage, or whose voxels begin in its header.
 
         Raises:
             ScanError: Says what it is, if that is known.
@@ -59,6 +60,13 @@ class Header:
             )
         if not self.is_nrrd and _LAST_OF_META not in self.text:
             raise unreadable(self.path, "an image", ValueError("it begins like neither NRRD nor MetaImage"))
+        skipped = "" if self.is_nrrd or len(self.files) > 1 else self.value("HeaderSize") or ""
+        if skipped.isdecimal() and 0 < int(skipped) < len(self.text):  # else the header is read as voxels
+            raise ScanError(
+                self.path,
+                f"its voxels begin inside its header (HeaderSize is {int(skipped)}, the header has "
+                f"{len(self.text)} bytes); save it again",
+            )
 
     def value(self, *names: str) -> str | None:
         """The value of the first of some fields that there is; None if there is none."""
@@ -77,6 +85,13 @@ class Header:
             return self.value(*_ORIENTATIONS) is not None
         space = (self.value("space") or "").lower()
         return space in _ANATOMICAL and self.value("space directions") is not None
+
+    @property
+    def note(self) -> str:
+        """A remark on a header without voxel sides; empty if it has them."""
+        if self.is_nrrd or self.value(*_SIDES) is not None:
+            return ""
+        return "the header does not give the voxel sides (ElementSpacing), which then count as 1 mm"
 
     def check_units(self) -> None:
         """Refuse lengths that are not in mm; SimpleITK takes them for mm.

@@ -129,6 +129,7 @@ def _open_nifti(path: Path) -> Iterator[_Nifti]:
             stream, packed = unpacked(path, opened)
             header = _header(stream, pair=bool(_pair_suffix(path)))
             sides = header["pixdim"][1:4].copy()
+            _check_offset(path, header)
             header.check_fix()
             if len(files) > 1:
                 stream, packed = unpacked(files[1], opened)
@@ -152,6 +153,17 @@ def _header(stream: io.BufferedIOBase, *, pair: bool) -> Any:
         if (size, pair) in _HEADERS:
             return _HEADERS[size, pair].from_fileobj(stream, check=False)
     raise ValueError("it does not begin like a NIfTI header")
+
+
+def _check_offset(path: Path, header: Any) -> None:
+    """Refuse voxels that begin inside the header; of 0, nibabel would read the header as voxels."""
+    start, least = float(header["vox_offset"]), header.single_vox_offset
+    if header.is_single and not start >= least:
+        raise ScanError(
+            path,
+            f"its voxels begin inside its header (vox_offset is {start:g}, at least {least} is needed); save "
+            "it again",
+        )
 
 
 def _pair_suffix(path: Path) -> str:

@@ -187,6 +187,14 @@ def test_safetensors_whose_header_lies_are_refused(exported, lie):
     refused(exported, "is not a safetensors file, or is cut short|its networks are not those")
 
 
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+def test_an_export_without_one_of_its_files_is_told_from_a_run(exported, name):
+    (exported / name).unlink()
+    refused(exported, f"is an export without its {name}; copy all of its files")
+    with pytest.raises(VoxflateError, match="is an export without its"):
+        verify_folder(exported)
+
+
 def test_a_pickle_in_place_of_the_weights_is_refused(exported):
     torch.save(load((exported / WEIGHTS).read_bytes()), exported / WEIGHTS)
     change(exported, weights_sha256=sha256(exported / WEIGHTS))

@@ -484,6 +484,7 @@ def test_long_names_fit_a_phone(tmp_path: Path, browser: Any) -> None:
         assert (width, label.text) == (320, "diagnosis")
         assert label.rect["width"] > 50
         assert "tap a slice to move the cross" in browser.find_element("css selector", ".bar").text
+        assert "The average does not depend on the labels" in browser.find_element("id", "controls").text
         assert "Values in grey occur in no training scan" in browser.find_element("id", "labels").text
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -33,7 +33,10 @@ def export(
         ),
     ] = "folder",
     snapshot: Snapshot = "newest",
-    title: Annotated[str, typer.Option(metavar="TEXT", help="Title to show.", rich_help_panel=_ABOUT)] = "",
+    title: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="Title to show. (default: what it makes)", rich_help_panel=_ABOUT),
+    ] = "",
     trained_on: Annotated[
         str,
         typer.Option(metavar="TEXT", help="Name and source of the training data.", rich_help_panel=_ABOUT),

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from voxflate._system.errors import VoxflateError
-from voxflate.runs.exported import is_exported
+from voxflate.config.toml import CONFIG_NAME
+from voxflate.runs.exported import CONFIG, WEIGHTS, is_exported
 
 ROOT = Path(__file__).parents[1] / "generators"
 
@@ -25,9 +26,12 @@ def locate(folder: Path) -> Path:
     A folder of the user takes precedence.
 
     Raises:
-        VoxflateError: If neither exists; lists the included generators.
+        VoxflateError: If neither exists; lists the included generators. If one file of an export is missing.
     """
     if folder.exists():
+        missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+        if len(missing) == 1 and not (folder / CONFIG_NAME).is_file():
+            raise VoxflateError(f"{folder}: is an export without its {missing[0]}; copy all of its files")
         return folder
     known = shipped()
     if str(folder) in known:

@@ -233,7 +233,7 @@ def test_packed_slices_called_dcm_are_refused_as_such(tmp_path: Path) -> None:
 def test_a_deflated_bomb_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voxflate.data.readers.dicom_slices._MOST_INFLATED", 10_000)
+    monkeypatch.setattr("voxflate.data.readers.packed._MOST_INFLATED", 10_000)
     array = np.zeros((4, 200, 200), np.int16)
     array[:, 50] = 7
     for path in write_series(tmp_path / "in", array):

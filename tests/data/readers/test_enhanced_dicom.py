@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from voxflate._system.errors import VoxflateError
 from voxflate.data.sources.found import Source, find_sources
@@ -102,3 +102,33 @@ def test_what_cannot_be_one_box_is_refused(
     with pytest.raises(VoxflateError, match=message) as error:
         only(write(tmp_path / "s" / "one", change).parent).volume()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["7.3", "2", "6.2"])
+def test_a_slope_in_groups_that_the_decoder_passes_over_is_refused(tmp_path: Path, name: str) -> None:
+    """The values would be stored ones, without a word."""
+
+    def change(one: FileDataset) -> None:
+        one.SOPClassUID = one.file_meta.MediaStorageSOPClassUID = UID(f"1.2.840.10008.5.1.4.1.1.{name}")
+
+    def at_the_top(one: FileDataset) -> None:
+        change(one)
+        del one.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence
+        one.RescaleSlope, one.RescaleIntercept = 2, -1024
+
+    write(tmp_path / "groups" / "a.dcm", change)
+    with pytest.raises(VoxflateError, match="slope and intercept in functional groups are not supported"):
+        only(tmp_path / "groups")
+    write(tmp_path / "top" / "a.dcm", at_the_top)
+    np.testing.assert_array_equal(only(tmp_path / "top").volume().array, ARRAY * 2.0 - 1024)
+
+
+@pytest.mark.parametrize(
+    "name", ["2.2", "4.1", "4.4", "130", "128.1", "13.1.1", "13.1.2", "13.1.3", "13.1.5"]
+)
+def test_it_takes_them_from_the_groups_of_other_classes(tmp_path: Path, name: str) -> None:
+    def change(one: FileDataset) -> None:
+        one.SOPClassUID = one.file_meta.MediaStorageSOPClassUID = UID(f"1.2.840.10008.5.1.4.1.1.{name}")
+
+    write(tmp_path / "s" / "a.dcm", change)
+    np.testing.assert_array_equal(only(tmp_path / "s").volume().array, ARRAY * 2.0 - 1024)

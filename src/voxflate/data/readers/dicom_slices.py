@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from voxflate.data.readers.content import head_of, is_dicom_head
+from voxflate.data.readers.packed import check_inflated
 from voxflate.data.readers.refusals import ScanError, check_claim, unreadable
 from voxflate.data.volume import Float64
 
@@ -66,6 +66,10 @@ _FRAME_TAGS = {
 """Further element -> its functional group in enhanced DICOM, shared or per frame."""
 
 _IMAGES = "1.2.840.10008.5.1.4.1.1."
+_IN_GROUPS = (
+    "2.1", "2.2", "4.1", "4.4", "128.1", "130", "13.1.1", "13.1.2", "13.1.3", "13.1.4", "13.1.5",
+)  # fmt: skip
+"""Storage classes whose slope and intercept the decoder takes from functional groups."""
 _VOLUME_IMAGES = tuple(f"{_IMAGES}{number}" for number in ("2", "4", "20", "128", "130"))
 """Storage classes of CT, MR, NM and PET; an image of these without a position is damaged."""
 
@@ -92,8 +96,6 @@ _OTHER_OBJECTS = {
 _LOCALIZER = re.compile(r"locali[sz]er|scout|topogram|surview|\bsurvey\b|plane[ _-]?loc\b", re.IGNORECASE)
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-_MOST_INFLATED = 2**31
-"""Largest size to which a deflated data set may unpack, bytes."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def read_slices(path: Path) -> list[Slice]:
     import pydicom  # here, because most preparations have no DICOM and need not wait for the import
 
     try:
-        _check_inflated(path)
+        check_inflated(path, _DEFLATED)
         # Values are converted on access, and pydicom warns of odd ones then.
         with pydicom.config.disable_value_validation():
             tags = [*_TAGS, *_FRAME_TAGS, _SHARED, _PER_FRAME]
@@ -254,24 +256,6 @@ def check_slice(one: Slice) -> None:
     _check_size(one, one.count("NumberOfFrames", 1))
 
 
-def _check_inflated(path: Path) -> None:
-    """Refuse a deflated data set that would unpack to too much memory, before the parser unpacks it."""
-    head = head_of(path)
-    if _DEFLATED.encode() not in head or head[128:132] != b"DICM":
-        return
-    # The group length of the file meta elements tells where the deflated part begins.
-    start = 144 + int.from_bytes(head[140:144], "little")
-    unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    with open(path, "rb") as file:
-        file.seek(start)
-        while (packed := unpacker.unconsumed_tail or file.read(2**16)) and size <= _MOST_INFLATED:
-            size += len(unpacker.decompress(packed, 2**22))
-    if size > _MOST_INFLATED:
-        raise ScanError(
-            path, f"unpacks to more than {_MOST_INFLATED:,} bytes; export it with another transfer syntax"
-        )
-
-
 def _pixel_bytes(file: BinaryIO, header: Any) -> int:
     """Bytes of pixels in a file that is open at the pixel element; 0 if there is none.
 
@@ -322,6 +306,15 @@ def _enhanced(one: Slice, count: int, frames: list[dict[str, Any]]) -> list[Slic
             one.path,
             f"has {count} frames with {len(rescales)} different slopes and intercepts, which are only read "
             "from single slices; convert it to NIfTI, or export it as one file per slice",
+        )
+    slope, intercept = (frames[0][name] for name in ("RescaleSlope", "RescaleIntercept"))
+    if one.text("SOPClassUID").removeprefix(_IMAGES) not in _IN_GROUPS and (
+        slope not in (None, 1) or intercept not in (None, 0)
+    ):
+        raise ScanError(
+            one.path,
+            "is DICOM of a class whose slope and intercept in functional groups are not supported; convert it "
+            "to NIfTI, or export it as one file per slice",
         )
     _check_size(one, count)
     own = [{name: value for name, value in frame.items() if value is not None} for frame in frames]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from isal import igzip, isal_zlib
 
-from voxflate.data.readers.content import GZIP_MARK
-from voxflate.data.readers.refusals import unreadable
+from voxflate.data.readers.content import GZIP_MARK, head_of
+from voxflate.data.readers.refusals import ScanError, unreadable
 
 _CHUNK = 2**16
 """Bytes unpacked at a time; even of zeros they give only 64 MiB."""
+_MOST_INFLATED = 2**31
+"""Largest size to which a deflated data set may unpack, bytes."""
 _GZIP, _ZLIB = 31, 15
 """How zlib calls the two wrappers of a deflate stream."""
 
@@ -58,3 +61,29 @@ def sizes_of(path: Path, voxels: Path, start: int) -> tuple[int, int]:
     except Exception as error:  # a damaged stream makes the library raise errors of its own
         raise unreadable(path, "an image", error) from error
     return read - len(unpacker.unused_data), size
+
+
+def check_inflated(path: Path, syntax: str) -> None:
+    """Refuse a deflated DICOM data set that would unpack to too much memory, before the parser unpacks it.
+
+    Args:
+        path: A DICOM file.
+        syntax: The UID of the deflated transfer syntax.
+
+    Raises:
+        ScanError: Gives the limit.
+    """
+    head = head_of(path)
+    if syntax.encode() not in head or head[128:132] != b"DICM":
+        return
+    # The group length of the file meta elements tells where the deflated part begins.
+    start = 144 + int.from_bytes(head[140:144], "little")
+    unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with open(path, "rb") as file:
+        file.seek(start)
+        while (packed := unpacker.unconsumed_tail or file.read(2**16)) and size <= _MOST_INFLATED:
+            size += len(unpacker.decompress(packed, 2**22))
+    if size > _MOST_INFLATED:
+        raise ScanError(
+            path, f"unpacks to more than {_MOST_INFLATED:,} bytes; export it with another transfer syntax"
+        )

@@ -274,3 +274,26 @@ def test_patients_whom_the_option_puts_on_both_sides_are_noted(tmp_path: Path, s
     ]
     assert notes
     assert notes[0].endswith("or leave out --subjects")
+
+
+def test_subjects_that_differ_only_in_capitals_are_noted(tmp_path: Path) -> None:
+    for number, patient in enumerate(("Ab 1", "AB1", "c")):
+        write_series(tmp_path / "in" / str(number), body(number), patient=patient)
+    made, account = prepared(tmp_path / "in", tmp_path / "out", held_out=0.3)
+    assert len(sides(made)) == 3
+    (note,) = [one for one in account.notes if "differ only in capitals" in one]
+    assert note.startswith("subjects that differ only in capitals or blanks: 1 (AB1 / Ab 1); each counts as")
+    assert "AB1" not in (made.root / "manifest.json").read_text()
+
+
+def test_unknown_subjects_of_a_list_are_not_one_person(tmp_path: Path) -> None:
+    for number in range(4):
+        write_nifti(tmp_path / "in" / f"{number}.nii", body(number))
+    (tmp_path / "in" / "l.tsv").write_text("file\tsubject\n0.nii\tn/a\n1.nii\tN/A\n2.nii\tnan\n3.nii\tnull\n")
+    made, account = prepared(tmp_path / "in" / "l.tsv", tmp_path / "out")
+    assert len(sides(made)) == 4
+    assert any("the subjects of the 4 scans are unknown" in note for note in account.notes)
+    (tmp_path / "in" / "l.tsv").write_text("file\tsubject\n0.nii\tann\n1.nii\tn/a\n")
+    assert "gives a subject to only some scans (line 3 has none)" in refusal(
+        tmp_path / "in" / "l.tsv", tmp_path / "no"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ def remark_on_sources(account: Account, sources: Sequence[Source], unread: Path 
             labels=some([f"sub-{label}" for label in sorted(whole)]),
         )
     _remark_on_repeated_labels(account, sources)
+    _remark_on_spellings(account, people)
     called = Counter(one.series.description for one in sources if one.series and one.series.description)
     if len(called) > 1:
         account.note(
@@ -89,6 +90,19 @@ def _remark_on_repeated_labels(account: Account, sources: Sequence[Source]) -> N
             f"subject labels that occur in several folders: {len(repeated)} ({{example}}); each counts as "
             "one person; if these are different people, give a list with a column subject",
             example=f"sub-{label} in {some(sorted(folder or '.' for folder in found))}",
+        )
+
+
+def _remark_on_spellings(account: Account, people: Iterable[str]) -> None:
+    """Remark on subjects that differ only in capitals or blanks."""
+    spellings: dict[str, list[str]] = {}
+    for name in sorted(people):
+        spellings.setdefault("".join(name.casefold().split()), []).append(name)
+    if alike := [" / ".join(names) for names in spellings.values() if len(names) > 1]:
+        account.note(
+            f"subjects that differ only in capitals or blanks: {len(alike)} ({{names}}); each counts as a "
+            "different person; if they are one, give a list with a column subject",
+            names=some(alike),
         )
 
 

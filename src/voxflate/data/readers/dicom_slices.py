@@ -313,8 +313,8 @@ def _enhanced(one: Slice, count: int, frames: list[dict[str, Any]]) -> list[Slic
     ):
         raise ScanError(
             one.path,
-            "is DICOM of a class whose slope and intercept in functional groups are not supported; convert it "
-            "to NIfTI, or export it as one file per slice",
+            "is DICOM of a class whose slope and intercept in functional groups are not supported; convert "
+            "it to NIfTI, or export it as one file per slice",
         )
     _check_size(one, count)
     own = [{name: value for name, value in frame.items() if value is not None} for frame in frames]

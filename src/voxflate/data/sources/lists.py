@@ -40,6 +40,8 @@ SPLIT_NAMES = {
 
 _FILE_COLUMNS = ("file", "path", "image", "filename")
 _SUBJECT_COLUMNS = ("subject", "subject_id", "participant_id", "patient_id")
+_NOBODY = ("n/a", "nan", "null")
+"""How tables write that a subject is unknown, in lower case; otherwise such scans would be of one person."""
 _SHOWN = 120
 
 MASK = -1
@@ -227,7 +229,7 @@ def _entries(
             f"{path}: {where} has the split {split!r}; expected one of {', '.join(SPLIT_NAMES)}"
         )
     said = (str(values[name]).strip() for name in _SUBJECT_COLUMNS if values.get(name) is not None)
-    subject = next(filter(None, said), "")
+    subject = next((one for one in said if one and one.lower() not in _NOBODY), "")
     others = {name: _text(value) for name, value in values.items() if name not in chosen}
     files = {name: values[name] for name in chosen if values.get(name)}
     if not files or not all(isinstance(file, str) for file in files.values()):

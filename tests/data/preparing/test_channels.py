@@ -255,6 +255,10 @@ BAD = {
         lambda a, m: ((a / 2 + 0.25).astype(np.float32), m),
         "has values that are not labels (0.25 to",
     ),
+    "nearly whole": (
+        lambda a, m: (a.astype(np.float32) * np.float32(0.9999999), m),
+        ", such as ",
+    ),
     "another set": (
         lambda a, m: (np.uint8(a > 0) * 255, m),
         "has a mask with the labels 255, but 5 of 6 masks have 2, 7",

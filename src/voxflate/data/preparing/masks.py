@@ -71,20 +71,17 @@ def read_mask(source: Source) -> Volume:
         raise ScanError(
             source.path, "is a mask without foreground: all its voxels are equal; draw it, or remove it"
         ) from error
-    if volume.array.dtype.kind != "f":
-        low = int(volume.array.min())
-    else:
-        low = 0 if (volume.array == np.rint(volume.array)).all() else -1
-        low = min(low, int(volume.array.min()))
-    if low < 0 or volume.array.max() > LARGEST_VALUE:
+    array, low, high = volume.array, volume.array.min(), volume.array.max()
+    broken = array[array != np.rint(array)] if array.dtype.kind == "f" else array[:0]
+    if broken.size or low < 0 or high > LARGEST_VALUE:
+        example = f", such as {broken.flat[0]:.9g}" if broken.size else ""
         raise ScanError(
             source.path,
-            f"has values that are not labels ({volume.array.min():g} to {volume.array.max():g}), "
-            f"expected whole numbers from 0 to {LARGEST_VALUE}; correct the file, or name the masks with "
-            "--mask",
+            f"has values that are not labels ({low:g} to {high:g}{example}), expected whole "
+            f"numbers from 0 to {LARGEST_VALUE}; correct the file, or name the masks with --mask",
         )
-    kind: Any = np.uint8 if volume.array.max() < 256 else np.uint16
-    return Volume(volume.array.astype(kind, copy=False), volume.affine)
+    kind: Any = np.uint8 if high < 256 else np.uint16
+    return Volume(array.astype(kind, copy=False), volume.affine)
 
 
 def labels_of(mask: Volume) -> frozenset[int]:

@@ -76,6 +76,13 @@ def test_other_shapes_and_too_few_files_are_refused(folder: Path, prepared: Prep
         open_volumes(folder, prepared)
 
 
+def test_one_file_is_too_few_to_measure(folder: Path, prepared: PreparedSet, tmp_path: Path) -> None:
+    for number in range(1, 6):
+        (folder / f"v{number}.nii.gz").unlink()
+    shown = voxflate("evaluate", folder, "--data", prepared.root, "--out", tmp_path / "out", *QUICK, status=2)
+    assert "at least 2 samples, got 1; raise evaluation.samples, or add volumes to the folder" in shown
+
+
 def test_what_is_not_measured_is_said(folder: Path, prepared: PreparedSet, tmp_path: Path) -> None:
     assert open_volumes(folder, prepared).warnings == []
     (folder / "more").mkdir()

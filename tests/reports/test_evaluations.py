@@ -238,6 +238,22 @@ def test_two_commands_at_once_do_not_share_a_folder(runs: list[Path], tmp_path: 
     assert known[-1].is_dir()
 
 
+def test_what_has_no_evaluation_says_why_and_a_next_step_that_works(runs: list[Path], tmp_path: Path) -> None:
+    run = shutil.copytree(runs[1], tmp_path / "run")
+    assert place_of(run / "evaluation") == place_of(run)
+    (run / "evaluation" / "007-newest").mkdir()
+    voxflate("export", run, "--out", tmp_path / "export")
+    (tmp_path / "export" / METRICS).unlink(missing_ok=True)
+    for name, why in {
+        "nosuch": "no such folder; name an evaluated run",
+        "run/evaluation/007-newest": "has no metrics.json; name an evaluated run",
+        "export": "is an export; name the folder of its evaluation, which voxflate evaluate ",
+    }.items():
+        assert f"{tmp_path / name}: {why}" in voxflate("compare", tmp_path / name, status=2)
+    shutil.rmtree(run / "evaluation")
+    assert f"{run}: was not evaluated; run: voxflate evaluate {run}" in voxflate("compare", run, status=2)
+
+
 def test_labels_are_unique(runs: list[Path], tmp_path: Path) -> None:
     copies = [shutil.copytree(runs[0], tmp_path / parent / "run") for parent in ("a", "b")]
     assert [each.label for each in load_all([place_of(run) for run in copies])] == ["a/run", "b/run"]

@@ -222,7 +222,8 @@ class Suite:
             yield batch
         if collected.count < 2:
             raise VoxflateError(
-                f"evaluation needs at least 2 samples, got {collected.count}; raise evaluation.samples"
+                f"evaluation needs at least 2 samples, got {collected.count}; raise "
+                "evaluation.samples, or add volumes to the folder"
             )
 
     def _extract(

@@ -36,6 +36,7 @@ from voxflate.reports.known import budget_in_2d, counts_of, fitting_audit
 from voxflate.reports.rows import EvaluatedRun
 from voxflate.runs import history
 from voxflate.runs.chosen import Snapshot, find_snapshot, in_words, kimg_of
+from voxflate.runs.exported import is_exported
 from voxflate.runs.facts import read_facts
 from voxflate.runs.snapshots import images_of, list_snapshots
 from voxflate.runs.trained_on import NEXT_STEP, check_content, open_data
@@ -125,9 +126,11 @@ def place_of(path: Path, snapshot: Snapshot | None = None) -> Place:
     """The newest evaluation of a run, or the one in the given folder.
 
     Args:
-        path: Run, or folder of an evaluation.
+        path: Run, or folder of an evaluation, or of all evaluations of a run.
         snapshot: For a run, the newest evaluation of this snapshot is used if there is one.
     """
+    if path.name == FOLDER and not (path / METRICS).is_file() and (path.parent / CONFIG_NAME).is_file():
+        path = path.parent
     if not (path / CONFIG_NAME).is_file():
         inside = FOLDER in (path.name, path.parent.name)
         run = path.parent if path.name == FOLDER else path.parent.parent
@@ -153,8 +156,7 @@ def load_evaluated(place: Place, *, other_data: bool = False) -> EvaluatedRun:
     """
     path = place.folder / METRICS
     if not path.is_file():
-        name = place.run or place.folder
-        raise VoxflateError(f"{name}: was not evaluated; run: voxflate evaluate {quote(str(name))}")
+        raise VoxflateError(_not_evaluated(place))
     assessment = Assessment.from_dict(read_json(path), path)
     paper, facts = None, assessment.facts
     if place.run is not None and facts.get("source") != "volumes":
@@ -180,6 +182,20 @@ def load_evaluated(place: Place, *, other_data: bool = False) -> EvaluatedRun:
         evaluation=described(place.folder, facts),
         audit=None if audit is None else read_json(audit),
     )
+
+
+def _not_evaluated(place: Place) -> str:
+    """Why there is no evaluation at a place, and the next step."""
+    folder, run = place.folder, place.run
+    if run is not None and not evaluations_of(run):
+        return f"{run}: was not evaluated; run: voxflate evaluate {quote(str(run))}"
+    if is_exported(folder):
+        return (
+            f"{folder}: is an export; name the folder of its evaluation, which voxflate evaluate "
+            f"{quote(str(folder))} writes with --data and --out"
+        )
+    problem = f"has no {METRICS}" if folder.is_dir() else "no such folder"
+    return f"{folder}: {problem}; name an evaluated run, or the folder of an evaluation"
 
 
 def audit_of(place: Place, facts: Mapping[str, Any]) -> Path | None:
@@ -241,13 +257,8 @@ def setting_of(config: RunConfig, run: Path | None = None, twin: Mapping[str, An
 
 def changes_of_the_row(facts: Mapping[str, Any]) -> list[history.Change]:
     """Changes during a run, by its facts, that make it another row than its last settings say."""
-    changes = history.later(facts.get("settings", []))
-    return [each for each in changes if each.before is not None and not _is_free(each.key)]
-
-
-def _is_free(key: str) -> bool:
-    """Whether a run that changes this setting half-way stays in its row."""
-    return key == "training.kimg" or not of_the_row(key)
+    changes = [each for each in history.later(facts.get("settings", [])) if each.before is not None]
+    return [each for each in changes if of_the_row(each.key) and each.key != "training.kimg"]
 
 
 def _twin_of(config: RunConfig, run: Path | None, recorded: object) -> dict[str, Any]:

@@ -165,6 +165,18 @@ def test_the_next_command_repeats_the_options(scan: Path, tmp_path: Path, machin
     assert voxflate(*words[1:], "--dry-run").exit_code == 0
 
 
+def test_a_plan_names_what_it_leaves_out(scan: Path, tmp_path: Path, machine: Any) -> None:
+    machine(64.0)
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / "a.nii").symlink_to(scan / "a.nii")
+    (folder / "bad.nii").write_text("junk")
+    shown = voxflate("prepare", folder, tmp_path / "set", "--skip-bad", "--plan")
+    (left,) = [one for one in shown.stderr.splitlines() if one.startswith("left out: ")]
+    assert "scans/bad.nii: cannot be read as NIfTI" in left
+    assert "note: 1 file is read through links that lead outside the folder of scans" in shown.stderr
+
+
 def test_options_that_are_not_given_are_not_repeated(scan: Path, tmp_path: Path, machine: Any) -> None:
     machine(64.0)
     shown = voxflate("prepare", scan, tmp_path / "set", "--plan").stdout.splitlines()

@@ -64,7 +64,8 @@ def files_below(folder: Path, root: Path, account: Account, *, derivatives: bool
             found[entry.key] = file
             outside += entry.linked and not file.path.resolve().is_relative_to(folder.resolve())
     if outside:
-        account.note(f"{outside} files are read through links that lead outside the folder of scans")
+        files = "1 file is" if outside == 1 else f"{outside} files are"
+        account.note(f"{files} read through links that lead outside the folder of scans")
     return sorted(found.values(), key=lambda file: file.path)
 
 

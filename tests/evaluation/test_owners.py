@@ -130,7 +130,10 @@ def test_one_person_is_not_enough_for_a_kid(tmp_path: Path) -> None:
 
 
 def test_replicates_of_few_people_have_two_of_them(tmp_path: Path) -> None:
-    two = rescanned(tmp_path / "two", ["a", "a", "a", "b", "b", "b"], 4)
-    kid = Suite(two, FLAT).volumes([blobs(8, 5)]).metrics["kid-random-avg"]
+    few = rescanned(tmp_path / "few", ["a", "a", "b", "b", "c", "c"], 4)
+    kid = Suite(few, FLAT).volumes([blobs(8, 5)]).metrics["kid-random-avg"]
     assert kid.low is not None
     assert kid.low < kid.value < kid.high
+    two = rescanned(tmp_path / "two", ["a", "a", "a", "b", "b", "b"], 4)  # decision 0221
+    kid = Suite(two, FLAT).volumes([blobs(8, 5)]).metrics["kid-random-avg"]
+    assert kid.low is None

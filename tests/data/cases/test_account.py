@@ -106,7 +106,7 @@ def test_links_are_followed_once_and_broken_ones_are_said(tmp_path: Path) -> Non
     assert account.record()["folders"] == [
         {"reason": "a link to a folder that is already searched", "folders": 1}
     ]
-    assert any("1 files are read through links that lead outside" in note for note in account.notes)
+    assert any("1 file is read through links that lead outside" in note for note in account.notes)
 
 
 def test_hidden_folders_are_not_searched(tmp_path: Path) -> None:

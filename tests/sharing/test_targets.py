@@ -455,6 +455,19 @@ def test_the_header_of_the_card_is_yaml_that_the_hub_takes_whatever_the_licence(
     assert r'voxflate.load("a \"hub\"")' in card
 
 
+@pytest.mark.parametrize("change", [{"n-generated": 0}, {"n-generated": None}, {"flagged": 3}])
+def test_a_damaged_audit_is_one_line(
+    export: Path, evaluation: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    audit = json.loads((evaluation / "audit.json").read_text())
+    write_json(tmp_path / "audit.json", {**audit, **change})
+    with pytest.raises(VoxflateError, match=r"audit\.json: is damaged; run voxflate audit again"):
+        about(export, WORDS, evaluation=tmp_path)
+    write_json(tmp_path / "audit.json", {"facts": ["x"]})
+    with pytest.raises(VoxflateError, match="belongs to another generator"):
+        about(export, WORDS, evaluation=tmp_path)
+
+
 BOTH = """
 import json, os, runpy, sys
 

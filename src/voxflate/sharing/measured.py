@@ -84,7 +84,10 @@ def measured(folder: Path, loaded: Loaded, given: Path | None = None) -> Measure
         path, content = found[METRICS]
         assessment = _shareable(Assessment.from_dict(content, path))
     if AUDIT in found:
-        _, content = found[AUDIT]
+        path, content = found[AUDIT]
+        count, flagged = content.get("n-generated"), content.get("flagged")
+        if not isinstance(count, int) or count < 1 or not isinstance(flagged, dict):
+            raise VoxflateError(f"{path}: is damaged; run voxflate audit again")
         kept = {name: value for name, value in content.items() if name not in _NOT_SHARED}
         audit = facts_without_folders(kept)
     return Measured(assessment, audit, tuple(notes), tuple(chosen))
@@ -109,7 +112,7 @@ def _files(folder: Path, name: str) -> list[Path]:
 def _fact(content: Any, name: str) -> Any:
     """A fact about the generator, the data or the samples of a file; None if it does not have it."""
     facts = content.get("facts", content) if isinstance(content, dict) else {}
-    return facts.get(name)
+    return facts.get(name) if isinstance(facts, dict) else None
 
 
 def _shareable(assessment: Assessment) -> Assessment:

@@ -7,7 +7,9 @@ For every architecture and shape the variants take turns, round after round, so 
 them; medians are kept. "straight" is `benchmarks.straight`, in float32 regardless of the row's
 precision; "straight, untuned" is the same in a process with the default allocator. "convolutions alone"
 runs only the convolutions of the steps of G and D (forward, data and weight gradients, as often as
-needed), in the precision in which each of them ran: no step with these convolutions can be faster.
+needed), in the precision in which each of them ran: no step with these convolutions can be faster. "memory
+alone" is the time in which the machine copies as many bytes as the convolutions and the passes between them
+read and write.
 Weights are fresh and images random, so no data is needed. images/s counts R1 as often as in a training;
 R1 is in the row's precision, as in a training. Without --precision: float32, and bfloat16 if the processor
 has instructions for it.
@@ -20,12 +22,12 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from benchmarks.arguments import add_outputs, parser_of
+from benchmarks.convolutions import Call, bytes_moved, bytes_per_second, recorded, seconds_alone
 from benchmarks.straight import StraightDiscriminator, StraightGenerator
 from benchmarks.timing import PRECISIONS, machine, markdown, take_turns, usual_precisions
 from rich.console import Console
@@ -39,11 +41,14 @@ from voxflate.config.schema import RunConfig
 from voxflate.config.toml import with_values
 from voxflate.gans import GANS
 from voxflate.gans.gan import Gan, Shown, Step
-from voxflate.nn import Generator, functional
+from voxflate.nn import Generator
 from voxflate.nn.run_stage import use_kernels
 
 VARIANTS = ("compiled", "plain", "straight")
 ALONE = "convolutions alone"
+MEMORY = "memory alone"
+BOUNDS = {ALONE: "convolutions' share", MEMORY: "memory's share"}
+"""What bounds a step -> the heading of its share: its time alone against that of the compiled step."""
 UNTUNED = "straight, untuned"
 
 
@@ -121,15 +126,18 @@ def run(options: argparse.Namespace) -> None:
 
 
 def table(content: Mapping[str, Any]) -> str:
-    """Markdown: images/s of every variant, its ratio to the straight lift, the convolutions' share."""
-    names = (*VARIANTS, UNTUNED, ALONE)
+    """Markdown: images/s of every variant, its ratio to the straight lift, the shares of both bounds."""
+    known = next(iter(content["cases"].values()))
+    bounds = [bound for bound in BOUNDS if bound in known]  # earlier files have one
+    names = [*VARIANTS, UNTUNED, *bounds]
     rows = []
     for case, result in content["cases"].items():
         speeds = [result[name]["images_per_s"] for name in names]
         straight = result["straight"]["images_per_s"]
         cells = [f"{speed:.2f} ({speed / straight:.2f})" for speed in speeds]
-        rows.append([case, *cells, f"{speeds[0] / speeds[-1]:.0%}"])
-    return markdown(["images/s (straight = 1)", *names, "convolutions' share"], rows)
+        shares = [f"{speeds[0] / speeds[names.index(bound)]:.0%}" for bound in bounds]
+        rows.append([case, *cells, *shares])
+    return markdown(["images/s (straight = 1)", *names, *(BOUNDS[bound] for bound in bounds)], rows)
 
 
 def settings(case: Case, values: Mapping[str, Any] | None = None) -> RunConfig:
@@ -198,7 +206,7 @@ def compare(case: Case, precisions: Sequence[str], rounds: int) -> dict[str, Any
             "compiled": measured["compiled", precision],
             "plain": measured["plain", precision],
             "straight": measured["straight", "fp32"],
-            ALONE: {"images_per_s": case.batch / convolutions_alone(own, rounds)},
+            **{name: {"images_per_s": case.batch / each} for name, each in bounds(own, rounds).items()},
         }
     return results
 
@@ -254,63 +262,21 @@ def untuned(index: int, rounds: int) -> dict[str, Any]:
     return result
 
 
-Call = tuple[tuple[int, ...], tuple[int, ...], str, bool, torch.dtype, bool, bool]
-"""Sizes of input and kernel, options, transposed, precision, whether input and kernel need gradients."""
-
-
-@contextmanager
-def recorded(calls: Counter[Call]) -> Iterator[None]:
-    """Count the convolutions that run in the block."""
-    tables: tuple[dict[int, Any], ...] = (functional._CONV, functional._CONV_TRANSPOSE)
-    before = [dict(table) for table in tables]
-
-    def counting(run: Callable[..., Any], transposed: bool) -> Callable[..., Any]:
-        def wrapper(x: torch.Tensor, kernel: torch.Tensor, **options: Any) -> Any:
-            learns = torch.is_grad_enabled()
-            # Autocast casts inside the convolution; the arguments here may still be float32.
-            dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
-            key = (tuple(x.shape), tuple(kernel.shape), json.dumps(options), transposed, dtype)
-            calls[*key, x.requires_grad and learns, kernel.requires_grad and learns] += 1
-            return run(x, kernel, **options)
-
-        return wrapper
-
-    for table, transposed in zip(tables, (False, True), strict=True):
-        table.update({dims: counting(run, transposed) for dims, run in table.items()})
-    try:
-        yield
-    finally:
-        for table, old in zip(tables, before, strict=True):
-            table.update(old)
-
-
-def convolutions_alone(case: Case, rounds: int) -> float:
-    """Seconds of the convolutions of a G and a D step alone."""
+def convolutions(case: Case) -> Counter[Call]:
+    """The convolutions of a G and a D step."""
     gan, shown = gan_of(case, "compiled"), images(case)
     calls: Counter[Call] = Counter()
     with recorded(calls):
         for step in gan.steps:
             if step.every == 1:
                 gan.take(step, shown)
-    return sum(count * seconds_of(call, rounds) for call, count in calls.items())
+    return calls
 
 
-def seconds_of(call: Call, rounds: int) -> float:
-    """Median time of one convolution, forward and the needed gradients."""
-    x_size, kernel_size, options, transposed, dtype, x_learns, kernel_learns = call
-    run = (functional._CONV_TRANSPOSE if transposed else functional._CONV)[len(x_size) - 2]
-    x = functional.channels_last(torch.randn(x_size, dtype=dtype)).requires_grad_(x_learns)
-    kernel = torch.randn(kernel_size, dtype=dtype).requires_grad_(kernel_learns)
-    wanted = [tensor for tensor in (x, kernel) if tensor.requires_grad]
-    y = run(x, kernel, **json.loads(options))
-    grad = torch.ones_like(y)
-
-    def convolve() -> None:
-        y = run(x, kernel, **json.loads(options))
-        if wanted:
-            torch.autograd.grad(y, wanted, grad)
-
-    return take_turns({"convolution": convolve}, rounds)["convolution"]
+def bounds(case: Case, rounds: int) -> dict[str, float]:
+    """Seconds that a G and a D step need for their convolutions alone, and for moving their features."""
+    calls = convolutions(case)
+    return {ALONE: seconds_alone(calls, rounds), MEMORY: bytes_moved(calls) / bytes_per_second(rounds)}
 
 
 def print_case(name: str, result: dict[str, Any]) -> None:
@@ -321,8 +287,9 @@ def print_case(name: str, result: dict[str, Any]) -> None:
         speed = values["images_per_s"]
         parts = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in values.get("seconds", {}).items())
         print(f"  {variant:20} {speed:8.2f} images/s  {speed / reference:5.2f}x  {parts}")
-    share = result["compiled"]["images_per_s"] / result[ALONE]["images_per_s"]
-    print(f"  convolutions are {share:.0%} of the compiled step", flush=True)
+    for bound, heading in BOUNDS.items():
+        share = result["compiled"]["images_per_s"] / result[bound]["images_per_s"]
+        print(f"  {heading} of the compiled step: {share:.0%}", flush=True)
 
 
 if __name__ == "__main__":

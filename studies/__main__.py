@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from studies.checks import check_results
+from studies.checks import check_data, check_results, check_scale
 from studies.children import run_child
 from studies.costs import describe
 from studies.jobs import check_no_jobs
@@ -168,6 +168,8 @@ def run_study(a: argparse.Namespace) -> int:
     """Run the rest; exit status 1 if a run has no result."""
     study = study_of(a)
     runs = plan_of(study)
+    check_scale(study)
+    check_data(study, unfinished(study, runs))
     check_results(study, runs)
     for line in describe(study, runs, cores_of(a)):
         print(line)

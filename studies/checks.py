@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from studies.collect import measured
-from studies.plan import Run, Study, result_path, run_path
+from studies.plan import STUDY, Run, Study, result_path, run_path
+from studies.scales import scale_of
 from studies.settings import differing, planned, row_settings
 from voxflate._system.errors import VoxflateError
 from voxflate.config.toml import load_config
 from voxflate.config.values import flat
+from voxflate.data.prepared import MANIFEST, open_prepared
 from voxflate.evaluation.assessment import MEASUREMENT
 from voxflate.reports.evaluations import changes_of_the_row
 from voxflate.reports.results import Result, read_result
@@ -36,6 +38,41 @@ def check_results(study: Study, runs: Sequence[Run]) -> None:
             _check_complete(result, run, path)
             if run.phase == "3d":
                 _check_measurement(result, path)
+
+
+def check_scale(study: Study) -> None:
+    """Refuse a folder with a study of another scale: their results would be put into the same tables.
+
+    Raises:
+        VoxflateError: Names the folder and both scales.
+    """
+    if (study.out / STUDY).is_file() and (other := Study.load(study.out).scale) != study.scale:
+        raise VoxflateError(
+            f"{study.out}: has a study of scale {other}; give the one of scale {study.scale} another --out"
+        )
+
+
+def check_data(study: Study, runs: Sequence[Run]) -> None:
+    """Refuse data that the runs cannot use, before hours of training.
+
+    Raises:
+        VoxflateError: If a folder is missing, or a prepared set has another shape than the scale.
+    """
+    for cohort in dict.fromkeys(run.cohort for run in runs):
+        folder = Path(study.data[cohort])
+        if not folder.exists():
+            raise VoxflateError(f"{folder}: no such folder; name one with scans, or a prepared set")
+        if (folder / MANIFEST).is_file():
+            found, wanted = open_prepared(folder).shape, scale_of(study.scale).cohorts[cohort].shape
+            if tuple(found) != wanted:
+                raise VoxflateError(
+                    f"{folder}: has volumes of {_sides(found)}, but the rows {cohort}-... need "
+                    f"{_sides(wanted)}; give them the scans, or a set of that shape (--{cohort} FOLDER)"
+                )
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def check_folder(study: Study, run: Run) -> None:

@@ -7,14 +7,32 @@ from collections.abc import Iterable
 from voxflate.evaluation.seeds import Spread
 from voxflate.reports.tables import DASH, PLUS_MINUS
 
+_DECIMALS = 6
+"""The most that a mean with a deviation has."""
+
 
 def spread_cell(found: Spread | None, digits: int) -> str:
-    """A mean over seeds, with its deviation where there are two or more."""
+    """A mean over seeds; if it has a deviation, that with two digits, and the mean with as many decimals.
+
+    >>> spread_cell(Spread(0.0856, 0.0361, 3), 3), spread_cell(Spread(144.66, 3.14, 3), 3)
+    ('0.086 ± 0.036', '144.7 ± 3.1')
+    >>> spread_cell(Spread(1234.5, 99.7, 3), 3), spread_cell(Spread(0.4, 0.0, 2), 3)
+    ('1234 ± 100', '0.400 ± 0')
+
+    Args:
+        found: The mean and the deviation.
+        digits: Significant digits of a mean without a deviation, or with one of 0.
+    """
     if found is None:
         return DASH
+    mean = number_cell(found.mean, digits)
     if found.deviation is None:
-        return number_cell(found.mean, digits)
-    return f"{number_cell(found.mean, digits)} {PLUS_MINUS} {number_cell(found.deviation, 2)}"
+        return mean
+    decimals = max(0, 1 - int(f"{found.deviation:.1e}".partition("e")[2]))
+    if not found.deviation or decimals > _DECIMALS:
+        return f"{mean} {PLUS_MINUS} 0"
+    rounded = round(found.mean, decimals) + 0.0  # so that no -0.0 is printed
+    return f"{rounded:.{decimals}f} {PLUS_MINUS} {found.deviation:.{decimals}f}"
 
 
 def number_cell(value: float | None, digits: int) -> str:

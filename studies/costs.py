@@ -106,19 +106,34 @@ def describe(study: Study, runs: Sequence[Run], cores: int | None) -> list[str]:
         start = f" from {run.twin}" if run.twin else ""
         lines.append(
             f"  {run.name}: {run.phase}, {run.cohort}, {run.settings().training.kimg:g} kimg{start}; "
-            f"{hours:.2g} h; {state}"
+            f"{_number(hours, 2)} h; {state}"
         )
     duration = ""
     if cores is not None:
         lanes = max(1, cores // study.threads)
-        duration = f"{total / lanes:.3g} hours on {cores} cores at {lanes} runs at a time, "
-    disk = sum(bytes_of(run) for run in training) / 1e6
+        wall = total / lanes
+        duration = f"{_number(wall)} hours{_days(wall)} on {cores} cores at {lanes} runs at a time, "
+    disk, work = sum(bytes_of(run) for run in training) / 1e6, total * study.threads
     lines.append(
-        f"left: {len(left)} runs, about {total * study.threads:.3g} core hours, {duration}and {disk:.0f} MB "
-        "of disk. Where a seed of a row is done, the others get its hours. Other hours are those expected of "
-        "one CPU: other machines differ, GPUs by far."
+        f"left: {len(left)} runs, about {_number(work)} core hours{_days(work)}, {duration}and {disk:,.0f} "
+        "MB of disk. Where a seed of a row is done, the others get its hours. Other hours are those expected "
+        "of one CPU: other machines differ, GPUs by far."
     )
     return lines
+
+
+def _number(value: float, digits: int = 3) -> str:
+    """A number of hours or days; large ones in full.
+
+    >>> _number(0.2667, 2), _number(99.7, 2), _number(113_000)
+    ('0.27', '100', '113,000')
+    """
+    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"
+
+
+def _days(hours: float) -> str:
+    """Hours in days, if they are more than two."""
+    return f" ({_number(hours / 24)} days)" if hours > 48 else ""
 
 
 def _kind(run: Run) -> str:

@@ -35,6 +35,11 @@ def machine_of(result: Result) -> str:
     return _said(result, _machine)
 
 
+def trained_on(results: Sequence[Result]) -> str:
+    """A note that says which machine trained the runs, and which ones where they differ."""
+    return f"Trained on: {by_run((each.name, machine_of(each)) for each in results)}."
+
+
 def made_by(results: Sequence[Result]) -> str:
     """A note that says which PyTorch and which source trained the runs, and which ones where they differ."""
     return f"Trained with {by_run((each.name, _said(each, _code)) for each in results)}."

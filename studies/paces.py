@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from studies.cells import number_cell
 from studies.collect import Entry, results_of
 from studies.settings import row_key, twin_of
 from voxflate.reports.results import Result
@@ -57,5 +58,5 @@ def paces_of(entries: Sequence[Entry], twins: Mapping[str, Result]) -> dict[str,
 
 def _pace(entry: Entry, before: float) -> Pace:
     per_kimg = sorted(each.seconds / each.n_images * 1000 for each in entry.results)
-    speeds = dict.fromkeys(f"{1000 / each:.3g}" for each in (per_kimg[-1], per_kimg[0]))
+    speeds = dict.fromkeys(number_cell(1000 / each, 3) for each in (per_kimg[-1], per_kimg[0]))
     return Pace(before, per_kimg[0], " to ".join(speeds))

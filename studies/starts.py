@@ -16,7 +16,7 @@ from typing import Any
 from studies.budgets import BUDGET, budget, budget_notes, joining_notes
 from studies.cells import kimg_cell, number_cell, spread_cell
 from studies.collect import LAST, Collection, Entry, results_of
-from studies.machines import clock_of, machine_of, made_by
+from studies.machines import clock_of, machine_of, made_by, trained_on
 from studies.notes import learning_rates, measured_at_snapshots, measured_on, warnings
 from studies.own import OWN
 from studies.paces import paces_of
@@ -101,7 +101,7 @@ def _equal_images(
         *warnings(entries, (entries[0].extractor, "voxels", network), evaluated=False),
         "Copies: generated volumes that the audit flags, over all seeds. Of real people whom it does not "
         f"know it flags {_false_alarms(entries)}.{_not_audited(entries)}",
-        f"Trained on: {'; '.join(sorted({machine_of(r) for r in with_twins(results_of(entries), twins)}))}.",
+        trained_on(with_twins(results_of(entries), twins)),
         made_by(with_twins(results_of(entries), twins)),
         *more_notes,
     ]

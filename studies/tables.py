@@ -17,7 +17,7 @@ from studies.budgets import BUDGET, budget, budget_notes
 from studies.cells import number_cell, spread_cell
 from studies.claims import Finding, findings
 from studies.collect import Collection, Entry, collect_folder, results_of
-from studies.machines import machine_of, made_by
+from studies.machines import made_by, trained_on
 from studies.notes import learning_rates, measured_on, warnings
 from studies.own import OWN
 from studies.pages import html, latex, markdown
@@ -257,7 +257,7 @@ def _made_on(entries: Sequence[Entry], twins: Mapping[str, Result]) -> list[str]
         *budget_notes(entries, twins),
         "The paper's numbers are FIDs (Inception) at the snapshot with the best FID (decision 0010), on its "
         "own data and at its own scale: compare only orders.",
-        f"Trained on: {'; '.join(sorted({machine_of(each) for each in runs}))}.",
+        trained_on(runs),
         made_by(runs),
     ]
 

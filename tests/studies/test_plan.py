@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from studies import costs
 from studies.costs import describe, seconds_of
 from studies.plan import Run, Study, plan_of, result_path, run_path, to_train, unfinished
 from studies.scales import SCALES
@@ -142,6 +144,14 @@ def test_threads_do_not_make_a_study_longer(study: Study) -> None:
         return re.findall(r"about (\S+) core hours, (\S+) hours", last)[0]
 
     assert hours(1) == hours(2) == hours(4)
+
+
+def test_the_hours_of_the_paper_s_scale_are_in_full_and_in_days(tmp_path: Path) -> None:
+    assert not doctest.testmod(costs).failed
+    study = Study(tmp_path, "paper", DATA)
+    *runs, last = describe(study, plan_of(study), cores=2)
+    assert re.search(r"about \d{2,3},\d{3} core hours \(\d,\d{3} days\), \d{2,3},\d{3} hours \(\d", last)
+    assert not re.search(r"\de\+\d", " ".join([*runs, last]))
 
 
 def test_settings_for_every_training_win_over_the_scale_s(study: Study) -> None:

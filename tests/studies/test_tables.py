@@ -40,7 +40,7 @@ def test_a_row_has_mean_deviation_the_paper_s_numbers_and_the_version() -> None:
     rows = {row[0]: dict(zip(table.headings, row, strict=True)) for row in table.rows}
     assert list(rows) == ["real vs real", "No Inflate", "Inflate-1"]
     row = rows["Inflate-1"]
-    assert row["FD-avg"] == "80.0 \N{PLUS-MINUS SIGN} 10"
+    assert row["FD-avg"] == "80 \N{PLUS-MINUS SIGN} 10"
     assert (row["seeds"], row["paper: FD-avg"], row["paper: FD-ax"]) == ("3", "73", "60")
     assert (row["best kimg"], row["3D kimg"], row["3D time"]) == ("40", "60", "0.25 h")
     assert rows["real vs real"]["FD-avg"] == "20.0"
@@ -60,7 +60,8 @@ def test_no_distance_is_without_kid_and_recall() -> None:
         assert all(row["recall"] == "0.400" for row in rows[1:])
     three = tables_of(collect(seeds(NONE, 100, 110)))[3]
     assert (
-        dict(zip(three.headings, three.rows[1], strict=True))["KID-avg"] == "0.105 \N{PLUS-MINUS SIGN} 0.0071"
+        dict(zip(three.headings, three.rows[1], strict=True))["KID-avg"]
+        == "0.1050 \N{PLUS-MINUS SIGN} 0.0071"
     )
 
 
@@ -83,6 +84,12 @@ def test_a_row_says_which_code_made_it() -> None:
         f"Trained with voxflate 0.1.0, source 0123456789ab: {NONE}-s0; voxflate 0.1.0, source ffff: {ONE}-s0."
     )
     assert said in tables_of(collect([result, other]))[1].notes
+
+
+def test_a_row_says_which_machine_trained_it() -> None:
+    other = a_result(ONE, 0, 50, machine={"processor": "another", "threads": 2})
+    notes = tables_of(collect([a_result(NONE, 0, 50), other]))[1].notes
+    assert f"Trained on: a CPU, 1 thread(s): {NONE}-s0; another, 2 thread(s): {ONE}-s0." in notes
 
 
 def test_every_table_of_the_paper_has_its_rows_in_its_layout() -> None:
@@ -118,7 +125,7 @@ def test_the_distance_of_the_2d_runs_is_that_of_every_seed() -> None:
         return [row[table.headings.index("FD-2D")] for row in table.rows]
 
     assert cells([*own, *shared, *twins, a_twin()]) == [
-        "3.00", "12.0", "40.0 \N{PLUS-MINUS SIGN} 36"
+        "3.00", "12.0", "40 \N{PLUS-MINUS SIGN} 36"
     ]  # fmt: skip
     assert cells([*own, *shared, *twins[:2], a_twin()])[-1] == "?"
 

@@ -9,14 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.strategies import run_config, write_prepared
 from voxflate.config.build import Stream, build_gan, build_run_networks
-from voxflate.config.schema import TrainingConfig
 from voxflate.gans import gan as gan_module
 from voxflate.gans.ema import Ema
 from voxflate.gans.state import TrainingState
 from voxflate.nn.draws import Draws
 from voxflate.nn.run_stage import use_kernels
 from voxflate.training.guard import Guard
-from voxflate.training.run import _use_gpu
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique", "is_nonzero")
 """Operations whose result the host needs before it can go on."""
@@ -83,17 +81,3 @@ def test_a_step_has_nothing_to_wait_for(prepared, values):
 def test_a_step_of_any_batch_takes_as_many_operations(prepared, values):
     small, large = (operations_of_a_step(prepared, batch, 1, **values) for batch in (4, 8))
     assert small - large == large - small == Counter()
-
-
-def test_settings_of_a_gpu_are_set_on_a_gpu_alone(monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
-    monkeypatch.setattr(torch, "set_float32_matmul_precision", asked.append)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    _use_gpu(torch.device("cpu"), TrainingConfig())
-    assert asked == []
-    _use_gpu(torch.device("cuda:1"), TrainingConfig(tf32=False))
-    assert asked == [torch.device("cuda:1"), "highest"]
-    assert torch.backends.cudnn.benchmark
-    assert not torch.backends.cudnn.allow_tf32

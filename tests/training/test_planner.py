@@ -74,6 +74,16 @@ def test_a_large_batch_is_measured_by_a_few_images(
     assert set(seen) == {images}
 
 
+def test_a_gpu_is_measured_with_the_settings_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(planner, "use_gpu", lambda device, **values: asked.append((str(device), values)))
+    monkeypatch.setattr(Gan, "step", lambda *given, **values: asked.append("step"))
+    small = {"network.base": [1, 1, 1], "network.stages": 2, "network.channels": 4}
+    settings = {"training.device": "cpu", "training.tf32": False, "training.autotune": False}
+    planner.measure_shape(with_values(RunConfig(), {**LARGE, **small, **settings}), rounds=1)
+    assert asked[:2] == [("cpu", {"tf32": False, "autotune": False}), "step"]
+
+
 @pytest.mark.parametrize("stages", [5, 6])
 def test_the_memory_of_the_slices_does_not_hide_that_of_the_volumes(
     stages: int, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Asynchronous transfers to a device, and its memory."""
+"""A GPU's settings, asynchronous transfers to a device, and its memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,23 @@ from torch import Tensor
 from voxflate._system.memory import available_bytes, peak_bytes
 
 _GIB = 2**30
+
+
+def use_gpu(device: torch.device, *, tf32: bool, autotune: bool) -> None:
+    """Select a GPU and set its arithmetic for all that this process computes; does nothing on the CPU.
+
+    Args:
+        device: "cuda" without a number stays the current GPU.
+        tf32: Whether float32 is multiplied with TF32, see `training.tf32`.
+        autotune: Whether cuDNN times its algorithms and takes the fastest, see `training.autotune`.
+    """
+    if device.type != "cuda":
+        return
+    if device.index is not None:
+        torch.cuda.set_device(device)
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = autotune
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

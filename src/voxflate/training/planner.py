@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from voxflate._system.devices import available_gib, peak_gib
+from voxflate._system.devices import available_gib, peak_gib, use_gpu
 from voxflate.config.build import build_gan, build_run_networks, choose_device
 from voxflate.config.schema import DEFAULT_MODEL, RunConfig
 from voxflate.config.toml import with_values
@@ -186,6 +186,7 @@ def measure_shape(config: RunConfig, rounds: int = _ROUNDS) -> Measured:
     first round, no new one begins when the time is up.
     """
     gan = build_gan(config, build_run_networks(config))
+    use_gpu(gan.device, tf32=config.training.tf32, autotune=config.training.autotune)
     at_rest = peak_gib(gan.device)
     batch, network = config.training.batch, config.network
     reals = torch.rand(batch, network.image_channels, *network.shape, device=gan.device) * 2 - 1

@@ -26,12 +26,13 @@ from pathlib import Path
 import torch
 
 from voxflate._system.cores import available_cores
+from voxflate._system.devices import use_gpu
 from voxflate._system.distributed import ALONE, LostProcessError, World
 from voxflate._system.errors import TrainingStopped, VoxflateError
 from voxflate._system.files import check_no_links, write_json
 from voxflate._system.memory import explain_out_of_memory
 from voxflate.config.build import Stream, build_gan, build_run_networks, least_content
-from voxflate.config.schema import RunConfig, TrainingConfig
+from voxflate.config.schema import RunConfig
 from voxflate.config.toml import save_config, with_values
 from voxflate.data.labels import joint_labels
 from voxflate.data.outside import check_outside_sets
@@ -190,7 +191,7 @@ def _begin(
     networks = build_run_networks(config)
     report = None if resume else apply_start(config, networks, prepared)
     gan = build_gan(config, networks, world)
-    _use_gpu(gan.device, t)
+    use_gpu(gan.device, tf32=t.tf32, autotune=t.autotune)
     if world.is_first:
         caller.note(describe_path(networks.values(), gan.device, bfloat16=gan.settings.autocast))
     state = TrainingState(gan, Ema(gan.generator, t.ema_halflife_fraction, t.ema_kimg * 1000))
@@ -256,16 +257,6 @@ def _ignore(told: object) -> None:
 def _use_threads(threads: int, world: World) -> None:
     if threads or world.size > 1:  # torchrun sets one thread per process, even where cores are idle
         torch.set_num_threads(threads or max(1, available_cores() // world.local_size))
-
-
-def _use_gpu(device: torch.device, t: TrainingConfig) -> None:
-    """Select the process's GPU and set its arithmetic; does nothing on the CPU."""
-    if device.type != "cuda":
-        return
-    torch.cuda.set_device(device)
-    torch.set_float32_matmul_precision("high" if t.tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = t.tf32
-    torch.backends.cudnn.benchmark = t.autotune
 
 
 def _check_data(config: RunConfig, prepared: PreparedSet, *, trains: bool) -> None:

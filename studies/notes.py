@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from studies.cells import by_run
@@ -33,12 +33,29 @@ def measured_on(entries: Sequence[Entry]) -> str:
         if facts.get("snapshot") == "best"
         else "the last snapshot"
     )
-    return (
+    found = (
         f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
         f"{'x'.join(map(str, facts['shape']))}{seed}, {facts['slices']} slice(s) per plane; features of "
         f"{network['name']}, weights (SHA-256) {_short(network['weights-sha256'])}; {chosen}; "
         f"mean {PLUS_MINUS} standard deviation over seeds. Data (SHA-256) {_short(facts['data'])}."
     )
+    if not share_a_2d_run(entries):
+        return found
+    return (
+        f"{found} The seeds of a row of the paper share its 2D run, so deviations do not contain what "
+        "another 2D run changes."
+    )
+
+
+def share_a_2d_run(entries: Sequence[Entry]) -> bool:
+    """Whether there is a row whose seeds all started from one 2D run."""
+
+    def shared(twins: Sequence[Mapping[str, Any] | None]) -> bool:
+        started = [each for each in twins if each]
+        hashes = {each.get("weights_sha256") for each in started} - {None}  # older results have none
+        return len(twins) == len(started) > 1 and len({each["name"] for each in started}) == 1 >= len(hashes)
+
+    return any(shared([each.twin for each in entry.results]) for entry in entries)
 
 
 def measured_at_snapshots(entries: Sequence[Entry]) -> list[str]:

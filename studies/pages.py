@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from jinja2 import Environment, StrictUndefined
 
 from studies.budgets import BUDGET
-from studies.claims import Finding
 from studies.collect import LAST
+from studies.findings import Finding
 from voxflate.reports.latex import escaped, float_of
 from voxflate.reports.parts import Table
 from voxflate.reports.tables import DASH
 
-_HEADINGS = (
-    "Claim",
-    "by Frechet distance",
-    "by KID",
-    "comparisons: distances, KID, paired t-tests over seeds",
-)
-_ABOUT_CLAIMS = (
-    "The verdict is that by the Frechet distance, the paper's metric. Few volumes bias it, but not the KID, "
-    "which takes the same tests. Its column says disagrees where it shows the opposite, and differs where "
-    "only one of the two is settled. Numbers are means over the seeds that both rows have: of the evaluated "
-    f"snapshots for rows of the paper, of the last {LAST} snapshots for ours, as in Table 9."
+_CLAIMS = "Claims of the paper, and questions of ours"
+_HEADINGS = ("Claim", "by Frechet distance", "largest p", "by KID", "least clear pair, or the one against it")
+_COLUMNS = (
+    "Largest p: of the tests by the Frechet distance. By KID: disagrees where it shows the opposite, differs "
+    "where only one of the two is settled. The numbers of a pair are means over the seeds that both rows "
+    f"have: of the evaluated snapshots for rows of the paper, of the last {LAST} snapshots for ours, as in "
+    "Table 9; p is of the paired t-test."
 )
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -57,15 +53,20 @@ th:first-child, .claims td { text-align: left; white-space: normal; vertical-ali
 {% for note in table.notes %}<p class="soft">{{ note }}</p>
 {% endfor %}
 {% endfor %}
-<h2>Claims of the paper, and questions of ours</h2>
+<h2>{{ title }}</h2>
 <table class="claims">
 <thead><tr>{% for text in headings %}<th scope="col">{{ text }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for each in claims %}
-<tr><td>{{ each.claim }}</td><td>{{ each.verdict }}</td><td>{{ each.kid }}</td><td>{{ each.detail }}</td></tr>
+<tr>{% for cell in cells(each) %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody></table>
-<p class="soft">{{ about }}</p>
+{% for note in about %}<p class="soft">{{ note }}</p>
+{% endfor %}
+{% for each in claims if each.pairs %}
+<p><b>{{ each.claim }}</b></p>
+<ul>{% for pair in each.pairs %}<li>{{ pair }}</li>{% endfor %}</ul>
+{% endfor %}
 {% for note in notes %}<p class="soft">{{ note }}</p>
 {% endfor %}
 </body>
@@ -73,31 +74,44 @@ th:first-child, .claims td { text-align: left; white-space: normal; vertical-ali
 """
 
 
-def markdown(tables: Mapping[int, Table], claims: Sequence[Finding], notes: Sequence[str]) -> str:
-    """Every table, then the claims, then the results left out."""
+def markdown(
+    tables: Mapping[int, Table], claims: Sequence[Finding], about: Sequence[str], notes: Sequence[str]
+) -> str:
+    """Every table, then the claims with all their pairs.
+
+    Args:
+        tables: By number.
+        claims: The findings.
+        about: What the findings mean.
+        notes: About results left out.
+    """
     parts = []
     for table in tables.values():
         parts += [f"## {table.caption}", "", *_grid(table.headings, table.rows), ""]
         parts += [f"{note}\n" for note in table.notes]
-    rows = [[each.claim, each.verdict, each.kid, each.detail] for each in claims]
-    parts += [
-        "## Claims of the paper, and questions of ours",
-        "",
-        *_grid(_HEADINGS, rows),
-        "",
-        f"{_ABOUT_CLAIMS}\n",
-        *(f"{note}\n" for note in notes),
-    ]
+    parts += [f"## {_CLAIMS}", "", *_grid(_HEADINGS, map(_cells, claims), left=len(_HEADINGS)), ""]
+    parts += [f"{note}\n" for note in (*about, _COLUMNS)]
+    for each in claims:
+        if each.pairs:
+            parts += [f"**{each.claim}**", "", *(f"- {pair}" for pair in each.pairs), ""]
+    parts += [f"{note}\n" for note in notes]
     return "\n".join(parts)
 
 
-def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
+def _cells(claim: Finding) -> list[str]:
+    return [claim.claim, claim.verdict, claim.p, claim.kid, claim.detail]
+
+
+def _grid(headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
+    """A table of Markdown; so many columns are left-aligned."""
+    lines = [headings, ["---"] * left + ["---:"] * (len(headings) - left), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def latex(tables: Mapping[int, Table], claims: Sequence[Finding], notes: Sequence[str]) -> str:
-    """Every table as a float with caption, images and time as one of their own; then the claims."""
+def latex(
+    tables: Mapping[int, Table], claims: Sequence[Finding], about: Sequence[str], notes: Sequence[str]
+) -> str:
+    """The same as floats, images and time as one of their own; the pairs of the claims are comments."""
     parts = ["% \\usepackage{booktabs,adjustbox}"]
     for number, table in tables.items():
         label, title = f"tab:study-{number}", table.caption.partition(". ")[2]
@@ -107,16 +121,10 @@ def latex(tables: Mapping[int, Table], claims: Sequence[Finding], notes: Sequenc
         if costs.rows:
             text = f"{escaped(title)}: images and time. Notes: Table~\\ref{{{label}}}."
             parts.append(float_of(costs.headings, _lines(costs), text, f"{label}-budget"))
-    rows = [" & ".join(map(escaped, (each.claim, each.verdict, each.kid))) for each in claims]
-    parts.append(
-        float_of(
-            _HEADINGS[:3],
-            rows,
-            f"Claims of the paper, and questions of ours. {escaped(_ABOUT_CLAIMS)}",
-            "tab:claims",
-            [*(each.detail for each in claims), *notes],
-        )
-    )
+    rows = [" & ".join(map(escaped, _cells(each)[:4])) for each in claims]
+    pairs = [f"{each.claim}: {pair}" for each in claims for pair in each.pairs or [each.detail]]
+    caption = escaped(" ".join([f"{_CLAIMS}.", *about]))
+    parts.append(float_of(_HEADINGS[:4], rows, caption, "tab:claims", [_COLUMNS, *pairs, *notes], left=4))
     return "\n".join(parts)
 
 
@@ -144,8 +152,12 @@ def _lines(table: Table) -> list[str]:
     return [" & ".join(map(escaped, row)) for row in table.rows]
 
 
-def html(tables: Mapping[int, Table], claims: Sequence[Finding], notes: Sequence[str]) -> str:
-    """One page without external content."""
+def html(
+    tables: Mapping[int, Table], claims: Sequence[Finding], about: Sequence[str], notes: Sequence[str]
+) -> str:
+    """The same as one page without external content."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    values = {"tables": list(tables.values()), "claims": claims, "notes": notes, "headings": _HEADINGS}
-    return environment.from_string(_PAGE).render(**values, about=_ABOUT_CLAIMS)
+    values = {"tables": list(tables.values()), "title": _CLAIMS, "headings": _HEADINGS, "claims": claims}
+    return environment.from_string(_PAGE).render(
+        **values, cells=_cells, about=[*about, _COLUMNS], notes=notes
+    )

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from studies.budgets import BUDGET, budget, budget_notes
 from studies.cells import number_cell, spread_cell
-from studies.claims import Finding, findings
 from studies.collect import Collection, Entry, collect_folder, results_of
+from studies.findings import Finding, about, findings
 from studies.machines import made_by, trained_on
 from studies.notes import learning_rates, measured_on, warnings
 from studies.own import OWN
@@ -274,7 +274,9 @@ def write_tables(results: Path, out: Path) -> tuple[dict[int, Table], list[Findi
         raise VoxflateError(f"{results}: has no finished row of the tables; {' '.join(collection.notes)}")
     for name, write in (("tables.md", markdown), ("tables.tex", latex), ("tables.html", html)):
         with whole_file(out / name) as temporary:
-            temporary.write_text(write(tables, claims, collection.notes), encoding="utf-8")
+            temporary.write_text(
+                write(tables, claims, about(collection.entries), collection.notes), encoding="utf-8"
+            )
     return tables, claims
 
 

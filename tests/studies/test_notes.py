@@ -56,6 +56,19 @@ def test_the_note_names_weights_seed_and_slices() -> None:
     assert "16x32x32, 1 slice(s)" in measured_on([entry(evaluated(a_result(NONE, 0, 50), seed=None))])
 
 
+def test_the_note_says_where_the_seeds_of_a_row_share_a_2d_run() -> None:
+    def said(*results: Result, key: str = ONE) -> bool:
+        return "share its 2D run, so deviations do not contain" in measured_on([entry(*results, key=key)])
+
+    hashed = a_result(ONE, 0, 50), a_result(ONE, 1, 50)
+    assert said(*hashed)
+    assert said(hashed[0], a_result(ONE, 1, 50, twin={"name": "twin-x"}))  # of an older version
+    assert not said(hashed[0])
+    assert not said(hashed[0], a_result(ONE, 1, 50, twin={"name": "twin-x", "weights_sha256": "another"}))
+    assert not said(a_result(NONE, 0, 50), a_result(NONE, 1, 50), key=NONE)
+    assert not said(*(a_start("own-preserving", seed, 50) for seed in (0, 1)), key="own-preserving")
+
+
 def test_warnings_of_evaluations_are_told_once_and_with_their_runs() -> None:
     networks = [{"name": name, "weights-sha256": "a" * 64, "features": 8} for name in ("random", "deepbet")]
     both = ("random: few volumes", "deepbet: few volumes")

@@ -96,16 +96,23 @@ def _runs(rows: Sequence[Row]) -> list[EvaluatedRun]:
 
 
 def float_of(
-    headings: Sequence[str], lines: Sequence[str], caption: str, label: str, comments: Sequence[str] = ()
+    headings: Sequence[str],
+    lines: Sequence[str],
+    caption: str,
+    label: str,
+    comments: Sequence[str] = (),
+    *,
+    left: int = 1,
 ) -> str:
     """A table float.
 
     Args:
-        headings: Plain text; the first column is left-aligned.
+        headings: Plain text.
         lines: Rows, escaped and joined.
         caption: The caption, escaped.
         label: LaTeX label.
         comments: Written above the table as LaTeX comments.
+        left: Number of left-aligned columns.
     """
     parts = [
         *(f"% {note}" for note in comments),
@@ -114,7 +121,7 @@ def float_of(
         f"\\caption{{{caption}}}",
         f"\\label{{{label}}}",
         "\\begin{adjustbox}{max width=\\textwidth}",
-        f"\\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}",
+        f"\\begin{{tabular}}{{{'l' * left}{'r' * (len(headings) - left)}}}",
         "\\toprule",
         f"{' & '.join(map(escaped, headings))} \\\\",
         "\\midrule",

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from scipy import stats
-from torch.profiler import profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.strategies import networks, random_tensor
+from voxflate.nn import counted
 from voxflate.nn.draws import Draws
 
 SEEDS = [11, 12, 13, 14]
@@ -53,16 +54,35 @@ def test_counted_numbers_stay_the_same_between_versions():
     draws = Draws(2, "cpu", [1, 2], is_counted=True)
     expected = torch.tensor([[0.5790, 0.0072], [0.4375, 0.4020]])
     torch.testing.assert_close(draws.uniform(2), expected, rtol=0, atol=1e-4)
+    pair, one = draws.normals([(2,), (1,)])
+    torch.testing.assert_close(pair, torch.tensor([[-0.4329, 0.6994], [1.2142, -2.3593]]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(one, torch.tensor([[-0.5120], [-0.7346]]), rtol=0, atol=1e-4)
 
 
-def test_counted_numbers_of_any_batch_take_as_many_operations():
-    def operations(count):
-        draws = Draws(count, "cpu", range(count), is_counted=True)
-        with profile() as seen:
-            draws.normal(2, 3)
-        return sum(event.count for event in seen.key_averages())
+def operations(count, shapes):
+    """What `normals` asks of a device: every operation that is no view."""
+    draws, asked = Draws(count, "cpu", range(count), is_counted=True), []
 
-    assert operations(2) == operations(64)
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            asked.extend([] if func.is_view else [func])
+            return func(*args, **(kwargs or {}))
+
+    with Seen():
+        draws.normals(shapes)
+    return len(asked)
+
+
+def test_counted_numbers_of_any_batch_and_any_layers_take_as_many_operations():
+    assert operations(2, [(2, 3)]) == operations(64, [(2, 3)]) < 60
+    assert operations(2, [(5,), *[(1, 2, 3)] * 20]) == operations(2, [(2, 3)])
+
+
+def test_seeds_outlive_the_numbers_made_from_them():
+    seeds = torch.tensor([1, 2])
+    counted.uniform(seeds, 0, (3,))
+    counted.normals(seeds, 1, [(3,), (2,)])
+    assert seeds.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("is_counted", [False, True])

@@ -32,37 +32,55 @@ def uniform(seeds: Tensor, call: int, shape: Sequence[int]) -> Tensor:
     Returns:
         float32 [N, *shape].
     """
-    bits = _bits(seeds, call, shape)
-    return _shifted(bits, 40).to(torch.float32) * 2.0**-24
+    bits = _bits(seeds, call, [math.prod(shape)])
+    return _shifted(bits, 40).to(torch.float32).mul_(2.0**-24).reshape(-1, *shape)
 
 
 def normal(seeds: Tensor, call: int, shape: Sequence[int]) -> Tensor:
     """Standard normal numbers; arguments and shape as in `uniform`."""
-    bits = _bits(seeds, call, shape)
-    # The halves of 64 bits are two uniform numbers; the first is above 0, for its logarithm.
-    radius = ((_shifted(bits, 32) + 1).to(torch.float32) * 2.0**-32).log_().mul_(-2.0).sqrt_()
-    angle = (bits & (2**32 - 1)).to(torch.float32) * (2.0 * math.pi * 2.0**-32)
-    return radius * angle.cos_()
+    return normals(seeds, call, [shape])[0]
 
 
 def normals(seeds: Tensor, first_call: int, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Several consecutive draws of `normal`, one per shape; `first_call` draws were made before."""
-    return [normal(seeds, first_call + index, shape) for index, shape in enumerate(shapes)]
+    """Several consecutive draws of `normal`, one per shape, with the operations of a single one.
+
+    Args:
+        seeds: As in `uniform`.
+        first_call: Number of draws before the first of these.
+        shapes: Shape of the numbers of a sample, for every draw.
+
+    Returns:
+        Views of one tensor, each float32 [N, *shape].
+    """
+    counts = [math.prod(shape) for shape in shapes]
+    bits = _bits(seeds, first_call, counts)
+    # The halves of 64 bits are two uniform numbers; the first is above 0, for its logarithm.
+    radius = _shifted(bits, 32).add_(1).to(torch.float32).mul_(2.0**-32).log_().mul_(-2.0).sqrt_()
+    angle = bits.bitwise_and_(2**32 - 1).to(torch.float32).mul_(2.0 * math.pi * 2.0**-32)
+    drawn = radius.mul_(angle.cos_()).split(counts, dim=1)
+    return [numbers.view(-1, *shape) for numbers, shape in zip(drawn, shapes, strict=True)]
 
 
-def _bits(seeds: Tensor, call: int, shape: Sequence[int]) -> Tensor:
-    """64 random bits each, int64 [N, *shape]: SplitMix64, started differently for each sample and call."""
-    starts = _mixed(_mixed(seeds * _GOLDEN) + (call + 1))
-    count = torch.arange(math.prod(shape), device=seeds.device)
-    return _mixed(starts[:, None] + count * _GOLDEN).reshape(-1, *shape)
+def _bits(seeds: Tensor, first_call: int, counts: Sequence[int]) -> Tensor:
+    """64 random bits each, int64 [N, sum of `counts`]: SplitMix64, started anew for each sample and call."""
+    calls = torch.arange(first_call + 1, first_call + 1 + len(counts), device=seeds.device)
+    starts = _mixed(_mixed(seeds * _GOLDEN)[:, None] + calls)  # [N, calls]
+    steps = torch.arange(max(counts), device=seeds.device) * _GOLDEN
+    each = zip(starts.split(1, dim=1), counts, strict=True)
+    bits = torch.cat([start.expand(-1, count) for start, count in each], dim=1)
+    return _mixed(bits.add_(torch.cat([steps[:count] for count in counts])))
 
 
 def _mixed(x: Tensor) -> Tensor:
-    x = (x ^ _shifted(x, 30)) * _FIRST
-    x = (x ^ _shifted(x, 27)) * _SECOND
-    return x ^ _shifted(x, 31)
+    """SplitMix64's mixing of all bits, in place: new memory would take longer than the arithmetic."""
+    x ^= _shifted(x, 30)
+    x *= _FIRST
+    x ^= _shifted(x, 27)
+    x *= _SECOND
+    x ^= _shifted(x, 31)
+    return x
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
     """Shift to the right, with zeros on the left."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)

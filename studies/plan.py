@@ -169,9 +169,7 @@ def _run_3d(study: Study, scale: Scale, name: str, seed: int) -> Run:
     preset, cohort = PRESETS[name], _cohort_of(name)
     inflated = preset.values["start.strategy"] != "none"
     twin = f"twin-{cohort}-{preset.values['network.architecture']}" if inflated else ""
-    values = _values(study, scale, cohort, "3d")
-    if preset.values["model"] != "stylegan2":
-        values.pop("training.reuse_fakes", None)
+    values = _values(study, scale, cohort, "3d", scale.paper_3d.get(preset.values["model"]))
     return Run(f"{name}-s{seed}", cohort, "3d", f"{name}{scale.suffix}", name, seed, values, twin)
 
 
@@ -201,13 +199,15 @@ def _run_2d(study: Study, scale: Scale, run: Run) -> Run:
     of ours have one per seed, so that their deviations contain what another 2D run changes.
     """
     if run.row not in OWN:
-        values = _values(study, scale, run.cohort, "2d")
+        values = _values(study, scale, run.cohort, "2d", scale.paper_2d)
         return Run(run.twin, run.cohort, "2d", run.preset, run.row, 0, values, "")
     values = {**_own_values(study, scale, "2d"), "training.twin": OWN[run.row].twin}
     return Run(run.twin, run.cohort, "2d", "", run.row, run.seed, values, "")
 
 
-def _values(study: Study, scale: Scale, cohort: str, phase: str) -> dict[str, Any]:
+def _values(
+    study: Study, scale: Scale, cohort: str, phase: str, of_paper: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     sizes = scale.cohorts[cohort]
     kimg = sizes.kimg_2d if phase == "2d" else sizes.kimg_3d
     return {
@@ -215,7 +215,7 @@ def _values(study: Study, scale: Scale, cohort: str, phase: str) -> dict[str, An
         "training.kimg": kimg,
         "training.snapshot_kimg": kimg / scale.snapshots,
         "training.threads": study.threads,
-        **(scale.values_3d if phase == "3d" else {}),
+        **(of_paper or {}),
         **(study.values or {}),
     }
 

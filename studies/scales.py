@@ -43,7 +43,8 @@ class Scale:
         cohorts: Cohorts by name.
         snapshots: Number of snapshots of a 3D training, besides the one at kimg 0.
         values: Settings of every training, by dotted key.
-        values_3d: Settings of the 3D trainings only.
+        paper_2d: Settings of the 2D trainings of the paper's rows.
+        paper_3d: Settings of the 3D trainings of the paper's rows, by model.
         many: Tables whose rows have all requested seeds; others have one fewer, at least one.
         replicates: Bootstrap replicates of an evaluation.
         own: Rows of ours, by key in `OWN`, which `--own` adds to the paper's.
@@ -54,7 +55,8 @@ class Scale:
     cohorts: Mapping[str, Cohort]
     snapshots: int
     values: Mapping[str, Any] = field(default_factory=dict)
-    values_3d: Mapping[str, Any] = field(default_factory=dict)
+    paper_2d: Mapping[str, Any] = field(default_factory=dict)
+    paper_3d: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     many: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)
     replicates: int = 200
     own: tuple[str, ...] = (own_key("preserving", slices=False), own_key("preserving", slices=True))
@@ -72,23 +74,31 @@ SCALES: Mapping[str, Scale] = {
         snapshots=25,
         values={"training.keep": 1},
     ),
-    # Brains for every row, because they are available; docs/studies.md tells what this can show.
+    # Brains for every row, because they are available; docs/studies.md tells what this can show. Batches and
+    # rates are those with which networks get past the noise in so few images (decision 0227).
     "bench": Scale(
         "@bench",
         {
-            "coca64": Cohort((16, 32, 32), "mr", 40, 6),
-            "coca128": Cohort((16, 64, 64), "mr", 40, 1.5),
-            "adni64": Cohort((32, 32, 32), "adni", 40, 3),
+            "coca64": Cohort((16, 32, 32), "adni", 40, 6),
+            "coca128": Cohort((16, 64, 64), "adni", 40, 4),
+            "adni64": Cohort((32, 32, 32), "adni", 40, 5),
         },
         snapshots=6,
         values={"training.flip": True, "training.keep": 1},
-        values_3d={"training.reuse_fakes": True},
-        many=(1, 4),
+        paper_2d={"training.lr_g": 0.004, "training.lr_d": 0.004},
+        paper_3d={
+            "stylegan2": {"training.reuse_fakes": True, "training.batch": 2, "training.mbstd_group": 2},
+            "wgan-gp": {"training.lr_g": 0.0003, "training.lr_d": 0.0003},
+            **dict.fromkeys(
+                ("vae-gan", "alpha-gan", "alpha-wgan-gp"), {"training.lr_g": 0.001, "training.lr_d": 0.001}
+            ),
+        },
+        many=(1, 3, 4),
     ),
     # Is inflation still worth it beside the slice discriminator, and from which start?
     "starts": Scale(
         "@bench",
-        {"coca64": Cohort((16, 32, 32), "mr", 30, 25)},
+        {"coca64": Cohort((16, 32, 32), "adni", 30, 25)},
         snapshots=10,
         values={"training.flip": True, "training.keep": 1, "training.reuse_fakes": True},
         own=tuple(OWN),

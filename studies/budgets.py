@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from studies.cells import kimg_cell
 from studies.collect import Entry, results_of
+from studies.layout import COSTS, Column, plain_column
 from studies.settings import joined_by_name, twin_of, twin_problem
 from voxflate.reports.results import Result
 from voxflate.reports.tables import DASH, UNKNOWN, duration, mean_cell
@@ -41,6 +42,14 @@ def budget(entry: Entry, twins: Mapping[str, Result], wanted: Sequence[str] = BU
         "2D + 3D time": mean_cell(both, duration),
     }
     return [cells[heading] for heading in wanted]
+
+
+def budget_columns(
+    entries: Sequence[Entry], twins: Mapping[str, Result], wanted: Sequence[str] = BUDGET, group: str = COSTS
+) -> list[Column]:
+    """The columns of a table for these rows."""
+    cells = zip(*(budget(each, twins, wanted) for each in entries), strict=True)
+    return [plain_column(heading, column, group) for heading, column in zip(wanted, cells, strict=True)]
 
 
 def budget_notes(entries: Sequence[Entry], twins: Mapping[str, Result]) -> list[str]:

@@ -151,7 +151,7 @@ QUESTIONS: Sequence[Claim] = (
     ),
     *(
         Claim(
-            f"Ours: it helps by the voxels too, which no network has seen, start {start}",
+            f"Ours: the slice discriminator helps by the voxels, which no network has seen, start {start}",
             pairs,
             metric="frechet-voxels-3d",
         )

@@ -9,7 +9,6 @@ from studies.cells import by_run
 from studies.collect import Entry, results_of
 from studies.settings import row_settings
 from voxflate.reports.results import Result
-from voxflate.reports.tables import PLUS_MINUS
 
 _RATES = {
     "training.lr_g": "generator",
@@ -20,6 +19,10 @@ _RATES = {
 
 _ABOUT_THE_CHOICE = ("this snapshot was chosen by", "the held-out KID chose this snapshot")
 """How warnings begin that `CHOSEN_BY_KID`, or an earlier version, gave the best snapshot."""
+
+
+_BIASED = "Frechet distances are biased upwards"
+"""In a warning that a table's caption has."""
 
 
 def measured_on(entries: Sequence[Entry]) -> str:
@@ -36,8 +39,8 @@ def measured_on(entries: Sequence[Entry]) -> str:
     found = (
         f"{facts['n-generated']} generated and {facts['n-real']} real volumes of "
         f"{'x'.join(map(str, facts['shape']))}{seed}, {facts['slices']} slice(s) per plane; features of "
-        f"{network['name']}, weights (SHA-256) {_short(network['weights-sha256'])}; {chosen}; "
-        f"mean {PLUS_MINUS} standard deviation over seeds. Data (SHA-256) {_short(facts['data'])}."
+        f"{network['name']}, weights (SHA-256) {_short(network['weights-sha256'])}; {chosen}. "
+        f"Data (SHA-256) {_short(facts['data'])}."
     )
     if not share_a_2d_run(entries):
         return found
@@ -81,24 +84,43 @@ def _at_snapshots(result: Result) -> str:
 def warnings(entries: Sequence[Entry], shown: Sequence[str], evaluated: bool = True) -> list[str]:
     """The evaluations' own warnings, with the runs where not all have one.
 
+    Those of `bias` are left out.
+
     Args:
         entries: Rows of a table.
         shown: Feature networks that it shows; warnings about others are left out.
         evaluated: Whether its distances are of the evaluated snapshots. Otherwise, warnings about the choice
             of these are left out.
     """
+    found = _warnings(entries, shown, () if evaluated else _ABOUT_THE_CHOICE)
+    return [f"Warning{runs}: {words}." for words, runs in found if not _is_bias(entries, words)]
+
+
+def bias(entries: Sequence[Entry]) -> list[str]:
+    """The evaluations' own warning that few volumes bias the distances of the leading feature network."""
+    found = _warnings(entries, [entries[0].extractor])
+    return [f"{words}{runs}." for words, runs in found if _is_bias(entries, words)]
+
+
+def _is_bias(entries: Sequence[Entry], words: str) -> bool:
+    return words.startswith(f"{entries[0].extractor}: ") and _BIASED in words
+
+
+def _warnings(
+    entries: Sequence[Entry], shown: Sequence[str], left_out: tuple[str, ...] = ()
+) -> list[tuple[str, str]]:
+    """Warnings, each with the runs that have it in brackets, unless all have it."""
     results = results_of(entries)
     found: dict[str, list[str]] = {}
     for result in results:
         evaluation = result.evaluations[-1]
         names = [str(each["name"]) for each in evaluation.facts["extractors"]]
         others = tuple(f"{name}: " for name in names if name not in shown)
-        others += () if evaluated else _ABOUT_THE_CHOICE
         for words in evaluation.warnings:
-            if not words.startswith(others):
+            if not words.startswith((*others, *left_out)):
                 found.setdefault(words, []).append(result.name)
     return [
-        f"Warning: {words}." if len(names) == len(results) else f"Warning ({', '.join(names)}): {words}."
+        (words, "" if len(names) == len(results) else f" ({', '.join(names)})")
         for words, names in found.items()
     ]
 

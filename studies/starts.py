@@ -13,23 +13,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from studies.budgets import BUDGET, budget, budget_notes, joining_notes
-from studies.cells import kimg_cell, number_cell, spread_cell
+from studies.budgets import BUDGET, budget_columns, budget_notes, joining_notes
+from studies.cells import kimg_cell
 from studies.collect import LAST, Collection, Entry, results_of
+from studies.layout import Column, Table, metric_column, names_column, plain_column
 from studies.machines import clock_of, machine_of, made_by, trained_on
-from studies.notes import learning_rates, measured_at_snapshots, measured_on, warnings
+from studies.notes import bias, learning_rates, measured_at_snapshots, measured_on, warnings
 from studies.own import OWN
 from studies.paces import paces_of
 from studies.settings import twin_of, twin_problem, with_twins
 from voxflate.evaluation.seeds import spread
 from voxflate.metrics.extractors.inception import frechet_name
-from voxflate.reports.parts import Table
+from voxflate.metrics.extractors.voxels import VOXELS
 from voxflate.reports.results import Result
-from voxflate.reports.tables import DASH, FLOOR_ROW, PLUS_MINUS, duration
+from voxflate.reports.tables import DASH, duration
 
 EQUAL_IMAGES, EQUAL_SECONDS = 9, 10
 """Numbers of the tables, after those of the paper."""
 
+_TITLE = "Our starts, with and without the slice discriminator, at equal"
 _CHOSEN_RATE, _PLANAR_RATE = 0.004, 0.001
 _CHOSEN_ON_ONE = (
     "Learning rates were tried with one of these rows only: preserving with the slice discriminator "
@@ -77,38 +79,43 @@ def tables_of_starts(collection: Collection) -> dict[int, Table]:
 def _equal_images(
     entries: Sequence[Entry], twins: Mapping[str, Result], more_notes: Sequence[str] = ()
 ) -> Table:
-    columns = _columns(entries[0].extractor)
     volumes = _volume_metric(entries[0])
     network = volumes.removeprefix("frechet-").removesuffix("-3d")
-    costs = BUDGET[2:]
-    headings = ["Start", "seeds", *(each.heading for each in columns)]
-    headings += [f"FD-{network}" if network else "FD of 3D features", "MS-SSIM", "copies", *costs]
-    floor = [*_floor(entries, columns), *_floor_evaluated(entries[0], volumes)]
-    rows = [[FLOOR_ROW, DASH, *floor, *([DASH] * (1 + len(costs)))]]
-    for entry in entries:
-        cells = [_over_seeds(entry, entry.last_by_seed(each.metric)) for each in columns]
-        cells += [spread_cell(entry.spread(name), 3) if name else DASH for name in (volumes, "ms-ssim")]
-        rows.append([*_label(entry), *cells, _copies(entry), *budget(entry, twins, costs)])
+    shown = (entries[0].extractor, VOXELS, network)
+    evaluated = ((f"FD-{network}" if network else "FD of 3D features", volumes), ("MS-SSIM", "ms-ssim"))
+    columns = [
+        *_names(entries),
+        *(
+            _over_seeds(each, entries, [entry.last_by_seed(each.metric) for entry in entries])
+            for each in _columns(entries[0].extractor)
+        ),
+        *(
+            metric_column(heading, name, _real(entries[0], name), [each.spread(name) for each in entries])
+            for heading, name in evaluated
+        ),
+        plain_column("copies", [_copies(each) for each in entries]),
+        *budget_columns(entries, twins, BUDGET[2:]),
+    ]
     total = entries[0].results[0].settings["training.kimg"]
-    notes = [
+    caption = [
         f"After {total:g} kimg in 3D. FD-avg to pairwise L2 are means over the last {LAST} snapshots of each "
-        "seed; MS-SSIM, the 3D features and copies are of the evaluated snapshot; "
-        f"mean {PLUS_MINUS} standard deviation over seeds. Each seed has a 2D run of its own.",
+        "seed; MS-SSIM, the 3D features and copies are of the evaluated snapshot. Each seed has a 2D run of "
+        "its own.",
+        *bias(entries),
+    ]
+    notes = [
         *budget_notes(entries, twins),
         *_rates(entries),
         f"Evaluated snapshots: {measured_on(entries)}",
         *measured_at_snapshots(entries),
-        *warnings(entries, (entries[0].extractor, "voxels", network), evaluated=False),
+        *warnings(entries, shown, evaluated=False),
         "Copies: generated volumes that the audit flags, over all seeds. Of real people whom it does not "
         f"know it flags {_false_alarms(entries)}.{_not_audited(entries)}",
         trained_on(with_twins(results_of(entries), twins)),
         made_by(with_twins(results_of(entries), twins)),
         *more_notes,
     ]
-    return Table(
-        f"Table {EQUAL_IMAGES}. Our starts, with and without the slice discriminator, at equal images",
-        headings, rows, notes,
-    )  # fmt: skip
+    return Table(EQUAL_IMAGES, f"{_TITLE} images", columns, caption, notes)
 
 
 def _equal_seconds(entries: Sequence[Entry], twins: Mapping[str, Result], left_out: Sequence[str]) -> Table:
@@ -119,35 +126,48 @@ def _equal_seconds(entries: Sequence[Entry], twins: Mapping[str, Result], left_o
         twins: Results of 2D runs by name.
         left_out: Notes about the runs that are not among them.
     """
-    columns = _columns(entries[0].extractor)
     paces = paces_of(entries, twins)
     limit = min(paces[entry.key].end(each) for entry in entries for each in entry.results)
-    rows = [[FLOOR_ROW, *([DASH] * 4), *_floor(entries, columns)]]
-    for entry in entries:
-        pace = paces[entry.key]
-        reached = {each.seed: pace.reached(each, limit) for each in entry.results}
-        cells = [_over_seeds(entry, _at(entry, each.metric, reached)) for each in columns]
-        shown = [pace.speeds, kimg_cell(statistics.fmean(reached.values()))]
-        rows.append([*_label(entry), *shown, *budget(entry, twins, ["2D kimg"]), *cells])
-    notes = [
+    reached = [
+        {each.seed: paces[entry.key].reached(each, limit) for each in entry.results} for entry in entries
+    ]
+    shown = (entries[0].extractor, VOXELS)
+    columns = [
+        *_names(entries),
+        plain_column("images/s", [paces[entry.key].speeds for entry in entries]),
+        plain_column("3D kimg", [kimg_cell(statistics.fmean(each.values())) for each in reached]),
+        *budget_columns(entries, twins, ["2D kimg"], group=""),
+        *(
+            _over_seeds(each, entries, [_at(*row, each.metric) for row in zip(entries, reached, strict=True)])
+            for each in _columns(entries[0].extractor)
+        ),
+    ]
+    caption = [
         f"The last snapshot within {duration(limit)} of training, that of the 2D run included: then the "
-        f"quickest row ended. 2D kimg {DASH}: no 2D run. Time for metrics does not count.",
+        "quickest row ended.",
+        *bias(entries),
+    ]
+    notes = [
+        f"2D kimg {DASH}: no 2D run. Time for metrics does not count.",
         "Other work on the machine only adds time. So every row counts the seconds per image of its quickest "
         "run, and of the quickest 2D run of its kind. Images/s are those in 3D, from the slowest seed to the "
         "quickest.",
         *_rates(entries),
         *measured_at_snapshots(entries),
-        *warnings(entries, (entries[0].extractor, "voxels"), evaluated=False),
+        *warnings(entries, shown, evaluated=False),
         f"All runs, those in 2D too, were trained on: {machine_of(entries[0].results[0])}.",
         made_by(with_twins(results_of(entries), twins)),
         *joining_notes(entries, twins),
         *left_out,
     ]
-    headings = ["Start", "seeds", "images/s", "3D kimg", "2D kimg", *(each.heading for each in columns)]
-    return Table(
-        f"Table {EQUAL_SECONDS}. Our starts, with and without the slice discriminator, at equal seconds",
-        headings, rows, notes,
-    )  # fmt: skip
+    return Table(EQUAL_SECONDS, f"{_TITLE} seconds", columns, caption, notes)
+
+
+def _names(entries: Sequence[Entry]) -> list[Column]:
+    return [
+        names_column("Start", [_label(each) for each in entries]),
+        plain_column("seeds", [str(len(each.results)) for each in entries]),
+    ]
 
 
 def _timed(entries: Sequence[Entry], twins: Mapping[str, Result]) -> tuple[list[Entry], list[str]]:
@@ -199,8 +219,8 @@ def _usual(clocks: Sequence[Sequence[Mapping[str, str]]]) -> dict[str, str]:
     return dict(counted.most_common(1)[0][0]) if counted else {}
 
 
-def _label(entry: Entry) -> list[str]:
-    return [OWN[entry.key].label.removeprefix("ours: "), str(len(entry.results))]
+def _label(entry: Entry) -> str:
+    return OWN[entry.key].label.removeprefix("ours: ")
 
 
 def _rates(entries: Sequence[Entry]) -> list[str]:
@@ -211,31 +231,30 @@ def _rates(entries: Sequence[Entry]) -> list[str]:
     chosen = [_CHOSEN_ON_ONE] if _CHOSEN_RATE in others else []
     if chosen and _PLANAR_RATE in planar:
         chosen = [f"{_CHOSEN_ON_ONE} Planar keeps {_PLANAR_RATE}."]
-    return [*chosen, *learning_rates([(_label(entry)[0], entry) for entry in entries])]
+    return [*chosen, *learning_rates([(_label(entry), entry) for entry in entries])]
 
 
-def _over_seeds(entry: Entry, values: Mapping[int, float]) -> str:
-    """The cell of a row: a dash if a seed lacks its value."""
-    whole = len(values) == len(entry.results)
-    return spread_cell(spread(list(values.values())) if whole else None, 3)
+def _over_seeds(column: _Column, entries: Sequence[Entry], values: Sequence[Mapping[int, float]]) -> Column:
+    """The metric of every row: a dash if a seed lacks its value."""
+    found = [
+        spread(list(of_row.values())) if len(of_row) == len(entry.results) else None
+        for entry, of_row in zip(entries, values, strict=True)
+    ]
+    return metric_column(column.heading, column.metric, _floor(entries, column.metric), found)
 
 
-def _at(entry: Entry, metric: str, kimg: Mapping[int, float]) -> dict[int, float]:
+def _at(entry: Entry, kimg: Mapping[int, float], metric: str) -> dict[int, float]:
     """Seed -> a metric at the snapshot of so many kimg."""
     found = {each.seed: each.at(metric, round(kimg[each.seed] * 1000)) for each in entry.results}
     return {seed: value for seed, value in found.items() if value is not None}
 
 
-def _floor(entries: Sequence[Entry], columns: Sequence[_Column]) -> list[str]:
+def _floor(entries: Sequence[Entry], metric: str) -> float | None:
     """What real volumes reach among themselves: the first floor found, at snapshots or else in evaluations.
 
     Snapshots of older versions lack some floors. All rows have the same, but for the voxels: their floors
     from before decision 0199 are higher.
     """
-    return [number_cell(_floor_of(entries, each.metric), 3) for each in columns]
-
-
-def _floor_of(entries: Sequence[Entry], metric: str) -> float | None:
     runs = results_of(entries)
     at_snapshots = (value for run in runs for _, value in run.curve(f"real-{metric}"))
     evaluated = (run.evaluations[-1].metrics.get(metric) for run in runs)
@@ -243,10 +262,9 @@ def _floor_of(entries: Sequence[Entry], metric: str) -> float | None:
     return next(at_snapshots, next(known, None))
 
 
-def _floor_evaluated(entry: Entry, volumes: str) -> list[str]:
-    metrics = entry.results[0].evaluations[-1].metrics
-    found = [metrics.get(name) for name in (volumes, "ms-ssim")]
-    return [number_cell(None if each is None else each.real, 3) for each in found]
+def _real(entry: Entry, metric: str) -> float | None:
+    found = entry.results[0].evaluations[-1].metrics.get(metric)
+    return None if found is None else found.real
 
 
 def _volume_metric(entry: Entry) -> str:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from studies.budgets import BUDGET, budget, budget_notes
-from studies.cells import number_cell, spread_cell
+from studies.budgets import budget_columns, budget_notes
 from studies.collect import Collection, Entry, collect_folder, results_of
 from studies.findings import Finding, about, findings
+from studies.labels import in_order, label_of, strategy_and_module
+from studies.layout import Column, Table, metric_column, names_column, plain_column
 from studies.machines import made_by, trained_on
-from studies.notes import learning_rates, measured_on, warnings
+from studies.notes import bias, learning_rates, measured_on, warnings
 from studies.own import OWN
 from studies.pages import html, latex, markdown
 from studies.settings import twin_of, with_twins
@@ -29,9 +30,8 @@ from voxflate.config.paper_rows import PaperRow
 from voxflate.config.presets import PRESETS
 from voxflate.evaluation.seeds import Spread, spread
 from voxflate.metrics.extractors.inception import frechet_name
-from voxflate.reports.parts import Table
 from voxflate.reports.results import Result
-from voxflate.reports.tables import DASH, FLOOR_ROW, UNKNOWN
+from voxflate.reports.tables import DASH, UNKNOWN
 
 _PLANES = ("ax", "sag", "cor", "avg")
 TITLES = {
@@ -44,64 +44,75 @@ TITLES = {
     7: "Comparison with other models, brain rows",
     8: "PSNR and MS-SSIM",
 }
+_MODELS = [
+    label_of(key, 6) for key in in_order((key for key, each in PRESETS.items() if 6 in each.row.labels), 6)
+]
+_COHORTS = {6: ("COCA", "heart"), 7: ("ADNI", "brain")}
+_ABOUT_8 = (
+    "MS-SSIM as in Kwon et al., between pairs of generated volumes: best if it equals that of real ones. No "
+    "PSNR is best, because blur raises it. Arrows: what is better by the paper."
+)
+_OTHER_SCALE = "on its own data and at its own scale: compare only orders."
 
 
 @dataclass(frozen=True)
-class Column:
-    """One of our columns, with the paper's beside it if the paper has it.
+class Measure:
+    """A metric of a table, with the paper's number if the paper has it.
 
     Attributes:
-        heading: As printed; the paper's has the prefix "paper: ".
+        heading: As printed.
         metric: In an evaluation.
-        paper: The paper's number; None if it does not measure this.
-        digits: Significant digits.
+        paper: The paper's heading, number, and decimals of it; None if it does not measure this.
+        digits: Significant digits of ours.
         of_twins: Whether the metric is of the 2D runs that a row starts from.
     """
 
     heading: str
     metric: str
-    paper: Callable[[PaperRow], float | None] | None = None
+    paper: tuple[str, Callable[[PaperRow], float | None], int] | None = None
     digits: int = 3
     of_twins: bool = False
 
-    def ours(self, entry: Entry, twins: Mapping[str, Result]) -> Spread | None:
-        """A row's metric over seeds."""
-        return _over_twins(entry, twins, self.metric) if self.of_twins else entry.spread(self.metric)
+    def ours(self, entries: Sequence[Entry], twins: Mapping[str, Result], group: str = "") -> Column:
+        """The column of our rows."""
+        found = [
+            _over_twins(each, twins, self.metric) if self.of_twins else each.spread(self.metric)
+            for each in entries
+        ]
+        absent = [UNKNOWN if self.of_twins and _twins_of(each, twins) is None else DASH for each in entries]
+        real = self._real(entries, twins)
+        column = metric_column(self.heading, self.metric, real, found, self.digits, group, absent)
+        return replace(column, best=None) if self.of_twins else column  # rows may share a 2D run
 
-    def cell(self, entry: Entry, twins: Mapping[str, Result]) -> str:
-        """The same as printed."""
-        if self.of_twins and _twins_of(entry, twins) is None:
-            return UNKNOWN
-        return spread_cell(self.ours(entry, twins), self.digits)
+    def _real(self, entries: Sequence[Entry], twins: Mapping[str, Result]) -> float | None:
+        """The floor, real against real volumes: the same for all rows, but older evaluations lack some."""
+        runs = results_of(entries)
+        if self.of_twins:
+            in_2d = [twin for twin in (twin_of(each, twins) for each in runs) if twin is not None]
+            found = (twin.at(f"real-{self.metric}", twin.n_images) for twin in in_2d)
+        else:
+            evaluated = (each.evaluations[-1].metrics.get(self.metric) for each in runs)
+            found = (each.real for each in evaluated if each is not None)
+        return next((real for real in found if real is not None), None)
 
-
-_MODULES = ("G", "D", "G&D")
-
-
-def _in_order(entries: Sequence[Entry], number: int) -> list[Entry]:
-    """Rows in the paper's order: Table 2 strategy by strategy, Tables 6 to 8 with ours last."""
-
-    def place(entry: Entry) -> tuple[int, str, int]:
-        if entry.paper is None:
-            return (2, "", 0)
-        label = entry.paper.labels[number]
-        if number == 2:
-            strategy, _, module = label.partition(", ")
-            return (0, strategy, _MODULES.index(module))
-        if number in (6, 7):
-            return (int(PRESETS[entry.key].values["model"] == "stylegan2"), "", 0)
-        return (0, "", 0)
-
-    return sorted(entries, key=place)
+    def printed(self, rows: Sequence[PaperRow | None], group: str = "paper") -> list[Column]:
+        """The column of the paper's numbers, if it has them."""
+        if self.paper is None:
+            return []
+        heading, of, decimals = self.paper
+        values = [None if row is None else of(row) for row in rows]
+        cells = [DASH if value is None else f"{value:.{decimals}f}" for value in values]
+        return [plain_column(heading, cells, group)]
 
 
 def tables_of(collection: Collection) -> dict[int, Table]:
     """Every table with at least one row, by its number."""
     found = {}
     for number in range(1, 8):
-        entries = [each for each in collection.entries.values() if _in_table(each, number)]
-        if any(each.paper for each in entries):
-            found[number] = _table(number, _in_order(entries, number), collection)
+        keys = [key for key, each in collection.entries.items() if _in_table(each, number)]
+        if any(key in PRESETS for key in keys):
+            entries = [collection.entries[key] for key in in_order(keys, number)]
+            found[number] = _table(number, entries, collection.twins)
     if {6, 7} & found.keys():
         found[8] = _table_8(collection)
     return {**found, **tables_of_starts(collection)}
@@ -111,60 +122,103 @@ def _in_table(entry: Entry, number: int) -> bool:
     return number in entry.paper.labels if entry.paper else number == 4 and entry.key in OWN
 
 
-def _table(number: int, entries: Sequence[Entry], collection: Collection) -> Table:
-    columns = _columns(number, entries[0])
-    counted = number > 2
-    rows = [_floor(entries, columns, counted, collection.twins)]
-    rows += [_row(number, entry, columns, counted, collection.twins) for entry in entries]
+def _table(number: int, entries: Sequence[Entry], twins: Mapping[str, Result]) -> Table:
+    measures = _measures(number, entries[0])
+    rows = [entry.paper for entry in entries]
+    counts, printed = ([], []) if number <= 2 else _counts(entries)
+    columns = [
+        *_names(number, entries),
+        plain_column("seeds", [str(len(entry.results)) for entry in entries]),
+        *counts,
+        *(measure.ours(entries, twins) for measure in measures),
+        *printed,
+        *(column for measure in measures for column in measure.printed(rows)),
+        *budget_columns(entries, twins),
+    ]
     notes = [
         measured_on(entries),
         *warnings(entries, [entries[0].extractor]),
-        *learning_rates([(_label(entry, number), entry) for entry in entries]),
-        *(_heads(entries) if counted else []),
-        *(_measured_before(entries, collection.twins) if number == 4 else []),
-        *_made_on(entries, collection.twins),
+        *learning_rates([(label_of(entry.key, number), entry) for entry in entries]),
+        *(_heads(entries) if counts else []),
+        *(_measured_before(entries, twins) if number == 4 else []),
+        *budget_notes(entries, twins),
+        "The paper's numbers are FIDs (Inception) at the snapshot with the best FID (decision 0010), "
+        f"{_OTHER_SCALE}",
+        *_made_on(entries, twins),
     ]
-    return Table(f"Table {number}. {TITLES[number]}", _headings(columns, counted), rows, notes)
+    return Table(number, TITLES[number], columns, bias(entries), notes)
+
+
+def _names(number: int, entries: Sequence[Entry]) -> list[Column]:
+    if number != 2:
+        return [names_column("Model", [label_of(entry.key, number) for entry in entries])]
+    strategies, modules = zip(*(strategy_and_module(entry.key) for entry in entries), strict=True)
+    return [names_column("Model", strategies), names_column("Module", modules, floor=DASH)]
+
+
+def _counts(entries: Sequence[Entry]) -> tuple[list[Column], list[Column]]:
+    """Parameters of ours and of the paper."""
+    printed = [each.paper and each.paper.millions for each in entries]
+    return (
+        [plain_column("#param", [f"{each.parameters / 1e6:.3f}M" for each in entries])],
+        [plain_column("#param", [DASH if each is None else f"{each:.3f}M" for each in printed], "paper")],
+    )
 
 
 def _table_8(collection: Collection) -> Table:
-    entries = [e for e in collection.entries.values() if _in_table(e, 6) or _in_table(e, 7)]
-    columns = [
-        Column("PSNR (dB)", "psnr", lambda row: row.psnr, 4),
-        Column("MS-SSIM", "ms-ssim-kwon2019", lambda row: row.ms_ssim, 4),
+    """One row per model, those of hearts and brains side by side; Tables 6 and 7 have their costs."""
+    measures = [
+        Measure("PSNR (dB)", "psnr", ("PSNR (dB) \N{UPWARDS ARROW}", lambda row: row.psnr, 2), 4),
+        Measure(
+            "MS-SSIM", "ms-ssim-kwon2019", ("MS-SSIM \N{DOWNWARDS ARROW}", lambda row: row.ms_ssim, 4), 4
+        ),
     ]
-    notes = [
-        "MS-SSIM as in Kwon et al., between pairs of generated volumes: best if it equals that of real ones."
-    ]
-    rows = []
-    for number, cohort in ((6, "heart"), (7, "brain")):
-        part = _in_order([entry for entry in entries if _in_table(entry, number)], number)
-        if part:
-            rows.append([cohort, *_floor(part, columns, False, collection.twins)])
-            rates = learning_rates([(_label(entry, number), entry) for entry in part])
-            # No column depends on a feature network.
-            said = [measured_on(part), *warnings(part, []), *rates]
-            notes += [f"Rows of {cohort}: {words}" for words in said]
-        rows += [[cohort, *_row(number, entry, columns, False, collection.twins)] for entry in part]
-    notes += _made_on(entries, collection.twins)
-    return Table(f"Table 8. {TITLES[8]}", ["rows", *_headings(columns, False)], rows, notes)
+    cohorts = {
+        number: [each for each in collection.entries.values() if _in_table(each, number)]
+        for number in _COHORTS
+    }
+    names = {each.key: label_of(each.key, number) for number, part in cohorts.items() for each in part}
+    models = [name for name in _MODELS if name in names.values()]
+    columns, notes = [names_column("Model", models)], []
+    for number, part in cohorts.items():
+        if not part:
+            continue
+        data, organ = _COHORTS[number]
+        ours, rows = f"{data} ({organ} rows)", [each.paper for each in part]
+        found = [
+            plain_column("seeds", [str(len(each.results)) for each in part], ours),
+            *(each.ours(part, collection.twins, ours) for each in measures),
+            *(column for each in measures for column in each.printed(rows, f"{data}, paper")),
+        ]
+        places = [models.index(names[each.key]) + 1 for each in part]
+        columns += [each.at(places, len(models) + 1) for each in found]
+        rates = learning_rates([(names[each.key], each) for each in part])
+        # No column depends on a feature network.
+        said = [measured_on(part), *warnings(part, []), *rates]
+        notes += [f"Rows of {organ}: {words}" for words in said]
+    notes.append(f"The paper's numbers are {_OTHER_SCALE} Images and time: Tables 6 and 7.")
+    notes += _made_on([*cohorts[6], *cohorts[7]], collection.twins)
+    return Table(8, TITLES[8], columns, [_ABOUT_8], notes)
 
 
-def _columns(number: int, entry: Entry) -> list[Column]:
+def _measures(number: int, entry: Entry) -> list[Measure]:
     """The paper's distances, and beside them what no distance should be shown without."""
     stem = frechet_name(entry.extractor)
     title = "FID" if stem == "fid" else "FD"
 
-    def column(place: int, plane: str) -> Column:
-        return Column(f"{title}-{plane}", f"{stem}-{plane}", lambda row: row.fid[place])
+    def distance(place: int, plane: str) -> Measure:
+        decimals = 1 if plane == "avg" else 0
+        return Measure(
+            f"{title}-{plane}", f"{stem}-{plane}", (f"FID-{plane}", lambda row: row.fid[place], decimals)
+        )
 
     # Of the 2D runs that a row starts from.
-    first = [Column(f"{title}-2D", f"{stem}-2d", lambda row: row.fid_2d, of_twins=True)]
+    first = [Measure(f"{title}-2D", f"{stem}-2d", ("FID-2D", lambda row: row.fid_2d, 1), of_twins=True)]
     return [
         *(first if number == 4 else []),
-        *(column(place, plane) for place, plane in enumerate(_PLANES)),
-        Column("KID-avg", entry.kid),
-        Column("recall", entry.recall),
+        *(distance(place, plane) for place, plane in enumerate(_PLANES)),
+        Measure("KID-avg", entry.kid),
+        Measure("recall", entry.recall),
     ]
 
 
@@ -194,26 +248,6 @@ def _measured_before(entries: Sequence[Entry], twins: Mapping[str, Result]) -> l
     return [f"{UNKNOWN} in 2D: measured by another version than in 3D ({', '.join(names)})."] if names else []
 
 
-def _headings(columns: Sequence[Column], counted: bool) -> list[str]:
-    count = ["#param"] if counted else []
-    printed = [*count, *(each.heading for each in columns if each.paper)]
-    ours = ["Model", "seeds", *count, *(each.heading for each in columns), *BUDGET]
-    return [*ours, *(f"paper: {heading}" for heading in printed)]
-
-
-def _row(
-    number: int, entry: Entry, columns: Sequence[Column], counted: bool, twins: Mapping[str, Result]
-) -> list[str]:
-    count = [f"{entry.parameters / 1e6:.3f}M"] if counted else []
-    cells = [each.cell(entry, twins) for each in columns]
-    head = [_label(entry, number), str(len(entry.results)), *count]
-    return [*head, *cells, *budget(entry, twins), *_paper(entry, columns, counted)]
-
-
-def _label(entry: Entry, number: int) -> str:
-    return entry.paper.labels[number] if entry.paper else OWN[entry.key].label
-
-
 def _heads(entries: Sequence[Entry]) -> list[str]:
     counts = sorted({entry.heads for entry in entries if entry.heads})
     said = ", ".join(f"{count / 1e6:.3f}M" for count in counts)
@@ -222,44 +256,10 @@ def _heads(entries: Sequence[Entry]) -> list[str]:
     return [f"#param leaves out the slice discriminator, which only training needs: {said}."]
 
 
-def _floor(
-    entries: Sequence[Entry], columns: Sequence[Column], counted: bool, twins: Mapping[str, Result]
-) -> list[str]:
-    """The floor, real against real volumes: the same for all rows, but older evaluations lack some."""
-    runs = results_of(entries)
-    evaluated = [each.evaluations[-1].metrics for each in runs]
-    in_2d = [twin for twin in (twin_of(each, twins) for each in runs) if twin is not None]
-    cells = []
-    for column in columns:
-        if column.of_twins:
-            found = (twin.at(f"real-{column.metric}", twin.n_images) for twin in in_2d)
-        else:
-            found = (metrics[column.metric].real for metrics in evaluated if column.metric in metrics)
-        cells.append(number_cell(next((real for real in found if real is not None), None), column.digits))
-    dashes = [DASH] * (len(_headings(columns, counted)) - 2 - counted - len(cells))
-    return [FLOOR_ROW, DASH, *([DASH] if counted else []), *cells, *dashes]
-
-
-def _paper(entry: Entry, columns: Sequence[Column], counted: bool) -> list[str]:
-    row = entry.paper
-    printed = [each.paper for each in columns if each.paper]
-    if row is None:
-        return [DASH] * (len(printed) + counted)
-    count = [DASH if row.millions is None else f"{row.millions:.3f}M"] if counted else []
-    values = [of(row) for of in printed]
-    return [*count, *(DASH if value is None else f"{value:g}" for value in values)]
-
-
 def _made_on(entries: Sequence[Entry], twins: Mapping[str, Result]) -> list[str]:
-    """What the rows cost, what the paper's numbers are, and the machines and versions of ours."""
+    """The machines and versions of our rows."""
     runs = with_twins(results_of(entries), twins)
-    return [
-        *budget_notes(entries, twins),
-        "The paper's numbers are FIDs (Inception) at the snapshot with the best FID (decision 0010), on its "
-        "own data and at its own scale: compare only orders.",
-        trained_on(runs),
-        made_by(runs),
-    ]
+    return [trained_on(runs), made_by(runs)]
 
 
 def write_tables(results: Path, out: Path) -> tuple[dict[int, Table], list[Finding]]:

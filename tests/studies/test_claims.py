@@ -190,7 +190,7 @@ def test_questions_whose_rows_were_not_trained_are_not_asked() -> None:
     entries = collect([a_start(key, 0, 50) for key in ("own-none", "own-none-slices")]).entries
     assert [each.claim for each in findings(entries)] == [
         "Ours: the slice discriminator helps, start none",
-        "Ours: it helps by the voxels too, which no network has seen, start none",
+        "Ours: the slice discriminator helps by the voxels, which no network has seen, start none",
     ]
     assert len(QUESTIONS) == 2 * 4 + 2 * 3 + 2
     assert all({*pair} <= OWN.keys() for each in QUESTIONS for pair in each.pairs)

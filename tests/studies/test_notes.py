@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 
 import pytest
 
 from studies import cells
 from studies.budgets import budget, budget_notes
 from studies.collect import Entry
-from studies.notes import learning_rates, measured_on, warnings
+from studies.notes import bias, learning_rates, measured_on, warnings
 from tests.studies.fakes import a_result, a_start, a_twin, evaluated
+from voxflate.evaluation import caveats
 from voxflate.reports.measure import CHOSEN_BY_KID
 from voxflate.reports.results import Result
 
@@ -81,6 +83,25 @@ def test_warnings_of_evaluations_are_told_once_and_with_their_runs() -> None:
     ]
     assert "Warning: deepbet: few volumes." in warnings(entries, ["random", "deepbet"])
     assert warnings([entry(a_result(NONE, 0, 50))], ["random"]) == []
+
+
+def test_the_bias_of_the_leading_network_is_for_the_caption() -> None:
+    biased = (
+        "random: few; Frechet distances are biased upwards",
+        "deepbet: Frechet distances are biased upwards",
+    )
+    networks = [{"name": name, "weights-sha256": "a" * 64, "features": 8} for name in ("random", "deepbet")]
+    entries = [entry(evaluated(a_result(name, 0, 50), biased, extractors=networks)) for name in (NONE, ONE)]
+    assert bias(entries) == [f"{biased[0]}."]
+    assert warnings(entries, ["random", "deepbet"]) == [f"Warning: {biased[1]}."]
+    assert warnings(entries, ["random"]) == []
+    some = [entries[0], entry(a_result(ONE, 0, 50))]
+    assert bias(some) == [f"{biased[0]} ({NONE}-s0)."]
+
+
+def test_the_words_of_the_bias_are_those_of_the_evaluations() -> None:
+    source = inspect.getsource(caveats)
+    assert "Frechet distances are biased upwards" in source
 
 
 def test_how_a_snapshot_was_chosen_is_told_where_it_is_shown() -> None:

@@ -20,8 +20,10 @@ from voxflate._system.errors import VoxflateError
 from voxflate.config.paper_rows import PAPER_ROWS
 from voxflate.config.presets import PRESETS
 from voxflate.drawing import charts
+from voxflate.evaluation import Metric
 from voxflate.reports.results import Result, read_results, write_result
 
+DASH = "\N{EN DASH}"
 NONE, ONE, TWO = "coca64-baseline", "coca64-baseline-inflate-1", "coca64-baseline-inflate-2"
 
 
@@ -42,7 +44,7 @@ def test_a_row_has_mean_deviation_the_paper_s_numbers_and_the_version() -> None:
     assert list(rows) == ["real vs real", "No Inflate", "Inflate-1"]
     row = rows["Inflate-1"]
     assert row["FD-avg"] == "80 \N{PLUS-MINUS SIGN} 10"
-    assert (row["seeds"], row["paper: FD-avg"], row["paper: FD-ax"]) == ("3", "73", "60")
+    assert (row["seeds"], row["paper: FID-avg"], row["paper: FID-ax"]) == ("3", "73.0", "60")
     assert (row["best kimg"], row["3D kimg"], row["3D time"]) == ("40", "60", "0.25 h")
     assert rows["real vs real"]["FD-avg"] == "20.0"
     assert "Trained with voxflate 0.1.0." in table.notes
@@ -71,9 +73,8 @@ def test_results_without_kid_and_recall_still_have_tables() -> None:
     old, new = (evaluated(a_result(NONE, 0, 100), metrics=absent), a_result(ONE, 0, 80))
     table = tables_of(collect([old, new]))[1]
     rows = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
-    dash = "\N{EN DASH}"
     assert [(row["KID-avg"], row["recall"]) for row in rows] == [
-        ("-1.0e-05", "0.900"), (dash, dash), ("0.0800", "0.400")
+        ("-1.0e-05", "0.900"), (DASH, DASH), ("0.0800", "0.400")
     ]  # fmt: skip
 
 
@@ -105,15 +106,93 @@ def test_every_table_of_the_paper_has_its_rows_in_its_layout() -> None:
     assert "#param" not in tables[1].headings
     assert "#param" in tables[3].headings
     four = dict(zip(tables[4].headings, tables[4].rows[1], strict=True))
-    assert (four["FD-2D"], four["paper: FD-2D"]) == ("12.0", "7.7")
-    eight = [dict(zip(tables[8].headings, row, strict=True)) for row in tables[8].rows]
-    assert [row["rows"] for row in eight].count("heart") == 7
-    assert [row["Model"] for row in eight[-2:]] == ["3D-StyleGAN2", "Split&Shuffle (Ours)"]
-    assert eight[-1]["paper: PSNR (dB)"] == "28.57"
-    assert [row[0] for row in tables[2].rows[1:5]] == [
-        "Inflate-1, G", "Inflate-1, D", "Inflate-1, G&D", "Inflate-ASC, G",
+    assert (four["FD-2D"], four["paper: FID-2D"]) == ("12.0", "7.7")
+    assert tables[2].headings[:3] == ["Model", "Module", "seeds"]
+    assert [row[:2] for row in tables[2].rows[:5]] == [
+        ["real vs real", DASH], ["Inflate-1", "G"], ["Inflate-1", "D"], ["Inflate-1", "G&D"],
+        ["Inflate-ASC", "G"],
     ]  # fmt: skip
-    assert [row[0] for row in tables[6].rows[1:3]] == ["3D-WGAN-GP", "3D-VAE-GAN"]
+    for number in (6, 7):
+        assert [row[0] for row in tables[number].rows[1:]] == MODELS
+
+
+MODELS = [
+    "3D-WGAN-GP", "3D-VAE-GAN", "3D-\N{GREEK SMALL LETTER ALPHA}-GAN",
+    "3D-\N{GREEK SMALL LETTER ALPHA}-WGAN-GP", "3D-StyleGAN2", "Split&Shuffle (Ours)",
+]  # fmt: skip
+
+
+def test_table_8_has_hearts_and_brains_side_by_side() -> None:
+    results = [a_result(name, 0, 50 + number) for number, name in enumerate(PRESETS) if PRESETS[name].exact]
+    table = tables_of(collect([*results, a_twin()]))[8]
+    assert [row[0] for row in table.rows] == ["real vs real", *MODELS]
+    assert [(each.group, each.heading) for each in table.columns[1:6]] == [
+        ("COCA (heart rows)", "seeds"), ("COCA (heart rows)", "PSNR (dB)"), ("COCA (heart rows)", "MS-SSIM"),
+        ("COCA, paper", "PSNR (dB) \N{UPWARDS ARROW}"), ("COCA, paper", "MS-SSIM \N{DOWNWARDS ARROW}"),
+    ]  # fmt: skip
+    rows = {row[0]: dict(zip(table.headings, row, strict=True)) for row in table.rows}
+    found = [
+        rows["3D-StyleGAN2"][f"{data}: PSNR (dB)"] for data in ("COCA (heart rows)", "ADNI (brain rows)")
+    ]
+    baselines = [list(PRESETS).index(f"{data}-baseline") for data in ("coca64", "adni64")]
+    assert found == [f"{20 - (50 + number) / 100:.2f}" for number in baselines]
+    ours = rows["Split&Shuffle (Ours)"]
+    assert ours["ADNI, paper: PSNR (dB) \N{UPWARDS ARROW}"] == "28.57"
+    # As printed, with zeros at the end.
+    assert rows[MODELS[2]]["ADNI, paper: MS-SSIM \N{DOWNWARDS ARROW}"] == "0.8750"
+    assert rows["3D-StyleGAN2"]["ADNI, paper: PSNR (dB) \N{UPWARDS ARROW}"] == "27.80"
+
+
+def test_a_model_of_one_cohort_has_dashes_in_the_other() -> None:
+    results = [a_result("coca64-wgan-gp", 0, 50), a_result("coca64-baseline", 0, 60)]
+    results += [a_result("adni64-baseline", seed, 70) for seed in range(2)]
+    table = tables_of(collect(results))[8]
+    assert [row[0] for row in table.rows[1:]] == ["3D-WGAN-GP", "3D-StyleGAN2"]
+    seeds = [each.cells for each in table.columns if each.heading == "seeds"]
+    assert seeds == [[DASH, "1", "1"], [DASH, DASH, "2"]]
+    only = tables_of(collect(results[2:]))[8]
+    assert [row[0] for row in only.rows[1:]] == ["3D-StyleGAN2"]
+    assert {each.group.partition(" ")[0].strip(",") for each in only.columns[1:]} == {"ADNI"}
+
+
+@pytest.mark.parametrize("row", PAPER_ROWS)
+def test_the_paper_s_numbers_have_its_decimals(row: str) -> None:
+    printed = PAPER_ROWS[row]
+    table = tables_of(collect([a_result(row, 0, 50)]))[min(printed.labels)]
+    cells = dict(zip(table.headings, table.rows[1], strict=True))
+    *planes, mean = printed.fid
+    assert [cells[f"paper: FID-{plane}"] for plane in ("ax", "sag", "cor")] == [
+        f"{each:.0f}" for each in planes
+    ]
+    assert cells["paper: FID-avg"] == f"{mean:.1f}"
+
+
+def test_the_best_mean_of_our_rows_is_marked() -> None:
+    table = tables_of(collect([*seeds(NONE, 100, 110), *seeds(ONE, 70, 80), *seeds(TWO, 90, 85)]))[1]
+    marked = {each.heading: each.best for each in table.columns if each.best is not None}
+    # Row 2, after the floor and No Inflate; all rows have the same recall, so that none is best.
+    assert marked == dict.fromkeys(("FD-ax", "FD-sag", "FD-cor", "FD-avg", "KID-avg"), 2)
+    assert "Bold: best mean, not a test." in table.said
+    alone = tables_of(collect(seeds(NONE, 100, 110)))[1]
+    assert all(each.best is None for each in alone.columns)
+    assert "Bold: best mean, not a test." not in alone.said
+    values = {"wgan-gp": (0.3, 0.6, 19.0), "baseline": (0.2, 0.75, 20.0), "vae-gan": (0.1, 0.5, 18.0)}
+    better = []
+    for name, (recall, similar, psnr) in values.items():
+        metrics = {
+            "recall-random-avg": Metric(recall, real=0.9),
+            "ms-ssim-kwon2019": Metric(similar, real=0.7),
+            "psnr": Metric(psnr, real=21.0),
+        }
+        better.append(evaluated(a_result(f"coca64-{name}", 0, 50), metrics=metrics))
+    tables = tables_of(collect(better))
+    found = [
+        (each.heading, tables[number].rows[each.best][0])
+        for number in (6, 8)
+        for each in tables[number].columns
+        if each.best is not None
+    ]
+    assert found == [("recall", "3D-WGAN-GP"), ("MS-SSIM", "3D-StyleGAN2")]
 
 
 def test_the_distance_of_the_2d_runs_is_that_of_every_seed() -> None:
@@ -278,10 +357,10 @@ def test_files_are_made_from_the_folder_alone(tmp_path: Path) -> None:
     assert "| Inflate-1 | 3 |" in text
     assert "| Inflation helps: Inflate-1 against no inflation (Table 1) | holds |" in text
     tex = (tmp_path / "tables" / "tables.tex").read_text()
-    assert tex.count("\\begin{table}") == 13  # six tables, each with its budget, and the claims
+    assert tex.count("\\begin{table}") == 12  # six tables, five of them with their budget, and the claims
     assert tex.count("{") == tex.count("}")
     first, budget = (part.partition("\\end{tabular}")[0] for part in tex.split("\\begin{tabular}")[1:3])
-    assert "KID-avg & recall & paper: FD-ax" in first
+    assert "KID-avg & recall & FID-ax" in first
     assert "kimg" not in first
     assert "Model & best kimg & 3D kimg & 2D kimg & 3D time & 2D + 3D time" in budget
     assert "Inflate-1 & 40 & 60 & 200 & 0.25 h & 0.50 h" in budget

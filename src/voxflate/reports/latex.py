@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from voxflate.config.paper_rows import PaperRow
 from voxflate.reports.copying import may_copy
@@ -30,6 +31,9 @@ _SPECIAL = str.maketrans(
         ">": "$>$",
         DASH: "--",
         PLUS_MINUS: r"$\pm$",
+        "\N{GREEK SMALL LETTER ALPHA}": r"$\alpha$",
+        "\N{UPWARDS ARROW}": r"$\uparrow$",
+        "\N{DOWNWARDS ARROW}": r"$\downarrow$",
     }
 )
 
@@ -103,6 +107,7 @@ def float_of(
     comments: Sequence[str] = (),
     *,
     left: int = 1,
+    groups: Sequence[str] = (),
 ) -> str:
     """A table float.
 
@@ -113,6 +118,8 @@ def float_of(
         label: LaTeX label.
         comments: Written above the table as LaTeX comments.
         left: Number of left-aligned columns.
+        groups: A heading above every column, plain text, printed once above neighbours with the same; "" for
+            none.
     """
     parts = [
         *(f"% {note}" for note in comments),
@@ -123,6 +130,7 @@ def float_of(
         "\\begin{adjustbox}{max width=\\textwidth}",
         f"\\begin{{tabular}}{{{'l' * left}{'r' * (len(headings) - left)}}}",
         "\\toprule",
+        *_heads(groups),
         f"{' & '.join(map(escaped, headings))} \\\\",
         "\\midrule",
         *(f"{line} \\\\" for line in lines),
@@ -135,6 +143,22 @@ def float_of(
     return "\n".join(parts)
 
 
+def _heads(groups: Sequence[str]) -> list[str]:
+    """A line of headings that span their columns, and the rules below; nothing without groups."""
+    cells, rules, start = [], "", 1
+    for name, same in groupby(groups):
+        width = len(list(same))
+        cells += [f"\\multicolumn{{{width}}}{{c}}{{{escaped(name)}}}"] if name else [""] * width
+        rules += f"\\cmidrule(lr){{{start}-{start + width - 1}}}" if name else ""
+        start += width
+    return [f"{' & '.join(cells)} \\\\", rules] if rules else []
+
+
+def bold(text: str) -> str:
+    """Escaped text in bold."""
+    return f"\\textbf{{{text}}}"
+
+
 def escaped(text: str) -> str:
     """Escape plain text for LaTeX."""
     return text.translate(_SPECIAL)
@@ -145,4 +169,4 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _bold(cell: str) -> str:
-    return f"\\textbf{{{cell.strip(_BOLD)}}}" if cell.startswith(_BOLD) else cell
+    return bold(cell.strip(_BOLD)) if cell.startswith(_BOLD) else cell

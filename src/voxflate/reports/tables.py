@@ -136,31 +136,46 @@ def _cells(rows: Sequence[Row], chosen: Sequence[Column], marked: str) -> list[l
     """The metrics of every row, the best ones marked."""
     best = [_best(rows, column) for column in chosen]
     found = []
-    for row in rows:
-        cells = [(_cell(row, column), row is winner) for column, winner in zip(chosen, best, strict=True)]
+    for place, row in enumerate(rows):
+        cells = [(_cell(row, column), place == winner) for column, winner in zip(chosen, best, strict=True)]
         found.append([f"{marked}{cell}{marked}" if is_best else cell for cell, is_best in cells])
     return found
 
 
-def _best(rows: Sequence[Row], column: Column) -> Row | None:
-    """The row with the best value; None if there is nothing to choose."""
-    known = [(found.mean, row) for row in rows if (found := row.spread(column.metric)) is not None]
-    if len(known) < 2:
-        return None
-    side = better(column.metric)
-    if side == "none":
-        return None
+def _best(rows: Sequence[Row], column: Column) -> int | None:
+    found = [row.spread(column.metric) for row in rows]
     floor = rows[0].first.assessment.metrics.get(column.metric)
-    real = floor.real if floor and side == "real" else None
-    if side == "real" and real is None:
+    means = [None if each is None else each.mean for each in found]
+    return best_of(means, column.metric, None if floor is None else floor.real)
+
+
+def best_of(values: Sequence[float | None], metric: str, real: float | None) -> int | None:
+    """The place of the best of some values of a metric; None if there is nothing to choose, or two are best.
+
+    >>> best_of([3.0, None, 2.0], "kid-random-avg", None), best_of([3.0, None], "kid-random-avg", None)
+    (2, None)
+    >>> best_of([0.0, 0.0], "recall-random-avg", None), best_of([2.0, 2.0, 1.0], "recall-random-avg", None)
+    (None, None)
+    >>> best_of([0.6, 0.9], "ms-ssim", 0.7), best_of([0.6, 0.9], "psnr", 0.7)
+    (0, None)
+
+    Args:
+        values: Of every row.
+        metric: Its name.
+        real: That of real volumes.
+    """
+    known = [(place, value) for place, value in enumerate(values) if value is not None]
+    side = better(metric)
+    if len(known) < 2 or side == "none" or (side == "real" and real is None):
         return None
 
     def badness(value: float) -> float:
-        if side == "higher":
-            return -value
-        return abs(value - real) if real is not None else value
+        if side == "real" and real is not None:
+            return abs(value - real)
+        return -value if side == "higher" else value
 
-    return min(known, key=lambda pair: badness(pair[0]))[1]
+    ranked = sorted((badness(value), place) for place, value in known)
+    return None if ranked[0][0] == ranked[1][0] else ranked[0][1]
 
 
 def paper_rows(rows: Sequence[Row], wanted: Sequence[PaperRow]) -> list[PaperRow]:

@@ -1,8 +1,8 @@
 """Figures 4 to 9 from a folder of results: `python -m studies.figures RESULTS --out FOLDER`.
 
 4: distances over kimg, with a band over seeds. 5 and 9: samples at kimg 0 and at the best snapshot. 6:
-samples at the higher resolution. 7 and 8: t-SNE of real volumes, ours and two other models. A figure with
-missing rows is left out, and figures.json has the reason.
+samples at the higher resolution. 7 and 8: t-SNE of real volumes, ours and two other models. Samples are of
+the first seed. A figure with missing rows is left out, and figures.json has the reason.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from studies.collect import Collection, Entry, collect_folder
+from studies.labels import in_order, label_of
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import whole_file, write_json
 from voxflate.config.presets import PRESETS
@@ -32,16 +33,11 @@ FIG_5 = ["coca64-baseline", "coca64-baseline-inflate-1"]
 FIG_6 = ["coca128-baseline", "coca128-split-shuffle-inflate-1"]
 FIG_7 = ["coca64-split-shuffle-inflate-1", "coca64-alpha-wgan-gp", "coca64-baseline"]
 FIG_8 = ["adni64-split-shuffle-inflate-1", "adni64-alpha-wgan-gp", "adni64-baseline"]
-FIG_9 = [name for name, preset in PRESETS.items() if 7 in preset.row.labels]
+FIG_9 = in_order((name for name, preset in PRESETS.items() if 7 in preset.row.labels), 7)
 PICTURED = {*FIG_5, *FIG_6, *FIG_7, *FIG_8, *FIG_9}
 """Rows whose results keep sheets and features."""
 
 _PLANES = {"axial": "ax", "sagittal": "sag", "coronal": "cor"}
-
-
-def _label(key: str, table: int) -> str:
-    """A row's name in that table of the paper, from which the figure shows rows."""
-    return PRESETS[key].row.labels[table]
 
 
 def _entries(collection: Collection, keys: Sequence[str], least: int) -> list[Entry]:
@@ -62,15 +58,30 @@ def curves(collection: Collection, path: Path) -> None:
     if not entries:  # evaluation.every=0
         raise VoxflateError("no row has metrics at snapshots")
     stem = frechet_name(entries[0].extractor)
+    counts = {len(each.results) for each in entries}
+
+    def label(entry: Entry) -> str:
+        return f"{label_of(entry.key, 1)}{'' if len(counts) == 1 else f' (n = {len(entry.results)})'}"
+
     panels: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
     floors = {}
     for title, plane in _PLANES.items():
         metric = f"{stem}-{plane}"
-        panels[title] = {_label(each.key, 1): _points(each, metric) for each in entries}
+        panels[title] = {label(each): _points(each, metric) for each in entries}
         floor = entries[0].results[0].evaluations[-1].metrics[metric].real
         if floor is not None:
             floors[title] = floor
-    charts.bands(panels, path, f"Frechet distance ({entries[0].extractor})", floors)
+    best = {label(each): min(_points(each, each.distance), key=lambda point: point[1])[0] for each in entries}
+    note = f"{_over_seeds(counts)} Ring: best snapshot of a row, by its mean over the planes."
+    charts.bands(panels, path, f"Frechet distance ({entries[0].extractor})", floors, best, note)
+
+
+def _over_seeds(counts: set[int]) -> str:
+    """What lines and bands are, for rows of so many seeds."""
+    if max(counts) == 1:
+        return "One seed."
+    seeds = f"{max(counts)} seeds" if len(counts) == 1 else "seeds (n)"
+    return f"Line: mean over {seeds}; band: \N{PLUS-MINUS SIGN} standard deviation."
 
 
 def _points(entry: Entry, metric: str) -> list[tuple[float, float, float]]:
@@ -91,7 +102,7 @@ def starts_and_ends(keys: Sequence[str], table: int) -> Callable[[Collection, Pa
         parts = []
         for entry in _entries(collection, keys, 1):
             pictures = _pictured(entry)
-            label = _label(entry.key, table)
+            label = f"{label_of(entry.key, table)}, seed {entry.results[0].seed}"
             parts.append((f"{label}, kimg 0", pictures["start"]))
             parts.append((f"{label}, {chosen(entry.results[0])}", pictures["best"]))
         _stack(parts, path, columns=2)
@@ -108,7 +119,10 @@ def chosen(result: Result) -> str:
 
 def finest(collection: Collection, path: Path) -> None:
     """Figure 6: samples at the higher resolution."""
-    parts = [(_label(each.key, 5), _pictured(each)["best"]) for each in _entries(collection, FIG_6, 1)]
+    parts = [
+        (f"{label_of(each.key, 5)}, seed {each.results[0].seed}", _pictured(each)["best"])
+        for each in _entries(collection, FIG_6, 1)
+    ]
     _stack(parts, path, columns=1)
 
 
@@ -117,7 +131,7 @@ def embedded(keys: Sequence[str], table: int) -> Callable[[Collection, Path], No
 
     def draw(collection: Collection, path: Path) -> None:
         entries = _entries(collection, keys, 2)
-        sets = {_label(each.key, table): each.results[0].points for each in entries}
+        sets = {label_of(each.key, table): each.results[0].points for each in entries}
         if not all(sets.values()):
             raise VoxflateError("a result has no features: write it with voxflate result RUN --pictures")
         real = next(iter(sets.values()))["real"]
@@ -129,9 +143,9 @@ def embedded(keys: Sequence[str], table: int) -> Callable[[Collection, Path], No
         groups = {"real": real, **{label: points["generated"] for label, points in sets.items()}}
         spots = tsne(np.concatenate(list(groups.values())), seed=0)
         ends = np.cumsum([len(group) for group in groups.values()])[:-1]
-        charts.embedding(
-            dict(zip(groups, np.split(spots, ends), strict=True)), path, "t-SNE of centre slices"
-        )
+        seeds = sorted({each.results[0].seed for each in entries})
+        title = f"t-SNE of centre slices, seed {' and '.join(map(str, seeds))}"
+        charts.embedding(dict(zip(groups, np.split(spots, ends), strict=True)), path, title)
 
     return draw
 

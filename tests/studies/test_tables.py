@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from studies.claims import CLAIMS, Claim
 from studies.collect import collect
-from studies.figures import FIG_4, FIGURES, chosen, write_figures
 from studies.findings import findings, judge
 from studies.tables import tables_of, write_tables
 from tests.studies.fakes import a_result, a_start, a_twin, evaluated
 from voxflate._system.errors import VoxflateError
 from voxflate.config.paper_rows import PAPER_ROWS
 from voxflate.config.presets import PRESETS
-from voxflate.drawing import charts
 from voxflate.evaluation import Metric
 from voxflate.reports.results import Result, read_results, write_result
 
@@ -371,44 +367,6 @@ def test_files_are_made_from_the_folder_alone(tmp_path: Path) -> None:
     assert findings(collect(read_results(folder)).entries) == claims
     write_tables(folder, tmp_path / "again")
     assert [path.read_bytes() for path in sorted((tmp_path / "again").iterdir())] == first
-
-
-def test_figures_are_drawn_where_their_rows_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups: list[str] = []
-    draw = charts.embedding
-    monkeypatch.setattr(charts, "embedding", lambda sets, *more: (groups.extend(sets), draw(sets, *more)))
-    keys = [*FIG_4, "coca64-split-shuffle-inflate-1", "coca64-alpha-wgan-gp", "adni64-baseline"]
-    folder = written(tmp_path / "results", [r for key in keys for r in seeds(key, 100, 110)])
-    found = write_figures(folder, tmp_path / "figures")
-    drawn = [name for name in FIGURES if not found[name]]
-    assert drawn == ["figure-4.png", "figure-5.png", "figure-7.png", "figure-9.png"]
-    assert groups == ["real", "Split&Shuffle (Ours)", "3D-alpha-WGAN-GP", "3D-StyleGAN2"]  # as in Table 6
-    for name in drawn:
-        with Image.open(tmp_path / "figures" / name) as picture:
-            assert min(picture.size) > 50
-    assert "2 of the rows adni64-split-shuffle-inflate-1" in found["figure-8.png"]
-    assert json.loads((tmp_path / "figures" / "figures.json").read_text()) == found
-
-
-def test_runs_without_metrics_at_snapshots_have_no_curves(tmp_path: Path) -> None:
-    empty = {"n_images": [], "seconds": [], "sample-sha256": []}
-    folder = written(tmp_path / "results", [a_result(NONE, 0, 50, snapshots=empty, best=None)])
-    found = write_figures(folder, tmp_path / "figures")
-    assert found["figure-4.png"] == "no row has metrics at snapshots"
-    assert found["figure-5.png"] == ""
-
-
-def test_a_sheet_is_not_called_best_where_the_best_is_not_known() -> None:
-    assert chosen(a_result(NONE, 0, 5)) == "best (40 kimg)"
-    assert chosen(a_result(NONE, 0, 5, best=None)) == "last (60 kimg)"
-
-
-def test_a_figure_whose_rows_are_gone_is_removed(tmp_path: Path) -> None:
-    folder = written(tmp_path / "results", seeds(NONE, 100))
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "figure-6.png").write_bytes(b"old")
-    write_figures(folder, tmp_path / "figures")
-    assert not (tmp_path / "figures" / "figure-6.png").exists()
 
 
 def test_no_results_and_no_rows_are_one_line(tmp_path: Path) -> None:

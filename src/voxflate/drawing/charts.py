@@ -95,6 +95,8 @@ def bands(
     path: str | Path,
     ylabel: str,
     floors: Mapping[str, float] | None = None,
+    best: Mapping[str, float] | None = None,
+    note: str = "",
 ) -> None:
     """Draw metrics over training with a band over seeds, one panel per metric side by side.
 
@@ -103,8 +105,11 @@ def bands(
         path: PNG to write.
         ylabel: Name of the values.
         floors: Title -> value of the real set, a dashed line.
+        best: Label of a line -> kimg of the point with a ring.
+        note: What lines, bands and rings are; above the panels.
     """
-    figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(panels), 3.8), layout="constrained")
+    figure.suptitle(note, x=0.01, ha="left", fontsize=9)
     drawn = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, lines) in zip(drawn, panels.items(), strict=True):
         for index, (label, points) in enumerate(lines.items()):
@@ -112,6 +117,8 @@ def bands(
             colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
             axes.plot(kimg, mean, marker=marker, color=colour, label=label, linewidth=1.6, markersize=4)
             axes.fill_between(kimg, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
+            ringed = kimg == (best or {}).get(label)
+            axes.plot(kimg[ringed], mean[ringed], "o", color=colour, fillstyle="none", markersize=11, mew=1.8)
         if floors and title in floors:
             dashed = {"linestyle": (0, (5, 4)), "linewidth": 1.2}
             axes.axhline(floors[title], color=_REAL_INK, label="real vs real", **dashed)

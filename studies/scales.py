@@ -17,6 +17,9 @@ COHORTS = ("coca64", "coca128", "adni64")
 """Data of the paper's rows: heart CT (Tables 1 to 4, 6), finer heart CT (Table 5), brain MRI (Table 7)."""
 
 
+_WITH_RECONSTRUCTION = ("vae-gan", "alpha-gan", "alpha-wgan-gp")
+
+
 @dataclass(frozen=True)
 class Cohort:
     """One prepared set.
@@ -89,9 +92,7 @@ SCALES: Mapping[str, Scale] = {
         paper_3d={
             "stylegan2": {"training.reuse_fakes": True, "training.batch": 2, "training.mbstd_group": 2},
             "wgan-gp": {"training.lr_g": 0.0003, "training.lr_d": 0.0003},
-            **dict.fromkeys(
-                ("vae-gan", "alpha-gan", "alpha-wgan-gp"), {"training.lr_g": 0.001, "training.lr_d": 0.001}
-            ),
+            **{name: {"training.lr_g": 0.001, "training.lr_d": 0.001} for name in _WITH_RECONSTRUCTION},
         },
         many=(1, 3, 4),
     ),

@@ -1,11 +1,18 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.strategies import run_config
 from voxflate._system.errors import VoxflateError
-from voxflate.config.build import build_gan, build_run_networks, choose_device, least_content
+from voxflate.config.build import (
+    build_gan,
+    build_run_networks,
+    choose_device,
+    least_content,
+    use_bfloat16,
+)
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import with_values
 from voxflate.gans.settings import Settings, SliceSettings
@@ -32,6 +39,23 @@ def test_without_a_gpu_auto_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cuda", "cuda:0", "cuda:99"):
         with pytest.raises(VoxflateError, match=f"{name}: PyTorch sees no CUDA device"):
             choose_device(name)
+
+
+def test_bfloat16_is_taken_where_the_run_s_own_gpu_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch also counts GPUs that emulate it, and asks the current one."""
+    generations = {"cuda:0": 7, "cuda:1": 8, "cuda:2": 9, "cuda": 9}
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=generations[str(device)])
+    )
+    assert {name: use_bfloat16("auto", torch.device(name)) for name in generations} == {
+        "cuda:0": False,
+        "cuda:1": True,
+        "cuda:2": True,
+        "cuda": True,
+    }
+    assert use_bfloat16("bf16", torch.device("cuda:0"))
+    assert not use_bfloat16("fp32", torch.device("cuda:1"))
 
 
 def test_a_planar_twin_is_compared_with_the_slices_that_it_learns() -> None:

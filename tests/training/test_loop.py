@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ class Recording:
         self.n_images, self.steps, self.seconds, self.lines = n_images, steps, 0.0, []
         self.gan = SimpleNamespace(
             generator="G",
+            device=torch.device("cpu"),
             scale_learning_rates=lambda factor: self.lines.append(("rate", factor)),
             step=self.step,
         )
@@ -79,3 +81,21 @@ def test_a_training_that_goes_on_takes_no_snapshot_of_its_start():
     assert run(Recording(n_images=16, steps=2), stop_at=24)[0] == ("rate", 1.0)
     assert run(Recording(n_images=100), stop_at=100) == []
     assert run(Recording(), stop_at=0) == [("snapshot", 0)]
+
+
+def test_the_steps_that_a_gpu_has_still_to_take_count_before_a_snapshot(monkeypatch):
+    state, clock = Recording(n_images=8, steps=1), [0.0]
+    state.gan.device = torch.device("cuda:0")
+
+    def synchronize(device):
+        state.lines.append(("wait", str(device)))
+        clock[0] += 5.0
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr("voxflate.training.loop.time.perf_counter", lambda: clock[0])
+    lines = run(state, stop_at=24)
+    assert [line for line in lines if line[0] in ("wait", "snapshot")] == [
+        ("wait", "cuda:0"),
+        ("snapshot", 24),
+    ]
+    assert state.seconds == 5.0

@@ -32,6 +32,12 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was asked to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def peak_gib(device: torch.device) -> float:
     """The most memory used so far, GiB: of the process's tensors on a GPU, else of the process."""
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_bytes()

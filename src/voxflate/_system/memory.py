@@ -18,6 +18,14 @@ from voxflate._system.errors import VoxflateError
 _CPU = ("can't allocate memory", "DefaultCPUAllocator", "not enough memory", "bad allocation", "bad_alloc")
 """Parts of the RuntimeErrors that PyTorch raises if CPU memory runs out."""
 
+_GPU = (
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",  # since cuDNN 9
+)
+"""The same if CUDA's libraries get no GPU memory; PyTorch's own allocator raises an OutOfMemoryError."""
+
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _MACHINE = re.compile(r"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
@@ -92,7 +100,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if not isinstance(error, RuntimeError):
         return False
-    return type(error).__name__ == "OutOfMemoryError" or any(part in str(error) for part in _CPU)
+    said = str(error)
+    return type(error).__name__ == "OutOfMemoryError" or any(part in said for part in _CPU + _GPU)
 
 
 @contextmanager

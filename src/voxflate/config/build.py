@@ -169,13 +169,13 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 def use_bfloat16(precision: str, device: torch.device) -> bool:
     """Decide whether convolutions run in bfloat16.
 
-    "auto" does so only where the processor has bfloat16 instructions: if it emulates them, one convolution
-    takes longer than a whole step in float32 (decision 0006).
+    "auto" does so only where the processor has bfloat16 instructions (NVIDIA's have them since Ampere): if it
+    emulates them, one convolution takes longer than a whole step in float32 (decision 0006).
     """
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.get_device_properties(device).major >= 8)
     return device.type == "cpu" and bool(
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )

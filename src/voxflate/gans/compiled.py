@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from voxflate._system.memory import is_out_of_memory
 from voxflate.gans.gan import Gan, Shown
 from voxflate.nn.run_stage import kernels_in_use
 
@@ -86,9 +87,9 @@ def _rehearse(gan: Gan, mode: str, shown: Shown) -> str:
     try:
         for _ in range(GRAPH_ROUNDS if mode == GRAPHS else 1):
             gan.rehearse(shown)
-    except (torch.cuda.OutOfMemoryError, MemoryError):
-        raise
     except Exception as error:  # compilers fail in many ways
+        if is_out_of_memory(error):
+            raise
         return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if mode == GRAPHS and (count := _left_out() - before):
         return f"{count} of its graphs cannot be recorded; use training.compile=default"

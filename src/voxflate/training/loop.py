@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from voxflate._system.devices import wait_for
 from voxflate.config.build import Batch
 from voxflate.gans.gan import Scalars
 from voxflate.gans.state import TrainingState
@@ -73,10 +74,17 @@ def train(
         state.steps += 1
         state.n_images += schedule.batch
         state.ema.update(state.gan.generator, state.n_images, schedule.batch)
-        ended = time.perf_counter()
-        state.seconds += ended - started
-        started = ended  # the wait for a GPU in `on_step` counts too
+        started = _count(state, started)  # the wait for a GPU in `on_step` counts too
         on_step(state, scalars)
         if schedule.is_snapshot(state.n_images):
+            wait_for(state.gan.device)  # for the steps since `on_step` last waited
+            _count(state, started)
             on_snapshot(state)
             started = time.perf_counter()
+
+
+def _count(state: TrainingState, started: float) -> float:
+    """Add the time since `started` to that of the training; returns the present."""
+    now = time.perf_counter()
+    state.seconds += now - started
+    return now

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from voxflate._system.devices import available_gib, peak_gib, use_gpu
+from voxflate._system.devices import available_gib, peak_gib, use_gpu, wait_for
 from voxflate.config.build import build_gan, build_run_networks, choose_device
 from voxflate.config.schema import DEFAULT_MODEL, RunConfig
 from voxflate.config.toml import with_values
@@ -200,8 +200,7 @@ def measure_shape(config: RunConfig, rounds: int = _ROUNDS) -> Measured:
         for number in times:  # the first of each kind allocates the buffers
             started = time.perf_counter()
             gan.step(reals, None, labels, number=number)
-            if gan.device.type == "cuda":
-                torch.cuda.synchronize()
+            wait_for(gan.device)
             times[number].append(time.perf_counter() - started)
     seconds = sum(share * min(times[number][1:] or times[number]) for number, share in shares.items())
     _sample_once(gan, config)

@@ -3,11 +3,11 @@
     python -m benchmarks.performance [--rounds 5] [--only step sampling ...] [--gib 3]
     python -m benchmarks.performance --tables      # fill the page from the JSON files and measure nothing
 
-Runs `benchmarks.step`, `sampling`, `memory`, `cost` and `loading`, each in a separate process, and writes
-docs/benchmarks/NAME.json and docs/images/cost.png. Then the lines between <!-- table: NAME --> and
-<!-- end --> in the page are made from the JSON files. A failed benchmark is reported in one line and its
-file and table are kept, the others continue, and the exit status is 1. Other load on the cores falsifies all
-results.
+Runs `benchmarks.step`, `sampling`, `memory`, `cost`, `loading`, `prepare_ratio` and `plan_check`, each in a
+separate process, and writes docs/benchmarks/NAME.json and docs/images/cost.png. Then the lines between
+<!-- table: NAME --> and <!-- end --> in the page are made from the JSON files. A failed benchmark is
+reported in one line and its file and table are kept, the others continue, and the exit status is 1. Other
+load on the cores falsifies all results.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cost, loading, memory, sampling, step
+from benchmarks import cost, loading, memory, plan_check, prepare_ratio, sampling, step
 from benchmarks.arguments import parser_of
 
 from voxflate._system.files import read_json, whole_file
@@ -37,6 +37,8 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "memory": memory.table,
     "cost": cost.table,
     "loading": loading.table,
+    "prepare_ratio": prepare_ratio.table,
+    "plan_check": plan_check.table,
 }
 """Benchmark -> Markdown of its JSON, in the order in which they run."""
 
@@ -46,7 +48,7 @@ _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", flags=re.DOTA
 def command(name: str, rounds: int, gib: float, out: Path) -> list[str]:
     """The command line of one benchmark."""
     words = [sys.executable, "-m", f"benchmarks.{name}", "--out", str(out)]
-    if name in ("step", "sampling", "cost"):
+    if name in ("step", "sampling", "cost", "plan_check"):
         words += ["--rounds", str(rounds)]
     if name == "sampling":
         words.append("--whole")

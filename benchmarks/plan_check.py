@@ -1,22 +1,26 @@
 """Checks the planner's predictions (`prepare --plan`, `train --plan`) against measurements at larger shapes.
 
     python -m benchmarks.plan_check [--cases 32x64x64 64x64x64-checkpointed] [--threads 2] [--rounds 5]
+    python -m benchmarks.plan_check --table docs/benchmarks/plan_check.json    # Markdown
 
-Every case, and every small measurement that predicts it, runs in a separate process, because the
-system reports only the peak memory. The cases of 128x128 voxels take minutes per step on two cores: use
-`--rounds 2`.
+Without --cases, those up to 64x64x64, which take minutes. Every case, and every small measurement that
+predicts it, runs in a separate process, because the system reports only the peak memory. The cases of
+128x128 voxels take minutes per step on two cores: use `--rounds 2`.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from benchmarks.arguments import parser_of
+from benchmarks.arguments import add_outputs, parser_of
+from benchmarks.timing import machine, markdown
 
 from voxflate._system.allocator import keep_freed_memory
 from voxflate._system.cores import available_cores
+from voxflate._system.files import read_json, write_json
 from voxflate.config.schema import RunConfig
 from voxflate.config.toml import from_values
 from voxflate.training.planner import MARGIN, Machine, Measured, measure_machine, measure_shape, predict
@@ -44,6 +48,10 @@ CASES: dict[str, dict[str, Any]] = {
 """Settings by name, which begins with the shape; all others are those recommended for the shape."""
 
 
+QUICK = [name for name in CASES if not name.startswith(("96", "128")) and "x128" not in name]
+"""Measured by default."""
+
+
 def settings(name: str) -> RunConfig:
     """The settings of a case."""
     return from_values(CASES[name])
@@ -56,31 +64,60 @@ def measure(name: str, threads: int, rounds: int, larger: bool) -> Machine | Mea
     return (measure_shape if larger else measure_machine)(settings(name), rounds)
 
 
-def line(name: str, machine: Machine, found: Measured) -> str:
-    """Prediction and measurement of one case, and whether both aims are met."""
+def compared(name: str, machine: Machine, found: Measured) -> dict[str, Any]:
+    """Measurement, prediction and relative error of one case, and whether both aims are met."""
     config = settings(name)
     gib, speed = predict(config, machine)
-    errors = gib / found.gib - 1, speed * found.seconds - 1
-    met = "met" if abs(errors[0]) <= MEMORY and abs(errors[1]) <= SPEED else "missed"
+    memory = {"measured": found.gib, "predicted": gib, "error": gib / found.gib - 1}
+    images = {"measured": 1 / found.seconds, "predicted": speed, "error": speed * found.seconds - 1}
+    met = abs(memory["error"]) <= MEMORY and abs(images["error"]) <= SPEED
+    return {"batch": config.training.batch, "images_per_s": images, "gib": memory, "met": met}
+
+
+def line(name: str, row: Mapping[str, Any]) -> str:
+    """One case as a sentence."""
+    speed, memory = row["images_per_s"], row["gib"]
     return (
-        f"{name}, batch {config.training.batch}: {1 / found.seconds:.3g} images/s, predicted {speed:.3g} "
-        f"({errors[1]:+.0%}); {found.gib:.2f} GiB, predicted {gib:.2f} ({errors[0]:+.0%}): {met}"
+        f"{name}, batch {row['batch']}: {speed['measured']:.3g} images/s, predicted "
+        f"{speed['predicted']:.3g} ({speed['error']:+.0%}); {memory['measured']:.2f} GiB, predicted "
+        f"{memory['predicted']:.2f} ({memory['error']:+.0%}): {'met' if row['met'] else 'missed'}"
     )
 
 
+def table(content: Mapping[str, Any]) -> str:
+    """Markdown: measured and predicted, a row per case."""
+    heads = ["3D training", "images/s", "predicted", "peak memory, GiB", "predicted", "aims"]
+    rows = []
+    for name, row in content["cases"].items():
+        speed, memory = row["images_per_s"], row["gib"]
+        cells = [f"{speed['measured']:.3g}", f"{speed['predicted']:.3g} ({speed['error']:+.0%})"]
+        cells += [f"{memory['measured']:.2f}", f"{memory['predicted']:.2f} ({memory['error']:+.0%})"]
+        rows.append([f"{name}, batch {row['batch']}", *cells, "met" if row["met"] else "missed"])
+    return markdown(heads, rows)
+
+
 def main() -> None:
-    """Print one line per case."""
+    """Print one line per case; write the table's content after each."""
     parser = parser_of(__doc__)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=QUICK, metavar="NAME")
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--rounds", type=int, default=5)
+    add_outputs(parser)
     options = parser.parse_args()
+    if options.table:
+        print(table(read_json(options.table)))
+        return
+    facts = machine() | {"threads": options.threads, "rounds": options.rounds}
+    rows: dict[str, Any] = {}
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, maxtasksperchild=1) as pool:
         for name in options.cases:
-            machine = pool.apply(measure, (name, options.threads, 3, False))
+            predicted = pool.apply(measure, (name, options.threads, 3, False))
             found = pool.apply(measure, (name, options.threads, options.rounds, True))
-            print(line(name, machine, found), flush=True)
+            rows[name] = compared(name, predicted, found)
+            print(line(name, rows[name]), flush=True)
+            if options.out:
+                write_json(options.out, {"machine": facts, "cases": rows})
 
 
 if __name__ == "__main__":

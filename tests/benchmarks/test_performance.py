@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from benchmarks import channels, cost, loading, memory, performance, sampling, step, timing
+from benchmarks import channels, cost, loading, memory, performance, prepare_ratio, sampling, step, timing
 from benchmarks.convolutions import Call, bytes_moved
 from PIL import Image
 
@@ -199,6 +200,20 @@ def test_streams_of_random_volumes_are_timed_and_a_limit_that_cannot_be_is_one_l
     assert all(speed > 0 for speed in content["sets"][loading.IN_MEMORY]["images_per_s"].values())
     assert len(lines_of(loading.table(content))) == 2 + len(loading.STREAMS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_preparing_is_compared_with_reading(tmp_path: Path) -> None:
+    for number in range(3):
+        values = np.random.default_rng(number).integers(1, 999, (9, 8, 7)).astype(np.int16)
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{number}.nii.gz")
+    content = json.loads(json.dumps(prepare_ratio.run(tmp_path, "mr", (4, 8, 8), 2)))
+    assert content["files"] == 3
+    assert content["times"]["preparing"]["wall"]["ratios"] == [1, 1]
+    rows = lines_of(prepare_ratio.table(content))
+    assert rows[0][0] == "preparing 3 files to 4x8x8 (mr), times as long as"
+    assert [row[0] for row in rows[2:]] == ["reading", "reading by threads"]
+    least, most = content["times"]["reading"]["processor"]["ratios"]
+    assert rows[2][2].endswith(f"({least:.2f} to {most:.2f})")
 
 
 def test_a_failed_benchmark_keeps_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

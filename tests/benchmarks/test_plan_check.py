@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.plan_check import CASES, line, settings
+from benchmarks.plan_check import CASES, QUICK, compared, line, settings, table
 
 from voxflate.config.toml import from_values
 from voxflate.training.planner import Machine, Measured
@@ -43,4 +43,14 @@ def test_the_paper_s_larger_networks_are_checked() -> None:
 def test_a_line_tells_whether_the_aims_are_met(seconds: float, gib: float, words: str) -> None:
     voxels = 64**3
     machine = Machine("cpu", seconds_per_voxel=1 / voxels, gib_per_voxel=0.125 / voxels, gib_at_rest=0.5)
-    assert line("64x64x64", machine, Measured("cpu", seconds, gib)) == f"64x64x64, batch 4: {words}"
+    row = compared("64x64x64", machine, Measured("cpu", seconds, gib))
+    assert line("64x64x64", row) == f"64x64x64, batch 4: {words}"
+    cells = table({"cases": {"64x64x64": row}}).splitlines()[2].split(" | ")
+    assert cells[0] == "| 64x64x64, batch 4"
+    assert [words.split()[0], words.split(": ")[-1]] == [cells[1], cells[-1].removesuffix(" |")]
+    assert [cells[3], cells[4]] == [f"{gib:.2f}", words.split("GiB, predicted ")[1].split(":")[0]]
+
+
+def test_large_cases_are_measured_on_request_alone() -> None:
+    assert {"32x64x64", "64x64x64"} <= set(QUICK) < set(CASES)
+    assert all(max(settings(name).network.shape) == 64 for name in QUICK)

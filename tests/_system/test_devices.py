@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from voxflate._system.devices import send, use_gpu
+from voxflate._system.devices import exact_float32, send, use_gpu
 from voxflate._system.distributed import joined_world
 
 
@@ -37,6 +37,19 @@ def test_a_gpu_without_a_number_stays_the_current_one(asked: list[Any]) -> None:
     assert asked == ["high"]
     assert torch.backends.cudnn.allow_tf32
     assert not torch.backends.cudnn.benchmark
+
+
+def test_a_block_computes_without_tf32_and_the_settings_come_back(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
+    with exact_float32(torch.device("cpu")):
+        assert asked == []
+    with exact_float32(torch.device("cuda:1")):
+        assert asked == ["highest"]
+        assert not torch.backends.cudnn.allow_tf32
+    assert asked == ["highest", "medium"]
+    assert torch.backends.cudnn.allow_tf32
 
 
 class OnTheHost:

@@ -1,3 +1,5 @@
+from contextlib import contextmanager
+
 import pytest
 import torch
 from hypothesis import given
@@ -75,3 +77,19 @@ def test_the_mode_comes_back_even_when_sampling_stops_early():
     next(stream)
     stream.close()
     assert generator.training
+
+
+def test_samples_are_computed_without_tf32_but_what_is_done_between_them_is_not(monkeypatch):
+    generator, told = generator_of("3d"), []
+
+    @contextmanager
+    def exact(device):
+        told.append("exact")
+        yield
+        told.append("as before")
+
+    monkeypatch.setattr("voxflate.gans.samples.exact_float32", exact)
+    generator.register_forward_hook(lambda *_: told.append("images"))
+    for _ in sample(generator, 2, seed=0, batch=1):
+        told.append("given")
+    assert told == ["exact", "images", "as before", "given"] * 2

@@ -24,8 +24,21 @@ def test_a_run_on_a_gpu_builds_no_kernels_and_says_plain(
     state = TrainingState(gan, Ema(gan.generator, 0.05))
     gan.device = torch.device("cuda:0")
     monkeypatch.setattr(build, "kernels", lambda: pytest.fail("built"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card of {device}")
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91500)
     (tmp_path / "run").mkdir()
     write_facts(config, tmp_path / "run", prepared, state)
     facts = read_facts(tmp_path / "run")
     assert (facts["device"], facts["kernels"]) == ("cuda:0", "plain")
     assert facts["sessions"][0]["kernels"] == "plain"
+    assert facts["gpu"] == facts["sessions"][0]["gpu"] == "card of cuda:0, CUDA 12.8, cuDNN 91500"
+
+
+def test_a_run_on_a_cpu_names_no_gpu(tmp_path: Path) -> None:
+    prepared = write_prepared(tmp_path / "data")
+    config = run_config(prepared)
+    gan = build_gan(config, build_run_networks(config))
+    (tmp_path / "run").mkdir()
+    write_facts(config, tmp_path / "run", prepared, TrainingState(gan, Ema(gan.generator, 0.05)))
+    assert "gpu" not in read_facts(tmp_path / "run")

@@ -99,6 +99,25 @@ def test_other_versions_of_any_process_are_said_and_no_fault(run):
 
 
 @pytest.mark.parametrize(
+    ("recorded", "then"),
+    [
+        (
+            {"device": "cuda:0", "gpu": "NVIDIA A100, CUDA 12.8, cuDNN 91500"},
+            "NVIDIA A100, CUDA 12.8, cuDNN 91500",
+        ),
+        ({"device": "cuda:0"}, "cuda:0"),  # of an earlier version
+    ],
+)
+def test_a_run_of_a_gpu_is_not_said_to_be_of_this_machine(run, recorded, then):
+    facts = json.loads((run / "run.json").read_text())
+    facts["sessions"] = [session | recorded for session in facts["sessions"]]
+    (run / "run.json").write_text(json.dumps(facts))
+    check = verify_run(run)[0]
+    assert check.matches is None
+    assert f"device {then} -> cpu" in check.found
+
+
+@pytest.mark.parametrize(
     ("key", "value", "matches"),
     [
         ("slice_discriminator.lr_s", 0.5, False),

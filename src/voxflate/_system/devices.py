@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -25,6 +28,28 @@ def use_gpu(device: torch.device, *, tf32: bool, autotune: bool) -> None:
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = autotune
+
+
+@contextmanager
+def exact_float32(device: torch.device) -> Iterator[None]:
+    """On a GPU, compute float32 without TF32 in the block, so that results equal a CPU's up to rounding."""
+    if device.type != "cuda":
+        yield
+        return
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def described(device: torch.device) -> str:
+    """A GPU's name and the versions that its results and its speed depend on."""
+    versions = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+    return f"{torch.cuda.get_device_name(device)}, {versions}"
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from voxflate._system.devices import exact_float32
 from voxflate.nn import Generator
 
 
@@ -85,7 +86,8 @@ def sample(
                     rows = np.minimum(np.arange(len(zs)) + (start - first), count - 1)
                     told = labels[rows]
                     styled["labels"] = torch.from_numpy(told).to(device)
-            images = generator(torch.stack(zs).to(device), truncation_psi=truncation_psi, **styled)
+            with exact_float32(device):  # voxflate verify repeats samples on a CPU (decision 0225)
+                images = generator(torch.stack(zs).to(device), truncation_psi=truncation_psi, **styled)
             yield images[:wanted].float().cpu()
     finally:
         generator.train(training)

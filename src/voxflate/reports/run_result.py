@@ -108,7 +108,7 @@ def _audit(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _machine(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The training machine; missing facts are filled in from this machine if it is of the same kind."""
-    keys = ("machine", "processor", "cores", "threads", "device", "precision", "kernels", "processes")
+    keys = ("machine", "processor", "cores", "threads", "device", "gpu", "precision", "kernels", "processes")
     found = {key: facts[key] for key in keys if key in facts}
     if len(facts.get("sessions", ())) > 1:
         found["sessions"] = facts["sessions"]

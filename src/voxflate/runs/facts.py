@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from voxflate._system.cores import available_cores, processor_name
+from voxflate._system.devices import described
 from voxflate._system.errors import VoxflateError
 from voxflate._system.files import read_json, write_json
 from voxflate._system.version import __version__, source_hash
@@ -71,6 +72,8 @@ def write_facts(
         "compile": state.gan.settings.compile,
         "processes": state.gan.world.size,
     }
+    if state.gan.device.type == "cuda":
+        here["gpu"] = described(state.gan.device)
     before = read_facts(run) if state.n_images else {}
     # A run that stopped at image 0 continues, too, and only its first process loaded the 2D run.
     continues = config.start.strategy != "none" and not started_from and (run / FACTS_NAME).is_file()

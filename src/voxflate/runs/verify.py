@@ -174,6 +174,7 @@ def _environment(facts: dict[str, Any]) -> Check:
     for session in facts.get("sessions") or [facts]:
         pairs = {name: (session.get("versions", {}).get(name), now) for name, now in here["versions"].items()}
         pairs |= {name: (session.get(name), here[name]) for name in ("machine", "kernels", "threads")}
+        pairs["device"] = (session.get("gpu") or session.get("device", "cpu"), "cpu")
         changes |= {f"{name} {then} -> {now}": None for name, (then, now) in pairs.items() if then != now}
     if changes:
         return Check("environment", None, f"bitwise differences are expected here: {', '.join(changes)}")

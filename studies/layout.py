@@ -12,6 +12,9 @@ from voxflate.reports.tables import DASH, FLOOR_ROW, PLUS_MINUS, best_of
 COSTS = "images and time"
 """Group of the columns that are a table of their own: with them, most tables would be wider than a page."""
 
+PAPER = "paper"
+"""Group of the columns with the paper's numbers."""
+
 _BOLD = "Bold: best mean, not a test."
 _SEVERAL = f"Mean {PLUS_MINUS} standard deviation over seeds."
 
@@ -81,6 +84,29 @@ class Table:
         """The table without the columns of `COSTS`."""
         return replace(self, columns=[each for each in self.columns if each.group != COSTS])
 
+    def stacked(self) -> Table:
+        """The paper's numbers below ours, if each has a column of ours: half as wide, for a page of paper."""
+        below = {_ours(each.heading): each.cells for each in self.columns if each.group == PAPER}
+        own = [each for each in self.columns if each.group != PAPER]
+        if not below or below.keys() - {_ours(each.heading) for each in own}:
+            return self
+        lines: list[tuple[int, bool]] = [(0, False)]  # (row, whether it is what is below it)
+        for row in range(1, len(own[0].cells)):
+            printed = any(cells[row] != DASH for cells in below.values())
+            lines += [(row, False), (row, True)] if printed else [(row, False)]
+        empty = [""] * len(own[0].cells)
+        under = [below.get(_ours(each.heading), empty) for each in own]
+        under[0] = ["in the paper"] * len(empty)
+        columns = [
+            replace(
+                each,
+                cells=[cells[row] if is_below else each.cells[row] for row, is_below in lines],
+                best=None if each.best is None else lines.index((each.best, False)),
+            )
+            for each, cells in zip(own, under, strict=True)
+        ]
+        return replace(self, columns=columns)
+
     def costs(self) -> Table | None:
         """The columns of `COSTS` for the trained rows; None if there are none."""
         costs = [replace(each, group="") for each in self.columns if each.group == COSTS]
@@ -97,6 +123,11 @@ class Table:
             caption=(),
             notes=(),
         )
+
+
+def _ours(heading: str) -> str:
+    """Our heading of a column of the paper, whose distances are FIDs."""
+    return heading.replace("FID", "FD")
 
 
 def names_column(heading: str, names: Sequence[str], floor: str = FLOOR_ROW) -> Column:

@@ -146,12 +146,12 @@ def _grid(headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1)
 def latex(
     tables: Mapping[int, Table], claims: Sequence[Finding], about: Sequence[str], notes: Sequence[str]
 ) -> str:
-    """The same as floats, images and time as one of their own; the pairs of the claims are comments."""
+    """The same as floats, the paper's numbers below ours; the pairs of the claims are comments."""
     parts = ["% \\usepackage{booktabs,adjustbox}"]
     for number, table in tables.items():
         label = f"tab:study-{number}"
         caption = escaped(" ".join([f"{table.title}.", *table.said]))
-        parts.append(_float(table.without_costs(), caption, label))
+        parts.append(_float(table.without_costs().stacked(), caption, label))
         if costs := table.costs():
             caption = f"{escaped(costs.title)} (rows of Table~\\ref{{{label}}})."
             parts.append(_float(costs, caption, f"{label}-budget"))

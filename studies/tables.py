@@ -17,7 +17,7 @@ from studies.budgets import budget_columns, budget_notes
 from studies.collect import Collection, Entry, collect_folder, results_of
 from studies.findings import Finding, about, findings
 from studies.labels import in_order, label_of, strategy_and_module
-from studies.layout import Column, Table, metric_column, names_column, plain_column
+from studies.layout import PAPER, Column, Table, metric_column, names_column, plain_column
 from studies.machines import made_by, trained_on
 from studies.notes import bias, learning_rates, measured_on, warnings
 from studies.own import OWN
@@ -95,7 +95,7 @@ class Measure:
             found = (each.real for each in evaluated if each is not None)
         return next((real for real in found if real is not None), None)
 
-    def printed(self, rows: Sequence[PaperRow | None], group: str = "paper") -> list[Column]:
+    def printed(self, rows: Sequence[PaperRow | None], group: str = PAPER) -> list[Column]:
         """The column of the paper's numbers, if it has them."""
         if self.paper is None:
             return []
@@ -161,7 +161,7 @@ def _counts(entries: Sequence[Entry]) -> tuple[list[Column], list[Column]]:
     printed = [each.paper and each.paper.millions for each in entries]
     return (
         [plain_column("#param", [f"{each.parameters / 1e6:.3f}M" for each in entries])],
-        [plain_column("#param", [DASH if each is None else f"{each:.3f}M" for each in printed], "paper")],
+        [plain_column("#param", [DASH if each is None else f"{each:.3f}M" for each in printed], PAPER)],
     )
 
 

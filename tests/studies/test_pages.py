@@ -64,6 +64,19 @@ def test_a_caption_of_latex_is_short_and_the_notes_are_comments() -> None:
     assert "\\caption{Title \\& more: images and time (rows of Table~\\ref{tab:study-5}).}" in text
 
 
+def test_the_paper_s_numbers_are_below_ours_in_latex() -> None:
+    """Side by side, a table of thirteen columns would be printed in letters of four points."""
+    results = [a_result("coca64-baseline", 0, 50), a_result("coca64-baseline-inflate-1", 0, 40)]
+    lines = latex(tables_of(collect([*results, a_twin()])), [], [], []).splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("No Inflate & 1 & 50.0"))
+    ours, paper, best, below = lines[start : start + 4]
+    assert lines[start - 1].startswith("real vs real & -- & 20.0")
+    assert paper == "in the paper &  & 104 & 92 & 112 & 102.7 &  &  \\\\"
+    assert best.startswith("Inflate-1 & 1 & \\textbf{40.0} & ")
+    assert below.startswith("in the paper &  & 60 & 83 & 76 & 73.0 & ")
+    assert ours.count("&") == paper.count("&") == 7
+
+
 def test_a_table_has_marks_and_groups_in_html() -> None:
     page = html({5: TABLE}, [], [], [])
     assert (

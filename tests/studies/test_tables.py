@@ -356,8 +356,8 @@ def test_files_are_made_from_the_folder_alone(tmp_path: Path) -> None:
     assert tex.count("\\begin{table}") == 12  # six tables, five of them with their budget, and the claims
     assert tex.count("{") == tex.count("}")
     first, budget = (part.partition("\\end{tabular}")[0] for part in tex.split("\\begin{tabular}")[1:3])
-        assert "KID-avg & recall \\\\" in first  # no columns of the paper: its numbers are below ours
-        assert "in the paper &  & 60 & 83" in first
+    assert "KID-avg & recall \\\\" in first  # no columns of the paper: its numbers are below ours
+    assert "in the paper &  & 60 & 83" in first
     assert "kimg" not in first
     assert "Model & best kimg & 3D kimg & 2D kimg & 3D time & 2D + 3D time" in budget
     assert "Inflate-1 & 40 & 60 & 200 & 0.25 h & 0.50 h" in budget

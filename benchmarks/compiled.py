@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from benchmarks.step import Case, gan_of, images
 
 from voxflate._system.errors import VoxflateError
 from voxflate.gans.compiled import compile_networks
@@ -17,31 +17,33 @@ from voxflate.nn.draws import Draws
 Gradients = dict[str, list[torch.Tensor]]
 """By the network that they belong to."""
 
+FLOOR = 1e-3
+"""Gradients below this share of a network's largest one are compared with this share: R1 of fresh networks
+leaves some that are rounding alone."""
+
 
 def compiled_step(
-    case: Case, mode: str, device: torch.device, seconds_of: Callable[[Callable[[], object]], float]
+    gan: Gan, reals: torch.Tensor, mode: str, seconds_of: Callable[[Callable[[], object]], float]
 ) -> tuple[dict[str, Any], Gradients]:
     """Images/s without R1, seconds that compiling took, and the gradients of G's and D's step.
 
     Args:
-        case: Networks and batch.
+        gan: Fresh networks; every step sees the same weights.
+        reals: Real images, on its device.
         mode: See `gans.compiled`.
-        device: Where it runs.
         seconds_of: Times a call.
 
     Raises:
         VoxflateError: If the mode cannot be used; says why.
     """
-    gan = gan_of(case, "plain", {"training.device": str(device)})
-    gan.scale_learning_rates(0.0)  # every step sees the same weights
-    reals = images(case).reals.to(device)
+    gan.scale_learning_rates(0.0)
     started = time.monotonic()
-    line = compile_networks(gan, mode, Shown(reals, draws=Draws(len(reals), device, range(len(reals)))))
+    line = compile_networks(gan, mode, Shown(reals, draws=Draws(len(reals), gan.device, range(len(reals)))))
     if gan.settings.compile != mode:
         raise VoxflateError(line)
     took = time.monotonic() - started
     seconds = seconds_of(lambda: gan.step(reals, None, number=1))
-    found = {"images_per_s": case.batch / seconds, "compiling_s": round(took, 1)}
+    found = {"images_per_s": len(reals) / seconds, "compiling_s": took}
     return found, gradients_of_a_step(gan, reals)
 
 
@@ -60,6 +62,20 @@ def gradients_of_a_step(gan: Gan, reals: torch.Tensor) -> Gradients:
 
 
 def apart(ours: Gradients, theirs: Gradients) -> float:
-    """Largest difference of two gradients, as a share of the largest number in its tensor."""
-    pairs = [pair for name in ours for pair in zip(ours[name], theirs[name], strict=True)]
-    return max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs)
+    """Largest difference of two gradients, as a share of the largest number in its tensor (see `FLOOR`)."""
+    shares = []
+    for name, known in theirs.items():
+        sizes = torch.stack([one.abs().max() for one in known])
+        scales = sizes.clamp_min(max(FLOOR * float(sizes.max()), 1e-12))
+        pairs = zip(ours[name], known, scales, strict=True)
+        shares += [float((a - b).abs().max() / scale) for a, b, scale in pairs]
+    return max(math.inf if math.isnan(share) else share for share in shares)
+
+
+def angle(ours: Gradients, theirs: Gradients) -> float:
+    """Cosine of the angle between two gradients, of all networks together; 1 for the same direction."""
+    one, other = (
+        torch.cat([tensor.flatten().double() for name in theirs for tensor in gradients[name]])
+        for gradients in (ours, theirs)
+    )
+    return float(torch.nn.functional.cosine_similarity(one, other, dim=0))

@@ -29,8 +29,8 @@ CONV_TRANSPOSE = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
 def low_pass(x: Tensor, padding: Sequence[int], gain: float = 1.0, stride: int = 1) -> Tensor:
     """Filter every channel with the dense outer product of [1, 3, 3, 1]; padding is (before, after)."""
     dims = x.ndim - 2
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype) / 8
-    kernel = torch.full((), gain**dims, dtype=x.dtype)
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
+    kernel = torch.full((), gain**dims, dtype=x.dtype, device=x.device)
     for _ in range(dims):
         kernel = kernel[..., None] * taps
     kernel = kernel.expand(x.shape[1], 1, *kernel.shape)
@@ -113,7 +113,7 @@ class StraightGenerator(nn.Module):
             )
             y = shuffle(y) if layer.conv.shuffle else y
         if noise is None:
-            noise = torch.randn(len(y), 1, *y.shape[2:])
+            noise = torch.randn(len(y), 1, *y.shape[2:], device=y.device)
         return activate(y + layer.noise_strength * noise, layer.bias)
 
     @staticmethod

@@ -9,6 +9,7 @@ package's own networks, so both compute the same function (a test compares them)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -29,12 +30,18 @@ CONV_TRANSPOSE = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
 def low_pass(x: Tensor, padding: Sequence[int], gain: float = 1.0, stride: int = 1) -> Tensor:
     """Filter every channel with the dense outer product of [1, 3, 3, 1]; padding is (before, after)."""
     dims = x.ndim - 2
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
-    kernel = torch.full((), gain**dims, dtype=x.dtype, device=x.device)
+    kernel = _taps(dims, gain, x.dtype, x.device).expand(x.shape[1], 1, *(4,) * dims)
+    return CONV[dims](F.pad(x, tuple(padding) * dims), kernel, stride=stride, groups=x.shape[1])
+
+
+@cache
+def _taps(dims: int, gain: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The filter's kernel, made once: a GPU waits for numbers that come from the host."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=dtype, device=device) / 8
+    kernel = torch.full((), gain**dims, dtype=dtype, device=device)
     for _ in range(dims):
         kernel = kernel[..., None] * taps
-    kernel = kernel.expand(x.shape[1], 1, *kernel.shape)
-    return CONV[dims](F.pad(x, tuple(padding) * dims), kernel, stride=stride, groups=x.shape[1])
+    return kernel
 
 
 def double(image: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from voxflate.reports.results import Result
 _CLOCK: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
     "processor": lambda session: session.get("processor"),
     "machine": lambda session: session.get("machine"),  # with the vector instructions that PyTorch uses
-    "device": lambda session: session.get("device"),
+    "device": lambda session: session.get("gpu") or session.get("device"),
     "processes": lambda session: session.get("processes", 1),
     "threads": lambda session: session.get("threads"),
     "precision": lambda session: session.get("precision"),
@@ -61,7 +61,12 @@ def _sessions(result: Result) -> list[Mapping[str, Any]]:
 
 def _machine(session: Mapping[str, Any]) -> str:
     processes = session.get("processes", 1)
-    named = [session.get(key) for key in ("processor", "machine", "device", "precision")]
+    named = [
+        session.get("processor"),
+        session.get("machine"),
+        _CLOCK["device"](session),
+        session.get("precision"),
+    ]
     if "kernels" in session:
         named.append(f"{session['kernels']} kernels")
     count = f"{processes} processes of " if processes > 1 else ""

@@ -10,6 +10,7 @@ import pytest
 from studies import cells
 from studies.budgets import budget, budget_notes
 from studies.collect import Entry
+from studies.machines import clock_of, machine_of
 from studies.notes import bias, learning_rates, measured_on, warnings
 from tests.studies.fakes import a_result, a_start, a_twin, evaluated
 from voxflate.evaluation import caveats
@@ -133,3 +134,11 @@ def test_learning_rates_are_named_where_rows_differ(rates: dict[str, float], sai
     plain = a_result(NONE, 0, 50)
     other = a_result(NONE, 0, 50, settings={**plain.settings, **rates})
     assert learning_rates([("a", entry(plain)), ("b, of two", entry(other)), ("c", entry(plain))]) == said
+
+
+def test_two_cards_are_two_machines() -> None:
+    """Both are "cuda:0" to their processes."""
+    cards = [{"device": "cuda:0", "gpu": name, "threads": 1} for name in ("H200, CUDA 13.0", "T4, CUDA 13.0")]
+    runs = [a_result("coca64-baseline", 0, 50, machine=card) for card in cards]
+    assert [clock_of(run)["device"] for run in runs] == ["H200, CUDA 13.0", "T4, CUDA 13.0"]
+    assert [machine_of(run) for run in runs] == ["H200, CUDA 13.0, 1 thread(s)", "T4, CUDA 13.0, 1 thread(s)"]

@@ -358,6 +358,17 @@ def test_the_best_is_chosen_among_distances_that_compare(tmp_path, change):
     assert best_snapshot(tmp_path) == snapshot_path(tmp_path, 16)
 
 
+def test_untrained_weights_are_best_only_alone(tmp_path):
+    """By the KID, noise may be nearer to real volumes than the first brains."""
+    for n_images in (0, 8, 16):
+        save_snapshot(tmp_path, state(n_images), keep=9)
+    measured(tmp_path, 0, 1.5)
+    assert best_snapshot(tmp_path) == snapshot_path(tmp_path, 0)
+    measured(tmp_path, 8, 1.7)
+    measured(tmp_path, 16, 1.6)
+    assert best_snapshot(tmp_path) == snapshot_path(tmp_path, 16)
+
+
 def test_the_best_stays_beside_the_newest(tmp_path):
     distances = {0: 0.9, 8: 0.2, 16: 0.5, 24: 0.4, 32: 0.3}
     for n_images, kid in distances.items():

@@ -139,8 +139,9 @@ def best_snapshot(run: Path) -> Path | None:
     """The snapshot with the smallest kernel distance (KID) to the held-out volumes, if one was measured.
 
     Distances of other feature networks or versions of the measurement are not comparable, so only
-    measurements made like the newest one count. A 2D run has no such distance, nor has a set with fewer than
-    two held-out volumes.
+    measurements made like the newest one count. The snapshot before training counts only if it is alone: its
+    distance may be the smallest by accident (decision 0228). A 2D run has no such distance, nor has a set
+    with fewer than two held-out volumes.
     """
     paths = {images_of(path): path for path in list_snapshots(run)}
     best = best_of(read_rows(run / METRICS_NAME), paths)
@@ -160,7 +161,8 @@ def best_of(rows: Sequence[dict[str, Any]], among: Collection[int] | None = None
         for row in measured
         if (among is None or row["n_images"] in among) and _measured_by(row) == _measured_by(measured[-1])
     ]
-    return min(found)[1] if found else None
+    trained = [pair for pair in found if pair[1] > 0]
+    return min(trained or found)[1] if found else None
 
 
 def _kid_name(row: dict[str, Any]) -> str:

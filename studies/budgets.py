@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from studies.cells import kimg_cell
+from studies.cells import hours_cell, kimg_cell
 from studies.collect import Entry, results_of
 from studies.layout import COSTS, Column, plain_column
 from studies.settings import joined_by_name, twin_of, twin_problem
 from voxflate.reports.results import Result
-from voxflate.reports.tables import DASH, UNKNOWN, duration, mean_cell
+from voxflate.reports.tables import DASH, UNKNOWN, mean_cell
 
 BUDGET = ("best kimg", "3D kimg", "2D kimg", "3D time", "2D + 3D time")
 """Headings: images shown up to the measured snapshots, in 3D and in 2D; time in 3D alone, and with 2D."""
@@ -38,8 +38,8 @@ def budget(entry: Entry, twins: Mapping[str, Result], wanted: Sequence[str] = BU
         "2D kimg": mean_cell([kimg for kimg, _ in in_2d], kimg_cell)
         if any(each.twin for each in runs)
         else DASH,
-        "3D time": mean_cell([each.seconds for each in runs], duration),
-        "2D + 3D time": mean_cell(both, duration),
+        "3D time": mean_cell([each.seconds for each in runs], hours_cell),
+        "2D + 3D time": mean_cell(both, hours_cell),
     }
     return [cells[heading] for heading in wanted]
 

@@ -58,6 +58,15 @@ def kimg_cell(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def hours_cell(seconds: float) -> str:
+    """A time in hours: one unit in a column, whatever its rows took.
+
+    >>> hours_cell(559), hours_cell(3_600), hours_cell(1_483_200)
+    ('0.16 h', '1.0 h', '412 h')
+    """
+    return f"{number_cell(seconds / 3600, 2)} h"
+
+
 def by_run(pairs: Iterable[tuple[str, str]]) -> str:
     """What is said of runs: once if it is the same for all, otherwise each with its runs.
 

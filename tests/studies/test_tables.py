@@ -375,3 +375,13 @@ def test_no_results_and_no_rows_are_one_line(tmp_path: Path) -> None:
         write_tables(tmp_path, tmp_path / "out")
     with pytest.raises(VoxflateError, match="no finished row"):
         write_tables(written(tmp_path / "results", [a_twin()]), tmp_path / "out")
+
+
+def test_the_page_of_the_study_has_the_tables_of_its_results(tmp_path: Path) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    write_tables(docs / "benchmarks" / "study", tmp_path)
+    made = set((tmp_path / "tables.md").read_text().splitlines())
+    page = (docs / "measurements" / "study.md").read_text().splitlines()
+    rows = [line for line in page if line.startswith("| ")]
+    assert len(rows) > 10
+    assert [line for line in rows if line not in made] == []

@@ -3,8 +3,8 @@
     python -m benchmarks.prepare_ratio [FOLDER] [--recipe adni] [--shape 64,64,64] [--rounds 9]
     python -m benchmarks.prepare_ratio --table docs/benchmarks/prepare_ratio.json    # Markdown
 
-Without FOLDER, synthetic brains are made first (minutes). Three things take turns in one process: reading in
-a loop over `nibabel.load(path).get_fdata()`, the same reading with as many threads as `prepare`, and
+Without FOLDER, synthetic brains are made first. Three things take turns in one process: reading in a
+loop over `nibabel.load(path).get_fdata()`, the same reading with as many threads as `prepare`, and
 `prepare` with its report. Each round gives one ratio of preparing to reading, so that other load affects
 both; the table has the rounds' median, least and largest.
 """

@@ -63,16 +63,13 @@ def check_data(study: Study, runs: Sequence[Run]) -> None:
         if not folder.exists():
             raise VoxflateError(f"{folder}: no such folder; name one with scans, or a prepared set")
         if (folder / MANIFEST).is_file():
-            found, wanted = open_prepared(folder).shape, scale_of(study.scale).cohorts[cohort].shape
-            if tuple(found) != wanted:
+            shapes = open_prepared(folder).shape, scale_of(study.scale).cohorts[cohort].shape
+            found, wanted = ("x".join(map(str, shape)) for shape in shapes)
+            if found != wanted:
                 raise VoxflateError(
-                    f"{folder}: has volumes of {_sides(found)}, but the rows {cohort}-... need "
-                    f"{_sides(wanted)}; give them the scans, or a set of that shape (--{cohort} FOLDER)"
+                    f"{folder}: has volumes of {found}, but the rows {cohort}-... need {wanted}; give them "
+                    f"the scans, or a set of that shape (--{cohort} FOLDER)"
                 )
-
-
-def _sides(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
 
 
 def check_folder(study: Study, run: Run) -> None:
